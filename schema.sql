@@ -1,0 +1,160 @@
+-- The file format of auditlite, version 1.
+--
+-- One SQLite file holds everything. The log (log_segments) is the only authority; payloads hold the
+-- content that the log commits to; every other table is a projection that can be rebuilt from the log.
+-- Times are microseconds since the Unix epoch, UTC, unless a comment says otherwise.
+-- `PRAGMA application_id` is 0x4155444C ("AUDL"); `PRAGMA user_version` is the file version.
+
+PRAGMA application_id = 0x4155444C;
+
+-- The event log: one row for each group commit. Events are JSON lines, in order of `seq`, which is
+-- gapless from 0. The bytes stored are the bytes that are hashed.
+CREATE TABLE log_segments (
+    first_seq INTEGER PRIMARY KEY,  -- seq of the first event in the segment
+    count     INTEGER NOT NULL,     -- events in the segment
+    length    INTEGER NOT NULL,     -- bytes of the lines, each with its newline, before compression
+    encoding  INTEGER NOT NULL,     -- 0 as is, 1 zstd, 2 zstd with built-in dictionary 1
+    data      BLOB NOT NULL
+) STRICT;
+
+-- Content, stored apart from the events so that it can be erased. The event holds the commitment
+-- SHA-256(salt || sha256); without the salt nobody can confirm a guessed body from the log.
+-- A body that was shed for want of capacity has no row.
+CREATE TABLE payloads (
+    payload_id INTEGER PRIMARY KEY, -- seq of the committing event * 4 + part
+                                    -- part 0: the body (request of an opening, response of an end)
+                                    -- part 1: other content handed over with the event, as JSON
+                                    -- part 2: the body forwarded upstream; digest only
+    length     INTEGER NOT NULL,    -- bytes of the full content, whatever is kept
+    sha256     BLOB NOT NULL,       -- of the full content, 32 bytes
+    salt       BLOB NOT NULL,       -- random, 32 bytes
+    kept       INTEGER NOT NULL,    -- bytes that decoding `data` gives
+    head       INTEGER,             -- content above the cap: bytes of the head, the rest of `kept` is its tail
+    encoding   INTEGER NOT NULL,    -- 0 as is, 1 zstd
+    data       BLOB                 -- NULL where only the digest is kept
+) STRICT;
+
+-- Projection: one row for each request, as it stands.
+CREATE TABLE requests (
+    opened_seq                INTEGER PRIMARY KEY, -- seq of the opening event; order of lists
+    ended_seq                 INTEGER,             -- seq of the ending event
+    status                    TEXT NOT NULL,       -- pending, completed, failed, rejected, abandoned, interrupted
+    request_id                TEXT NOT NULL,
+    opened_at                 INTEGER NOT NULL,    -- when the request arrived
+    latency_us                INTEGER,             -- whole request, microseconds
+    upstream_latency_us       INTEGER,             -- upstream's share of it, microseconds
+    time_to_first_chunk_us    INTEGER,             -- microseconds from the arrival
+    conversation_id           TEXT,
+    context_id                TEXT,
+    session_id                TEXT,
+    user_id                   TEXT,
+    trace_id                  TEXT,
+    actor_type                TEXT,                -- user, job, mcp
+    actor_id                  TEXT,
+    operation_name            TEXT,
+    provider_name             TEXT,                -- routed to
+    response_provider_name    TEXT,                -- served, where another one
+    requested_model           TEXT,                -- asked for by the client
+    request_model             TEXT,                -- routed to
+    response_model            TEXT,                -- served
+    wire_protocol             TEXT,
+    is_streaming              INTEGER NOT NULL,    -- 0 or 1
+    max_tokens                INTEGER,
+    temperature               REAL,
+    top_p                     REAL,
+    attributes                TEXT,                -- JSON object of strings
+    input_tokens              INTEGER,             -- cached ones included
+    output_tokens             INTEGER,             -- reasoning included
+    cache_read_input_tokens   INTEGER,
+    cache_write_input_tokens  INTEGER,
+    reasoning_output_tokens   INTEGER,
+    cost_microdollars         INTEGER,             -- millionths of a US dollar; NULL: price not known
+    finish_reasons            TEXT,                -- JSON array of strings
+    tool_call_count           INTEGER NOT NULL,
+    response_id               TEXT,                -- the provider's own
+    http_status               INTEGER,
+    error_type                TEXT,
+    error_message             TEXT,
+    request_bytes             INTEGER NOT NULL,    -- length of the full request body
+    response_bytes            INTEGER,             -- length of the full response body
+    altered                   TEXT                 -- JSON array: fields brought into their bounds
+) STRICT;
+
+-- Each index costs write throughput; the query that needs it is named.
+-- get: by id or prefix
+CREATE INDEX requests_by_request_id ON requests (request_id);
+-- get, list: by trace
+CREATE INDEX requests_by_trace_id ON requests (trace_id) WHERE trace_id IS NOT NULL;
+-- list: by conversation
+CREATE INDEX requests_by_conversation ON requests (coalesce(conversation_id, context_id, session_id))
+    WHERE coalesce(conversation_id, context_id, session_id) IS NOT NULL;
+-- list: by session (where it is not what names the conversation already)
+CREATE INDEX requests_by_session_id ON requests (session_id)
+    WHERE session_id IS NOT NULL;
+-- list: by user
+CREATE INDEX requests_by_user_id ON requests (user_id) WHERE user_id IS NOT NULL;
+-- list: by status; open: what a crash left pending. Completed requests, the bulk, are not in it.
+CREATE INDEX requests_by_status ON requests (status) WHERE status <> 'completed';
+
+-- Projection: tools that models asked to have called. Their inputs are content (payloads, part 1).
+CREATE TABLE tool_calls (
+    ended_seq    INTEGER NOT NULL,  -- the request's ending event
+    position     INTEGER NOT NULL,  -- from 0
+    tool_call_id TEXT NOT NULL,
+    tool_name    TEXT NOT NULL,
+    input_bytes  INTEGER NOT NULL,  -- length of the full input
+    PRIMARY KEY (ended_seq, position)
+) STRICT, WITHOUT ROWID;
+
+-- Projection: sums over ended requests, for statistics that never scan requests.
+CREATE TABLE usage_hourly (
+    hour                     INTEGER NOT NULL,  -- hours since the Unix epoch, of the arrival
+    provider_name            TEXT NOT NULL,     -- served, else routed to, else ''
+    model                    TEXT NOT NULL,     -- served, else routed to, else asked for, else ''
+    user_id                  TEXT NOT NULL,     -- '' where there is none
+    completed                INTEGER NOT NULL,  -- requests by how they ended
+    failed                   INTEGER NOT NULL,
+    rejected                 INTEGER NOT NULL,
+    abandoned                INTEGER NOT NULL,
+    interrupted              INTEGER NOT NULL,
+    input_tokens             INTEGER NOT NULL,
+    output_tokens            INTEGER NOT NULL,
+    cache_read_input_tokens  INTEGER NOT NULL,
+    cache_write_input_tokens INTEGER NOT NULL,
+    reasoning_output_tokens  INTEGER NOT NULL,
+    cost_microdollars        INTEGER NOT NULL,
+    unpriced                 INTEGER NOT NULL,  -- requests with usage and no price
+    latency_us_sum           INTEGER NOT NULL,
+    latency_count            INTEGER NOT NULL,  -- requests with a latency
+    PRIMARY KEY (hour, provider_name, model, user_id)
+) STRICT, WITHOUT ROWID;
+
+-- Projection: which part of the log holds the requests that arrived in a minute. Answers time ranges
+-- without an index entry for each request, and stays right when the clock jumps.
+CREATE TABLE opened_minutes (
+    minute    INTEGER PRIMARY KEY,  -- minutes since the Unix epoch
+    first_seq INTEGER NOT NULL,     -- smallest opened_seq of the minute
+    last_seq  INTEGER NOT NULL      -- largest opened_seq of the minute
+) STRICT;
+
+-- Projection: store sessions, from an open to its close; without an end, the process died.
+CREATE TABLE store_sessions (
+    opened_seq INTEGER PRIMARY KEY,  -- seq of the store_opened event
+    opened_at  INTEGER NOT NULL,
+    closed_seq INTEGER,              -- seq of the store_closed event
+    closed_at  INTEGER,
+    lifecycles_submitted INTEGER,    -- the session's own accounts, stated at its close:
+    lifecycles_stored    INTEGER,    -- submitted = stored + lost
+    lifecycles_lost      INTEGER,
+    payloads_lost        INTEGER
+) STRICT;
+
+-- Projection: what was lost for want of capacity.
+CREATE TABLE gaps (
+    seq        INTEGER PRIMARY KEY,  -- seq of the gap event
+    first_at   INTEGER NOT NULL,     -- first and last loss
+    last_at    INTEGER NOT NULL,
+    lifecycles INTEGER NOT NULL,     -- lifecycles of which nothing is recorded
+    payloads   INTEGER NOT NULL,     -- bodies left out of recorded lifecycles
+    notices    INTEGER NOT NULL      -- notices of the served model or forwarded body left out
+) STRICT;

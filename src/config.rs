@@ -1,0 +1,136 @@
+//! What a store can be told, and the limits that hold for every store.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Longest identifier or name (request id, user id, model, …) in bytes.
+pub const IDENTIFIER_BYTES_MAX: usize = 256;
+/// Most attributes that one request may carry.
+pub const ATTRIBUTES_MAX: usize = 64;
+/// Longest attribute key in bytes.
+pub const ATTRIBUTE_KEY_BYTES_MAX: usize = 128;
+/// Longest attribute value in bytes.
+pub const ATTRIBUTE_VALUE_BYTES_MAX: usize = 16 * 1024;
+/// Longest error message that is kept with an event, in bytes.
+pub const ERROR_MESSAGE_BYTES_MAX: usize = 4 * 1024;
+/// Most tool calls that one response may carry.
+pub const TOOL_CALLS_MAX: usize = 1024;
+/// Longest input of one tool call that is kept, in bytes.
+pub const TOOL_INPUT_BYTES_MAX: usize = 64 * 1024;
+/// Most finish reasons that one response may carry.
+pub const FINISH_REASONS_MAX: usize = 32;
+/// Most canonical messages that one request may hand over.
+pub const MESSAGES_MAX: usize = 16 * 1024;
+/// Kept from the start, and again from the end, of a body above the payload cap, in bytes.
+pub const EXCERPT_BYTES: usize = 8 * 1024;
+/// Largest payload cap that can be configured, in bytes: SQLite holds a value of at most 1 GB.
+pub const PAYLOAD_CAP_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// When a recorded event is safe.
+///
+/// Either way a process crash (SIGKILL, panic, out of memory) loses nothing that was committed;
+/// the two differ in what a power loss or kernel crash can take.
+/// Source: <https://www.sqlite.org/pragma.html#pragma_synchronous>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Durability {
+    /// Each group commit is synced to the disk before its receipts turn durable
+    /// (`synchronous=FULL`). A durable receipt survives power loss. The default.
+    #[default]
+    Full,
+    /// The disk is synced at checkpoints only (`synchronous=NORMAL`). Power loss can take the
+    /// commits since the last checkpoint, always a whole tail of the log, never a part in the
+    /// middle; receipts say "committed", not "on the disk".
+    Buffered,
+}
+
+/// What happens to a request that finds the store's capacity used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// Never wait. Where the byte capacity is short the payload is left out and flagged; where
+    /// the event capacity is short the whole lifecycle is left out. Both are counted, and stated
+    /// by a `gap` event as soon as there is room. The default.
+    #[default]
+    Shed,
+    /// Wait up to this long for room, then shed. Blocks the calling thread.
+    Wait(Duration),
+    /// Return [`RecordError::Full`](crate::RecordError::Full) at once, so that the gateway can
+    /// refuse what it cannot audit.
+    Strict,
+}
+
+/// Whether request and response bodies are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Capture {
+    /// Bodies are kept up to the payload cap. The default.
+    #[default]
+    Full,
+    /// Only metadata; lengths and digests of the bodies are recorded all the same.
+    MetadataOnly,
+}
+
+/// Everything a store is opened with. Built by [`StoreBuilder`](crate::StoreBuilder), which
+/// documents each field.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) path: PathBuf,
+    pub(crate) durability: Durability,
+    pub(crate) overflow: Overflow,
+    pub(crate) capture: Capture,
+    pub(crate) payload_cap_bytes: usize,
+    pub(crate) capacity_events: usize,
+    pub(crate) capacity_bytes: usize,
+    pub(crate) close_timeout: Duration,
+    pub(crate) readers_max: u32,
+}
+
+impl Config {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            durability: Durability::default(),
+            overflow: Overflow::default(),
+            capture: Capture::default(),
+            payload_cap_bytes: 16 * 1024 * 1024,
+            capacity_events: 65_536,
+            capacity_bytes: 64 * 1024 * 1024,
+            close_timeout: Duration::from_secs(10),
+            readers_max: 4,
+        }
+    }
+
+    /// The first setting that is out of its bounds, in words.
+    pub(crate) fn problem(&self) -> Option<String> {
+        if self.payload_cap_bytes < 2 * EXCERPT_BYTES
+            || self.payload_cap_bytes > PAYLOAD_CAP_BYTES_MAX
+        {
+            return Some(format!(
+                "payload_cap must be between {} and {PAYLOAD_CAP_BYTES_MAX} bytes, not {}",
+                2 * EXCERPT_BYTES,
+                self.payload_cap_bytes
+            ));
+        }
+        if !(16..=1 << 22).contains(&self.capacity_events) {
+            return Some(format!(
+                "capacity_events must be between 16 and {}, not {}",
+                1 << 22,
+                self.capacity_events
+            ));
+        }
+        if self.capacity_bytes < 64 * 1024 {
+            return Some(format!(
+                "capacity_bytes must be at least 65536, not {}",
+                self.capacity_bytes
+            ));
+        }
+        if !(1..=256).contains(&self.readers_max) {
+            return Some(format!(
+                "readers must be between 1 and 256, not {}",
+                self.readers_max
+            ));
+        }
+        None
+    }
+}

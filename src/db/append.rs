@@ -1,0 +1,187 @@
+//! Appending: one group commit, one transaction.
+
+use std::cell::Cell;
+
+use rusqlite::hooks::Wal;
+use rusqlite::{Connection, TransactionBehavior, params};
+
+use super::error::{Context, DbError};
+use super::files::DatabasePath;
+use super::project::{self, optional_number};
+use super::{Part, open, payload_id, seq_to_sql};
+use crate::config::Durability;
+use crate::error::OpenError;
+use crate::log::{Event, Fold};
+use crate::payload::EncodedPayload;
+
+/// The lines of a group commit, packed.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) first_seq: u64,
+    pub(crate) count: u64,
+    pub(crate) length: u64,
+    pub(crate) encoding: i64,
+    pub(crate) data: Vec<u8>,
+}
+
+/// Everything that one transaction writes.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) events: Vec<Event>,
+    pub(crate) segment: Segment,
+    pub(crate) payloads: Vec<(u64, Part, EncodedPayload)>,
+}
+
+impl Batch {
+    /// The seq after the last event.
+    pub(crate) fn end_seq(&self) -> u64 {
+        self.segment.first_seq.saturating_add(self.segment.count)
+    }
+}
+
+/// A request that a crashed session left pending.
+#[derive(Debug)]
+pub(crate) struct OpenRequest {
+    pub(crate) opened_seq: u64,
+    pub(crate) request_id: String,
+    /// `seq` of the event that opened the store session.
+    pub(crate) session_seq: u64,
+}
+
+thread_local! {
+    /// Pages in the write-ahead log after this thread's last commit. SQLite's hook takes a plain
+    /// function; there is one writing connection, and one thread uses it.
+    static WAL_PAGES: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The only writable connection of a store.
+#[derive(Debug)]
+pub(crate) struct Appender {
+    connection: Connection,
+}
+
+impl Appender {
+    /// Opens or creates the file. The caller holds the writer's lock.
+    pub(crate) fn open(path: &DatabasePath, durability: Durability) -> Result<Self, OpenError> {
+        let connection = open::open_for_writing(path, durability)?;
+        // Source: <https://www.sqlite.org/c3ref/wal_hook.html>.
+        connection.wal_hook(Some(|_: &Wal, pages| {
+            WAL_PAGES.set(u64::try_from(pages).unwrap_or(0));
+            Ok(())
+        }));
+        Ok(Self { connection })
+    }
+
+    /// The seq that the next event gets.
+    pub(crate) fn next_seq(&self) -> Result<u64, DbError> {
+        let next = optional_number(
+            &self.connection,
+            "SELECT first_seq + count FROM log_segments ORDER BY first_seq DESC LIMIT 1",
+        )?;
+        Ok(next.and_then(|seq| u64::try_from(seq).ok()).unwrap_or(0))
+    }
+
+    /// Requests without an end, oldest first, at most `limit`.
+    pub(crate) fn open_requests(&self, limit: usize) -> Result<Vec<OpenRequest>, DbError> {
+        const READING: &str = "looking for requests left open";
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "SELECT opened_seq, request_id, (SELECT max(s.opened_seq) FROM store_sessions AS s \
+                 WHERE s.opened_seq < requests.opened_seq) \
+                 FROM requests WHERE status = 'pending' ORDER BY opened_seq LIMIT ?1",
+            )
+            .context(READING)?;
+        let rows = statement
+            .query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+                Ok(OpenRequest {
+                    opened_seq: u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0),
+                    request_id: row.get(1)?,
+                    session_seq: row
+                        .get::<_, Option<i64>>(2)?
+                        .and_then(|seq| u64::try_from(seq).ok())
+                        .unwrap_or(0),
+                })
+            })
+            .context(READING)?;
+        rows.collect::<Result<_, _>>().context(READING)
+    }
+
+    /// Writes the batch in one transaction. When this returns an error nothing of it is written,
+    /// except where the commit itself failed: [`next_seq`](Self::next_seq) then tells.
+    pub(crate) fn append(&mut self, batch: &Batch) -> Result<(), DbError> {
+        const WRITING: &str = "writing a group commit";
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .context(WRITING)?;
+        {
+            let segment = &batch.segment;
+            transaction
+                .prepare_cached(
+                    "INSERT INTO log_segments (first_seq, count, length, encoding, data) \
+                     VALUES (?1, ?2, ?3, ?4, ?5)",
+                )
+                .and_then(|mut statement| {
+                    statement.execute(params![
+                        seq_to_sql(segment.first_seq),
+                        seq_to_sql(segment.count),
+                        seq_to_sql(segment.length),
+                        segment.encoding,
+                        segment.data
+                    ])
+                })
+                .context(WRITING)?;
+            let mut statement = transaction
+                .prepare_cached(
+                    "INSERT INTO payloads \
+                     (payload_id, length, sha256, salt, kept, head, encoding, data) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                )
+                .context(WRITING)?;
+            for (seq, part, payload) in &batch.payloads {
+                statement
+                    .execute(params![
+                        payload_id(*seq, *part),
+                        seq_to_sql(payload.length),
+                        payload.sha256.0.as_slice(),
+                        payload.salt.as_slice(),
+                        seq_to_sql(payload.kept),
+                        payload.head.map(seq_to_sql),
+                        payload.encoding.code(),
+                        payload.data
+                    ])
+                    .context(WRITING)?;
+            }
+            project::apply(&transaction, &mut Fold::new(&batch.events))?;
+        }
+        transaction.commit().context("committing")
+    }
+
+    /// Pages in the write-ahead log after the last commit of this thread.
+    pub(crate) fn wal_pages(&self) -> u64 {
+        WAL_PAGES.get()
+    }
+
+    /// Moves what it can from the write-ahead log into the database without waiting for anybody.
+    pub(crate) fn checkpoint_passive(&self) -> Result<(), DbError> {
+        self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").map(drop)
+    }
+
+    /// Moves everything into the database and gives the write-ahead log's space back. `false`:
+    /// a reader still needs it.
+    pub(crate) fn checkpoint_truncate(&self) -> Result<bool, DbError> {
+        let done = self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)")?;
+        if done {
+            WAL_PAGES.set(0);
+        }
+        Ok(done)
+    }
+
+    fn checkpoint(&self, pragma: &str) -> Result<bool, DbError> {
+        self.connection
+            .query_row(pragma, [], |row| row.get::<_, i64>(0))
+            .map(|busy| busy == 0)
+            .context("checkpointing the write-ahead log")
+    }
+}

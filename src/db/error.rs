@@ -1,0 +1,82 @@
+//! What the database reported, sorted by what can be done about it.
+
+use rusqlite::ffi::ErrorCode;
+
+/// An error of the database.
+#[derive(Debug, thiserror::Error)]
+#[error("{context}")]
+pub(crate) struct DbError {
+    pub(crate) kind: DbErrorKind,
+    /// What was being done.
+    pub(crate) context: &'static str,
+    #[source]
+    source: Option<crate::error::Cause>,
+}
+
+/// What can be done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DbErrorKind {
+    /// Somebody else holds a lock: try again.
+    Busy,
+    /// The disk, or the file's allowance, is full: try again later.
+    Full,
+    /// Input or output failed: reopen, look at what is there, try again.
+    Io,
+    /// What is stored contradicts itself: stop, keep the file.
+    Corrupt,
+    /// The file is not a database.
+    NotADatabase,
+    /// The file cannot be opened or written.
+    CannotOpen,
+    /// Anything else.
+    Other,
+}
+
+impl DbError {
+    pub(crate) fn new(context: &'static str, source: rusqlite::Error) -> Self {
+        let unreadable_value = matches!(
+            source,
+            rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)
+                | rusqlite::Error::Utf8Error(..)
+        );
+        let kind = match source.sqlite_error_code() {
+            None if unreadable_value => DbErrorKind::Corrupt,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => DbErrorKind::Busy,
+            Some(ErrorCode::DiskFull) => DbErrorKind::Full,
+            Some(ErrorCode::SystemIoFailure) => DbErrorKind::Io,
+            Some(ErrorCode::DatabaseCorrupt) => DbErrorKind::Corrupt,
+            Some(ErrorCode::NotADatabase) => DbErrorKind::NotADatabase,
+            Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+                DbErrorKind::CannotOpen
+            }
+            _ => DbErrorKind::Other,
+        };
+        Self {
+            kind,
+            context,
+            source: Some(source.into()),
+        }
+    }
+
+    /// What is stored contradicts itself.
+    pub(crate) fn corrupt(context: &'static str, source: impl Into<crate::error::Cause>) -> Self {
+        Self {
+            kind: DbErrorKind::Corrupt,
+            context,
+            source: Some(source.into()),
+        }
+    }
+}
+
+/// Adds to an SQLite error what was being done.
+pub(crate) trait Context<T> {
+    fn context(self, context: &'static str) -> Result<T, DbError>;
+}
+
+impl<T> Context<T> for Result<T, rusqlite::Error> {
+    fn context(self, context: &'static str) -> Result<T, DbError> {
+        self.map_err(|source| DbError::new(context, source))
+    }
+}

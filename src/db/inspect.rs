@@ -1,0 +1,135 @@
+//! Facts about a file for whoever checks it: sizes, counts, SQLite's own verdict.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::error::{Context, DbError};
+use super::files::wal_path;
+use super::pool;
+
+/// Most lines of SQLite's integrity check that are passed on.
+const INTEGRITY_LINES_MAX: i64 = 20;
+
+/// Sizes and versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FileFacts {
+    pub(crate) file_bytes: u64,
+    pub(crate) wal_bytes: u64,
+    pub(crate) file_version: i64,
+}
+
+/// What the tables hold, counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LogFacts {
+    pub(crate) segments: u64,
+    pub(crate) requests: u64,
+    pub(crate) pending: u64,
+    pub(crate) payloads: u64,
+    pub(crate) sessions: u64,
+    /// Sessions that did not close in order, the running one not counted.
+    pub(crate) crashed_sessions: u64,
+    pub(crate) gaps: u64,
+    pub(crate) shed_lifecycles: u64,
+    pub(crate) shed_payloads: u64,
+}
+
+/// Everything that is looked up without reading the log.
+pub(crate) fn inspect(path: &Path) -> Result<(FileFacts, LogFacts, Vec<String>), DbError> {
+    let connection = pool::open_reader(path)?;
+    let length = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let file = FileFacts {
+        file_bytes: length(path),
+        wal_bytes: length(&wal_path(path)),
+        file_version: number(&connection, "PRAGMA user_version")?,
+    };
+    let count = |sql: &str| -> Result<u64, DbError> {
+        Ok(u64::try_from(number(&connection, sql)?).unwrap_or(0))
+    };
+    let log = LogFacts {
+        segments: count("SELECT count(*) FROM log_segments")?,
+        requests: count("SELECT count(*) FROM requests")?,
+        pending: count("SELECT count(*) FROM requests WHERE status = 'pending'")?,
+        payloads: count("SELECT count(*) FROM payloads")?,
+        sessions: count("SELECT count(*) FROM store_sessions")?,
+        crashed_sessions: count(
+            "SELECT count(*) FROM store_sessions WHERE closed_seq IS NULL \
+             AND opened_seq < (SELECT max(opened_seq) FROM store_sessions)",
+        )?,
+        gaps: count("SELECT count(*) FROM gaps")?,
+        shed_lifecycles: count("SELECT coalesce(sum(lifecycles), 0) FROM gaps")?,
+        shed_payloads: count("SELECT coalesce(sum(payloads), 0) FROM gaps")?,
+    };
+    Ok((file, log, integrity_findings(&connection)?))
+}
+
+/// Sessions whose own accounts do not add up, or whose stated losses are not what gaps say.
+pub(crate) fn accounting_findings(path: &Path) -> Result<Vec<String>, DbError> {
+    const READING: &str = "checking the sessions' accounts";
+    let connection = pool::open_reader(path)?;
+    let mut statement = connection
+        .prepare(
+            "SELECT opened_seq, lifecycles_submitted, lifecycles_stored, lifecycles_lost, \
+             payloads_lost, \
+             (SELECT count(*) FROM requests AS r WHERE r.opened_seq > s.opened_seq \
+              AND r.opened_seq < s.closed_seq), \
+             (SELECT coalesce(sum(g.lifecycles), 0) FROM gaps AS g WHERE g.seq > s.opened_seq \
+              AND g.seq < s.closed_seq), \
+             (SELECT coalesce(sum(g.payloads), 0) FROM gaps AS g WHERE g.seq > s.opened_seq \
+              AND g.seq < s.closed_seq) \
+             FROM store_sessions AS s WHERE closed_seq IS NOT NULL ORDER BY opened_seq",
+        )
+        .context(READING)?;
+    let mut rows = statement.query([]).context(READING)?;
+    let mut findings = Vec::new();
+    while let Some(row) = rows.next().context(READING)? {
+        let numbers = (0..8)
+            .map(|index| row.get::<_, i64>(index))
+            .collect::<Result<Vec<_>, _>>()
+            .context(READING)?;
+        let &[
+            seq,
+            submitted,
+            stored,
+            lost,
+            payloads_lost,
+            found,
+            stated,
+            payloads_stated,
+        ] = numbers.as_slice()
+        else {
+            continue;
+        };
+        if submitted != stored.saturating_add(lost) {
+            findings.push(format!(
+                "store session at seq {seq}: {submitted} lifecycles submitted, but {stored} stored and {lost} lost"
+            ));
+        }
+        if found != stored || stated != lost || payloads_stated != payloads_lost {
+            findings.push(format!(
+                "store session at seq {seq} closed with {stored} lifecycles stored, {lost} lost and {payloads_lost} payloads lost, \
+                 but {found} are there and gaps state {stated} and {payloads_stated}"
+            ));
+        }
+    }
+    Ok(findings)
+}
+
+/// SQLite's own check of the file's structure; empty when it is clean.
+fn integrity_findings(connection: &Connection) -> Result<Vec<String>, DbError> {
+    const CHECKING: &str = "checking the file's structure";
+    let mut statement = connection
+        .prepare(&format!("PRAGMA integrity_check({INTEGRITY_LINES_MAX})"))
+        .context(CHECKING)?;
+    let rows = statement
+        .query_map([], |row| row.get::<_, String>(0))
+        .context(CHECKING)?;
+    let lines: Vec<String> = rows.collect::<Result<_, _>>().context(CHECKING)?;
+    Ok(lines.into_iter().filter(|line| line != "ok").collect())
+}
+
+fn number(connection: &Connection, sql: &str) -> Result<i64, DbError> {
+    connection
+        .query_row(sql, [], |row| row.get(0))
+        .context("looking at the file")
+}

@@ -1,0 +1,47 @@
+//! The database: the only code that names rusqlite or r2d2.
+//!
+//! Opens, migrates, appends and reads. Knows nothing of channels or handles.
+
+mod append;
+mod error;
+mod files;
+mod inspect;
+mod migrate;
+mod open;
+mod pool;
+mod project;
+mod read;
+mod rebuild;
+mod rows;
+
+pub(crate) use append::{Appender, Batch, Segment};
+pub(crate) use error::{DbError, DbErrorKind};
+pub(crate) use files::{DatabasePath, WriterLock};
+pub(crate) use inspect::{accounting_findings, inspect};
+pub(crate) use open::sqlite_version;
+pub(crate) use pool::{ReadConnection, ReaderPool, check_store};
+pub(crate) use read::{
+    StoredPayload, by_request_id, by_request_id_prefix, by_session_id, by_trace_id, list, payload,
+    stats, tool_calls,
+};
+pub(crate) use rebuild::{compare_projections, rebuild_projections};
+
+/// Parts of an event's content, as they number the rows of `payloads`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Body = 0,
+    Content = 1,
+    Prepared = 2,
+}
+
+/// The key of an event's content in `payloads`.
+pub(crate) fn payload_id(seq: u64, part: Part) -> i64 {
+    seq_to_sql(seq)
+        .saturating_mul(4)
+        .saturating_add(part as i64)
+}
+
+/// SQLite's integers are signed; a log does not get that long.
+pub(crate) fn seq_to_sql(seq: u64) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,223 @@
+//! Connections, and the settings of each with its reason.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::{Context, DbError, DbErrorKind};
+use super::files::DatabasePath;
+use super::migrate::{self, Origin};
+use crate::config::Durability;
+use crate::error::OpenError;
+
+/// 3.51.3 fixed a bug by which a checkpoint racing with a restart of the write-ahead log could
+/// corrupt the database. Source: <https://sqlite.org/wal.html#walresetbug>.
+const SQLITE_VERSION_MIN: i32 = 3_051_003;
+const SQLITE_VERSION_MIN_TEXT: &str = "3.51.3";
+
+/// Somebody with a plain `sqlite3` may hold a lock for a moment.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+const STATEMENTS_MAX: usize = 64;
+
+/// The SQLite version in use.
+pub(crate) fn sqlite_version() -> &'static str {
+    rusqlite::version()
+}
+
+pub(crate) fn check_sqlite_version(version_number: i32, version: &str) -> Result<(), OpenError> {
+    if version_number < SQLITE_VERSION_MIN {
+        return Err(OpenError::SqliteTooOld {
+            found: version.to_owned(),
+            required: SQLITE_VERSION_MIN_TEXT,
+        });
+    }
+    Ok(())
+}
+
+/// Opens the file for the writer: creates it, checks whose it is, brings it to this version.
+/// The caller holds the writer's lock.
+pub(crate) fn open_for_writing(
+    path: &DatabasePath,
+    durability: Durability,
+) -> Result<Connection, OpenError> {
+    check_sqlite_version(rusqlite::version_number(), rusqlite::version())?;
+    path.create()?;
+    path.check_magic()?;
+    let failed = |error: DbError| open_error(path.as_path(), error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW
+        | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let mut connection = Connection::open_with_flags(path.as_path(), flags)
+        .context("opening the file")
+        .map_err(failed)?;
+    // Until it is known to be ours, not even closing may change the file.
+    set(
+        &connection,
+        DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE,
+        true,
+    )
+    .map_err(failed)?;
+    connection
+        .busy_timeout(BUSY_TIMEOUT)
+        .context("setting the busy timeout")
+        .map_err(failed)?;
+    match migrate::origin(&connection).map_err(failed)? {
+        Origin::Empty => set_up_new_file(&connection).map_err(failed)?,
+        Origin::Auditlite { version } => check_version(path.as_path(), version, true)?,
+        Origin::Foreign { application_id } => {
+            return Err(OpenError::ForeignDatabase {
+                path: path.as_path().to_owned(),
+                application_id,
+            });
+        }
+    }
+    harden(&connection).map_err(failed)?;
+    set_up_writer(&connection, durability).map_err(failed)?;
+    migrate::migrate(&mut connection).map_err(failed)?;
+    Ok(connection)
+}
+
+/// Opens the file for reading, never changing it.
+pub(crate) fn set_up_reader(connection: &Connection) -> Result<(), DbError> {
+    connection
+        .busy_timeout(BUSY_TIMEOUT)
+        .context("setting the busy timeout")?;
+    harden(connection)?;
+    // A reader's cache: 4 MiB each.
+    pragma(connection, "cache_size", -4096)?;
+    pragma(connection, "query_only", 1)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    Ok(())
+}
+
+/// Checks that the file is one that this library reads.
+pub(crate) fn check_readable(path: &Path, connection: &Connection) -> Result<(), OpenError> {
+    match migrate::origin(connection).map_err(|error| open_error(path, error))? {
+        Origin::Auditlite { version } => check_version(path, version, false),
+        Origin::Foreign { application_id } => Err(OpenError::ForeignDatabase {
+            path: path.to_owned(),
+            application_id,
+        }),
+        Origin::Empty => Err(OpenError::NotADatabase {
+            path: path.to_owned(),
+        }),
+    }
+}
+
+fn check_version(path: &Path, found: i64, upgrades: bool) -> Result<(), OpenError> {
+    let supported = migrate::version_supported();
+    let path = path.to_owned();
+    if found > supported {
+        return Err(OpenError::NewerVersion {
+            path,
+            found,
+            supported,
+        });
+    }
+    if found < supported && !upgrades {
+        return Err(OpenError::OlderVersion {
+            path,
+            found,
+            supported,
+        });
+    }
+    Ok(())
+}
+
+/// Settings that are stored in the file and can be chosen only while it is empty.
+fn set_up_new_file(connection: &Connection) -> Result<(), DbError> {
+    // Payload rows are long: with larger pages fewer of them overflow, and fewer pages a commit.
+    pragma(connection, "page_size", 8192)?;
+    // Lets pruning give space back in small steps.
+    pragma(connection, "auto_vacuum", 2)
+}
+
+/// Settings of the writing connection.
+fn set_up_writer(connection: &Connection, durability: Durability) -> Result<(), DbError> {
+    // Readers never block the writer, nor the writer readers.
+    let mode: String = connection
+        .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
+        .context("switching to write-ahead logging")?;
+    if !mode.eq_ignore_ascii_case("wal") {
+        return Err(DbError::corrupt(
+            "switching to write-ahead logging",
+            format!("SQLite stays in mode {mode:?}; the file system may not support shared memory"),
+        ));
+    }
+    pragma(
+        connection,
+        "synchronous",
+        match durability {
+            Durability::Full => 2,
+            Durability::Buffered => 1,
+        },
+    )?;
+    // The writer checkpoints itself: SQLite's own hook discards the checkpoint's error.
+    pragma(connection, "wal_autocheckpoint", 0)?;
+    // A burst must not leave a large write-ahead log behind for good.
+    pragma(connection, "journal_size_limit", 64 * 1024 * 1024)?;
+    // The writer's page cache: 8 MiB, part of the memory bound.
+    pragma(connection, "cache_size", -8192)?;
+    pragma(connection, "temp_store", 2)?;
+    set(
+        connection,
+        DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE,
+        false,
+    )?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    Ok(())
+}
+
+/// Settings of every connection: what is read from the file is not trusted.
+fn harden(connection: &Connection) -> Result<(), DbError> {
+    // Functions and virtual tables named in a doctored schema do not run.
+    set(connection, DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    set(connection, DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    // A misspelt column must not become a string.
+    set(connection, DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
+    set(connection, DbConfig::SQLITE_DBCONFIG_DQS_DDL, false)?;
+    pragma(connection, "cell_size_check", 1)?;
+    // An I/O error on a mapped page is a signal, not an error code.
+    pragma(connection, "mmap_size", 0)
+}
+
+fn set(connection: &Connection, setting: DbConfig, on: bool) -> Result<(), DbError> {
+    connection
+        .set_db_config(setting, on)
+        .map(drop)
+        .context("setting up the connection")
+}
+
+/// Sets a pragma, whether or not SQLite answers with a row.
+fn pragma(connection: &Connection, name: &str, value: i64) -> Result<(), DbError> {
+    connection
+        .pragma_update_and_check(None, name, value, |_| Ok(()))
+        .or_else(|error| match error {
+            rusqlite::Error::QueryReturnedNoRows => Ok(()),
+            other => Err(other),
+        })
+        .context("setting up the connection")
+}
+
+pub(crate) fn open_error(path: &Path, error: DbError) -> OpenError {
+    let path = path.to_owned();
+    match error.kind {
+        DbErrorKind::NotADatabase => OpenError::NotADatabase { path },
+        DbErrorKind::Corrupt => OpenError::Damaged {
+            path,
+            what: crate::error::chain(&error),
+        },
+        DbErrorKind::CannotOpen => OpenError::NotAccessible {
+            path,
+            purpose: "reading or writing",
+            source: std::io::Error::other(error),
+        },
+        _ => OpenError::Database {
+            path,
+            source: error.into(),
+        },
+    }
+}

@@ -1,0 +1,257 @@
+//! Columns of the request rows: written and read in the order given here.
+
+use std::sync::LazyLock;
+
+use rusqlite::types::FromSql;
+use rusqlite::{Row, RowIndex};
+
+use crate::record::{RequestRecord, Status};
+
+/// Known when a request is opened.
+const START_COLUMNS: &[&str] = &[
+    "opened_seq",
+    "request_id",
+    "opened_at",
+    "conversation_id",
+    "context_id",
+    "session_id",
+    "user_id",
+    "trace_id",
+    "actor_type",
+    "actor_id",
+    "operation_name",
+    "provider_name",
+    "requested_model",
+    "request_model",
+    "wire_protocol",
+    "is_streaming",
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "attributes",
+    "request_bytes",
+];
+
+/// Known early or late: a later word replaces an earlier one, silence does not.
+const SERVED_COLUMNS: &[&str] = &["response_model", "response_provider_name"];
+
+/// Known when a request has ended.
+const END_COLUMNS: &[&str] = &[
+    "ended_seq",
+    "status",
+    "latency_us",
+    "upstream_latency_us",
+    "time_to_first_chunk_us",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_write_input_tokens",
+    "reasoning_output_tokens",
+    "cost_microdollars",
+    "finish_reasons",
+    "tool_call_count",
+    "response_id",
+    "http_status",
+    "error_type",
+    "error_message",
+    "response_bytes",
+];
+
+fn all_columns() -> String {
+    [START_COLUMNS, SERVED_COLUMNS, END_COLUMNS, &["altered"]]
+        .concat()
+        .join(", ")
+}
+
+/// Start columns, served columns, end columns, altered.
+pub(super) static INSERT_REQUEST: LazyLock<String> = LazyLock::new(|| {
+    let columns = all_columns();
+    let places = vec!["?"; columns.split(',').count()].join(", ");
+    format!("INSERT INTO requests ({columns}) VALUES ({places})")
+});
+
+/// Served columns, end columns, altered, opened_seq. Answers with what the rollup needs.
+pub(super) static END_REQUEST: LazyLock<String> = LazyLock::new(|| {
+    let served = SERVED_COLUMNS
+        .iter()
+        .map(|column| format!("{column} = coalesce(?, {column})"));
+    let end = END_COLUMNS.iter().map(|column| format!("{column} = ?"));
+    let altered =
+        "altered = nullif(trim(coalesce(altered, '') || ',' || coalesce(?, ''), ','), '')"
+            .to_owned();
+    let sets: Vec<String> = served.chain(end).chain([altered]).collect();
+    format!(
+        "UPDATE requests SET {} WHERE opened_seq = ? AND ended_seq IS NULL RETURNING opened_at, \
+         coalesce(response_provider_name, provider_name, ''), \
+         coalesce(response_model, request_model, requested_model, ''), coalesce(user_id, '')",
+        sets.join(", ")
+    )
+});
+
+pub(super) const SERVE_REQUEST: &str = "UPDATE requests SET \
+     response_model = coalesce(?1, response_model), \
+     response_provider_name = coalesce(?2, response_provider_name) \
+     WHERE opened_seq = ?3 AND ended_seq IS NULL";
+
+pub(super) const INSERT_TOOL_CALL: &str = "INSERT INTO tool_calls \
+     (ended_seq, position, tool_call_id, tool_name, input_bytes) VALUES (?1, ?2, ?3, ?4, ?5)";
+
+pub(super) const ADD_HOUR: &str = "INSERT INTO usage_hourly VALUES \
+     (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18) \
+     ON CONFLICT DO UPDATE SET \
+     completed = completed + excluded.completed, failed = failed + excluded.failed, \
+     rejected = rejected + excluded.rejected, abandoned = abandoned + excluded.abandoned, \
+     interrupted = interrupted + excluded.interrupted, \
+     input_tokens = input_tokens + excluded.input_tokens, \
+     output_tokens = output_tokens + excluded.output_tokens, \
+     cache_read_input_tokens = cache_read_input_tokens + excluded.cache_read_input_tokens, \
+     cache_write_input_tokens = cache_write_input_tokens + excluded.cache_write_input_tokens, \
+     reasoning_output_tokens = reasoning_output_tokens + excluded.reasoning_output_tokens, \
+     cost_microdollars = cost_microdollars + excluded.cost_microdollars, \
+     unpriced = unpriced + excluded.unpriced, \
+     latency_us_sum = latency_us_sum + excluded.latency_us_sum, \
+     latency_count = latency_count + excluded.latency_count";
+
+pub(super) const ADD_MINUTE: &str = "INSERT INTO opened_minutes VALUES (?1, ?2, ?3) \
+     ON CONFLICT DO UPDATE SET \
+     first_seq = min(first_seq, excluded.first_seq), last_seq = max(last_seq, excluded.last_seq)";
+
+pub(super) const INSERT_SESSION: &str =
+    "INSERT INTO store_sessions (opened_seq, opened_at) VALUES (?1, ?2)";
+
+/// Closes the session that the log is in at that point: the last one that began before.
+pub(super) const CLOSE_SESSION: &str = "UPDATE store_sessions SET closed_seq = ?1, closed_at = ?2, \
+     lifecycles_submitted = ?3, lifecycles_stored = ?4, lifecycles_lost = ?5, payloads_lost = ?6 \
+     WHERE opened_seq = (SELECT max(opened_seq) FROM store_sessions WHERE opened_seq < ?1)";
+
+pub(super) const INSERT_GAP: &str = "INSERT INTO gaps \
+     (seq, first_at, last_at, lifecycles, payloads, notices) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+
+/// `SELECT … FROM requests`, to be read by [`request_from_row`].
+pub(super) static SELECT_REQUEST: LazyLock<String> =
+    LazyLock::new(|| format!("SELECT {} FROM requests", all_columns()));
+
+/// Reads a row of [`SELECT_REQUEST`].
+pub(super) fn request_from_row(row: &Row<'_>) -> rusqlite::Result<RequestRecord> {
+    let mut columns = Columns { row, next: 0 };
+    let mut record = RequestRecord {
+        opened_seq: columns.count()?,
+        request_id: columns.get()?,
+        opened_at: columns.get()?,
+        conversation_id: columns.get()?,
+        context_id: columns.get()?,
+        session_id: columns.get()?,
+        user_id: columns.get()?,
+        trace_id: columns.get()?,
+        actor_type: columns.get()?,
+        actor_id: columns.get()?,
+        operation_name: columns.get()?,
+        provider_name: columns.get()?,
+        requested_model: columns.get()?,
+        request_model: columns.get()?,
+        wire_protocol: columns.get()?,
+        is_streaming: columns.get()?,
+        max_tokens: columns.optional_count()?,
+        temperature: columns.get()?,
+        top_p: columns.get()?,
+        attributes: columns.attributes()?,
+        request_bytes: columns.count()?,
+        response_model: columns.get()?,
+        response_provider_name: columns.get()?,
+        ended_seq: columns.optional_count()?,
+        status: columns.status()?,
+        latency_us: columns.optional_count()?,
+        upstream_latency_us: columns.optional_count()?,
+        time_to_first_chunk_us: columns.optional_count()?,
+        input_tokens: columns.optional_count()?,
+        output_tokens: columns.optional_count()?,
+        cache_read_input_tokens: columns.optional_count()?,
+        cache_write_input_tokens: columns.optional_count()?,
+        reasoning_output_tokens: columns.optional_count()?,
+        cost_microdollars: columns.optional_count()?,
+        finish_reasons: columns.texts()?,
+        tool_call_count: columns.count()?,
+        response_id: columns.get()?,
+        http_status: columns.get()?,
+        error_type: columns.get()?,
+        error_message: columns.get()?,
+        response_bytes: columns.optional_count()?,
+        altered: Vec::new(),
+    };
+    let altered: Option<String> = columns.get()?;
+    if let Some(names) = altered {
+        record.altered = names.split(',').map(str::to_owned).collect();
+    }
+    Ok(record)
+}
+
+/// Attributes as the JSON object that the column holds.
+pub(super) fn attributes_to_sql(attributes: &[(String, String)]) -> Option<String> {
+    let mut text = Vec::new();
+    if attributes.is_empty() {
+        return None;
+    }
+    crate::log::pairs::serialize(attributes, &mut serde_json::Serializer::new(&mut text)).ok()?;
+    String::from_utf8(text).ok()
+}
+
+/// Finish reasons as the JSON array that the column holds.
+pub(super) fn finish_reasons_to_sql(reasons: &[String]) -> Option<String> {
+    if reasons.is_empty() {
+        return None;
+    }
+    serde_json::to_string(reasons).ok()
+}
+
+/// Reads one column after the other.
+struct Columns<'r, 's> {
+    row: &'r Row<'s>,
+    next: usize,
+}
+
+impl Columns<'_, '_> {
+    fn get<T: FromSql>(&mut self) -> rusqlite::Result<T> {
+        let index = self.next;
+        self.next += 1;
+        self.row.get(index)
+    }
+
+    fn count(&mut self) -> rusqlite::Result<u64> {
+        Ok(u64::try_from(self.get::<i64>()?).unwrap_or(0))
+    }
+
+    fn optional_count(&mut self) -> rusqlite::Result<Option<u64>> {
+        Ok(self
+            .get::<Option<i64>>()?
+            .and_then(|number| u64::try_from(number).ok()))
+    }
+
+    fn status(&mut self) -> rusqlite::Result<Status> {
+        let name: String = self.get()?;
+        Status::from_name(&name).ok_or_else(|| damaged(self.next - 1, format!("status {name:?}")))
+    }
+
+    fn attributes(&mut self) -> rusqlite::Result<Vec<(String, String)>> {
+        let Some(text): Option<String> = self.get()? else {
+            return Ok(Vec::new());
+        };
+        crate::log::pairs::deserialize(&mut serde_json::Deserializer::from_str(&text))
+            .map_err(|error| damaged(self.next - 1, error.to_string()))
+    }
+
+    fn texts(&mut self) -> rusqlite::Result<Vec<String>> {
+        let Some(text): Option<String> = self.get()? else {
+            return Ok(Vec::new());
+        };
+        serde_json::from_str(&text).map_err(|error| damaged(self.next - 1, error.to_string()))
+    }
+}
+
+/// A column that holds what it cannot hold.
+pub(super) fn damaged(column: impl RowIndex + std::fmt::Display, what: String) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(
+        0,
+        rusqlite::types::Type::Text,
+        format!("column {column} holds an unexpected value: {what}").into(),
+    )
+}

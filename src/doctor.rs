@@ -1,0 +1,86 @@
+//! The doctor: is this file what it should be, and what does it hold?
+
+use std::path::Path;
+
+use crate::db::{self, WriterLock};
+use crate::error::ReadError;
+
+/// What [`ReadOnlyStore::doctor`](crate::ReadOnlyStore::doctor) found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DoctorReport {
+    /// Size of the database file in bytes.
+    pub file_bytes: u64,
+    /// Size of the write-ahead log in bytes.
+    pub wal_bytes: u64,
+    /// The file's format version.
+    pub file_version: i64,
+    /// The SQLite library that was used to look.
+    pub sqlite_version: String,
+    /// Events in the log.
+    pub events: u64,
+    /// Group commits that wrote them.
+    pub segments: u64,
+    /// Requests.
+    pub requests: u64,
+    /// Requests that have not ended.
+    pub pending: u64,
+    /// Bodies and other content, kept or only digested.
+    pub payloads: u64,
+    /// Times that the store was opened for writing.
+    pub sessions: u64,
+    /// Of these, those that ended without a close: the process died or was killed.
+    pub crashed_sessions: u64,
+    /// Gap events.
+    pub gaps: u64,
+    /// Lifecycles that gaps state as lost.
+    pub shed_lifecycles: u64,
+    /// Bodies that gaps state as lost.
+    pub shed_payloads: u64,
+    /// Whether a store has the file open for writing now.
+    pub is_being_written: bool,
+    /// What is wrong, in plain words. Empty when all is well.
+    pub findings: Vec<String>,
+}
+
+/// Examines the file at this path.
+pub(crate) fn examine(path: &Path) -> Result<DoctorReport, ReadError> {
+    let (file, log, mut findings) = db::inspect(path)?;
+    for line in &mut findings {
+        line.insert_str(0, "SQLite's integrity check: ");
+    }
+    let (scan, differences) = db::compare_projections(path)?;
+    findings.extend(scan.findings);
+    findings.extend(
+        differences
+            .into_iter()
+            .map(|difference| format!("table {}: {}", difference.table, difference.what)),
+    );
+    findings.extend(db::accounting_findings(path)?);
+    let is_being_written = WriterLock::is_held(path);
+    if log.pending > 0 && !is_being_written {
+        // Not a fault: the next open for writing marks them.
+        tracing::debug!(
+            pending = log.pending,
+            "requests are pending and nobody writes"
+        );
+    }
+    Ok(DoctorReport {
+        file_bytes: file.file_bytes,
+        wal_bytes: file.wal_bytes,
+        file_version: file.file_version,
+        sqlite_version: db::sqlite_version().to_owned(),
+        events: scan.events,
+        segments: log.segments,
+        requests: log.requests,
+        pending: log.pending,
+        payloads: log.payloads,
+        sessions: log.sessions,
+        crashed_sessions: log.crashed_sessions,
+        gaps: log.gaps,
+        shed_lifecycles: log.shed_lifecycles,
+        shed_payloads: log.shed_payloads,
+        is_being_written,
+        findings,
+    })
+}

@@ -1,0 +1,304 @@
+//! Errors: one type for each kind of operation, each saying what happened, to what, and what to do.
+//!
+//! No type of another crate is part of them; causes are boxed and reached through `source()`.
+
+use std::error::Error as StdError;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The cause of an error, of whatever type.
+pub(crate) type Cause = Box<dyn StdError + Send + Sync + 'static>;
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// A setting of the builder is out of its bounds.
+    #[error("the store's settings are not usable: {0}")]
+    Config(String),
+    /// The path is a `file:` URI.
+    #[error("{path:?} is a URI; give the plain path of the database file")]
+    UriPath {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// The path names a directory.
+    #[error("{path:?} is a directory; give the path of a file in it, for example audit.db")]
+    IsDirectory {
+        /// The absolute path.
+        path: PathBuf,
+    },
+    /// The path names a symbolic link, which could be pointed elsewhere between two opens.
+    #[error("{path:?} is a symbolic link; give the path of the database file itself")]
+    SymbolicLink {
+        /// The absolute path.
+        path: PathBuf,
+    },
+    /// The path names something that is neither a file nor a directory.
+    #[error("{path:?} is not a regular file; give the path of a database file")]
+    NotAFile {
+        /// The absolute path.
+        path: PathBuf,
+    },
+    /// The folder does not exist.
+    #[error("the folder of {path:?} does not exist; create it first")]
+    NoDirectory {
+        /// The absolute path.
+        path: PathBuf,
+    },
+    /// There is no database to read.
+    #[error("{path:?} does not exist; give the path of an auditlite database")]
+    NotFound {
+        /// The absolute path.
+        path: PathBuf,
+    },
+    /// The file or its folder cannot be read or written.
+    #[error("{path:?} cannot be opened for {purpose}; check that its folder exists and permits it")]
+    NotAccessible {
+        /// The absolute path.
+        path: PathBuf,
+        /// `reading` or `writing`.
+        purpose: &'static str,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// Another store, in this process or another, writes to the file.
+    #[error(
+        "{path:?} is open for writing elsewhere (lock file {lock:?}); close that store, or read with ReadOnlyStore"
+    )]
+    Locked {
+        /// The absolute path.
+        path: PathBuf,
+        /// The lock file.
+        lock: PathBuf,
+    },
+    /// The file is not an SQLite database.
+    #[error("{path:?} is not an SQLite database; it was left as it is")]
+    NotADatabase {
+        /// The absolute path.
+        path: PathBuf,
+    },
+    /// The file is an SQLite database of another application.
+    #[error(
+        "{path:?} is an SQLite database of another application (application_id {application_id:#010x}); it was left as it is"
+    )]
+    ForeignDatabase {
+        /// The absolute path.
+        path: PathBuf,
+        /// The application id found.
+        application_id: u32,
+    },
+    /// The file was written by a newer auditlite.
+    #[error(
+        "{path:?} has file version {found}, this auditlite knows up to {supported}; use a newer auditlite"
+    )]
+    NewerVersion {
+        /// The absolute path.
+        path: PathBuf,
+        /// The file's version.
+        found: i64,
+        /// The newest version that this library reads.
+        supported: i64,
+    },
+    /// The file was written by an older auditlite and is opened for reading only.
+    #[error(
+        "{path:?} has file version {found}, this auditlite reads {supported}; open it once for writing to upgrade it"
+    )]
+    OlderVersion {
+        /// The absolute path.
+        path: PathBuf,
+        /// The file's version.
+        found: i64,
+        /// The version that this library reads.
+        supported: i64,
+    },
+    /// The SQLite library in use can corrupt a WAL-mode file.
+    #[error(
+        "SQLite {found} is older than {required} and can corrupt a WAL-mode database (https://sqlite.org/wal.html#walresetbug); link a newer one"
+    )]
+    SqliteTooOld {
+        /// The version found.
+        found: String,
+        /// The oldest one that is accepted.
+        required: &'static str,
+    },
+    /// The database is damaged.
+    #[error("{path:?} is damaged ({what}); keep the file and run `auditlite doctor` on it")]
+    Damaged {
+        /// The absolute path.
+        path: PathBuf,
+        /// What does not fit.
+        what: String,
+    },
+    /// Anything else that the database reported.
+    #[error("{path:?} could not be opened")]
+    Database {
+        /// The absolute path.
+        path: PathBuf,
+        /// What the database reported.
+        source: Cause,
+    },
+    /// The writer's thread could not be started.
+    #[error("the writer's thread could not be started")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Why a request was not taken in for recording.
+///
+/// It never means that the gateway's request should fail, except where the gateway chose
+/// [`Overflow::Strict`](crate::Overflow::Strict) in order to refuse what it cannot audit.
+/// [`RequestHandle::unrecorded`](crate::RequestHandle::unrecorded) stands in for the handle.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// The capacity is used up and the store is strict.
+    #[error(
+        "the audit store's capacity is used up; retry later, or raise capacity_events and capacity_bytes"
+    )]
+    Full,
+    /// The store was closed.
+    #[error("the audit store is closed")]
+    Closed,
+    /// The writer has stopped and will not come back.
+    #[error("the audit store's writer has stopped: {0}; open the store again")]
+    WriterStopped(String),
+}
+
+/// Why a receipt could not be turned into proof.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiptError {
+    /// The event is not committed yet. It may be later.
+    #[error("the event was not committed within {0:?}; it is still queued")]
+    Timeout(Duration),
+    /// The lifecycle was shed for want of capacity; a `gap` event states it.
+    #[error("the lifecycle was shed because the audit store's capacity was used up")]
+    Shed,
+    /// The writer stopped before the event was committed.
+    #[error("the audit store's writer stopped before the event was committed")]
+    WriterStopped,
+}
+
+/// Why a flush did not finish.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FlushError {
+    /// The time is over; the writer goes on.
+    #[error("not everything was committed within {0:?}; the writer goes on")]
+    Timeout(Duration),
+    /// The writer has stopped.
+    #[error("the audit store's writer has stopped; open the store again")]
+    WriterStopped,
+}
+
+/// Why something could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// No request has this id, prefix or trace id.
+    #[error("no request matches {0:?}")]
+    NotFound(String),
+    /// Several requests match.
+    #[error("{what:?} matches several requests, among them {}; give a longer prefix", candidates.join(", "))]
+    Ambiguous {
+        /// What was looked for.
+        what: String,
+        /// Some of the request ids that match.
+        candidates: Vec<String>,
+    },
+    /// The body is not kept: capture was off, or it was shed.
+    #[error(
+        "the {side} body of {request_id:?} was not kept ({reason}); its length was {length} bytes"
+    )]
+    NotKept {
+        /// The request.
+        request_id: String,
+        /// `request` or `response`.
+        side: &'static str,
+        /// Why.
+        reason: &'static str,
+        /// Its full length.
+        length: u64,
+    },
+    /// The request has no such body.
+    #[error("{request_id:?} has no {side} body")]
+    NoBody {
+        /// The request.
+        request_id: String,
+        /// `request` or `response`.
+        side: &'static str,
+    },
+    /// What is stored contradicts itself.
+    #[error("the database is damaged: {0}; keep the file and run `auditlite doctor` on it")]
+    Damaged(String),
+    /// An argument is out of its bounds.
+    #[error("{0}")]
+    InvalidArgument(String),
+    /// No connection became free in time.
+    #[error("no reading connection became free; raise `readers` or read less at once")]
+    NoConnection(#[source] Cause),
+    /// Anything else that the database reported.
+    #[error("the database could not be read")]
+    Database(#[source] Cause),
+}
+
+/// Why a price book could not be loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PriceBookError {
+    /// The file could not be read.
+    #[error("the price book {path:?} could not be read")]
+    Read {
+        /// The path as given.
+        path: PathBuf,
+        /// What the operating system reported.
+        source: std::io::Error,
+    },
+    /// The file is larger than any price book should be.
+    #[error("the price book {path:?} is larger than {bytes_max} bytes; is it the right file?")]
+    TooLarge {
+        /// The path as given.
+        path: PathBuf,
+        /// The limit.
+        bytes_max: u64,
+    },
+    /// The file was read, and what it holds cannot be used.
+    #[error("the price book {path:?} cannot be used")]
+    File {
+        /// The path as given.
+        path: PathBuf,
+        /// Why not.
+        source: Box<PriceBookError>,
+    },
+    /// The text is not of the format.
+    #[error("the price book is not valid {format}")]
+    Syntax {
+        /// `JSON` or `TOML`.
+        format: &'static str,
+        /// Where and why.
+        source: Cause,
+    },
+    /// The text is well-formed, and not a price book.
+    #[error("the text is not a price book: {0}")]
+    Shape(String),
+    /// An entry cannot be used.
+    #[error("the price of {entry:?} cannot be used: {problem}")]
+    Entry {
+        /// The model or pattern.
+        entry: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

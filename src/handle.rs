@@ -1,0 +1,421 @@
+//! The handle of one request: lives from its opening to its end.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::clock::{elapsed_micros, now_micros};
+use crate::config::Capture;
+use crate::error::RecordError;
+use crate::receipt::Receipt;
+use crate::record::{Altered, Completion, Failure, Normaliser, Rejection, served_name};
+use crate::writer::{
+    BodyRoom, ChunksCommand, Command, EndCommand, EndKind, Ending, Lifecycle, Loss,
+    PreparedCommand, Reservation, ServedCommand, Shared, Stage,
+};
+
+/// Chunks beyond the payload cap go to the writer in pieces of this size, in bytes.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// One request's lifecycle, to be ended by [`complete`](Self::complete), [`fail`](Self::fail) or
+/// [`reject`](Self::reject). Dropped without one of them, it ends as `abandoned`: the client went
+/// away, or the gateway's code did.
+///
+/// No method waits for the disk, and none fails the gateway's request.
+#[must_use = "dropping the handle records the request as abandoned"]
+pub struct RequestHandle {
+    request_id: RequestId,
+    /// `None`: nothing is recorded, or the end has been sent.
+    active: Option<Active>,
+}
+
+#[derive(Debug)]
+enum RequestId {
+    Shared(Arc<Lifecycle>),
+    Own(String),
+}
+
+#[derive(Debug)]
+struct Active {
+    shared: Arc<Shared>,
+    lifecycle: Arc<Lifecycle>,
+    started: Instant,
+    upstream_started_us: Option<u64>,
+    upstream_ended_us: Option<u64>,
+    first_chunk_us: Option<u64>,
+    response_model: Option<String>,
+    response_provider_name: Option<String>,
+    chunks: Vec<Bytes>,
+    /// Bytes of `chunks`.
+    held_bytes: usize,
+    /// Bytes of all chunks.
+    streamed_bytes: u64,
+    /// Whether chunks were sent ahead, because the response is above the payload cap.
+    is_above_cap: bool,
+    response_room: BodyRoom,
+    capture: Option<Capture>,
+    altered: Altered,
+    /// What the end needs, and the bytes of `chunks`.
+    reservation: Reservation,
+}
+
+impl RequestHandle {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        lifecycle: Arc<Lifecycle>,
+        started: Instant,
+        reservation: Reservation,
+        capture: Option<Capture>,
+    ) -> Self {
+        Self {
+            request_id: RequestId::Shared(Arc::clone(&lifecycle)),
+            active: Some(Active {
+                shared,
+                lifecycle,
+                started,
+                upstream_started_us: None,
+                upstream_ended_us: None,
+                first_chunk_us: None,
+                response_model: None,
+                response_provider_name: None,
+                chunks: Vec::new(),
+                held_bytes: 0,
+                streamed_bytes: 0,
+                is_above_cap: false,
+                response_room: BodyRoom::Kept,
+                capture,
+                altered: Altered::new(),
+                reservation,
+            }),
+        }
+    }
+
+    /// A lifecycle that was left out for want of capacity.
+    pub(crate) fn lost(request_id: String) -> Self {
+        Self {
+            request_id: RequestId::Own(request_id),
+            active: None,
+        }
+    }
+
+    /// A handle that records nothing. Stands in where [`Recorder::open`](crate::Recorder::open)
+    /// returned an error and the request is to be served all the same.
+    pub fn unrecorded() -> Self {
+        Self::lost(String::new())
+    }
+
+    /// Whether this request is being recorded. `false` for [`unrecorded`](Self::unrecorded), and
+    /// where the lifecycle was left out for want of capacity.
+    pub fn is_recorded(&self) -> bool {
+        self.active.is_some()
+    }
+
+    /// The request's id, as given or as made. Empty for [`unrecorded`](Self::unrecorded).
+    pub fn request_id(&self) -> &str {
+        match &self.request_id {
+            RequestId::Shared(lifecycle) => &lifecycle.request_id,
+            RequestId::Own(id) => id,
+        }
+    }
+
+    /// Proof that the opening is committed: for gateways that forward nothing before it is.
+    pub fn opened_receipt(&self) -> Receipt {
+        Receipt {
+            awaited: self.active.as_ref().map(|active| {
+                (
+                    Arc::clone(&active.shared),
+                    Arc::clone(&active.lifecycle),
+                    Stage::OpenedCommitted,
+                )
+            }),
+        }
+    }
+
+    /// The model that serves, once it is known. An empty or unchanged name is ignored.
+    pub fn set_served_model(&mut self, model: &str) {
+        if let Some(active) = &mut self.active
+            && active.response_model.as_deref() != Some(model)
+            && let Some((model, altered)) = served_name(model)
+        {
+            active.altered.extend(altered);
+            active.response_model = Some(model.clone());
+            active.notice_served(Some(model), None);
+        }
+    }
+
+    /// The provider that serves, where a failover made it another one than the routed one. An
+    /// empty or unchanged name is ignored.
+    pub fn set_served_provider(&mut self, provider_name: &str) {
+        if let Some(active) = &mut self.active
+            && active.response_provider_name.as_deref() != Some(provider_name)
+            && let Some((name, altered)) = served_name(provider_name)
+        {
+            active.altered.extend(altered);
+            active.response_provider_name = Some(name.clone());
+            active.notice_served(None, Some(name));
+        }
+    }
+
+    /// The body that was forwarded upstream, where the gateway changed it. Only its digest and
+    /// length are recorded, and only where it differs from the client's.
+    pub fn set_prepared_body(&mut self, body: impl Into<Bytes>) {
+        let Some(active) = &mut self.active else {
+            return;
+        };
+        let body = body.into();
+        let reservation = Reservation::new(1, body.len());
+        if active.shared.capacity.try_reserve(reservation) {
+            let command = PreparedCommand {
+                lifecycle: Arc::clone(&active.lifecycle),
+                body,
+                reservation,
+            };
+            let _ = active.shared.submit(Command::Prepared(Box::new(command)));
+        } else {
+            active.shared.count_loss(Loss::Notice, now_micros());
+        }
+    }
+
+    /// The request is being sent upstream now.
+    pub fn upstream_started(&mut self) {
+        if let Some(active) = &mut self.active {
+            active.upstream_started_us = Some(elapsed_micros(active.started));
+        }
+    }
+
+    /// The upstream's response is complete now.
+    pub fn upstream_ended(&mut self) {
+        if let Some(active) = &mut self.active {
+            active.upstream_ended_us = Some(elapsed_micros(active.started));
+        }
+    }
+
+    /// The next chunk of a streamed response. Not copied; the writer joins them. The first one
+    /// stamps the time to first chunk.
+    pub fn chunk(&mut self, chunk: impl Into<Bytes>) {
+        if let Some(active) = &mut self.active {
+            active.chunk(chunk.into());
+        }
+    }
+
+    /// Ends the lifecycle as completed.
+    ///
+    /// # Blocking
+    ///
+    /// Never waits for the disk. Waits for room for the response's bytes only with
+    /// [`Overflow::Wait`](crate::Overflow::Wait).
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError::Closed`] or [`RecordError::WriterStopped`] when the end cannot be recorded
+    /// any more; the next open marks the request interrupted.
+    pub fn complete(mut self, mut completion: Completion) -> Result<Receipt, RecordError> {
+        let mut normaliser = Normaliser::default();
+        normaliser.completion(&mut completion);
+        self.end(completion.into(), normaliser.into_altered())
+    }
+
+    /// Ends the lifecycle as failed.
+    ///
+    /// # Blocking
+    ///
+    /// As [`complete`](Self::complete).
+    ///
+    /// # Errors
+    ///
+    /// As [`complete`](Self::complete).
+    pub fn fail(mut self, mut failure: Failure) -> Result<Receipt, RecordError> {
+        let mut normaliser = Normaliser::default();
+        normaliser.failure(&mut failure);
+        self.end(failure.into(), normaliser.into_altered())
+    }
+
+    /// Ends the lifecycle as rejected: the gateway refused the request.
+    ///
+    /// # Blocking
+    ///
+    /// As [`complete`](Self::complete).
+    ///
+    /// # Errors
+    ///
+    /// As [`complete`](Self::complete).
+    pub fn reject(mut self, mut rejection: Rejection) -> Result<Receipt, RecordError> {
+        let mut normaliser = Normaliser::default();
+        normaliser.rejection(&mut rejection);
+        self.end(rejection.into(), normaliser.into_altered())
+    }
+
+    fn end(&mut self, ending: Ending, altered: Altered) -> Result<Receipt, RecordError> {
+        match self.active.take() {
+            Some(active) => active.end(ending, altered),
+            None => Ok(Receipt { awaited: None }),
+        }
+    }
+}
+
+impl Active {
+    fn notice_served(&self, model: Option<String>, provider_name: Option<String>) {
+        let reservation = Reservation::new(1, 512);
+        if self.shared.capacity.try_reserve(reservation) {
+            let command = ServedCommand {
+                lifecycle: Arc::clone(&self.lifecycle),
+                at: now_micros(),
+                response_model: model,
+                response_provider_name: provider_name,
+                reservation,
+            };
+            let _ = self.shared.submit(Command::Served(Box::new(command)));
+        } else {
+            // The end says it too.
+            self.shared.count_loss(Loss::Notice, now_micros());
+        }
+    }
+
+    fn chunk(&mut self, chunk: Bytes) {
+        if self.first_chunk_us.is_none() {
+            self.first_chunk_us = Some(elapsed_micros(self.started));
+        }
+        let length = chunk.len();
+        self.streamed_bytes = self
+            .streamed_bytes
+            .saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
+        if self.response_room == BodyRoom::Shed || length == 0 {
+            return;
+        }
+        let wanted = Reservation::new(0, length.saturating_add(size_of::<Bytes>()));
+        if !self.shared.reserve(wanted) {
+            self.shed_response();
+            return;
+        }
+        self.reservation.add(wanted);
+        self.chunks.push(chunk);
+        self.held_bytes = self.held_bytes.saturating_add(length);
+        let bound = if self.is_above_cap {
+            PIECE_BYTES
+        } else {
+            self.shared.payload_cap_bytes
+        };
+        if self.held_bytes > bound {
+            self.send_ahead();
+        }
+    }
+
+    /// Above the payload cap only the ends of a response are kept, so that the writer can digest
+    /// and cut what came so far; memory stays bounded however long the stream runs.
+    fn send_ahead(&mut self) {
+        let slot = Reservation::new(1, 0);
+        if !self.shared.capacity.try_reserve(slot) {
+            return; // tried again with the next chunk
+        }
+        let mut reservation = self.reservation.split_off(0);
+        reservation.add(slot);
+        let command = ChunksCommand {
+            lifecycle: Arc::clone(&self.lifecycle),
+            chunks: std::mem::take(&mut self.chunks),
+            reservation,
+        };
+        self.held_bytes = 0;
+        self.is_above_cap = true;
+        let _ = self.shared.submit(Command::Chunks(Box::new(command)));
+    }
+
+    /// Leaves the response body out: its length goes on being counted, its digest is not known.
+    fn shed_response(&mut self) {
+        self.response_room = BodyRoom::Shed;
+        self.shared.count_loss(Loss::Payload, now_micros());
+        self.chunks = Vec::new();
+        self.held_bytes = 0;
+        let mut held = self.reservation.split_off(0);
+        held.events = 0;
+        self.shared.capacity.release(held);
+    }
+
+    fn end(mut self, mut ending: Ending, altered: Altered) -> Result<Receipt, RecordError> {
+        let at = now_micros();
+        let latency_us = elapsed_micros(self.started);
+        self.reservation
+            .add(self.shared.capacity.force_reserve(ending.metadata_bytes()));
+        let response_length = match &ending.response_body {
+            None => self.streamed_bytes,
+            Some(body) => {
+                // The body in one piece counts, whatever was streamed before.
+                self.chunks = Vec::new();
+                let length = body.len();
+                let wanted = Reservation::new(0, length);
+                if self.shared.reserve(wanted) {
+                    self.reservation.add(wanted);
+                    self.response_room = BodyRoom::Kept;
+                } else if self.response_room == BodyRoom::Kept {
+                    self.response_room = BodyRoom::Shed;
+                    self.shared.count_loss(Loss::Payload, at);
+                }
+                u64::try_from(length).unwrap_or(u64::MAX)
+            }
+        };
+        if self.response_room == BodyRoom::Shed {
+            ending.response_body = None;
+        }
+        let content = Reservation::new(0, ending.content_bytes());
+        let content_room = if self.shared.reserve(content) {
+            self.reservation.add(content);
+            BodyRoom::Kept
+        } else {
+            self.shared.count_loss(Loss::Payload, at);
+            BodyRoom::Shed
+        };
+        if let Some(model) = self.response_model.take() {
+            ending.response_model.get_or_insert(model);
+        }
+        self.altered.extend(altered);
+        let upstream_latency_us = self.upstream_started_us.map(|start| {
+            self.upstream_ended_us
+                .unwrap_or(latency_us)
+                .saturating_sub(start)
+        });
+        let command = EndCommand {
+            lifecycle: Arc::clone(&self.lifecycle),
+            at,
+            ending,
+            chunks: self.chunks,
+            response_length,
+            room: self.response_room,
+            content_room,
+            latency_us,
+            upstream_latency_us,
+            time_to_first_chunk_us: self.first_chunk_us,
+            response_provider_name: self.response_provider_name,
+            capture: self.capture,
+            altered: self.altered,
+            span: tracing::Span::current(),
+            reservation: self.reservation,
+        };
+        self.shared.submit(Command::End(Box::new(command)))?;
+        Ok(Receipt {
+            awaited: Some((self.shared, self.lifecycle, Stage::EndedCommitted)),
+        })
+    }
+}
+
+impl Drop for RequestHandle {
+    fn drop(&mut self) {
+        if let Some(active) = self.active.take() {
+            let ending = Ending {
+                kind: EndKind::Abandoned,
+                ..Ending::default()
+            };
+            // An error means that the store is gone; the next open marks the request interrupted.
+            let _ = active.end(ending, Altered::new());
+        }
+    }
+}
+
+impl fmt::Debug for RequestHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestHandle")
+            .field("request_id", &self.request_id())
+            .field("is_recorded", &self.is_recorded())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,436 @@
+//! Events: immutable facts, each one line of JSON with a fixed field order.
+//!
+//! The order of the fields is the order of declaration here. It is part of the file format, as are
+//! the names: a line is written once, and the bytes written are the bytes that are hashed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::{ActorKind, Digest, Status};
+
+/// One line of the log.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Event {
+    /// Place in the log, gapless from 0.
+    pub(crate) seq: u64,
+    /// When it happened, in microseconds since the Unix epoch.
+    pub(crate) at: i64,
+    pub(crate) fact: Fact,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Fact {
+    StoreOpened(StoreOpened),
+    StoreClosed(StoreClosed),
+    Opened(Box<Opened>),
+    Served(Served),
+    Ended(Box<Ended>),
+    Gap(Gap),
+}
+
+/// A store session begins: everything up to the next one of these belongs to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StoreOpened {
+    pub(crate) auditlite_version: String,
+    pub(crate) sqlite_version: String,
+    pub(crate) durability: String,
+    pub(crate) overflow: String,
+    pub(crate) capture: String,
+    pub(crate) payload_cap_bytes: u64,
+}
+
+/// A store session ends in order, with its own accounts: submitted = stored + lost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StoreClosed {
+    pub(crate) lifecycles_submitted: u64,
+    pub(crate) lifecycles_stored: u64,
+    pub(crate) lifecycles_lost: u64,
+    pub(crate) payloads_lost: u64,
+}
+
+/// Something was lost for want of capacity.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Gap {
+    pub(crate) first_at: i64,
+    pub(crate) last_at: i64,
+    /// Lifecycles of which nothing is recorded.
+    pub(crate) lifecycles: u64,
+    /// Bodies left out of lifecycles that are recorded; their events say so too.
+    pub(crate) payloads: u64,
+    /// Notices of the served model or the forwarded body left out.
+    pub(crate) notices: u64,
+}
+
+/// A request was let in.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Opened {
+    pub(crate) request_id: String,
+    /// When the request arrived, where that is not the event's own time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) started_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) conversation_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) context_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) session_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) user_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) trace_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) actor_type: Option<ActorKind>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) actor_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) operation_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) provider_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) requested_model: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) request_model: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) wire_protocol: Option<String>,
+    pub(crate) is_streaming: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) max_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) temperature: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) top_p: Option<f64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "pairs")]
+    pub(crate) attributes: Vec<(String, String)>,
+    pub(crate) request_body: BodyFact,
+    /// Canonical messages handed over by the gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) content: Option<BodyFact>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) altered: Vec<String>,
+}
+
+/// What answered became known before the end.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Served {
+    pub(crate) request_id: String,
+    pub(crate) opened_seq: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) response_model: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) response_provider_name: Option<String>,
+}
+
+/// How a lifecycle ended; the event's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EndKind {
+    #[default]
+    Completed,
+    Failed,
+    Rejected,
+    Abandoned,
+    Interrupted,
+}
+
+impl EndKind {
+    pub(crate) fn status(self) -> Status {
+        match self {
+            Self::Completed => Status::Completed,
+            Self::Failed => Status::Failed,
+            Self::Rejected => Status::Rejected,
+            Self::Abandoned => Status::Abandoned,
+            Self::Interrupted => Status::Interrupted,
+        }
+    }
+}
+
+/// A request ended, in whatever way.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    #[serde(skip)]
+    pub(crate) kind: EndKind,
+    pub(crate) request_id: String,
+    pub(crate) opened_seq: u64,
+    /// Interrupted: `seq` of the `store_opened` event whose session left the request open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) session_seq: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) response_model: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) response_provider_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) response_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) http_status: Option<u16>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) error_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) error_message: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) finish_reasons: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) input_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) output_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cache_read_input_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cache_write_input_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reasoning_output_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cost_microdollars: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) latency_us: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) upstream_latency_us: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) time_to_first_chunk_us: Option<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tool_calls: Vec<ToolCallFact>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) response_body: Option<BodyFact>,
+    /// Assistant text and tool inputs handed over by the gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) content: Option<BodyFact>,
+    /// The body that was forwarded upstream, where it is not the client's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) prepared_body: Option<BodyFact>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) altered: Vec<String>,
+}
+
+impl Ended {
+    /// Whether the provider counted anything.
+    pub(crate) fn has_usage(&self) -> bool {
+        self.input_tokens.is_some() || self.output_tokens.is_some()
+    }
+}
+
+/// A tool call without its input, which is content.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ToolCallFact {
+    pub(crate) tool_call_id: String,
+    pub(crate) tool_name: String,
+    pub(crate) input_bytes: u64,
+}
+
+/// What the log holds of a body: how long it is, and a commitment to its digest.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct BodyFact {
+    pub(crate) length: u64,
+    /// Absent for an empty body, and for one that was shed.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "hex")]
+    pub(crate) commitment: Option<Digest>,
+    #[serde(default, skip_serializing_if = "Kept::is_whole")]
+    pub(crate) kept: Kept,
+}
+
+/// How much of a body was kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kept {
+    #[default]
+    Whole,
+    /// Above the cap: head and tail.
+    Excerpt,
+    /// Only the digest: content capture was off, or only the digest matters.
+    Digest,
+    /// Nothing: shed for want of capacity.
+    Nothing,
+}
+
+impl Kept {
+    // serde asks by reference.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_whole(&self) -> bool {
+        *self == Self::Whole
+    }
+}
+
+/// Why a line is not an event.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EventError {
+    #[error("the line is not an event: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("the event {0:?} is not known")]
+    UnknownEvent(String),
+}
+
+/// The fields that every line starts with.
+#[derive(Deserialize)]
+struct Head<'a> {
+    seq: u64,
+    at: i64,
+    event: &'a str,
+}
+
+impl Event {
+    /// The event's name.
+    pub(crate) fn name(&self) -> &'static str {
+        match &self.fact {
+            Fact::StoreOpened(_) => "store_opened",
+            Fact::StoreClosed(_) => "store_closed",
+            Fact::Opened(_) => "opened",
+            Fact::Served(_) => "served",
+            Fact::Ended(ended) => ended.kind.status().name(),
+            Fact::Gap(_) => "gap",
+        }
+    }
+
+    /// Appends the event's line, with its newline.
+    pub(crate) fn write_line(&self, out: &mut Vec<u8>) -> Result<(), EventError> {
+        #[derive(Serialize)]
+        struct Line<'a, T: Serialize> {
+            seq: u64,
+            at: i64,
+            event: &'a str,
+            #[serde(flatten)]
+            fact: &'a T,
+        }
+        fn write<T: Serialize>(
+            event: &Event,
+            fact: &T,
+            out: &mut Vec<u8>,
+        ) -> Result<(), EventError> {
+            serde_json::to_writer(
+                &mut *out,
+                &Line {
+                    seq: event.seq,
+                    at: event.at,
+                    event: event.name(),
+                    fact,
+                },
+            )?;
+            out.push(b'\n');
+            Ok(())
+        }
+        match &self.fact {
+            Fact::StoreOpened(fact) => write(self, fact, out),
+            Fact::StoreClosed(fact) => write(self, fact, out),
+            Fact::Opened(fact) => write(self, fact, out),
+            Fact::Served(fact) => write(self, fact, out),
+            Fact::Ended(fact) => write(self, fact, out),
+            Fact::Gap(fact) => write(self, fact, out),
+        }
+    }
+
+    /// Reads a line, with or without its newline.
+    pub(crate) fn from_line(line: &[u8]) -> Result<Self, EventError> {
+        let head: Head<'_> = serde_json::from_slice(line)?;
+        let ended = |kind| -> Result<Fact, EventError> {
+            let mut ended: Ended = serde_json::from_slice(line)?;
+            ended.kind = kind;
+            Ok(Fact::Ended(Box::new(ended)))
+        };
+        let fact = match head.event {
+            "opened" => Fact::Opened(serde_json::from_slice(line)?),
+            "served" => Fact::Served(serde_json::from_slice(line)?),
+            "completed" => ended(EndKind::Completed)?,
+            "failed" => ended(EndKind::Failed)?,
+            "rejected" => ended(EndKind::Rejected)?,
+            "abandoned" => ended(EndKind::Abandoned)?,
+            "interrupted" => ended(EndKind::Interrupted)?,
+            "gap" => Fact::Gap(serde_json::from_slice(line)?),
+            "store_opened" => Fact::StoreOpened(serde_json::from_slice(line)?),
+            "store_closed" => Fact::StoreClosed(serde_json::from_slice(line)?),
+            other => return Err(EventError::UnknownEvent(other.to_owned())),
+        };
+        Ok(Self {
+            seq: head.seq,
+            at: head.at,
+            fact,
+        })
+    }
+}
+
+/// Digests as lower-case hex.
+mod hex {
+    use serde::de::{Deserializer, Error, Visitor};
+    use serde::ser::Serializer;
+
+    use crate::record::Digest;
+
+    // serde asks for the whole field by reference.
+    #[allow(clippy::ref_option)]
+    pub(super) fn serialize<S: Serializer>(
+        digest: &Option<Digest>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        const DIGITS: [char; 16] = [
+            '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+        ];
+        let Some(digest) = digest else {
+            return serializer.serialize_none();
+        };
+        let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or('0');
+        let mut text = String::with_capacity(64);
+        for byte in digest.0 {
+            text.push(digit(byte >> 4));
+            text.push(digit(byte & 15));
+        }
+        serializer.serialize_str(&text)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Digest>, D::Error> {
+        struct Hex;
+        impl Visitor<'_> for Hex {
+            type Value = Digest;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("64 hex digits")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Digest, E> {
+                let wrong = || E::custom("a digest has 64 hex digits");
+                if text.len() != 64 || !text.is_ascii() {
+                    return Err(wrong());
+                }
+                let mut digest = [0; 32];
+                let (pairs, _) = text.as_bytes().as_chunks::<2>();
+                for (byte, &[high, low]) in digest.iter_mut().zip(pairs) {
+                    let value = |digit: u8| char::from(digit).to_digit(16).ok_or_else(wrong);
+                    *byte = u8::try_from(value(high)? * 16 + value(low)?).map_err(|_| wrong())?;
+                }
+                Ok(Digest(digest))
+            }
+        }
+        deserializer.deserialize_str(Hex).map(Some)
+    }
+}
+
+/// Attributes as a JSON object whose order is kept.
+pub(crate) mod pairs {
+    use serde::de::{Deserializer, MapAccess, Visitor};
+    use serde::ser::Serializer;
+
+    pub(crate) fn serialize<S: Serializer>(
+        pairs: &[(String, String)],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<(String, String)>, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Vec<(String, String)>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object of strings")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(pairs)
+            }
+        }
+        deserializer.deserialize_map(Pairs)
+    }
+}

@@ -1,0 +1,278 @@
+//! Folding: what a run of events says about each request, hour and minute.
+//!
+//! The writer and the rebuild of the projections use the same fold, so that both give the same rows.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::event::{EndKind, Ended, Event, Fact, Gap, Opened, StoreClosed, ToolCallFact};
+
+const MICROS_PER_MINUTE: i64 = 60_000_000;
+const MICROS_PER_HOUR: i64 = 60 * MICROS_PER_MINUTE;
+
+/// An opening event.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RequestStart<'a> {
+    pub(crate) at: i64,
+    pub(crate) opened: &'a Opened,
+}
+
+impl RequestStart<'_> {
+    /// When the request arrived.
+    pub(crate) fn opened_at(&self) -> i64 {
+        self.opened.started_at.unwrap_or(self.at)
+    }
+}
+
+/// An ending event.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RequestEnd<'a> {
+    pub(crate) seq: u64,
+    pub(crate) ended: &'a Ended,
+}
+
+impl<'a> RequestEnd<'a> {
+    pub(crate) fn tool_calls(&self) -> &'a [ToolCallFact] {
+        &self.ended.tool_calls
+    }
+}
+
+/// Everything a run of events says about one request.
+#[derive(Debug)]
+pub(crate) struct RequestChange<'a> {
+    pub(crate) opened_seq: u64,
+    /// Present when the request was opened in this run; otherwise its row exists already.
+    pub(crate) start: Option<RequestStart<'a>>,
+    pub(crate) response_model: Option<&'a str>,
+    pub(crate) response_provider_name: Option<&'a str>,
+    pub(crate) end: Option<RequestEnd<'a>>,
+}
+
+impl<'a> RequestChange<'a> {
+    fn new(opened_seq: u64, start: Option<RequestStart<'a>>) -> Self {
+        Self {
+            opened_seq,
+            start,
+            response_model: None,
+            response_provider_name: None,
+            end: None,
+        }
+    }
+
+    /// The latest word on what served counts; silence changes nothing.
+    fn serve(&mut self, model: &'a Option<String>, provider_name: &'a Option<String>) {
+        self.response_model = model.as_deref().or(self.response_model);
+        self.response_provider_name = provider_name.as_deref().or(self.response_provider_name);
+    }
+}
+
+/// Row of `usage_hourly` that an ended request counts in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct HourKey {
+    pub(crate) hour: i64,
+    pub(crate) provider_name: String,
+    pub(crate) model: String,
+    pub(crate) user_id: String,
+}
+
+impl HourKey {
+    pub(crate) fn new(opened_at: i64, provider_name: &str, model: &str, user_id: &str) -> Self {
+        Self {
+            hour: opened_at.div_euclid(MICROS_PER_HOUR),
+            provider_name: provider_name.to_owned(),
+            model: model.to_owned(),
+            user_id: user_id.to_owned(),
+        }
+    }
+}
+
+/// What ended requests add to a row of `usage_hourly`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct HourSums {
+    pub(crate) completed: u64,
+    pub(crate) failed: u64,
+    pub(crate) rejected: u64,
+    pub(crate) abandoned: u64,
+    pub(crate) interrupted: u64,
+    pub(crate) input_tokens: u64,
+    pub(crate) output_tokens: u64,
+    pub(crate) cache_read_input_tokens: u64,
+    pub(crate) cache_write_input_tokens: u64,
+    pub(crate) reasoning_output_tokens: u64,
+    pub(crate) cost_microdollars: u64,
+    pub(crate) unpriced: u64,
+    pub(crate) latency_us_sum: u64,
+    pub(crate) latency_count: u64,
+}
+
+impl HourSums {
+    pub(crate) fn add(&mut self, ended: &Ended) {
+        let count = match ended.kind {
+            EndKind::Completed => &mut self.completed,
+            EndKind::Failed => &mut self.failed,
+            EndKind::Rejected => &mut self.rejected,
+            EndKind::Abandoned => &mut self.abandoned,
+            EndKind::Interrupted => &mut self.interrupted,
+        };
+        *count = count.saturating_add(1);
+        for (sum, value) in [
+            (&mut self.input_tokens, ended.input_tokens),
+            (&mut self.output_tokens, ended.output_tokens),
+            (
+                &mut self.cache_read_input_tokens,
+                ended.cache_read_input_tokens,
+            ),
+            (
+                &mut self.cache_write_input_tokens,
+                ended.cache_write_input_tokens,
+            ),
+            (
+                &mut self.reasoning_output_tokens,
+                ended.reasoning_output_tokens,
+            ),
+            (&mut self.cost_microdollars, ended.cost_microdollars),
+            (&mut self.latency_us_sum, ended.latency_us),
+        ] {
+            *sum = sum.saturating_add(value.unwrap_or(0));
+        }
+        self.latency_count = self
+            .latency_count
+            .saturating_add(u64::from(ended.latency_us.is_some()));
+        let unpriced = ended.has_usage() && ended.cost_microdollars.is_none();
+        self.unpriced = self.unpriced.saturating_add(u64::from(unpriced));
+    }
+}
+
+/// Which openings fall into a minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MinuteRange {
+    pub(crate) first_seq: u64,
+    pub(crate) last_seq: u64,
+}
+
+/// The fold of a run of events.
+#[derive(Debug, Default)]
+pub(crate) struct Fold<'a> {
+    pub(crate) changes: Vec<RequestChange<'a>>,
+    pub(crate) hours: HashMap<HourKey, HourSums>,
+    pub(crate) minutes: BTreeMap<i64, MinuteRange>,
+    /// Store sessions that began: seq and time.
+    pub(crate) sessions: Vec<(u64, i64)>,
+    /// Store sessions that ended: seq and time.
+    pub(crate) closings: Vec<(u64, i64, &'a StoreClosed)>,
+    pub(crate) gaps: Vec<(u64, &'a Gap)>,
+}
+
+impl<'a> Fold<'a> {
+    pub(crate) fn new(events: &'a [Event]) -> Self {
+        let mut fold = Self::default();
+        // Where in `changes` a request stands that is touched more than once.
+        let mut places: HashMap<u64, usize> = HashMap::new();
+        for event in events {
+            match &event.fact {
+                Fact::Opened(opened) => {
+                    let start = RequestStart {
+                        at: event.at,
+                        opened,
+                    };
+                    fold.count_minute(start.opened_at(), event.seq);
+                    places.insert(event.seq, fold.changes.len());
+                    fold.changes
+                        .push(RequestChange::new(event.seq, Some(start)));
+                }
+                Fact::Served(served) => {
+                    if let Some(change) = fold.change(&mut places, served.opened_seq)
+                        && change.end.is_none()
+                    {
+                        change.serve(&served.response_model, &served.response_provider_name);
+                    }
+                }
+                Fact::Ended(ended) => {
+                    if let Some(change) = fold.change(&mut places, ended.opened_seq)
+                        && change.end.is_none()
+                    {
+                        change.serve(&ended.response_model, &ended.response_provider_name);
+                        change.end = Some(RequestEnd {
+                            seq: event.seq,
+                            ended,
+                        });
+                    }
+                }
+                Fact::StoreOpened(_) => fold.sessions.push((event.seq, event.at)),
+                Fact::StoreClosed(closed) => fold.closings.push((event.seq, event.at, closed)),
+                Fact::Gap(gap) => fold.gaps.push((event.seq, gap)),
+            }
+        }
+        fold.count_hours();
+        fold
+    }
+
+    fn change(
+        &mut self,
+        places: &mut HashMap<u64, usize>,
+        opened_seq: u64,
+    ) -> Option<&mut RequestChange<'a>> {
+        let place = *places.entry(opened_seq).or_insert_with(|| {
+            self.changes.push(RequestChange::new(opened_seq, None));
+            self.changes.len() - 1
+        });
+        self.changes.get_mut(place)
+    }
+
+    fn count_minute(&mut self, opened_at: i64, opened_seq: u64) {
+        self.minutes
+            .entry(opened_at.div_euclid(MICROS_PER_MINUTE))
+            .and_modify(|range| {
+                range.first_seq = range.first_seq.min(opened_seq);
+                range.last_seq = range.last_seq.max(opened_seq);
+            })
+            .or_insert(MinuteRange {
+                first_seq: opened_seq,
+                last_seq: opened_seq,
+            });
+    }
+
+    /// Requests that were opened and ended in this run. Those that were opened before count once
+    /// their row has told when and by whom, see [`count_end`](Self::count_end).
+    fn count_hours(&mut self) {
+        for change in &self.changes {
+            let (Some(start), Some(end)) = (&change.start, &change.end) else {
+                continue;
+            };
+            let opened = start.opened;
+            let provider = change
+                .response_provider_name
+                .or(opened.provider_name.as_deref());
+            let model = change
+                .response_model
+                .or(opened.request_model.as_deref())
+                .or(opened.requested_model.as_deref());
+            let key = HourKey::new(
+                start.opened_at(),
+                provider.unwrap_or_default(),
+                model.unwrap_or_default(),
+                opened.user_id.as_deref().unwrap_or_default(),
+            );
+            self.hours.entry(key).or_default().add(end.ended);
+        }
+    }
+
+    /// Counts the end of a request that was opened before this run.
+    pub(crate) fn count_end(&mut self, key: HourKey, ended: &Ended) {
+        self.hours.entry(key).or_default().add(ended);
+    }
+}
+
+/// The minutes that a time range touches.
+pub(crate) fn minute_of(at: i64) -> i64 {
+    at.div_euclid(MICROS_PER_MINUTE)
+}
+
+/// The hour that a time lies in.
+pub(crate) fn hour_of(at: i64) -> i64 {
+    at.div_euclid(MICROS_PER_HOUR)
+}
+
+/// The first microsecond of an hour.
+pub(crate) fn hour_start(hour: i64) -> i64 {
+    hour.saturating_mul(MICROS_PER_HOUR)
+}

@@ -1,0 +1,17 @@
+//! The log: events as lines, lines as segments, and what events say about requests.
+//!
+//! Pure: knows nothing of the database or of threads.
+
+mod event;
+mod fold;
+mod segment;
+
+pub(crate) use event::{
+    BodyFact, EndKind, Ended, Event, Fact, Gap, Kept, Opened, Served, StoreClosed, StoreOpened,
+    ToolCallFact, pairs,
+};
+pub(crate) use fold::{
+    Fold, HourKey, HourSums, RequestChange, RequestEnd, RequestStart, hour_of, hour_start,
+    minute_of,
+};
+pub(crate) use segment::{SegmentDecoder, SegmentEncoder, lines};

@@ -1,0 +1,145 @@
+//! Segments: the lines of one group commit, compressed.
+//!
+//! A lone event is a short segment, and a few hundred bytes of JSON hardly shrink on their own.
+//! Short segments are therefore compressed against a built-in text that has the usual fields in
+//! their usual order; long ones bring enough repetition of their own.
+
+use zstd::bulk::{Compressor, Decompressor};
+
+use crate::payload::unpack;
+
+/// The built-in dictionary 1. Part of the file format: never changed, only followed by others.
+const DICTIONARY_1: &[u8] = include_bytes!("dictionary_1.txt");
+const ZSTD_LEVEL: i32 = 3;
+/// Below this many bytes the dictionary pays.
+const SHORT_BYTES: usize = 16 * 1024;
+/// No segment is longer than this before compression: a bound for whoever reads one.
+pub(crate) const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+
+/// How `log_segments.data` is packed. The numbers are part of the file format.
+const AS_IS: i64 = 0;
+const ZSTD: i64 = 1;
+const ZSTD_DICTIONARY_1: i64 = 2;
+
+/// Why a segment cannot be packed or unpacked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SegmentError {
+    #[error("the packer of log segments could not be set up: {0}")]
+    Setup(std::io::Error),
+    #[error("a log segment could not be packed: {0}")]
+    Pack(std::io::Error),
+    #[error("the packing {0} of a log segment is not known")]
+    UnknownEncoding(i64),
+    #[error("a log segment does not unpack to its recorded {0} bytes")]
+    Damaged(u64),
+}
+
+/// Packs lines; holds zstd's working memory between calls.
+pub(crate) struct SegmentEncoder {
+    long: Compressor<'static>,
+    short: Compressor<'static>,
+}
+
+impl SegmentEncoder {
+    pub(crate) fn new() -> Result<Self, SegmentError> {
+        Ok(Self {
+            long: Compressor::new(ZSTD_LEVEL).map_err(SegmentError::Setup)?,
+            short: Compressor::with_dictionary(ZSTD_LEVEL, DICTIONARY_1)
+                .map_err(SegmentError::Setup)?,
+        })
+    }
+
+    /// The code of the packing, and the packed lines.
+    pub(crate) fn encode(&mut self, lines: &[u8]) -> Result<(i64, Vec<u8>), SegmentError> {
+        let (encoding, compressor) = if lines.len() < SHORT_BYTES {
+            (ZSTD_DICTIONARY_1, &mut self.short)
+        } else {
+            (ZSTD, &mut self.long)
+        };
+        let packed = compressor.compress(lines).map_err(SegmentError::Pack)?;
+        if packed.len() < lines.len() {
+            Ok((encoding, packed))
+        } else {
+            Ok((AS_IS, lines.to_vec()))
+        }
+    }
+}
+
+impl std::fmt::Debug for SegmentEncoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SegmentEncoder")
+    }
+}
+
+/// Unpacks segments.
+pub(crate) struct SegmentDecoder {
+    plain: Decompressor<'static>,
+    dictionary_1: Decompressor<'static>,
+}
+
+impl SegmentDecoder {
+    pub(crate) fn new() -> Result<Self, SegmentError> {
+        Ok(Self {
+            plain: Decompressor::new().map_err(SegmentError::Setup)?,
+            dictionary_1: Decompressor::with_dictionary(DICTIONARY_1)
+                .map_err(SegmentError::Setup)?,
+        })
+    }
+
+    /// The lines, exactly as recorded; `length` is their recorded length.
+    pub(crate) fn decode(
+        &mut self,
+        encoding: i64,
+        data: Vec<u8>,
+        length: u64,
+    ) -> Result<Vec<u8>, SegmentError> {
+        if length > SEGMENT_BYTES_MAX {
+            return Err(SegmentError::Damaged(length));
+        }
+        let lines = match encoding {
+            AS_IS => Some(data),
+            ZSTD => unpack(&mut self.plain, &data, length),
+            ZSTD_DICTIONARY_1 => unpack(&mut self.dictionary_1, &data, length),
+            other => return Err(SegmentError::UnknownEncoding(other)),
+        };
+        lines
+            .filter(|lines| u64::try_from(lines.len()).ok() == Some(length))
+            .ok_or(SegmentError::Damaged(length))
+    }
+}
+
+impl std::fmt::Debug for SegmentDecoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SegmentDecoder")
+    }
+}
+
+/// The lines of an unpacked segment, each without its newline.
+pub(crate) fn lines(segment: &[u8]) -> impl Iterator<Item = &[u8]> {
+    segment
+        .strip_suffix(b"\n")
+        .unwrap_or(segment)
+        .split(|&byte| byte == b'\n')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_come_back_exactly_and_lone_events_shrink() {
+        let mut encoder = SegmentEncoder::new().unwrap();
+        let mut decoder = SegmentDecoder::new().unwrap();
+        let line = b"{\"seq\":7,\"at\":1764000000000000,\"event\":\"opened\",\"request_id\":\"r-1\",\"provider_name\":\"openai\",\"request_model\":\"gpt-4o\",\"is_streaming\":true,\"request_body\":{\"length\":10,\"commitment\":\"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"}}\n";
+        for count in [1, 3, 1000] {
+            let segment = line.repeat(count);
+            let (encoding, data) = encoder.encode(&segment).unwrap();
+            assert!(data.len() * 2 < segment.len(), "{count}: {}", data.len());
+            let length = segment.len() as u64;
+            let back = decoder.decode(encoding, data.clone(), length).unwrap();
+            assert_eq!(back, segment);
+            assert_eq!(lines(&back).count(), count);
+            assert!(decoder.decode(encoding, data, length - 1).is_err());
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Payloads: the exact bytes of bodies, what is kept of them, and how they are packed.
+//!
+//! Pure: knows nothing of events, of the database or of threads.
+
+mod caps;
+mod codec;
+mod hash;
+
+pub(crate) use caps::{Excerpt, StreamedBody, excerpt_of, text_prefix};
+pub(crate) use codec::{Decoder, Encoder, Encoding, unpack};
+pub(crate) use hash::{commitment, sha256};
+
+use crate::record::Digest;
+
+/// What one event commits to and the payloads table keeps.
+#[derive(Debug)]
+pub(crate) struct EncodedPayload {
+    pub(crate) length: u64,
+    pub(crate) sha256: Digest,
+    pub(crate) salt: [u8; 32],
+    pub(crate) kept: u64,
+    pub(crate) head: Option<u64>,
+    pub(crate) encoding: Encoding,
+    pub(crate) data: Option<Vec<u8>>,
+}
+
+impl EncodedPayload {
+    /// What the log holds of it.
+    pub(crate) fn commitment(&self) -> Digest {
+        commitment(&self.salt, &self.sha256)
+    }
+}

@@ -1,0 +1,245 @@
+//! Where one source's prices are found: by provider and model, by name or by pattern.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use wildmatch::WildMatch;
+
+use super::price::Price;
+use super::provider::{canonical, fold};
+
+/// The prices of one source. A book is one layer or several.
+#[derive(Debug, Default)]
+pub(super) struct Layer {
+    /// By OpenTelemetry's name of the provider.
+    providers: HashMap<String, Models>,
+    /// For whatever provider.
+    any_provider: Models,
+    /// Entries of the source; one may be filed under several names.
+    entries: usize,
+}
+
+impl Layer {
+    /// Files a price under an exact name. False if the name is taken; the first one stays.
+    pub(super) fn insert_name(
+        &mut self,
+        provider: Option<&str>,
+        model: &str,
+        price: &Arc<Price>,
+    ) -> bool {
+        let spellings = self
+            .models_mut(provider)
+            .names
+            .entry(model.to_ascii_lowercase())
+            .or_default();
+        if spellings.iter().any(|named| named.name == model) {
+            return false;
+        }
+        spellings.push(Named {
+            name: model.to_owned(),
+            price: Arc::clone(price),
+        });
+        true
+    }
+
+    /// Files a price under a pattern. False if the pattern is taken; the first one stays.
+    pub(super) fn insert_pattern(
+        &mut self,
+        provider: Option<&str>,
+        pattern: &str,
+        price: &Arc<Price>,
+    ) -> bool {
+        let glob = Glob::new(pattern, price);
+        let globs = &mut self.models_mut(provider).globs;
+        if globs.iter().any(|other| other.pattern == glob.pattern) {
+            return false;
+        }
+        let position = globs.partition_point(|other| other.specificity >= glob.specificity);
+        globs.insert(position, glob);
+        true
+    }
+
+    /// Counts one more entry of the source.
+    pub(super) fn count_entry(&mut self) {
+        self.entries = self.entries.saturating_add(1);
+    }
+
+    /// How many entries the source has.
+    pub(super) fn entries(&self) -> usize {
+        self.entries
+    }
+
+    /// The price of a model, by a provider's canonical name. `folded` is the model in lower case.
+    pub(super) fn find(&self, provider: Option<&str>, model: &str, folded: &str) -> Option<&Price> {
+        provider
+            .and_then(|provider| self.providers.get(provider))
+            .and_then(|models| models.find(model, folded))
+            .or_else(|| self.any_provider.find(model, folded))
+    }
+
+    fn models_mut(&mut self, provider: Option<&str>) -> &mut Models {
+        match provider {
+            Some(provider) => self
+                .providers
+                .entry(canonical(provider).into_owned())
+                .or_default(),
+            None => &mut self.any_provider,
+        }
+    }
+}
+
+/// The models of one provider.
+#[derive(Debug, Default)]
+struct Models {
+    /// By the name in lower case: the spellings, in the order in which they came.
+    names: HashMap<String, Vec<Named>>,
+    /// The most specific first.
+    globs: Vec<Glob>,
+}
+
+impl Models {
+    fn find(&self, model: &str, folded: &str) -> Option<&Price> {
+        let named = self.names.get(folded).and_then(|spellings| {
+            let exact = spellings.iter().find(|named| named.name == model);
+            exact.or_else(|| spellings.first())
+        });
+        match named {
+            Some(named) => Some(&named.price),
+            None => self
+                .globs
+                .iter()
+                .find(|glob| glob.matcher.matches(folded))
+                .map(|glob| glob.price.as_ref()),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Named {
+    name: String,
+    price: Arc<Price>,
+}
+
+#[derive(Debug)]
+struct Glob {
+    /// In lower case.
+    pattern: String,
+    matcher: WildMatch,
+    /// Characters before the first wildcard, then characters that are none.
+    specificity: (usize, usize),
+    price: Arc<Price>,
+}
+
+impl Glob {
+    fn new(pattern: &str, price: &Arc<Price>) -> Self {
+        let pattern = fold(pattern).into_owned();
+        let is_literal = |character: &char| !matches!(character, '*' | '?');
+        Self {
+            matcher: WildMatch::new(&pattern),
+            specificity: (
+                pattern.chars().take_while(is_literal).count(),
+                pattern.chars().filter(is_literal).count(),
+            ),
+            pattern,
+            price: Arc::clone(price),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pricing::price::Rates;
+    use crate::record::Usage;
+
+    /// Costs this many microdollars per input token, so that a cost tells which price was found.
+    fn price(mark: u64) -> Arc<Price> {
+        let rates = Rates {
+            input: Some(mark * 1_000_000),
+            ..Rates::default()
+        };
+        Arc::new(Price::new(rates, Vec::new()))
+    }
+
+    fn find(layer: &Layer, provider: Option<&str>, model: &str) -> Option<u64> {
+        layer
+            .find(provider, model, &fold(model))
+            .and_then(|price| price.cost_microdollars(&Usage::new(1, 0)))
+    }
+
+    #[test]
+    fn the_provider_comes_before_the_name_and_the_name_before_the_pattern() {
+        let mut layer = Layer::default();
+        assert!(layer.insert_pattern(None, "m*", &price(4)));
+        assert_eq!(find(&layer, Some("openai"), "model"), Some(4));
+        assert!(layer.insert_name(None, "model", &price(3)));
+        assert_eq!(find(&layer, Some("openai"), "model"), Some(3));
+        assert!(layer.insert_pattern(Some("openai"), "m*", &price(2)));
+        assert_eq!(find(&layer, Some("openai"), "model"), Some(2));
+        assert!(layer.insert_name(Some("openai"), "model", &price(1)));
+        assert_eq!(find(&layer, Some("openai"), "model"), Some(1));
+
+        assert_eq!(find(&layer, Some("openai"), "mode"), Some(2));
+        assert_eq!(find(&layer, Some("groq"), "model"), Some(3));
+        assert_eq!(find(&layer, None, "model"), Some(3));
+        assert_eq!(find(&layer, None, "mode"), Some(4));
+        assert_eq!(find(&layer, None, "other"), None);
+    }
+
+    #[test]
+    fn the_pattern_with_the_longest_literal_head_wins_whatever_the_order() {
+        let patterns = [
+            ("*", 1),
+            ("gpt-*", 2),
+            ("gpt-4o*", 3),
+            ("gpt-4o-????", 4),
+            ("*-mini", 5),
+        ];
+        for reversed in [false, true] {
+            let mut layer = Layer::default();
+            let mut patterns = patterns.to_vec();
+            if reversed {
+                patterns.reverse();
+            }
+            for (pattern, mark) in patterns {
+                assert!(layer.insert_pattern(None, pattern, &price(mark)));
+            }
+            for (model, mark) in [
+                ("claude", 1),
+                ("gpt-5", 2),
+                ("gpt-4o", 3),
+                ("gpt-4o-2024-08-06", 3),
+                ("gpt-4o-mini", 4),
+                ("gpt-5-mini", 2),
+                ("o4-mini", 5),
+            ] {
+                assert_eq!(
+                    find(&layer, None, model),
+                    Some(mark),
+                    "{model}, reversed: {reversed}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_exact_spelling_comes_before_another_case() {
+        let mut layer = Layer::default();
+        assert!(layer.insert_name(None, "Llama-3", &price(1)));
+        assert!(layer.insert_name(None, "llama-3", &price(2)));
+        assert!(!layer.insert_name(None, "llama-3", &price(9)));
+        assert_eq!(find(&layer, None, "Llama-3"), Some(1));
+        assert_eq!(find(&layer, None, "llama-3"), Some(2));
+        assert_eq!(find(&layer, None, "LLAMA-3"), Some(1));
+    }
+
+    #[test]
+    fn patterns_ignore_the_case_and_are_filed_once() {
+        let mut layer = Layer::default();
+        assert!(layer.insert_pattern(None, "Qwen/*", &price(1)));
+        assert!(!layer.insert_pattern(None, "qwen/*", &price(2)));
+        assert!(layer.insert_pattern(Some("groq"), "qwen/*", &price(3)));
+        assert_eq!(find(&layer, None, "QWEN/Qwen3-32B"), Some(1));
+        assert_eq!(find(&layer, Some("groq"), "qwen/qwen3-32b"), Some(3));
+    }
+}

@@ -1,0 +1,303 @@
+//! Prices of models, and what a request costs.
+//!
+//! Owns the formats of prices, the lookup and the arithmetic. It knows nothing of where usage
+//! comes from or costs go, keeps no state, and does no I/O but [`PriceBook::load`].
+//!
+//! - `price`: rates, tiers, and the cost in integers;
+//! - `book`: lookup by provider and model;
+//! - `provider`: OpenTelemetry's names of providers and their other names;
+//! - `litellm`, `native`: the two formats;
+//! - `load`: which of them a file is in.
+
+mod book;
+mod litellm;
+mod load;
+mod native;
+mod price;
+mod provider;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::PriceBookError;
+use crate::record::Usage;
+use book::Layer;
+use price::Price;
+
+/// Prices of models, in US dollars. Immutable and cheap to clone.
+///
+/// A book comes from LiteLLM's list ([`from_litellm_json`](Self::from_litellm_json)), from a small
+/// format for one's own prices ([`from_json`](Self::from_json), [`from_toml`](Self::from_toml)) or
+/// from a file with any of them ([`load`](Self::load)). The default book is empty.
+///
+/// # Which price wins
+///
+/// Of several candidates, the first one with a price. For one candidate, in a book from one source:
+///
+/// 1. the model's name under the provider,
+/// 2. a pattern under the provider,
+/// 3. the model's name without a provider,
+/// 4. a pattern without a provider.
+///
+/// Names of providers are OpenTelemetry's (`aws.bedrock`, `azure.ai.openai`, `gcp.gemini`, …), or
+/// LiteLLM's (`bedrock`, `azure`, `gemini`, …), which mean the same. A model's name in the same
+/// spelling comes before one that differs in ASCII case. Patterns ignore ASCII case; the one with
+/// more characters before its first `*` or `?` wins, then the one with more characters that are
+/// no wildcards, then the one listed first.
+///
+/// In a [merged](Self::merge) book all four steps are tried in the overriding book, then in the
+/// overridden one.
+///
+/// # Cost
+///
+/// Rates are integers, in microdollars per million tokens. A cost is the exact sum over the kinds
+/// of tokens, rounded once, half up, to integer microdollars.
+///
+/// # Examples
+///
+/// Own prices over a public list:
+///
+/// ```
+/// use auditlite::{PriceBook, Usage};
+///
+/// let public = PriceBook::from_litellm_json(
+///     r#"{"gpt-4o": {"litellm_provider": "openai", "input_cost_per_token": 2.5e-06,
+///         "output_cost_per_token": 1e-05, "cache_read_input_token_cost": 1.25e-06}}"#,
+/// )?;
+/// let own = PriceBook::from_toml(
+///     r#"
+///     [[prices]]
+///     model = "house-*"
+///     input = 0.10 # US dollars per million tokens
+///     output = 0.40
+///     "#,
+/// )?;
+/// let book = public.merge(own);
+///
+/// let usage = Usage::new(1_200, 80).cache_read_input_tokens(1_000);
+/// // 200 × 2.5 + 1,000 × 1.25 + 80 × 10 microdollars
+/// assert_eq!(book.cost_microdollars(Some("openai"), &["gpt-4o"], &usage), Some(2_550));
+/// assert_eq!(book.cost_microdollars(Some("lab"), &["house-7b"], &usage), Some(152));
+/// assert_eq!(book.cost_microdollars(Some("lab"), &["unheard-of"], &usage), None);
+/// # Ok::<(), auditlite::PriceBookError>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct PriceBook {
+    /// The overriding ones first.
+    layers: Vec<Arc<Layer>>,
+}
+
+impl PriceBook {
+    /// Reads LiteLLM's `model_prices_and_context_window.json`, in US dollars per token, from
+    /// <https://github.com/BerriAI/litellm/blob/main/model_prices_and_context_window.json>.
+    ///
+    /// Used are the rates of input, output, cache reads, cache writes and reasoning, and their
+    /// tiers (`…_above_200k_tokens`, `tiered_pricing`). Costs may be numbers or strings. Entries
+    /// without a price of tokens (images, seconds, pages) and `sample_spec` are skipped, unknown
+    /// fields are ignored. Not used are batch, flex and priority rates and those of caches that
+    /// live longer than the default, since a [`Usage`] does not tell them apart.
+    ///
+    /// An entry is found by its full key, with its provider or without one; and by its key without
+    /// the prefix where the prefix names its provider: `azure/gpt-4o` is `gpt-4o` of
+    /// `azure.ai.openai`, `openrouter/google/gemini-2.5-pro` is `google/gemini-2.5-pro` of
+    /// `openrouter`. A full key comes before a key without its prefix; of two such keys the first
+    /// in byte order wins. As a full key is found whatever the provider, `gpt-4o` of a provider
+    /// that LiteLLM has no `gpt-4o` for is priced as OpenAI's.
+    ///
+    /// # Errors
+    ///
+    /// [`Syntax`](PriceBookError::Syntax) if it is not JSON, [`Shape`](PriceBookError::Shape) if it
+    /// is not an object, [`Entry`](PriceBookError::Entry) for a rate that is not a number, negative
+    /// or above one dollar per token.
+    ///
+    /// ```
+    /// # use auditlite::{PriceBook, Usage};
+    /// let book = PriceBook::from_litellm_json(
+    ///     r#"{"azure/gpt-4o": {"litellm_provider": "azure",
+    ///         "input_cost_per_token": 2.75e-06, "output_cost_per_token": 1.1e-05}}"#,
+    /// )?;
+    /// assert!(book.knows(Some("azure.ai.openai"), &["gpt-4o"]));
+    /// # Ok::<(), auditlite::PriceBookError>(())
+    /// ```
+    pub fn from_litellm_json(text: &str) -> Result<Self, PriceBookError> {
+        litellm::read(&load::parse_json(text)?).map(Self::from_layer)
+    }
+
+    /// Reads one's own prices from JSON: an object with a list `prices`.
+    ///
+    /// | field of an entry | meaning |
+    /// |---|---|
+    /// | `provider` | whose price it is; default: whichever provider's |
+    /// | `model` | the exact name, or a pattern with `*` (any characters) and `?` (one) |
+    /// | `input`, `output` | US dollars per million tokens |
+    /// | `cache_read`, `cache_write` | the same for cached input; default: `input` |
+    /// | `reasoning` | the same for reasoning; default: `output` |
+    /// | `tiers` | rates of long requests: a list of `above_input_tokens` and the rates that differ |
+    ///
+    /// Rates are numbers, or decimals in strings; they are rounded half up to a millionth of a
+    /// dollar per million tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`Syntax`](PriceBookError::Syntax) if it is not JSON, [`Shape`](PriceBookError::Shape) if it
+    /// is not an object with `prices` and nothing else, [`Entry`](PriceBookError::Entry) for an
+    /// entry with an unknown field, without a required one, with a rate that is not a number,
+    /// negative or above one dollar per token, or for a model that is listed twice.
+    ///
+    /// ```
+    /// # use auditlite::{PriceBook, Usage};
+    /// let book = PriceBook::from_json(
+    ///     r#"{"prices": [
+    ///         {"provider": "gcp.gemini", "model": "gemini-2.5-pro*", "input": 1.25, "output": 10,
+    ///          "tiers": [{"above_input_tokens": 200000, "input": 2.5, "output": 15}]}
+    ///     ]}"#,
+    /// )?;
+    /// let cost = |usage| book.cost_microdollars(Some("gemini"), &["gemini-2.5-pro"], &usage);
+    /// assert_eq!(cost(Usage::new(200_000, 0)), Some(250_000));
+    /// assert_eq!(cost(Usage::new(400_000, 0)), Some(1_000_000));
+    /// # Ok::<(), auditlite::PriceBookError>(())
+    /// ```
+    pub fn from_json(text: &str) -> Result<Self, PriceBookError> {
+        native::read(&load::parse_json(text)?).map(Self::from_layer)
+    }
+
+    /// Reads one's own prices from TOML: tables `[[prices]]`, with the fields of
+    /// [`from_json`](Self::from_json).
+    ///
+    /// # Errors
+    ///
+    /// As of [`from_json`](Self::from_json).
+    ///
+    /// ```
+    /// # use auditlite::PriceBook;
+    /// let book = PriceBook::from_toml(
+    ///     r#"
+    ///     [[prices]]
+    ///     provider = "anthropic"
+    ///     model = "claude-sonnet-4-5*"
+    ///     input = 3
+    ///     output = 15
+    ///     cache_read = 0.30
+    ///     cache_write = 3.75
+    ///     "#,
+    /// )?;
+    /// assert!(book.knows(Some("anthropic"), &["claude-sonnet-4-5-20250929"]));
+    ///
+    /// let typo = PriceBook::from_toml("[[prices]]\nmodel = 'm'\ninput = 3\nouput = 15");
+    /// assert!(typo.is_err_and(|error| error.to_string().contains("\"ouput\"")));
+    /// # Ok::<(), auditlite::PriceBookError>(())
+    /// ```
+    pub fn from_toml(text: &str) -> Result<Self, PriceBookError> {
+        native::read(&load::parse_toml(text)?).map(Self::from_layer)
+    }
+
+    /// Reads a file of at most 64 MiB: one's own prices as TOML if its name ends in `.toml`; else
+    /// JSON, of one's own format if it has a field `prices`, or LiteLLM's.
+    ///
+    /// # Blocking
+    ///
+    /// Reads the file on the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// [`Read`](PriceBookError::Read) and [`TooLarge`](PriceBookError::TooLarge);
+    /// [`File`](PriceBookError::File) names the file where its content is at fault, and its source
+    /// says what the fault is.
+    ///
+    /// ```no_run
+    /// # use auditlite::PriceBook;
+    /// let book = PriceBook::load("model_prices_and_context_window.json")?
+    ///     .merge(PriceBook::load("own-prices.toml")?);
+    /// # Ok::<(), auditlite::PriceBookError>(())
+    /// ```
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, PriceBookError> {
+        load::load(path.as_ref()).map(Self::from_layer)
+    }
+
+    /// This book, overridden by another: wherever `over` has a price for a model, be it by a
+    /// pattern, it wins. Prices for models that nothing else knows therefore go below:
+    /// `fallback.merge(public).merge(own)`.
+    #[must_use]
+    pub fn merge(self, over: PriceBook) -> PriceBook {
+        let mut layers = over.layers;
+        layers.extend(self.layers);
+        PriceBook { layers }
+    }
+
+    /// What a request costs, in microdollars (millionths of a US dollar).
+    ///
+    /// `candidates` are names of the model, the best first: served, routed, requested. The first
+    /// one with a price decides; empty ones are passed over.
+    ///
+    /// `input_tokens` includes cache reads and writes, `output_tokens` includes reasoning: each
+    /// part is billed at its own rate and the rest at the input or output rate. Parts that exceed
+    /// their total are billed as they are, and the rest is zero, never negative. A cost beyond
+    /// `u64` is `u64::MAX`.
+    ///
+    /// Where a price has tiers, the highest one whose threshold is below `input_tokens` holds for
+    /// the *whole* request, output included; what it leaves out costs as below it. That is how
+    /// [Gemini](https://ai.google.dev/gemini-api/docs/pricing) states its long-context rates
+    /// ("prompts > 200k tokens"), and how LiteLLM's calculator bills every provider
+    /// ([`generic_cost_per_token`](https://github.com/BerriAI/litellm/blob/main/litellm/litellm_core_utils/llm_cost_calc/utils.py)).
+    /// As there, a tier of xAI in LiteLLM's list begins at its threshold rather than above it.
+    ///
+    /// `None` if no candidate has a price, if neither input nor output tokens are known, or if
+    /// tokens of a kind were used whose rate LiteLLM's list does not give: never a silent zero.
+    pub fn cost_microdollars(
+        &self,
+        provider: Option<&str>,
+        candidates: &[&str],
+        usage: &Usage,
+    ) -> Option<u64> {
+        self.find(provider, candidates)?.cost_microdollars(usage)
+    }
+
+    /// Whether one of the candidates has a price.
+    ///
+    /// ```
+    /// # use auditlite::PriceBook;
+    /// assert!(!PriceBook::default().knows(Some("openai"), &["gpt-4o"]));
+    /// ```
+    pub fn knows(&self, provider: Option<&str>, candidates: &[&str]) -> bool {
+        self.find(provider, candidates).is_some()
+    }
+
+    /// How many entries the book was made of, overridden ones included.
+    pub fn len(&self) -> usize {
+        self.layers.iter().map(|layer| layer.entries()).sum()
+    }
+
+    /// Whether the book has no prices at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn find(&self, provider: Option<&str>, candidates: &[&str]) -> Option<&Price> {
+        let provider = provider.map(provider::canonical);
+        let mut candidates = candidates.iter().filter(|model| !model.is_empty());
+        candidates.find_map(|model| {
+            let folded = provider::fold(model);
+            let mut layers = self.layers.iter();
+            layers.find_map(|layer| layer.find(provider.as_deref(), model, &folded))
+        })
+    }
+
+    fn from_layer(layer: Layer) -> Self {
+        Self {
+            layers: vec![Arc::new(layer)],
+        }
+    }
+}
+
+/// Prints how many entries there are, not thousands of prices.
+impl fmt::Debug for PriceBook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PriceBook")
+            .field("entries", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

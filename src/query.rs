@@ -1,0 +1,304 @@
+//! Reading: from an id to a record, from a record to its bodies, nothing trusted on the way.
+
+use crate::config::{PAYLOAD_CAP_BYTES_MAX, TOOL_INPUT_BYTES_MAX};
+use crate::db::{self, DbError, DbErrorKind, Part, ReadConnection, StoredPayload};
+use crate::error::{ReadError, chain};
+use crate::payload::{Decoder, sha256};
+use crate::record::{
+    BodyInfo, Digest, Message, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter,
+    RequestRecord,
+};
+use crate::writer::EndContent;
+
+/// Most requests of one page.
+pub(crate) const PAGE_REQUESTS_MAX: usize = 10_000;
+/// Candidates named when an id is ambiguous.
+const CANDIDATES_NAMED: usize = 5;
+
+impl From<DbError> for ReadError {
+    fn from(error: DbError) -> Self {
+        match error.kind {
+            DbErrorKind::Corrupt | DbErrorKind::NotADatabase => Self::Damaged(chain(&error)),
+            _ => Self::Database(error.into()),
+        }
+    }
+}
+
+/// The request of this id, of this unique prefix of one, or of this trace.
+pub(crate) fn get(connection: &ReadConnection, id: &str) -> Result<RequestRecord, ReadError> {
+    // Of several requests with the same id the newest counts.
+    let mut found = lookup(connection, id, CANDIDATES_NAMED + 1)?;
+    let is_same_id = found.iter().all(|request| request.request_id == id);
+    if found.len() > 1 && !is_same_id {
+        found.truncate(CANDIDATES_NAMED);
+        return Err(ReadError::Ambiguous {
+            what: id.to_owned(),
+            candidates: found
+                .into_iter()
+                .map(|request| request.request_id)
+                .collect(),
+        });
+    }
+    found
+        .into_iter()
+        .next()
+        .ok_or_else(|| ReadError::NotFound(id.to_owned()))
+}
+
+/// All requests of this id, else of this prefix, trace or session, newest first.
+pub(crate) fn find(
+    connection: &ReadConnection,
+    id: &str,
+    limit: usize,
+) -> Result<Vec<RequestRecord>, ReadError> {
+    let limit = check_limit(limit)?;
+    let found = lookup(connection, id, limit)?;
+    if found.is_empty() && !id.is_empty() {
+        return Ok(db::by_session_id(connection, id, limit)?);
+    }
+    Ok(found)
+}
+
+fn lookup(
+    connection: &ReadConnection,
+    id: &str,
+    limit: usize,
+) -> Result<Vec<RequestRecord>, ReadError> {
+    if id.is_empty() {
+        return Ok(Vec::new());
+    }
+    for by in [db::by_request_id, db::by_request_id_prefix, db::by_trace_id] {
+        let found = by(connection, id, limit)?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// One page, newest first.
+pub(crate) fn list(
+    connection: &ReadConnection,
+    filter: &RequestFilter,
+    before: Option<u64>,
+    limit: usize,
+) -> Result<Page, ReadError> {
+    let limit = check_limit(limit)?;
+    // One more than asked for tells whether there is a next page.
+    let mut requests = db::list(connection, filter, before, limit + 1)?;
+    let has_more = requests.len() > limit;
+    requests.truncate(limit);
+    let next = requests
+        .last()
+        .filter(|_| has_more)
+        .map(|request| request.opened_seq);
+    Ok(Page { requests, next })
+}
+
+fn check_limit(limit: usize) -> Result<usize, ReadError> {
+    if (1..=PAGE_REQUESTS_MAX).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err(ReadError::InvalidArgument(format!(
+            "a page has between 1 and {PAGE_REQUESTS_MAX} requests, not {limit}"
+        )))
+    }
+}
+
+/// Where a body lies: the event that committed to it, and its length.
+fn place(request: &RequestRecord, side: PayloadSide) -> Option<(u64, u64)> {
+    match side {
+        PayloadSide::Request => Some((request.opened_seq, request.request_bytes)),
+        PayloadSide::Response => request.ended_seq.zip(request.response_bytes),
+    }
+}
+
+/// What is known of a body; `None`: there is none.
+pub(crate) fn body_info(
+    connection: &ReadConnection,
+    request: &RequestRecord,
+    side: PayloadSide,
+) -> Result<Option<BodyInfo>, ReadError> {
+    let Some((seq, length)) = place(request, side) else {
+        return Ok(None);
+    };
+    if length == 0 {
+        return Ok(Some(BodyInfo {
+            length,
+            sha256: Some(sha256(&[])),
+            kept: 0,
+            stored: 0,
+        }));
+    }
+    let stored = db::payload(connection, seq, Part::Body, false)?;
+    let Some(stored) = stored else {
+        return Ok(Some(BodyInfo {
+            length,
+            sha256: None,
+            kept: 0,
+            stored: 0,
+        }));
+    };
+    Ok(Some(BodyInfo {
+        length: stored.length,
+        sha256: Some(digest_of(&stored)?),
+        kept: stored.kept,
+        stored: stored.stored.unwrap_or(0),
+    }))
+}
+
+/// The digest and length of the body that was forwarded upstream, where it differed.
+pub(crate) fn prepared_body(
+    connection: &ReadConnection,
+    request: &RequestRecord,
+) -> Result<Option<BodyInfo>, ReadError> {
+    let Some(seq) = request.ended_seq else {
+        return Ok(None);
+    };
+    let Some(stored) = db::payload(connection, seq, Part::Prepared, false)? else {
+        return Ok(None);
+    };
+    Ok(Some(BodyInfo {
+        length: stored.length,
+        sha256: Some(digest_of(&stored)?),
+        kept: 0,
+        stored: 0,
+    }))
+}
+
+/// A body's bytes, checked against its recorded digest.
+pub(crate) fn payload(
+    connection: &ReadConnection,
+    request: &RequestRecord,
+    side: PayloadSide,
+) -> Result<Payload, ReadError> {
+    let Some((seq, length)) = place(request, side) else {
+        return Err(ReadError::NoBody {
+            request_id: request.request_id.clone(),
+            side: side.name(),
+        });
+    };
+    if length == 0 {
+        return Ok(Payload {
+            bytes: Vec::new(),
+            length,
+            sha256: sha256(&[]),
+            head: None,
+        });
+    }
+    let not_kept = |reason| ReadError::NotKept {
+        request_id: request.request_id.clone(),
+        side: side.name(),
+        reason,
+        length,
+    };
+    let Some(mut stored) = db::payload(connection, seq, Part::Body, true)? else {
+        return Err(not_kept("it was shed for want of capacity"));
+    };
+    let Some(bytes) = decode(&mut stored)? else {
+        return Err(not_kept("content capture was off"));
+    };
+    Ok(Payload {
+        bytes,
+        length: stored.length,
+        sha256: digest_of(&stored)?,
+        head: stored.head,
+    })
+}
+
+fn digest_of(stored: &StoredPayload) -> Result<Digest, ReadError> {
+    <[u8; 32]>::try_from(stored.sha256.as_slice())
+        .map(Digest)
+        .map_err(|_| ReadError::Damaged("a payload's digest does not have 32 bytes".to_owned()))
+}
+
+/// The kept content; `None` where only the digest is kept. Sizes are checked before memory is
+/// taken, the digest afterwards.
+fn decode(stored: &mut StoredPayload) -> Result<Option<Vec<u8>>, ReadError> {
+    let damaged = |what: &str| ReadError::Damaged(format!("a payload {what}"));
+    let Some(data) = stored.data.take() else {
+        return Ok(None);
+    };
+    let cap = u64::try_from(PAYLOAD_CAP_BYTES_MAX).unwrap_or(u64::MAX);
+    if stored.kept > stored.length.min(cap) || stored.head.is_some_and(|head| head > stored.kept) {
+        return Err(damaged("records sizes that cannot be"));
+    }
+    let is_whole = stored.head.is_none();
+    if is_whole && stored.kept != stored.length {
+        return Err(damaged("is shorter than recorded"));
+    }
+    let bytes = Decoder::new()
+        .and_then(|mut decoder| decoder.decode(stored.encoding, data, stored.kept))
+        .map_err(|error| damaged(&format!("cannot be unpacked: {}", chain(&error))))?;
+    if is_whole && sha256(&bytes) != digest_of(stored)? {
+        return Err(damaged("does not have its recorded SHA-256"));
+    }
+    Ok(Some(bytes))
+}
+
+/// Content beside a body, as the JSON that was handed over.
+fn content<T: serde::de::DeserializeOwned>(
+    connection: &ReadConnection,
+    seq: u64,
+) -> Result<Option<T>, ReadError> {
+    let Some(mut stored) = db::payload(connection, seq, Part::Content, true)? else {
+        return Ok(None);
+    };
+    let Some(json) = decode(&mut stored)? else {
+        return Ok(None);
+    };
+    serde_json::from_slice(&json)
+        .map(Some)
+        .map_err(|error| ReadError::Damaged(format!("content is not what it should be: {error}")))
+}
+
+/// Canonical messages that the gateway handed over; none where it did not.
+pub(crate) fn messages(
+    connection: &ReadConnection,
+    request: &RequestRecord,
+) -> Result<Vec<Message>, ReadError> {
+    Ok(content(connection, request.opened_seq)?.unwrap_or_default())
+}
+
+fn end_content(
+    connection: &ReadConnection,
+    request: &RequestRecord,
+) -> Result<EndContent, ReadError> {
+    match request.ended_seq {
+        None => Ok(EndContent::default()),
+        Some(seq) => Ok(content(connection, seq)?.unwrap_or_default()),
+    }
+}
+
+/// The assistant's text that the gateway handed over.
+pub(crate) fn assistant_text(
+    connection: &ReadConnection,
+    request: &RequestRecord,
+) -> Result<Option<String>, ReadError> {
+    Ok(end_content(connection, request)?.assistant_text)
+}
+
+/// Tool calls with their inputs, as far as these were kept.
+pub(crate) fn tool_calls(
+    connection: &ReadConnection,
+    request: &RequestRecord,
+) -> Result<Vec<RecordedToolCall>, ReadError> {
+    let Some(seq) = request.ended_seq else {
+        return Ok(Vec::new());
+    };
+    let mut calls = db::tool_calls(connection, seq)?;
+    if calls.is_empty() {
+        return Ok(calls);
+    }
+    let mut inputs = end_content(connection, request)?.tool_inputs.into_iter();
+    for call in &mut calls {
+        call.input = inputs.next();
+        let is_too_long = |input: &String| input.len() > TOOL_INPUT_BYTES_MAX;
+        if call.input.as_ref().is_some_and(is_too_long) {
+            return Err(ReadError::Damaged(
+                "a tool input is longer than possible".to_owned(),
+            ));
+        }
+    }
+    Ok(calls)
+}

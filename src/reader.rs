@@ -1,0 +1,231 @@
+//! Readers: what was recorded, from this process or another.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::db::{DatabasePath, ReadConnection, ReaderPool, check_store, stats};
+use crate::doctor::{self, DoctorReport};
+use crate::error::{OpenError, ReadError};
+use crate::query;
+use crate::record::{
+    BodyInfo, Message, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestRecord,
+    StatsFilter, StatsRow,
+};
+
+/// Most connections of a [`ReadOnlyStore`].
+const READERS_MAX: u32 = 4;
+
+/// Reads a store. Cheap to clone; connections are opened when first needed and shared.
+///
+/// Readers never block the writer. A read sees what was committed before it began, so that a
+/// request shows up as soon as its group commit is through.
+///
+/// # Blocking
+///
+/// Every method reads from the disk. In asynchronous code call it from a blocking task.
+#[derive(Clone)]
+pub struct Reader {
+    pool: Arc<ReaderPool>,
+}
+
+impl Reader {
+    pub(crate) fn new(path: &Path, readers_max: u32) -> Self {
+        Self {
+            pool: Arc::new(ReaderPool::new(path, readers_max)),
+        }
+    }
+
+    fn connection(&self) -> Result<ReadConnection, ReadError> {
+        self.pool.get()
+    }
+
+    /// The request with this id, with this unique prefix of an id, or of this trace. Of several
+    /// requests with the very same id, the newest.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::NotFound`], [`ReadError::Ambiguous`], or what the database reported.
+    pub fn get(&self, id: &str) -> Result<RequestRecord, ReadError> {
+        query::get(&self.connection()?, id)
+    }
+
+    /// All requests with this id, else with this prefix of one, else of this trace, else of this
+    /// session; newest first, at most `limit` (1 to 10,000).
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::InvalidArgument`], or what the database reported.
+    pub fn find(&self, id: &str, limit: usize) -> Result<Vec<RequestRecord>, ReadError> {
+        query::find(&self.connection()?, id, limit)
+    }
+
+    /// One page of the requests that match, newest first: at most `limit` (1 to 10,000) of those
+    /// opened before the request with this `opened_seq`. Never touches bodies.
+    ///
+    /// ```
+    /// # use auditlite::{Reader, ReadError, RequestFilter, Status};
+    /// # fn failed(reader: &Reader) -> Result<(), ReadError> {
+    /// let filter = RequestFilter {
+    ///     status: Some(Status::Failed),
+    ///     ..RequestFilter::default()
+    /// };
+    /// let mut before = None;
+    /// loop {
+    ///     let page = reader.list(&filter, before, 100)?;
+    ///     for request in &page.requests {
+    ///         println!("{} {:?}", request.request_id, request.error_type);
+    ///     }
+    ///     match page.next {
+    ///         Some(next) => before = Some(next),
+    ///         None => return Ok(()),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::InvalidArgument`], or what the database reported.
+    pub fn list(
+        &self,
+        filter: &RequestFilter,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Page, ReadError> {
+        query::list(&self.connection()?, filter, before, limit)
+    }
+
+    /// A body, exactly as sent, or the excerpt that was kept of one above the payload cap. What is
+    /// read is checked against the recorded SHA-256.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::NoBody`], [`ReadError::NotKept`], [`ReadError::Damaged`], or what the database
+    /// reported.
+    pub fn payload(
+        &self,
+        request: &RequestRecord,
+        side: PayloadSide,
+    ) -> Result<Payload, ReadError> {
+        query::payload(&self.connection()?, request, side)
+    }
+
+    /// Length and digest of a body, without reading it; `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Damaged`], or what the database reported.
+    pub fn body_info(
+        &self,
+        request: &RequestRecord,
+        side: PayloadSide,
+    ) -> Result<Option<BodyInfo>, ReadError> {
+        query::body_info(&self.connection()?, request, side)
+    }
+
+    /// Length and digest of the body that was forwarded upstream; `None` where it was the client's.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Damaged`], or what the database reported.
+    pub fn prepared_body(&self, request: &RequestRecord) -> Result<Option<BodyInfo>, ReadError> {
+        query::prepared_body(&self.connection()?, request)
+    }
+
+    /// Tools that the model asked to have called, in order, with their inputs as far as kept.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Damaged`], or what the database reported.
+    pub fn tool_calls(&self, request: &RequestRecord) -> Result<Vec<RecordedToolCall>, ReadError> {
+        query::tool_calls(&self.connection()?, request)
+    }
+
+    /// The request's canonical messages, where the gateway handed them over; empty otherwise.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Damaged`], or what the database reported.
+    pub fn messages(&self, request: &RequestRecord) -> Result<Vec<Message>, ReadError> {
+        query::messages(&self.connection()?, request)
+    }
+
+    /// The assistant's text, where the gateway handed it over.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Damaged`], or what the database reported.
+    pub fn assistant_text(&self, request: &RequestRecord) -> Result<Option<String>, ReadError> {
+        query::assistant_text(&self.connection()?, request)
+    }
+
+    /// Sums over ended requests, grouped as asked, from the hourly rollup.
+    ///
+    /// # Errors
+    ///
+    /// What the database reported.
+    pub fn stats(&self, filter: &StatsFilter) -> Result<Vec<StatsRow>, ReadError> {
+        Ok(stats(&*self.connection()?, filter)?)
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").finish_non_exhaustive()
+    }
+}
+
+/// A store opened for reading only, also while another process writes to it.
+///
+/// ```no_run
+/// use auditlite::{ReadOnlyStore, RequestFilter};
+///
+/// let store = ReadOnlyStore::open("audit.db")?;
+/// for request in store.reader().list(&RequestFilter::default(), None, 20)?.requests {
+///     println!("{} {}", request.request_id, request.status);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ReadOnlyStore {
+    path: PathBuf,
+    reader: Reader,
+}
+
+impl ReadOnlyStore {
+    /// Opens the file at this path. It must exist and be a store of this version.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] says what stands in the way and what to do.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, OpenError> {
+        let path = DatabasePath::new(&path.into())?;
+        check_store(&path)?;
+        Ok(Self {
+            path: path.as_path().to_owned(),
+            reader: Reader::new(path.as_path(), READERS_MAX),
+        })
+    }
+
+    /// The file's absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A reader.
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
+    }
+
+    /// Checks the file: SQLite's own integrity check, the log from end to end, every projection
+    /// against the log, and every session's accounts (submitted = stored + stated as lost).
+    /// Findings are data, not errors.
+    ///
+    /// # Errors
+    ///
+    /// What the database reported, where the file cannot even be checked.
+    pub fn doctor(&self) -> Result<DoctorReport, ReadError> {
+        doctor::examine(&self.path)
+    }
+}

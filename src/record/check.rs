@@ -1,0 +1,349 @@
+//! Bounds on what a gateway hands over.
+//!
+//! Recording must not fail because a client sent an absurd header, and must not store what would
+//! break a reader. So every field is brought into its bounds, and what was changed is noted.
+
+use super::{
+    Completion, Failure, Rejection, RequestContext, Timing, ToolCall, Usage, WireProtocol,
+};
+use crate::config::{
+    ATTRIBUTE_KEY_BYTES_MAX, ATTRIBUTE_VALUE_BYTES_MAX, ATTRIBUTES_MAX, ERROR_MESSAGE_BYTES_MAX,
+    FINISH_REASONS_MAX, IDENTIFIER_BYTES_MAX, MESSAGES_MAX, TOOL_CALLS_MAX,
+};
+
+/// 9999-12-31T23:59:59.999999Z, the last time that RFC 3339 can write.
+const TIME_MAX: i64 = 253_402_300_799_999_999;
+
+/// A field that is out of its bounds, and how.
+///
+/// Returned by [`RequestContext::check`] and its like; recording itself never fails for it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {problem}")]
+pub struct InvalidField {
+    /// The field's name.
+    pub field: &'static str,
+    /// What is wrong with it, and the bound.
+    pub problem: String,
+}
+
+/// Names of the fields that were brought into their bounds, in the order of the checks.
+pub(crate) type Altered = Vec<String>;
+
+/// Brings fields into their bounds and notes which it changed.
+#[derive(Debug, Default)]
+pub(crate) struct Normaliser {
+    problems: Vec<InvalidField>,
+}
+
+impl Normaliser {
+    /// Names of the changed fields, each once.
+    pub(crate) fn into_altered(self) -> Altered {
+        let mut names: Altered = Vec::new();
+        for problem in self.problems {
+            if !names.iter().any(|name| name == problem.field) {
+                names.push(problem.field.to_owned());
+            }
+        }
+        names
+    }
+
+    fn into_result(self) -> Result<(), InvalidField> {
+        match self.problems.into_iter().next() {
+            Some(problem) => Err(problem),
+            None => Ok(()),
+        }
+    }
+
+    fn note(&mut self, field: &'static str, problem: String) {
+        self.problems.push(InvalidField { field, problem });
+    }
+
+    /// At most `bytes_max` bytes, cut at a character, without NUL.
+    fn text(&mut self, field: &'static str, text: &mut String, bytes_max: usize) {
+        if text.len() > bytes_max {
+            self.note(
+                field,
+                format!("is {} bytes long; at most {bytes_max} are kept", text.len()),
+            );
+            text.truncate(text.floor_char_boundary(bytes_max));
+        }
+        if text.contains('\0') {
+            self.note(field, "contains a NUL byte".to_owned());
+            *text = text.replace('\0', "\u{fffd}");
+        }
+    }
+
+    fn identifier(&mut self, field: &'static str, identifier: &mut Option<String>) {
+        // An empty id says no more than an absent one.
+        if identifier.as_ref().is_some_and(String::is_empty) {
+            *identifier = None;
+        }
+        if let Some(text) = identifier {
+            self.text(field, text, IDENTIFIER_BYTES_MAX);
+        }
+    }
+
+    fn number(&mut self, field: &'static str, number: &mut Option<u64>) {
+        if let Some(value) = number
+            && i64::try_from(*value).is_err()
+        {
+            self.note(field, format!("is {value}; at most {} is kept", i64::MAX));
+            *value = i64::MAX.unsigned_abs();
+        }
+    }
+
+    fn finite(&mut self, field: &'static str, number: &mut Option<f64>) {
+        if number.is_some_and(|value| !value.is_finite()) {
+            self.note(field, "is not a finite number".to_owned());
+            *number = None;
+        }
+    }
+
+    fn count<T>(&mut self, field: &'static str, items: &mut Vec<T>, count_max: usize) {
+        if items.len() > count_max {
+            self.note(
+                field,
+                format!("has {} entries; at most {count_max} are kept", items.len()),
+            );
+            items.truncate(count_max);
+        }
+    }
+
+    fn attributes(&mut self, attributes: &mut Vec<(String, String)>) {
+        // Rare, small lists: the last value of a key counts.
+        if attributes.len() > 1 {
+            let mut seen = std::collections::HashSet::new();
+            let mut kept: Vec<_> = std::mem::take(attributes)
+                .into_iter()
+                .rev()
+                .filter(|(key, _)| seen.insert(key.clone()))
+                .collect();
+            kept.reverse();
+            *attributes = kept;
+        }
+        self.count("attributes", attributes, ATTRIBUTES_MAX);
+        for (key, value) in attributes {
+            self.text("attributes", key, ATTRIBUTE_KEY_BYTES_MAX);
+            self.text("attributes", value, ATTRIBUTE_VALUE_BYTES_MAX);
+        }
+    }
+
+    fn request_id(&mut self, request_id: &mut Option<String>) {
+        let Some(id) = request_id else { return };
+        if id.is_empty() {
+            self.note("request_id", "is empty".to_owned());
+        } else if id.len() > IDENTIFIER_BYTES_MAX {
+            self.note(
+                "request_id",
+                format!(
+                    "is {} bytes long; at most {IDENTIFIER_BYTES_MAX} are possible",
+                    id.len()
+                ),
+            );
+        } else if id.contains('\0') {
+            self.note("request_id", "contains a NUL byte".to_owned());
+        } else {
+            return;
+        }
+        *request_id = None;
+    }
+
+    pub(crate) fn context(&mut self, context: &mut RequestContext) {
+        self.request_id(&mut context.request_id);
+        self.identifier("user_id", &mut context.user_id);
+        self.identifier("session_id", &mut context.session_id);
+        self.identifier("context_id", &mut context.context_id);
+        self.identifier("conversation_id", &mut context.conversation_id);
+        self.identifier("trace_id", &mut context.trace_id);
+        self.identifier("operation_name", &mut context.operation_name);
+        self.identifier("provider_name", &mut context.provider_name);
+        self.identifier("request_model", &mut context.request_model);
+        self.identifier("requested_model", &mut context.requested_model);
+        if let Some(actor) = &mut context.actor {
+            self.text("actor", &mut actor.id, IDENTIFIER_BYTES_MAX);
+        }
+        if let WireProtocol::Other(name) = &mut context.wire_protocol {
+            self.text("wire_protocol", name, IDENTIFIER_BYTES_MAX);
+        }
+        self.number("max_tokens", &mut context.max_tokens);
+        self.finite("temperature", &mut context.temperature);
+        self.finite("top_p", &mut context.top_p);
+        self.attributes(&mut context.attributes);
+        if let Some(messages) = &mut context.messages {
+            self.count("messages", messages, MESSAGES_MAX);
+        }
+        if let Some(at) = context.started_at
+            && !(0..=TIME_MAX).contains(&at)
+        {
+            self.note(
+                "started_at",
+                format!("is {at}; it must lie between 1970 and 9999"),
+            );
+            context.started_at = None;
+        }
+    }
+
+    fn usage(&mut self, usage: &mut Option<Usage>) {
+        if let Some(usage) = usage {
+            self.number("input_tokens", &mut usage.input_tokens);
+            self.number("output_tokens", &mut usage.output_tokens);
+            self.number(
+                "cache_read_input_tokens",
+                &mut usage.cache_read_input_tokens,
+            );
+            self.number(
+                "cache_write_input_tokens",
+                &mut usage.cache_write_input_tokens,
+            );
+            self.number(
+                "reasoning_output_tokens",
+                &mut usage.reasoning_output_tokens,
+            );
+        }
+    }
+
+    fn timing(&mut self, timing: &mut Option<Timing>) {
+        if let Some(timing) = timing {
+            self.number("latency_us", &mut timing.latency_us);
+            self.number("upstream_latency_us", &mut timing.upstream_latency_us);
+            self.number("time_to_first_chunk_us", &mut timing.time_to_first_chunk_us);
+        }
+    }
+
+    fn response(
+        &mut self,
+        finish_reasons: &mut Vec<String>,
+        tool_calls: &mut Vec<ToolCall>,
+        response_id: &mut Option<String>,
+        response_model: &mut Option<String>,
+    ) {
+        self.count("finish_reasons", finish_reasons, FINISH_REASONS_MAX);
+        for reason in finish_reasons {
+            self.text("finish_reasons", reason, IDENTIFIER_BYTES_MAX);
+        }
+        self.count("tool_calls", tool_calls, TOOL_CALLS_MAX);
+        for call in tool_calls {
+            self.text("tool_calls", &mut call.tool_call_id, IDENTIFIER_BYTES_MAX);
+            self.text("tool_calls", &mut call.tool_name, IDENTIFIER_BYTES_MAX);
+        }
+        self.identifier("response_id", response_id);
+        self.identifier("response_model", response_model);
+    }
+
+    fn error(&mut self, error_type: &mut String, error_message: &mut Option<String>) {
+        if error_type.is_empty() {
+            // OpenTelemetry's word for an error without a type of its own.
+            "_OTHER".clone_into(error_type);
+        }
+        self.text("error_type", error_type, IDENTIFIER_BYTES_MAX);
+        if let Some(message) = error_message {
+            self.text("error_message", message, ERROR_MESSAGE_BYTES_MAX);
+        }
+    }
+
+    pub(crate) fn completion(&mut self, completion: &mut Completion) {
+        self.usage(&mut completion.usage);
+        self.timing(&mut completion.timing);
+        self.response(
+            &mut completion.finish_reasons,
+            &mut completion.tool_calls,
+            &mut completion.response_id,
+            &mut completion.response_model,
+        );
+    }
+
+    pub(crate) fn failure(&mut self, failure: &mut Failure) {
+        self.error(&mut failure.error_type, &mut failure.error_message);
+        self.usage(&mut failure.usage);
+        self.timing(&mut failure.timing);
+        self.response(
+            &mut failure.finish_reasons,
+            &mut failure.tool_calls,
+            &mut failure.response_id,
+            &mut failure.response_model,
+        );
+    }
+
+    pub(crate) fn rejection(&mut self, rejection: &mut Rejection) {
+        self.error(&mut rejection.error_type, &mut rejection.error_message);
+        self.timing(&mut rejection.timing);
+    }
+}
+
+/// A served model or provider as set on a handle: `None` where it says nothing.
+pub(crate) fn served_name(name: &str) -> Option<(String, Altered)> {
+    let mut name = Some(name.to_owned());
+    let mut normaliser = Normaliser::default();
+    normaliser.identifier("response_model", &mut name);
+    name.map(|name| (name, normaliser.into_altered()))
+}
+
+macro_rules! checks {
+    ($($kind:ty => $method:ident),* $(,)?) => { $(
+        impl $kind {
+            /// Tells whether every field is within its bounds. Recording does not need this call:
+            /// it shortens or leaves out what is not, and flags it.
+            ///
+            /// # Errors
+            ///
+            /// [`InvalidField`] names the first field that is out of its bounds.
+            pub fn check(&self) -> Result<(), InvalidField> {
+                let mut normaliser = Normaliser::default();
+                normaliser.$method(&mut self.clone());
+                normaliser.into_result()
+            }
+        }
+    )* };
+}
+checks!(
+    RequestContext => context,
+    Completion => completion,
+    Failure => failure,
+    Rejection => rejection,
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_identifiers_are_cut_at_a_character_and_noted() {
+        let mut context = RequestContext::new("openai.chat")
+            .request_id("x".repeat(257))
+            .user_id("ä".repeat(200))
+            .trace_id("a\0b")
+            .temperature(f64::NAN)
+            .max_tokens(u64::MAX);
+        assert_eq!(context.check().unwrap_err().field, "request_id");
+        let mut normaliser = Normaliser::default();
+        normaliser.context(&mut context);
+        assert_eq!(context.request_id, None);
+        assert_eq!(context.user_id.unwrap(), "ä".repeat(128));
+        assert_eq!(context.trace_id.unwrap(), "a\u{fffd}b");
+        assert_eq!(context.temperature, None);
+        assert_eq!(context.max_tokens, Some(i64::MAX.unsigned_abs()));
+        assert_eq!(
+            normaliser.into_altered(),
+            [
+                "request_id",
+                "user_id",
+                "trace_id",
+                "max_tokens",
+                "temperature"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_last_value_of_an_attribute_counts() {
+        let mut context = RequestContext::new("")
+            .attribute("a", "1")
+            .attribute("b", "2")
+            .attribute("a", "3");
+        let mut normaliser = Normaliser::default();
+        normaliser.context(&mut context);
+        let expected = [("b", "2"), ("a", "3")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        assert_eq!(context.attributes, expected);
+        assert!(normaliser.into_altered().is_empty());
+    }
+}

@@ -1,0 +1,239 @@
+//! What a gateway knows when a request arrives.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{WireProtocol, setters};
+
+/// On whose behalf a request was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum ActorKind {
+    /// A person.
+    User,
+    /// A scheduled or background job.
+    Job,
+    /// An MCP client or server.
+    Mcp,
+}
+
+impl ActorKind {
+    /// The name as recorded.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Job => "job",
+            Self::Mcp => "mcp",
+        }
+    }
+}
+
+/// Who or what made a request, where that is not (only) a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// What kind of actor.
+    pub kind: ActorKind,
+    /// The actor's id, at most 256 bytes.
+    pub id: String,
+}
+
+/// What a gateway knows about a request when it arrives.
+///
+/// Every field is optional. Names follow OpenTelemetry's GenAI conventions
+/// (<https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/>, without the `gen_ai.`
+/// prefix) where they have one. Identifiers are at most 256 bytes: a longer one, or one with a
+/// NUL byte, is shortened or cleaned, and the record says which fields were
+/// ([`RequestRecord::altered`](crate::RequestRecord::altered)); [`check`](Self::check) tells
+/// beforehand.
+///
+/// ```
+/// use auditlite::{RequestContext, WireProtocol};
+///
+/// let context = RequestContext::new(WireProtocol::OpenAiChat)
+///     .user_id("u-17")
+///     .conversation_id("c-42")
+///     .provider_name("openai")
+///     .request_model("gpt-4o")
+///     .is_streaming(true);
+/// assert_eq!(context.request_model.as_deref(), Some("gpt-4o"));
+/// ```
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct RequestContext {
+    /// The request's id. Default: a new UUIDv7. An empty id, one over 256 bytes or one with a NUL
+    /// byte is replaced by a UUIDv7, never shortened: two long ids must not become one.
+    pub request_id: Option<String>,
+    /// The end user on whose behalf the request is made.
+    pub user_id: Option<String>,
+    /// The user's session in the client.
+    pub session_id: Option<String>,
+    /// The gateway's own grouping, for example a task or a thread.
+    pub context_id: Option<String>,
+    /// The conversation that the request continues. Requests are grouped by this, else by
+    /// `context_id`, else by `session_id`.
+    pub conversation_id: Option<String>,
+    /// The distributed trace that the request belongs to.
+    pub trace_id: Option<String>,
+    /// Who or what made the request, where that is not (only) a user.
+    pub actor: Option<Actor>,
+    /// The operation, for example `chat` or `embeddings`.
+    pub operation_name: Option<String>,
+    /// The provider that the gateway routed to. A request that is refused before routing has none.
+    pub provider_name: Option<String>,
+    /// The model that the gateway routed to.
+    pub request_model: Option<String>,
+    /// The model that the client asked for, where it differs from `request_model`.
+    pub requested_model: Option<String>,
+    /// Most tokens that the response may have.
+    pub max_tokens: Option<u64>,
+    /// Sampling temperature. A value that is not finite is left out.
+    pub temperature: Option<f64>,
+    /// Nucleus sampling. A value that is not finite is left out.
+    pub top_p: Option<f64>,
+    /// Whether a streamed response was asked for. Default: `false`.
+    pub is_streaming: bool,
+    /// The protocol of the bodies.
+    pub wire_protocol: WireProtocol,
+    /// Free attributes, for example `route_match` or `system_prompt_override`: at most 64, keys
+    /// up to 128 bytes, values up to 16 KiB. What is over is shortened or left out, and flagged.
+    pub attributes: Vec<(String, String)>,
+    /// Canonical messages, where the gateway has them anyway.
+    pub messages: Option<Vec<Message>>,
+    /// When the request arrived, in microseconds since the Unix epoch. Default: the time of the
+    /// call that opens it. Meant for records of the past.
+    pub started_at: Option<i64>,
+    /// Whether bodies and other content of this request are kept. Default: as the store is set.
+    pub capture: Option<crate::config::Capture>,
+}
+
+impl RequestContext {
+    /// A context for a request in this wire protocol, given as a [`WireProtocol`] or by its name.
+    pub fn new(wire_protocol: impl Into<WireProtocol>) -> Self {
+        Self {
+            wire_protocol: wire_protocol.into(),
+            ..Self::default()
+        }
+    }
+
+    setters! {
+        text: request_id, user_id, session_id, context_id, conversation_id, trace_id,
+            operation_name, provider_name, request_model, requested_model;
+        value: max_tokens: u64, temperature: f64, top_p: f64, messages: Vec<Message>,
+            started_at: i64, capture: crate::config::Capture;
+    }
+
+    /// Sets [`actor`](Self::actor).
+    #[must_use]
+    pub fn actor(mut self, kind: ActorKind, id: impl Into<String>) -> Self {
+        self.actor = Some(Actor {
+            kind,
+            id: id.into(),
+        });
+        self
+    }
+
+    /// Sets [`is_streaming`](Self::is_streaming).
+    #[must_use]
+    pub fn is_streaming(mut self, is_streaming: bool) -> Self {
+        self.is_streaming = is_streaming;
+        self
+    }
+
+    /// Adds one of the [`attributes`](Self::attributes). The last value of a key counts.
+    #[must_use]
+    pub fn attribute(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.attributes.push((key.into(), value.into()));
+        self
+    }
+}
+
+/// Prints ids and models; of attribute values and messages only how many there are.
+impl fmt::Debug for RequestContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestContext")
+            .field("request_id", &self.request_id)
+            .field("user_id", &self.user_id)
+            .field("conversation_id", &self.conversation_id)
+            .field("trace_id", &self.trace_id)
+            .field("provider_name", &self.provider_name)
+            .field("request_model", &self.request_model)
+            .field("wire_protocol", &self.wire_protocol)
+            .field("attributes", &self.attributes.len())
+            .field("messages", &self.messages.as_ref().map(Vec::len))
+            .finish_non_exhaustive()
+    }
+}
+
+/// One message of a request in canonical form, independent of the wire protocol.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Message {
+    /// `system`, `user`, `assistant` or `tool`, or what the protocol calls it.
+    pub role: String,
+    /// The text, parts joined by a newline.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub text: String,
+    /// Tools that the message calls.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<MessageToolCall>,
+    /// Results of earlier tool calls that the message brings.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tool_results: Vec<MessageToolResult>,
+}
+
+/// Prints the role and sizes, never the text.
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("role", &self.role)
+            .field("text_bytes", &self.text.len())
+            .field("tool_calls", &self.tool_calls.len())
+            .field("tool_results", &self.tool_results.len())
+            .finish()
+    }
+}
+
+/// A tool call inside a [`Message`].
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MessageToolCall {
+    /// The provider's id of the call.
+    pub tool_call_id: String,
+    /// The tool's name.
+    pub tool_name: String,
+    /// The input, as the text that was sent (usually JSON).
+    pub input: String,
+}
+
+/// Prints id, name and size, never the input.
+impl fmt::Debug for MessageToolCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MessageToolCall")
+            .field("tool_call_id", &self.tool_call_id)
+            .field("tool_name", &self.tool_name)
+            .field("input_bytes", &self.input.len())
+            .finish()
+    }
+}
+
+/// A tool's result inside a [`Message`].
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MessageToolResult {
+    /// The id of the call that this answers.
+    pub tool_call_id: String,
+    /// The result's text.
+    pub text: String,
+}
+
+/// Prints id and size, never the text.
+impl fmt::Debug for MessageToolResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MessageToolResult")
+            .field("tool_call_id", &self.tool_call_id)
+            .field("text_bytes", &self.text.len())
+            .finish()
+    }
+}

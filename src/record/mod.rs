@@ -1,0 +1,43 @@
+//! The words of the trail: what a gateway hands over and what a reader gets back.
+//!
+//! Plain data. Nothing here knows how it is stored.
+
+mod check;
+mod completion;
+mod context;
+mod read;
+mod wire;
+
+pub use check::InvalidField;
+pub use completion::{Completion, Failure, Rejection, Timing, ToolCall, Usage};
+pub use context::{Actor, ActorKind, Message, MessageToolCall, MessageToolResult, RequestContext};
+pub use read::{
+    BodyInfo, Digest, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestRecord,
+    StatsFilter, StatsKey, StatsRow, Status,
+};
+pub use wire::WireProtocol;
+
+pub(crate) use check::{Altered, Normaliser, served_name};
+
+/// Chainable setters named like their fields; the field's own documentation says the rest.
+macro_rules! setters {
+    (text: $($text:ident),* $(,)?; value: $($value:ident : $kind:ty),* $(,)?;) => {
+        $(
+            #[doc = concat!("Sets [`", stringify!($text), "`](Self::", stringify!($text), ").")]
+            #[must_use]
+            pub fn $text(mut self, $text: impl Into<String>) -> Self {
+                self.$text = Some($text.into());
+                self
+            }
+        )*
+        $(
+            #[doc = concat!("Sets [`", stringify!($value), "`](Self::", stringify!($value), ").")]
+            #[must_use]
+            pub fn $value(mut self, $value: $kind) -> Self {
+                self.$value = Some($value);
+                self
+            }
+        )*
+    };
+}
+pub(crate) use setters;

@@ -1,0 +1,394 @@
+//! What a reader gets back.
+
+use std::fmt;
+
+/// Where a request stands in its lifecycle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Status {
+    /// Opened, not ended yet.
+    Pending,
+    /// Answered.
+    Completed,
+    /// Let in, then failed.
+    Failed,
+    /// Refused by the gateway.
+    Rejected,
+    /// The handle was dropped without an end: the client went away.
+    Abandoned,
+    /// Found open when the store was opened again after a crash.
+    Interrupted,
+}
+
+impl Status {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Completed,
+        Self::Failed,
+        Self::Rejected,
+        Self::Abandoned,
+        Self::Interrupted,
+    ];
+
+    /// The name as recorded.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Rejected => "rejected",
+            Self::Abandoned => "abandoned",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    /// The status of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.name() == name)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A SHA-256 digest; prints as lower-case hex.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{self}")
+    }
+}
+
+/// One request as it stands: its metadata, never its bodies.
+///
+/// Times are microseconds since the Unix epoch, UTC; durations are microseconds.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+#[allow(missing_docs)] // The fields that carry a gateway's own words are described where they are set.
+pub struct RequestRecord {
+    /// `seq` of the event that opened the request: unique, ascending, the cursor of lists.
+    pub opened_seq: u64,
+    /// `seq` of the event that ended it.
+    pub ended_seq: Option<u64>,
+    pub request_id: String,
+    pub status: Status,
+    /// When the request arrived.
+    pub opened_at: i64,
+    pub latency_us: Option<u64>,
+    pub upstream_latency_us: Option<u64>,
+    pub time_to_first_chunk_us: Option<u64>,
+    pub user_id: Option<String>,
+    pub session_id: Option<String>,
+    pub context_id: Option<String>,
+    pub conversation_id: Option<String>,
+    pub trace_id: Option<String>,
+    /// `user`, `job` or `mcp`.
+    pub actor_type: Option<String>,
+    pub actor_id: Option<String>,
+    pub operation_name: Option<String>,
+    /// The provider that the gateway routed to.
+    pub provider_name: Option<String>,
+    /// The provider that served, where it is another one.
+    pub response_provider_name: Option<String>,
+    pub requested_model: Option<String>,
+    pub request_model: Option<String>,
+    /// The model that served.
+    pub response_model: Option<String>,
+    pub wire_protocol: Option<String>,
+    pub is_streaming: bool,
+    pub max_tokens: Option<u64>,
+    pub temperature: Option<f64>,
+    pub top_p: Option<f64>,
+    pub attributes: Vec<(String, String)>,
+    pub input_tokens: Option<u64>,
+    pub output_tokens: Option<u64>,
+    pub cache_read_input_tokens: Option<u64>,
+    pub cache_write_input_tokens: Option<u64>,
+    pub reasoning_output_tokens: Option<u64>,
+    /// Cost in millionths of a US dollar; absent where the price book does not know the model.
+    pub cost_microdollars: Option<u64>,
+    pub finish_reasons: Vec<String>,
+    /// How many tools the model asked to have called.
+    pub tool_call_count: u64,
+    /// The provider's own id of the response.
+    pub response_id: Option<String>,
+    pub http_status: Option<u16>,
+    pub error_type: Option<String>,
+    pub error_message: Option<String>,
+    /// Length of the full request body in bytes.
+    pub request_bytes: u64,
+    /// Length of the full response body in bytes; absent where there was none.
+    pub response_bytes: Option<u64>,
+    /// Fields that were brought into their bounds, see [`InvalidField`](crate::InvalidField).
+    pub altered: Vec<String>,
+}
+
+impl RequestRecord {
+    /// What groups requests to a conversation: `conversation_id`, else `context_id`, else
+    /// `session_id`.
+    pub fn conversation(&self) -> Option<&str> {
+        self.conversation_id
+            .as_deref()
+            .or(self.context_id.as_deref())
+            .or(self.session_id.as_deref())
+    }
+
+    /// The model that served, else the one routed to, else the one asked for.
+    pub fn model(&self) -> Option<&str> {
+        self.response_model
+            .as_deref()
+            .or(self.request_model.as_deref())
+            .or(self.requested_model.as_deref())
+    }
+
+    /// The provider that served, else the one routed to.
+    pub fn provider(&self) -> Option<&str> {
+        self.response_provider_name
+            .as_deref()
+            .or(self.provider_name.as_deref())
+    }
+}
+
+/// One tool that a model asked to have called.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecordedToolCall {
+    /// Its place among the calls of the response, from 0.
+    pub position: u64,
+    /// The provider's id of the call.
+    pub tool_call_id: String,
+    /// The tool's name.
+    pub tool_name: String,
+    /// Length of the full input in bytes.
+    pub input_bytes: u64,
+    /// The input, cut after 64 KiB at a character; absent where content was not kept.
+    pub input: Option<String>,
+}
+
+/// Prints id, name and size, never the input.
+impl fmt::Debug for RecordedToolCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecordedToolCall")
+            .field("position", &self.position)
+            .field("tool_call_id", &self.tool_call_id)
+            .field("tool_name", &self.tool_name)
+            .field("input_bytes", &self.input_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which body of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PayloadSide {
+    /// What the client sent.
+    Request,
+    /// What the client got.
+    Response,
+}
+
+impl PayloadSide {
+    /// `request` or `response`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Response => "response",
+        }
+    }
+}
+
+impl fmt::Display for PayloadSide {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What is known of a body without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BodyInfo {
+    /// Length of the full body in bytes, whatever is kept.
+    pub length: u64,
+    /// SHA-256 of the full body, whatever is kept. Absent only where the body was shed.
+    pub sha256: Option<Digest>,
+    /// Bytes that are kept.
+    pub kept: u64,
+    /// Bytes that the kept content takes in the file.
+    pub stored: u64,
+}
+
+/// One body, exactly as sent or as far as it was kept.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Payload {
+    /// The kept bytes: the whole body, or its head followed by its tail.
+    pub bytes: Vec<u8>,
+    /// Length of the full body in bytes.
+    pub length: u64,
+    /// SHA-256 of the full body.
+    pub sha256: Digest,
+    /// Where the body was above the payload cap: how many of `bytes` are its head. The rest is its
+    /// tail, and [`dropped`](Self::dropped) bytes between them are not kept.
+    pub head: Option<u64>,
+}
+
+impl Payload {
+    /// Whether only an excerpt is kept.
+    pub fn is_truncated(&self) -> bool {
+        self.head.is_some()
+    }
+
+    /// Exact number of bytes that are not kept.
+    pub fn dropped(&self) -> u64 {
+        let kept = u64::try_from(self.bytes.len()).unwrap_or(u64::MAX);
+        self.length.saturating_sub(kept)
+    }
+}
+
+/// Prints sizes and the digest, never the bytes.
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Payload")
+            .field("length", &self.length)
+            .field("sha256", &self.sha256)
+            .field("kept", &self.bytes.len())
+            .field("head", &self.head)
+            .finish()
+    }
+}
+
+/// Which requests a list shows. Every condition that is set must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RequestFilter {
+    /// Opened at this time or later.
+    pub since: Option<i64>,
+    /// Opened before this time.
+    pub until: Option<i64>,
+    /// In this state.
+    pub status: Option<Status>,
+    /// Routed to or served by this provider.
+    pub provider_name: Option<String>,
+    /// Served by this model, routed to it, or asked for it.
+    pub model: Option<String>,
+    /// Of this user.
+    pub user_id: Option<String>,
+    /// Of this session.
+    pub session_id: Option<String>,
+    /// Of this conversation: `conversation_id`, else `context_id`, else `session_id`.
+    pub conversation_id: Option<String>,
+    /// Of this trace.
+    pub trace_id: Option<String>,
+}
+
+/// One page of a list, newest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// The requests.
+    pub requests: Vec<RequestRecord>,
+    /// Pass this as `before` to get the next page; absent on the last one.
+    pub next: Option<u64>,
+}
+
+/// What statistics are grouped by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StatsKey {
+    /// The hour (UTC) in which the request was opened, as its first microsecond.
+    Hour,
+    /// The day (UTC) in which the request was opened, as its first microsecond.
+    Day,
+    /// The provider that served, else the one routed to.
+    Provider,
+    /// The model that served, else the one routed to, else the one asked for.
+    Model,
+    /// The user.
+    User,
+}
+
+impl StatsKey {
+    /// The name as the command line writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Provider => "provider",
+            Self::Model => "model",
+            Self::User => "user",
+        }
+    }
+}
+
+/// Which requests statistics count, and how they are grouped.
+///
+/// Statistics come from the hourly rollup: the times are widened to whole hours, and requests
+/// count once they have ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StatsFilter {
+    /// Opened in this hour or later.
+    pub since: Option<i64>,
+    /// Opened before the end of this hour.
+    pub until: Option<i64>,
+    /// Served by this provider.
+    pub provider_name: Option<String>,
+    /// Served by this model.
+    pub model: Option<String>,
+    /// Of this user.
+    pub user_id: Option<String>,
+    /// One row for each combination of these; none: one row for everything.
+    pub group_by: Vec<StatsKey>,
+}
+
+/// Sums over a group of ended requests.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct StatsRow {
+    /// Start of the hour or day, where grouped by it.
+    pub time: Option<i64>,
+    /// The provider, where grouped by it; empty where requests had none.
+    pub provider_name: Option<String>,
+    /// The model, where grouped by it; empty where requests had none.
+    pub model: Option<String>,
+    /// The user, where grouped by it; empty where requests had none.
+    pub user_id: Option<String>,
+    /// Requests that ended, in whatever way.
+    pub requests: u64,
+    /// Of these: answered.
+    pub completed: u64,
+    /// Of these: failed.
+    pub failed: u64,
+    /// Of these: rejected.
+    pub rejected: u64,
+    /// Of these: abandoned.
+    pub abandoned: u64,
+    /// Of these: interrupted by a crash.
+    pub interrupted: u64,
+    /// Sum of input tokens.
+    pub input_tokens: u64,
+    /// Sum of output tokens.
+    pub output_tokens: u64,
+    /// Sum of input tokens read from a provider's cache.
+    pub cache_read_input_tokens: u64,
+    /// Sum of input tokens written to a provider's cache.
+    pub cache_write_input_tokens: u64,
+    /// Sum of reasoning tokens.
+    pub reasoning_output_tokens: u64,
+    /// Sum of the costs that are known, in millionths of a US dollar.
+    pub cost_microdollars: u64,
+    /// Requests with usage whose cost is not known; the sum of costs is short by theirs.
+    pub unpriced: u64,
+    /// Sum of latencies, in microseconds.
+    pub latency_us_sum: u64,
+    /// Requests with a latency: divide by this.
+    pub latency_count: u64,
+}

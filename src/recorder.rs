@@ -1,0 +1,149 @@
+//! The recorder: what a gateway keeps in its state.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::clock::now_micros;
+use crate::error::RecordError;
+use crate::handle::RequestHandle;
+use crate::receipt::Receipt;
+use crate::record::{Normaliser, Rejection, RequestContext};
+use crate::writer::{Admission, Command, Lifecycle, OpenCommand, Shared};
+
+/// Heap and channel room that every lifecycle takes beside its own texts, in bytes: the commands,
+/// the shared state, the encoded events.
+const LIFECYCLE_BYTES: usize = 2048;
+
+/// Records requests. Cheap to clone, and to be shared by all threads of a gateway.
+///
+/// It outlives the [`Store`](crate::Store) that made it without keeping it open: after the store
+/// is closed, [`open`](Self::open) returns [`RecordError::Closed`].
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Recorder {
+    /// Opens the lifecycle of a request. Readers see it as `pending` after the next group commit.
+    ///
+    /// The body is not copied: pass a [`Bytes`] that is in memory anyway. Fields out of their
+    /// bounds are shortened or left out and flagged, see [`RequestContext`].
+    ///
+    /// # Blocking
+    ///
+    /// Never waits for the disk. Waits for capacity only with
+    /// [`Overflow::Wait`](crate::Overflow::Wait).
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError::Full`] with [`Overflow::Strict`](crate::Overflow::Strict) when the capacity
+    /// is used up; [`RecordError::Closed`] or [`RecordError::WriterStopped`] when nothing can be
+    /// recorded any more. To serve the request all the same, go on with
+    /// [`RequestHandle::unrecorded`]:
+    ///
+    /// ```
+    /// # use auditlite::{Recorder, RequestContext, RequestHandle};
+    /// # fn serve(recorder: &Recorder, context: RequestContext, body: bytes::Bytes) {
+    /// let audit = recorder
+    ///     .open(context, body)
+    ///     .unwrap_or_else(|_error| RequestHandle::unrecorded());
+    /// # }
+    /// ```
+    pub fn open(
+        &self,
+        mut context: RequestContext,
+        request_body: impl Into<Bytes>,
+    ) -> Result<RequestHandle, RecordError> {
+        let started = Instant::now();
+        let at = now_micros();
+        let body = request_body.into();
+        let mut normaliser = Normaliser::default();
+        normaliser.context(&mut context);
+        let altered = normaliser.into_altered();
+        let request_id = context
+            .request_id
+            .take()
+            .unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
+        self.shared.open(|| {
+            let metadata = LIFECYCLE_BYTES.saturating_add(context_bytes(&context));
+            let (mut reservation, room) = match self.shared.admit(metadata, body.len(), at)? {
+                Admission::Admitted(reservation, room) => (reservation, room),
+                Admission::Lost => return Ok(RequestHandle::lost(request_id)),
+            };
+            let capture = context.capture;
+            let lifecycle = Arc::new(Lifecycle::new(request_id));
+            let command = OpenCommand {
+                lifecycle: Arc::clone(&lifecycle),
+                at,
+                context,
+                body,
+                room,
+                altered,
+                reservation: reservation.split_off(1),
+            };
+            self.shared.submit(Command::Open(Box::new(command)))?;
+            let shared = Arc::clone(&self.shared);
+            Ok(RequestHandle::new(
+                shared,
+                lifecycle,
+                started,
+                reservation,
+                capture,
+            ))
+        })
+    }
+
+    /// Records a request that is refused at once: [`open`](Self::open) and
+    /// [`reject`](RequestHandle::reject) in one call.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn reject(
+        &self,
+        context: RequestContext,
+        request_body: impl Into<Bytes>,
+        rejection: Rejection,
+    ) -> Result<Receipt, RecordError> {
+        self.open(context, request_body)?.reject(rejection)
+    }
+}
+
+/// Bytes that a context has on the heap, roughly.
+fn context_bytes(context: &RequestContext) -> usize {
+    let texts = [
+        &context.user_id,
+        &context.session_id,
+        &context.context_id,
+        &context.conversation_id,
+        &context.trace_id,
+        &context.operation_name,
+        &context.provider_name,
+        &context.request_model,
+        &context.requested_model,
+    ];
+    let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+    let attributes: usize = context
+        .attributes
+        .iter()
+        .map(|(key, value)| key.len() + value.len() + 48)
+        .sum();
+    let messages: usize = context.messages.iter().flatten().map(message_bytes).sum();
+    texts + attributes + messages
+}
+
+fn message_bytes(message: &crate::record::Message) -> usize {
+    let calls: usize = message
+        .tool_calls
+        .iter()
+        .map(|call| call.tool_call_id.len() + call.tool_name.len() + call.input.len() + 72)
+        .sum();
+    let results: usize = message
+        .tool_results
+        .iter()
+        .map(|result| result.tool_call_id.len() + result.text.len() + 48)
+        .sum();
+    message.role.len() + message.text.len() + calls + results + 96
+}

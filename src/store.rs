@@ -1,0 +1,309 @@
+//! The store: owner and guard of a file, from its opening to its close.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::bounded;
+
+use crate::config::{Capture, Config, Durability, Overflow};
+use crate::db::{DatabasePath, WriterLock, rebuild_projections};
+use crate::error::{FlushError, OpenError};
+use crate::pricing::PriceBook;
+use crate::reader::Reader;
+use crate::recorder::Recorder;
+use crate::writer::{CloseReport, Command, Health, Shared, WriterThread, spawn};
+
+/// Opens a [`Store`]. Settings are checked by [`open`](Self::open); no setter fails.
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until it is opened"]
+pub struct StoreBuilder {
+    config: Config,
+    price_book: Option<Arc<PriceBook>>,
+}
+
+impl StoreBuilder {
+    /// When a recorded event is safe. Default: [`Durability::Full`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.config.durability = durability;
+        self
+    }
+
+    /// What happens to requests beyond the capacity. Default: [`Overflow::Shed`].
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.config.overflow = overflow;
+        self
+    }
+
+    /// Whether bodies are kept. Default: [`Capture::Full`].
+    /// [`RequestContext::capture`](crate::RequestContext::capture) overrides it for one request.
+    pub fn capture(mut self, capture: Capture) -> Self {
+        self.config.capture = capture;
+        self
+    }
+
+    /// Longest body that is kept whole, in bytes; of a longer one the first and last 8 KiB are
+    /// kept. Default: 16 MiB; between 16 KiB and 512 MiB.
+    pub fn payload_cap(mut self, bytes: usize) -> Self {
+        self.config.payload_cap_bytes = bytes;
+        self
+    }
+
+    /// How many events may be on their way to the disk, the ends of open requests included: twice
+    /// the number of requests that can be open at once. Default: 65,536; between 16 and 4,194,304.
+    pub fn capacity_events(mut self, events: usize) -> Self {
+        self.config.capacity_events = events;
+        self
+    }
+
+    /// How many bytes of bodies and metadata may be on their way to the disk. Default: 64 MiB; at
+    /// least 64 KiB. A body longer than this is never kept.
+    pub fn capacity_bytes(mut self, bytes: usize) -> Self {
+        self.config.capacity_bytes = bytes;
+        self
+    }
+
+    /// How long dropping the store may take. Default: 10 s.
+    pub fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.config.close_timeout = timeout;
+        self
+    }
+
+    /// Most reading connections; they are opened when first needed, with up to 4 MiB of cache
+    /// each. Default: 4; between 1 and 256.
+    pub fn readers(mut self, readers: u32) -> Self {
+        self.config.readers_max = readers;
+        self
+    }
+
+    /// Prices of models. Default: none, requests are recorded without a cost.
+    pub fn price_book(mut self, price_book: PriceBook) -> Self {
+        self.price_book = Some(Arc::new(price_book));
+        self
+    }
+
+    /// Opens the file, creating it (for its owner alone) where there is none, marks requests that a
+    /// crash left open as interrupted, and starts the writer.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] says what stands in the way and what to do; a file that is not a store is left
+    /// as it is.
+    pub fn open(self) -> Result<Store, OpenError> {
+        if let Some(problem) = self.config.problem() {
+            return Err(OpenError::Config(problem));
+        }
+        let path = DatabasePath::new(&self.config.path)?;
+        let lock = WriterLock::acquire(&path)?;
+        let reader = Reader::new(path.as_path(), self.config.readers_max);
+        let absolute = path.as_path().to_owned();
+        let close_timeout = self.config.close_timeout;
+        let (shared, thread) = spawn(self.config, path, lock, self.price_book)?;
+        Ok(Store {
+            path: absolute,
+            recorder: Recorder { shared },
+            reader,
+            close_timeout,
+            thread: Some(thread),
+        })
+    }
+}
+
+/// Owner and guard of a store's file.
+///
+/// Dropping it closes the file as [`close`](Self::close) does, within the builder's
+/// [`close_timeout`](StoreBuilder::close_timeout).
+///
+/// ```
+/// use std::time::Duration;
+/// use auditlite::{Completion, RequestContext, Store, Usage};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("audit.db");
+/// let store = Store::builder(path).open()?;
+/// let recorder = store.recorder(); // cheap to clone, for the gateway's state
+///
+/// let context = RequestContext::new("openai.chat").user_id("u-17").request_model("gpt-4o");
+/// let audit = recorder.open(context, r#"{"model":"gpt-4o","messages":[]}"#)?;
+/// let receipt = audit.complete(
+///     Completion::new()
+///         .response_body(r#"{"choices":[]}"#)
+///         .usage(Usage::new(9, 12)),
+/// )?;
+/// receipt.wait(Duration::from_secs(5))?;
+///
+/// let report = store.close(Duration::from_secs(5));
+/// assert!(report.is_complete);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Store {
+    path: PathBuf,
+    recorder: Recorder,
+    reader: Reader,
+    close_timeout: Duration,
+    /// Taken by the close.
+    thread: Option<WriterThread>,
+}
+
+impl Store {
+    /// A builder for the store in the file at this path.
+    pub fn builder(path: impl Into<PathBuf>) -> StoreBuilder {
+        StoreBuilder {
+            config: Config::new(path.into()),
+            price_book: None,
+        }
+    }
+
+    /// The file's absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A recorder, for the gateway's state.
+    pub fn recorder(&self) -> Recorder {
+        self.recorder.clone()
+    }
+
+    /// A reader on the same file.
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.recorder.shared
+    }
+
+    /// How the writer is.
+    pub fn health(&self) -> Health {
+        self.shared().health()
+    }
+
+    /// Waits until everything recorded before this call is committed.
+    ///
+    /// # Blocking
+    ///
+    /// Blocks the calling thread, at most for `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`FlushError::Timeout`] when the time is over first, [`FlushError::WriterStopped`] when it
+    /// will not be committed.
+    pub fn flush(&self, timeout: Duration) -> Result<(), FlushError> {
+        let begun = Instant::now();
+        let (reply, done) = bounded(1);
+        let shared = self.shared();
+        if shared.is_over() {
+            return Err(FlushError::WriterStopped);
+        }
+        if !shared.submit_control(Command::Flush(reply), timeout) {
+            return Err(if shared.is_over() {
+                FlushError::WriterStopped
+            } else {
+                FlushError::Timeout(timeout)
+            });
+        }
+        done.recv_timeout(timeout.saturating_sub(begun.elapsed()))
+            .map_err(|error| match error {
+                crossbeam_channel::RecvTimeoutError::Timeout => FlushError::Timeout(timeout),
+                crossbeam_channel::RecvTimeoutError::Disconnected => FlushError::WriterStopped,
+            })
+    }
+
+    /// Ends admission, commits what is queued, states the session's accounts in the log, moves the
+    /// write-ahead log into the database, and reports.
+    ///
+    /// Requests that are still open stay so, and are marked interrupted by the next open.
+    ///
+    /// # Blocking
+    ///
+    /// Blocks the calling thread, at most for `timeout`. After that the report says what is lost.
+    pub fn close(mut self, timeout: Duration) -> CloseReport {
+        self.shut_down(timeout)
+    }
+
+    fn shut_down(&mut self, timeout: Duration) -> CloseReport {
+        let begun = Instant::now();
+        let deadline = begun.checked_add(timeout).unwrap_or(begun);
+        let mut is_complete = false;
+        if let Some(thread) = self.thread.take() {
+            let shared = self.shared();
+            shared.begin_closing(deadline);
+            let (reply, done) = bounded(1);
+            let left = || deadline.saturating_duration_since(Instant::now());
+            if shared.submit_control(Command::Close(reply), left())
+                && done.recv_timeout(left()).unwrap_or(false)
+            {
+                is_complete = true;
+            } else {
+                thread.give_up();
+            }
+            // The thread closes the file after its reply.
+            is_complete &=
+                thread.join_until(deadline.max(Instant::now() + Duration::from_millis(20)));
+        }
+        self.report(is_complete)
+    }
+
+    fn report(&self, is_complete: bool) -> CloseReport {
+        let shared = self.shared();
+        let health = shared.health();
+        let queued = shared.queued_events();
+        CloseReport {
+            committed_events: health.committed_events,
+            shed_lifecycles: health.shed_lifecycles,
+            shed_payloads: health.shed_payloads,
+            lost_events: if is_complete { 0 } else { queued },
+            open_requests: health.queued_events.saturating_sub(queued),
+            is_complete,
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            let report = self.shut_down(self.close_timeout);
+            if !report.is_complete {
+                tracing::error!(
+                    target: "auditlite",
+                    path = ?self.path,
+                    lost_events = report.lost_events,
+                    "the audit store was dropped before everything was committed"
+                );
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("path", &self.path)
+            .field("health", &self.health().state)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Writes every projection anew from the log, in one transaction, and returns the number of events
+/// read. For a file whose [doctor](crate::ReadOnlyStore::doctor) finds that a table is not as the
+/// log says. The log and the bodies are not touched.
+///
+/// # Blocking
+///
+/// Reads the whole log; nobody else can write to the file meanwhile.
+///
+/// # Errors
+///
+/// [`OpenError`] as for [`StoreBuilder::open`]; [`OpenError::Damaged`] where the log itself is, in
+/// which case nothing is changed.
+pub fn rebuild(path: impl Into<PathBuf>) -> Result<u64, OpenError> {
+    let path = DatabasePath::new(&path.into())?;
+    if !path.exists() {
+        return Err(OpenError::NotFound {
+            path: path.as_path().to_owned(),
+        });
+    }
+    let _lock = WriterLock::acquire(&path)?;
+    rebuild_projections(&path)
+}

@@ -1,0 +1,188 @@
+//! Capacity: how many events and bytes may be on their way to the disk.
+//!
+//! An opening reserves its own event and that of its end, so that a lifecycle which was let in can
+//! always be closed. Bytes are reserved as bodies are handed over.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Events live in the upper bits of the counter, bytes in the lower ones.
+const BYTES_BITS: u32 = 40;
+const BYTES_MASK: u64 = (1 << BYTES_BITS) - 1;
+
+/// A share of the capacity. Given back by the writer once what it stands for is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[must_use]
+pub(crate) struct Reservation {
+    pub(crate) events: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Reservation {
+    pub(crate) fn new(events: u64, bytes: usize) -> Self {
+        Self {
+            events,
+            bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+        }
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.events = self.events.saturating_add(other.events);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+
+    /// Takes `events` and all bytes out.
+    pub(crate) fn split_off(&mut self, events: u64) -> Self {
+        let taken = Self {
+            events: events.min(self.events),
+            bytes: self.bytes,
+        };
+        self.events = self.events.saturating_sub(events);
+        self.bytes = 0;
+        taken
+    }
+
+    fn packed(self) -> u64 {
+        (self.events << BYTES_BITS).saturating_add(self.bytes.min(BYTES_MASK))
+    }
+}
+
+/// The counter, and those who wait for room.
+#[derive(Debug)]
+pub(crate) struct Capacity {
+    events_max: u64,
+    bytes_max: u64,
+    used: AtomicU64,
+    waiting: AtomicUsize,
+    mutex: Mutex<()>,
+    freed: Condvar,
+}
+
+impl Capacity {
+    pub(crate) fn new(events_max: usize, bytes_max: usize) -> Self {
+        let bytes_max = u64::try_from(bytes_max).unwrap_or(u64::MAX);
+        Self {
+            events_max: u64::try_from(events_max).unwrap_or(u64::MAX),
+            // Half of what the counter holds: forced reservations may go above the bound.
+            bytes_max: bytes_max.min(BYTES_MASK / 2),
+            used: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            mutex: Mutex::new(()),
+            freed: Condvar::new(),
+        }
+    }
+
+    /// Reserves, or does nothing. Never waits.
+    pub(crate) fn try_reserve(&self, wanted: Reservation) -> bool {
+        let fits = |used: u64| {
+            let events = (used >> BYTES_BITS).saturating_add(wanted.events);
+            let bytes = (used & BYTES_MASK).saturating_add(wanted.bytes);
+            (events <= self.events_max && bytes <= self.bytes_max)
+                .then(|| used.saturating_add(wanted.packed()))
+        };
+        self.used
+            .fetch_update(Ordering::SeqCst, Ordering::Relaxed, fits)
+            .is_ok()
+    }
+
+    /// Reserves whether or not there is room: for the few bytes of an end's metadata.
+    pub(crate) fn force_reserve(&self, bytes: usize) -> Reservation {
+        let reservation = Reservation::new(0, bytes.min(1 << 24));
+        self.used.fetch_add(reservation.packed(), Ordering::SeqCst);
+        reservation
+    }
+
+    /// Reserves, waiting for room until the deadline or until `give_up` says so. Blocks.
+    pub(crate) fn reserve_until(
+        &self,
+        wanted: Reservation,
+        deadline: Instant,
+        give_up: impl Fn() -> bool,
+    ) -> bool {
+        // What never fits is not waited for.
+        if wanted.events > self.events_max || wanted.bytes > self.bytes_max {
+            return false;
+        }
+        let mut guard = self.mutex.lock().unwrap_or_else(PoisonError::into_inner);
+        // Counted before trying again: whoever frees after that try will see it and notify.
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let reserved = loop {
+            if self.try_reserve(wanted) {
+                break true;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || give_up() {
+                break false;
+            }
+            // Bounded steps: whoever gives up is asked again now and then.
+            let step = left.min(Duration::from_millis(50));
+            guard = match self.freed.wait_timeout(guard, step) {
+                Ok((guard, _)) => guard,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        };
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        drop(guard);
+        reserved
+    }
+
+    pub(crate) fn release(&self, reservation: Reservation) {
+        if reservation == Reservation::default() {
+            return;
+        }
+        self.used.fetch_sub(reservation.packed(), Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            let _guard = self.mutex.lock().unwrap_or_else(PoisonError::into_inner);
+            self.freed.notify_all();
+        }
+    }
+
+    /// What is reserved now: events, bytes.
+    pub(crate) fn used(&self) -> (u64, u64) {
+        let used = self.used.load(Ordering::Relaxed);
+        (used >> BYTES_BITS, used & BYTES_MASK)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn reserves_up_to_both_bounds_and_gives_back() {
+        let capacity = Capacity::new(4, 100);
+        assert!(capacity.try_reserve(Reservation::new(2, 60)));
+        assert!(!capacity.try_reserve(Reservation::new(2, 41)));
+        assert!(!capacity.try_reserve(Reservation::new(3, 0)));
+        assert!(capacity.try_reserve(Reservation::new(2, 40)));
+        assert_eq!(capacity.used(), (4, 100));
+        let forced = capacity.force_reserve(7);
+        assert_eq!(capacity.used(), (4, 107));
+        capacity.release(forced);
+        capacity.release(Reservation::new(4, 100));
+        assert_eq!(capacity.used(), (0, 0));
+    }
+
+    #[test]
+    fn whoever_waits_gets_the_room_that_is_freed() {
+        let capacity = Arc::new(Capacity::new(2, 100));
+        assert!(capacity.try_reserve(Reservation::new(2, 0)));
+        let waiter = {
+            let capacity = Arc::clone(&capacity);
+            std::thread::spawn(move || {
+                let deadline = Instant::now() + Duration::from_secs(30);
+                capacity.reserve_until(Reservation::new(2, 0), deadline, || false)
+            })
+        };
+        capacity.release(Reservation::new(2, 0));
+        assert!(waiter.join().unwrap());
+        let now = Instant::now();
+        assert!(!capacity.reserve_until(Reservation::new(1, 0), now, || false));
+        // What never fits is refused at once, whatever the deadline.
+        let later = now + Duration::from_secs(3600);
+        assert!(!capacity.reserve_until(Reservation::new(0, 101), later, || false));
+    }
+}

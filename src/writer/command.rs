@@ -1,0 +1,188 @@
+//! What request threads send to the writer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use crossbeam_channel::Sender;
+
+use super::capacity::Reservation;
+use super::lifecycle::Lifecycle;
+use super::shared::BodyRoom;
+use crate::log::EndKind;
+use crate::record::{Altered, Completion, Failure, Rejection, RequestContext, ToolCall, Usage};
+
+/// One message to the writer. Boxed where large: a channel slot takes the room of the largest one.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Open(Box<OpenCommand>),
+    Served(Box<ServedCommand>),
+    Prepared(Box<PreparedCommand>),
+    Chunks(Box<ChunksCommand>),
+    End(Box<EndCommand>),
+    /// Losses wait to be stated.
+    Wake,
+    /// Answer once everything before this is committed.
+    Flush(Sender<()>),
+    /// Drain, commit, checkpoint, stop. Answers `true` when all of it succeeded.
+    Close(Sender<bool>),
+}
+
+#[derive(Debug)]
+pub(crate) struct OpenCommand {
+    pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) at: i64,
+    pub(crate) context: RequestContext,
+    pub(crate) body: Bytes,
+    pub(crate) room: BodyRoom,
+    pub(crate) altered: Altered,
+    /// Given back when this command is committed; the end's share stays with the handle.
+    pub(crate) reservation: Reservation,
+}
+
+#[derive(Debug)]
+pub(crate) struct ServedCommand {
+    pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) at: i64,
+    pub(crate) response_model: Option<String>,
+    pub(crate) response_provider_name: Option<String>,
+    pub(crate) reservation: Reservation,
+}
+
+/// The body that was forwarded upstream, to be digested.
+#[derive(Debug)]
+pub(crate) struct PreparedCommand {
+    pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) body: Bytes,
+    pub(crate) reservation: Reservation,
+}
+
+/// Part of a response above the payload cap, to be digested and cut.
+#[derive(Debug)]
+pub(crate) struct ChunksCommand {
+    pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) chunks: Vec<Bytes>,
+    pub(crate) reservation: Reservation,
+}
+
+#[derive(Debug)]
+pub(crate) struct EndCommand {
+    pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) at: i64,
+    pub(crate) ending: Ending,
+    /// Chunks that were not sent ahead.
+    pub(crate) chunks: Vec<Bytes>,
+    /// Bytes of the whole response body.
+    pub(crate) response_length: u64,
+    pub(crate) room: BodyRoom,
+    pub(crate) content_room: BodyRoom,
+    pub(crate) latency_us: u64,
+    pub(crate) upstream_latency_us: Option<u64>,
+    pub(crate) time_to_first_chunk_us: Option<u64>,
+    pub(crate) response_provider_name: Option<String>,
+    pub(crate) capture: Option<crate::config::Capture>,
+    pub(crate) altered: Altered,
+    /// The caller's span: the end is traced inside it.
+    pub(crate) span: tracing::Span,
+    pub(crate) reservation: Reservation,
+}
+
+/// The three ends that a gateway tells, and the one it does not, in one shape.
+#[derive(Debug, Default)]
+pub(crate) struct Ending {
+    pub(crate) kind: EndKind,
+    pub(crate) error_type: Option<String>,
+    pub(crate) error_message: Option<String>,
+    pub(crate) usage: Usage,
+    pub(crate) finish_reasons: Vec<String>,
+    pub(crate) tool_calls: Vec<ToolCall>,
+    pub(crate) response_body: Option<Bytes>,
+    pub(crate) assistant_text: Option<String>,
+    pub(crate) response_id: Option<String>,
+    pub(crate) response_model: Option<String>,
+    pub(crate) http_status: Option<u16>,
+    pub(crate) timing: crate::record::Timing,
+}
+
+impl From<Completion> for Ending {
+    fn from(completion: Completion) -> Self {
+        Self {
+            kind: EndKind::Completed,
+            error_type: None,
+            error_message: None,
+            usage: completion.usage.unwrap_or_default(),
+            finish_reasons: completion.finish_reasons,
+            tool_calls: completion.tool_calls,
+            response_body: completion.response_body,
+            assistant_text: completion.assistant_text,
+            response_id: completion.response_id,
+            response_model: completion.response_model,
+            http_status: completion.http_status,
+            timing: completion.timing.unwrap_or_default(),
+        }
+    }
+}
+
+impl From<Failure> for Ending {
+    fn from(failure: Failure) -> Self {
+        Self {
+            kind: EndKind::Failed,
+            error_type: Some(failure.error_type),
+            error_message: failure.error_message,
+            usage: failure.usage.unwrap_or_default(),
+            finish_reasons: failure.finish_reasons,
+            tool_calls: failure.tool_calls,
+            response_body: failure.response_body,
+            assistant_text: failure.assistant_text,
+            response_id: failure.response_id,
+            response_model: failure.response_model,
+            http_status: failure.http_status,
+            timing: failure.timing.unwrap_or_default(),
+        }
+    }
+}
+
+impl From<Rejection> for Ending {
+    fn from(rejection: Rejection) -> Self {
+        Self {
+            kind: EndKind::Rejected,
+            error_type: Some(rejection.error_type),
+            error_message: rejection.error_message,
+            response_body: rejection.response_body,
+            http_status: rejection.http_status,
+            timing: rejection.timing.unwrap_or_default(),
+            ..Self::default()
+        }
+    }
+}
+
+impl Ending {
+    /// Bytes of the text that is content: kept apart, and shed before the metadata.
+    pub(crate) fn content_bytes(&self) -> usize {
+        let text = self.assistant_text.as_ref().map_or(0, String::len);
+        self.tool_calls
+            .iter()
+            .fold(text, |sum, call| sum.saturating_add(call.input.len()))
+    }
+
+    /// Bytes of everything else that is on the heap, roughly.
+    pub(crate) fn metadata_bytes(&self) -> usize {
+        let texts = [
+            &self.error_type,
+            &self.error_message,
+            &self.response_id,
+            &self.response_model,
+        ];
+        let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+        let reasons: usize = self
+            .finish_reasons
+            .iter()
+            .map(|reason| reason.len() + 24)
+            .sum();
+        let calls: usize = self
+            .tool_calls
+            .iter()
+            .map(|call| call.tool_call_id.len() + call.tool_name.len() + 72)
+            .sum();
+        texts + reasons + calls + size_of::<EndCommand>()
+    }
+}

@@ -1,0 +1,55 @@
+//! Content that is not a body: what a gateway hands over beside the bytes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::TOOL_INPUT_BYTES_MAX;
+use crate::payload::text_prefix;
+use crate::record::{Altered, ToolCall};
+
+/// Part 1 of an end's payloads, as JSON.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct EndContent {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) assistant_text: Option<String>,
+    /// Inputs of the tool calls, by position.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tool_inputs: Vec<String>,
+}
+
+impl EndContent {
+    /// `None`: nothing was handed over. What does not fit into `bytes_max` is cut at a character.
+    pub(crate) fn new(
+        assistant_text: Option<String>,
+        tool_calls: &mut [ToolCall],
+        bytes_max: usize,
+        altered: &mut Altered,
+    ) -> Option<Self> {
+        if assistant_text.is_none() && tool_calls.is_empty() {
+            return None;
+        }
+        // JSON escapes take at most six bytes for one, so this share of the cap always fits.
+        let share = bytes_max / 16;
+        let input_max = TOOL_INPUT_BYTES_MAX.min(share / tool_calls.len().max(1));
+        let mut content = Self::default();
+        if let Some(mut text) = assistant_text {
+            cut(&mut text, share, "assistant_text", altered);
+            content.assistant_text = Some(text);
+        }
+        for call in tool_calls {
+            let mut input = std::mem::take(&mut call.input);
+            cut(&mut input, input_max, "tool_calls", altered);
+            content.tool_inputs.push(input);
+        }
+        Some(content)
+    }
+}
+
+fn cut(text: &mut String, bytes_max: usize, name: &str, altered: &mut Altered) {
+    let kept = text_prefix(text, bytes_max).len();
+    if kept < text.len() {
+        text.truncate(kept);
+        if !altered.iter().any(|altered| altered == name) {
+            altered.push(name.to_owned());
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The part of a lifecycle that its handle, its receipts and the writer share.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::payload::{EncodedPayload, StreamedBody};
+
+/// How far a lifecycle has come on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    Queued = 0,
+    OpenedCommitted = 1,
+    EndedCommitted = 2,
+}
+
+/// One lifecycle.
+#[derive(Debug)]
+pub(crate) struct Lifecycle {
+    pub(crate) request_id: String,
+    /// Set by the writer when it numbers the opening event. Openings come before everything else
+    /// of their lifecycle, so that no map from request ids to places in the log is needed.
+    opened_seq: AtomicU64,
+    stage: AtomicU8,
+    notes: Mutex<Notes>,
+}
+
+/// What the writer remembers of a lifecycle between its opening and its end.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    pub(crate) provider_name: Option<String>,
+    pub(crate) request_model: Option<String>,
+    pub(crate) requested_model: Option<String>,
+    /// A response above the payload cap, digested as it comes.
+    pub(crate) streamed: Option<StreamedBody>,
+    /// The forwarded body's digest, for the end's event.
+    pub(crate) prepared: Option<EncodedPayload>,
+    /// Length of the request body and its digest: tells whether the forwarded body differs.
+    pub(crate) request_sha256: Option<crate::record::Digest>,
+}
+
+impl Lifecycle {
+    pub(crate) fn new(request_id: String) -> Self {
+        Self {
+            request_id,
+            opened_seq: AtomicU64::new(0),
+            stage: AtomicU8::new(Stage::Queued as u8),
+            notes: Mutex::new(Notes::default()),
+        }
+    }
+
+    pub(crate) fn opened_seq(&self) -> u64 {
+        self.opened_seq.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_opened_seq(&self, seq: u64) {
+        self.opened_seq.store(seq, Ordering::Release);
+    }
+
+    pub(crate) fn has_reached(&self, stage: Stage) -> bool {
+        self.stage.load(Ordering::Acquire) >= stage as u8
+    }
+
+    /// Called by the writer after the commit. A later stage is never taken back.
+    pub(crate) fn reach(&self, stage: Stage) {
+        self.stage.fetch_max(stage as u8, Ordering::AcqRel);
+    }
+
+    pub(crate) fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,28 @@
+//! The writer: a bounded channel, the capacity that guards it, and the thread behind it.
+//!
+//! Request threads only ever touch the capacity, the channel and a few atomics; nothing here makes
+//! them wait for the disk. The thread owns the only writable connection.
+
+mod capacity;
+mod command;
+mod commits;
+mod content;
+mod health;
+mod lifecycle;
+mod losses;
+mod prepare;
+mod shared;
+mod worker;
+
+pub use health::{CloseReport, Health, HealthState};
+
+pub(crate) use crate::log::EndKind;
+pub(crate) use capacity::Reservation;
+pub(crate) use command::{
+    ChunksCommand, Command, EndCommand, Ending, OpenCommand, PreparedCommand, ServedCommand,
+};
+pub(crate) use content::EndContent;
+pub(crate) use lifecycle::{Lifecycle, Stage};
+pub(crate) use losses::Loss;
+pub(crate) use shared::{Admission, BodyRoom, Shared};
+pub(crate) use worker::{WriterThread, spawn};

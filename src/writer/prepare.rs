@@ -1,0 +1,504 @@
+//! Preparation: commands become events, payloads and one packed segment.
+//!
+//! Everything that needs a processor and no database happens here: hashing, compression, prices,
+//! encoding. A batch is prepared once; retries of its commit write the same bytes.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::capacity::Reservation;
+use super::command::{ChunksCommand, EndCommand, OpenCommand, PreparedCommand, ServedCommand};
+use super::content::EndContent;
+use super::lifecycle::{Lifecycle, Stage};
+use super::shared::BodyRoom;
+use crate::config::{Capture, Config};
+use crate::db::{Batch, Part, Segment};
+use crate::error::Cause;
+use crate::log::{
+    BodyFact, Ended, Event, Fact, Kept, Opened, SegmentEncoder, Served, ToolCallFact,
+};
+use crate::payload::{
+    EncodedPayload, Encoder, Encoding, Excerpt, StreamedBody, excerpt_of, sha256,
+};
+use crate::pricing::PriceBook;
+use crate::record::{Digest, Usage};
+
+/// Models without a price are warned of once each, up to this many.
+const UNPRICED_MODELS_MAX: usize = 1024;
+
+/// A group commit in the making, and what is to be done once it is committed.
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    pub(super) first_seq: u64,
+    pub(super) events: Vec<Event>,
+    pub(super) payloads: Vec<(u64, Part, EncodedPayload)>,
+    pub(super) reached: Vec<(Arc<Lifecycle>, Stage)>,
+    pub(super) ends: Vec<EndNote>,
+    pub(super) reservation: Reservation,
+}
+
+/// What is traced of an end.
+#[derive(Debug)]
+pub(super) struct EndNote {
+    pub(super) event_index: usize,
+    pub(super) span: tracing::Span,
+    pub(super) provider_name: Option<String>,
+    pub(super) model: Option<String>,
+}
+
+impl Prepared {
+    pub(super) fn new(first_seq: u64) -> Self {
+        Self {
+            first_seq,
+            ..Self::default()
+        }
+    }
+
+    /// Gives the next event its number.
+    pub(super) fn push(&mut self, at: i64, fact: Fact) -> u64 {
+        let count = u64::try_from(self.events.len()).unwrap_or(u64::MAX);
+        let seq = self.first_seq.saturating_add(count);
+        self.events.push(Event { seq, at, fact });
+        seq
+    }
+
+    fn push_payload(&mut self, seq: u64, part: Part, payload: Option<EncodedPayload>) {
+        if let Some(payload) = payload {
+            self.payloads.push((seq, part, payload));
+        }
+    }
+
+    fn next_seq(&self) -> u64 {
+        let count = u64::try_from(self.events.len()).unwrap_or(u64::MAX);
+        self.first_seq.saturating_add(count)
+    }
+}
+
+/// Turns commands into batches; owns the working memory for it.
+#[derive(Debug)]
+pub(super) struct Preparer {
+    payload_cap_bytes: usize,
+    capture: Capture,
+    price_book: Option<Arc<PriceBook>>,
+    unpriced_models: HashSet<String>,
+    encoder: Encoder,
+    segment_encoder: SegmentEncoder,
+    lines: Vec<u8>,
+    joined: Vec<u8>,
+}
+
+impl Preparer {
+    pub(super) fn new(config: &Config, price_book: Option<Arc<PriceBook>>) -> Result<Self, Cause> {
+        Ok(Self {
+            payload_cap_bytes: config.payload_cap_bytes,
+            capture: config.capture,
+            price_book,
+            unpriced_models: HashSet::new(),
+            encoder: Encoder::new()?,
+            segment_encoder: SegmentEncoder::new()?,
+            lines: Vec::new(),
+            joined: Vec::new(),
+        })
+    }
+
+    pub(super) fn open(&mut self, command: OpenCommand, prepared: &mut Prepared) {
+        let OpenCommand {
+            lifecycle,
+            at,
+            context,
+            body,
+            room,
+            altered,
+            reservation,
+        } = command;
+        let capture = context.capture.unwrap_or(self.capture);
+        let (request_body, payload) = self.body(&body, room, capture);
+        let (content, content_payload) = self.messages(context.messages.as_deref(), room, capture);
+        {
+            let mut notes = lifecycle.notes();
+            notes.provider_name.clone_from(&context.provider_name);
+            notes.request_model.clone_from(&context.request_model);
+            notes.requested_model.clone_from(&context.requested_model);
+            notes.request_sha256 = payload.as_ref().map(|payload| payload.sha256);
+        }
+        let (actor_type, actor_id) = match context.actor {
+            Some(actor) => (Some(actor.kind), Some(actor.id)),
+            None => (None, None),
+        };
+        let opened = Opened {
+            request_id: lifecycle.request_id.clone(),
+            started_at: context.started_at,
+            conversation_id: context.conversation_id,
+            context_id: context.context_id,
+            session_id: context.session_id,
+            user_id: context.user_id,
+            trace_id: context.trace_id,
+            actor_type,
+            actor_id,
+            operation_name: context.operation_name,
+            provider_name: context.provider_name,
+            requested_model: context.requested_model,
+            request_model: context.request_model,
+            wire_protocol: context.wire_protocol.name().map(str::to_owned),
+            is_streaming: context.is_streaming,
+            max_tokens: context.max_tokens,
+            temperature: context.temperature,
+            top_p: context.top_p,
+            attributes: context.attributes,
+            request_body,
+            content,
+            altered,
+        };
+        let seq = prepared.push(at, Fact::Opened(Box::new(opened)));
+        prepared.push_payload(seq, Part::Body, payload);
+        prepared.push_payload(seq, Part::Content, content_payload);
+        prepared.reservation.add(reservation);
+        lifecycle.set_opened_seq(seq);
+        prepared.reached.push((lifecycle, Stage::OpenedCommitted));
+    }
+
+    pub(super) fn served(&mut self, command: ServedCommand, prepared: &mut Prepared) {
+        let served = Served {
+            request_id: command.lifecycle.request_id.clone(),
+            opened_seq: command.lifecycle.opened_seq(),
+            response_model: command.response_model,
+            response_provider_name: command.response_provider_name,
+        };
+        prepared.push(command.at, Fact::Served(served));
+        prepared.reservation.add(command.reservation);
+    }
+
+    pub(super) fn prepared_body(&mut self, command: PreparedCommand, prepared: &mut Prepared) {
+        prepared.reservation.add(command.reservation);
+        let digest = sha256(&command.body);
+        let mut notes = command.lifecycle.notes();
+        // The same bytes as the client's say nothing.
+        if notes.request_sha256 != Some(digest) {
+            notes.prepared = Some(self.payload(digest, command.body.len(), None));
+        }
+    }
+
+    pub(super) fn chunks(&mut self, command: ChunksCommand, prepared: &mut Prepared) {
+        prepared.reservation.add(command.reservation);
+        let mut notes = command.lifecycle.notes();
+        let streamed = notes.streamed.get_or_insert_default();
+        for chunk in &command.chunks {
+            streamed.push(chunk);
+        }
+    }
+
+    pub(super) fn end(&mut self, command: EndCommand, prepared: &mut Prepared) {
+        let EndCommand {
+            lifecycle,
+            at,
+            mut ending,
+            chunks,
+            response_length,
+            room,
+            content_room,
+            latency_us,
+            upstream_latency_us,
+            time_to_first_chunk_us,
+            response_provider_name,
+            capture,
+            mut altered,
+            span,
+            reservation,
+        } = command;
+        let capture = capture.unwrap_or(self.capture);
+        let seq = prepared.next_seq();
+        let mut notes = std::mem::take(&mut *lifecycle.notes());
+        let (response_body, payload) = match (ending.response_body.take(), room) {
+            (_, BodyRoom::Shed) => (Some(shed(response_length)), None),
+            (Some(body), BodyRoom::Kept) => {
+                let (fact, payload) = self.body(&body, room, capture);
+                (Some(fact), payload)
+            }
+            (None, BodyRoom::Kept) => self.joined_body(notes.streamed.take(), &chunks, capture),
+        };
+        prepared.push_payload(seq, Part::Body, payload);
+        let tool_calls = ending
+            .tool_calls
+            .iter_mut()
+            .map(|call| ToolCallFact {
+                tool_call_id: std::mem::take(&mut call.tool_call_id),
+                tool_name: std::mem::take(&mut call.tool_name),
+                input_bytes: u64::try_from(call.input.len()).unwrap_or(u64::MAX),
+            })
+            .collect();
+        let content = EndContent::new(
+            ending.assistant_text,
+            &mut ending.tool_calls,
+            self.payload_cap_bytes,
+            &mut altered,
+        );
+        let (content, payload) = self.content(content.as_ref(), content_room, capture);
+        prepared.push_payload(seq, Part::Content, payload);
+        let prepared_body = notes.prepared.as_ref().map(|payload| BodyFact {
+            length: payload.length,
+            commitment: Some(payload.commitment()),
+            kept: Kept::Digest,
+        });
+        prepared.push_payload(seq, Part::Prepared, notes.prepared.take());
+        let provider_name = response_provider_name
+            .clone()
+            .or_else(|| notes.provider_name.take());
+        let candidates = [
+            ending.response_model.as_deref(),
+            notes.request_model.as_deref(),
+            notes.requested_model.as_deref(),
+        ];
+        let cost_microdollars = self.cost(provider_name.as_deref(), &candidates, &ending.usage);
+        if tracing::enabled!(tracing::Level::WARN) {
+            let model = candidates.into_iter().flatten().next().map(str::to_owned);
+            prepared.ends.push(EndNote {
+                event_index: prepared.events.len(),
+                span,
+                provider_name,
+                model,
+            });
+        }
+        let ended = Ended {
+            kind: ending.kind,
+            request_id: lifecycle.request_id.clone(),
+            opened_seq: lifecycle.opened_seq(),
+            session_seq: None,
+            response_model: ending.response_model,
+            response_provider_name,
+            response_id: ending.response_id,
+            http_status: ending.http_status,
+            error_type: ending.error_type,
+            error_message: ending.error_message,
+            finish_reasons: ending.finish_reasons,
+            input_tokens: ending.usage.input_tokens,
+            output_tokens: ending.usage.output_tokens,
+            cache_read_input_tokens: ending.usage.cache_read_input_tokens,
+            cache_write_input_tokens: ending.usage.cache_write_input_tokens,
+            reasoning_output_tokens: ending.usage.reasoning_output_tokens,
+            cost_microdollars,
+            latency_us: Some(ending.timing.latency_us.unwrap_or(latency_us)),
+            upstream_latency_us: ending.timing.upstream_latency_us.or(upstream_latency_us),
+            time_to_first_chunk_us: ending
+                .timing
+                .time_to_first_chunk_us
+                .or(time_to_first_chunk_us),
+            tool_calls,
+            response_body,
+            content,
+            prepared_body,
+            altered,
+        };
+        prepared.push(at, Fact::Ended(Box::new(ended)));
+        prepared.reservation.add(reservation);
+        prepared.reached.push((lifecycle, Stage::EndedCommitted));
+    }
+
+    /// Packs the lines. `None`: there is no event to write.
+    pub(super) fn batch(&mut self, prepared: &mut Prepared) -> Result<Option<Batch>, Cause> {
+        if prepared.events.is_empty() {
+            return Ok(None);
+        }
+        self.lines.clear();
+        for event in &prepared.events {
+            event.write_line(&mut self.lines)?;
+        }
+        let (encoding, data) = self.segment_encoder.encode(&self.lines)?;
+        let segment = Segment {
+            first_seq: prepared.first_seq,
+            count: u64::try_from(prepared.events.len())?,
+            length: u64::try_from(self.lines.len())?,
+            encoding,
+            data,
+        };
+        Ok(Some(Batch {
+            events: std::mem::take(&mut prepared.events),
+            segment,
+            payloads: std::mem::take(&mut prepared.payloads),
+        }))
+    }
+
+    /// A body in one piece.
+    fn body(
+        &mut self,
+        body: &[u8],
+        room: BodyRoom,
+        capture: Capture,
+    ) -> (BodyFact, Option<EncodedPayload>) {
+        if room == BodyRoom::Shed {
+            return (shed(u64::try_from(body.len()).unwrap_or(u64::MAX)), None);
+        }
+        if body.is_empty() {
+            return (BodyFact::default(), None);
+        }
+        let digest = sha256(body);
+        let payload = if capture == Capture::MetadataOnly {
+            self.payload(digest, body.len(), None)
+        } else if body.len() <= self.payload_cap_bytes {
+            self.payload(digest, body.len(), Some((body, None)))
+        } else {
+            let Excerpt { bytes, head } = excerpt_of(body);
+            self.payload(digest, body.len(), Some((&bytes, Some(head))))
+        };
+        committed(payload)
+    }
+
+    /// A body that came in chunks: some perhaps digested already, the rest at hand.
+    fn joined_body(
+        &mut self,
+        streamed: Option<StreamedBody>,
+        chunks: &[Bytes],
+        capture: Capture,
+    ) -> (Option<BodyFact>, Option<EncodedPayload>) {
+        let length = chunks
+            .iter()
+            .fold(0_usize, |sum, chunk| sum.saturating_add(chunk.len()));
+        if let Some(mut streamed) = streamed {
+            for chunk in chunks {
+                streamed.push(chunk);
+            }
+            let (length, digest, excerpt) = streamed.finish();
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            let kept = (excerpt.bytes.as_slice(), Some(excerpt.head));
+            let payload = if capture == Capture::MetadataOnly {
+                self.payload(digest, length, None)
+            } else {
+                self.payload(digest, length, Some(kept))
+            };
+            let (fact, payload) = committed(payload);
+            return (Some(fact), payload);
+        }
+        let (fact, payload) = match chunks {
+            [] => return (None, None),
+            [only] => self.body(only, BodyRoom::Kept, capture),
+            several => {
+                let mut joined = std::mem::take(&mut self.joined);
+                joined.clear();
+                joined.reserve(length);
+                for chunk in several {
+                    joined.extend_from_slice(chunk);
+                }
+                let body = self.body(&joined, BodyRoom::Kept, capture);
+                // A rare large stream must not hold its room for good.
+                joined.shrink_to(1 << 20);
+                self.joined = joined;
+                body
+            }
+        };
+        (Some(fact), payload)
+    }
+
+    fn messages(
+        &mut self,
+        messages: Option<&[crate::record::Message]>,
+        room: BodyRoom,
+        capture: Capture,
+    ) -> (Option<BodyFact>, Option<EncodedPayload>) {
+        self.content(messages.as_ref(), room, capture)
+    }
+
+    /// Content as JSON. Above the cap only its digest is kept: half a document says nothing.
+    fn content<T: serde::Serialize>(
+        &mut self,
+        content: Option<&T>,
+        room: BodyRoom,
+        capture: Capture,
+    ) -> (Option<BodyFact>, Option<EncodedPayload>) {
+        let Some(json) = content.and_then(|content| serde_json::to_vec(content).ok()) else {
+            return (None, None);
+        };
+        let capture = if json.len() > self.payload_cap_bytes {
+            Capture::MetadataOnly
+        } else {
+            capture
+        };
+        let (fact, payload) = self.body(&json, room, capture);
+        (Some(fact), payload)
+    }
+
+    fn payload(
+        &mut self,
+        sha256: Digest,
+        length: usize,
+        kept: Option<(&[u8], Option<usize>)>,
+    ) -> EncodedPayload {
+        let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
+        let (kept, head, encoding, data) = match kept {
+            None => (0, None, Encoding::AsIs, None),
+            Some((bytes, head)) => {
+                let (encoding, data) = self.encoder.encode(bytes);
+                (count(bytes.len()), head.map(count), encoding, Some(data))
+            }
+        };
+        EncodedPayload {
+            length: count(length),
+            sha256,
+            salt: rand::random(),
+            kept,
+            head,
+            encoding,
+            data,
+        }
+    }
+
+    fn cost(
+        &mut self,
+        provider_name: Option<&str>,
+        candidates: &[Option<&str>],
+        usage: &Usage,
+    ) -> Option<u64> {
+        let book = self.price_book.as_ref()?;
+        if usage.input_tokens.is_none() && usage.output_tokens.is_none() {
+            return None;
+        }
+        let candidates: Vec<&str> = candidates.iter().copied().flatten().collect();
+        let cost = book.cost_microdollars(provider_name, &candidates, usage);
+        // More than the file can hold is not a cost.
+        let cost = cost.filter(|&cost| i64::try_from(cost).is_ok());
+        if cost.is_none() {
+            self.warn_unpriced(
+                provider_name,
+                candidates.first().copied().unwrap_or_default(),
+            );
+        }
+        cost
+    }
+
+    fn warn_unpriced(&mut self, provider_name: Option<&str>, model: &str) {
+        if self.unpriced_models.len() < UNPRICED_MODELS_MAX && !self.unpriced_models.contains(model)
+        {
+            self.unpriced_models.insert(model.to_owned());
+            tracing::warn!(
+                target: "auditlite",
+                provider_name,
+                model,
+                "the price book has no price for this model; its requests are recorded without a cost"
+            );
+        }
+    }
+}
+
+/// The event's part and the file's part of a payload.
+fn committed(payload: EncodedPayload) -> (BodyFact, Option<EncodedPayload>) {
+    let kept = match (&payload.data, payload.head) {
+        (None, _) => Kept::Digest,
+        (Some(_), Some(_)) => Kept::Excerpt,
+        (Some(_), None) => Kept::Whole,
+    };
+    let fact = BodyFact {
+        length: payload.length,
+        commitment: Some(payload.commitment()),
+        kept,
+    };
+    (fact, Some(payload))
+}
+
+/// A body of which nothing is kept, for want of capacity.
+fn shed(length: u64) -> BodyFact {
+    BodyFact {
+        length,
+        commitment: None,
+        kept: Kept::Nothing,
+    }
+}

@@ -1,0 +1,46 @@
+//! What the tests share.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use auditlite::{Store, StoreBuilder};
+use tempfile::TempDir;
+
+/// Long enough for any machine; tests never sleep to be right.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A folder of its own for each test, and the path of a store in it.
+pub struct Folder {
+    folder: TempDir,
+}
+
+impl Folder {
+    pub fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("audit.db")
+    }
+
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn builder(&self) -> StoreBuilder {
+        Store::builder(self.path())
+    }
+
+    pub fn open(&self) -> Store {
+        self.builder().open().unwrap()
+    }
+}
+
+/// Closes a store that must close in order.
+pub fn close(store: Store) -> auditlite::CloseReport {
+    let report = store.close(PATIENCE);
+    assert!(report.is_complete, "{report:?}");
+    report
+}
