@@ -10,7 +10,9 @@ use crate::clock::{elapsed_micros, now_micros};
 use crate::config::Capture;
 use crate::error::RecordError;
 use crate::receipt::Receipt;
-use crate::record::{Altered, Completion, Failure, Normaliser, Rejection, served_name};
+use crate::record::{
+    Altered, Completion, Failure, Normaliser, Rejection, Usage, seen_usage, served_name,
+};
 use crate::writer::{
     BodyRoom, ChunksCommand, Command, EndCommand, EndKind, Ending, Lifecycle, Loss,
     PreparedCommand, Reservation, ServedCommand, Shared, Stage,
@@ -42,11 +44,15 @@ struct Active {
     shared: Arc<Shared>,
     lifecycle: Arc<Lifecycle>,
     started: Instant,
+    /// Whether `started` is when the request arrived; not so for records of the past.
+    is_live: bool,
     upstream_started_us: Option<u64>,
     upstream_ended_us: Option<u64>,
     first_chunk_us: Option<u64>,
     response_model: Option<String>,
     response_provider_name: Option<String>,
+    http_status: Option<u16>,
+    usage: Option<Usage>,
     chunks: Vec<Bytes>,
     /// Bytes of `chunks`.
     held_bytes: usize,
@@ -66,6 +72,7 @@ impl RequestHandle {
         shared: Arc<Shared>,
         lifecycle: Arc<Lifecycle>,
         started: Instant,
+        is_live: bool,
         reservation: Reservation,
         capture: Option<Capture>,
     ) -> Self {
@@ -75,11 +82,14 @@ impl RequestHandle {
                 shared,
                 lifecycle,
                 started,
+                is_live,
                 upstream_started_us: None,
                 upstream_ended_us: None,
                 first_chunk_us: None,
                 response_model: None,
                 response_provider_name: None,
+                http_status: None,
+                usage: None,
                 chunks: Vec::new(),
                 held_bytes: 0,
                 streamed_bytes: 0,
@@ -158,6 +168,23 @@ impl RequestHandle {
         }
     }
 
+    /// The HTTP status that the client gets, once it is known. Counts where the end does not say,
+    /// above all for a request that is abandoned in the middle of its response.
+    pub fn set_http_status(&mut self, http_status: u16) {
+        if let Some(active) = &mut self.active {
+            active.http_status = Some(http_status);
+        }
+    }
+
+    /// Usage seen so far. Counts where the end does not say.
+    pub fn set_usage(&mut self, usage: Usage) {
+        if let Some(active) = &mut self.active {
+            let (usage, altered) = seen_usage(usage);
+            active.usage = usage;
+            active.altered.extend(altered);
+        }
+    }
+
     /// The body that was forwarded upstream, where the gateway changed it. Only its digest and
     /// length are recorded, and only where it differs from the client's.
     pub fn set_prepared_body(&mut self, body: impl Into<Bytes>) {
@@ -181,14 +208,14 @@ impl RequestHandle {
     /// The request is being sent upstream now.
     pub fn upstream_started(&mut self) {
         if let Some(active) = &mut self.active {
-            active.upstream_started_us = Some(elapsed_micros(active.started));
+            active.upstream_started_us = active.elapsed_us();
         }
     }
 
     /// The upstream's response is complete now.
     pub fn upstream_ended(&mut self) {
         if let Some(active) = &mut self.active {
-            active.upstream_ended_us = Some(elapsed_micros(active.started));
+            active.upstream_ended_us = active.elapsed_us();
         }
     }
 
@@ -256,6 +283,11 @@ impl RequestHandle {
 }
 
 impl Active {
+    /// Microseconds since the request arrived, where the handle was there to see it.
+    fn elapsed_us(&self) -> Option<u64> {
+        self.is_live.then(|| elapsed_micros(self.started))
+    }
+
     fn notice_served(&self, model: Option<String>, provider_name: Option<String>) {
         let reservation = Reservation::new(1, 512);
         if self.shared.capacity.try_reserve(reservation) {
@@ -275,7 +307,7 @@ impl Active {
 
     fn chunk(&mut self, chunk: Bytes) {
         if self.first_chunk_us.is_none() {
-            self.first_chunk_us = Some(elapsed_micros(self.started));
+            self.first_chunk_us = self.elapsed_us();
         }
         let length = chunk.len();
         self.streamed_bytes = self
@@ -334,7 +366,7 @@ impl Active {
 
     fn end(mut self, mut ending: Ending, altered: Altered) -> Result<Receipt, RecordError> {
         let at = now_micros();
-        let latency_us = elapsed_micros(self.started);
+        let latency_us = self.elapsed_us();
         self.reservation
             .add(self.shared.capacity.force_reserve(ending.metadata_bytes()));
         let response_length = match &ending.response_body {
@@ -368,12 +400,14 @@ impl Active {
         if let Some(model) = self.response_model.take() {
             ending.response_model.get_or_insert(model);
         }
+        ending.http_status = ending.http_status.or(self.http_status);
+        ending.usage = ending.usage.or(self.usage);
         self.altered.extend(altered);
-        let upstream_latency_us = self.upstream_started_us.map(|start| {
-            self.upstream_ended_us
-                .unwrap_or(latency_us)
-                .saturating_sub(start)
-        });
+        let upstream_ended_us = self.upstream_ended_us.or(latency_us);
+        let upstream_latency_us = self
+            .upstream_started_us
+            .zip(upstream_ended_us)
+            .map(|(start, end)| end.saturating_sub(start));
         let command = EndCommand {
             lifecycle: Arc::clone(&self.lifecycle),
             at,

@@ -1,1 +1,7 @@
-fn main() {}
+//! `auditlite`: the command-line program over an audit store. See `docs/cli.md`.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

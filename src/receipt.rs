@@ -42,6 +42,9 @@ impl Receipt {
         let Some((shared, lifecycle, stage)) = &self.awaited else {
             return Err(ReceiptError::Shed);
         };
+        if !lifecycle.has_reached(*stage) {
+            shared.hurry();
+        }
         let is_decided = shared.commits.wait(timeout, || {
             lifecycle.has_reached(*stage) || shared.is_over()
         });

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::clock::now_micros;
+use crate::clock::{elapsed_micros, now_micros};
 use crate::error::RecordError;
 use crate::handle::RequestHandle;
 use crate::receipt::Receipt;
@@ -56,8 +56,13 @@ impl Recorder {
         mut context: RequestContext,
         request_body: impl Into<Bytes>,
     ) -> Result<RequestHandle, RecordError> {
-        let started = Instant::now();
-        let at = now_micros();
+        let (started, at) = match context.arrived {
+            None => (Instant::now(), now_micros()),
+            Some(arrived) => {
+                let ago = i64::try_from(elapsed_micros(arrived)).unwrap_or(i64::MAX);
+                (arrived, now_micros().saturating_sub(ago))
+            }
+        };
         let body = request_body.into();
         let mut normaliser = Normaliser::default();
         normaliser.context(&mut context);
@@ -73,6 +78,7 @@ impl Recorder {
                 Admission::Lost => return Ok(RequestHandle::lost(request_id)),
             };
             let capture = context.capture;
+            let is_live = context.started_at.is_none();
             let lifecycle = Arc::new(Lifecycle::new(request_id));
             let command = OpenCommand {
                 lifecycle: Arc::clone(&lifecycle),
@@ -89,6 +95,7 @@ impl Recorder {
                 shared,
                 lifecycle,
                 started,
+                is_live,
                 reservation,
                 capture,
             ))

@@ -270,6 +270,14 @@ impl Normaliser {
     }
 }
 
+/// Usage as set on a handle, within its bounds.
+pub(crate) fn seen_usage(usage: Usage) -> (Option<Usage>, Altered) {
+    let mut usage = Some(usage);
+    let mut normaliser = Normaliser::default();
+    normaliser.usage(&mut usage);
+    (usage, normaliser.into_altered())
+}
+
 /// A served model or provider as set on a handle: `None` where it says nothing.
 pub(crate) fn served_name(name: &str) -> Option<(String, Altered)> {
     let mut name = Some(name.to_owned());

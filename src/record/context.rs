@@ -102,8 +102,13 @@ pub struct RequestContext {
     /// Canonical messages, where the gateway has them anyway.
     pub messages: Option<Vec<Message>>,
     /// When the request arrived, in microseconds since the Unix epoch. Default: the time of the
-    /// call that opens it. Meant for records of the past.
+    /// call that opens it. Meant for records of the past: where it is given, the handle's own clock
+    /// says nothing, and only what [`Timing`](crate::Timing) gives is recorded.
     pub started_at: Option<i64>,
+    /// When the request arrived, by the monotonic clock. Default: the time of the call that opens
+    /// it. For gateways that open only once they have the whole body: the latency then covers its
+    /// upload too.
+    pub arrived: Option<std::time::Instant>,
     /// Whether bodies and other content of this request are kept. Default: as the store is set.
     pub capture: Option<crate::config::Capture>,
 }
@@ -121,7 +126,7 @@ impl RequestContext {
         text: request_id, user_id, session_id, context_id, conversation_id, trace_id,
             operation_name, provider_name, request_model, requested_model;
         value: max_tokens: u64, temperature: f64, top_p: f64, messages: Vec<Message>,
-            started_at: i64, capture: crate::config::Capture;
+            started_at: i64, arrived: std::time::Instant, capture: crate::config::Capture;
     }
 
     /// Sets [`actor`](Self::actor).

@@ -17,7 +17,7 @@ pub use read::{
 };
 pub use wire::WireProtocol;
 
-pub(crate) use check::{Altered, Normaliser, served_name};
+pub(crate) use check::{Altered, Normaliser, seen_usage, served_name};
 
 /// Chainable setters named like their fields; the field's own documentation says the rest.
 macro_rules! setters {

@@ -245,12 +245,13 @@ impl Preparer {
         let provider_name = response_provider_name
             .clone()
             .or_else(|| notes.provider_name.take());
+        let usage = ending.usage.unwrap_or_default();
         let candidates = [
             ending.response_model.as_deref(),
             notes.request_model.as_deref(),
             notes.requested_model.as_deref(),
         ];
-        let cost_microdollars = self.cost(provider_name.as_deref(), &candidates, &ending.usage);
+        let cost_microdollars = self.cost(provider_name.as_deref(), &candidates, &usage);
         if tracing::enabled!(tracing::Level::WARN) {
             let model = candidates.into_iter().flatten().next().map(str::to_owned);
             prepared.ends.push(EndNote {
@@ -272,13 +273,13 @@ impl Preparer {
             error_type: ending.error_type,
             error_message: ending.error_message,
             finish_reasons: ending.finish_reasons,
-            input_tokens: ending.usage.input_tokens,
-            output_tokens: ending.usage.output_tokens,
-            cache_read_input_tokens: ending.usage.cache_read_input_tokens,
-            cache_write_input_tokens: ending.usage.cache_write_input_tokens,
-            reasoning_output_tokens: ending.usage.reasoning_output_tokens,
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.output_tokens,
+            cache_read_input_tokens: usage.cache_read_input_tokens,
+            cache_write_input_tokens: usage.cache_write_input_tokens,
+            reasoning_output_tokens: usage.reasoning_output_tokens,
             cost_microdollars,
-            latency_us: Some(ending.timing.latency_us.unwrap_or(latency_us)),
+            latency_us: ending.timing.latency_us.or(latency_us),
             upstream_latency_us: ending.timing.upstream_latency_us.or(upstream_latency_us),
             time_to_first_chunk_us: ending
                 .timing

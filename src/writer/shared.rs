@@ -3,6 +3,7 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     sender: Sender<Command>,
     state: AtomicU8,
     stop_reason: OnceLock<String>,
+    writer: OnceLock<Thread>,
     /// Openings that began and that were through; equal when none is on its way.
     openings_begun: AtomicU64,
     openings_done: AtomicU64,
@@ -69,6 +71,7 @@ impl Shared {
             sender,
             state: AtomicU8::new(RUNNING),
             stop_reason: OnceLock::new(),
+            writer: OnceLock::new(),
             openings_begun: AtomicU64::new(0),
             openings_done: AtomicU64::new(0),
         };
@@ -170,7 +173,20 @@ impl Shared {
 
     /// Hands a control command to the writer, waiting for a slot until the timeout.
     pub(crate) fn submit_control(&self, command: Command, timeout: Duration) -> bool {
-        self.sender.send_timeout(command, timeout).is_ok()
+        let is_sent = self.sender.send_timeout(command, timeout).is_ok();
+        self.hurry();
+        is_sent
+    }
+
+    pub(crate) fn set_writer(&self, thread: Thread) {
+        let _ = self.writer.set(thread);
+    }
+
+    /// Somebody waits for a commit: the writer is to look for work now.
+    pub(crate) fn hurry(&self) {
+        if let Some(writer) = self.writer.get() {
+            writer.unpark();
+        }
     }
 
     /// Events on their way to the disk; ends that open requests have reserved are not among them.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::command::Command;
 use super::prepare::{EndNote, Prepared, Preparer};
@@ -26,6 +26,11 @@ const BATCH_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const CHECKPOINT_PAGES: u64 = 2048;
 /// After so long without work, it is moved and its space given back.
 const IDLE_CHECKPOINT: Duration = Duration::from_millis(500);
+/// How long after its last work the writer looks for more on its own, and how often. A sender that
+/// has to wake a sleeping thread pays for a system call, several times the cost of everything else
+/// it does; during this time it need not. Whoever waits for a commit wakes the writer at once.
+const LINGER: Duration = Duration::from_millis(100);
+const LINGER_STEP: Duration = Duration::from_micros(500);
 /// First and longest pause between tries of a commit that fails.
 const RETRY_MIN: Duration = Duration::from_millis(5);
 const RETRY_MAX: Duration = Duration::from_secs(1);
@@ -77,6 +82,7 @@ pub(crate) fn spawn(
             .name("auditlite-writer".to_owned())
             .spawn(move || {
                 let bomb = Bomb(Arc::clone(&shared));
+                shared.set_writer(std::thread::current());
                 match Worker::open(&config, path, lock, price_book, shared, receiver, give_up) {
                     Err(error) => {
                         let _ = opened_sender.send(Err(error));
@@ -251,18 +257,8 @@ impl Worker {
     /// Blocks for the first command, then takes what waits, up to the bounds of a batch. `None`:
     /// nothing came for as long as it takes to call the writer idle.
     fn collect(&mut self) -> Option<Prepared> {
-        let first = if self.is_wal_dirty {
-            match self.receiver.recv_timeout(IDLE_CHECKPOINT) {
-                Ok(command) => Some(command),
-                Err(RecvTimeoutError::Timeout) => return None,
-                // Cannot be: this thread holds a sender through `shared`.
-                Err(RecvTimeoutError::Disconnected) => None,
-            }
-        } else {
-            self.receiver.recv().ok()
-        };
+        let mut next = Some(self.receive()?);
         let mut prepared = Prepared::new(self.next_seq);
-        let mut next = first;
         while let Some(command) = next {
             match command {
                 Command::Open(command) => self.preparer.open(*command, &mut prepared),
@@ -287,6 +283,21 @@ impl Worker {
             self.state_loss(gap, &mut prepared);
         }
         Some(prepared)
+    }
+
+    /// The next command; `None` after an idle time.
+    fn receive(&self) -> Option<Command> {
+        let idle_since = Instant::now();
+        while idle_since.elapsed() < LINGER {
+            if let Ok(command) = self.receiver.try_recv() {
+                return Some(command);
+            }
+            std::thread::park_timeout(LINGER_STEP);
+        }
+        if !self.is_wal_dirty {
+            return self.receiver.recv().ok();
+        }
+        self.receiver.recv_timeout(IDLE_CHECKPOINT).ok()
     }
 
     fn state_loss(&mut self, gap: Gap, prepared: &mut Prepared) {

@@ -3,8 +3,21 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    missing_docs
+    clippy::print_stderr,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    unreachable_pub
 )]
 
+mod accounts;
+mod bounds;
+mod layers;
 mod lifecycle;
+mod opening;
+mod overflow;
+mod payloads;
+mod reading;
+mod rebuild;
+mod stall;
 mod support;
+mod tracing_events;

@@ -44,3 +44,26 @@ pub fn close(store: Store) -> auditlite::CloseReport {
     assert!(report.is_complete, "{report:?}");
     report
 }
+
+/// Records one finished request.
+pub fn record(store: &Store, id: &str, request: &str, response: &str) {
+    let context = auditlite::RequestContext::new("openai.chat").request_id(id);
+    let audit = store.recorder().open(context, request.to_owned()).unwrap();
+    audit
+        .complete(auditlite::Completion::new().response_body(response.to_owned()))
+        .unwrap();
+}
+
+/// The doctor's findings; the file must be closed or flushed.
+pub fn findings(folder: &Folder) -> Vec<String> {
+    auditlite::ReadOnlyStore::open(folder.path())
+        .unwrap()
+        .doctor()
+        .unwrap()
+        .findings
+}
+
+/// A plain connection, for what the library does not do: stall, damage, look underneath.
+pub fn sqlite(folder: &Folder) -> rusqlite::Connection {
+    rusqlite::Connection::open(folder.path()).unwrap()
+}

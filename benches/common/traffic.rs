@@ -1,0 +1,179 @@
+//! Traffic: recorded exchanges, or conversations that are made up to the same shape.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use auditlite::{Completion, RequestContext, Usage};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::arguments::Arguments;
+
+/// One finished exchange, in memory.
+#[derive(Clone)]
+pub struct Exchange {
+    pub conversation: String,
+    pub wire: String,
+    pub model: String,
+    pub request: Bytes,
+    pub response: Bytes,
+}
+
+impl Exchange {
+    pub fn body_bytes(&self) -> usize {
+        self.request.len() + self.response.len()
+    }
+
+    pub fn context(&self) -> RequestContext {
+        RequestContext::new(self.wire.as_str())
+            .user_id("user-17")
+            .conversation_id(self.conversation.as_str())
+            .provider_name("openai")
+            .request_model(self.model.as_str())
+    }
+
+    pub fn completion(&self) -> Completion {
+        Completion::new()
+            .response_body(self.response.clone())
+            .usage(Usage::new(1200, 80).cache_read_input_tokens(1024))
+            .finish_reason("stop")
+            .http_status(200)
+    }
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(default)]
+    conversation: Option<String>,
+    #[serde(default)]
+    source: Option<String>,
+    #[serde(default)]
+    wire: Option<String>,
+    #[serde(default)]
+    model: Option<String>,
+    #[serde(borrow, default)]
+    request: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    response: Option<&'a RawValue>,
+    #[serde(default)]
+    request_body: Option<String>,
+    #[serde(default)]
+    response_body: Option<String>,
+}
+
+/// The traffic that the arguments ask for.
+pub fn load(arguments: &Arguments) -> Vec<Exchange> {
+    let exchanges = if arguments.corpus.is_empty() {
+        eprintln!("traffic: generated conversations (give --corpus FILE… for recorded ones)");
+        generated(arguments.limit)
+    } else {
+        let mut exchanges = Vec::new();
+        for path in &arguments.corpus {
+            read_file(path, arguments.limit, &mut exchanges);
+        }
+        exchanges
+    };
+    assert!(!exchanges.is_empty(), "there is no traffic in these files");
+    let bytes: usize = exchanges.iter().map(Exchange::body_bytes).sum();
+    eprintln!(
+        "traffic: {} lifecycles, {:.1} KiB of bodies each",
+        exchanges.len(),
+        bytes as f64 / exchanges.len() as f64 / 1024.0
+    );
+    exchanges
+}
+
+fn read_file(path: &Path, limit: usize, exchanges: &mut Vec<Exchange>) {
+    let file = std::fs::File::open(path).unwrap_or_else(|error| {
+        eprintln!("{}: {error}", path.display());
+        std::process::exit(2);
+    });
+    let plain: Box<dyn BufRead> = if path.extension().is_some_and(|end| end == "zst") {
+        let mut decoder = zstd::stream::read::Decoder::new(file).unwrap();
+        decoder.window_log_max(27).unwrap();
+        Box::new(BufReader::new(decoder))
+    } else {
+        Box::new(BufReader::new(file))
+    };
+    for line in plain.lines() {
+        if exchanges.len() >= limit {
+            return;
+        }
+        let line = line.unwrap();
+        let line: Line<'_> = serde_json::from_str(&line).unwrap();
+        let body = |raw: Option<&RawValue>, text: Option<String>| {
+            text.map(Bytes::from)
+                .or_else(|| raw.map(|raw| Bytes::copy_from_slice(raw.get().as_bytes())))
+                .unwrap_or_default()
+        };
+        exchanges.push(Exchange {
+            conversation: line.conversation.or(line.source).unwrap_or_default(),
+            wire: line.wire.unwrap_or_default(),
+            model: line.model.unwrap_or_else(|| "unknown".to_owned()),
+            request: body(line.request, line.request_body),
+            response: body(line.response, line.response_body),
+        });
+    }
+}
+
+/// Conversations of up to 30 turns: a system prompt that all share, and a history that grows.
+fn generated(limit: usize) -> Vec<Exchange> {
+    let mut words = Words(0x9E37_79B9_7F4A_7C15);
+    let system = words.text(6000);
+    let mut exchanges = Vec::new();
+    for conversation in 0.. {
+        let mut history =
+            format!(r#"{{"model":"gpt-4o","messages":[{{"role":"system","content":"{system}"}}"#);
+        for turn in 0..30 {
+            if exchanges.len() >= limit {
+                return exchanges;
+            }
+            let length = 200 + words.next() as usize % 2400;
+            history.push_str(&format!(
+                r#",{{"role":"user","content":"{}"}}"#,
+                words.text(length)
+            ));
+            let length = 100 + words.next() as usize % 900;
+            let answer = words.text(length);
+            exchanges.push(Exchange {
+                conversation: format!("conversation-{conversation}"),
+                wire: "openai.chat".to_owned(),
+                model: "gpt-4o".to_owned(),
+                request: Bytes::from(format!("{history}]}}")),
+                response: Bytes::from(format!(
+                    r#"{{"id":"chatcmpl-{conversation}-{turn}","model":"gpt-4o","choices":[{{"index":0,"message":{{"role":"assistant","content":"{answer}"}},"finish_reason":"stop"}}],"usage":{{"prompt_tokens":1200,"completion_tokens":80}}}}"#
+                )),
+            });
+            history.push_str(&format!(r#",{{"role":"assistant","content":"{answer}"}}"#));
+        }
+    }
+    exchanges
+}
+
+/// Text with the entropy of words rather than of random bytes; the same in every run.
+struct Words(u64);
+
+impl Words {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn text(&mut self, length: usize) -> String {
+        const SYLLABLES: &[&str] = &[
+            "ka", "to", "ri", "men", "sol", "ve", "da", "lin", "po", "ru", "gra", "ten", "is",
+            "qua", "mo", "fer",
+        ];
+        let mut text = String::with_capacity(length + 16);
+        while text.len() < length {
+            for _ in 0..1 + self.next() % 4 {
+                text.push_str(SYLLABLES[self.next() as usize % SYLLABLES.len()]);
+            }
+            text.push(' ');
+        }
+        text
+    }
+}

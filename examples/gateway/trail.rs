@@ -1,0 +1,91 @@
+//! The recorded trail as a table.
+
+use std::error::Error;
+use std::io::{self, Write};
+
+use auditlite::{Reader, RequestFilter, RequestRecord};
+
+/// Most requests that the table shows.
+const ROWS_MAX: usize = 100;
+const HEADINGS: [&str; 10] = [
+    "TIME (UTC)",
+    "STATUS",
+    "HTTP",
+    "MODEL",
+    "TOKENS IN",
+    "OUT",
+    "COST",
+    "LATENCY",
+    "BYTES",
+    "ID",
+];
+
+/// Prints what was opened since this time (microseconds since the epoch), oldest first; returns
+/// the ids.
+pub(crate) fn print(reader: &Reader, since: i64) -> Result<Vec<String>, Box<dyn Error>> {
+    let filter = RequestFilter {
+        since: Some(since),
+        ..RequestFilter::default()
+    };
+    let page = reader.list(&filter, None, ROWS_MAX)?;
+
+    let mut rows = vec![HEADINGS.map(str::to_owned)];
+    rows.extend(page.requests.iter().rev().map(row));
+    let mut widths = [0; HEADINGS.len()];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let mut out = io::stdout().lock();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            line.push_str(&format!("{cell:width$}  "));
+        }
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(page
+        .requests
+        .into_iter()
+        .map(|record| record.request_id)
+        .collect())
+}
+
+fn row(record: &RequestRecord) -> [String; HEADINGS.len()] {
+    [
+        time_of_day(record.opened_at),
+        record.status.to_string(),
+        optional(record.http_status),
+        optional(record.model()),
+        optional(record.input_tokens),
+        optional(record.output_tokens),
+        optional(record.cost_microdollars.map(dollars)),
+        optional(
+            record
+                .latency_us
+                .map(|us| format!("{}.{} ms", us / 1000, us % 1000 / 100)),
+        ),
+        format!(
+            "{}/{}",
+            record.request_bytes,
+            record.response_bytes.unwrap_or(0)
+        ),
+        record.request_id.clone(),
+    ]
+}
+
+fn optional(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+fn dollars(micros: u64) -> String {
+    format!("${}.{:06}", micros / 1_000_000, micros % 1_000_000)
+}
+
+fn time_of_day(micros: i64) -> String {
+    let millis = micros.div_euclid(1000).rem_euclid(86_400_000);
+    let (seconds, millis) = (millis / 1000, millis % 1000);
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    format!("{hours:02}:{minutes:02}:{:02}.{millis:03}", seconds % 60)
+}

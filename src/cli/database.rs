@@ -1,0 +1,103 @@
+//! Which database a command is about.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::error::CliError;
+
+/// `--db`, shared by all commands.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DatabaseArgs {
+    /// The database file
+    ///
+    /// Default: $XDG_DATA_HOME/auditlite/audit.db, else ~/.local/share/auditlite/audit.db.
+    #[arg(
+        long,
+        global = true,
+        env = "AUDITLITE_DB",
+        hide_env_values = true,
+        value_name = "PATH"
+    )]
+    db: Option<OsString>,
+}
+
+/// The path of a database, and where it comes from.
+#[derive(Debug)]
+pub(crate) struct Database {
+    /// Absolute.
+    pub(crate) path: PathBuf,
+    /// Neither `--db` nor `AUDITLITE_DB` names it.
+    pub(crate) is_default: bool,
+}
+
+impl DatabaseArgs {
+    /// The database that is meant.
+    ///
+    /// # Errors
+    ///
+    /// There is no home directory to look in.
+    pub(crate) fn resolve(&self) -> Result<Database, CliError> {
+        // An empty AUDITLITE_DB is as good as none.
+        let given = self.db.as_ref().filter(|path| !path.is_empty());
+        let (path, is_default) = match given {
+            Some(path) => (PathBuf::from(path), false),
+            None => (default_path()?, true),
+        };
+        if path.to_string_lossy().starts_with("file:") {
+            // Left as it is: the library says what is wrong with it.
+            return Ok(Database { path, is_default });
+        }
+        let path = std::path::absolute(&path).map_err(|source| CliError::File {
+            path,
+            what: "made absolute",
+            source,
+        })?;
+        Ok(Database { path, is_default })
+    }
+}
+
+fn default_path() -> Result<PathBuf, CliError> {
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    // The XDG base directory specification has relative paths ignored.
+    absolute("XDG_DATA_HOME")
+        .or_else(|| Some(absolute("HOME")?.join(".local").join("share")))
+        .map(|data| data.join("auditlite").join("audit.db"))
+        .ok_or_else(|| {
+            CliError::Message(
+                "there is no home directory to look for a database in; \
+                 give its path with --db or AUDITLITE_DB"
+                    .to_owned(),
+            )
+        })
+}
+
+impl Database {
+    /// Creates the folder of the default path, for its owner only. A given path's folder is the
+    /// caller's to create: a typing error must not leave a tree of folders behind.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be created.
+    pub(crate) fn create_default_folder(&self) -> Result<(), CliError> {
+        let Some(folder) = self.path.parent().filter(|_| self.is_default) else {
+            return Ok(());
+        };
+        create_private(folder).map_err(|source| CliError::File {
+            path: folder.to_owned(),
+            what: "created",
+            source,
+        })
+    }
+}
+
+fn create_private(folder: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}

@@ -1,0 +1,130 @@
+//! `auditlite doctor`.
+
+use std::io::Write;
+
+use auditlite::{DoctorReport, OpenError, ReadOnlyStore};
+
+use super::database::DatabaseArgs;
+use super::error::CliError;
+use super::format;
+use super::json::DoctorJson;
+use super::text::escape;
+use super::{Outcome, output};
+
+const AFTER_HELP: &str = "\
+Examples:
+  auditlite doctor
+  auditlite doctor --json | jq '.findings[]'
+
+The file is only read. It may be in use by a gateway meanwhile.
+Exit status: 0 nothing is wrong, 1 something is, 2 the file cannot be checked at all.";
+
+/// Check the database file and say what is wrong with it
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// One JSON object; docs/cli.md describes the fields
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub(crate) fn run(
+    args: &Args,
+    database: &DatabaseArgs,
+    out: &mut dyn Write,
+) -> Result<Outcome, CliError> {
+    let store = match ReadOnlyStore::open(database.resolve()?.path) {
+        Ok(store) => store,
+        // Its advice is to run this very command.
+        Err(OpenError::Damaged { path, what }) => {
+            return Err(CliError::Message(format!(
+                "{path:?} is too damaged to be checked further: {what}; keep a copy of the file, \
+                 then go back to a backup"
+            )));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let report = store.doctor()?;
+    if args.json {
+        let path = store.path();
+        output::json_line(
+            out,
+            &DoctorJson {
+                path,
+                report: &report,
+            },
+        )?;
+    } else {
+        write_report(&store, &report, out)?;
+    }
+    Ok(if report.findings.is_empty() {
+        Outcome::Fine
+    } else {
+        Outcome::Findings
+    })
+}
+
+fn write_report(
+    store: &ReadOnlyStore,
+    report: &DoctorReport,
+    out: &mut dyn Write,
+) -> std::io::Result<()> {
+    let path = store.path().to_string_lossy();
+    writeln!(out, "database   {}", escape(&path))?;
+    writeln!(
+        out,
+        "size       {}, and {} in the write-ahead log",
+        format::bytes(report.file_bytes),
+        format::bytes(report.wal_bytes)
+    )?;
+    writeln!(
+        out,
+        "format     version {}, read with SQLite {}",
+        report.file_version,
+        escape(&report.sqlite_version)
+    )?;
+    writeln!(
+        out,
+        "in use     {}",
+        if report.is_being_written {
+            "yes, a store is writing to it"
+        } else {
+            "no store is writing to it"
+        }
+    )?;
+    writeln!(
+        out,
+        "contents   {} in the log, {} ({} pending), {}",
+        format::counted(report.events, "event", "events"),
+        format::counted(report.requests, "request", "requests"),
+        format::count(report.pending),
+        format::counted(report.payloads, "body", "bodies"),
+    )?;
+    if report.gaps > 0 {
+        writeln!(
+            out,
+            "left out   {} and {} for want of capacity, stated by {}",
+            format::counted(report.shed_lifecycles, "request", "requests"),
+            format::counted(report.shed_payloads, "body", "bodies"),
+            format::counted(report.gaps, "gap event", "gap events"),
+        )?;
+    }
+    writeln!(out)?;
+    if report.findings.is_empty() {
+        return writeln!(out, "nothing is wrong");
+    }
+    writeln!(
+        out,
+        "{}:",
+        format::counted(
+            u64::try_from(report.findings.len()).unwrap_or(u64::MAX),
+            "finding",
+            "findings"
+        )
+    )?;
+    for finding in &report.findings {
+        writeln!(out, "  {}", escape(finding))?;
+    }
+    Ok(())
+}

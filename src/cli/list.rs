@@ -1,0 +1,229 @@
+//! `auditlite list`.
+
+use std::collections::HashMap;
+use std::io::Write;
+
+use auditlite::{ReadOnlyStore, Reader, RequestFilter, RequestRecord};
+
+use super::database::DatabaseArgs;
+use super::error::CliError;
+use super::filter::ListFilterArgs;
+use super::format::{self, or_absent};
+use super::json::RecordJson;
+use super::table::{Align, Table};
+use super::text::{escape, shorten};
+use super::{Outcome, output, time};
+
+/// Requests that are read at once. Also the most that one table aligns: a longer list is aligned
+/// part by part, so that memory stays bounded.
+const PAGE_REQUESTS: u64 = 2_000;
+/// Shortest prefix of an id that is printed: the time part of a UUIDv7.
+const ID_CHARACTERS_MIN: usize = 13;
+/// Longest name that a cell shows.
+const NAME_CHARACTERS_MAX: usize = 40;
+
+const AFTER_HELP: &str = "\
+Examples:
+  auditlite list
+  auditlite list --status failed --since 2h
+  auditlite list --since 2026-11-01 --until 2026-11-02 --model 'gpt-4o' -n 0
+  auditlite list --user u-17 --json | jq .cost_microdollars
+
+To go on where a list ended, pass the opened_seq of its last line (see --json) to --before.
+Exit status: 0 requests were listed, 1 there are none.";
+
+/// List requests, newest first
+///
+/// The id is shortened as far as it stays unique in the list; `auditlite show` takes it like that.
+/// A cost of `-` means that the model's price was not known, not that it cost nothing.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    filter: ListFilterArgs,
+    /// At most this many requests; 0: all
+    #[arg(
+        short = 'n',
+        long = "limit",
+        value_name = "COUNT",
+        default_value_t = 20
+    )]
+    limit: u64,
+    /// Only requests opened before the one with this opened_seq
+    #[arg(long, value_name = "CURSOR")]
+    before: Option<u64>,
+    /// One JSON object per line and request; docs/cli.md describes the fields
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub(crate) fn run(
+    args: &Args,
+    database: &DatabaseArgs,
+    out: &mut dyn Write,
+) -> Result<Outcome, CliError> {
+    let filter = args.filter.filter()?;
+    let store = ReadOnlyStore::open(database.resolve()?.path)?;
+    let mut pages = Pages {
+        reader: store.reader(),
+        filter,
+        before: args.before,
+        // 0 means all.
+        left: if args.limit == 0 {
+            u64::MAX
+        } else {
+            args.limit
+        },
+    };
+    let mut is_first = true;
+    while let Some(requests) = pages.next()? {
+        if args.json {
+            for request in &requests {
+                output::json_line(out, &RecordJson(request))?;
+            }
+        } else {
+            write_table(&requests, is_first, out)?;
+        }
+        is_first = false;
+    }
+    if is_first {
+        output::say("no request matches");
+        return Ok(Outcome::Findings);
+    }
+    Ok(Outcome::Fine)
+}
+
+/// Goes through a list page by page with the keyset cursor.
+struct Pages {
+    reader: Reader,
+    filter: RequestFilter,
+    before: Option<u64>,
+    left: u64,
+}
+
+impl Pages {
+    /// The next page; `None` after the last one. A page is never empty.
+    fn next(&mut self) -> Result<Option<Vec<RequestRecord>>, CliError> {
+        let count = usize::try_from(self.left.min(PAGE_REQUESTS)).unwrap_or(usize::MAX);
+        if count == 0 {
+            return Ok(None);
+        }
+        let page = self.reader.list(&self.filter, self.before, count)?;
+        let got = u64::try_from(page.requests.len()).unwrap_or(u64::MAX);
+        self.left = match page.next {
+            Some(_) => self.left.saturating_sub(got),
+            None => 0,
+        };
+        self.before = page.next;
+        Ok((got > 0).then_some(page.requests))
+    }
+}
+
+fn write_table(
+    requests: &[RequestRecord],
+    has_header: bool,
+    out: &mut dyn Write,
+) -> std::io::Result<()> {
+    use Align::{Left, Right};
+    let columns = [
+        ("time (UTC)", Left),
+        ("status", Left),
+        ("provider", Left),
+        ("model", Left),
+        ("tokens in", Right),
+        ("out", Right),
+        ("cost", Right),
+        ("latency", Right),
+        ("request", Right),
+        ("response", Right),
+        ("user", Left),
+        ("id", Left),
+    ];
+    let ids = unique_prefixes(requests.iter().map(|request| request.request_id.as_str()));
+    let mut table = Table::new(&columns, has_header);
+    for request in requests {
+        let id = request.request_id.as_str();
+        table.row(vec![
+            time::seconds(request.opened_at),
+            request.status.to_string(),
+            name(request.provider()),
+            name(request.model()),
+            or_absent(request.input_tokens, format::count),
+            or_absent(request.output_tokens, format::count),
+            or_absent(request.cost_microdollars, format::cost),
+            or_absent(request.latency_us, format::latency),
+            format::bytes(request.request_bytes),
+            or_absent(request.response_bytes, format::bytes),
+            name(request.user_id.as_deref()),
+            escape(ids.get(id).copied().unwrap_or(id)).into_owned(),
+        ]);
+    }
+    table.write(out)
+}
+
+fn name(name: Option<&str>) -> String {
+    or_absent(name, |name| {
+        shorten(&escape(name), NAME_CHARACTERS_MAX).into_owned()
+    })
+}
+
+/// For each id the shortest beginning, of at least [`ID_CHARACTERS_MIN`] characters, that no other
+/// of the ids begins with.
+fn unique_prefixes<'a>(ids: impl Iterator<Item = &'a str>) -> HashMap<&'a str, &'a str> {
+    let mut sorted: Vec<&str> = ids.collect();
+    sorted.sort_unstable();
+    sorted.dedup();
+    // In sorted order, what an id shares with any other it also shares with a neighbour.
+    let shared = |index: Option<usize>, id: &str| {
+        index
+            .and_then(|index| sorted.get(index))
+            .map_or(0, |other| shared_characters(id, other))
+    };
+    let prefix = |(index, id): (usize, &&'a str)| {
+        let before = shared(index.checked_sub(1), id);
+        let after = shared(index.checked_add(1), id);
+        let characters = before.max(after).saturating_add(1).max(ID_CHARACTERS_MIN);
+        let end = id
+            .char_indices()
+            .nth(characters)
+            .map_or(id.len(), |(at, _)| at);
+        (*id, id.split_at(end).0)
+    };
+    sorted.iter().enumerate().map(prefix).collect()
+}
+
+fn shared_characters(one: &str, other: &str) -> usize {
+    let same = one.chars().zip(other.chars()).take_while(|(a, b)| a == b);
+    same.count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_shortened_as_far_as_they_stay_unique() {
+        let ids = [
+            "0199f0a2-6c1e-7abc-8000-000000000001",
+            "0199f0a2-6c1e-7abd-8000-000000000002",
+            "0199f0a3-0000-7abc-8000-000000000003",
+            "short",
+            "shorter-than-nothing",
+            "日本語日本語日本語日本語日本語",
+        ];
+        let prefixes = unique_prefixes(ids.into_iter().chain(["short"]));
+        let words = ids.map(|id| prefixes[id]);
+        assert_eq!(
+            words,
+            [
+                "0199f0a2-6c1e-7abc",
+                "0199f0a2-6c1e-7abd",
+                "0199f0a3-0000",
+                "short",
+                "shorter-than-",
+                "日本語日本語日本語日本語日",
+            ]
+        );
+    }
+}

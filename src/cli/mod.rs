@@ -1,0 +1,122 @@
+//! The command line: one file per command, over the library's public API only.
+//!
+//! Data goes to standard output, everything else to standard error. Exit status: 0 fine, 1 findings
+//! or nothing found, 2 error. A reader that closes the pipe early is no error.
+
+mod database;
+mod doctor;
+mod error;
+mod filter;
+mod format;
+mod json;
+mod list;
+mod output;
+mod path;
+mod payload;
+mod record;
+mod resolve;
+mod show;
+mod stats;
+mod table;
+mod text;
+mod time;
+
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use database::DatabaseArgs;
+use error::CliError;
+
+/// How a command ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// All is well. Exit status 0.
+    Fine,
+    /// Something was found to be wrong, or nothing was found. Exit status 1.
+    Findings,
+}
+
+/// Exit status of errors; clap uses the same for its usage errors.
+const EXIT_ERROR: u8 = 2;
+
+/// Read and fill the audit database of an AI gateway.
+///
+/// An auditlite database is one SQLite file that holds what happened to every AI request: when, by
+/// whom, to which model, at what cost, and the exact bytes of both bodies.
+#[derive(Debug, Parser)]
+#[command(
+    name = "auditlite",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = AFTER_HELP
+)]
+struct Cli {
+    #[command(flatten)]
+    database: DatabaseArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  auditlite list                          the 20 newest requests
+  auditlite list --status failed --since 2h
+  auditlite show 0199f0a2-6c1e            one request, by a unique prefix of its id
+  auditlite payload 0199f0a2-6c1e request > body.json
+  auditlite stats --by day,model
+  auditlite doctor                        is the file in order?
+
+Exit status: 0 fine, 1 findings or nothing found, 2 error.
+Data goes to standard output, messages to standard error. `auditlite COMMAND --help` explains more.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List requests, newest first
+    List(list::Args),
+    /// Show everything known about one request
+    Show(show::Args),
+    /// Write the exact bytes of a request's or response's body to standard output
+    Payload(payload::Args),
+    /// Count requests, tokens, cost and latency
+    Stats(stats::Args),
+    /// Record finished exchanges from JSON Lines
+    Record(record::Args),
+    /// Check the database file and say what is wrong with it
+    Doctor(doctor::Args),
+    /// Print the path of the database that is used
+    Path(path::Args),
+}
+
+/// Runs the program.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = BufWriter::new(io::stdout().lock());
+    let result = run(cli, &mut out);
+    // What was already written belongs before an error message.
+    let flushed = out.flush().map_err(CliError::Output);
+    match result.and_then(|outcome| flushed.map(|()| outcome)) {
+        Ok(Outcome::Fine) => ExitCode::SUCCESS,
+        Ok(Outcome::Findings) => ExitCode::FAILURE,
+        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            output::say(&format!("error: {}", error.chain()));
+            ExitCode::from(EXIT_ERROR)
+        }
+    }
+}
+
+fn run(cli: Cli, out: &mut dyn Write) -> Result<Outcome, CliError> {
+    let database = &cli.database;
+    match cli.command {
+        Command::List(args) => list::run(&args, database, out),
+        Command::Show(args) => show::run(&args, database, out),
+        Command::Payload(args) => payload::run(&args, database, out),
+        Command::Stats(args) => stats::run(&args, database, out),
+        Command::Record(args) => record::run(&args, database),
+        Command::Doctor(args) => doctor::run(&args, database, out),
+        Command::Path(args) => path::run(&args, database, out),
+    }
+}

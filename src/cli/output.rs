@@ -1,0 +1,74 @@
+//! Messages on standard error, and JSON on standard output.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+use serde_json::Serializer;
+use serde_json::ser::Formatter;
+
+use super::text::{self, is_hostile};
+
+/// Prints `auditlite: MESSAGE` on standard error. A closed standard error is not worth failing for.
+pub(crate) fn say(message: &str) {
+    say_raw(&format!("auditlite: {message}"));
+}
+
+/// Prints a line on standard error.
+pub(crate) fn say_raw(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{}", text::escape_block(line));
+}
+
+/// Whether standard output is a terminal.
+pub(crate) fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Writes `value` as one line of JSON.
+///
+/// Beyond what JSON demands, characters that steer a terminal (C1 controls, DEL, text direction)
+/// are written as `\u` escapes: the same string to every JSON reader, harmless on a screen.
+pub(crate) fn json_line(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
+    let mut line = Vec::new();
+    value
+        .serialize(&mut Serializer::with_formatter(&mut line, SafeFormatter))
+        .map_err(io::Error::from)?;
+    line.push(b'\n');
+    out.write_all(&line)
+}
+
+struct SafeFormatter;
+
+impl Formatter for SafeFormatter {
+    fn write_string_fragment<W>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()>
+    where
+        W: ?Sized + Write,
+    {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(is_hostile) {
+            let (safe, tail) = rest.split_at(at);
+            writer.write_all(safe.as_bytes())?;
+            let mut characters = tail.chars();
+            if let Some(hostile) = characters.next() {
+                // All of them are in the Basic Multilingual Plane: one escape each.
+                write!(writer, "\\u{:04x}", u32::from(hostile))?;
+            }
+            rest = characters.as_str();
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_escapes_what_steers_a_terminal_and_stays_the_same_string() {
+        let hostile = "a\u{1b}[2Jb\u{9b}c\u{202e}d\u{7f}é🦀";
+        let mut line = Vec::new();
+        json_line(&mut line, &hostile).unwrap();
+        let line = String::from_utf8(line).unwrap();
+        assert_eq!(line, "\"a\\u001b[2Jb\\u009bc\\u202ed\\u007fé🦀\"\n");
+        assert_eq!(serde_json::from_str::<String>(&line).unwrap(), hostile);
+    }
+}

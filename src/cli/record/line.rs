@@ -1,0 +1,328 @@
+//! One line of JSON Lines: a finished exchange.
+
+use auditlite::{Completion, Failure, RequestContext, Timing, WireProtocol};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, Visitor};
+use serde_json::value::RawValue;
+
+use super::super::time;
+use super::usage::UsageLine;
+
+/// HTTP statuses from this one on are failures.
+const HTTP_ERROR_MIN: u16 = 400;
+
+/// What is recorded of a line.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) context: RequestContext,
+    pub(super) request_body: Vec<u8>,
+    pub(super) end: End,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub(super) enum End {
+    Completed(Completion),
+    Failed(Failure),
+}
+
+/// The fields of a line. Others are ignored; `null` is as good as absent.
+#[derive(Deserialize)]
+struct Line<'a> {
+    request_body: Option<String>,
+    #[serde(borrow)]
+    request: Option<&'a RawValue>,
+    response_body: Option<String>,
+    #[serde(borrow)]
+    response: Option<&'a RawValue>,
+    response_body_encoding: Option<String>,
+    request_id: Option<String>,
+    conversation_id: Option<String>,
+    conversation: Option<String>,
+    user_id: Option<String>,
+    session_id: Option<String>,
+    trace_id: Option<String>,
+    provider_name: Option<String>,
+    request_model: Option<String>,
+    model: Option<String>,
+    wire_protocol: Option<String>,
+    wire: Option<String>,
+    stream: Option<bool>,
+    status: Option<u16>,
+    usage: Option<UsageLine>,
+    #[serde(default, deserialize_with = "started_at")]
+    started_at: Option<i64>,
+    latency_us: Option<u64>,
+}
+
+/// The one field of a request body that is looked at.
+#[derive(Deserialize)]
+struct RequestModel {
+    model: Option<String>,
+}
+
+impl Exchange {
+    /// Reads a line.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be recorded, in words that follow `FILE:LINE: `.
+    pub(super) fn parse(line: &[u8]) -> Result<Self, String> {
+        let text = std::str::from_utf8(line.trim_ascii_end())
+            .map_err(|error| format!("is not UTF-8 at byte {}", error.valid_up_to() + 1))?;
+        // serde would read an array as the struct's fields in order.
+        if !text.trim_ascii_start().starts_with('{') {
+            return Err("is not a JSON object".to_owned());
+        }
+        let line: Line<'_> = serde_json::from_str(text).map_err(|error| json_problem(&error))?;
+        line.into_exchange()
+    }
+
+    /// Bytes of both bodies.
+    pub(super) fn body_bytes(&self) -> u64 {
+        let response = match &self.end {
+            End::Completed(completion) => &completion.response_body,
+            End::Failed(failure) => &failure.response_body,
+        };
+        let response = response.as_ref().map_or(0, |body| body.len());
+        u64::try_from(self.request_body.len().saturating_add(response)).unwrap_or(u64::MAX)
+    }
+}
+
+impl Line<'_> {
+    fn into_exchange(self) -> Result<Exchange, String> {
+        let request_body = match (self.request_body, self.request) {
+            (Some(body), _) => body,
+            (None, Some(request)) => request.get().to_owned(),
+            (None, None) => return Err("has neither `request` nor `request_body`".to_owned()),
+        };
+        let response_body = match (self.response_body, self.response) {
+            (Some(body), _) => Some(decoded(body, self.response_body_encoding.as_deref())?),
+            (None, Some(response)) => Some(response.get().as_bytes().to_vec()),
+            (None, None) => None,
+        };
+        let wire = self.wire_protocol.or(self.wire).unwrap_or_default();
+        let usage = self.usage.and_then(|usage| usage.usage(&wire));
+        let mut context = RequestContext::new(WireProtocol::from(wire))
+            .is_streaming(self.stream.unwrap_or(false));
+        context.request_id = self.request_id;
+        context.conversation_id = self.conversation_id.or(self.conversation);
+        context.user_id = self.user_id;
+        context.session_id = self.session_id;
+        context.trace_id = self.trace_id;
+        context.provider_name = self.provider_name;
+        context.request_model = self
+            .request_model
+            .or(self.model)
+            .or_else(|| model_of(&request_body));
+        context.started_at = self.started_at;
+        context.check().map_err(|problem| problem.to_string())?;
+
+        let timing = self.latency_us.map(|us| Timing::default().latency_us(us));
+        let end = if self.status.is_some_and(|status| status >= HTTP_ERROR_MIN) {
+            let mut failure = Failure::new(self.status.unwrap_or_default().to_string());
+            failure.usage = usage;
+            failure.http_status = self.status;
+            failure.timing = timing;
+            failure.response_body = response_body.map(Into::into);
+            failure.check().map_err(|problem| problem.to_string())?;
+            End::Failed(failure)
+        } else {
+            let mut completion = Completion::new();
+            completion.usage = usage;
+            completion.http_status = self.status;
+            completion.timing = timing;
+            completion.response_body = response_body.map(Into::into);
+            completion.check().map_err(|problem| problem.to_string())?;
+            End::Completed(completion)
+        };
+        Ok(Exchange {
+            context,
+            request_body: request_body.into_bytes(),
+            end,
+        })
+    }
+}
+
+/// serde_json counts lines within its text, of which there is but one.
+fn json_problem(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let reason = text.strip_suffix(&place).unwrap_or(&text);
+    let column = error.column();
+    if error.is_data() {
+        format!("{reason} (column {column})")
+    } else {
+        format!("is not JSON: {reason} (column {column})")
+    }
+}
+
+fn decoded(body: String, encoding: Option<&str>) -> Result<Vec<u8>, String> {
+    match encoding {
+        None => Ok(body.into_bytes()),
+        Some("base64") => BASE64_STANDARD
+            .decode(body)
+            .map_err(|error| format!("response_body is not base64: {error}")),
+        Some(other) => Err(format!(
+            "response_body_encoding is {other:?}; only \"base64\" is known"
+        )),
+    }
+}
+
+/// The model that a request body names, where it is a JSON object that does.
+fn model_of(request_body: &str) -> Option<String> {
+    if !request_body.trim_ascii_start().starts_with('{') {
+        return None;
+    }
+    serde_json::from_str::<RequestModel>(request_body)
+        .ok()?
+        .model
+}
+
+/// Microseconds since the Unix epoch, or an RFC 3339 string.
+fn started_at<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    struct StartedAt;
+
+    impl<'de> Visitor<'de> for StartedAt {
+        type Value = Option<i64>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("microseconds since the Unix epoch or an RFC 3339 time")
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_i64<E: Error>(self, micros: i64) -> Result<Self::Value, E> {
+            Ok(Some(micros))
+        }
+
+        fn visit_u64<E: Error>(self, micros: u64) -> Result<Self::Value, E> {
+            i64::try_from(micros)
+                .map(Some)
+                .map_err(|_| E::custom(format!("started_at is {micros}, which is no time")))
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+            time::parse_rfc3339(text)
+                .map(Some)
+                .map_err(|reason| E::custom(format!("started_at is not a time: {reason}")))
+        }
+    }
+
+    deserializer.deserialize_any(StartedAt)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Exchange {
+        Exchange::parse(line.as_bytes()).unwrap()
+    }
+
+    fn problem(line: &str) -> String {
+        Exchange::parse(line.as_bytes()).unwrap_err()
+    }
+
+    #[test]
+    fn a_json_request_is_recorded_exactly_as_written() {
+        let exchange =
+            parse(r#"{"request": {"model":"m",  "n":1.50, "s":"\u00e9"} , "response":[1, 2]}"#);
+        assert_eq!(
+            exchange.request_body,
+            br#"{"model":"m",  "n":1.50, "s":"\u00e9"}"#
+        );
+        assert_eq!(exchange.context.request_model.as_deref(), Some("m"));
+        assert_eq!(exchange.body_bytes(), 38 + 6);
+        let End::Completed(completion) = exchange.end else {
+            panic!("a line without status is completed")
+        };
+        assert_eq!(completion.response_body.unwrap(), &b"[1, 2]"[..]);
+    }
+
+    #[test]
+    fn a_body_string_wins_and_may_be_anything() {
+        let exchange = parse(
+            r#"{"request":{},"request_body":"not { json\n","response_body":"/wA=","response_body_encoding":"base64","model":"x"}"#,
+        );
+        assert_eq!(exchange.request_body, b"not { json\n");
+        assert_eq!(exchange.context.request_model.as_deref(), Some("x"));
+        let End::Completed(completion) = exchange.end else {
+            panic!("a line without status is completed")
+        };
+        assert_eq!(completion.response_body.unwrap(), &b"\xff\x00"[..]);
+    }
+
+    #[test]
+    fn an_http_error_is_a_failure() {
+        let exchange = parse(r#"{"request":1,"status":429,"latency_us":5,"usage":null}"#);
+        let End::Failed(failure) = exchange.end else {
+            panic!("status 429 is a failure")
+        };
+        assert_eq!(failure.error_type, "429");
+        assert_eq!(failure.http_status, Some(429));
+        assert_eq!(failure.timing.unwrap().latency_us, Some(5));
+        assert_eq!(exchange.context.request_model, None);
+    }
+
+    #[test]
+    fn times_are_numbers_or_text() {
+        let at = |value: &str| {
+            parse(&format!(r#"{{"request":1,"started_at":{value}}}"#))
+                .context
+                .started_at
+        };
+        assert_eq!(at("1700000000000000"), Some(1_700_000_000_000_000));
+        assert_eq!(at(r#""2023-11-14T22:13:20Z""#), Some(1_700_000_000_000_000));
+        assert_eq!(at("null"), None);
+    }
+
+    #[test]
+    fn a_model_is_taken_from_objects_only() {
+        assert_eq!(
+            model_of(r#" {"x":[{"model":"inner"}],"model":"m"}"#).as_deref(),
+            Some("m")
+        );
+        assert_eq!(model_of(r#"["m"]"#), None);
+        assert_eq!(model_of(r#"{"model":7}"#), None);
+        assert_eq!(model_of("hello"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_recorded_says_why() {
+        let problems = [
+            "{}",
+            "[1]",
+            "nonsense",
+            r#"{"request":1"#,
+            r#"{"request":1,"stream":"yes"}"#,
+            r#"{"request":1,"started_at":"soon"}"#,
+            r#"{"request":1,"started_at":-1}"#,
+            r#"{"request":1,"response_body":"?","response_body_encoding":"base64"}"#,
+            r#"{"request":1,"response_body":"x","response_body_encoding":"hex"}"#,
+            r#"{"request":1,"request_id":""}"#,
+        ]
+        .map(problem);
+        let starts = [
+            "has neither `request`",
+            "is not a JSON object",
+            "is not a JSON object",
+            "is not JSON: EOF while parsing",
+            "invalid type: string \"yes\", expected a boolean (column ",
+            "started_at is not a time: ",
+            "started_at is -1; it must lie",
+            "response_body is not base64: ",
+            "response_body_encoding is \"hex\"",
+            "request_id is empty",
+        ];
+        for (problem, start) in problems.iter().zip(starts) {
+            assert!(problem.starts_with(start), "{problem:?} is not {start:?}");
+        }
+        let not_text = Exchange::parse(b"{\"request_body\":\"\xff\"}").unwrap_err();
+        assert_eq!(not_text, "is not UTF-8 at byte 18");
+    }
+}

@@ -1,0 +1,190 @@
+//! Where lines come from: files, standard input, plain or compressed with zstd.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use super::super::error::CliError;
+use super::progress::Progress;
+
+/// Longest line that is read, in bytes. A longer one is skipped without being held in memory.
+pub(super) const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Largest window of a zstd frame, as a power of two: 128 MiB.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// How a zstd frame begins (RFC 8878, section 3.1.1).
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+const READ_BUFFER_BYTES: usize = 128 * 1024;
+
+/// What comes next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NextLine<'a> {
+    /// A line, with its line break where it has one.
+    Line(&'a [u8]),
+    /// A line above [`LINE_BYTES_MAX`], which was skipped.
+    TooLong,
+    /// Nothing.
+    End,
+}
+
+/// The lines of one file.
+pub(super) struct Source {
+    path: PathBuf,
+    lines: Lines<Box<dyn BufRead>>,
+}
+
+/// Whether a file can be read, without reading it.
+///
+/// # Errors
+///
+/// It cannot; or it is a folder.
+pub(super) fn check(path: &Path) -> Result<(), CliError> {
+    if is_stdin(path) {
+        return Ok(());
+    }
+    let metadata = std::fs::metadata(path).map_err(|source| unreadable(path, source))?;
+    if metadata.is_dir() {
+        let source = io::Error::from(io::ErrorKind::IsADirectory);
+        return Err(unreadable(path, source));
+    }
+    // Opening a FIFO here would take away what its writer sends.
+    if metadata.is_file() {
+        File::open(path).map_err(|source| unreadable(path, source))?;
+    }
+    Ok(())
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn unreadable(path: &Path, source: io::Error) -> CliError {
+    CliError::File {
+        path: path.to_owned(),
+        what: "read",
+        source,
+    }
+}
+
+impl Source {
+    /// Opens a file, or standard input for `-`.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be opened or read.
+    pub(super) fn open(path: &Path, progress: &Progress) -> Result<Self, CliError> {
+        let opened = if is_stdin(path) {
+            reader(progress.reading(None, io::stdin()))
+        } else {
+            File::open(path).and_then(|file| {
+                let length = file.metadata()?.len();
+                reader(progress.reading(Some(length), file))
+            })
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            lines: Lines::new(
+                opened.map_err(|source| unreadable(path, source))?,
+                LINE_BYTES_MAX,
+            ),
+        })
+    }
+
+    /// The next line.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read further, or what is compressed is damaged.
+    pub(super) fn next(&mut self) -> Result<NextLine<'_>, CliError> {
+        let path = &self.path;
+        self.lines.next().map_err(|source| unreadable(path, source))
+    }
+}
+
+/// Decompresses what is compressed, recognised by its first bytes.
+fn reader(source: impl Read + 'static) -> io::Result<Box<dyn BufRead>> {
+    let mut source = BufReader::with_capacity(READ_BUFFER_BYTES, source);
+    // A pipe may hand over less than four bytes at first; nobody sends zstd like that.
+    if !source.fill_buf()?.starts_with(&ZSTD_MAGIC) {
+        return Ok(Box::new(source));
+    }
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(source)?;
+    decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+    Ok(Box::new(BufReader::with_capacity(
+        READ_BUFFER_BYTES,
+        decoder,
+    )))
+}
+
+/// Splits into lines of bounded length.
+struct Lines<R> {
+    reader: R,
+    line: Vec<u8>,
+    bytes_max: usize,
+}
+
+impl<R: BufRead> Lines<R> {
+    fn new(reader: R, bytes_max: usize) -> Self {
+        Self {
+            reader,
+            line: Vec::new(),
+            bytes_max,
+        }
+    }
+
+    fn next(&mut self) -> io::Result<NextLine<'_>> {
+        self.line.clear();
+        // One more for the line break, which does not count.
+        let limit = u64::try_from(self.bytes_max).unwrap_or(u64::MAX);
+        let limit = limit.saturating_add(1);
+        (&mut self.reader)
+            .take(limit)
+            .read_until(b'\n', &mut self.line)?;
+        if self.line.is_empty() {
+            return Ok(NextLine::End);
+        }
+        if self.line.len() <= self.bytes_max || self.line.ends_with(b"\n") {
+            return Ok(NextLine::Line(&self.line));
+        }
+        self.line.clear();
+        self.reader.skip_until(b'\n')?;
+        Ok(NextLine::TooLong)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_bounded_and_a_long_one_is_skipped_as_a_whole() {
+        let text = b"1234\n12345\n123456789\n\n1234\n12345";
+        // A tiny buffer, so that lines cross its edges.
+        let mut lines = Lines::new(BufReader::with_capacity(3, &text[..]), 4);
+        let expected = [
+            NextLine::Line(b"1234\n"),
+            NextLine::TooLong,
+            NextLine::TooLong,
+            NextLine::Line(b"\n"),
+            NextLine::Line(b"1234\n"),
+            NextLine::TooLong,
+            NextLine::End,
+            NextLine::End,
+        ];
+        for next in expected {
+            assert_eq!(lines.next().unwrap(), next);
+        }
+        assert!(lines.line.capacity() < 64);
+    }
+
+    #[test]
+    fn zstd_is_recognised_by_its_content() {
+        let text = b"one\ntwo\n";
+        let packed = zstd::encode_all(&text[..], 1).unwrap();
+        for bytes in [text.to_vec(), packed] {
+            let mut unpacked = Vec::new();
+            let mut reader = reader(io::Cursor::new(bytes)).unwrap();
+            reader.read_to_end(&mut unpacked).unwrap();
+            assert_eq!(unpacked, text);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! From what was typed to one request.
+
+use auditlite::{ReadError, Reader, RequestRecord};
+
+use super::error::CliError;
+use super::text::escape;
+use super::{format, output, time};
+
+/// Candidates that are listed.
+const CANDIDATES_MAX: usize = 20;
+
+/// The request of this id, unique prefix, trace or session. `None`: there is none, or a choice must
+/// be made; either has been said on standard error.
+///
+/// # Errors
+///
+/// The database cannot be read.
+pub(crate) fn resolve(reader: &Reader, id: &str) -> Result<Option<RequestRecord>, CliError> {
+    match reader.get(id) {
+        Ok(request) => return Ok(Some(request)),
+        Err(ReadError::NotFound(_) | ReadError::Ambiguous { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut candidates = reader.find(id, CANDIDATES_MAX.saturating_add(1))?;
+    match (candidates.pop(), candidates.is_empty()) {
+        (None, _) => {
+            output::say(&format!(
+                "no request has the id, a beginning of the id, the trace or the session {id:?}; \
+                 `auditlite list` shows what there is"
+            ));
+            Ok(None)
+        }
+        (Some(only), true) => Ok(Some(only)),
+        (Some(last), false) => {
+            candidates.push(last);
+            ask_to_choose(id, &candidates);
+            Ok(None)
+        }
+    }
+}
+
+fn ask_to_choose(id: &str, candidates: &[RequestRecord]) {
+    let all = |matches: fn(&RequestRecord) -> Option<&str>| {
+        candidates
+            .iter()
+            .all(|request| matches(request) == Some(id))
+    };
+    let (what, choice) = if all(|request| request.trace_id.as_deref()) {
+        ("is the trace of several requests", "choose one by its id")
+    } else if all(|request| request.session_id.as_deref()) {
+        ("is the session of several requests", "choose one by its id")
+    } else {
+        ("matches several requests", "give more of the id")
+    };
+    output::say(&format!("{id:?} {what}; {choice}:"));
+    for request in candidates.iter().take(CANDIDATES_MAX) {
+        output::say_raw(&format!(
+            "  {}  {:<11}  {}  {}",
+            time::seconds(request.opened_at),
+            request.status,
+            escape(&request.request_id),
+            escape(request.model().unwrap_or(format::ABSENT)),
+        ));
+    }
+    if candidates.len() > CANDIDATES_MAX {
+        output::say_raw("  … and more");
+    }
+}

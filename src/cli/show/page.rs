@@ -1,0 +1,319 @@
+//! The page that `auditlite show` prints. Everything from the database is escaped here.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+use auditlite::{BodyInfo, Message, Payload, PayloadSide, RecordedToolCall, RequestRecord};
+
+use super::super::json::Details;
+use super::super::payload::truncation;
+use super::super::text::{self, Fold, escape};
+use super::super::{format, time};
+
+/// Largest body that is indented as JSON, in bytes; a larger one is shown as it is.
+const INDENTED_BYTES_MAX: usize = 256 * 1024;
+/// Width of the column of names.
+const NAME_WIDTH: usize = 16;
+
+/// A page on its way out.
+pub(super) struct Page<'a> {
+    /// Where it goes.
+    pub(super) out: &'a mut dyn Write,
+    /// Nothing is folded.
+    pub(super) is_full: bool,
+}
+
+impl Page<'_> {
+    /// Everything but the bodies.
+    pub(super) fn details(&mut self, details: &Details) -> io::Result<()> {
+        let record = &details.record;
+        self.line("request", &record.request_id)?;
+        self.line("status", record.status.name())?;
+        self.times(details)?;
+        self.error(record)?;
+        self.who(record)?;
+        self.model(record)?;
+        self.usage(record)?;
+        self.bodies(details)?;
+        if !record.altered.is_empty() {
+            let altered = format!(
+                "{} (out of bounds, shortened or left out)",
+                record.altered.join(", ")
+            );
+            self.line("altered", &altered)?;
+        }
+        self.attributes(&record.attributes)?;
+        self.tool_calls(&details.tool_calls)?;
+        self.messages(&details.messages)?;
+        if let Some(assistant_text) = &details.assistant_text {
+            self.heading("assistant text, as handed over")?;
+            self.block(assistant_text, Fold::PART)?;
+        }
+        Ok(())
+    }
+
+    fn times(&mut self, details: &Details) -> io::Result<()> {
+        let record = &details.record;
+        self.line("opened", &time::exact(record.opened_at))?;
+        self.optional("latency", record.latency_us.map(format::latency))?;
+        let parts = [
+            ("  upstream", record.upstream_latency_us),
+            ("  overhead", details.overhead_us()),
+            ("  first chunk", record.time_to_first_chunk_us),
+        ];
+        for (name, part) in parts {
+            self.optional(name, part.map(format::latency))?;
+        }
+        let ended = record.ended_seq.map(|seq| format!(", ended at {seq}"));
+        let events = format!(
+            "opened at {}{}",
+            record.opened_seq,
+            ended.unwrap_or_default()
+        );
+        self.line("log", &events)
+    }
+
+    fn error(&mut self, record: &RequestRecord) -> io::Result<()> {
+        self.optional("http status", record.http_status)?;
+        self.optional("error", record.error_type.as_deref())?;
+        if let Some(message) = &record.error_message {
+            self.line("error message", &text::shorten(message, self.characters()))?;
+        }
+        Ok(())
+    }
+
+    fn who(&mut self, record: &RequestRecord) -> io::Result<()> {
+        self.optional("user", record.user_id.as_deref())?;
+        self.optional("session", record.session_id.as_deref())?;
+        self.optional("context", record.context_id.as_deref())?;
+        self.optional("conversation", record.conversation_id.as_deref())?;
+        self.optional("trace", record.trace_id.as_deref())?;
+        let actor = record.actor_type.as_deref().map(|kind| {
+            let id = record.actor_id.as_deref().unwrap_or(format::ABSENT);
+            format!("{kind} {id}")
+        });
+        self.optional("actor", actor)
+    }
+
+    fn model(&mut self, record: &RequestRecord) -> io::Result<()> {
+        self.optional("operation", record.operation_name.as_deref())?;
+        self.optional("provider", record.provider_name.as_deref())?;
+        self.optional("  served by", record.response_provider_name.as_deref())?;
+        self.optional("model", record.request_model.as_deref())?;
+        self.optional("  asked for", record.requested_model.as_deref())?;
+        self.optional("  served by", record.response_model.as_deref())?;
+        self.optional("protocol", record.wire_protocol.as_deref())?;
+        self.optional("streamed", record.is_streaming.then_some("yes"))?;
+        self.optional("max tokens", record.max_tokens.map(format::count))?;
+        self.optional("temperature", record.temperature)?;
+        self.optional("top p", record.top_p)?;
+        self.optional("response id", record.response_id.as_deref())?;
+        let reasons = &record.finish_reasons;
+        self.optional(
+            "finished",
+            (!reasons.is_empty()).then(|| reasons.join(", ")),
+        )
+    }
+
+    fn usage(&mut self, record: &RequestRecord) -> io::Result<()> {
+        let parts = [
+            (record.cache_read_input_tokens, "read from cache"),
+            (record.cache_write_input_tokens, "written to cache"),
+        ];
+        self.tokens("tokens in", record.input_tokens, &parts)?;
+        let parts = [(record.reasoning_output_tokens, "reasoning")];
+        self.tokens("tokens out", record.output_tokens, &parts)?;
+        let has_usage = record.input_tokens.is_some() || record.output_tokens.is_some();
+        match record.cost_microdollars {
+            Some(cost) => self.line("cost", &format::cost(cost)),
+            None if has_usage => self.line("cost", "not known: no price for the model"),
+            None => Ok(()),
+        }
+    }
+
+    fn tokens(
+        &mut self,
+        name: &str,
+        total: Option<u64>,
+        parts: &[(Option<u64>, &str)],
+    ) -> io::Result<()> {
+        let parts: Vec<_> = parts
+            .iter()
+            .filter_map(|(part, words)| Some(format!("{} {words}", format::count((*part)?))))
+            .collect();
+        if total.is_none() && parts.is_empty() {
+            return Ok(());
+        }
+        let mut words = format::or_absent(total, format::count);
+        if !parts.is_empty() {
+            words = format!("{words} ({})", parts.join(", "));
+        }
+        self.line(name, &words)
+    }
+
+    fn bodies(&mut self, details: &Details) -> io::Result<()> {
+        let sides = [
+            ("request body", details.request),
+            ("response body", details.response),
+        ];
+        for (name, info) in sides {
+            let Some(info) = info else {
+                self.line(name, "none")?;
+                continue;
+            };
+            self.line(name, &kept(&info))?;
+            self.optional("", info.sha256.map(|digest| format!("sha256:{digest}")))?;
+        }
+        Ok(())
+    }
+
+    fn attributes(&mut self, attributes: &[(String, String)]) -> io::Result<()> {
+        if attributes.is_empty() {
+            return Ok(());
+        }
+        self.heading("attributes")?;
+        for (key, value) in attributes {
+            writeln!(self.out, "  {}:", escape(key))?;
+            self.indented(value, Fold::PART, 4)?;
+        }
+        Ok(())
+    }
+
+    fn tool_calls(&mut self, calls: &[RecordedToolCall]) -> io::Result<()> {
+        if calls.is_empty() {
+            return Ok(());
+        }
+        self.heading(&format!("tool calls ({})", calls.len()))?;
+        for call in calls {
+            writeln!(
+                self.out,
+                "  {}. {}  {}  {}",
+                call.position.saturating_add(1),
+                escape(&call.tool_name),
+                escape(&call.tool_call_id),
+                format::bytes(call.input_bytes),
+            )?;
+            match &call.input {
+                Some(input) => {
+                    self.indented(&indented_if_short(input), Fold::PART, 5)?;
+                    let kept = u64::try_from(input.len()).unwrap_or(u64::MAX);
+                    let missing = call.input_bytes.saturating_sub(kept);
+                    if missing > 0 {
+                        writeln!(self.out, "     … {missing} more bytes are not kept")?;
+                    }
+                }
+                None => writeln!(self.out, "     (input not kept)")?,
+            }
+        }
+        Ok(())
+    }
+
+    fn messages(&mut self, messages: &[Message]) -> io::Result<()> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        self.heading(&format!("messages, as handed over ({})", messages.len()))?;
+        for message in messages {
+            writeln!(self.out, "  {}:", escape(&message.role))?;
+            self.indented(&message.text, Fold::PART, 4)?;
+            for call in &message.tool_calls {
+                writeln!(
+                    self.out,
+                    "    calls {}  {}",
+                    escape(&call.tool_name),
+                    escape(&call.tool_call_id)
+                )?;
+                self.indented(&call.input, Fold::PART, 6)?;
+            }
+            for result in &message.tool_results {
+                writeln!(self.out, "    result of {}", escape(&result.tool_call_id))?;
+                self.indented(&result.text, Fold::PART, 6)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One of the two bodies.
+    pub(super) fn body(&mut self, side: PayloadSide, payload: &Payload) -> io::Result<()> {
+        self.heading(&format!("{side} body"))?;
+        let Some(head) = payload.head else {
+            return self.bytes(&payload.bytes);
+        };
+        let head = usize::try_from(head).unwrap_or(usize::MAX);
+        let (head, tail) = payload
+            .bytes
+            .split_at_checked(head)
+            .unwrap_or((&payload.bytes, &[]));
+        self.bytes(head)?;
+        if let Some(truncation) = truncation(payload) {
+            writeln!(self.out, "  … {truncation} …")?;
+        }
+        self.bytes(tail)
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => self.block(&indented_if_short(text), Fold::SCREEN),
+            Err(_) => writeln!(
+                self.out,
+                "  ({} that are not text; `auditlite payload` writes them)",
+                format::bytes(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
+            ),
+        }
+    }
+
+    fn heading(&mut self, heading: &str) -> io::Result<()> {
+        writeln!(self.out, "\n{heading}")
+    }
+
+    fn line(&mut self, name: &str, value: &str) -> io::Result<()> {
+        let line = format!("{name:<NAME_WIDTH$}{}", escape(value));
+        writeln!(self.out, "{}", line.trim_end())
+    }
+
+    fn optional(&mut self, name: &str, value: Option<impl ToString>) -> io::Result<()> {
+        match value {
+            Some(value) => self.line(name, &value.to_string()),
+            None => Ok(()),
+        }
+    }
+
+    fn block(&mut self, text: &str, fold: Fold) -> io::Result<()> {
+        self.indented(text, fold, 2)
+    }
+
+    fn indented(&mut self, text: &str, fold: Fold, columns: usize) -> io::Result<()> {
+        let fold = if self.is_full { Fold::NONE } else { fold };
+        for line in text::fold(text, fold) {
+            let line = format!("{:columns$}{line}", "");
+            writeln!(self.out, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+
+    fn characters(&self) -> usize {
+        if self.is_full {
+            Fold::NONE.characters
+        } else {
+            Fold::PART.characters
+        }
+    }
+}
+
+fn indented_if_short(text: &str) -> Cow<'_, str> {
+    if text.len() > INDENTED_BYTES_MAX {
+        return Cow::Borrowed(text);
+    }
+    text::indent_json(text).map_or(Cow::Borrowed(text), Cow::Owned)
+}
+
+fn kept(info: &BodyInfo) -> String {
+    let length = format::counted(info.length, "byte", "bytes");
+    if info.kept == info.length {
+        return length;
+    }
+    if info.kept == 0 {
+        return format!("{length}, not kept");
+    }
+    format!("{length}, of which {} are kept", format::count(info.kept))
+}

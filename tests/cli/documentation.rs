@@ -1,0 +1,89 @@
+//! What the program knows is in `docs/cli.md`.
+
+use std::collections::BTreeSet;
+
+use crate::support::Sandbox;
+
+const DOCUMENTATION: &str = include_str!("../../docs/cli.md");
+
+/// Words of help texts that begin with a dash: `-n`, `--since`.
+fn flags(help: &str) -> BTreeSet<String> {
+    let is_flag_character =
+        |character: char| character.is_ascii_alphanumeric() || matches!(character, '-');
+    help.split(|character: char| !is_flag_character(character))
+        .filter(|word| {
+            let name = word.trim_start_matches('-');
+            let dashes = word.len() - name.len();
+            dashes == 2 && name.len() > 1 || dashes == 1 && name.len() == 1
+        })
+        .map(|word| word.trim_end_matches('-').to_owned())
+        .collect()
+}
+
+/// The commands that the program's help lists.
+fn commands(help: &str) -> Vec<String> {
+    let list = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    list.take_while(|line| line.starts_with("  "))
+        .filter_map(|line| line.split_whitespace().next())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The part of the documentation under `## auditlite COMMAND`.
+fn section(command: &str) -> &'static str {
+    let heading = format!("\n## `auditlite {command}");
+    let (_, section) = DOCUMENTATION
+        .split_once(&heading)
+        .unwrap_or_else(|| panic!("docs/cli.md has no section {heading:?}"));
+    section.split("\n## ").next().unwrap()
+}
+
+#[test]
+fn every_command_and_flag_is_documented() {
+    let sandbox = Sandbox::new();
+    let top = sandbox.run(&["--help"]);
+    let commands = commands(top.text());
+    assert!(commands.len() >= 7, "{commands:?}");
+    for command in commands.iter().filter(|command| *command != "help") {
+        let help = sandbox.run(&[command, "--help"]);
+        let section = flags(section(command));
+        let everywhere = ["-h", "--help", "-V", "--version", "--db"].map(str::to_owned);
+        let missing: Vec<_> = flags(help.text())
+            .into_iter()
+            .filter(|flag| !section.contains(flag) && !everywhere.contains(flag))
+            .collect();
+        assert!(
+            missing.is_empty(),
+            "{command}: docs/cli.md lacks {missing:?}"
+        );
+        assert!(
+            help.text().contains("Examples:"),
+            "{command} has no examples"
+        );
+    }
+    for flag in flags(top.text()) {
+        assert!(DOCUMENTATION.contains(&flag), "docs/cli.md lacks {flag}");
+    }
+}
+
+#[test]
+fn every_field_of_the_json_contract_is_documented() {
+    let sandbox = Sandbox::sample();
+    let runs = [
+        ("list", sandbox.run(&["list", "--json"])),
+        ("show", sandbox.run(&["show", "call-0001", "--json"])),
+        ("stats", sandbox.run(&["stats", "--json"])),
+        ("doctor", sandbox.run(&["doctor", "--json"])),
+    ];
+    for (command, run) in runs {
+        let object = run.json().into_iter().next().unwrap();
+        for field in object.as_object().unwrap().keys() {
+            // `show` has the fields of `list`, too.
+            let is_documented = [section(command), section("list")]
+                .iter()
+                .take(if command == "show" { 2 } else { 1 })
+                .any(|section| section.contains(&format!("| `{field}` |")));
+            assert!(is_documented, "{command}: docs/cli.md lacks `{field}`");
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The command line as its users see it: the built program is run in temporary folders, and what it
+//! prints is compared with the files in `golden/`. `UPDATE_GOLDEN=1` rewrites those.
+
+// Helpers outside of test functions fail a test in the same way as the tests themselves do.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod documentation;
+mod errors;
+mod everything;
+mod hostile;
+mod reading;
+mod recording;
+mod support;

@@ -1,0 +1,119 @@
+//! `record`.
+
+use crate::support::{SAMPLE, Sandbox, assert_golden};
+
+#[test]
+fn bad_lines_are_reported_and_the_rest_goes_on() {
+    let sandbox = Sandbox::new();
+    let lines = [
+        r#"{"request":{"model":"m"},"request_id":"first"}"#,
+        "",
+        "not JSON",
+        "[1,2]",
+        r#"{"request":"#,
+        r#"{"response":{}}"#,
+        r#"{"request":1,"user_id":7}"#,
+        r#"{"request":1,"started_at":"tomorrow"}"#,
+        r#"{"request":1,"status":70000}"#,
+        r#"{"request":1,"response_body":"x","response_body_encoding":"rot13"}"#,
+        r#"{"request":1,"usage":{"prompt_tokens":-1}}"#,
+        r#"{"request":1,"request_id":"last"}"#,
+    ];
+    let long_id = format!("{{\"request\":1,\"user_id\":\"{}\"}}", "x".repeat(300));
+    let text = lines.join("\n") + "\n" + &long_id;
+    sandbox.write("calls.jsonl", text);
+    let runs = [
+        sandbox.run(&["record", "calls.jsonl"]),
+        sandbox.run(&["list", "--since", "1d"]),
+    ];
+    assert_eq!(runs[1].text().lines().count(), 3);
+    assert_golden("record_bad_lines", &sandbox, &runs[..1]);
+}
+
+#[test]
+fn several_files_are_recorded_compressed_or_not() {
+    let sandbox = Sandbox::new();
+    let mut lines = SAMPLE.split_inclusive('\n');
+    let first: String = lines.by_ref().take(2).collect();
+    let rest: String = lines.collect();
+    sandbox.write("first.jsonl", first);
+    // The name does not matter: what is compressed is recognised by its content.
+    sandbox.write("rest", zstd::encode_all(rest.as_bytes(), 19).unwrap());
+    let run = sandbox.run(&["record", "first.jsonl", "rest", "--durability", "buffered"]);
+    assert_eq!(run.exit, 0, "{}", run.stderr);
+    assert!(
+        run.stderr
+            .starts_with("auditlite: recorded 6 requests, 0 bad lines, "),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(sandbox.run(&["list", "--json"]).json().len(), 6);
+}
+
+#[test]
+fn a_database_grows_over_several_runs() {
+    let sandbox = Sandbox::sample();
+    let line = br#"{"request_id":"later","request":{}}"#;
+    let run = sandbox.run_with(&["record", "--quiet", "-"], line);
+    assert_eq!((run.exit, run.stderr.as_str()), (0, ""));
+    assert_eq!(sandbox.run(&["list", "--json"]).json().len(), 7);
+}
+
+#[test]
+fn a_file_that_is_not_there_creates_no_database() {
+    let sandbox = Sandbox::new();
+    sandbox.write("good.jsonl", SAMPLE);
+    let runs = [
+        sandbox.run(&["record", "good.jsonl", "missing.jsonl"]),
+        sandbox.run(&["record", "."]),
+        sandbox.run(&["record", "good.jsonl", "--prices", "missing.toml"]),
+    ];
+    for run in &runs {
+        assert_eq!(run.exit, 2, "{}", run.stderr);
+        assert!(
+            run.stderr.starts_with("auditlite: error: "),
+            "{}",
+            run.stderr
+        );
+    }
+    assert!(
+        runs[0]
+            .stderr
+            .contains("\"missing.jsonl\" cannot be read: No such file")
+    );
+    assert!(!sandbox.path("audit.db").exists());
+}
+
+#[test]
+fn damaged_compression_is_an_error_after_what_could_be_read() {
+    let sandbox = Sandbox::new();
+    let packed = zstd::encode_all(SAMPLE.as_bytes(), 1).unwrap();
+    sandbox.write("cut.zst", &packed[..packed.len() - 20]);
+    let run = sandbox.run(&["record", "cut.zst"]);
+    assert_eq!(run.exit, 2);
+    assert!(
+        run.stderr.contains("\"cut.zst\" cannot be read: "),
+        "{}",
+        run.stderr
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn only_the_default_folder_is_created_and_it_is_private() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let sandbox = Sandbox::new();
+    sandbox.write("calls.jsonl", SAMPLE);
+    let run = sandbox.run(&["record", "calls.jsonl", "--db", "missing/audit.db"]);
+    assert_eq!(run.exit, 2);
+    assert!(!sandbox.path("missing").exists());
+
+    let mut command = sandbox.command(&["record", "calls.jsonl", "--quiet"]);
+    let output = command.env_remove("AUDITLITE_DB").output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let folder = sandbox.path(".local/share/auditlite");
+    assert!(folder.join("audit.db").is_file());
+    let mode = std::fs::metadata(folder).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}

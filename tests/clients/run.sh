@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# The example gateway against a client that was not written for it: the official `openai` package.
+# Starts the gateway with its built-in upstream, lets the client talk, stops the gateway, and
+# compares the trail, as the `auditlite` program shows it, with what the client sent.
+#
+# Needs Python 3.9 or later with venv, and network access for pip on the first run.
+set -euo pipefail
+
+OPENAI_PACKAGE='openai>=3,<4'
+WAIT_SECONDS=60
+
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+cd "$here/../.."
+
+cargo build --example gateway
+cargo build --features cli --bin auditlite
+target="$(cargo metadata --format-version 1 --no-deps |
+    python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')"
+
+venv="$target/openai-client"
+if ! "$venv/bin/python" -c 'import openai' 2>/dev/null; then
+    python3 -m venv --clear "$venv"
+fi
+"$venv/bin/pip" install --quiet --disable-pip-version-check "$OPENAI_PACKAGE"
+
+work="$(mktemp -d)"
+gateway=''
+cleanup() {
+    code=$?
+    trap - EXIT
+    if [ -n "$gateway" ] && kill -0 "$gateway" 2>/dev/null; then
+        kill -KILL "$gateway" 2>/dev/null || true
+        wait "$gateway" 2>/dev/null || true
+    fi
+    if [ "$code" -ne 0 ] && [ -e "$work/gateway.err" ]; then
+        echo '--- the gateway said:' >&2
+        tail -n 50 "$work/gateway.out" "$work/gateway.err" >&2
+    fi
+    rm -rf "$work"
+    exit "$code"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# Runs a command until it succeeds.
+wait_until() {
+    local tries=$((WAIT_SECONDS * 10))
+    until "$@"; do
+        tries=$((tries - 1))
+        if [ "$tries" -le 0 ]; then
+            echo "run.sh: gave up after $WAIT_SECONDS s: $*" >&2
+            return 1
+        fi
+        sleep 0.1
+    done
+}
+has_begun_or_ended() { grep -q '^recording to ' "$work/gateway.out" || has_ended; }
+has_ended() { ! kill -0 "$gateway" 2>/dev/null; }
+
+# Random, so that it can be looked for in the trail, where it must not be.
+OPENAI_API_KEY="sk-test-$(python3 -c 'import secrets; print(secrets.token_hex(24))')"
+export OPENAI_API_KEY
+db="$work/audit.db"
+
+"$target/debug/examples/gateway" --listen 127.0.0.1:0 --db "$db" \
+    >"$work/gateway.out" 2>"$work/gateway.err" &
+gateway=$!
+wait_until has_begun_or_ended
+address="$(sed -n 's/^listening on //p' "$work/gateway.out")"
+if [ -z "$address" ]; then
+    echo 'run.sh: the gateway did not start' >&2
+    exit 1
+fi
+
+# A proxy of the environment must not stand between client and gateway.
+NO_PROXY='*' no_proxy='*' "$venv/bin/python" "$here/openai_client.py" \
+    --base-url "$address/v1" >"$work/sent.json"
+
+kill -TERM "$gateway"
+wait_until has_ended
+if ! wait "$gateway"; then
+    echo 'run.sh: the gateway did not end well' >&2
+    exit 1
+fi
+gateway=''
+grep '^closed: ' "$work/gateway.out"
+if grep -qF "$OPENAI_API_KEY" "$work/gateway.out" "$work/gateway.err"; then
+    echo "run.sh: the gateway's log contains the API key" >&2
+    exit 1
+fi
+
+"$venv/bin/python" "$here/check_trail.py" \
+    --sent "$work/sent.json" --auditlite "$target/debug/auditlite" --db "$db"

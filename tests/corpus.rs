@@ -1,0 +1,203 @@
+//! Recorded traffic: every body of the shared corpus through `auditlite record`, and back byte for
+//! byte.
+//!
+//! The corpus lies beside the repository (`../shared/corpus`) or where `AUDITLITE_CORPUS` says.
+//! Without it the test says so and passes. A part is read; `AUDITLITE_CORPUS_FULL=1` reads all.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use auditlite::{PayloadSide, ReadOnlyStore, RequestFilter, RequestRecord, Status};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
+
+fn corpus() -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");
+    let path = std::env::var_os("AUDITLITE_CORPUS").map_or(beside, PathBuf::from);
+    if path.join("expand.py").exists() {
+        return Some(path);
+    }
+    eprintln!(
+        "SKIPPED: no corpus at {}; set AUDITLITE_CORPUS to its folder",
+        path.display()
+    );
+    None
+}
+
+fn is_full() -> bool {
+    std::env::var_os("AUDITLITE_CORPUS_FULL").is_some()
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    request_body: Option<String>,
+    response_body: Option<String>,
+    response_body_encoding: Option<String>,
+    #[serde(borrow)]
+    request: Option<&'a RawValue>,
+    #[serde(borrow)]
+    response: Option<&'a RawValue>,
+    status: Option<u16>,
+    wire: String,
+}
+
+/// Files to record: exchanges as they are, trajectories expanded into `folder`.
+fn files(corpus: &Path, folder: &Path) -> Vec<PathBuf> {
+    let mut names: Vec<String> = std::fs::read_dir(corpus)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .filter(|name| name.ends_with(".jsonl.zst"))
+        .collect();
+    names.sort();
+    let mut files = Vec::new();
+    for name in names {
+        let path = corpus.join(&name);
+        if name.starts_with("exchanges-") {
+            if is_full() || path.metadata().unwrap().len() < 300_000 {
+                files.push(path);
+            }
+            continue;
+        }
+        let limit = if is_full() { "1000000" } else { "150" };
+        let expanded = folder.join(name.trim_end_matches(".zst"));
+        let plain = folder.join("plain").join(name.trim_end_matches(".zst"));
+        std::fs::create_dir_all(plain.parent().unwrap()).unwrap();
+        // expand.py reads plain files everywhere; zstd it does not find on every machine.
+        let mut decoder = zstd::stream::read::Decoder::new(File::open(&path).unwrap()).unwrap();
+        decoder.window_log_max(27).unwrap();
+        std::io::copy(&mut decoder, &mut File::create(&plain).unwrap()).unwrap();
+        let done = Command::new("python3")
+            .arg(corpus.join("expand.py"))
+            .arg(&plain)
+            .args(["--limit", limit, "--out"])
+            .arg(&expanded)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{done:?}");
+        files.push(expanded);
+    }
+    files
+}
+
+fn lines(path: &Path) -> Box<dyn Iterator<Item = String>> {
+    let file = File::open(path).unwrap();
+    let reader: Box<dyn BufRead> = if path.extension().is_some_and(|end| end == "zst") {
+        let mut decoder = zstd::stream::read::Decoder::new(file).unwrap();
+        decoder.window_log_max(27).unwrap();
+        Box::new(BufReader::new(decoder))
+    } else {
+        Box::new(BufReader::new(file))
+    };
+    Box::new(reader.lines().map(Result::unwrap))
+}
+
+#[test]
+fn every_recorded_body_comes_back_byte_for_byte() {
+    let Some(corpus) = corpus() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut total = 0;
+    for file in files(&corpus, folder.path()) {
+        let database = folder.path().join("audit.db");
+        let done = Command::new(env!("CARGO_BIN_EXE_auditlite"))
+            .arg("--db")
+            .arg(&database)
+            .arg("record")
+            .arg(&file)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{}: {done:?}", file.display());
+        total += check(&database, &file);
+        for suffix in ["", "-wal", "-shm", ".lock"] {
+            let _ = std::fs::remove_file(format!("{}{suffix}", database.display()));
+        }
+        let _ = file.starts_with(folder.path()).then(|| std::fs::remove_file(&file));
+    }
+    assert!(total > 500, "{total}");
+    eprintln!("{total} exchanges recorded and read back");
+}
+
+/// The file's lines and the store's requests, in step: oldest first, none more, none less.
+fn check(database: &Path, file: &Path) -> usize {
+    let store = ReadOnlyStore::open(database).unwrap();
+    let reader = store.reader();
+    let mut seqs = Vec::new();
+    let mut before = None;
+    loop {
+        let page = reader.list(&RequestFilter::default(), before, 1000).unwrap();
+        seqs.extend(page.requests);
+        before = page.next;
+        if before.is_none() {
+            break;
+        }
+    }
+    seqs.reverse();
+    let mut requests = seqs.iter();
+    let mut count = 0;
+    for line in lines(file) {
+        let line: Line<'_> = serde_json::from_str(&line).unwrap();
+        let request = requests.next().unwrap_or_else(|| panic!("{}: too few", file.display()));
+        let body = |text: Option<String>, raw: Option<&RawValue>| match (text, raw) {
+            (Some(text), _) => text.into_bytes(),
+            (None, Some(raw)) => raw.get().as_bytes().to_vec(),
+            (None, None) => Vec::new(),
+        };
+        let sent = body(line.request_body, line.request);
+        let mut answered = body(line.response_body, line.response);
+        if line.response_body_encoding.as_deref() == Some("base64") {
+            answered = base64(&answered);
+        }
+        compare(&reader, request, PayloadSide::Request, &sent);
+        compare(&reader, request, PayloadSide::Response, &answered);
+        let is_error = line.status.is_some_and(|status| status >= 400);
+        let expected = if is_error { Status::Failed } else { Status::Completed };
+        assert_eq!(request.status, expected);
+        assert_eq!(request.http_status, line.status);
+        assert_eq!(request.wire_protocol.as_deref(), Some(line.wire.as_str()));
+        count += 1;
+    }
+    assert!(requests.next().is_none(), "{}: too many", file.display());
+    let doctor = store.doctor().unwrap();
+    assert!(doctor.findings.is_empty(), "{:?}", doctor.findings);
+    assert_eq!((doctor.shed_payloads, doctor.shed_lifecycles), (0, 0));
+    count
+}
+
+fn compare(reader: &auditlite::Reader, request: &RequestRecord, side: PayloadSide, body: &[u8]) {
+    let payload = reader.payload(request, side).unwrap();
+    assert!(payload.bytes == body, "{} {side}", request.request_id);
+    let digest: [u8; 32] = Sha256::digest(body).into();
+    assert_eq!(payload.sha256.0, digest);
+    assert!(!payload.is_truncated());
+}
+
+/// An independent decoder: the one under test is the program's.
+fn base64(text: &[u8]) -> Vec<u8> {
+    let (mut bits, mut count, mut out) = (0_u32, 0, Vec::new());
+    for byte in text {
+        let value = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => continue,
+        };
+        bits = (bits << 6) | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push(((bits >> count) & 0xFF).try_into().unwrap());
+        }
+    }
+    out
+}

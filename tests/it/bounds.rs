@@ -1,0 +1,159 @@
+//! Input out of its bounds: recorded all the same, shortened or left out, and flagged.
+
+use auditlite::{
+    ATTRIBUTES_MAX, Completion, Failure, IDENTIFIER_BYTES_MAX, RequestContext, Status,
+    TOOL_INPUT_BYTES_MAX, ToolCall, Usage,
+};
+
+use crate::support::{Folder, PATIENCE, close, findings};
+
+#[test]
+fn absurd_input_never_loses_a_lifecycle() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let mut context = RequestContext::new("x".repeat(1000))
+        .request_id("y".repeat(IDENTIFIER_BYTES_MAX + 1))
+        .user_id("ü".repeat(1000))
+        .trace_id("a\0b")
+        .temperature(f64::INFINITY)
+        .top_p(f64::NAN)
+        .max_tokens(u64::MAX)
+        .started_at(i64::MIN);
+    for number in 0..200 {
+        context = context.attribute(format!("k{number}"), "v".repeat(100_000));
+    }
+    let mut audit = store
+        .recorder()
+        .open(context, vec![0xFF, 0x00, 0xFE])
+        .unwrap();
+    assert_eq!(
+        audit.request_id().len(),
+        36,
+        "a new UUID in place of the long id"
+    );
+    let id = audit.request_id().to_owned();
+    audit.set_served_model(&"m".repeat(1000));
+    audit
+        .complete(
+            Completion::new()
+                .usage(Usage::new(u64::MAX, u64::MAX))
+                .finish_reason("f".repeat(1000))
+                .tool_call(ToolCall::new(
+                    "i".repeat(1000),
+                    "n\0",
+                    "é".repeat(TOOL_INPUT_BYTES_MAX),
+                ))
+                .response_body("{not json"),
+        )
+        .unwrap()
+        .wait(PATIENCE)
+        .unwrap();
+    let request = store.reader().get(&id).unwrap();
+    assert_eq!(request.status, Status::Completed);
+    assert_eq!(
+        request.user_id.as_ref().unwrap().len(),
+        IDENTIFIER_BYTES_MAX
+    );
+    assert_eq!(request.trace_id.as_deref(), Some("a\u{fffd}b"));
+    assert_eq!((request.temperature, request.top_p), (None, None));
+    assert_eq!(request.max_tokens, Some(i64::MAX as u64));
+    assert_eq!(request.input_tokens, Some(i64::MAX as u64));
+    assert_eq!(request.attributes.len(), ATTRIBUTES_MAX);
+    for name in [
+        "request_id",
+        "user_id",
+        "trace_id",
+        "temperature",
+        "top_p",
+        "max_tokens",
+        "started_at",
+        "attributes",
+        "wire_protocol",
+        "response_model",
+        "input_tokens",
+        "output_tokens",
+        "finish_reasons",
+        "tool_calls",
+    ] {
+        let is_flagged = request.altered.iter().any(|altered| altered == name);
+        assert!(is_flagged, "{name} is not flagged in {:?}", request.altered);
+    }
+    let calls = store.reader().tool_calls(&request).unwrap();
+    assert_eq!(calls[0].input_bytes, 2 * TOOL_INPUT_BYTES_MAX as u64);
+    let input = calls[0].input.as_ref().unwrap();
+    assert_eq!(input.len(), TOOL_INPUT_BYTES_MAX);
+    assert!(input.chars().all(|c| c == 'é'));
+    // Even the rollup holds what does not add up to a number.
+    assert!(
+        store
+            .reader()
+            .stats(&auditlite::StatsFilter::default())
+            .is_ok()
+    );
+    close(store);
+    assert!(findings(&folder).is_empty());
+}
+
+#[test]
+fn check_tells_beforehand_what_is_out_of_bounds() {
+    let error = RequestContext::new("")
+        .user_id("u".repeat(300))
+        .check()
+        .unwrap_err();
+    assert_eq!(error.field, "user_id");
+    assert!(error.to_string().contains("300 bytes"), "{error}");
+    assert!(Failure::new("x".repeat(300)).check().is_err());
+    assert!(
+        Completion::new()
+            .usage(Usage::new(u64::MAX, 0))
+            .check()
+            .is_err()
+    );
+    assert!(
+        RequestContext::new("openai.chat")
+            .user_id("u")
+            .check()
+            .is_ok()
+    );
+}
+
+#[test]
+fn the_same_request_id_twice_is_recorded_twice() {
+    let folder = Folder::new();
+    let store = folder.open();
+    for body in ["first", "second"] {
+        crate::support::record(&store, "same", body, body);
+    }
+    store.flush(PATIENCE).unwrap();
+    let found = store.reader().find("same", 10).unwrap();
+    assert_eq!(found.len(), 2);
+    assert_eq!(
+        store.reader().get("same").unwrap().opened_seq,
+        found[0].opened_seq
+    );
+    close(store);
+    assert!(findings(&folder).is_empty());
+}
+
+#[test]
+fn debug_output_never_shows_content() {
+    let secret = "my-secret-content";
+    let context = RequestContext::new("")
+        .attribute("k", secret)
+        .messages(vec![auditlite::Message {
+            text: secret.into(),
+            ..auditlite::Message::default()
+        }]);
+    let completion = Completion::new()
+        .response_body(secret)
+        .assistant_text(secret)
+        .tool_call(ToolCall::new("id", "name", secret));
+    let failure = Failure::new("e")
+        .response_body(secret)
+        .error_message(secret);
+    let folder = Folder::new();
+    let store = folder.open();
+    let audit = store.recorder().open(context.clone(), secret).unwrap();
+    let shown = format!("{context:?} {completion:?} {failure:?} {audit:?} {store:?}");
+    assert!(!shown.contains(secret), "{shown}");
+}

@@ -1,0 +1,121 @@
+//! The layers: a module uses only modules below its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// From the bottom up. A module may use those before it; the parts of a folder may use each other.
+const ORDER: &[&str] = &[
+    // 0 words
+    "error", "config", "clock", "record", // 1 pure
+    "payload", "log", "pricing", // 2 the database
+    "db",      // 3 the writer
+    "writer",  // 4 operations
+    "query", "doctor", // 5 façade
+    "receipt", "handle", "recorder", "reader", "store",
+];
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+fn source_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// The top-level module that a file belongs to.
+fn module_of(file: &Path) -> String {
+    let relative = file.strip_prefix(source_folder()).unwrap();
+    let first = relative.components().next().unwrap();
+    let name = first.as_os_str().to_string_lossy();
+    name.trim_end_matches(".rs").to_owned()
+}
+
+/// Lines of code, without comments.
+fn code(file: &Path) -> Vec<String> {
+    let text = fs::read_to_string(file).unwrap();
+    text.lines()
+        .map(|line| line.split("//").next().unwrap_or_default().to_owned())
+        .collect()
+}
+
+#[test]
+fn modules_use_only_lower_layers() {
+    let mut violations = Vec::new();
+    for file in sources(&source_folder()) {
+        let module = module_of(&file);
+        if matches!(module.as_str(), "lib" | "main" | "cli") {
+            continue;
+        }
+        let own = ORDER
+            .iter()
+            .position(|name| *name == module)
+            .unwrap_or_else(|| panic!("{module} has no place in the layers"));
+        for (number, line) in code(&file).iter().enumerate() {
+            for used in line.split("crate::").skip(1) {
+                // `pub(crate)` is not a path, and `$crate::` of macros is the same crate.
+                let name: String = used
+                    .chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect();
+                let place = ORDER.iter().position(|known| *known == name);
+                let is_fine = place.is_some_and(|place| place <= own);
+                if !is_fine {
+                    violations.push(format!("{}:{}: {name}", file.display(), number + 1));
+                }
+            }
+        }
+    }
+    assert!(
+        violations.is_empty(),
+        "upward uses:\n{}",
+        violations.join("\n")
+    );
+}
+
+#[test]
+fn only_the_database_layer_names_rusqlite_and_r2d2() {
+    for file in sources(&source_folder()) {
+        if module_of(&file) == "db" {
+            continue;
+        }
+        for line in code(&file) {
+            let names_it = ["rusqlite", "r2d2"].iter().any(|name| line.contains(name));
+            assert!(!names_it, "{}: {line}", file.display());
+        }
+    }
+}
+
+#[test]
+fn the_command_line_uses_the_public_api_only() {
+    for file in sources(&source_folder()) {
+        if !matches!(module_of(&file).as_str(), "main" | "cli") {
+            continue;
+        }
+        for line in code(&file) {
+            let names_module = ORDER
+                .iter()
+                .any(|module| line.contains(&format!("auditlite::{module}::")));
+            assert!(!names_module, "{}: {line}", file.display());
+        }
+    }
+}
+
+#[test]
+fn no_file_holds_more_than_one_room() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for folder in ["src", "tests", "benches", "examples"] {
+        for file in sources(&root.join(folder)) {
+            let lines = fs::read_to_string(&file).unwrap().lines().count();
+            assert!(lines <= 600, "{} has {lines} lines", file.display());
+        }
+    }
+}

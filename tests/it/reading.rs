@@ -1,0 +1,324 @@
+//! Reading: ids, filters, pages.
+
+use auditlite::{Completion, ReadError, RequestContext, RequestFilter, Status, Store};
+
+use crate::support::{Folder, PATIENCE, close, sqlite};
+
+const START: i64 = 1_750_000_000_000_000;
+const MINUTE: i64 = 60_000_000;
+
+/// 300 requests, a minute apart, in conversations, sessions and traces of different sizes.
+fn filled() -> (Folder, Store) {
+    let folder = Folder::new();
+    let store = folder.open();
+    for number in 0..300_i64 {
+        let mut context = RequestContext::new("openai.chat")
+            .request_id(format!("req-{number:03}"))
+            .user_id(format!("user-{}", number % 7))
+            .provider_name(if number % 2 == 0 {
+                "openai"
+            } else {
+                "anthropic"
+            })
+            .request_model(format!("model-{}", number % 3))
+            .requested_model("auto")
+            .started_at(START + number * MINUTE);
+        context = match number % 3 {
+            0 => context
+                .conversation_id(format!("c-{}", number % 10))
+                .session_id("s-0"),
+            1 => context.context_id("x-1"),
+            _ => context.session_id("s-2"),
+        };
+        if number < 10 {
+            context = context.trace_id(if number == 9 {
+                "trace-one"
+            } else {
+                "trace-many"
+            });
+        }
+        let audit = store.recorder().open(context, "question").unwrap();
+        if number % 50 == 49 {
+            audit.fail(auditlite::Failure::new("timeout")).unwrap();
+        } else {
+            audit
+                .complete(Completion::new().response_body("answer"))
+                .unwrap();
+        }
+    }
+    store.flush(PATIENCE).unwrap();
+    (folder, store)
+}
+
+fn ids(store: &Store, filter: &RequestFilter) -> Vec<String> {
+    // Through small pages, so that the cursor is part of every test.
+    let mut ids = Vec::new();
+    let mut before = None;
+    loop {
+        let page = store.reader().list(filter, before, 7).unwrap();
+        assert!(page.requests.len() <= 7);
+        ids.extend(page.requests.into_iter().map(|request| request.request_id));
+        match page.next {
+            Some(next) => before = Some(next),
+            None => return ids,
+        }
+    }
+}
+
+fn expected(keep: impl Fn(i64) -> bool) -> Vec<String> {
+    (0..300)
+        .rev()
+        .filter(|&n| keep(n))
+        .map(|n| format!("req-{n:03}"))
+        .collect()
+}
+
+#[test]
+fn every_filter_shows_what_matches_newest_first() {
+    let (_folder, store) = filled();
+    let filter = RequestFilter::default;
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(ids(&store, &filter()), expected(|_| true));
+    let cases: Vec<(RequestFilter, Box<dyn Fn(i64) -> bool>)> = vec![
+        (
+            RequestFilter {
+                since: Some(START + 100 * MINUTE),
+                ..filter()
+            },
+            Box::new(|n| n >= 100),
+        ),
+        (
+            RequestFilter {
+                until: Some(START + 100 * MINUTE),
+                ..filter()
+            },
+            Box::new(|n| n < 100),
+        ),
+        (
+            RequestFilter {
+                since: Some(START + 5 * MINUTE + 1),
+                until: Some(START + 8 * MINUTE + 1),
+                ..filter()
+            },
+            Box::new(|n| (6..=8).contains(&n)),
+        ),
+        (
+            RequestFilter {
+                status: Some(Status::Failed),
+                ..filter()
+            },
+            Box::new(|n| n % 50 == 49),
+        ),
+        (
+            RequestFilter {
+                status: Some(Status::Completed),
+                ..filter()
+            },
+            Box::new(|n| n % 50 != 49),
+        ),
+        (
+            RequestFilter {
+                status: Some(Status::Pending),
+                ..filter()
+            },
+            Box::new(|_| false),
+        ),
+        (
+            RequestFilter {
+                provider_name: text("anthropic"),
+                ..filter()
+            },
+            Box::new(|n| n % 2 == 1),
+        ),
+        (
+            RequestFilter {
+                model: text("model-2"),
+                ..filter()
+            },
+            Box::new(|n| n % 3 == 2),
+        ),
+        (
+            RequestFilter {
+                model: text("auto"),
+                ..filter()
+            },
+            Box::new(|_| true),
+        ),
+        (
+            RequestFilter {
+                user_id: text("user-3"),
+                ..filter()
+            },
+            Box::new(|n| n % 7 == 3),
+        ),
+        (
+            RequestFilter {
+                session_id: text("s-0"),
+                ..filter()
+            },
+            Box::new(|n| n % 3 == 0),
+        ),
+        (
+            RequestFilter {
+                conversation_id: text("c-6"),
+                ..filter()
+            },
+            Box::new(|n| n % 3 == 0 && n % 10 == 6),
+        ),
+        (
+            RequestFilter {
+                conversation_id: text("x-1"),
+                ..filter()
+            },
+            Box::new(|n| n % 3 == 1),
+        ),
+        (
+            RequestFilter {
+                conversation_id: text("s-2"),
+                ..filter()
+            },
+            Box::new(|n| n % 3 == 2),
+        ),
+        (
+            RequestFilter {
+                conversation_id: text("s-0"),
+                ..filter()
+            },
+            Box::new(|_| false),
+        ),
+        (
+            RequestFilter {
+                trace_id: text("trace-many"),
+                ..filter()
+            },
+            Box::new(|n| n < 9),
+        ),
+        (
+            RequestFilter {
+                user_id: text("user-3"),
+                status: Some(Status::Failed),
+                provider_name: text("anthropic"),
+                ..filter()
+            },
+            Box::new(|n| n % 7 == 3 && n % 50 == 49 && n % 2 == 1),
+        ),
+        (
+            RequestFilter {
+                user_id: text("x' OR 1=1 --"),
+                ..filter()
+            },
+            Box::new(|_| false),
+        ),
+    ];
+    for (filter, keep) in cases {
+        assert_eq!(ids(&store, &filter), expected(keep), "{filter:?}");
+    }
+}
+
+#[test]
+fn a_request_is_found_by_id_unique_prefix_or_trace() {
+    let (_folder, store) = filled();
+    let reader = store.reader();
+    assert_eq!(reader.get("req-123").unwrap().request_id, "req-123");
+    assert_eq!(reader.get("trace-one").unwrap().request_id, "req-009");
+    let ambiguous = |id: &str| match reader.get(id).unwrap_err() {
+        ReadError::Ambiguous { candidates, .. } => candidates,
+        other => panic!("{other}"),
+    };
+    assert_eq!(ambiguous("req-12").len(), 5, "some of ten");
+    assert_eq!(ambiguous("trace-many").len(), 5);
+    for nothing in ["", "nope", "req-1234", "\u{10FFFF}", "%", "req-12_"] {
+        let error = reader.get(nothing).unwrap_err();
+        assert!(
+            matches!(error, ReadError::NotFound(_)),
+            "{nothing}: {error}"
+        );
+    }
+    assert_eq!(reader.find("req-12", 100).unwrap().len(), 10);
+    assert_eq!(reader.find("trace-many", 100).unwrap().len(), 9);
+    assert_eq!(reader.find("s-2", 1000).unwrap().len(), 100);
+    for limit in [0, 10_001] {
+        let error = reader
+            .list(&RequestFilter::default(), None, limit)
+            .unwrap_err();
+        assert!(matches!(error, ReadError::InvalidArgument(_)), "{error}");
+    }
+}
+
+#[test]
+fn a_unique_prefix_is_enough_though_a_longer_id_contains_it() {
+    let folder = Folder::new();
+    let store = folder.open();
+    for id in ["abc", "abcd", "xyz-1"] {
+        crate::support::record(&store, id, "q", "a");
+    }
+    store.flush(PATIENCE).unwrap();
+    assert_eq!(store.reader().get("abc").unwrap().request_id, "abc");
+    assert_eq!(store.reader().get("xyz").unwrap().request_id, "xyz-1");
+    close(store);
+}
+
+#[test]
+fn lists_never_touch_payloads() {
+    let (folder, store) = filled();
+    close(store);
+    // Without its payloads the file still lists, finds and counts.
+    sqlite(&folder)
+        .execute_batch("DROP TABLE payloads")
+        .unwrap();
+    let reader = auditlite::ReadOnlyStore::open(folder.path())
+        .unwrap()
+        .reader();
+    assert_eq!(
+        reader
+            .list(&RequestFilter::default(), None, 1000)
+            .unwrap()
+            .requests
+            .len(),
+        300
+    );
+    assert!(reader.get("req-001").is_ok());
+    assert!(
+        !reader
+            .stats(&auditlite::StatsFilter::default())
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[test]
+fn pages_stay_in_step_while_the_log_grows() {
+    let (_folder, store) = filled();
+    let first = store
+        .reader()
+        .list(&RequestFilter::default(), None, 100)
+        .unwrap();
+    crate::support::record(&store, "req-new", "q", "a");
+    store.flush(PATIENCE).unwrap();
+    let second = store
+        .reader()
+        .list(&RequestFilter::default(), first.next, 100)
+        .unwrap();
+    assert_eq!(first.requests.last().unwrap().request_id, "req-200");
+    assert_eq!(second.requests[0].request_id, "req-199");
+}
+
+#[test]
+fn time_ranges_stay_right_when_the_clock_jumps() {
+    let folder = Folder::new();
+    let store = folder.open();
+    for (number, minute) in [0, 100, 50, -1000, 100, 51].into_iter().enumerate() {
+        let context = RequestContext::new("")
+            .request_id(format!("r-{number}"))
+            .started_at(START + minute * MINUTE);
+        let audit = store.recorder().open(context, "q").unwrap();
+        audit.complete(Completion::new()).unwrap();
+    }
+    store.flush(PATIENCE).unwrap();
+    let filter = RequestFilter {
+        since: Some(START + 50 * MINUTE),
+        until: Some(START + 101 * MINUTE),
+        ..RequestFilter::default()
+    };
+    assert_eq!(ids(&store, &filter), ["r-5", "r-4", "r-2", "r-1"]);
+}

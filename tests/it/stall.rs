@@ -1,0 +1,120 @@
+//! A disk that does not take commits: nobody waits for it, nothing is lost, deadlines hold.
+
+use std::time::{Duration, Instant};
+
+use auditlite::{
+    Completion, FlushError, HealthState, ReceiptError, RequestContext, RequestFilter, Store,
+};
+
+use crate::support::{Folder, PATIENCE, close, findings, sqlite};
+
+/// Holds the database's write lock, so that every commit of the writer fails until it is dropped.
+struct Stall(rusqlite::Connection);
+
+impl Stall {
+    fn begin(folder: &Folder) -> Self {
+        let connection = sqlite(folder);
+        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        Self(connection)
+    }
+}
+
+impl Drop for Stall {
+    fn drop(&mut self) {
+        let _ = self.0.execute_batch("ROLLBACK");
+    }
+}
+
+fn lifecycle(store: &Store, number: usize) -> Duration {
+    let context = RequestContext::new("openai.chat").request_id(format!("r-{number:05}"));
+    let body = bytes::Bytes::from_static(&[b'q'; 1000]);
+    let start = Instant::now();
+    let audit = store.recorder().open(context, body.clone()).unwrap();
+    audit
+        .complete(Completion::new().response_body(body))
+        .unwrap();
+    start.elapsed()
+}
+
+#[test]
+fn no_call_waits_while_the_writer_is_stalled_for_seconds() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let stall = Stall::begin(&folder);
+    let begun = Instant::now();
+    let mut slowest = Duration::ZERO;
+    let mut count = 0;
+    // Longer than the writer's own patience with a lock, so that commits fail and are tried again.
+    while begun.elapsed() < Duration::from_secs(4) {
+        slowest = slowest.max(lifecycle(&store, count));
+        count += 1;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // A call that waited for the disk would have taken seconds.
+    assert!(slowest < Duration::from_millis(250), "{slowest:?}");
+    assert_eq!(store.health().state, HealthState::Degraded);
+    assert!(store.health().commit_retries > 0);
+    let timeout = Duration::from_millis(20);
+    assert_eq!(store.flush(timeout), Err(FlushError::Timeout(timeout)));
+    let audit = store.recorder().open(RequestContext::new(""), "q").unwrap();
+    let receipt = audit.complete(Completion::new()).unwrap();
+    assert_eq!(receipt.wait(timeout), Err(ReceiptError::Timeout(timeout)));
+    assert!(!receipt.is_durable());
+    drop(stall);
+    receipt.wait(PATIENCE).unwrap();
+    assert_eq!(store.health().state, HealthState::Healthy);
+    let page = store
+        .reader()
+        .list(&RequestFilter::default(), None, 10_000)
+        .unwrap();
+    assert_eq!(page.requests.len(), count + 1, "nothing is lost");
+    close(store);
+    assert!(findings(&folder).is_empty());
+}
+
+#[test]
+fn close_and_drop_keep_their_deadlines_and_say_what_is_lost() {
+    let folder = Folder::new();
+    let store = folder.open();
+    crate::support::record(&store, "kept", "q", "a");
+    store.flush(PATIENCE).unwrap();
+    let stall = Stall::begin(&folder);
+    lifecycle(&store, 1);
+    let begun = Instant::now();
+    let report = store.close(Duration::from_millis(300));
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert!(!report.is_complete);
+    drop(stall);
+    // The abandoned thread ends on its own and frees the file; what was durable is there.
+    let store = loop {
+        match folder.builder().open() {
+            Ok(store) => break store,
+            Err(auditlite::OpenError::Locked { .. }) => std::thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+        assert!(begun.elapsed() < PATIENCE);
+    };
+    assert!(store.reader().get("kept").is_ok());
+    close(store);
+    assert!(findings(&folder).is_empty());
+
+    let store = folder
+        .builder()
+        .close_timeout(Duration::from_millis(200))
+        .open()
+        .unwrap();
+    let stall = Stall::begin(&folder);
+    lifecycle(&store, 2);
+    let begun = Instant::now();
+    drop(store);
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        begun.elapsed()
+    );
+    drop(stall);
+}
