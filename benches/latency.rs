@@ -3,6 +3,8 @@
 //! `cargo bench --bench latency -- --corpus FILE…`
 #![allow(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
     clippy::print_stdout,
     clippy::print_stderr,
     missing_docs

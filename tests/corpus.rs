@@ -120,7 +120,9 @@ fn every_recorded_body_comes_back_byte_for_byte() {
         for suffix in ["", "-wal", "-shm", ".lock"] {
             let _ = std::fs::remove_file(format!("{}{suffix}", database.display()));
         }
-        let _ = file.starts_with(folder.path()).then(|| std::fs::remove_file(&file));
+        let _ = file
+            .starts_with(folder.path())
+            .then(|| std::fs::remove_file(&file));
     }
     assert!(total > 500, "{total}");
     eprintln!("{total} exchanges recorded and read back");
@@ -133,7 +135,9 @@ fn check(database: &Path, file: &Path) -> usize {
     let mut seqs = Vec::new();
     let mut before = None;
     loop {
-        let page = reader.list(&RequestFilter::default(), before, 1000).unwrap();
+        let page = reader
+            .list(&RequestFilter::default(), before, 1000)
+            .unwrap();
         seqs.extend(page.requests);
         before = page.next;
         if before.is_none() {
@@ -145,7 +149,9 @@ fn check(database: &Path, file: &Path) -> usize {
     let mut count = 0;
     for line in lines(file) {
         let line: Line<'_> = serde_json::from_str(&line).unwrap();
-        let request = requests.next().unwrap_or_else(|| panic!("{}: too few", file.display()));
+        let request = requests
+            .next()
+            .unwrap_or_else(|| panic!("{}: too few", file.display()));
         let body = |text: Option<String>, raw: Option<&RawValue>| match (text, raw) {
             (Some(text), _) => text.into_bytes(),
             (None, Some(raw)) => raw.get().as_bytes().to_vec(),
@@ -159,7 +165,11 @@ fn check(database: &Path, file: &Path) -> usize {
         compare(&reader, request, PayloadSide::Request, &sent);
         compare(&reader, request, PayloadSide::Response, &answered);
         let is_error = line.status.is_some_and(|status| status >= 400);
-        let expected = if is_error { Status::Failed } else { Status::Completed };
+        let expected = if is_error {
+            Status::Failed
+        } else {
+            Status::Completed
+        };
         assert_eq!(request.status, expected);
         assert_eq!(request.http_status, line.status);
         assert_eq!(request.wire_protocol.as_deref(), Some(line.wire.as_str()));

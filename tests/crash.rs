@@ -60,7 +60,10 @@ fn child() {
                     let audit = recorder.open(context, body(&id, "request")).unwrap();
                     if number % 7 == 0 {
                         // Left open; the opening is durable.
-                        audit.opened_receipt().wait(Duration::from_secs(60)).unwrap();
+                        audit
+                            .opened_receipt()
+                            .wait(Duration::from_secs(60))
+                            .unwrap();
                         say(&format!("opened {id}"));
                         held.push(audit);
                         continue;
@@ -94,16 +97,15 @@ fn what_a_receipt_called_durable_survives_sigkill() {
         kill_one(&path, 5 + round * 37 % 160, &mut durable, &mut opened);
         check(&path, &durable, &opened);
     }
-    assert!(durable.len() > rounds(), "the children did record: {}", durable.len());
+    assert!(
+        durable.len() > rounds(),
+        "the children did record: {}",
+        durable.len()
+    );
 }
 
 /// Runs a child until it has reported `reports` commits, and kills it in the middle of its work.
-fn kill_one(
-    path: &Path,
-    reports: usize,
-    durable: &mut Vec<String>,
-    opened: &mut HashSet<String>,
-) {
+fn kill_one(path: &Path, reports: usize, durable: &mut Vec<String>, opened: &mut HashSet<String>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--nocapture"])
         .env(CHILD, path)

@@ -8,11 +8,13 @@ use rusqlite::{Connection, TransactionBehavior, params};
 use super::error::{Context, DbError};
 use super::files::DatabasePath;
 use super::project::{self, optional_number};
+use super::rows::status_is;
 use super::{Part, open, payload_id, seq_to_sql};
 use crate::config::Durability;
 use crate::error::OpenError;
 use crate::log::{Event, Fold};
 use crate::payload::EncodedPayload;
+use crate::record::Status;
 
 /// The lines of a group commit, packed.
 #[derive(Debug)]
@@ -86,11 +88,14 @@ impl Appender {
         const READING: &str = "looking for requests left open";
         let mut statement = self
             .connection
-            .prepare_cached(
-                "SELECT opened_seq, request_id, (SELECT max(s.opened_seq) FROM store_sessions AS s \
-                 WHERE s.opened_seq < requests.opened_seq) \
-                 FROM requests WHERE status = 'pending' ORDER BY opened_seq LIMIT ?1",
-            )
+            .prepare_cached(&format!(
+                "SELECT opened_seq, request_id, \
+                     (SELECT max(s.opened_seq) FROM store_sessions AS s \
+                     WHERE s.opened_seq < requests.opened_seq) \
+                     FROM requests INDEXED BY requests_by_status WHERE {} \
+                     ORDER BY opened_seq LIMIT ?1",
+                status_is(Status::Pending)
+            ))
             .context(READING)?;
         let rows = statement
             .query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {

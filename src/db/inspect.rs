@@ -7,6 +7,8 @@ use rusqlite::Connection;
 use super::error::{Context, DbError};
 use super::files::wal_path;
 use super::pool;
+use super::rows::status_is;
+use crate::record::Status;
 
 /// Most lines of SQLite's integrity check that are passed on.
 const INTEGRITY_LINES_MAX: i64 = 20;
@@ -49,7 +51,10 @@ pub(crate) fn inspect(path: &Path) -> Result<(FileFacts, LogFacts, Vec<String>),
     let log = LogFacts {
         segments: count("SELECT count(*) FROM log_segments")?,
         requests: count("SELECT count(*) FROM requests")?,
-        pending: count("SELECT count(*) FROM requests WHERE status = 'pending'")?,
+        pending: count(&format!(
+            "SELECT count(*) FROM requests WHERE {}",
+            status_is(Status::Pending)
+        ))?,
         payloads: count("SELECT count(*) FROM payloads")?,
         sessions: count("SELECT count(*) FROM store_sessions")?,
         crashed_sessions: count(

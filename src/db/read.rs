@@ -4,11 +4,11 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::error::{Context, DbError};
-use super::rows::{SELECT_REQUEST, request_from_row};
+use super::rows::{SELECT_REQUEST, request_from_row, status_is};
 use super::{Part, payload_id, seq_to_sql};
 use crate::log::{hour_of, hour_start, minute_of};
 use crate::record::{
-    RecordedToolCall, RequestFilter, RequestRecord, StatsFilter, StatsKey, StatsRow,
+    RecordedToolCall, RequestFilter, RequestRecord, StatsFilter, StatsKey, StatsRow, Status,
 };
 
 /// A payload as it lies in the file.
@@ -85,11 +85,7 @@ pub(crate) fn list(
     let Some(conditions) = list_conditions(&transaction, filter, before)? else {
         return Ok(Vec::new());
     };
-    let sql = format!(
-        "{}{} ORDER BY opened_seq DESC LIMIT {limit}",
-        *SELECT_REQUEST,
-        conditions.to_sql()
-    );
+    let sql = list_sql(filter, &conditions, limit);
     let mut statement = transaction.prepare_cached(&sql).context(LISTING)?;
     let rows = statement
         .query_map(params_from_iter(conditions.values), request_from_row)
@@ -104,11 +100,7 @@ pub(crate) fn list_plan(
     filter: &RequestFilter,
 ) -> Result<String, DbError> {
     let conditions = list_conditions(connection, filter, Some(1_000_000))?.unwrap_or_default();
-    let sql = format!(
-        "EXPLAIN QUERY PLAN {}{} ORDER BY opened_seq DESC LIMIT 20",
-        *SELECT_REQUEST,
-        conditions.to_sql()
-    );
+    let sql = format!("EXPLAIN QUERY PLAN {}", list_sql(filter, &conditions, 20));
     let mut statement = connection.prepare(&sql).context("explaining")?;
     let rows = statement
         .query_map(params_from_iter(conditions.values), |row| {
@@ -117,6 +109,29 @@ pub(crate) fn list_plan(
         .context("explaining")?;
     let lines: Vec<String> = rows.collect::<Result<_, _>>().context("explaining")?;
     Ok(lines.join("\n"))
+}
+
+fn list_sql(filter: &RequestFilter, conditions: &Conditions, limit: usize) -> String {
+    let has_id = [
+        &filter.user_id,
+        &filter.session_id,
+        &filter.conversation_id,
+        &filter.trace_id,
+    ]
+    .into_iter()
+    .any(Option::is_some);
+    // Without statistics the planner takes a cursor's range on the primary key for cheaper, and
+    // would walk past all completed requests to find the rare others.
+    let index = match filter.status {
+        None | Some(Status::Completed) => "",
+        Some(_) if has_id => "",
+        Some(_) => " INDEXED BY requests_by_status",
+    };
+    format!(
+        "{}{index}{} ORDER BY opened_seq DESC LIMIT {limit}",
+        *SELECT_REQUEST,
+        conditions.to_sql()
+    )
 }
 
 /// `None`: nothing can match.
@@ -143,8 +158,7 @@ fn list_conditions(
         }
     }
     if let Some(status) = filter.status {
-        // Written out, not bound: only so can the planner use the partial index.
-        conditions.sql.push(format!("status = '{}'", status.name()));
+        conditions.sql.push(status_is(status));
     }
     conditions.add_text(
         "(provider_name = ? OR response_provider_name = ?)",
@@ -417,4 +431,75 @@ fn segment_from_row(row: &Row<'_>) -> rusqlite::Result<StoredSegment> {
         encoding: row.get(3)?,
         data: row.get(4)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every filter on an id is served by its index, without sorting; the rest walk the primary
+    /// key backwards, so that a page is found after as many rows as it takes.
+    #[test]
+    fn lists_use_the_index_that_is_promised() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        super::super::migrate::migrate(&mut connection).unwrap();
+        let text = || Some("x".to_owned());
+        let none = RequestFilter::default;
+        for (filter, expected) in [
+            (none(), "USING INTEGER PRIMARY KEY"),
+            (
+                RequestFilter {
+                    user_id: text(),
+                    ..none()
+                },
+                "requests_by_user_id",
+            ),
+            (
+                RequestFilter {
+                    session_id: text(),
+                    ..none()
+                },
+                "requests_by_session_id",
+            ),
+            (
+                RequestFilter {
+                    trace_id: text(),
+                    ..none()
+                },
+                "requests_by_trace_id",
+            ),
+            (
+                RequestFilter {
+                    conversation_id: text(),
+                    ..none()
+                },
+                "requests_by_conversation",
+            ),
+            (
+                RequestFilter {
+                    status: Some(Status::Failed),
+                    ..none()
+                },
+                "requests_by_status",
+            ),
+            (
+                RequestFilter {
+                    status: Some(Status::Completed),
+                    ..none()
+                },
+                "USING INTEGER PRIMARY KEY",
+            ),
+            (
+                RequestFilter {
+                    model: text(),
+                    ..none()
+                },
+                "USING INTEGER PRIMARY KEY",
+            ),
+        ] {
+            let plan = list_plan(&connection, &filter).unwrap();
+            assert!(plan.contains(expected), "{filter:?}: {plan}");
+            assert!(!plan.contains("TEMP B-TREE"), "{filter:?}: {plan}");
+        }
+    }
 }

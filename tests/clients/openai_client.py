@@ -237,7 +237,7 @@ def broken_stream(calls):
 
 def hang_up(calls):
     call, headers = calls.begin(
-        "hang_up", "gpt-4o-mini", "abandoned", streamed=True, http_status=None, is_cut_off=True
+        "hang_up", "gpt-4o-mini", "abandoned", streamed=True, http_status=200, is_cut_off=True
     )
     raw = calls.client.chat.completions.with_raw_response.create(
         model="gpt-4o-mini",

@@ -218,8 +218,8 @@ fn a_store_on_a_read_only_medium_can_be_read() {
     close(store);
     let directory = folder.path().parent().unwrap().to_owned();
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o500)).unwrap();
-    let result = ReadOnlyStore::open(folder.path())
-        .and_then(|store| Ok(store.reader().get("r-1").unwrap().status));
+    let result =
+        ReadOnlyStore::open(folder.path()).map(|store| store.reader().get("r-1").unwrap().status);
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
     assert_eq!(result.unwrap(), Status::Completed);
 }

@@ -50,6 +50,9 @@ fn filled() -> (Folder, Store) {
     (folder, store)
 }
 
+/// A filter, and which of the requests it shows.
+type Case = (RequestFilter, Box<dyn Fn(i64) -> bool>);
+
 fn ids(store: &Store, filter: &RequestFilter) -> Vec<String> {
     // Through small pages, so that the cursor is part of every test.
     let mut ids = Vec::new();
@@ -79,7 +82,7 @@ fn every_filter_shows_what_matches_newest_first() {
     let filter = RequestFilter::default;
     let text = |text: &str| Some(text.to_owned());
     assert_eq!(ids(&store, &filter()), expected(|_| true));
-    let cases: Vec<(RequestFilter, Box<dyn Fn(i64) -> bool>)> = vec![
+    let cases: Vec<Case> = vec![
         (
             RequestFilter {
                 since: Some(START + 100 * MINUTE),
