@@ -1,4 +1,55 @@
-//! auditlite: an embedded, local-first audit store for AI gateways.
+//! An embedded, local-first audit store for AI gateways.
+//!
+//! A gateway records the lifecycle of every AI request; a background writer turns it into one
+//! SQLite file; anyone can then read, cost and check what happened, offline, without a server. No
+//! recording call waits for the disk, and nothing is lost without the log saying so.
+//!
+//! # Example: record a request and read it back
+//!
+//! ```
+//! use std::time::Duration;
+//! use auditlite::{Completion, PayloadSide, RequestContext, Store, Usage, WireProtocol};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("audit.db");
+//! let store = Store::builder(path).open()?;
+//!
+//! let context = RequestContext::new(WireProtocol::OpenAiChat).request_model("gpt-4o");
+//! let audit = store.recorder().open(context, r#"{"model":"gpt-4o","messages":[]}"#)?;
+//! let id = audit.request_id().to_owned();
+//! let completion = Completion::new()
+//!     .response_body(r#"{"choices":[]}"#)
+//!     .usage(Usage::new(9, 2));
+//! audit.complete(completion)?.wait(Duration::from_secs(5))?;
+//!
+//! let request = store.reader().get(&id)?;
+//! let body = store.reader().payload(&request, PayloadSide::Response)?;
+//! assert_eq!(body.bytes, br#"{"choices":[]}"#);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Example: a streamed response, and a client that goes away
+//!
+//! ```
+//! # use auditlite::{Completion, Recorder, RequestContext, RecordError};
+//! # fn serve(recorder: &Recorder, chunks: Vec<bytes::Bytes>) -> Result<(), RecordError> {
+//! let context = RequestContext::new("openai.chat").is_streaming(true);
+//! let mut audit = recorder.open(context, r#"{"stream":true}"#)?;
+//! for chunk in chunks {
+//!     audit.chunk(chunk); // not copied; the writer joins them
+//! }
+//! audit.complete(Completion::new())?; // dropped before this line, it is recorded as abandoned
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where to go on
+//!
+//! - [`Store`] opens a file for writing and guards it; [`StoreBuilder`] lists the settings.
+//! - [`Recorder`] and [`RequestHandle`] record; [`RequestContext`], [`Completion`], [`Failure`] and
+//!   [`Rejection`] carry what is recorded.
+//! - [`Reader`] reads, from the store or from a [`ReadOnlyStore`] in another process.
+//! - [`PriceBook`] turns usage into cost.
 
 mod clock;
 mod config;

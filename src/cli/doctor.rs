@@ -16,7 +16,7 @@ Examples:
   auditlite doctor
   auditlite doctor --json | jq '.findings[]'
 
-The file is only read. It may be in use by a gateway meanwhile.
+Without --rebuild the file is only read, and may be in use by a gateway meanwhile.
 Exit status: 0 nothing is wrong, 1 something is, 2 the file cannot be checked at all.";
 
 /// Check the database file and say what is wrong with it
@@ -26,6 +26,13 @@ pub(crate) struct Args {
     /// One JSON object; docs/cli.md describes the fields
     #[arg(long)]
     json: bool,
+
+    /// First write every table that is derived from the log anew; nobody may be recording
+    ///
+    /// The log and the bodies are not touched. Mends findings about tables that are not as the log
+    /// says.
+    #[arg(long)]
+    rebuild: bool,
 }
 
 /// Runs the command.
@@ -34,7 +41,15 @@ pub(crate) fn run(
     database: &DatabaseArgs,
     out: &mut dyn Write,
 ) -> Result<Outcome, CliError> {
-    let store = match ReadOnlyStore::open(database.resolve()?.path) {
+    let path = database.resolve()?.path;
+    if args.rebuild {
+        let events = auditlite::rebuild(&path)?;
+        eprintln!(
+            "auditlite: rebuilt from {}",
+            format::counted(events, "event", "events")
+        );
+    }
+    let store = match ReadOnlyStore::open(path) {
         Ok(store) => store,
         // Its advice is to run this very command.
         Err(OpenError::Damaged { path, what }) => {
@@ -100,6 +115,12 @@ fn write_report(
         format::counted(report.requests, "request", "requests"),
         format::count(report.pending),
         format::counted(report.payloads, "body", "bodies"),
+    )?;
+    writeln!(
+        out,
+        "sessions   opened for writing {}, {} of these ended without a close",
+        format::counted(report.sessions, "time", "times"),
+        format::count(report.crashed_sessions),
     )?;
     if report.gaps > 0 {
         writeln!(

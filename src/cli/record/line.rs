@@ -117,7 +117,10 @@ impl Line<'_> {
             .request_model
             .or(self.model)
             .or_else(|| model_of(&request_body));
-        context.started_at = self.started_at;
+        // A finished exchange is a record of the past: how long recording it takes says nothing.
+        context.started_at = self
+            .started_at
+            .or_else(|| Some(jiff::Timestamp::now().as_microsecond()));
         context.check().map_err(|problem| problem.to_string())?;
 
         let timing = self.latency_us.map(|us| Timing::default().latency_us(us));
