@@ -30,7 +30,9 @@ CREATE TABLE payloads (
     salt       BLOB NOT NULL,       -- random, 32 bytes
     kept       INTEGER NOT NULL,    -- bytes that decoding `data` gives
     head       INTEGER,             -- content above the cap: bytes of the head, the rest of `kept` is its tail
-    encoding   INTEGER NOT NULL,    -- 0 as is, 1 zstd
+    encoding   INTEGER NOT NULL,    -- 0 as is, 1 zstd, 2 delta against base_id and second_base_id
+    base_id    INTEGER,             -- delta: the payload whose start this one repeats; always an earlier one
+    second_base_id INTEGER,         -- delta: a payload that the rest is packed against too
     data       BLOB                 -- NULL where only the digest is kept
 ) STRICT;
 

@@ -51,6 +51,7 @@
 //! - [`Reader`] reads, from the store or from a [`ReadOnlyStore`] in another process.
 //! - [`PriceBook`] turns usage into cost.
 
+mod chain;
 mod clock;
 mod config;
 mod db;

@@ -1,12 +1,12 @@
 //! Reading: from an id to a record, from a record to its bodies, nothing trusted on the way.
 
-use crate::config::{PAYLOAD_CAP_BYTES_MAX, TOOL_INPUT_BYTES_MAX};
-use crate::db::{self, DbError, DbErrorKind, Part, ReadConnection, StoredPayload};
-use crate::error::{ReadError, chain};
-use crate::payload::{Decoder, sha256};
+use crate::chain::{self, digest_of};
+use crate::config::TOOL_INPUT_BYTES_MAX;
+use crate::db::{self, Part, ReadConnection, payload_id};
+use crate::error::ReadError;
+use crate::payload::sha256;
 use crate::record::{
-    BodyInfo, Digest, Message, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter,
-    RequestRecord,
+    BodyInfo, Message, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestRecord,
 };
 use crate::writer::EndContent;
 
@@ -14,15 +14,6 @@ use crate::writer::EndContent;
 pub(crate) const PAGE_REQUESTS_MAX: usize = 10_000;
 /// Candidates named when an id is ambiguous.
 const CANDIDATES_NAMED: usize = 5;
-
-impl From<DbError> for ReadError {
-    fn from(error: DbError) -> Self {
-        match error.kind {
-            DbErrorKind::Corrupt | DbErrorKind::NotADatabase => Self::Damaged(chain(&error)),
-            _ => Self::Database(error.into()),
-        }
-    }
-}
 
 /// The request of this id, of this unique prefix of one, or of this trace.
 pub(crate) fn get(connection: &ReadConnection, id: &str) -> Result<RequestRecord, ReadError> {
@@ -130,7 +121,7 @@ pub(crate) fn body_info(
             stored: 0,
         }));
     }
-    let stored = db::payload(connection, seq, Part::Body, false)?;
+    let stored = db::payload(connection, payload_id(seq, Part::Body), false)?;
     let Some(stored) = stored else {
         return Ok(Some(BodyInfo {
             length,
@@ -155,7 +146,7 @@ pub(crate) fn prepared_body(
     let Some(seq) = request.ended_seq else {
         return Ok(None);
     };
-    let Some(stored) = db::payload(connection, seq, Part::Prepared, false)? else {
+    let Some(stored) = db::payload(connection, payload_id(seq, Part::Prepared), false)? else {
         return Ok(None);
     };
     Ok(Some(BodyInfo {
@@ -192,10 +183,10 @@ pub(crate) fn payload(
         reason,
         length,
     };
-    let Some(mut stored) = db::payload(connection, seq, Part::Body, true)? else {
+    let Some((stored, bytes)) = chain::read(connection, payload_id(seq, Part::Body))? else {
         return Err(not_kept("it was shed for want of capacity"));
     };
-    let Some(bytes) = decode(&mut stored)? else {
+    let Some(bytes) = bytes else {
         return Err(not_kept("content capture was off"));
     };
     Ok(Payload {
@@ -206,45 +197,12 @@ pub(crate) fn payload(
     })
 }
 
-fn digest_of(stored: &StoredPayload) -> Result<Digest, ReadError> {
-    <[u8; 32]>::try_from(stored.sha256.as_slice())
-        .map(Digest)
-        .map_err(|_| ReadError::Damaged("a payload's digest does not have 32 bytes".to_owned()))
-}
-
-/// The kept content; `None` where only the digest is kept. Sizes are checked before memory is
-/// taken, the digest afterwards.
-fn decode(stored: &mut StoredPayload) -> Result<Option<Vec<u8>>, ReadError> {
-    let damaged = |what: &str| ReadError::Damaged(format!("a payload {what}"));
-    let Some(data) = stored.data.take() else {
-        return Ok(None);
-    };
-    let cap = u64::try_from(PAYLOAD_CAP_BYTES_MAX).unwrap_or(u64::MAX);
-    if stored.kept > stored.length.min(cap) || stored.head.is_some_and(|head| head > stored.kept) {
-        return Err(damaged("records sizes that cannot be"));
-    }
-    let is_whole = stored.head.is_none();
-    if is_whole && stored.kept != stored.length {
-        return Err(damaged("is shorter than recorded"));
-    }
-    let bytes = Decoder::new()
-        .and_then(|mut decoder| decoder.decode(stored.encoding, data, stored.kept))
-        .map_err(|error| damaged(&format!("cannot be unpacked: {}", chain(&error))))?;
-    if is_whole && sha256(&bytes) != digest_of(stored)? {
-        return Err(damaged("does not have its recorded SHA-256"));
-    }
-    Ok(Some(bytes))
-}
-
 /// Content beside a body, as the JSON that was handed over.
 fn content<T: serde::de::DeserializeOwned>(
     connection: &ReadConnection,
     seq: u64,
 ) -> Result<Option<T>, ReadError> {
-    let Some(mut stored) = db::payload(connection, seq, Part::Content, true)? else {
-        return Ok(None);
-    };
-    let Some(json) = decode(&mut stored)? else {
+    let Some((_, Some(json))) = chain::read(connection, payload_id(seq, Part::Content))? else {
         return Ok(None);
     };
     serde_json::from_slice(&json)

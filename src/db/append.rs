@@ -9,7 +9,7 @@ use super::error::{Context, DbError};
 use super::files::DatabasePath;
 use super::project::{self, optional_number};
 use super::rows::status_is;
-use super::{Part, open, payload_id, seq_to_sql};
+use super::{open, seq_to_sql};
 use crate::config::Durability;
 use crate::error::OpenError;
 use crate::log::{Event, Fold};
@@ -31,7 +31,8 @@ pub(crate) struct Segment {
 pub(crate) struct Batch {
     pub(crate) events: Vec<Event>,
     pub(crate) segment: Segment,
-    pub(crate) payloads: Vec<(u64, Part, EncodedPayload)>,
+    /// By their ids.
+    pub(crate) payloads: Vec<(i64, EncodedPayload)>,
 }
 
 impl Batch {
@@ -140,20 +141,22 @@ impl Appender {
             let mut statement = transaction
                 .prepare_cached(
                     "INSERT INTO payloads \
-                     (payload_id, length, sha256, salt, kept, head, encoding, data) \
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                     (payload_id, length, sha256, salt, kept, head, encoding, base_id, \
+                     second_base_id, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
                 )
                 .context(WRITING)?;
-            for (seq, part, payload) in &batch.payloads {
+            for (payload_id, payload) in &batch.payloads {
                 statement
                     .execute(params![
-                        payload_id(*seq, *part),
+                        payload_id,
                         seq_to_sql(payload.length),
                         payload.sha256.0.as_slice(),
                         payload.salt.as_slice(),
                         seq_to_sql(payload.kept),
                         payload.head.map(seq_to_sql),
                         payload.encoding.code(),
+                        payload.bases.map(|bases| bases.first),
+                        payload.bases.and_then(|bases| bases.second),
                         payload.data
                     ])
                     .context(WRITING)?;

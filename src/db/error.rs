@@ -2,6 +2,8 @@
 
 use rusqlite::ffi::ErrorCode;
 
+use crate::error::{ReadError, chain};
+
 /// An error of the database.
 #[derive(Debug, thiserror::Error)]
 #[error("{context}")]
@@ -78,5 +80,14 @@ pub(crate) trait Context<T> {
 impl<T> Context<T> for Result<T, rusqlite::Error> {
     fn context(self, context: &'static str) -> Result<T, DbError> {
         self.map_err(|source| DbError::new(context, source))
+    }
+}
+
+impl From<DbError> for ReadError {
+    fn from(error: DbError) -> Self {
+        match error.kind {
+            DbErrorKind::Corrupt | DbErrorKind::NotADatabase => Self::Damaged(chain(&error)),
+            _ => Self::Database(error.into()),
+        }
     }
 }

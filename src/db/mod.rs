@@ -41,6 +41,11 @@ pub(crate) fn payload_id(seq: u64, part: Part) -> i64 {
         .saturating_add(part as i64)
 }
 
+/// The event that commits to a payload.
+pub(crate) fn event_seq(payload_id: i64) -> i64 {
+    payload_id.div_euclid(4)
+}
+
 /// SQLite's integers are signed; a log does not get that long.
 pub(crate) fn seq_to_sql(seq: u64) -> i64 {
     i64::try_from(seq).unwrap_or(i64::MAX)

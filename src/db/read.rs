@@ -5,20 +5,22 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::error::{Context, DbError};
 use super::rows::{SELECT_REQUEST, request_from_row, status_is};
-use super::{Part, payload_id, seq_to_sql};
+use super::seq_to_sql;
 use crate::log::{hour_of, hour_start, minute_of};
+use crate::payload::{Bases, bases_of};
 use crate::record::{
     RecordedToolCall, RequestFilter, RequestRecord, StatsFilter, StatsKey, StatsRow, Status,
 };
 
 /// A payload as it lies in the file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct StoredPayload {
     pub(crate) length: u64,
     pub(crate) sha256: Vec<u8>,
     pub(crate) kept: u64,
     pub(crate) head: Option<u64>,
     pub(crate) encoding: i64,
+    pub(crate) bases: Option<Bases>,
     /// Bytes of the packed content; absent where only the digest is kept.
     pub(crate) stored: Option<u64>,
     /// The packed content, where it was asked for.
@@ -37,6 +39,12 @@ pub(crate) struct StoredSegment {
 
 fn count_at(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
     Ok(u64::try_from(row.get::<_, i64>(index)?).unwrap_or(0))
+}
+
+fn optional_count_at(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<u64>> {
+    Ok(row
+        .get::<_, Option<i64>>(index)?
+        .and_then(|count| u64::try_from(count).ok()))
 }
 
 /// Conditions joined by AND, with their values.
@@ -259,38 +267,34 @@ pub(crate) fn by_session_id(
     requests_where(connection, "session_id = ?1", &[id], limit)
 }
 
-/// An event's content, with or without the packed bytes. Primary key.
+/// Content, with or without the packed bytes. Primary key.
 pub(crate) fn payload(
     connection: &Connection,
-    seq: u64,
-    part: Part,
+    payload_id: i64,
     with_data: bool,
 ) -> Result<Option<StoredPayload>, DbError> {
     // `data` comes last: what is not asked for is not read from the row's overflow pages.
     let sql = if with_data {
-        "SELECT length, sha256, kept, head, encoding, length(data), data FROM payloads \
-         WHERE payload_id = ?1"
+        "SELECT length, sha256, kept, head, encoding, base_id, second_base_id, length(data), data \
+         FROM payloads WHERE payload_id = ?1"
     } else {
-        "SELECT length, sha256, kept, head, encoding, length(data), NULL FROM payloads \
-         WHERE payload_id = ?1"
+        "SELECT length, sha256, kept, head, encoding, base_id, second_base_id, length(data), NULL \
+         FROM payloads WHERE payload_id = ?1"
     };
     connection
         .prepare_cached(sql)
         .and_then(|mut statement| {
             statement
-                .query_row([payload_id(seq, part)], |row| {
+                .query_row([payload_id], |row| {
                     Ok(StoredPayload {
                         length: count_at(row, 0)?,
                         sha256: row.get(1)?,
                         kept: count_at(row, 2)?,
-                        head: row
-                            .get::<_, Option<i64>>(3)?
-                            .and_then(|head| u64::try_from(head).ok()),
+                        head: optional_count_at(row, 3)?,
                         encoding: row.get(4)?,
-                        stored: row
-                            .get::<_, Option<i64>>(5)?
-                            .and_then(|stored| u64::try_from(stored).ok()),
-                        data: row.get(6)?,
+                        bases: bases_of(row.get(5)?, row.get(6)?),
+                        stored: optional_count_at(row, 7)?,
+                        data: row.get(8)?,
                     })
                 })
                 .optional()

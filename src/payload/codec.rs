@@ -1,17 +1,23 @@
-//! Packing of kept content: as it is, or as a zstd frame.
+//! Packing of kept content: as it is, as a zstd frame, or as a delta against other content.
 
-use zstd::bulk::{Compressor, Decompressor};
+use bytes::Bytes;
+use zstd::bulk::Decompressor;
+
+use super::EncodedPayload;
+use super::delta::{Bases, Packer, PlannedDelta};
+use crate::record::Digest;
 
 /// How `payloads.data` is packed. The numbers are part of the file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Encoding {
     AsIs = 0,
     Zstd = 1,
+    Delta = 2,
 }
 
 impl Encoding {
     pub(crate) fn from_code(code: i64) -> Option<Self> {
-        [Self::AsIs, Self::Zstd]
+        [Self::AsIs, Self::Zstd, Self::Delta]
             .into_iter()
             .find(|encoding| encoding.code() == code)
     }
@@ -21,92 +27,99 @@ impl Encoding {
     }
 }
 
-/// Why stored content cannot be decoded.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum PayloadError {
-    #[error("the content's packing {0} is not known")]
-    UnknownEncoding(i64),
-    #[error("the content unpacks to another length than the recorded {expected} bytes")]
-    Length { expected: u64 },
-    #[error("the content cannot be unpacked")]
-    Zstd(#[source] std::io::Error),
-    #[error("the packer could not be set up")]
-    Setup(#[source] std::io::Error),
-}
-
 /// Content this short does not shrink by more than a frame's own header.
 const PACK_BYTES_MIN: usize = 64;
-const ZSTD_LEVEL: i32 = 3;
+/// Deltas and long bodies: packing harder gains a few percent for several times the time.
+const LEVEL_FAST: i32 = 1;
+/// Short bodies that stand alone.
+const LEVEL_SHORT: i32 = 3;
+const SHORT_BYTES: usize = 16 * 1024;
 
-/// Packs content; holds zstd's working memory between calls.
-pub(crate) struct Encoder {
-    compressor: Compressor<'static>,
+/// What is to be packed.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// Only the digest is kept.
+    Digest,
+    Alone(Bytes),
+    Delta(PlannedDelta),
 }
 
-impl Encoder {
-    pub(crate) fn new() -> Result<Self, PayloadError> {
-        let compressor = Compressor::new(ZSTD_LEVEL).map_err(PayloadError::Setup)?;
-        Ok(Self { compressor })
+/// A payload that is digested and planned, but not packed yet.
+#[derive(Debug)]
+pub(crate) struct PlannedPayload {
+    pub(crate) length: u64,
+    pub(crate) sha256: Digest,
+    pub(crate) salt: [u8; 32],
+    pub(crate) kept: u64,
+    pub(crate) head: Option<u64>,
+    pub(crate) content: Content,
+}
+
+impl PlannedPayload {
+    /// What the log holds of it.
+    pub(crate) fn commitment(&self) -> Digest {
+        super::commitment(&self.salt, &self.sha256)
     }
 
-    /// The packed content; as it is where packing does not make it smaller.
-    pub(crate) fn encode(&mut self, content: &[u8]) -> (Encoding, Vec<u8>) {
-        if content.len() >= PACK_BYTES_MIN {
-            match self.compressor.compress(content) {
-                Ok(packed) if packed.len() < content.len() => return (Encoding::Zstd, packed),
-                Ok(_) => {}
-                // Nothing is lost: the content is stored as it is.
-                Err(error) => tracing::warn!(%error, "content could not be packed"),
+    pub(crate) fn pack<'p>(self, packer: &mut Packer<'p>, prefixes: &'p [u8]) -> EncodedPayload {
+        let (encoding, bases, data) = match &self.content {
+            Content::Digest => (Encoding::AsIs, None, None),
+            Content::Alone(content) => {
+                let (encoding, data) = pack_alone(packer, content);
+                (encoding, None, Some(data))
             }
-        }
-        (Encoding::AsIs, content.to_vec())
-    }
-}
-
-impl std::fmt::Debug for Encoder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Encoder")
-    }
-}
-
-/// Unpacks content, never to more than its recorded length.
-pub(crate) struct Decoder {
-    decompressor: Decompressor<'static>,
-}
-
-impl Decoder {
-    pub(crate) fn new() -> Result<Self, PayloadError> {
-        let decompressor = Decompressor::new().map_err(PayloadError::Setup)?;
-        Ok(Self { decompressor })
-    }
-
-    /// `kept` is the recorded length; it must hold exactly.
-    pub(crate) fn decode(
-        &mut self,
-        encoding: i64,
-        data: Vec<u8>,
-        kept: u64,
-    ) -> Result<Vec<u8>, PayloadError> {
-        let wrong_length = PayloadError::Length { expected: kept };
-        let content = match Encoding::from_code(encoding) {
-            None => return Err(PayloadError::UnknownEncoding(encoding)),
-            Some(Encoding::AsIs) => data,
-            Some(Encoding::Zstd) => {
-                unpack(&mut self.decompressor, &data, kept).ok_or_else(|| {
-                    PayloadError::Zstd(std::io::Error::from(std::io::ErrorKind::InvalidData))
-                })?
-            }
+            Content::Delta(planned) => match packer.delta(LEVEL_FAST, planned, prefixes) {
+                Ok(data) => (Encoding::Delta, Some(planned.bases), Some(data)),
+                // Nothing is lost: the base is at hand, so that the content can stand alone.
+                Err(error) => {
+                    tracing::error!(%error, "content could not be packed against another");
+                    let (encoding, data) = pack_alone(packer, &planned.whole);
+                    (encoding, None, Some(data))
+                }
+            },
         };
-        if u64::try_from(content.len()).ok() != Some(kept) {
-            return Err(wrong_length);
+        EncodedPayload {
+            length: self.length,
+            sha256: self.sha256,
+            salt: self.salt,
+            kept: self.kept,
+            head: self.head,
+            encoding,
+            bases,
+            data,
         }
-        Ok(content)
     }
 }
 
-impl std::fmt::Debug for Decoder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Decoder")
+/// The packed content; as it is where packing does not make it smaller.
+fn pack_alone(packer: &mut Packer<'_>, content: &[u8]) -> (Encoding, Vec<u8>) {
+    if content.len() >= PACK_BYTES_MIN {
+        let level = if content.len() < SHORT_BYTES {
+            LEVEL_SHORT
+        } else {
+            LEVEL_FAST
+        };
+        let mut packed = Vec::new();
+        match packer.frame(level, &[], content, &mut packed) {
+            Ok(()) if packed.len() < content.len() => return (Encoding::Zstd, packed),
+            Ok(()) => {}
+            Err(error) => tracing::error!(%error, "content could not be packed"),
+        }
+    }
+    (Encoding::AsIs, content.to_vec())
+}
+
+/// Bodies that stored content needs to be read.
+pub(crate) fn bases_of(first: Option<i64>, second: Option<i64>) -> Option<Bases> {
+    first.map(|first| Bases { first, second })
+}
+
+/// Content that stands alone; `None` where it does not unpack to exactly `kept` bytes.
+pub(crate) fn unpack_alone(encoding: Encoding, data: Vec<u8>, kept: u64) -> Option<Vec<u8>> {
+    match encoding {
+        Encoding::AsIs => (u64::try_from(data.len()).ok()? == kept).then_some(data),
+        Encoding::Zstd => unpack(&mut Decompressor::new().ok()?, &data, kept),
+        Encoding::Delta => None,
     }
 }
 
@@ -121,7 +134,8 @@ pub(crate) fn unpack(
     if stated != length {
         return None;
     }
-    decompressor
+    let content = decompressor
         .decompress(frame, usize::try_from(length).ok()?)
-        .ok()
+        .ok()?;
+    (u64::try_from(content.len()).ok()? == length).then_some(content)
 }

@@ -4,10 +4,14 @@
 
 mod caps;
 mod codec;
+mod conversation;
+mod delta;
 mod hash;
 
 pub(crate) use caps::{Excerpt, StreamedBody, excerpt_of, text_prefix};
-pub(crate) use codec::{Decoder, Encoder, Encoding, unpack};
+pub(crate) use codec::{Content, Encoding, PlannedPayload, bases_of, unpack, unpack_alone};
+pub(crate) use conversation::{Conversations, Key, Planned};
+pub(crate) use delta::{Bases, Packer, apply};
 pub(crate) use hash::{commitment, sha256};
 
 use crate::record::Digest;
@@ -21,12 +25,6 @@ pub(crate) struct EncodedPayload {
     pub(crate) kept: u64,
     pub(crate) head: Option<u64>,
     pub(crate) encoding: Encoding,
+    pub(crate) bases: Option<Bases>,
     pub(crate) data: Option<Vec<u8>>,
-}
-
-impl EncodedPayload {
-    /// What the log holds of it.
-    pub(crate) fn commitment(&self) -> Digest {
-        commitment(&self.salt, &self.sha256)
-    }
 }

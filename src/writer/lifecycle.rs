@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::payload::{EncodedPayload, StreamedBody};
+use crate::payload::{Key, PlannedPayload, StreamedBody};
 
 /// How far a lifecycle has come on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,10 +30,12 @@ pub(crate) struct Notes {
     pub(crate) provider_name: Option<String>,
     pub(crate) request_model: Option<String>,
     pub(crate) requested_model: Option<String>,
+    /// What the response's packing has to do with the request's.
+    pub(crate) conversation: Option<Key>,
     /// A response above the payload cap, digested as it comes.
     pub(crate) streamed: Option<StreamedBody>,
     /// The forwarded body's digest, for the end's event.
-    pub(crate) prepared: Option<EncodedPayload>,
+    pub(crate) prepared: Option<PlannedPayload>,
     /// Length of the request body and its digest: tells whether the forwarded body differs.
     pub(crate) request_sha256: Option<crate::record::Digest>,
 }

@@ -14,13 +14,14 @@ use super::content::EndContent;
 use super::lifecycle::{Lifecycle, Stage};
 use super::shared::BodyRoom;
 use crate::config::{Capture, Config};
-use crate::db::{Batch, Part, Segment};
+use crate::db::{Batch, Part, Segment, payload_id};
 use crate::error::Cause;
 use crate::log::{
     BodyFact, Ended, Event, Fact, Kept, Opened, SegmentEncoder, Served, ToolCallFact,
 };
 use crate::payload::{
-    EncodedPayload, Encoder, Encoding, Excerpt, StreamedBody, excerpt_of, sha256,
+    Content, Conversations, Excerpt, Packer, Planned, PlannedPayload, StreamedBody, excerpt_of,
+    sha256,
 };
 use crate::pricing::PriceBook;
 use crate::record::{Digest, Usage};
@@ -28,12 +29,17 @@ use crate::record::{Digest, Usage};
 /// Models without a price are warned of once each, up to this many.
 const UNPRICED_MODELS_MAX: usize = 1024;
 
+/// Bytes of recent bodies that others are packed against.
+const CONVERSATION_BYTES_MAX: usize = 12 * 1024 * 1024;
+
 /// A group commit in the making, and what is to be done once it is committed.
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
     pub(super) first_seq: u64,
     pub(super) events: Vec<Event>,
-    pub(super) payloads: Vec<(u64, Part, EncodedPayload)>,
+    payloads: Vec<(u64, Part, PlannedPayload)>,
+    /// What the payloads are packed against, one after the other.
+    prefixes: Vec<u8>,
     pub(super) reached: Vec<(Arc<Lifecycle>, Stage)>,
     pub(super) ends: Vec<EndNote>,
     pub(super) reservation: Reservation,
@@ -64,7 +70,7 @@ impl Prepared {
         seq
     }
 
-    fn push_payload(&mut self, seq: u64, part: Part, payload: Option<EncodedPayload>) {
+    fn push_payload(&mut self, seq: u64, part: Part, payload: Option<PlannedPayload>) {
         if let Some(payload) = payload {
             self.payloads.push((seq, part, payload));
         }
@@ -83,10 +89,9 @@ pub(super) struct Preparer {
     capture: Capture,
     price_book: Option<Arc<PriceBook>>,
     unpriced_models: HashSet<String>,
-    encoder: Encoder,
+    conversations: Conversations,
     segment_encoder: SegmentEncoder,
     lines: Vec<u8>,
-    joined: Vec<u8>,
 }
 
 impl Preparer {
@@ -96,10 +101,9 @@ impl Preparer {
             capture: config.capture,
             price_book,
             unpriced_models: HashSet::new(),
-            encoder: Encoder::new()?,
+            conversations: Conversations::new(CONVERSATION_BYTES_MAX),
             segment_encoder: SegmentEncoder::new()?,
             lines: Vec::new(),
-            joined: Vec::new(),
         })
     }
 
@@ -114,13 +118,26 @@ impl Preparer {
             reservation,
         } = command;
         let capture = context.capture.unwrap_or(self.capture);
-        let (request_body, payload) = self.body(&body, room, capture);
-        let (content, content_payload) = self.messages(context.messages.as_deref(), room, capture);
+        let seq = prepared.next_seq();
+        let conversation = context
+            .conversation_id
+            .as_deref()
+            .or(context.context_id.as_deref())
+            .or(context.session_id.as_deref());
+        let mut key = None;
+        let (request_body, payload) = self.body(&body, room, capture, |conversations, body| {
+            let id = payload_id(seq, Part::Body);
+            let planned;
+            (planned, key) = conversations.request(conversation, id, body, &mut prepared.prefixes);
+            planned
+        });
+        let (content, content_payload) = self.content(context.messages.as_ref(), room, capture);
         {
             let mut notes = lifecycle.notes();
             notes.provider_name.clone_from(&context.provider_name);
             notes.request_model.clone_from(&context.request_model);
             notes.requested_model.clone_from(&context.requested_model);
+            notes.conversation = key;
             notes.request_sha256 = payload.as_ref().map(|payload| payload.sha256);
         }
         let (actor_type, actor_id) = match context.actor {
@@ -151,7 +168,7 @@ impl Preparer {
             content,
             altered,
         };
-        let seq = prepared.push(at, Fact::Opened(Box::new(opened)));
+        prepared.push(at, Fact::Opened(Box::new(opened)));
         prepared.push_payload(seq, Part::Body, payload);
         prepared.push_payload(seq, Part::Content, content_payload);
         prepared.reservation.add(reservation);
@@ -170,13 +187,14 @@ impl Preparer {
         prepared.reservation.add(command.reservation);
     }
 
-    pub(super) fn prepared_body(&mut self, command: PreparedCommand, prepared: &mut Prepared) {
+    pub(super) fn prepared_body(&self, command: PreparedCommand, prepared: &mut Prepared) {
         prepared.reservation.add(command.reservation);
         let digest = sha256(&command.body);
         let mut notes = command.lifecycle.notes();
         // The same bytes as the client's say nothing.
         if notes.request_sha256 != Some(digest) {
-            notes.prepared = Some(self.payload(digest, command.body.len(), None));
+            let length = count(command.body.len());
+            (_, notes.prepared) = committed(length, digest, Kept::Digest, Content::Digest, None);
         }
     }
 
@@ -212,11 +230,21 @@ impl Preparer {
         let mut notes = std::mem::take(&mut *lifecycle.notes());
         let (response_body, payload) = match (ending.response_body.take(), room) {
             (_, BodyRoom::Shed) => (Some(shed(response_length)), None),
-            (Some(body), BodyRoom::Kept) => {
-                let (fact, payload) = self.body(&body, room, capture);
-                (Some(fact), payload)
-            }
-            (None, BodyRoom::Kept) => self.joined_body(notes.streamed.take(), &chunks, capture),
+            (body, BodyRoom::Kept) => match (notes.streamed.take(), body, chunks.as_slice()) {
+                (Some(streamed), None, chunks) => self.streamed_body(streamed, chunks, capture),
+                (_, None, []) => (None, None),
+                (_, body, chunks) => {
+                    let body = body.unwrap_or_else(|| joined(chunks));
+                    let request_id = payload_id(lifecycle.opened_seq(), Part::Body);
+                    let key = notes.conversation.take();
+                    let (fact, payload) = self.body(&body, room, capture, |conversations, body| {
+                        let id = payload_id(seq, Part::Body);
+                        let prefixes = &mut prepared.prefixes;
+                        conversations.response(key.as_ref(), request_id, id, body, prefixes)
+                    });
+                    (Some(fact), payload)
+                }
+            },
         };
         prepared.push_payload(seq, Part::Body, payload);
         let tool_calls = ending
@@ -313,90 +341,68 @@ impl Preparer {
             encoding,
             data,
         };
+        let mut packer = Packer::new();
+        let payloads = std::mem::take(&mut prepared.payloads)
+            .into_iter()
+            .map(|(seq, part, payload)| {
+                let payload = payload.pack(&mut packer, &prepared.prefixes);
+                (payload_id(seq, part), payload)
+            })
+            .collect();
         Ok(Some(Batch {
             events: std::mem::take(&mut prepared.events),
             segment,
-            payloads: std::mem::take(&mut prepared.payloads),
+            payloads,
         }))
     }
 
-    /// A body in one piece.
+    /// A body in one piece; `plan` digests and plans one that is kept whole.
     fn body(
         &mut self,
-        body: &[u8],
+        body: &Bytes,
         room: BodyRoom,
         capture: Capture,
-    ) -> (BodyFact, Option<EncodedPayload>) {
+        plan: impl FnOnce(&mut Conversations, &Bytes) -> Planned,
+    ) -> (BodyFact, Option<PlannedPayload>) {
         if room == BodyRoom::Shed {
-            return (shed(u64::try_from(body.len()).unwrap_or(u64::MAX)), None);
+            return (shed(count(body.len())), None);
         }
         if body.is_empty() {
             return (BodyFact::default(), None);
         }
-        let digest = sha256(body);
-        let payload = if capture == Capture::MetadataOnly {
-            self.payload(digest, body.len(), None)
-        } else if body.len() <= self.payload_cap_bytes {
-            self.payload(digest, body.len(), Some((body, None)))
-        } else {
-            let Excerpt { bytes, head } = excerpt_of(body);
-            self.payload(digest, body.len(), Some((&bytes, Some(head))))
+        let length = count(body.len());
+        if capture == Capture::MetadataOnly {
+            return committed(length, sha256(body), Kept::Digest, Content::Digest, None);
+        }
+        if body.len() > self.payload_cap_bytes {
+            return committed_excerpt(length, sha256(body), excerpt_of(body));
+        }
+        let Planned { sha256, delta } = plan(&mut self.conversations, body);
+        let content = match delta {
+            Some(delta) => Content::Delta(delta),
+            // The body may be a small part of a large buffer, but for no longer than this batch.
+            None => Content::Alone(body.clone()),
         };
-        committed(payload)
+        committed(length, sha256, Kept::Whole, content, None)
     }
 
-    /// A body that came in chunks: some perhaps digested already, the rest at hand.
-    fn joined_body(
-        &mut self,
-        streamed: Option<StreamedBody>,
+    /// A response above the cap, of which all but `chunks` is digested already.
+    fn streamed_body(
+        &self,
+        mut streamed: StreamedBody,
         chunks: &[Bytes],
         capture: Capture,
-    ) -> (Option<BodyFact>, Option<EncodedPayload>) {
-        let length = chunks
-            .iter()
-            .fold(0_usize, |sum, chunk| sum.saturating_add(chunk.len()));
-        if let Some(mut streamed) = streamed {
-            for chunk in chunks {
-                streamed.push(chunk);
-            }
-            let (length, digest, excerpt) = streamed.finish();
-            let length = usize::try_from(length).unwrap_or(usize::MAX);
-            let kept = (excerpt.bytes.as_slice(), Some(excerpt.head));
-            let payload = if capture == Capture::MetadataOnly {
-                self.payload(digest, length, None)
-            } else {
-                self.payload(digest, length, Some(kept))
-            };
-            let (fact, payload) = committed(payload);
-            return (Some(fact), payload);
+    ) -> (Option<BodyFact>, Option<PlannedPayload>) {
+        for chunk in chunks {
+            streamed.push(chunk);
         }
-        let (fact, payload) = match chunks {
-            [] => return (None, None),
-            [only] => self.body(only, BodyRoom::Kept, capture),
-            several => {
-                let mut joined = std::mem::take(&mut self.joined);
-                joined.clear();
-                joined.reserve(length);
-                for chunk in several {
-                    joined.extend_from_slice(chunk);
-                }
-                let body = self.body(&joined, BodyRoom::Kept, capture);
-                // A rare large stream must not hold its room for good.
-                joined.shrink_to(1 << 20);
-                self.joined = joined;
-                body
-            }
+        let (length, digest, excerpt) = streamed.finish();
+        let (fact, payload) = if capture == Capture::MetadataOnly {
+            committed(length, digest, Kept::Digest, Content::Digest, None)
+        } else {
+            committed_excerpt(length, digest, excerpt)
         };
         (Some(fact), payload)
-    }
-
-    fn messages(
-        &mut self,
-        messages: Option<&[crate::record::Message]>,
-        room: BodyRoom,
-        capture: Capture,
-    ) -> (Option<BodyFact>, Option<EncodedPayload>) {
-        self.content(messages.as_ref(), room, capture)
     }
 
     /// Content as JSON. Above the cap only its digest is kept: half a document says nothing.
@@ -405,7 +411,7 @@ impl Preparer {
         content: Option<&T>,
         room: BodyRoom,
         capture: Capture,
-    ) -> (Option<BodyFact>, Option<EncodedPayload>) {
+    ) -> (Option<BodyFact>, Option<PlannedPayload>) {
         let Some(json) = content.and_then(|content| serde_json::to_vec(content).ok()) else {
             return (None, None);
         };
@@ -414,33 +420,11 @@ impl Preparer {
         } else {
             capture
         };
-        let (fact, payload) = self.body(&json, room, capture);
+        let (fact, payload) = self.body(&Bytes::from(json), room, capture, |_, body| Planned {
+            sha256: sha256(body),
+            delta: None,
+        });
         (Some(fact), payload)
-    }
-
-    fn payload(
-        &mut self,
-        sha256: Digest,
-        length: usize,
-        kept: Option<(&[u8], Option<usize>)>,
-    ) -> EncodedPayload {
-        let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
-        let (kept, head, encoding, data) = match kept {
-            None => (0, None, Encoding::AsIs, None),
-            Some((bytes, head)) => {
-                let (encoding, data) = self.encoder.encode(bytes);
-                (count(bytes.len()), head.map(count), encoding, Some(data))
-            }
-        };
-        EncodedPayload {
-            length: count(length),
-            sha256,
-            salt: rand::random(),
-            kept,
-            head,
-            encoding,
-            data,
-        }
     }
 
     fn cost(
@@ -481,18 +465,53 @@ impl Preparer {
 }
 
 /// The event's part and the file's part of a payload.
-fn committed(payload: EncodedPayload) -> (BodyFact, Option<EncodedPayload>) {
-    let kept = match (&payload.data, payload.head) {
-        (None, _) => Kept::Digest,
-        (Some(_), Some(_)) => Kept::Excerpt,
-        (Some(_), None) => Kept::Whole,
+fn committed(
+    length: u64,
+    sha256: Digest,
+    kept: Kept,
+    content: Content,
+    head: Option<u64>,
+) -> (BodyFact, Option<PlannedPayload>) {
+    let payload = PlannedPayload {
+        length,
+        sha256,
+        salt: rand::random(),
+        kept: match &content {
+            Content::Digest => 0,
+            Content::Alone(bytes) => count(bytes.len()),
+            Content::Delta(_) => length,
+        },
+        head,
+        content,
     };
     let fact = BodyFact {
-        length: payload.length,
+        length,
         commitment: Some(payload.commitment()),
         kept,
     };
     (fact, Some(payload))
+}
+
+fn committed_excerpt(
+    length: u64,
+    sha256: Digest,
+    excerpt: Excerpt,
+) -> (BodyFact, Option<PlannedPayload>) {
+    let head = count(excerpt.head);
+    let content = Content::Alone(Bytes::from(excerpt.bytes));
+    committed(length, sha256, Kept::Excerpt, content, Some(head))
+}
+
+/// Chunks in one piece.
+fn joined(chunks: &[Bytes]) -> Bytes {
+    match chunks {
+        [only] => only.clone(),
+        several => Bytes::from(several.concat()),
+    }
+}
+
+fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
 }
 
 /// A body of which nothing is kept, for want of capacity.

@@ -177,8 +177,9 @@ fn without_capture_digests_and_lengths_are_recorded_all_the_same() {
 fn a_body_that_was_changed_in_the_file_is_an_error_not_an_answer() {
     let folder = Folder::new();
     let store = folder.open();
-    for id in ["r-1", "r-2", "r-3"] {
-        crate::support::record(&store, id, &"word ".repeat(1000), "a");
+    for id in ["r-1", "r-2", "r-3", "r-4"] {
+        let request = format!("{id} {}", "word ".repeat(1000));
+        crate::support::record(&store, id, &request, &"word ".repeat(200));
     }
     close(store);
     let connection = sqlite(&folder);
@@ -193,18 +194,26 @@ fn a_body_that_was_changed_in_the_file_is_an_error_not_an_answer() {
     change(
         "UPDATE payloads SET data = x'61', encoding = 0 WHERE payload_id = (SELECT opened_seq * 4 FROM requests WHERE request_id = 'r-3')",
     );
+    // Another body of the same length, so that only the digest can tell.
+    change(&format!(
+        "UPDATE payloads SET data = CAST('{}' AS BLOB), encoding = 0, base_id = NULL, second_base_id = NULL WHERE payload_id = (SELECT opened_seq * 4 FROM requests WHERE request_id = 'r-4')",
+        "x".repeat(5004)
+    ));
     let store = folder.open();
-    for id in ["r-1", "r-2", "r-3"] {
+    for id in ["r-1", "r-2", "r-3", "r-4"] {
         let request = store.reader().get(id).unwrap();
-        let error = store
-            .reader()
-            .payload(&request, PayloadSide::Request)
-            .unwrap_err();
+        let read = |side| store.reader().payload(&request, side).unwrap_err();
+        let error = read(PayloadSide::Request);
         assert!(matches!(error, ReadError::Damaged(_)), "{id}: {error}");
-        let response = store
-            .reader()
-            .payload(&request, PayloadSide::Response)
-            .unwrap();
-        assert_eq!(response.bytes, b"a");
+        // The response is packed against its request: the error names what is damaged.
+        let error = read(PayloadSide::Response).to_string();
+        assert!(error.contains("damaged"), "{id}: {error}");
     }
+    let last = store.reader().get("r-4").unwrap();
+    let error = store
+        .reader()
+        .payload(&last, PayloadSide::Response)
+        .unwrap_err();
+    let named = format!("the body of event {} is damaged", last.opened_seq);
+    assert!(error.to_string().contains(&named), "{error}");
 }

@@ -1,0 +1,275 @@
+//! The experiment behind the payload encoding: what each way of packing bodies costs and saves.
+//!
+//! `cargo bench --bench encodings -- --corpus FILE…` prints, for requests and for responses, the
+//! ratio (bytes of bodies : bytes packed), the packed bytes of each and the speed. Single-threaded,
+//! packing only. Each way sees the bodies in order, and the body before in its conversation.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    missing_docs
+)]
+
+mod common;
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use common::arguments::Arguments;
+use common::traffic::{self, Exchange};
+use sha2::{Digest, Sha256};
+use zstd::zstd_safe::{CCtx, CParameter};
+
+/// What a body is packed against.
+struct Before<'a> {
+    request: Option<&'a [u8]>,
+    response: Option<&'a [u8]>,
+}
+
+fn main() {
+    let arguments = Arguments::read("Ways of packing bodies.");
+    let exchanges = traffic::load(&arguments);
+    let mut last: HashMap<&str, usize> = HashMap::new();
+    let before: Vec<Before<'_>> = exchanges
+        .iter()
+        .enumerate()
+        .map(|(index, exchange)| {
+            let last = last.insert(exchange.conversation.as_str(), index);
+            Before {
+                request: last.map(|last| exchanges[last].request.as_ref()),
+                response: last.map(|last| exchanges[last].response.as_ref()),
+            }
+        })
+        .collect();
+    requests(&exchanges, &before);
+    responses(&exchanges, &before);
+    hashing(&exchanges);
+}
+
+fn report(what: &str, raw: usize, packed: usize, count: usize, elapsed: Duration) {
+    eprintln!(
+        "{what:<58} {:>7.1} x {:>9.0} B each {:>8.0} MB/s",
+        raw as f64 / packed as f64,
+        packed as f64 / count as f64,
+        raw as f64 / elapsed.as_secs_f64() / 1e6
+    );
+}
+
+fn context<'a>(level: i32) -> CCtx<'a> {
+    let mut context = CCtx::create();
+    context
+        .set_parameter(CParameter::CompressionLevel(level))
+        .unwrap();
+    context
+}
+
+fn pack<'a>(context: &mut CCtx<'a>, prefix: &'a [u8], body: &[u8], out: &mut Vec<u8>) -> usize {
+    out.clear();
+    out.reserve(zstd::zstd_safe::compress_bound(body.len()));
+    if !prefix.is_empty() {
+        context.ref_prefix(prefix).unwrap();
+    }
+    context.compress2(out, body).unwrap()
+}
+
+/// Length of the common head.
+fn common_head(left: &[u8], right: &[u8]) -> usize {
+    const STEP: usize = 1024;
+    let blocks = left
+        .chunks_exact(STEP)
+        .zip(right.chunks_exact(STEP))
+        .take_while(|(left, right)| left == right)
+        .count();
+    let start = blocks * STEP;
+    start
+        + left[start..]
+            .iter()
+            .zip(&right[start..])
+            .take_while(|(left, right)| left == right)
+            .count()
+}
+
+fn requests<'a>(exchanges: &'a [Exchange], before: &'a [Before<'a>]) {
+    let raw: usize = exchanges
+        .iter()
+        .map(|exchange| exchange.request.len())
+        .sum();
+    let mut out = Vec::new();
+    for level in [1, 3] {
+        let mut context = context(level);
+        let begun = Instant::now();
+        let packed = exchanges
+            .iter()
+            .map(|exchange| pack(&mut context, &[], &exchange.request, &mut out))
+            .sum();
+        report(
+            &format!("requests alone, zstd {level}"),
+            raw,
+            packed,
+            exchanges.len(),
+            begun.elapsed(),
+        );
+    }
+    for level in [1, 3] {
+        let mut context = context(level);
+        let begun = Instant::now();
+        let packed = exchanges
+            .iter()
+            .zip(before)
+            .map(|(exchange, before)| {
+                pack(
+                    &mut context,
+                    before.request.unwrap_or_default(),
+                    &exchange.request,
+                    &mut out,
+                )
+            })
+            .sum();
+        report(
+            &format!("requests, whole body before as prefix, zstd {level}"),
+            raw,
+            packed,
+            exchanges.len(),
+            begun.elapsed(),
+        );
+    }
+    for with_response in [false, true] {
+        for window in [0, 4 << 10, 16 << 10, 64 << 10] {
+            for level in [1, 3, 6] {
+                // Prefixes are put together per body, and must outlive the context: kept.
+                let prefixes: Vec<(usize, Vec<u8>)> = exchanges
+                    .iter()
+                    .zip(before)
+                    .map(|(exchange, before)| {
+                        let Some(base) = before.request else {
+                            return (0, Vec::new());
+                        };
+                        let head = common_head(base, &exchange.request);
+                        let mut prefix = Vec::new();
+                        prefix.extend_from_slice(&base[head.saturating_sub(window)..]);
+                        if with_response {
+                            prefix.extend_from_slice(before.response.unwrap_or_default());
+                        }
+                        (head, prefix)
+                    })
+                    .collect();
+                let mut context = context(level);
+                let begun = Instant::now();
+                let mut packed = 0;
+                for ((exchange, before), (head, prefix)) in
+                    exchanges.iter().zip(before).zip(&prefixes)
+                {
+                    // The work of finding the head and copying the prefix counts too.
+                    if let Some(base) = before.request {
+                        let head = common_head(base, &exchange.request);
+                        let mut copied = base[head.saturating_sub(window)..].to_vec();
+                        if with_response {
+                            copied.extend_from_slice(before.response.unwrap_or_default());
+                        }
+                        std::hint::black_box(copied);
+                    }
+                    packed += 4 + pack(&mut context, prefix, &exchange.request[*head..], &mut out);
+                }
+                report(
+                    &format!(
+                        "requests, head cut, {:>2} KiB before it{}, zstd {level}",
+                        window >> 10,
+                        if with_response {
+                            " + response before"
+                        } else {
+                            ""
+                        }
+                    ),
+                    raw,
+                    packed,
+                    exchanges.len(),
+                    begun.elapsed(),
+                );
+            }
+        }
+    }
+}
+
+fn responses<'a>(exchanges: &'a [Exchange], before: &'a [Before<'a>]) {
+    let raw: usize = exchanges
+        .iter()
+        .map(|exchange| exchange.response.len())
+        .sum();
+    let mut out = Vec::new();
+    let mut first: Option<&[u8]> = None;
+    for (name, own_request, level) in [
+        ("alone", None, 3),
+        ("response before as prefix", Some(0), 1),
+        ("response before as prefix", Some(0), 3),
+        (
+            "response before + 4 KiB of the request as prefix",
+            Some(4 << 10),
+            3,
+        ),
+        (
+            "response before + 16 KiB of the request as prefix",
+            Some(16 << 10),
+            3,
+        ),
+        (
+            "response before + 16 KiB of the request as prefix",
+            Some(16 << 10),
+            1,
+        ),
+        (
+            "response before + 64 KiB of the request as prefix",
+            Some(64 << 10),
+            3,
+        ),
+    ] {
+        let prefixes: Vec<Vec<u8>> = exchanges
+            .iter()
+            .zip(before)
+            .map(|(exchange, before)| {
+                let Some(own) = own_request else {
+                    return Vec::new();
+                };
+                let request = &exchange.request;
+                let mut prefix = request[request.len().saturating_sub(own)..].to_vec();
+                let response = before.response.or(first).unwrap_or_default();
+                first = Some(exchange.response.as_ref());
+                prefix.extend_from_slice(response);
+                prefix
+            })
+            .collect();
+        let mut context = context(level);
+        let begun = Instant::now();
+        let packed = exchanges
+            .iter()
+            .zip(&prefixes)
+            .map(|(exchange, prefix)| pack(&mut context, prefix, &exchange.response, &mut out))
+            .sum();
+        report(
+            &format!("responses, {name}, zstd {level}"),
+            raw,
+            packed,
+            exchanges.len(),
+            begun.elapsed(),
+        );
+    }
+}
+
+fn hashing(exchanges: &[Exchange]) {
+    let raw: usize = exchanges
+        .iter()
+        .map(|exchange| exchange.request.len())
+        .sum();
+    let begun = Instant::now();
+    for exchange in exchanges {
+        std::hint::black_box(Sha256::digest(&exchange.request));
+    }
+    report(
+        "SHA-256 of requests, for comparison",
+        raw,
+        raw,
+        exchanges.len(),
+        begun.elapsed(),
+    );
+}

@@ -1,0 +1,190 @@
+//! Chains: content that is packed against other content, put together again.
+//!
+//! A body's bases always have smaller ids than itself, so that a chain ends however damaged a file
+//! is; how many rows and bytes a chain may take is bounded all the same.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::config::PAYLOAD_CAP_BYTES_MAX;
+use crate::db::{self, ReadConnection, StoredPayload, event_seq};
+use crate::error::ReadError;
+use crate::payload::{Encoding, apply, sha256, unpack_alone};
+use crate::record::Digest;
+
+/// No chain that the writer makes has more rows; a longer one is damage.
+const ROWS_MAX: usize = 1024;
+/// No chain that the writer makes unpacks to more bytes in all.
+const BYTES_MAX: u64 = 1 << 30;
+
+/// The digest that a row records.
+pub(crate) fn digest_of(stored: &StoredPayload) -> Result<Digest, ReadError> {
+    <[u8; 32]>::try_from(stored.sha256.as_slice())
+        .map(Digest)
+        .map_err(|_| ReadError::Damaged("a payload's digest does not have 32 bytes".to_owned()))
+}
+
+/// A payload's row and its kept content; no content where only the digest is kept.
+pub(crate) fn read(
+    connection: &ReadConnection,
+    payload_id: i64,
+) -> Result<Option<(StoredPayload, Option<Vec<u8>>)>, ReadError> {
+    let Some(wanted) = db::payload(connection, payload_id, true)? else {
+        return Ok(None);
+    };
+    if wanted.data.is_none() {
+        return Ok(Some((wanted, None)));
+    }
+    let rows = load(connection, payload_id, wanted)?;
+    // Only the wanted content is checked against its digest. Where that fails, all are: the error
+    // is to name the one that is damaged.
+    let assembled = match assemble(rows.clone(), payload_id, false) {
+        Err(_) => assemble(rows, payload_id, true),
+        assembled => assembled,
+    };
+    assembled.map(|(row, content)| Some((row, Some(content))))
+}
+
+fn assemble(
+    mut rows: BTreeMap<i64, StoredPayload>,
+    payload_id: i64,
+    check_all: bool,
+) -> Result<(StoredPayload, Vec<u8>), ReadError> {
+    let mut uses = count_uses(&rows);
+    let mut contents: HashMap<i64, Vec<u8>> = HashMap::new();
+    while let Some((id, mut row)) = rows.pop_first() {
+        let data = row.data.take();
+        let content = data
+            .and_then(|data| unpack(&row, data, &mut contents, &mut uses))
+            .ok_or_else(|| lost(id, payload_id))?;
+        let is_to_be_checked = row.head.is_none() && (check_all || id == payload_id);
+        if is_to_be_checked && sha256(&content) != digest_of(&row)? {
+            return Err(lost(id, payload_id));
+        }
+        if id == payload_id {
+            return Ok((row, content));
+        }
+        contents.insert(id, content);
+    }
+    Err(lost(payload_id, payload_id))
+}
+
+/// The wanted row and all that it needs, by id.
+fn load(
+    connection: &ReadConnection,
+    payload_id: i64,
+    wanted: StoredPayload,
+) -> Result<BTreeMap<i64, StoredPayload>, ReadError> {
+    let mut rows = BTreeMap::new();
+    let mut bytes = 0_u64;
+    let mut missing = vec![(payload_id, wanted)];
+    while let Some((id, row)) = missing.pop() {
+        check_sizes(id, &row)?;
+        bytes = bytes.saturating_add(row.kept);
+        if rows.len() >= ROWS_MAX || bytes > BYTES_MAX {
+            return Err(ReadError::Damaged(format!(
+                "what the body of event {} is packed against takes more than can be",
+                event_seq(payload_id)
+            )));
+        }
+        for base in base_ids(&row) {
+            let is_known = rows.contains_key(&base) || missing.iter().any(|(id, _)| *id == base);
+            if base >= id {
+                return Err(lost(id, payload_id));
+            }
+            if !is_known {
+                let base_row = db::payload(connection, base, true)?;
+                missing.push((base, base_row.ok_or_else(|| lost(base, payload_id))?));
+            }
+        }
+        rows.insert(id, row);
+    }
+    Ok(rows)
+}
+
+fn base_ids(row: &StoredPayload) -> impl Iterator<Item = i64> + use<> {
+    row.bases
+        .into_iter()
+        .flat_map(|bases| [Some(bases.first), bases.second])
+        .flatten()
+}
+
+/// How many rows need each content: the last one may take it instead of copying it.
+fn count_uses(rows: &BTreeMap<i64, StoredPayload>) -> HashMap<i64, usize> {
+    let mut uses = HashMap::new();
+    for row in rows.values() {
+        for base in base_ids(row) {
+            *uses.entry(base).or_insert(0) += 1;
+        }
+    }
+    uses
+}
+
+fn check_sizes(id: i64, row: &StoredPayload) -> Result<(), ReadError> {
+    let cap = u64::try_from(PAYLOAD_CAP_BYTES_MAX).unwrap_or(u64::MAX);
+    let fits = row.kept <= row.length.min(cap)
+        && row.head.is_none_or(|head| head <= row.kept)
+        && (row.head.is_some() || row.data.is_none() || row.kept == row.length);
+    if fits {
+        Ok(())
+    } else {
+        Err(ReadError::Damaged(format!(
+            "the body of event {} records sizes that cannot be",
+            event_seq(id)
+        )))
+    }
+}
+
+fn unpack(
+    row: &StoredPayload,
+    data: Vec<u8>,
+    contents: &mut HashMap<i64, Vec<u8>>,
+    uses: &mut HashMap<i64, usize>,
+) -> Option<Vec<u8>> {
+    let encoding = Encoding::from_code(row.encoding)?;
+    let (Encoding::Delta, Some(bases)) = (encoding, row.bases) else {
+        return unpack_alone(encoding, data, row.kept);
+    };
+    let first = contents.get(&bases.first)?;
+    let second = match bases.second {
+        None => None,
+        Some(second) => Some(contents.get(&second)?.as_slice()),
+    };
+    let applied = apply(first, second, &data, row.kept)?;
+    let mut release = |id: i64| -> Option<bool> {
+        let left = uses.get_mut(&id)?;
+        *left = left.saturating_sub(1);
+        Some(*left == 0)
+    };
+    let is_last_use = release(bases.first)?;
+    let mut content = if applied.copied == 0 {
+        Vec::new()
+    } else if is_last_use {
+        contents.remove(&bases.first)?
+    } else {
+        contents.get(&bases.first)?.get(..applied.copied)?.to_vec()
+    };
+    content.truncate(applied.copied);
+    if content.is_empty() {
+        content = applied.rest;
+    } else {
+        content.extend_from_slice(&applied.rest);
+    }
+    if let Some(second) = bases.second
+        && release(second)?
+    {
+        contents.remove(&second);
+    }
+    Some(content)
+}
+
+/// Names what is damaged and what cannot be read for it.
+fn lost(damaged: i64, wanted: i64) -> ReadError {
+    let (damaged, wanted) = (event_seq(damaged), event_seq(wanted));
+    ReadError::Damaged(if damaged == wanted {
+        format!("the body of event {wanted} does not unpack to what was recorded")
+    } else {
+        format!(
+            "the body of event {damaged} is damaged or missing, and the body of event {wanted} is packed against it"
+        )
+    })
+}

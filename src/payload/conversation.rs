@@ -1,0 +1,427 @@
+//! Conversations: which recent bodies a body is packed against, and what of it is new.
+//!
+//! A gateway sees a conversation's whole history again in every request. What a request repeats
+//! from the start of the one before it is a reference, and not even hashed again; the rest is packed
+//! with the surroundings of the cut, and the response in between, as prefix: the new part of a
+//! request quotes that response. A response is packed against the end of its request and the
+//! response before it.
+//!
+//! The bodies that serve live in a cache that is bounded by bytes. Losing one costs space, nothing
+//! else: the next body of its conversation starts a new chain.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
+
+use bytes::Bytes;
+
+use super::delta::{Bases, PlannedDelta};
+use super::hash::Hasher;
+use crate::record::Digest;
+
+/// Before the cut, so much of the base is part of the prefix.
+const WINDOW_BYTES: usize = 4 * 1024;
+/// After the cut, at most so much of the base is.
+const TAIL_BYTES_MAX: usize = 128 * 1024;
+/// At most so much of a response is.
+const RESPONSE_BYTES_MAX: usize = 16 * 1024;
+/// No chain is longer: bounds how many rows a read needs.
+const DEPTH_MAX: u32 = 96;
+/// No chain unpacks more than this: bounds how long a read takes.
+const CHAIN_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// States of the digest are kept at this distance.
+const STATE_STEP: usize = 16 * 1024;
+/// Bodies that start with so many equal bytes share a head: system prompt, tools.
+const HEAD_BYTES: usize = 512;
+/// Requests without a conversation are matched against so many recent ones with their head.
+const ANONYMOUS_SLOTS: u8 = 8;
+/// Shorter bodies stand alone: a frame's own header is as long.
+const DELTA_BYTES_MIN: usize = 64;
+/// Larger bodies are not held.
+const HELD_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// What an entry takes beside its bytes.
+const ENTRY_BYTES: usize = 512;
+
+/// What a request continues.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Key {
+    /// A conversation that the gateway named.
+    Named(String),
+    /// A conversation that was recognised by what it repeats.
+    Anonymous(u64, u8),
+    /// The first body with this head; others are packed against it and do not replace it.
+    Head(u64),
+}
+
+/// A body that others are packed against.
+#[derive(Debug, Clone, Default)]
+struct Held {
+    id: i64,
+    bytes: Vec<u8>,
+    /// The digest's state after so many bytes, ascending.
+    states: Vec<(usize, Hasher)>,
+    depth: u32,
+    chain_bytes: u64,
+}
+
+/// The last request of a conversation and its response.
+#[derive(Debug, Clone, Default)]
+struct Turn {
+    request: Held,
+    response: Option<Held>,
+    head: Option<u64>,
+    used: u64,
+}
+
+impl Turn {
+    fn held_bytes(&self) -> usize {
+        let response = self.response.as_ref().map_or(0, |held| held.bytes.len());
+        ENTRY_BYTES + self.request.bytes.len() + response
+    }
+}
+
+/// A body, digested, and how it is to be packed.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub(crate) sha256: Digest,
+    pub(crate) delta: Option<PlannedDelta>,
+}
+
+/// The cache.
+#[derive(Debug)]
+pub(crate) struct Conversations {
+    turns: HashMap<Key, Turn>,
+    /// Keys in the order of their use; stale entries are skipped.
+    order: VecDeque<(u64, Key)>,
+    clock: u64,
+    held_bytes: usize,
+    bytes_max: usize,
+    next_slot: u8,
+}
+
+impl Conversations {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self {
+            turns: HashMap::new(),
+            order: VecDeque::new(),
+            clock: 0,
+            held_bytes: 0,
+            bytes_max,
+            next_slot: 0,
+        }
+    }
+
+    /// Digests a request and plans its packing. `prefixes` collects what it is packed against. The
+    /// key is to be given back with the response.
+    pub(crate) fn request(
+        &mut self,
+        conversation: Option<&str>,
+        id: i64,
+        body: &Bytes,
+        prefixes: &mut Vec<u8>,
+    ) -> (Planned, Option<Key>) {
+        let head = head_of(body);
+        let key = self.key_for(conversation, head, body);
+        let Some(key) = key.filter(|_| is_held(body)) else {
+            return (alone(body), None);
+        };
+        let mut turn = self.take(&key);
+        let planned = match &mut turn {
+            Some(turn) if turn.request.can_be_followed() => {
+                let response = turn.response.take();
+                turn.request.follow(response.as_ref(), id, body, prefixes)
+            }
+            _ => {
+                let root = head
+                    .and_then(|head| self.turns.get(&Key::Head(head)))
+                    .filter(|root| root.request.can_be_followed());
+                let mut request = root.map(|root| root.request.clone()).unwrap_or_default();
+                let planned = match root {
+                    Some(root) => request.follow(root.response.as_ref(), id, body, prefixes),
+                    None => request.start(id, body),
+                };
+                turn = Some(Turn {
+                    request,
+                    head,
+                    ..Turn::default()
+                });
+                planned
+            }
+        };
+        if let Some(turn) = turn {
+            if let Some(head) = head
+                && !self.turns.contains_key(&Key::Head(head))
+            {
+                self.put(Key::Head(head), turn.clone());
+            }
+            self.put(key.clone(), turn);
+        }
+        (planned, Some(key))
+    }
+
+    /// Digests a response and plans its packing.
+    pub(crate) fn response(
+        &mut self,
+        key: Option<&Key>,
+        request_id: i64,
+        id: i64,
+        body: &Bytes,
+        prefixes: &mut Vec<u8>,
+    ) -> Planned {
+        let Some(key) = key.filter(|_| is_held(body)) else {
+            return alone(body);
+        };
+        let Some(mut turn) = self.take(key) else {
+            return alone(body);
+        };
+        // A newer request of the conversation may have taken the place of this one's.
+        let own = (turn.request.id == request_id).then_some(&turn.request);
+        let root = turn.head.map(Key::Head);
+        let before = turn.response.as_ref().or_else(|| {
+            let root = root.as_ref().and_then(|root| self.turns.get(root))?;
+            root.response.as_ref()
+        });
+        let (planned, held) = respond(own, before, id, body, prefixes);
+        if own.is_some() {
+            if let Some(root) = root.as_ref().and_then(|root| self.turns.get_mut(root))
+                && root.request.id == request_id
+                && root.response.is_none()
+            {
+                root.response = Some(held.clone());
+                self.held_bytes = self.held_bytes.saturating_add(held.bytes.len());
+            }
+            turn.response = Some(held);
+        }
+        self.put(key.clone(), turn);
+        planned
+    }
+
+    fn key_for(
+        &mut self,
+        conversation: Option<&str>,
+        head: Option<u64>,
+        body: &[u8],
+    ) -> Option<Key> {
+        if let Some(name) = conversation {
+            return Some(Key::Named(name.to_owned()));
+        }
+        let head = head?;
+        let best = (0..ANONYMOUS_SLOTS)
+            .filter_map(|slot| {
+                let turn = self.turns.get(&Key::Anonymous(head, slot))?;
+                let common = common_head(&turn.request.bytes, body);
+                Some((common, turn.request.bytes.len(), slot))
+            })
+            .max();
+        let slot = match best {
+            // It goes on where that one ended: the same conversation.
+            Some((common, length, slot)) if common >= length / 2 => slot,
+            _ => {
+                self.next_slot = (self.next_slot + 1) % ANONYMOUS_SLOTS;
+                self.next_slot
+            }
+        };
+        Some(Key::Anonymous(head, slot))
+    }
+
+    fn take(&mut self, key: &Key) -> Option<Turn> {
+        let turn = self.turns.remove(key)?;
+        self.held_bytes = self.held_bytes.saturating_sub(turn.held_bytes());
+        Some(turn)
+    }
+
+    fn put(&mut self, key: Key, mut turn: Turn) {
+        self.clock += 1;
+        turn.used = self.clock;
+        self.held_bytes = self.held_bytes.saturating_add(turn.held_bytes());
+        self.order.push_back((self.clock, key.clone()));
+        if let Some(before) = self.turns.insert(key, turn) {
+            self.held_bytes = self.held_bytes.saturating_sub(before.held_bytes());
+        }
+        while self.held_bytes > self.bytes_max || self.order.len() > 4 * self.turns.len() + 64 {
+            let Some((used, key)) = self.order.pop_front() else {
+                break;
+            };
+            if self.turns.get(&key).is_some_and(|turn| turn.used == used) {
+                if self.held_bytes > self.bytes_max {
+                    self.take(&key);
+                } else {
+                    self.order.push_back((used, key));
+                    break;
+                }
+            }
+        }
+    }
+}
+
+impl Held {
+    fn can_be_followed(&self) -> bool {
+        self.depth < DEPTH_MAX && self.chain_bytes < CHAIN_BYTES_MAX
+    }
+
+    /// Becomes a body that stands alone.
+    fn start(&mut self, id: i64, body: &[u8]) -> Planned {
+        let sha256 = self.become_body(id, body, 0);
+        self.depth = 0;
+        self.chain_bytes = count(body.len());
+        Planned {
+            sha256,
+            delta: None,
+        }
+    }
+
+    /// Becomes the body that follows this one; plans it against this one and the response between.
+    fn follow(
+        &mut self,
+        response: Option<&Held>,
+        id: i64,
+        body: &Bytes,
+        prefixes: &mut Vec<u8>,
+    ) -> Planned {
+        let cut = common_head(&self.bytes, body);
+        let from = cut.saturating_sub(WINDOW_BYTES);
+        let to = self.bytes.len().min(cut.saturating_add(TAIL_BYTES_MAX));
+        let start = prefixes.len();
+        prefixes.extend_from_slice(self.bytes.get(from..to).unwrap_or_default());
+        let response = response.filter(|response| response.can_be_followed());
+        let second = response.map(|response| push_response(response, prefixes));
+        let delta = PlannedDelta {
+            bases: Bases {
+                first: self.id,
+                second: second.map(|(id, _)| id),
+            },
+            copied: count(cut),
+            first_range: (count(from), count(to)),
+            second_length: second.map_or(0, |(_, length)| length),
+            prefix: start..prefixes.len(),
+            whole: body.clone(),
+        };
+        let response_chain = response.map_or((0, 0), |held| (held.depth, held.chain_bytes));
+        self.depth = 1 + self.depth.max(response_chain.0);
+        self.chain_bytes = self
+            .chain_bytes
+            .max(response_chain.1)
+            .saturating_add(count(body.len() - cut));
+        let sha256 = self.become_body(id, body, cut);
+        Planned {
+            sha256,
+            delta: Some(delta),
+        }
+    }
+
+    /// Takes the bytes in, of which the first `common` are here already, and digests what is new.
+    fn become_body(&mut self, id: i64, body: &[u8], common: usize) -> Digest {
+        self.id = id;
+        self.bytes.truncate(common);
+        self.bytes
+            .extend_from_slice(body.get(common..).unwrap_or_default());
+        self.states.retain(|(at, _)| *at <= common);
+        let (mut at, mut hasher) = self.states.last().cloned().unwrap_or_default();
+        loop {
+            let end = (at + STATE_STEP).min(body.len());
+            hasher.update(body.get(at..end).unwrap_or_default());
+            at = end;
+            if at == body.len() {
+                return hasher.finish();
+            }
+            self.states.push((at, hasher.clone()));
+        }
+    }
+}
+
+/// Plans a response against the end of its request and the response before.
+fn respond(
+    own: Option<&Held>,
+    before: Option<&Held>,
+    id: i64,
+    body: &Bytes,
+    prefixes: &mut Vec<u8>,
+) -> (Planned, Held) {
+    let sha256 = super::sha256(body);
+    let own = own.filter(|held| held.can_be_followed());
+    let before = before.filter(|held| held.can_be_followed());
+    let mut held = Held {
+        id,
+        bytes: body.to_vec(),
+        ..Held::default()
+    };
+    let (depth, chain_bytes) = [own, before]
+        .into_iter()
+        .flatten()
+        .map(|base| (base.depth + 1, base.chain_bytes))
+        .fold((0, 0), |(depth, bytes), base| {
+            (depth.max(base.0), bytes.max(base.1))
+        });
+    held.depth = depth;
+    held.chain_bytes = chain_bytes.saturating_add(count(body.len()));
+    let start = prefixes.len();
+    let delta = match (own, before) {
+        (None, None) => None,
+        (None, Some(before)) => {
+            let (first, length) = push_response(before, prefixes);
+            Some((first, None, (0, length), 0))
+        }
+        (Some(own), before) => {
+            let from = own.bytes.len().saturating_sub(WINDOW_BYTES);
+            prefixes.extend_from_slice(own.bytes.get(from..).unwrap_or_default());
+            let range = (count(from), count(own.bytes.len()));
+            let second = before.map(|before| push_response(before, prefixes));
+            let length = second.map_or(0, |(_, length)| length);
+            Some((own.id, second.map(|(id, _)| id), range, length))
+        }
+    };
+    let delta = delta.map(|(first, second, first_range, second_length)| PlannedDelta {
+        bases: Bases { first, second },
+        copied: 0,
+        first_range,
+        second_length,
+        prefix: start..prefixes.len(),
+        whole: body.clone(),
+    });
+    (Planned { sha256, delta }, held)
+}
+
+fn push_response(response: &Held, prefixes: &mut Vec<u8>) -> (i64, u64) {
+    let length = response.bytes.len().min(RESPONSE_BYTES_MAX);
+    prefixes.extend_from_slice(response.bytes.get(..length).unwrap_or_default());
+    (response.id, count(length))
+}
+
+fn is_held(body: &[u8]) -> bool {
+    (DELTA_BYTES_MIN..=HELD_BYTES_MAX).contains(&body.len())
+}
+
+fn alone(body: &[u8]) -> Planned {
+    Planned {
+        sha256: super::sha256(body),
+        delta: None,
+    }
+}
+
+fn head_of(body: &[u8]) -> Option<u64> {
+    let head = body.get(..HEAD_BYTES)?;
+    let mut hasher = DefaultHasher::new();
+    head.hash(&mut hasher);
+    Some(hasher.finish())
+}
+
+fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+/// Length of the common head of two bodies.
+fn common_head(left: &[u8], right: &[u8]) -> usize {
+    const STEP: usize = 1024;
+    let blocks = left
+        .chunks_exact(STEP)
+        .zip(right.chunks_exact(STEP))
+        .take_while(|(left, right)| left == right)
+        .count();
+    let start = blocks.saturating_mul(STEP);
+    let rest = |bytes| <[u8]>::get(bytes, start..).unwrap_or_default();
+    let equal = rest(left)
+        .iter()
+        .zip(rest(right))
+        .take_while(|(left, right)| left == right)
+        .count();
+    start.saturating_add(equal)
+}
