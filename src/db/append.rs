@@ -17,7 +17,7 @@ use crate::payload::EncodedPayload;
 use crate::record::Status;
 
 /// The lines of a group commit, packed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Segment {
     pub(crate) first_seq: u64,
     pub(crate) count: u64,

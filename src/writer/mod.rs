@@ -1,13 +1,16 @@
-//! The writer: a bounded channel, the capacity that guards it, and the thread behind it.
+//! The writer: a bounded channel, the capacity that guards it, and the threads behind it.
 //!
 //! Request threads only ever touch the capacity, the channel and a few atomics; nothing here makes
-//! them wait for the disk. The thread owns the only writable connection.
+//! them wait for the disk. Of the two threads, the intake hashes, packs and encodes one batch ahead;
+//! the committer owns the only writable connection.
 
 mod capacity;
 mod command;
 mod commits;
+mod committer;
 mod content;
 mod health;
+mod intake;
 mod lifecycle;
 mod losses;
 mod prepare;

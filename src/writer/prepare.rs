@@ -20,8 +20,8 @@ use crate::log::{
     BodyFact, Ended, Event, Fact, Kept, Opened, SegmentEncoder, Served, ToolCallFact,
 };
 use crate::payload::{
-    Content, Conversations, Excerpt, Packer, Planned, PlannedPayload, StreamedBody, excerpt_of,
-    sha256,
+    Content, Conversations, EncodedPayload, Excerpt, Packer, Planned, PlannedPayload, StreamedBody,
+    excerpt_of, sha256,
 };
 use crate::pricing::PriceBook;
 use crate::record::{Digest, Usage};
@@ -37,12 +37,67 @@ const CONVERSATION_BYTES_MAX: usize = 12 * 1024 * 1024;
 pub(super) struct Prepared {
     pub(super) first_seq: u64,
     pub(super) events: Vec<Event>,
-    payloads: Vec<(u64, Part, PlannedPayload)>,
+    payloads: Vec<(i64, PlannedPayload, Pack)>,
     /// What the payloads are packed against, one after the other.
     prefixes: Vec<u8>,
     pub(super) reached: Vec<(Arc<Lifecycle>, Stage)>,
     pub(super) ends: Vec<EndNote>,
     pub(super) reservation: Reservation,
+}
+
+/// Which thread packs a payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pack {
+    /// The intake's.
+    Ahead,
+    /// The committer's.
+    Late,
+}
+
+#[derive(Debug)]
+enum MaybePacked {
+    Packed(EncodedPayload),
+    Planned(PlannedPayload),
+}
+
+/// A group commit that is ready to be written, but for packing its responses.
+#[derive(Debug)]
+pub(super) struct Ready {
+    events: Vec<Event>,
+    segment: Segment,
+    payloads: Vec<(i64, MaybePacked)>,
+    prefixes: Vec<u8>,
+    pub(super) reached: Vec<(Arc<Lifecycle>, Stage)>,
+    pub(super) ends: Vec<EndNote>,
+    pub(super) reservation: Reservation,
+}
+
+impl Ready {
+    /// The seq after the last event.
+    pub(super) fn end_seq(&self) -> u64 {
+        self.segment.first_seq.saturating_add(self.segment.count)
+    }
+
+    /// Packs what is left to pack, and takes the batch out. `None`: there is no event to write.
+    pub(super) fn take_batch(&mut self) -> Option<Batch> {
+        if self.events.is_empty() {
+            return None;
+        }
+        let prefixes = std::mem::take(&mut self.prefixes);
+        let mut packer = Packer::new();
+        let payloads = std::mem::take(&mut self.payloads)
+            .into_iter()
+            .map(|(id, payload)| match payload {
+                MaybePacked::Packed(payload) => (id, payload),
+                MaybePacked::Planned(payload) => (id, payload.pack(&mut packer, &prefixes)),
+            })
+            .collect();
+        Some(Batch {
+            events: std::mem::take(&mut self.events),
+            segment: std::mem::take(&mut self.segment),
+            payloads,
+        })
+    }
 }
 
 /// What is traced of an end.
@@ -70,9 +125,9 @@ impl Prepared {
         seq
     }
 
-    fn push_payload(&mut self, seq: u64, part: Part, payload: Option<PlannedPayload>) {
+    fn push_payload(&mut self, seq: u64, part: Part, payload: Option<PlannedPayload>, when: Pack) {
         if let Some(payload) = payload {
-            self.payloads.push((seq, part, payload));
+            self.payloads.push((payload_id(seq, part), payload, when));
         }
     }
 
@@ -169,8 +224,8 @@ impl Preparer {
             altered,
         };
         prepared.push(at, Fact::Opened(Box::new(opened)));
-        prepared.push_payload(seq, Part::Body, payload);
-        prepared.push_payload(seq, Part::Content, content_payload);
+        prepared.push_payload(seq, Part::Body, payload, Pack::Ahead);
+        prepared.push_payload(seq, Part::Content, content_payload, Pack::Ahead);
         prepared.reservation.add(reservation);
         lifecycle.set_opened_seq(seq);
         prepared.reached.push((lifecycle, Stage::OpenedCommitted));
@@ -246,7 +301,7 @@ impl Preparer {
                 }
             },
         };
-        prepared.push_payload(seq, Part::Body, payload);
+        prepared.push_payload(seq, Part::Body, payload, Pack::Late);
         let tool_calls = ending
             .tool_calls
             .iter_mut()
@@ -263,13 +318,13 @@ impl Preparer {
             &mut altered,
         );
         let (content, payload) = self.content(content.as_ref(), content_room, capture);
-        prepared.push_payload(seq, Part::Content, payload);
+        prepared.push_payload(seq, Part::Content, payload, Pack::Late);
         let prepared_body = notes.prepared.as_ref().map(|payload| BodyFact {
             length: payload.length,
             commitment: Some(payload.commitment()),
             kept: Kept::Digest,
         });
-        prepared.push_payload(seq, Part::Prepared, notes.prepared.take());
+        prepared.push_payload(seq, Part::Prepared, notes.prepared.take(), Pack::Late);
         let provider_name = response_provider_name
             .clone()
             .or_else(|| notes.provider_name.take());
@@ -324,36 +379,53 @@ impl Preparer {
         prepared.reached.push((lifecycle, Stage::EndedCommitted));
     }
 
-    /// Packs the lines. `None`: there is no event to write.
-    pub(super) fn batch(&mut self, prepared: &mut Prepared) -> Result<Option<Batch>, Cause> {
-        if prepared.events.is_empty() {
-            return Ok(None);
-        }
+    /// Encodes the events and packs the requests. Responses are left to the committer: the two
+    /// threads then have about the same to do.
+    pub(super) fn ready(&mut self, prepared: Prepared) -> Result<Ready, Cause> {
+        let Prepared {
+            first_seq,
+            events,
+            payloads,
+            prefixes,
+            reached,
+            ends,
+            reservation,
+        } = prepared;
         self.lines.clear();
-        for event in &prepared.events {
+        for event in &events {
             event.write_line(&mut self.lines)?;
         }
         let (encoding, data) = self.segment_encoder.encode(&self.lines)?;
         let segment = Segment {
-            first_seq: prepared.first_seq,
-            count: u64::try_from(prepared.events.len())?,
+            first_seq,
+            count: u64::try_from(events.len())?,
             length: u64::try_from(self.lines.len())?,
             encoding,
             data,
         };
+        // A rare large batch must not hold its room for good.
+        self.lines.shrink_to(4 << 20);
         let mut packer = Packer::new();
-        let payloads = std::mem::take(&mut prepared.payloads)
+        let payloads = payloads
             .into_iter()
-            .map(|(seq, part, payload)| {
-                let payload = payload.pack(&mut packer, &prepared.prefixes);
-                (payload_id(seq, part), payload)
+            .map(|(id, payload, when)| match when {
+                Pack::Ahead => (
+                    id,
+                    MaybePacked::Packed(payload.pack(&mut packer, &prefixes)),
+                ),
+                Pack::Late => (id, MaybePacked::Planned(payload)),
             })
             .collect();
-        Ok(Some(Batch {
-            events: std::mem::take(&mut prepared.events),
+        drop(packer);
+        Ok(Ready {
+            events,
             segment,
             payloads,
-        }))
+            prefixes,
+            reached,
+            ends,
+            reservation,
+        })
     }
 
     /// A body in one piece; `plan` digests and plans one that is kept whole.

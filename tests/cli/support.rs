@@ -162,6 +162,7 @@ fn mask(mut line: String) -> String {
         "file_bytes",
         "wal_bytes",
         "events",
+        "segments",
     ] {
         line = mask_number(line, &format!("\"{field}\":"));
     }
