@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use auditlite::{PayloadSide, ReadOnlyStore, RequestFilter, RequestRecord, Status};
 use serde::Deserialize;
@@ -146,6 +147,7 @@ fn check(database: &Path, file: &Path) -> usize {
     }
     seqs.reverse();
     let mut requests = seqs.iter();
+    let mut reads = Vec::new();
     let mut count = 0;
     for line in lines(file) {
         let line: Line<'_> = serde_json::from_str(&line).unwrap();
@@ -162,8 +164,8 @@ fn check(database: &Path, file: &Path) -> usize {
         if line.response_body_encoding.as_deref() == Some("base64") {
             answered = base64(&answered);
         }
-        compare(&reader, request, PayloadSide::Request, &sent);
-        compare(&reader, request, PayloadSide::Response, &answered);
+        reads.push(compare(&reader, request, PayloadSide::Request, &sent));
+        reads.push(compare(&reader, request, PayloadSide::Response, &answered));
         let is_error = line.status.is_some_and(|status| status >= 400);
         let expected = if is_error {
             Status::Failed
@@ -176,18 +178,35 @@ fn check(database: &Path, file: &Path) -> usize {
         count += 1;
     }
     assert!(requests.next().is_none(), "{}: too many", file.display());
+    reads.sort_unstable();
+    eprintln!(
+        "{}: {count} exchanges, {} B on disk each; a body is read in {:?}, the slowest in {:?}",
+        file.file_name().unwrap().to_string_lossy(),
+        database.metadata().unwrap().len() / count as u64,
+        reads[reads.len() / 2],
+        reads[reads.len() - 1]
+    );
     let doctor = store.doctor().unwrap();
     assert!(doctor.findings.is_empty(), "{:?}", doctor.findings);
     assert_eq!((doctor.shed_payloads, doctor.shed_lifecycles), (0, 0));
     count
 }
 
-fn compare(reader: &auditlite::Reader, request: &RequestRecord, side: PayloadSide, body: &[u8]) {
+/// Compares one body, and returns how long its reading took.
+fn compare(
+    reader: &auditlite::Reader,
+    request: &RequestRecord,
+    side: PayloadSide,
+    body: &[u8],
+) -> Duration {
+    let begun = Instant::now();
     let payload = reader.payload(request, side).unwrap();
+    let elapsed = begun.elapsed();
     assert!(payload.bytes == body, "{} {side}", request.request_id);
     let digest: [u8; 32] = Sha256::digest(body).into();
     assert_eq!(payload.sha256.0, digest);
     assert!(!payload.is_truncated());
+    elapsed
 }
 
 /// An independent decoder: the one under test is the program's.

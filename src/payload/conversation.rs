@@ -24,8 +24,10 @@ const WINDOW_BYTES: usize = 4 * 1024;
 const TAIL_BYTES_MAX: usize = 128 * 1024;
 /// At most so much of a response is.
 const RESPONSE_BYTES_MAX: usize = 16 * 1024;
-/// No chain is longer: bounds how many rows a read needs.
+/// So many bodies follow each other before one goes back to the anchor, and so many anchors follow
+/// each other before a body stands alone: together they bound how many rows a read needs.
 const DEPTH_MAX: u32 = 96;
+const ANCHORS_MAX: u32 = 32;
 /// No chain unpacks more than this: bounds how long a read takes.
 const CHAIN_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// States of the digest are kept at this distance.
@@ -61,6 +63,18 @@ struct Held {
     states: Vec<(usize, Hasher)>,
     depth: u32,
     chain_bytes: u64,
+    anchor: Anchor,
+}
+
+/// The body that a chain goes back to when it has become long. Conversations grow at their end, so
+/// that it is part of every body since: its bytes need not be held.
+#[derive(Debug, Clone, Copy, Default)]
+struct Anchor {
+    id: i64,
+    depth: u32,
+    chain_bytes: u64,
+    /// Its first bytes that every body since has kept.
+    common: usize,
 }
 
 /// The last request of a conversation and its response.
@@ -127,8 +141,12 @@ impl Conversations {
         let mut turn = self.take(&key);
         let planned = match &mut turn {
             Some(turn) if turn.request.can_be_followed() => {
-                let response = turn.response.take();
-                turn.request.follow(response.as_ref(), id, body, prefixes)
+                turn.request
+                    .follow(turn.response.as_ref(), id, body, prefixes)
+            }
+            Some(turn) if turn.request.can_go_back() => {
+                turn.response = None;
+                turn.request.go_back(id, body, prefixes)
             }
             _ => {
                 let root = head
@@ -136,7 +154,11 @@ impl Conversations {
                     .filter(|root| root.request.can_be_followed());
                 let mut request = root.map(|root| root.request.clone()).unwrap_or_default();
                 let planned = match root {
-                    Some(root) => request.follow(root.response.as_ref(), id, body, prefixes),
+                    Some(root) => {
+                        let planned = request.follow(root.response.as_ref(), id, body, prefixes);
+                        request.become_anchor();
+                        planned
+                    }
                     None => request.start(id, body),
                 };
                 turn = Some(Turn {
@@ -193,6 +215,12 @@ impl Conversations {
         }
         self.put(key.clone(), turn);
         planned
+    }
+
+    /// Bytes held now.
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes
     }
 
     fn key_for(
@@ -255,7 +283,14 @@ impl Conversations {
 
 impl Held {
     fn can_be_followed(&self) -> bool {
-        self.depth < DEPTH_MAX && self.chain_bytes < CHAIN_BYTES_MAX
+        self.depth < self.anchor.depth + DEPTH_MAX && self.chain_bytes < CHAIN_BYTES_MAX
+    }
+
+    fn can_go_back(&self) -> bool {
+        let anchor = &self.anchor;
+        anchor.depth < ANCHORS_MAX
+            && anchor.chain_bytes < CHAIN_BYTES_MAX
+            && anchor.common > self.bytes.len() / 4
     }
 
     /// Becomes a body that stands alone.
@@ -263,9 +298,50 @@ impl Held {
         let sha256 = self.become_body(id, body, 0);
         self.depth = 0;
         self.chain_bytes = count(body.len());
+        self.become_anchor();
         Planned {
             sha256,
             delta: None,
+        }
+    }
+
+    fn become_anchor(&mut self) {
+        self.anchor = Anchor {
+            id: self.id,
+            depth: self.depth,
+            chain_bytes: self.chain_bytes,
+            common: self.bytes.len(),
+        };
+    }
+
+    /// Becomes a body that is planned against the anchor, and the anchor of those to come.
+    fn go_back(&mut self, id: i64, body: &Bytes, prefixes: &mut Vec<u8>) -> Planned {
+        let anchor = self.anchor;
+        let cut = common_head(&self.bytes, body);
+        let copied = cut.min(anchor.common);
+        let from = copied.saturating_sub(WINDOW_BYTES);
+        let start = prefixes.len();
+        prefixes.extend_from_slice(self.bytes.get(from..copied).unwrap_or_default());
+        let delta = PlannedDelta {
+            bases: Bases {
+                first: anchor.id,
+                second: None,
+            },
+            copied: count(copied),
+            first_range: (count(from), count(copied)),
+            second_length: 0,
+            prefix: start..prefixes.len(),
+            whole: body.clone(),
+        };
+        self.depth = anchor.depth + 1;
+        self.chain_bytes = anchor
+            .chain_bytes
+            .saturating_add(count(body.len() - copied));
+        let sha256 = self.become_body(id, body, cut);
+        self.become_anchor();
+        Planned {
+            sha256,
+            delta: Some(delta),
         }
     }
 
@@ -302,6 +378,7 @@ impl Held {
             .max(response_chain.1)
             .saturating_add(count(body.len() - cut));
         let sha256 = self.become_body(id, body, cut);
+        self.anchor.common = self.anchor.common.min(cut);
         Planned {
             sha256,
             delta: Some(delta),
@@ -352,6 +429,8 @@ fn respond(
             (depth.max(base.0), bytes.max(base.1))
         });
     held.depth = depth;
+    // A response is no anchor; it may be followed for as long as its request, or the one before.
+    held.anchor.depth = own.or(before).map_or(0, |base| base.anchor.depth);
     held.chain_bytes = chain_bytes.saturating_add(count(body.len()));
     let start = prefixes.len();
     let delta = match (own, before) {

@@ -7,6 +7,8 @@ mod codec;
 mod conversation;
 mod delta;
 mod hash;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use caps::{Excerpt, StreamedBody, excerpt_of, text_prefix};
 pub(crate) use codec::{Content, Encoding, PlannedPayload, bases_of, unpack, unpack_alone};
