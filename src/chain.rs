@@ -23,11 +23,14 @@ pub(crate) fn digest_of(stored: &StoredPayload) -> Result<Digest, ReadError> {
         .map_err(|_| ReadError::Damaged("a payload's digest does not have 32 bytes".to_owned()))
 }
 
-/// A payload's row and its kept content; no content where only the digest is kept.
+/// A payload's row, and its kept content; no content where only the digest is kept.
+pub(crate) type ReadPayload = (StoredPayload, Option<Vec<u8>>);
+
+/// The payload of this id, where there is one.
 pub(crate) fn read(
     connection: &ReadConnection,
     payload_id: i64,
-) -> Result<Option<(StoredPayload, Option<Vec<u8>>)>, ReadError> {
+) -> Result<Option<ReadPayload>, ReadError> {
     let Some(wanted) = db::payload(connection, payload_id, true)? else {
         return Ok(None);
     };

@@ -44,10 +44,8 @@ pub(crate) fn run(
     let path = database.resolve()?.path;
     if args.rebuild {
         let events = auditlite::rebuild(&path)?;
-        eprintln!(
-            "auditlite: rebuilt from {}",
-            format::counted(events, "event", "events")
-        );
+        let events = format::counted(events, "event", "events");
+        output::say(&format!("rebuilt from {events}"));
     }
     let store = match ReadOnlyStore::open(path) {
         Ok(store) => store,

@@ -1,4 +1,5 @@
 //! Conversations, deltas and chains against a model: whatever happens, every body comes back.
+#![allow(clippy::cast_possible_truncation, clippy::string_slice)] // Small random numbers.
 
 use std::collections::HashMap;
 
@@ -192,7 +193,7 @@ fn random_conversations_come_back_whatever_the_cache_forgets() {
             // Some conversations have no name; some put their tools behind the history.
             let name = (which < 4).then_some(name.as_str());
             let system = &systems[which % 3];
-            let body = if which % 2 == 0 {
+            let body = if which.is_multiple_of(2) {
                 format!(
                     "{{\"system\":\"{system}\",\"history\":\"{}\"}}",
                     histories[which]

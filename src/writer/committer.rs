@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::prepare::{EndNote, Ready};
+use super::batch::{EndNote, Ready};
 use super::shared::Shared;
 use crate::config::Durability;
 use crate::db::{Appender, Batch, DatabasePath, DbError, DbErrorKind, WriterLock};

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::batch::Prepared;
 use super::command::Command;
 use super::committer::{Committer, Stop, Work};
-use super::prepare::{Prepared, Preparer};
+use super::prepare::Preparer;
 use super::shared::Shared;
 use crate::clock::now_micros;
 use crate::log::{Fact, Gap, StoreClosed};

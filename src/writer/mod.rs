@@ -4,6 +4,7 @@
 //! them wait for the disk. Of the two threads, the intake hashes, packs and encodes one batch ahead;
 //! the committer owns the only writable connection.
 
+mod batch;
 mod capacity;
 mod command;
 mod commits;

@@ -8,20 +8,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::capacity::Reservation;
+use super::batch::{EndNote, Pack, Prepared, Ready};
 use super::command::{ChunksCommand, EndCommand, OpenCommand, PreparedCommand, ServedCommand};
 use super::content::EndContent;
-use super::lifecycle::{Lifecycle, Stage};
+use super::lifecycle::Stage;
 use super::shared::BodyRoom;
 use crate::config::{Capture, Config};
-use crate::db::{Batch, Part, Segment, payload_id};
+use crate::db::{Part, Segment, payload_id};
 use crate::error::Cause;
-use crate::log::{
-    BodyFact, Ended, Event, Fact, Kept, Opened, SegmentEncoder, Served, ToolCallFact,
-};
+use crate::log::{BodyFact, Ended, Fact, Kept, Opened, SegmentEncoder, Served, ToolCallFact};
 use crate::payload::{
-    Content, Conversations, EncodedPayload, Excerpt, Packer, Planned, PlannedPayload, StreamedBody,
-    excerpt_of, sha256,
+    Content, Conversations, Excerpt, Planned, PlannedPayload, StreamedBody, excerpt_of, sha256,
 };
 use crate::pricing::PriceBook;
 use crate::record::{Digest, Usage};
@@ -31,111 +28,6 @@ const UNPRICED_MODELS_MAX: usize = 1024;
 
 /// Bytes of recent bodies that others are packed against.
 const CONVERSATION_BYTES_MAX: usize = 12 * 1024 * 1024;
-
-/// A group commit in the making, and what is to be done once it is committed.
-#[derive(Debug, Default)]
-pub(super) struct Prepared {
-    pub(super) first_seq: u64,
-    pub(super) events: Vec<Event>,
-    payloads: Vec<(i64, PlannedPayload, Pack)>,
-    /// What the payloads are packed against, one after the other.
-    prefixes: Vec<u8>,
-    pub(super) reached: Vec<(Arc<Lifecycle>, Stage)>,
-    pub(super) ends: Vec<EndNote>,
-    pub(super) reservation: Reservation,
-}
-
-/// Which thread packs a payload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pack {
-    /// The intake's.
-    Ahead,
-    /// The committer's.
-    Late,
-}
-
-#[derive(Debug)]
-enum MaybePacked {
-    Packed(EncodedPayload),
-    Planned(PlannedPayload),
-}
-
-/// A group commit that is ready to be written, but for packing its responses.
-#[derive(Debug)]
-pub(super) struct Ready {
-    events: Vec<Event>,
-    segment: Segment,
-    payloads: Vec<(i64, MaybePacked)>,
-    prefixes: Vec<u8>,
-    pub(super) reached: Vec<(Arc<Lifecycle>, Stage)>,
-    pub(super) ends: Vec<EndNote>,
-    pub(super) reservation: Reservation,
-}
-
-impl Ready {
-    /// The seq after the last event.
-    pub(super) fn end_seq(&self) -> u64 {
-        self.segment.first_seq.saturating_add(self.segment.count)
-    }
-
-    /// Packs what is left to pack, and takes the batch out. `None`: there is no event to write.
-    pub(super) fn take_batch(&mut self) -> Option<Batch> {
-        if self.events.is_empty() {
-            return None;
-        }
-        let prefixes = std::mem::take(&mut self.prefixes);
-        let mut packer = Packer::new();
-        let payloads = std::mem::take(&mut self.payloads)
-            .into_iter()
-            .map(|(id, payload)| match payload {
-                MaybePacked::Packed(payload) => (id, payload),
-                MaybePacked::Planned(payload) => (id, payload.pack(&mut packer, &prefixes)),
-            })
-            .collect();
-        Some(Batch {
-            events: std::mem::take(&mut self.events),
-            segment: std::mem::take(&mut self.segment),
-            payloads,
-        })
-    }
-}
-
-/// What is traced of an end.
-#[derive(Debug)]
-pub(super) struct EndNote {
-    pub(super) event_index: usize,
-    pub(super) span: tracing::Span,
-    pub(super) provider_name: Option<String>,
-    pub(super) model: Option<String>,
-}
-
-impl Prepared {
-    pub(super) fn new(first_seq: u64) -> Self {
-        Self {
-            first_seq,
-            ..Self::default()
-        }
-    }
-
-    /// Gives the next event its number.
-    pub(super) fn push(&mut self, at: i64, fact: Fact) -> u64 {
-        let count = u64::try_from(self.events.len()).unwrap_or(u64::MAX);
-        let seq = self.first_seq.saturating_add(count);
-        self.events.push(Event { seq, at, fact });
-        seq
-    }
-
-    fn push_payload(&mut self, seq: u64, part: Part, payload: Option<PlannedPayload>, when: Pack) {
-        if let Some(payload) = payload {
-            self.payloads.push((payload_id(seq, part), payload, when));
-        }
-    }
-
-    fn next_seq(&self) -> u64 {
-        let count = u64::try_from(self.events.len()).unwrap_or(u64::MAX);
-        self.first_seq.saturating_add(count)
-    }
-}
 
 /// Turns commands into batches; owns the working memory for it.
 #[derive(Debug)]
@@ -379,53 +271,23 @@ impl Preparer {
         prepared.reached.push((lifecycle, Stage::EndedCommitted));
     }
 
-    /// Encodes the events and packs the requests. Responses are left to the committer: the two
-    /// threads then have about the same to do.
+    /// Encodes the events and packs the requests.
     pub(super) fn ready(&mut self, prepared: Prepared) -> Result<Ready, Cause> {
-        let Prepared {
-            first_seq,
-            events,
-            payloads,
-            prefixes,
-            reached,
-            ends,
-            reservation,
-        } = prepared;
         self.lines.clear();
-        for event in &events {
+        for event in &prepared.events {
             event.write_line(&mut self.lines)?;
         }
         let (encoding, data) = self.segment_encoder.encode(&self.lines)?;
         let segment = Segment {
-            first_seq,
-            count: u64::try_from(events.len())?,
-            length: u64::try_from(self.lines.len())?,
+            first_seq: prepared.first_seq,
+            count: count(prepared.events.len()),
+            length: count(self.lines.len()),
             encoding,
             data,
         };
         // A rare large batch must not hold its room for good.
         self.lines.shrink_to(4 << 20);
-        let mut packer = Packer::new();
-        let payloads = payloads
-            .into_iter()
-            .map(|(id, payload, when)| match when {
-                Pack::Ahead => (
-                    id,
-                    MaybePacked::Packed(payload.pack(&mut packer, &prefixes)),
-                ),
-                Pack::Late => (id, MaybePacked::Planned(payload)),
-            })
-            .collect();
-        drop(packer);
-        Ok(Ready {
-            events,
-            segment,
-            payloads,
-            prefixes,
-            reached,
-            ends,
-            reservation,
-        })
+        Ok(prepared.pack(segment))
     }
 
     /// A body in one piece; `plan` digests and plans one that is kept whole.

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
 
+use super::batch::Prepared;
 use super::command::Command;
 use super::committer::Committer;
 use super::intake::{Accounts, Downstream, Intake};
-use super::prepare::{Prepared, Preparer};
+use super::prepare::Preparer;
 use super::shared::Shared;
 use crate::clock::now_micros;
 use crate::config::{Capture, Config, Durability, Overflow};

@@ -228,6 +228,22 @@ fn doctor() {
 }
 
 #[test]
+fn doctor_rebuilds_what_is_not_as_the_log_says() {
+    let sandbox = Sandbox::sample();
+    let connection = rusqlite::Connection::open(sandbox.path("audit.db")).unwrap();
+    connection
+        .execute("UPDATE requests SET user_id = 'somebody else'", [])
+        .unwrap();
+    drop(connection);
+    let found = sandbox.run(&["doctor"]);
+    assert_eq!(found.exit, 1, "{}", found.text());
+    assert!(found.text().contains("table requests"), "{}", found.text());
+    let mended = sandbox.run(&["doctor", "--rebuild"]);
+    assert_eq!(mended.exit, 0, "{}", mended.text());
+    assert!(mended.stderr.contains("rebuilt from"), "{}", mended.stderr);
+}
+
+#[test]
 fn path() {
     let sandbox = Sandbox::sample();
     let runs = [
