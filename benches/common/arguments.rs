@@ -1,6 +1,10 @@
 //! Arguments of the benchmarks, read by hand: `cargo bench` passes its own along.
 
+use std::iter::{Peekable, Skip};
 use std::path::PathBuf;
+
+/// What is left of the command line.
+pub type Words = Peekable<Skip<std::env::Args>>;
 
 #[derive(Debug, Clone)]
 pub struct Arguments {
@@ -16,10 +20,21 @@ pub struct Arguments {
 
 impl Arguments {
     pub fn read(what: &str) -> Self {
+        Self::read_with(what, 5.0, "", |_, _| false)
+    }
+
+    /// `more` reads options of its own: it gets the option and the words behind it, and says
+    /// whether it knows the option. `usage` describes them.
+    pub fn read_with(
+        what: &str,
+        seconds: f64,
+        usage: &str,
+        mut more: impl FnMut(&str, &mut Words) -> bool,
+    ) -> Self {
         let mut arguments = Self {
             corpus: Vec::new(),
             limit: 4000,
-            seconds: 5.0,
+            seconds,
             smoke: false,
         };
         let mut words = std::env::args().skip(1).peekable();
@@ -38,9 +53,10 @@ impl Arguments {
                     arguments.seconds = 0.3;
                 }
                 "--bench" => {} // cargo's own
+                option if more(option, &mut words) => {}
                 _ => {
                     eprintln!(
-                        "{what}\n\nusage: cargo bench --bench NAME -- [--corpus FILE…] [--limit N] [--seconds S] [--smoke]"
+                        "{what}\n\nusage: cargo bench --bench NAME -- [--corpus FILE…] [--limit N] [--seconds S] [--smoke]{usage}"
                     );
                     std::process::exit(2);
                 }

@@ -1,4 +1,4 @@
-//! What the benchmarks share: traffic, baselines, and how figures are printed.
+//! What the benchmarks share: traffic, latencies, memory, and how figures are printed.
 #![allow(
     dead_code,
     missing_docs,
@@ -14,7 +14,7 @@
 )]
 
 pub mod arguments;
-pub mod baseline;
+pub mod memory;
 pub mod traffic;
 
 use std::time::Duration;
@@ -46,13 +46,18 @@ impl Latencies {
         self.0.value_at_quantile(quantile) as f64 / 1000.0
     }
 
+    /// The measures that are reported, with their values in microseconds.
+    pub fn measures(&self) -> [(&'static str, f64); 3] {
+        [
+            ("thread_p50_us", self.micros(0.5)),
+            ("thread_p99_us", self.micros(0.99)),
+            ("thread_p999_us", self.micros(0.999)),
+        ]
+    }
+
     pub fn print(&self, subject: &str) {
-        for (measure, quantile) in [
-            ("thread_p50_us", 0.5),
-            ("thread_p99_us", 0.99),
-            ("thread_p999_us", 0.999),
-        ] {
-            figure(subject, measure, self.micros(quantile));
+        for (measure, micros) in self.measures() {
+            figure(subject, measure, micros);
         }
         eprintln!(
             "{subject:<24} p50 {:>9.2} µs   p99 {:>9.2} µs   p99.9 {:>9.2} µs   max {:>10.1} µs   n {}",

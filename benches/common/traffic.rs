@@ -6,6 +6,7 @@ use std::path::Path;
 use auditlite::{Completion, RequestContext, Usage};
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::arguments::Arguments;
@@ -18,6 +19,9 @@ pub struct Exchange {
     pub model: String,
     pub request: Bytes,
     pub response: Bytes,
+    /// Whether the bodies are JSON on one line, so that they fit into JSON Lines as they are.
+    pub request_is_json: bool,
+    pub response_is_json: bool,
 }
 
 impl Exchange {
@@ -62,10 +66,24 @@ struct Line<'a> {
     response_body: Option<String>,
 }
 
-/// The traffic that the arguments ask for.
+/// The traffic that the arguments ask for, described on stderr.
 pub fn load(arguments: &Arguments) -> Vec<Exchange> {
-    let exchanges = if arguments.corpus.is_empty() {
+    let exchanges = load_quietly(arguments);
+    if arguments.corpus.is_empty() {
         eprintln!("traffic: generated conversations (give --corpus FILE… for recorded ones)");
+    }
+    let bytes: usize = exchanges.iter().map(Exchange::body_bytes).sum();
+    eprintln!(
+        "traffic: {} lifecycles, {:.1} KiB of bodies each",
+        exchanges.len(),
+        bytes as f64 / exchanges.len() as f64 / 1024.0
+    );
+    exchanges
+}
+
+/// The traffic that the arguments ask for.
+pub fn load_quietly(arguments: &Arguments) -> Vec<Exchange> {
+    let exchanges = if arguments.corpus.is_empty() {
         generated(arguments.limit)
     } else {
         let mut exchanges = Vec::new();
@@ -75,12 +93,6 @@ pub fn load(arguments: &Arguments) -> Vec<Exchange> {
         exchanges
     };
     assert!(!exchanges.is_empty(), "there is no traffic in these files");
-    let bytes: usize = exchanges.iter().map(Exchange::body_bytes).sum();
-    eprintln!(
-        "traffic: {} lifecycles, {:.1} KiB of bodies each",
-        exchanges.len(),
-        bytes as f64 / exchanges.len() as f64 / 1024.0
-    );
     exchanges
 }
 
@@ -102,17 +114,24 @@ fn read_file(path: &Path, limit: usize, exchanges: &mut Vec<Exchange>) {
         }
         let line = line.unwrap();
         let line: Line<'_> = serde_json::from_str(&line).unwrap();
-        let body = |raw: Option<&RawValue>, text: Option<String>| {
-            text.map(Bytes::from)
-                .or_else(|| raw.map(|raw| Bytes::copy_from_slice(raw.get().as_bytes())))
-                .unwrap_or_default()
+        let body = |raw: Option<&RawValue>, text: Option<String>| match (text, raw) {
+            (Some(text), _) => {
+                let is_json = serde_json::from_str::<IgnoredAny>(&text).is_ok();
+                (is_json && !text.contains('\n'), Bytes::from(text))
+            }
+            (None, Some(raw)) => (true, Bytes::copy_from_slice(raw.get().as_bytes())),
+            (None, None) => (false, Bytes::new()),
         };
+        let (request_is_json, request) = body(line.request, line.request_body);
+        let (response_is_json, response) = body(line.response, line.response_body);
         exchanges.push(Exchange {
             conversation: line.conversation.or(line.source).unwrap_or_default(),
             wire: line.wire.unwrap_or_default(),
             model: line.model.unwrap_or_else(|| "unknown".to_owned()),
-            request: body(line.request, line.request_body),
-            response: body(line.response, line.response_body),
+            request,
+            response,
+            request_is_json,
+            response_is_json,
         });
     }
 }
@@ -144,6 +163,8 @@ fn generated(limit: usize) -> Vec<Exchange> {
                 response: Bytes::from(format!(
                     r#"{{"id":"chatcmpl-{conversation}-{turn}","model":"gpt-4o","choices":[{{"index":0,"message":{{"role":"assistant","content":"{answer}"}},"finish_reason":"stop"}}],"usage":{{"prompt_tokens":1200,"completion_tokens":80}}}}"#
                 )),
+                request_is_json: true,
+                response_is_json: true,
             });
             history.push_str(&format!(r#",{{"role":"assistant","content":"{answer}"}}"#));
         }

@@ -1,0 +1,147 @@
+//! One measurement, in this process.
+
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use super::common::traffic;
+use super::common::{Latencies, memory};
+use super::gateway::{PRODUCERS, Producer, Traffic, conversations};
+use super::subjects::{self, Subject, ceiling};
+use super::{BYTE_BUDGET_MIB, Options, edge};
+
+/// Lines on stdout that the parent reads.
+pub(crate) const PREFIX: &str = "measure ";
+
+/// What came of a measurement.
+pub(crate) struct Outcome {
+    pub(crate) lifecycles: usize,
+    pub(crate) body_bytes: usize,
+    pub(crate) elapsed: Duration,
+    pub(crate) latencies: Latencies,
+    pub(crate) disk_bytes: u64,
+    /// Resident memory before, and the most since then, in MiB.
+    pub(crate) memory_mib: Option<(f64, f64)>,
+    /// The subject left bodies out, so that its bytes say nothing.
+    pub(crate) is_partial: bool,
+    pub(crate) more: Vec<(&'static str, f64)>,
+}
+
+pub(crate) fn run(child: &str, options: &Options) {
+    if child == edge::IDLE {
+        return edge::idle();
+    }
+    let exchanges = traffic::load_quietly(&options.arguments);
+    let traffic = Traffic {
+        conversations: conversations(&exchanges),
+        in_flight: options.conversations,
+        duration: Duration::from_secs_f64(options.arguments.seconds),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = match child {
+        "ceiling" => ceiling::measure(&traffic, folder.path()),
+        subject => measure(&traffic, || {
+            subjects::open(subject, folder.path(), BYTE_BUDGET_MIB << 20)
+        }),
+    };
+    outcome.print();
+}
+
+pub(crate) fn print(measure: &str, value: f64) {
+    println!("{PREFIX}{measure} {value}");
+}
+
+impl Outcome {
+    pub(crate) fn new() -> Self {
+        Self {
+            lifecycles: 0,
+            body_bytes: 0,
+            elapsed: Duration::ZERO,
+            latencies: Latencies::new(),
+            disk_bytes: 0,
+            memory_mib: None,
+            is_partial: false,
+            more: Vec::new(),
+        }
+    }
+
+    fn print(&self) {
+        let seconds = self.elapsed.as_secs_f64();
+        let lifecycles = self.lifecycles as f64;
+        print("lifecycles_per_s", lifecycles / seconds);
+        if !self.is_partial {
+            print("body_mb_per_s", self.body_bytes as f64 / seconds / 1e6);
+            print("bytes_per_lifecycle", self.disk_bytes as f64 / lifecycles);
+        }
+        for (measure, micros) in self.latencies.measures() {
+            print(measure, micros);
+        }
+        if let Some((before, peak)) = self.memory_mib {
+            print("peak_memory_mib", peak - before);
+        }
+        for (measure, value) in &self.more {
+            print(measure, *value);
+        }
+    }
+}
+
+/// Producers hand over the traffic until the time is over; then the subject finishes what it has.
+pub(crate) fn measure(traffic: &Traffic<'_>, open: impl FnOnce() -> Box<dyn Subject>) -> Outcome {
+    memory::forget_peak();
+    let before = memory::resident_mib();
+    let mut subject = open();
+    let mut outcome = Outcome::new();
+    let begun = Instant::now();
+    let start = Barrier::new(PRODUCERS);
+    std::thread::scope(|scope| {
+        let producers: Vec<_> = (0..PRODUCERS)
+            .map(|index| {
+                let producer = Producer::new(traffic, index);
+                let (subject, start) = (subject.as_ref(), &start);
+                scope.spawn(move || {
+                    start.wait();
+                    produce(producer, subject, begun + traffic.duration)
+                })
+            })
+            .collect();
+        for producer in producers {
+            let (lifecycles, body_bytes, latencies) = producer.join().unwrap();
+            outcome.lifecycles += lifecycles;
+            outcome.body_bytes += body_bytes;
+            outcome.latencies.merge(&latencies);
+        }
+    });
+    subject.flush();
+    outcome.elapsed = begun.elapsed();
+    outcome.more = subject.measures();
+    outcome.is_partial = subject.is_partial();
+    outcome.disk_bytes = subject.close();
+    outcome.memory_mib = before.zip(memory::peak_mib());
+    outcome
+}
+
+fn produce(
+    producer: Producer<'_>,
+    subject: &dyn Subject,
+    deadline: Instant,
+) -> (usize, usize, Latencies) {
+    let mut latencies = Latencies::new();
+    let (mut lifecycles, mut body_bytes) = (0, 0);
+    for lifecycle in producer {
+        let bytes = lifecycle.body_bytes();
+        let start = Instant::now();
+        let is_recorded = subject.record(lifecycle);
+        let end = Instant::now();
+        if is_recorded {
+            latencies.record(end - start);
+            lifecycles += 1;
+            body_bytes += bytes;
+        } else {
+            // The capacity is used up: leave the writer a processor.
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        if end >= deadline {
+            break;
+        }
+    }
+    (lifecycles, body_bytes, latencies)
+}

@@ -1,0 +1,236 @@
+//! The gateway around the subjects: two request threads, each with conversations of its own.
+//!
+//! Each thread keeps several conversations going and takes one request of each in turn; within a
+//! conversation the order is that of the traffic. When a thread is through, it starts over with new
+//! conversations: another id, and another beginning of each request's first message, so that a
+//! replay is not stored for nothing as a copy of the conversation that it repeats.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::time::Duration;
+
+use auditlite::{Completion, RequestContext, Timing, Usage};
+use bytes::Bytes;
+
+use super::common::traffic::Exchange;
+
+pub(crate) const PRODUCERS: usize = 2;
+/// Users among whom the conversations are spread.
+const USERS: usize = 50;
+/// How far into a request its first text is looked for, in bytes.
+const FIRST_TEXT_WITHIN: usize = 16 * 1024;
+
+/// One request as the gateway has it in hands: everything that is recorded, bodies of its own.
+pub(crate) struct Lifecycle {
+    /// For the subjects that do not make ids themselves.
+    pub(crate) request_id: String,
+    pub(crate) context: RequestContext,
+    pub(crate) request: Bytes,
+    pub(crate) completion: Completion,
+    /// Whether the bodies are JSON on one line.
+    pub(crate) request_is_json: bool,
+    pub(crate) response_is_json: bool,
+}
+
+impl Lifecycle {
+    pub(crate) fn response(&self) -> &Bytes {
+        self.completion.response_body.as_ref().unwrap()
+    }
+
+    pub(crate) fn body_bytes(&self) -> usize {
+        self.request.len() + self.response().len()
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        self.completion.usage.unwrap()
+    }
+
+    pub(crate) fn latency_us(&self) -> u64 {
+        self.completion
+            .timing
+            .and_then(|timing| timing.latency_us)
+            .unwrap()
+    }
+}
+
+/// What the producers hand over, and for how long.
+pub(crate) struct Traffic<'t> {
+    pub(crate) conversations: Vec<Conversation<'t>>,
+    /// Conversations that a producer has going at once.
+    pub(crate) in_flight: usize,
+    pub(crate) duration: Duration,
+}
+
+pub(crate) struct Conversation<'t> {
+    id: &'t str,
+    user_id: String,
+    turns: Vec<Turn<'t>>,
+}
+
+struct Turn<'t> {
+    exchange: &'t Exchange,
+    /// Where the request's first text begins, if it has one.
+    first_text: Option<usize>,
+}
+
+/// The traffic's conversations, in order of their first request.
+pub(crate) fn conversations(exchanges: &[Exchange]) -> Vec<Conversation<'_>> {
+    let mut places = HashMap::new();
+    let mut conversations: Vec<Conversation<'_>> = Vec::new();
+    for exchange in exchanges {
+        let place = match places.entry(exchange.conversation.as_str()) {
+            Entry::Occupied(place) => *place.get(),
+            Entry::Vacant(place) => {
+                conversations.push(Conversation {
+                    id: &exchange.conversation,
+                    user_id: format!("user-{}", conversations.len() % USERS),
+                    turns: Vec::new(),
+                });
+                *place.insert(conversations.len() - 1)
+            }
+        };
+        conversations[place].turns.push(Turn {
+            exchange,
+            first_text: first_text(&exchange.request),
+        });
+    }
+    conversations
+}
+
+fn first_text(request: &[u8]) -> Option<usize> {
+    let head = &request[..request.len().min(FIRST_TEXT_WITHIN)];
+    [
+        r#""content":""#,
+        r#""content": ""#,
+        r#""text":""#,
+        r#""text": ""#,
+    ]
+    .iter()
+    .filter_map(|key| {
+        let mut windows = head.windows(key.len());
+        let place = windows.position(|window| window == key.as_bytes())?;
+        Some(place + key.len())
+    })
+    .min()
+}
+
+/// One request thread's endless traffic.
+pub(crate) struct Producer<'t> {
+    conversations: Vec<&'t Conversation<'t>>,
+    /// The conversation that is begun next, and how often all were through.
+    next: usize,
+    pass: usize,
+    in_flight: Vec<Place>,
+    turn: usize,
+    noise: u64,
+}
+
+/// How far a conversation is.
+#[derive(Clone, Copy)]
+struct Place {
+    conversation: usize,
+    pass: usize,
+    turn: usize,
+}
+
+impl<'t> Producer<'t> {
+    /// Conversations are dealt out in turn, whole.
+    pub(crate) fn new(traffic: &'t Traffic<'t>, index: usize) -> Self {
+        let own = traffic.conversations.iter().skip(index).step_by(PRODUCERS);
+        let mut producer = Self {
+            conversations: own.collect(),
+            next: 0,
+            pass: 0,
+            in_flight: Vec::new(),
+            turn: 0,
+            noise: 0x9E37_79B9_7F4A_7C15 + index as u64,
+        };
+        for _ in 0..traffic.in_flight.min(producer.conversations.len()) {
+            let place = producer.begin();
+            producer.in_flight.push(place);
+        }
+        producer
+    }
+
+    fn begin(&mut self) -> Place {
+        if self.next == self.conversations.len() {
+            self.next = 0;
+            self.pass += 1;
+        }
+        self.next += 1;
+        Place {
+            conversation: self.next - 1,
+            pass: self.pass,
+            turn: 0,
+        }
+    }
+
+    fn lifecycle(&mut self, place: Place) -> Lifecycle {
+        let conversation = self.conversations[place.conversation];
+        let Turn {
+            exchange,
+            first_text,
+        } = &conversation.turns[place.turn];
+        self.noise ^= self.noise << 13;
+        self.noise ^= self.noise >> 7;
+        self.noise ^= self.noise << 17;
+        let upstream_us = exchange.response.len() as u64 * 2_000 + self.noise % 400_000;
+        let timing = Timing::default()
+            .latency_us(upstream_us + 300 + self.noise % 700)
+            .upstream_latency_us(upstream_us);
+        let input_tokens = exchange.request.len() as u64 / 4;
+        let usage = Usage::new(input_tokens, exchange.response.len() as u64 / 4)
+            .cache_read_input_tokens(input_tokens * 9 / 10);
+        let (pass, id) = (place.pass, conversation.id);
+        let request = match (pass, first_text) {
+            (1.., Some(at)) => {
+                let (head, tail) = exchange.request.split_at(*at);
+                Bytes::from([head, format!("({pass}) ").as_bytes(), tail].concat())
+            }
+            _ => Bytes::copy_from_slice(&exchange.request),
+        };
+        Lifecycle {
+            request_id: uuid::Uuid::now_v7().to_string(),
+            context: RequestContext::new(exchange.wire.as_str())
+                .user_id(conversation.user_id.as_str())
+                .conversation_id(if pass == 0 {
+                    id.to_owned()
+                } else {
+                    format!("{id}#{pass}")
+                })
+                .provider_name("openai")
+                .request_model(exchange.model.as_str()),
+            request,
+            completion: Completion::new()
+                .response_body(Bytes::copy_from_slice(&exchange.response))
+                .usage(usage)
+                .finish_reason("stop")
+                .http_status(200)
+                .timing(timing),
+            request_is_json: exchange.request_is_json,
+            response_is_json: exchange.response_is_json,
+        }
+    }
+}
+
+impl Iterator for Producer<'_> {
+    type Item = Lifecycle;
+
+    fn next(&mut self) -> Option<Lifecycle> {
+        let slots = self.in_flight.len();
+        let slot = self.turn.checked_rem(slots)?;
+        self.turn += 1;
+        let place = self.in_flight[slot];
+        let lifecycle = self.lifecycle(place);
+        let is_last = place.turn + 1 == self.conversations[place.conversation].turns.len();
+        self.in_flight[slot] = if is_last {
+            self.begin()
+        } else {
+            Place {
+                turn: place.turn + 1,
+                ..place
+            }
+        };
+        Some(lifecycle)
+    }
+}

@@ -1,0 +1,86 @@
+//! auditlite at its defaults, FULL durability and all digests included.
+//!
+//! `auditlite` waits for room instead of shedding, so that every lifecycle counts; its request
+//! threads then take as long as the writer. `auditlite_shed` never waits, as is the default, and
+//! shows what request threads notice of a writer that cannot keep up.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use auditlite::{Overflow, Recorder, Store};
+
+use super::super::common::bytes_on_disk;
+use super::super::gateway::Lifecycle;
+use super::Subject;
+
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+pub(crate) struct Auditlite {
+    store: Store,
+    recorder: Recorder,
+    path: PathBuf,
+    is_shedding: bool,
+}
+
+impl Auditlite {
+    pub(crate) fn waiting(folder: &Path, byte_budget: usize) -> Self {
+        Self::open(folder, byte_budget, Overflow::Wait(TIMEOUT))
+    }
+
+    pub(crate) fn shedding(folder: &Path, byte_budget: usize) -> Self {
+        Self::open(folder, byte_budget, Overflow::Shed)
+    }
+
+    fn open(folder: &Path, byte_budget: usize, overflow: Overflow) -> Self {
+        let path = folder.join("audit.db");
+        let store = Store::builder(&path)
+            .overflow(overflow)
+            .capacity_bytes(byte_budget)
+            .open()
+            .unwrap();
+        Self {
+            recorder: store.recorder(),
+            store,
+            path,
+            is_shedding: overflow == Overflow::Shed,
+        }
+    }
+}
+
+impl Subject for Auditlite {
+    fn record(&self, lifecycle: Lifecycle) -> bool {
+        let audit = self
+            .recorder
+            .open(lifecycle.context, lifecycle.request)
+            .unwrap();
+        let is_recorded = audit.is_recorded();
+        audit.complete(lifecycle.completion).unwrap();
+        is_recorded
+    }
+
+    fn flush(&mut self) {
+        self.store.flush(TIMEOUT).unwrap();
+    }
+
+    fn is_partial(&self) -> bool {
+        self.is_shedding
+    }
+
+    fn measures(&self) -> Vec<(&'static str, f64)> {
+        if !self.is_shedding {
+            return Vec::new();
+        }
+        let health = self.store.health();
+        vec![
+            ("lifecycles_shed", health.shed_lifecycles as f64),
+            ("bodies_shed", health.shed_payloads as f64),
+        ]
+    }
+
+    fn close(self: Box<Self>) -> u64 {
+        let report = self.store.close(TIMEOUT);
+        assert!(report.is_complete);
+        assert!(self.is_shedding || report.shed_payloads + report.shed_lifecycles == 0);
+        bytes_on_disk(&self.path)
+    }
+}
