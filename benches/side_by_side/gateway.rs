@@ -145,8 +145,12 @@ impl<'t> Producer<'t> {
             turn: 0,
             noise: 0x9E37_79B9_7F4A_7C15 + index as u64,
         };
-        for _ in 0..traffic.in_flight.min(producer.conversations.len()) {
-            let place = producer.begin();
+        let slots = traffic.in_flight.min(producer.conversations.len());
+        for slot in 0..slots {
+            let mut place = producer.begin();
+            // The first ones are met under way, each further on than the one before: at the start
+            // of a conversation requests are short, and a slow subject would see no others.
+            place.turn = producer.conversations[place.conversation].turns.len() * slot / slots;
             producer.in_flight.push(place);
         }
         producer

@@ -174,8 +174,8 @@ fn insert(connection: &Connection, row: &Row) {
         .unwrap()
         .execute(params![
             id,
-            row.request.to_string(),
-            row.response.to_string()
+            serde_json::to_string(&row.request).unwrap(),
+            serde_json::to_string(&row.response).unwrap()
         ])
         .unwrap();
 }
