@@ -31,7 +31,7 @@ const ANCHORS_MAX: u32 = 32;
 /// No chain unpacks more than this: bounds how long a read takes.
 const CHAIN_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// States of the digest are kept at this distance.
-const STATE_STEP: usize = 16 * 1024;
+const STATE_STEP: usize = 2 * 1024;
 /// Bodies that start with so many equal bytes share a head: system prompt, tools.
 const HEAD_BYTES: usize = 512;
 /// Requests without a conversation are matched against so many recent ones with their head.

@@ -18,7 +18,12 @@ pub(super) struct Prepared {
     pub(super) prefixes: Vec<u8>,
     pub(super) reached: Vec<(Arc<Lifecycle>, Stage)>,
     pub(super) ends: Vec<EndNote>,
-    pub(super) reservation: Reservation,
+    /// Bytes of everything that came in.
+    pub(super) bytes: u64,
+    /// What is given back once the requests are packed: the memory of their bodies.
+    freed: Reservation,
+    /// What is given back once the batch is committed.
+    reservation: Reservation,
 }
 
 /// Which thread packs a payload.
@@ -113,14 +118,23 @@ impl Prepared {
         }
     }
 
+    /// Takes a command's reservation over; `freed` bytes of it until the requests are packed only.
+    pub(super) fn hold(&mut self, mut reservation: Reservation, freed: u64) {
+        self.bytes = self.bytes.saturating_add(reservation.bytes);
+        let freed = freed.min(reservation.bytes);
+        reservation.bytes = reservation.bytes.saturating_sub(freed);
+        self.freed.bytes = self.freed.bytes.saturating_add(freed);
+        self.reservation.add(reservation);
+    }
+
     pub(super) fn next_seq(&self) -> u64 {
         let count = u64::try_from(self.events.len()).unwrap_or(u64::MAX);
         self.first_seq.saturating_add(count)
     }
 
-    /// Packs the requests. Responses are left to the committer: the two threads then have about the
+    /// Packs the requests, and says what that frees. Responses are left to the committer: the two threads then have about the
     /// same to do.
-    pub(super) fn pack(self, segment: Segment) -> Ready {
+    pub(super) fn pack(self, segment: Segment) -> (Ready, Reservation) {
         let mut packer = Packer::new();
         let payloads = self
             .payloads
@@ -134,7 +148,7 @@ impl Prepared {
             })
             .collect();
         drop(packer);
-        Ready {
+        let ready = Ready {
             events: self.events,
             segment,
             payloads,
@@ -142,6 +156,7 @@ impl Prepared {
             reached: self.reached,
             ends: self.ends,
             reservation: self.reservation,
-        }
+        };
+        (ready, self.freed)
     }
 }

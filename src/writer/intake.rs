@@ -80,9 +80,7 @@ impl Intake {
         let mut prepared = Prepared::new(self.next_seq);
         while let Some(command) = next {
             self.take(command, &mut prepared, replies);
-            if prepared.events.len() >= BATCH_EVENTS_MAX
-                || prepared.reservation.bytes >= BATCH_BYTES_MAX
-            {
+            if prepared.events.len() >= BATCH_EVENTS_MAX || prepared.bytes >= BATCH_BYTES_MAX {
                 break;
             }
             next = self.receiver.try_recv().ok();
@@ -140,10 +138,11 @@ impl Intake {
         flushes: Vec<Sender<()>>,
         close: Option<Sender<bool>>,
     ) -> Result<(), Option<Stop>> {
-        let ready = self
+        let (ready, freed) = self
             .preparer
             .ready(prepared)
             .map_err(|error| Some(Stop::Failed(crate::error::chain(&*error))))?;
+        self.shared.capacity.release(freed);
         self.next_seq = ready.end_seq();
         let work = Work {
             ready,

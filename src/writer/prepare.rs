@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::batch::{EndNote, Pack, Prepared, Ready};
+use super::capacity::Reservation;
 use super::command::{ChunksCommand, EndCommand, OpenCommand, PreparedCommand, ServedCommand};
 use super::content::EndContent;
 use super::lifecycle::Stage;
@@ -66,6 +67,10 @@ impl Preparer {
         } = command;
         let capture = context.capture.unwrap_or(self.capture);
         let seq = prepared.next_seq();
+        let body_bytes = match room {
+            BodyRoom::Kept => count(body.len()),
+            BodyRoom::Shed => 0,
+        };
         let conversation = context
             .conversation_id
             .as_deref()
@@ -118,7 +123,7 @@ impl Preparer {
         prepared.push(at, Fact::Opened(Box::new(opened)));
         prepared.push_payload(seq, Part::Body, payload, Pack::Ahead);
         prepared.push_payload(seq, Part::Content, content_payload, Pack::Ahead);
-        prepared.reservation.add(reservation);
+        prepared.hold(reservation, body_bytes);
         lifecycle.set_opened_seq(seq);
         prepared.reached.push((lifecycle, Stage::OpenedCommitted));
     }
@@ -131,11 +136,11 @@ impl Preparer {
             response_provider_name: command.response_provider_name,
         };
         prepared.push(command.at, Fact::Served(served));
-        prepared.reservation.add(command.reservation);
+        prepared.hold(command.reservation, 0);
     }
 
     pub(super) fn prepared_body(&self, command: PreparedCommand, prepared: &mut Prepared) {
-        prepared.reservation.add(command.reservation);
+        prepared.hold(command.reservation, u64::MAX);
         let digest = sha256(&command.body);
         let mut notes = command.lifecycle.notes();
         // The same bytes as the client's say nothing.
@@ -146,7 +151,7 @@ impl Preparer {
     }
 
     pub(super) fn chunks(&mut self, command: ChunksCommand, prepared: &mut Prepared) {
-        prepared.reservation.add(command.reservation);
+        prepared.hold(command.reservation, u64::MAX);
         let mut notes = command.lifecycle.notes();
         let streamed = notes.streamed.get_or_insert_default();
         for chunk in &command.chunks {
@@ -267,12 +272,12 @@ impl Preparer {
             altered,
         };
         prepared.push(at, Fact::Ended(Box::new(ended)));
-        prepared.reservation.add(reservation);
+        prepared.hold(reservation, 0);
         prepared.reached.push((lifecycle, Stage::EndedCommitted));
     }
 
-    /// Encodes the events and packs the requests.
-    pub(super) fn ready(&mut self, prepared: Prepared) -> Result<Ready, Cause> {
+    /// Encodes the events and packs the requests; what that frees may be given back.
+    pub(super) fn ready(&mut self, prepared: Prepared) -> Result<(Ready, Reservation), Cause> {
         self.lines.clear();
         for event in &prepared.events {
             event.write_line(&mut self.lines)?;

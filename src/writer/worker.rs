@@ -241,7 +241,7 @@ fn begin_session(
                 })),
             );
         }
-        let mut ready = preparer.ready(prepared)?;
+        let (mut ready, _) = preparer.ready(prepared)?;
         let next_seq = ready.end_seq();
         if let Some(batch) = ready.take_batch() {
             committer.appender.append(&batch)?;
