@@ -88,8 +88,8 @@ struct Turn {
 
 impl Turn {
     fn held_bytes(&self) -> usize {
-        let response = self.response.as_ref().map_or(0, |held| held.bytes.len());
-        ENTRY_BYTES + self.request.bytes.len() + response
+        let response = self.response.as_ref().map_or(0, Held::held_bytes);
+        ENTRY_BYTES + self.request.held_bytes() + response
     }
 }
 
@@ -209,7 +209,7 @@ impl Conversations {
                 && root.response.is_none()
             {
                 root.response = Some(held.clone());
-                self.held_bytes = self.held_bytes.saturating_add(held.bytes.len());
+                self.held_bytes = self.held_bytes.saturating_add(held.held_bytes());
             }
             turn.response = Some(held);
         }
@@ -282,6 +282,11 @@ impl Conversations {
 }
 
 impl Held {
+    /// Memory that it takes: what is reserved, not what is filled.
+    fn held_bytes(&self) -> usize {
+        self.bytes.capacity() + self.states.capacity() * size_of::<(usize, Hasher)>()
+    }
+
     fn can_be_followed(&self) -> bool {
         self.depth < self.anchor.depth + DEPTH_MAX && self.chain_bytes < CHAIN_BYTES_MAX
     }
@@ -389,9 +394,14 @@ impl Held {
     fn become_body(&mut self, id: i64, body: &[u8], common: usize) -> Digest {
         self.id = id;
         self.bytes.truncate(common);
-        self.bytes
-            .extend_from_slice(body.get(common..).unwrap_or_default());
-        self.states.retain(|(at, _)| *at <= common);
+        let new = body.get(common..).unwrap_or_default();
+        // Some room to grow, but not twice the body: the cache is bounded by what it reserves.
+        if self.bytes.capacity() - common < new.len() {
+            self.bytes.reserve_exact(new.len() + body.len() / 8);
+        }
+        self.bytes.extend_from_slice(new);
+        let kept = self.states.partition_point(|(at, _)| *at <= common);
+        self.states.truncate(kept);
         let (mut at, mut hasher) = self.states.last().cloned().unwrap_or_default();
         loop {
             let end = (at + STATE_STEP).min(body.len());

@@ -8,19 +8,28 @@ use crate::db::{Batch, Part, Segment, payload_id};
 use crate::log::{Event, Fact};
 use crate::payload::{EncodedPayload, Packer, PlannedPayload};
 
+/// Requests are packed in groups: the prefixes of one are still in the processor's cache, and the
+/// memory of their bodies is given back soon.
+const GROUP_PAYLOADS: usize = 32;
+const GROUP_PREFIX_BYTES: usize = 512 * 1024;
+
 /// A group commit in the making, and what is to be done once it is committed.
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
     pub(super) first_seq: u64,
     pub(super) events: Vec<Event>,
-    payloads: Vec<(i64, PlannedPayload, Pack)>,
-    /// What the payloads are packed against, one after the other.
-    pub(super) prefixes: Vec<u8>,
+    /// In order of their ids; a place without content waits among `ahead`.
+    payloads: Vec<(i64, Option<MaybePacked>)>,
+    /// Payloads that the intake packs, by their place, and what they are packed against.
+    ahead: Vec<(usize, PlannedPayload)>,
+    pub(super) ahead_prefixes: Vec<u8>,
+    /// What the committer packs payloads against.
+    pub(super) late_prefixes: Vec<u8>,
     pub(super) reached: Vec<(Arc<Lifecycle>, Stage)>,
     pub(super) ends: Vec<EndNote>,
     /// Bytes of everything that came in.
     pub(super) bytes: u64,
-    /// What is given back once the requests are packed: the memory of their bodies.
+    /// What is given back once `ahead` is packed: the memory of the bodies.
     freed: Reservation,
     /// What is given back once the batch is committed.
     reservation: Reservation,
@@ -46,7 +55,7 @@ enum MaybePacked {
 pub(super) struct Ready {
     events: Vec<Event>,
     segment: Segment,
-    payloads: Vec<(i64, MaybePacked)>,
+    payloads: Vec<(i64, Option<MaybePacked>)>,
     prefixes: Vec<u8>,
     pub(super) reached: Vec<(Arc<Lifecycle>, Stage)>,
     pub(super) ends: Vec<EndNote>,
@@ -68,9 +77,9 @@ impl Ready {
         let mut packer = Packer::new();
         let payloads = std::mem::take(&mut self.payloads)
             .into_iter()
-            .map(|(id, payload)| match payload {
-                MaybePacked::Packed(payload) => (id, payload),
-                MaybePacked::Planned(payload) => (id, payload.pack(&mut packer, &prefixes)),
+            .filter_map(|(id, payload)| match payload? {
+                MaybePacked::Packed(payload) => Some((id, payload)),
+                MaybePacked::Planned(payload) => Some((id, payload.pack(&mut packer, &prefixes))),
             })
             .collect();
         Some(Batch {
@@ -113,9 +122,37 @@ impl Prepared {
         payload: Option<PlannedPayload>,
         when: Pack,
     ) {
-        if let Some(payload) = payload {
-            self.payloads.push((payload_id(seq, part), payload, when));
+        let Some(payload) = payload else { return };
+        let id = payload_id(seq, part);
+        match when {
+            Pack::Ahead => {
+                self.ahead.push((self.payloads.len(), payload));
+                self.payloads.push((id, None));
+            }
+            Pack::Late => self
+                .payloads
+                .push((id, Some(MaybePacked::Planned(payload)))),
         }
+    }
+
+    /// Whether enough requests have come together to be packed.
+    pub(super) fn has_group(&self) -> bool {
+        self.ahead.len() >= GROUP_PAYLOADS || self.ahead_prefixes.len() >= GROUP_PREFIX_BYTES
+    }
+
+    /// Packs the requests so far, and says what that frees. Responses are left to the committer:
+    /// the two threads then have about the same to do.
+    pub(super) fn pack_ahead(&mut self) -> Reservation {
+        let mut packer = Packer::new();
+        for (place, payload) in self.ahead.drain(..) {
+            let packed = payload.pack(&mut packer, &self.ahead_prefixes);
+            if let Some((_, content)) = self.payloads.get_mut(place) {
+                *content = Some(MaybePacked::Packed(packed));
+            }
+        }
+        drop(packer);
+        self.ahead_prefixes.clear();
+        std::mem::take(&mut self.freed)
     }
 
     /// Takes a command's reservation over; `freed` bytes of it until the requests are packed only.
@@ -132,31 +169,16 @@ impl Prepared {
         self.first_seq.saturating_add(count)
     }
 
-    /// Packs the requests, and says what that frees. Responses are left to the committer: the two threads then have about the
-    /// same to do.
-    pub(super) fn pack(self, segment: Segment) -> (Ready, Reservation) {
-        let mut packer = Packer::new();
-        let payloads = self
-            .payloads
-            .into_iter()
-            .map(|(id, payload, when)| match when {
-                Pack::Ahead => {
-                    let packed = payload.pack(&mut packer, &self.prefixes);
-                    (id, MaybePacked::Packed(packed))
-                }
-                Pack::Late => (id, MaybePacked::Planned(payload)),
-            })
-            .collect();
-        drop(packer);
-        let ready = Ready {
+    /// Everything is packed that the intake packs.
+    pub(super) fn into_ready(self, segment: Segment) -> Ready {
+        Ready {
             events: self.events,
             segment,
-            payloads,
-            prefixes: self.prefixes,
+            payloads: self.payloads,
+            prefixes: self.late_prefixes,
             reached: self.reached,
             ends: self.ends,
             reservation: self.reservation,
-        };
-        (ready, self.freed)
+        }
     }
 }

@@ -80,6 +80,9 @@ impl Intake {
         let mut prepared = Prepared::new(self.next_seq);
         while let Some(command) = next {
             self.take(command, &mut prepared, replies);
+            if prepared.has_group() {
+                self.shared.capacity.release(prepared.pack_ahead());
+            }
             if prepared.events.len() >= BATCH_EVENTS_MAX || prepared.bytes >= BATCH_BYTES_MAX {
                 break;
             }

@@ -80,7 +80,8 @@ impl Preparer {
         let (request_body, payload) = self.body(&body, room, capture, |conversations, body| {
             let id = payload_id(seq, Part::Body);
             let planned;
-            (planned, key) = conversations.request(conversation, id, body, &mut prepared.prefixes);
+            (planned, key) =
+                conversations.request(conversation, id, body, &mut prepared.ahead_prefixes);
             planned
         });
         let (content, content_payload) = self.content(context.messages.as_ref(), room, capture);
@@ -191,7 +192,7 @@ impl Preparer {
                     let key = notes.conversation.take();
                     let (fact, payload) = self.body(&body, room, capture, |conversations, body| {
                         let id = payload_id(seq, Part::Body);
-                        let prefixes = &mut prepared.prefixes;
+                        let prefixes = &mut prepared.late_prefixes;
                         conversations.response(key.as_ref(), request_id, id, body, prefixes)
                     });
                     (Some(fact), payload)
@@ -277,7 +278,8 @@ impl Preparer {
     }
 
     /// Encodes the events and packs the requests; what that frees may be given back.
-    pub(super) fn ready(&mut self, prepared: Prepared) -> Result<(Ready, Reservation), Cause> {
+    pub(super) fn ready(&mut self, mut prepared: Prepared) -> Result<(Ready, Reservation), Cause> {
+        let freed = prepared.pack_ahead();
         self.lines.clear();
         for event in &prepared.events {
             event.write_line(&mut self.lines)?;
@@ -292,7 +294,7 @@ impl Preparer {
         };
         // A rare large batch must not hold its room for good.
         self.lines.shrink_to(4 << 20);
-        Ok(prepared.pack(segment))
+        Ok((prepared.into_ready(segment), freed))
     }
 
     /// A body in one piece; `plan` digests and plans one that is kept whole.
