@@ -159,8 +159,8 @@ fn set_up_writer(connection: &Connection, durability: Durability) -> Result<(), 
     pragma(connection, "wal_autocheckpoint", 0)?;
     // A burst must not leave a large write-ahead log behind for good.
     pragma(connection, "journal_size_limit", 64 * 1024 * 1024)?;
-    // The writer's page cache: 8 MiB, part of the memory bound.
-    pragma(connection, "cache_size", -8192)?;
+    // The writer's page cache: 4 MiB, part of the memory bound.
+    pragma(connection, "cache_size", -4096)?;
     pragma(connection, "temp_store", 2)?;
     set(
         connection,
