@@ -6,26 +6,10 @@
 //!
 //! # Example: record a request and read it back
 //!
+//! `examples/quickstart.rs`:
+//!
 //! ```
-//! use std::time::Duration;
-//! use auditlite::{Completion, PayloadSide, RequestContext, Store, Usage, WireProtocol};
-//!
-//! # let folder = tempfile::tempdir()?;
-//! # let path = folder.path().join("audit.db");
-//! let store = Store::builder(path).open()?;
-//!
-//! let context = RequestContext::new(WireProtocol::OpenAiChat).request_model("gpt-4o");
-//! let audit = store.recorder().open(context, r#"{"model":"gpt-4o","messages":[]}"#)?;
-//! let id = audit.request_id().to_owned();
-//! let completion = Completion::new()
-//!     .response_body(r#"{"choices":[]}"#)
-//!     .usage(Usage::new(9, 2));
-//! audit.complete(completion)?.wait(Duration::from_secs(5))?;
-//!
-//! let request = store.reader().get(&id)?;
-//! let body = store.reader().payload(&request, PayloadSide::Response)?;
-//! assert_eq!(body.bytes, br#"{"choices":[]}"#);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+#![doc = include_str!("../examples/quickstart.rs")]
 //! ```
 //!
 //! # Example: a streamed response, and a client that goes away
@@ -68,6 +52,11 @@ mod record;
 mod recorder;
 mod store;
 mod writer;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
 
 pub use config::{
     ATTRIBUTE_KEY_BYTES_MAX, ATTRIBUTE_VALUE_BYTES_MAX, ATTRIBUTES_MAX, Capture, Durability,
