@@ -206,6 +206,11 @@ fn responses<'a>(exchanges: &'a [Exchange], before: &'a [Before<'a>]) {
         (
             "response before + 4 KiB of the request as prefix",
             Some(4 << 10),
+            1,
+        ),
+        (
+            "response before + 4 KiB of the request as prefix",
+            Some(4 << 10),
             3,
         ),
         (

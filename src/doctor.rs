@@ -57,14 +57,6 @@ pub(crate) fn examine(path: &Path) -> Result<DoctorReport, ReadError> {
             .map(|difference| format!("table {}: {}", difference.table, difference.what)),
     );
     findings.extend(db::accounting_findings(path)?);
-    let is_being_written = WriterLock::is_held(path);
-    if log.pending > 0 && !is_being_written {
-        // Not a fault: the next open for writing marks them.
-        tracing::debug!(
-            pending = log.pending,
-            "requests are pending and nobody writes"
-        );
-    }
     Ok(DoctorReport {
         file_bytes: file.file_bytes,
         wal_bytes: file.wal_bytes,
@@ -80,7 +72,7 @@ pub(crate) fn examine(path: &Path) -> Result<DoctorReport, ReadError> {
         gaps: log.gaps,
         shed_lifecycles: log.shed_lifecycles,
         shed_payloads: log.shed_payloads,
-        is_being_written,
+        is_being_written: WriterLock::is_held(path),
         findings,
     })
 }

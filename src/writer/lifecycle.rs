@@ -36,7 +36,7 @@ pub(crate) struct Notes {
     pub(crate) streamed: Option<StreamedBody>,
     /// The forwarded body's digest, for the end's event.
     pub(crate) prepared: Option<PlannedPayload>,
-    /// Length of the request body and its digest: tells whether the forwarded body differs.
+    /// The request body's digest: tells whether the forwarded body differs.
     pub(crate) request_sha256: Option<crate::record::Digest>,
 }
 
