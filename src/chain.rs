@@ -159,19 +159,18 @@ fn unpack(
         Some(*left == 0)
     };
     let is_last_use = release(bases.first)?;
-    let mut content = if applied.copied == 0 {
-        Vec::new()
-    } else if is_last_use {
-        contents.remove(&bases.first)?
+    let content = if is_last_use {
+        // In place: a long conversation is not copied for each of its turns.
+        let mut content = contents.remove(&bases.first)?;
+        let tail_begin = content.len().checked_sub(applied.tail)?;
+        content.splice(applied.head..tail_begin, applied.new);
+        content
     } else {
-        contents.get(&bases.first)?.get(..applied.copied)?.to_vec()
+        let base = contents.get(&bases.first)?;
+        let tail_begin = base.len().checked_sub(applied.tail)?;
+        let (head, tail) = (base.get(..applied.head)?, base.get(tail_begin..)?);
+        [head, &applied.new, tail].concat()
     };
-    content.truncate(applied.copied);
-    if content.is_empty() {
-        content = applied.rest;
-    } else {
-        content.extend_from_slice(&applied.rest);
-    }
     if let Some(second) = bases.second
         && release(second)?
     {

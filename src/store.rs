@@ -57,8 +57,9 @@ impl StoreBuilder {
         self
     }
 
-    /// How many bytes of bodies and metadata may be on their way to the disk. Default: 64 MiB; at
-    /// least 64 KiB. A body longer than this is never kept.
+    /// Memory for bodies and metadata that are on their way to the disk, in bytes. Default: 64 MiB;
+    /// at least 64 KiB. A third of it is left for what an allocator loses to fragmentation, so that
+    /// a body longer than two thirds of this is never kept.
     pub fn capacity_bytes(mut self, bytes: usize) -> Self {
         self.config.capacity_bytes = bytes;
         self

@@ -34,6 +34,7 @@ pub(crate) fn run(child: &str, options: &Options) {
     let traffic = Traffic {
         conversations: conversations(&exchanges),
         in_flight: options.conversations,
+        bodies: options.bodies,
         duration: Duration::from_secs_f64(options.arguments.seconds),
     };
     let folder = tempfile::tempdir().unwrap();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use auditlite::{Completion, RequestContext, Store, WireProtocol};
 
 use super::common::memory;
+use super::gateway::Bodies;
 use super::report::Figures;
 use super::{Options, child, measure};
 
@@ -17,7 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(options: &Options, figures: &mut Figures) {
     eprintln!("\nedge boxes");
-    for (what, value) in measure(options, IDLE, &[]) {
+    for (what, value) in measure(options, IDLE, Bodies::Own, &[]) {
         eprintln!("  {what:<44}{value:>12.2}");
         figures.add_printed("edge", &what, value);
     }
@@ -49,7 +50,7 @@ fn one_core(options: &Options, figures: &mut Figures) {
         return;
     }
     for (subject, way) in [("auditlite", "waiting"), ("auditlite_shed", "shedding")] {
-        for (what, value) in measure(options, subject, ONE_CORE) {
+        for (what, value) in measure(options, subject, Bodies::Own, ONE_CORE) {
             let what = format!("one_core_{way}_{what}");
             eprintln!("  {what:<44}{value:>12.2}");
             figures.add_printed("edge", &what, value);

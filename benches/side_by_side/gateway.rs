@@ -1,9 +1,12 @@
 //! The gateway around the subjects: two request threads, each with conversations of its own.
 //!
 //! Each thread keeps several conversations going and takes one request of each in turn; within a
-//! conversation the order is that of the traffic. When a thread is through, it starts over with new
-//! conversations: another id, and another beginning of each request's first message, so that a
-//! replay is not stored for nothing as a copy of the conversation that it repeats.
+//! conversation the order is that of the traffic. When a thread is through, it starts over with
+//! other conversation ids.
+//!
+//! Bodies are in memory before the clock starts, and handed over as they are: what a gateway pays to
+//! have them is its own. For memory there is a run in which every lifecycle brings a copy of its own,
+//! as from a socket, so that all that is queued takes the memory that it would in a gateway.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -17,9 +20,6 @@ use super::common::traffic::Exchange;
 pub(crate) const PRODUCERS: usize = 2;
 /// Users among whom the conversations are spread.
 const USERS: usize = 50;
-/// How far into a request its first text is looked for, in bytes.
-const FIRST_TEXT_WITHIN: usize = 16 * 1024;
-
 /// One request as the gateway has it in hands: everything that is recorded, bodies of its own.
 pub(crate) struct Lifecycle {
     /// For the subjects that do not make ids themselves.
@@ -58,19 +58,23 @@ pub(crate) struct Traffic<'t> {
     pub(crate) conversations: Vec<Conversation<'t>>,
     /// Conversations that a producer has going at once.
     pub(crate) in_flight: usize,
+    pub(crate) bodies: Bodies,
     pub(crate) duration: Duration,
+}
+
+/// Whose bodies are handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bodies {
+    /// The traffic's own.
+    Shared,
+    /// A copy for each lifecycle.
+    Own,
 }
 
 pub(crate) struct Conversation<'t> {
     id: &'t str,
     user_id: String,
-    turns: Vec<Turn<'t>>,
-}
-
-struct Turn<'t> {
-    exchange: &'t Exchange,
-    /// Where the request's first text begins, if it has one.
-    first_text: Option<usize>,
+    turns: Vec<&'t Exchange>,
 }
 
 /// The traffic's conversations, in order of their first request.
@@ -89,29 +93,9 @@ pub(crate) fn conversations(exchanges: &[Exchange]) -> Vec<Conversation<'_>> {
                 *place.insert(conversations.len() - 1)
             }
         };
-        conversations[place].turns.push(Turn {
-            exchange,
-            first_text: first_text(&exchange.request),
-        });
+        conversations[place].turns.push(exchange);
     }
     conversations
-}
-
-fn first_text(request: &[u8]) -> Option<usize> {
-    let head = &request[..request.len().min(FIRST_TEXT_WITHIN)];
-    [
-        r#""content":""#,
-        r#""content": ""#,
-        r#""text":""#,
-        r#""text": ""#,
-    ]
-    .iter()
-    .filter_map(|key| {
-        let mut windows = head.windows(key.len());
-        let place = windows.position(|window| window == key.as_bytes())?;
-        Some(place + key.len())
-    })
-    .min()
 }
 
 /// One request thread's endless traffic.
@@ -121,6 +105,7 @@ pub(crate) struct Producer<'t> {
     next: usize,
     pass: usize,
     in_flight: Vec<Place>,
+    bodies: Bodies,
     turn: usize,
     noise: u64,
 }
@@ -142,6 +127,7 @@ impl<'t> Producer<'t> {
             next: 0,
             pass: 0,
             in_flight: Vec::new(),
+            bodies: traffic.bodies,
             turn: 0,
             noise: 0x9E37_79B9_7F4A_7C15 + index as u64,
         };
@@ -171,10 +157,7 @@ impl<'t> Producer<'t> {
 
     fn lifecycle(&mut self, place: Place) -> Lifecycle {
         let conversation = self.conversations[place.conversation];
-        let Turn {
-            exchange,
-            first_text,
-        } = &conversation.turns[place.turn];
+        let exchange = conversation.turns[place.turn];
         self.noise ^= self.noise << 13;
         self.noise ^= self.noise >> 7;
         self.noise ^= self.noise << 17;
@@ -186,12 +169,9 @@ impl<'t> Producer<'t> {
         let usage = Usage::new(input_tokens, exchange.response.len() as u64 / 4)
             .cache_read_input_tokens(input_tokens * 9 / 10);
         let (pass, id) = (place.pass, conversation.id);
-        let request = match (pass, first_text) {
-            (1.., Some(at)) => {
-                let (head, tail) = exchange.request.split_at(*at);
-                Bytes::from([head, format!("({pass}) ").as_bytes(), tail].concat())
-            }
-            _ => Bytes::copy_from_slice(&exchange.request),
+        let body = |bytes: &Bytes| match self.bodies {
+            Bodies::Shared => bytes.clone(),
+            Bodies::Own => Bytes::copy_from_slice(bytes),
         };
         Lifecycle {
             request_id: uuid::Uuid::now_v7().to_string(),
@@ -204,9 +184,9 @@ impl<'t> Producer<'t> {
                 })
                 .provider_name("openai")
                 .request_model(exchange.model.as_str()),
-            request,
+            request: body(&exchange.request),
             completion: Completion::new()
-                .response_body(Bytes::copy_from_slice(&exchange.response))
+                .response_body(body(&exchange.response))
                 .usage(usage)
                 .finish_reason("stop")
                 .http_status(200)

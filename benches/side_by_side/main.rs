@@ -2,9 +2,9 @@
 //!
 //! `cargo bench --bench side_by_side -- --corpus FILE…`
 //!
-//! Each measurement is a process of its own, so that the peak of its memory is its own. The subjects
-//! take turns over three rounds, so that a slow spell of the machine meets all of them; the median
-//! round is reported, and of the memory the highest. The time runs until everything that was handed
+//! Each measurement is a process of its own. The subjects take turns over three rounds, so that a slow
+//! spell of the machine meets all of them; the median round is reported. Memory is measured in a fourth
+//! round, in which every lifecycle brings a copy of its bodies, as from a socket. The time runs until everything that was handed
 //! over is committed, or written and flushed. Files lie in the temporary folder (`TMPDIR`): a file
 //! system in memory there would make every sync free.
 #![allow(
@@ -38,6 +38,7 @@ use std::time::Instant;
 
 use common::arguments::Arguments;
 use common::traffic;
+use gateway::Bodies;
 use growth::Scale;
 use report::Figures;
 
@@ -48,12 +49,15 @@ const ROUNDS: usize = 3;
 const SECONDS: f64 = 1.5;
 const SECONDS_SMOKE: f64 = 0.1;
 const CONVERSATIONS: usize = 8;
+const RATE: &str = "lifecycles_per_s";
+const MEMORY: &str = "peak_memory_mib";
 
 const USAGE: &str = "
-       [--conversations N] [--subjects A,B…] [--scale small|full] [--edge]
+       [--conversations N] [--own-bodies] [--subjects A,B…] [--scale small|full] [--edge]
 
 Without one of the last three: all subjects and the small scale. With some: only what is named.
   --conversations  that each of the two producers has going at once (8)
+  --own-bodies  every lifecycle brings a copy of its bodies in all rounds, not in the memory round only
   --subjects  of auditlite auditlite_shed commit_full commit_normal json_log json_log_bounded
               jsonl jsonl_zstd ceiling
   --scale     cost and reads with 10 k and 100 k requests in the file (small), or 100 k, 1 M and 10 M (full)
@@ -63,6 +67,7 @@ struct Options {
     arguments: Arguments,
     /// Conversations that each producer has going at once.
     conversations: usize,
+    bodies: Bodies,
     subjects: Vec<String>,
     scale: Option<Scale>,
     edge: bool,
@@ -74,6 +79,7 @@ impl Options {
     fn read() -> Self {
         let (mut subjects, mut scale, mut edge, mut child) = (Vec::new(), None, false, None);
         let mut conversations = CONVERSATIONS;
+        let mut bodies = Bodies::Shared;
         let mut arguments = Arguments::read_with(
             "auditlite beside what a gateway would write otherwise.",
             SECONDS,
@@ -94,6 +100,10 @@ impl Options {
                 "--scale" => {
                     scale = words.next().and_then(|word| Scale::from_name(&word));
                     scale.is_some()
+                }
+                "--own-bodies" => {
+                    bodies = Bodies::Own;
+                    true
                 }
                 "--edge" => {
                     edge = true;
@@ -117,6 +127,7 @@ impl Options {
         Self {
             arguments,
             conversations,
+            bodies,
             subjects,
             scale,
             edge,
@@ -142,7 +153,22 @@ fn main() {
                 if is_watched {
                     eprint!("\rround {round} of {rounds}: {subject:<20}");
                 }
-                figures.add(subject, &measure(&options, subject, &[]));
+                let mut measures = measure(&options, subject, options.bodies, &[]);
+                measures.retain(|(measure, _)| measure != MEMORY);
+                figures.add(subject, &measures);
+            }
+        }
+        for subject in &options.subjects {
+            if is_watched {
+                eprint!("\rmemory: {subject:<20}");
+            }
+            let measures = measure(&options, subject, Bodies::Own, &[]);
+            for (measure, value) in measures {
+                match measure.as_str() {
+                    MEMORY => figures.add(subject, &[(measure, value)]),
+                    RATE => figures.add(subject, &[(format!("{RATE}_own_bodies"), value)]),
+                    _ => {}
+                }
             }
         }
         if is_watched {
@@ -166,7 +192,12 @@ fn main() {
 
 /// Takes one measurement in a process of its own, started by `launcher` where there is one, and
 /// gives its measures.
-fn measure(options: &Options, child: &str, launcher: &[&str]) -> Vec<(String, f64)> {
+fn measure(
+    options: &Options,
+    child: &str,
+    bodies: Bodies,
+    launcher: &[&str],
+) -> Vec<(String, f64)> {
     let arguments = &options.arguments;
     let this = std::env::current_exe().unwrap();
     let mut command = match launcher {
@@ -181,6 +212,9 @@ fn measure(options: &Options, child: &str, launcher: &[&str]) -> Vec<(String, f6
     command.args(["--seconds", &arguments.seconds.to_string()]);
     command.args(["--limit", &arguments.limit.to_string()]);
     command.args(["--conversations", &options.conversations.to_string()]);
+    if bodies == Bodies::Own {
+        command.arg("--own-bodies");
+    }
     if !arguments.corpus.is_empty() {
         command.arg("--corpus").args(&arguments.corpus);
     }

@@ -24,10 +24,10 @@ impl Figures {
         figure(subject, measure, value);
     }
 
-    /// The median of the rounds; of memory the highest.
+    /// The median of the rounds.
     pub(crate) fn get(&self, subject: &str, measure: &str) -> Option<f64> {
         self.place(subject, measure)
-            .map(|place| value_of(measure, &self.0[place].2))
+            .map(|place| median(&self.0[place].2))
     }
 
     pub(crate) fn ratio(&self, left: &str, right: &str, measure: &str) -> Option<f64> {
@@ -36,7 +36,7 @@ impl Figures {
 
     pub(crate) fn print(&self) {
         for (subject, measure, values) in &self.0 {
-            figure(subject, measure, value_of(measure, values));
+            figure(subject, measure, median(values));
         }
     }
 
@@ -47,14 +47,10 @@ impl Figures {
     }
 }
 
-fn value_of(measure: &str, values: &[f64]) -> f64 {
+fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
-    if measure == "peak_memory_mib" {
-        values[values.len() - 1]
-    } else {
-        values[values.len() / 2]
-    }
+    values[values.len() / 2]
 }
 
 /// All subjects, with how many times as fast and as small auditlite is.

@@ -10,7 +10,9 @@ use crate::payload::unpack;
 
 /// The built-in dictionary 1. Part of the file format: never changed, only followed by others.
 const DICTIONARY_1: &[u8] = include_bytes!("dictionary_1.txt");
-const ZSTD_LEVEL: i32 = 3;
+const LEVEL_SHORT: i32 = 3;
+/// Harder packing finds chance matches among the digests, and costs more to say so than it saves.
+const LEVEL_LONG: i32 = 1;
 /// Below this many bytes the dictionary pays.
 const SHORT_BYTES: usize = 16 * 1024;
 /// No segment is longer than this before compression: a bound for whoever reads one.
@@ -43,8 +45,8 @@ pub(crate) struct SegmentEncoder {
 impl SegmentEncoder {
     pub(crate) fn new() -> Result<Self, SegmentError> {
         Ok(Self {
-            long: Compressor::new(ZSTD_LEVEL).map_err(SegmentError::Setup)?,
-            short: Compressor::with_dictionary(ZSTD_LEVEL, DICTIONARY_1)
+            long: Compressor::new(LEVEL_LONG).map_err(SegmentError::Setup)?,
+            short: Compressor::with_dictionary(LEVEL_SHORT, DICTIONARY_1)
                 .map_err(SegmentError::Setup)?,
         })
     }

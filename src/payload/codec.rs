@@ -44,6 +44,18 @@ pub(crate) enum Content {
     Delta(PlannedDelta),
 }
 
+impl Content {
+    /// Bytes that are not in another payload.
+    pub(crate) fn new_bytes(&self) -> u64 {
+        let bytes = match self {
+            Self::Digest => 0,
+            Self::Alone(bytes) => bytes.len(),
+            Self::Delta(planned) => planned.new.len(),
+        };
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+}
+
 /// A payload that is digested and planned, but not packed yet.
 #[derive(Debug)]
 pub(crate) struct PlannedPayload {
@@ -61,22 +73,17 @@ impl PlannedPayload {
         super::commitment(&self.salt, &self.sha256)
     }
 
-    pub(crate) fn pack<'p>(self, packer: &mut Packer<'p>, prefixes: &'p [u8]) -> EncodedPayload {
+    pub(crate) fn pack<'p>(self, packer: &mut Packer<'p>, texts: &'p [u8]) -> EncodedPayload {
         let (encoding, bases, data) = match &self.content {
             Content::Digest => (Encoding::AsIs, None, None),
             Content::Alone(content) => {
                 let (encoding, data) = pack_alone(packer, content);
                 (encoding, None, Some(data))
             }
-            Content::Delta(planned) => match packer.delta(LEVEL_FAST, planned, prefixes) {
-                Ok(data) => (Encoding::Delta, Some(planned.bases), Some(data)),
-                // Nothing is lost: the base is at hand, so that the content can stand alone.
-                Err(error) => {
-                    tracing::error!(%error, "content could not be packed against another");
-                    let (encoding, data) = pack_alone(packer, &planned.whole);
-                    (encoding, None, Some(data))
-                }
-            },
+            Content::Delta(planned) => {
+                let data = packer.delta(LEVEL_FAST, planned, texts);
+                (Encoding::Delta, Some(planned.bases), Some(data))
+            }
         };
         EncodedPayload {
             length: self.length,

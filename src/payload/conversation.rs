@@ -11,6 +11,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
+use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -19,9 +21,11 @@ use super::hash::Hasher;
 use crate::record::Digest;
 
 /// Before the cut, so much of the base is part of the prefix.
-const WINDOW_BYTES: usize = 4 * 1024;
-/// After the cut, at most so much of the base is.
-const TAIL_BYTES_MAX: usize = 128 * 1024;
+const WINDOW_BYTES: usize = 2 * 1024;
+/// A common tail is cut off too, from so many bytes.
+const TAIL_BYTES_MIN: usize = 64;
+/// Between the cuts, at most so much of the base is part of the prefix.
+const REPLACED_BYTES_MAX: usize = 128 * 1024;
 /// At most so much of a response is.
 const RESPONSE_BYTES_MAX: usize = 16 * 1024;
 /// So many bodies follow each other before one goes back to the anchor, and so many anchors follow
@@ -32,6 +36,8 @@ const ANCHORS_MAX: u32 = 32;
 const CHAIN_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// States of the digest are kept at this distance.
 const STATE_STEP: usize = 2 * 1024;
+/// What may follow the last message of a request that has nothing after its messages.
+const CLOSING_BYTES: usize = 64;
 /// Bodies that start with so many equal bytes share a head: system prompt, tools.
 const HEAD_BYTES: usize = 512;
 /// Requests without a conversation are matched against so many recent ones with their head.
@@ -47,7 +53,7 @@ const ENTRY_BYTES: usize = 512;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     /// A conversation that the gateway named.
-    Named(String),
+    Named(Arc<str>),
     /// A conversation that was recognised by what it repeats.
     Anonymous(u64, u8),
     /// The first body with this head; others are packed against it and do not replace it.
@@ -124,38 +130,40 @@ impl Conversations {
         }
     }
 
-    /// Digests a request and plans its packing. `prefixes` collects what it is packed against. The
-    /// key is to be given back with the response.
+    /// Digests a request and plans its packing. `texts` collects what is packed and against what.
+    /// The key is to be given back with the response.
     pub(crate) fn request(
         &mut self,
         conversation: Option<&str>,
         id: i64,
         body: &Bytes,
-        prefixes: &mut Vec<u8>,
+        texts: &mut Vec<u8>,
     ) -> (Planned, Option<Key>) {
-        let head = head_of(body);
-        let key = self.key_for(conversation, head, body);
+        let key = self.key_for(conversation, body);
         let Some(key) = key.filter(|_| is_held(body)) else {
             return (alone(body), None);
         };
         let mut turn = self.take(&key);
         let planned = match &mut turn {
             Some(turn) if turn.request.can_be_followed() => {
-                turn.request
-                    .follow(turn.response.as_ref(), id, body, prefixes)
+                turn.request.follow(turn.response.as_ref(), id, body, texts)
             }
             Some(turn) if turn.request.can_go_back() => {
                 turn.response = None;
-                turn.request.go_back(id, body, prefixes)
+                turn.request.go_back(id, body, texts)
             }
             _ => {
+                let head = head_of(body);
+                if let Some(head) = head {
+                    self.touch(Key::Head(head));
+                }
                 let root = head
                     .and_then(|head| self.turns.get(&Key::Head(head)))
                     .filter(|root| root.request.can_be_followed());
                 let mut request = root.map(|root| root.request.clone()).unwrap_or_default();
                 let planned = match root {
                     Some(root) => {
-                        let planned = request.follow(root.response.as_ref(), id, body, prefixes);
+                        let planned = request.follow(root.response.as_ref(), id, body, texts);
                         request.become_anchor();
                         planned
                     }
@@ -170,7 +178,8 @@ impl Conversations {
             }
         };
         if let Some(turn) = turn {
-            if let Some(head) = head
+            if let Some(head) = turn.head
+                && turn.request.depth == 0
                 && !self.turns.contains_key(&Key::Head(head))
             {
                 self.put(Key::Head(head), turn.clone());
@@ -187,7 +196,7 @@ impl Conversations {
         request_id: i64,
         id: i64,
         body: &Bytes,
-        prefixes: &mut Vec<u8>,
+        texts: &mut Vec<u8>,
     ) -> Planned {
         let Some(key) = key.filter(|_| is_held(body)) else {
             return alone(body);
@@ -202,7 +211,7 @@ impl Conversations {
             let root = root.as_ref().and_then(|root| self.turns.get(root))?;
             root.response.as_ref()
         });
-        let (planned, held) = respond(own, before, id, body, prefixes);
+        let (planned, held) = respond(own, before, id, body, texts);
         if own.is_some() {
             if let Some(root) = root.as_ref().and_then(|root| self.turns.get_mut(root))
                 && root.request.id == request_id
@@ -223,16 +232,11 @@ impl Conversations {
         self.held_bytes
     }
 
-    fn key_for(
-        &mut self,
-        conversation: Option<&str>,
-        head: Option<u64>,
-        body: &[u8],
-    ) -> Option<Key> {
+    fn key_for(&mut self, conversation: Option<&str>, body: &[u8]) -> Option<Key> {
         if let Some(name) = conversation {
-            return Some(Key::Named(name.to_owned()));
+            return Some(Key::Named(name.into()));
         }
-        let head = head?;
+        let head = head_of(body)?;
         let best = (0..ANONYMOUS_SLOTS)
             .filter_map(|slot| {
                 let turn = self.turns.get(&Key::Anonymous(head, slot))?;
@@ -255,6 +259,13 @@ impl Conversations {
         let turn = self.turns.remove(key)?;
         self.held_bytes = self.held_bytes.saturating_sub(turn.held_bytes());
         Some(turn)
+    }
+
+    /// What was used lately is kept.
+    fn touch(&mut self, key: Key) {
+        if let Some(turn) = self.take(&key) {
+            self.put(key, turn);
+        }
     }
 
     fn put(&mut self, key: Key, mut turn: Turn) {
@@ -320,23 +331,25 @@ impl Held {
     }
 
     /// Becomes a body that is planned against the anchor, and the anchor of those to come.
-    fn go_back(&mut self, id: i64, body: &Bytes, prefixes: &mut Vec<u8>) -> Planned {
+    fn go_back(&mut self, id: i64, body: &Bytes, texts: &mut Vec<u8>) -> Planned {
         let anchor = self.anchor;
         let cut = common_head(&self.bytes, body);
         let copied = cut.min(anchor.common);
         let from = copied.saturating_sub(WINDOW_BYTES);
-        let start = prefixes.len();
-        prefixes.extend_from_slice(self.bytes.get(from..copied).unwrap_or_default());
+        let start = texts.len();
+        texts.extend_from_slice(self.bytes.get(from..copied).unwrap_or_default());
+        let prefix = start..texts.len();
         let delta = PlannedDelta {
             bases: Bases {
                 first: anchor.id,
                 second: None,
             },
-            copied: count(copied),
+            head: count(copied),
+            tail: 0,
             first_range: (count(from), count(copied)),
             second_length: 0,
-            prefix: start..prefixes.len(),
-            whole: body.clone(),
+            prefix,
+            new: push_new(body.get(copied..), texts),
         };
         self.depth = anchor.depth + 1;
         self.chain_bytes = anchor
@@ -356,25 +369,32 @@ impl Held {
         response: Option<&Held>,
         id: i64,
         body: &Bytes,
-        prefixes: &mut Vec<u8>,
+        texts: &mut Vec<u8>,
     ) -> Planned {
         let cut = common_head(&self.bytes, body);
         let from = cut.saturating_sub(WINDOW_BYTES);
-        let to = self.bytes.len().min(cut.saturating_add(TAIL_BYTES_MAX));
-        let start = prefixes.len();
-        prefixes.extend_from_slice(self.bytes.get(from..to).unwrap_or_default());
+        let tail = common_tail(
+            self.bytes.get(cut..).unwrap_or_default(),
+            body.get(cut..).unwrap_or_default(),
+        );
+        let end = self.bytes.len() - tail;
+        let to = end.min(cut.saturating_add(REPLACED_BYTES_MAX));
+        let start = texts.len();
+        texts.extend_from_slice(self.bytes.get(from..to).unwrap_or_default());
         let response = response.filter(|response| response.can_be_followed());
-        let second = response.map(|response| push_response(response, prefixes));
+        let second = response.map(|response| push_response(response, texts));
+        let prefix = start..texts.len();
         let delta = PlannedDelta {
             bases: Bases {
                 first: self.id,
                 second: second.map(|(id, _)| id),
             },
-            copied: count(cut),
+            head: count(cut),
+            tail: count(tail),
             first_range: (count(from), count(to)),
             second_length: second.map_or(0, |(_, length)| length),
-            prefix: start..prefixes.len(),
-            whole: body.clone(),
+            prefix,
+            new: push_new(body.get(cut..body.len() - tail), texts),
         };
         let response_chain = response.map_or((0, 0), |held| (held.depth, held.chain_bytes));
         self.depth = 1 + self.depth.max(response_chain.0);
@@ -403,15 +423,16 @@ impl Held {
         let kept = self.states.partition_point(|(at, _)| *at <= common);
         self.states.truncate(kept);
         let (mut at, mut hasher) = self.states.last().cloned().unwrap_or_default();
-        loop {
-            let end = (at + STATE_STEP).min(body.len());
+        // The last state lies just before the closing brackets: there the next request goes on.
+        let last_state = body.len().saturating_sub(CLOSING_BYTES);
+        while at < last_state {
+            let end = (at + STATE_STEP).min(last_state);
             hasher.update(body.get(at..end).unwrap_or_default());
             at = end;
-            if at == body.len() {
-                return hasher.finish();
-            }
             self.states.push((at, hasher.clone()));
         }
+        hasher.update(body.get(at..).unwrap_or_default());
+        hasher.finish()
     }
 }
 
@@ -421,7 +442,7 @@ fn respond(
     before: Option<&Held>,
     id: i64,
     body: &Bytes,
-    prefixes: &mut Vec<u8>,
+    texts: &mut Vec<u8>,
 ) -> (Planned, Held) {
     let sha256 = super::sha256(body);
     let own = own.filter(|held| held.can_be_followed());
@@ -442,37 +463,45 @@ fn respond(
     // A response is no anchor; it may be followed for as long as its request, or the one before.
     held.anchor.depth = own.or(before).map_or(0, |base| base.anchor.depth);
     held.chain_bytes = chain_bytes.saturating_add(count(body.len()));
-    let start = prefixes.len();
+    let start = texts.len();
     let delta = match (own, before) {
         (None, None) => None,
         (None, Some(before)) => {
-            let (first, length) = push_response(before, prefixes);
+            let (first, length) = push_response(before, texts);
             Some((first, None, (0, length), 0))
         }
         (Some(own), before) => {
             let from = own.bytes.len().saturating_sub(WINDOW_BYTES);
-            prefixes.extend_from_slice(own.bytes.get(from..).unwrap_or_default());
+            texts.extend_from_slice(own.bytes.get(from..).unwrap_or_default());
             let range = (count(from), count(own.bytes.len()));
-            let second = before.map(|before| push_response(before, prefixes));
+            let second = before.map(|before| push_response(before, texts));
             let length = second.map_or(0, |(_, length)| length);
             Some((own.id, second.map(|(id, _)| id), range, length))
         }
     };
+    let prefix = start..texts.len();
     let delta = delta.map(|(first, second, first_range, second_length)| PlannedDelta {
         bases: Bases { first, second },
-        copied: 0,
+        head: 0,
+        tail: 0,
         first_range,
         second_length,
-        prefix: start..prefixes.len(),
-        whole: body.clone(),
+        prefix,
+        new: push_new(Some(body), texts),
     });
     (Planned { sha256, delta }, held)
 }
 
-fn push_response(response: &Held, prefixes: &mut Vec<u8>) -> (i64, u64) {
+fn push_response(response: &Held, texts: &mut Vec<u8>) -> (i64, u64) {
     let length = response.bytes.len().min(RESPONSE_BYTES_MAX);
-    prefixes.extend_from_slice(response.bytes.get(..length).unwrap_or_default());
+    texts.extend_from_slice(response.bytes.get(..length).unwrap_or_default());
     (response.id, count(length))
+}
+
+fn push_new(new: Option<&[u8]>, texts: &mut Vec<u8>) -> Range<usize> {
+    let start = texts.len();
+    texts.extend_from_slice(new.unwrap_or_default());
+    start..texts.len()
 }
 
 fn is_held(body: &[u8]) -> bool {
@@ -495,6 +524,29 @@ fn head_of(body: &[u8]) -> Option<u64> {
 
 fn count(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+/// Length of the common tail of what two bodies have after their common head; nothing where it is
+/// not worth its number.
+fn common_tail(left: &[u8], right: &[u8]) -> usize {
+    const STEP: usize = 256;
+    let blocks = left
+        .rchunks_exact(STEP)
+        .zip(right.rchunks_exact(STEP))
+        .take_while(|(left, right)| left == right)
+        .count();
+    let rest = |bytes| {
+        let end = <[u8]>::len(bytes).saturating_sub(blocks.saturating_mul(STEP));
+        <[u8]>::get(bytes, ..end).unwrap_or_default()
+    };
+    let equal = rest(left)
+        .iter()
+        .rev()
+        .zip(rest(right).iter().rev())
+        .take_while(|(left, right)| left == right)
+        .count();
+    let equal = equal.saturating_add(blocks.saturating_mul(STEP));
+    if equal < TAIL_BYTES_MIN { 0 } else { equal }
 }
 
 /// Length of the common head of two bodies.

@@ -1,18 +1,18 @@
 //! Deltas: content as a reference into one body and a frame packed against it and another.
 //!
-//! The stored form is a short header of LEB128 numbers, then one zstd frame of the content after
-//! the copied part:
+//! The stored form is a short header of LEB128 numbers, then one zstd frame of the content between
+//! the copied parts:
 //!
 //! | number | meaning |
 //! |---|---|
-//! | copied | bytes from the start of the first base that are the start of this content |
+//! | head | bytes from the start of the first base that are the start of this content |
+//! | tail | bytes at the end of the first base that are the end of this content |
 //! | from, length | range of the first base that is the prefix's first part |
 //! | second | bytes from the start of the second base that are the prefix's second part |
 
 use std::io;
 use std::ops::Range;
 
-use bytes::Bytes;
 use zstd::zstd_safe::{CCtx, CParameter, DCtx, compress_bound, get_frame_content_size};
 
 /// Bodies that a delta needs to be read.
@@ -26,27 +26,18 @@ pub(crate) struct Bases {
 #[derive(Debug)]
 pub(crate) struct PlannedDelta {
     pub(crate) bases: Bases,
-    pub(crate) copied: u64,
+    pub(crate) head: u64,
+    pub(crate) tail: u64,
     pub(crate) first_range: (u64, u64),
     pub(crate) second_length: u64,
-    /// Where among the collected prefixes its own lies.
+    /// Where in the collected texts its prefix lies, and right after it what is new. They adjoin
+    /// because zstd is faster then: to it the two are one window.
     pub(crate) prefix: Range<usize>,
-    /// The whole content.
-    pub(crate) whole: Bytes,
+    pub(crate) new: Range<usize>,
 }
 
-impl PlannedDelta {
-    /// What comes after the copied part.
-    fn rest(&self) -> &[u8] {
-        usize::try_from(self.copied)
-            .ok()
-            .and_then(|copied| self.whole.get(copied..))
-            .unwrap_or_default()
-    }
-}
-
-/// The largest header: four numbers of at most ten bytes.
-const HEADER_BYTES_MAX: usize = 40;
+/// The largest header: five numbers of at most ten bytes.
+const HEADER_BYTES_MAX: usize = 50;
 
 /// Packs frames against prefixes. Borrows them all, so that one context serves a whole batch.
 pub(crate) struct Packer<'p> {
@@ -85,25 +76,26 @@ impl<'p> Packer<'p> {
     }
 
     /// The stored form of a delta.
-    pub(crate) fn delta(
-        &mut self,
-        level: i32,
-        planned: &PlannedDelta,
-        prefixes: &'p [u8],
-    ) -> io::Result<Vec<u8>> {
-        let prefix = prefixes.get(planned.prefix.clone()).unwrap_or_default();
+    pub(crate) fn delta(&mut self, level: i32, planned: &PlannedDelta, texts: &'p [u8]) -> Vec<u8> {
+        let prefix = texts.get(planned.prefix.clone()).unwrap_or_default();
+        let new = texts.get(planned.new.clone()).unwrap_or_default();
         let mut out = Vec::with_capacity(HEADER_BYTES_MAX);
         let (from, to) = planned.first_range;
         for number in [
-            planned.copied,
+            planned.head,
+            planned.tail,
             from,
             to.saturating_sub(from),
             planned.second_length,
         ] {
             write_number(&mut out, number);
         }
-        self.frame(level, prefix, planned.rest(), &mut out)?;
-        Ok(out)
+        if let Err(error) = self.frame(level, prefix, new, &mut out) {
+            // Nothing is lost: a frame can hold its content as it is.
+            tracing::error!(%error, "content could not be packed");
+            raw_frame(new, &mut out);
+        }
+        out
     }
 }
 
@@ -117,9 +109,11 @@ impl std::fmt::Debug for Packer<'_> {
 #[derive(Debug)]
 pub(crate) struct Applied {
     /// Bytes from the start of the first base.
-    pub(crate) copied: usize,
-    /// What follows them.
-    pub(crate) rest: Vec<u8>,
+    pub(crate) head: usize,
+    /// What comes between them and the tail.
+    pub(crate) new: Vec<u8>,
+    /// Bytes at the end of the first base; none of them belongs to the head too.
+    pub(crate) tail: usize,
 }
 
 /// Unpacks the stored form of a delta of `length` bytes. `None`: its parts, the bases and the
@@ -131,27 +125,53 @@ pub(crate) fn apply(
     length: u64,
 ) -> Option<Applied> {
     let mut number = || read_number(&mut data);
-    let (copied, from, prefix_length, second_length) = (number()?, number()?, number()?, number()?);
+    let (head, tail) = (number()?, number()?);
+    let (from, prefix_length, second_length) = (number()?, number()?, number()?);
     let size = |number: u64| usize::try_from(number).ok();
     let prefix = first.get(size(from)?..size(from.checked_add(prefix_length)?)?)?;
     let second = second.unwrap_or_default().get(..size(second_length)?)?;
     let prefix = [prefix, second].concat();
     // Memory is taken only for what the frame and the recorded length agree on.
-    let rest_length = get_frame_content_size(data).ok()??;
-    let copied_length = size(copied)?;
-    if copied.checked_add(rest_length)? != length || copied_length > first.len() {
+    let new_length = get_frame_content_size(data).ok()??;
+    let copied = head.checked_add(tail)?;
+    if copied.checked_add(new_length)? != length || size(copied)? > first.len() {
         return None;
     }
-    let mut rest = Vec::with_capacity(size(rest_length)?);
+    let mut new = Vec::with_capacity(size(new_length)?);
     let mut context = DCtx::create();
     if !prefix.is_empty() {
         context.ref_prefix(&prefix).ok()?;
     }
-    context.decompress(&mut rest, data).ok()?;
-    (rest.len() == size(rest_length)?).then_some(Applied {
-        copied: copied_length,
-        rest,
+    context.decompress(&mut new, data).ok()?;
+    (new.len() == size(new_length)?).then_some(Applied {
+        head: size(head)?,
+        new,
+        tail: size(tail)?,
     })
+}
+
+/// A zstd frame that holds its content as it is (RFC 8878, section 3.1.1): what remains when the
+/// packer cannot have its memory.
+fn raw_frame(content: &[u8], out: &mut Vec<u8>) {
+    const MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
+    /// Content size in eight bytes, one segment, no checksum, no dictionary.
+    const DESCRIPTOR: u8 = 0b1110_0000;
+    const BLOCK_BYTES_MAX: usize = 128 * 1024;
+    out.extend_from_slice(&MAGIC);
+    out.push(DESCRIPTOR);
+    let length = u64::try_from(content.len()).unwrap_or(u64::MAX);
+    out.extend_from_slice(&length.to_le_bytes());
+    let mut blocks = content.chunks(BLOCK_BYTES_MAX).peekable();
+    if blocks.peek().is_none() {
+        out.extend_from_slice(&[1, 0, 0]);
+    }
+    while let Some(block) = blocks.next() {
+        let is_last = u32::from(blocks.peek().is_none());
+        let size = u32::try_from(block.len()).unwrap_or(0);
+        let [low, middle, high, _] = (size << 3 | is_last).to_le_bytes();
+        out.extend_from_slice(&[low, middle, high]);
+        out.extend_from_slice(block);
+    }
 }
 
 /// LEB128, as in DWARF and WebAssembly.
@@ -178,4 +198,27 @@ fn read_number(data: &mut &[u8]) -> Option<u64> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raw_frames_are_frames() {
+        for length in [0, 1, 1000, 128 * 1024, 128 * 1024 + 1, 1_000_000] {
+            let content: Vec<u8> = b"what is said"
+                .iter()
+                .copied()
+                .cycle()
+                .take(length)
+                .collect();
+            let mut frame = Vec::new();
+            raw_frame(&content, &mut frame);
+            assert_eq!(get_frame_content_size(&frame).unwrap(), Some(length as u64));
+            let mut back = Vec::with_capacity(length);
+            DCtx::create().decompress(&mut back, &frame).unwrap();
+            assert_eq!(back, content);
+        }
+    }
 }

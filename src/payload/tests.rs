@@ -34,7 +34,7 @@ impl Model {
         }
     }
 
-    fn store(&mut self, id: i64, body: &Bytes, planned: Planned, prefixes: &[u8]) {
+    fn store(&mut self, id: i64, body: &Bytes, planned: Planned, texts: &[u8]) {
         assert_eq!(planned.sha256, sha256(body), "resumed digests are digests");
         let content = match planned.delta {
             Some(delta) => Content::Delta(delta),
@@ -49,7 +49,7 @@ impl Model {
             head: None,
             content,
         };
-        let packed = payload.pack(&mut Packer::new(), prefixes);
+        let packed = payload.pack(&mut Packer::new(), texts);
         let data = packed.data.unwrap();
         self.packed_bytes += data.len();
         self.rows.insert(
@@ -67,22 +67,22 @@ impl Model {
     fn request(&mut self, conversation: Option<&str>, body: &Bytes) -> (i64, Option<Key>) {
         let id = self.next_id;
         self.next_id += 1;
-        let mut prefixes = Vec::new();
+        let mut texts = Vec::new();
         let (planned, key) = self
             .conversations
-            .request(conversation, id, body, &mut prefixes);
-        self.store(id, body, planned, &prefixes);
+            .request(conversation, id, body, &mut texts);
+        self.store(id, body, planned, &texts);
         (id, key)
     }
 
     fn response(&mut self, request: i64, key: Option<&Key>, body: &Bytes) -> i64 {
         let id = self.next_id;
         self.next_id += 1;
-        let mut prefixes = Vec::new();
+        let mut texts = Vec::new();
         let planned = self
             .conversations
-            .response(key, request, id, body, &mut prefixes);
-        self.store(id, body, planned, &prefixes);
+            .response(key, request, id, body, &mut texts);
+        self.store(id, body, planned, &texts);
         id
     }
 
@@ -121,7 +121,8 @@ impl Model {
                     let first = &memo[&bases.first];
                     let second = bases.second.map(|second| memo[&second].as_slice());
                     let applied = apply(first, second, &row.data, row.length).unwrap();
-                    [&first[..applied.copied], &applied.rest].concat()
+                    let tail = &first[first.len() - applied.tail..];
+                    [&first[..applied.head], &applied.new, tail].concat()
                 }
             };
             memo.insert(top, content);
@@ -312,7 +313,7 @@ fn damaged_deltas_are_refused() {
             data[position] ^= 1 << bit;
             // Refused, or a content of the recorded length that its digest gives away.
             if let Some(applied) = apply(&first, None, &data, row.length) {
-                let length = applied.copied + applied.rest.len();
+                let length = applied.head + applied.new.len() + applied.tail;
                 assert_eq!(length as u64, row.length);
             }
         }

@@ -33,15 +33,6 @@ pub(super) enum Stop {
     Failed(String),
 }
 
-/// One step of the committer's work.
-#[derive(Debug)]
-pub(super) struct Work {
-    pub(super) ready: Ready,
-    pub(super) flushes: Vec<Sender<()>>,
-    /// Present with the last batch of a session.
-    pub(super) close: Option<Sender<bool>>,
-}
-
 pub(super) struct Committer {
     pub(super) shared: Arc<Shared>,
     pub(super) give_up: Arc<AtomicBool>,
@@ -55,11 +46,11 @@ pub(super) struct Committer {
 
 impl Committer {
     /// Commits what comes until the session is closed or cannot go on.
-    pub(super) fn run(&mut self, works: &Receiver<Work>) -> Stop {
+    pub(super) fn run(&mut self, batches: &Receiver<Ready>) -> Stop {
         loop {
-            let work = if self.is_wal_dirty {
-                match works.recv_timeout(IDLE_CHECKPOINT) {
-                    Ok(work) => work,
+            let ready = if self.is_wal_dirty {
+                match batches.recv_timeout(IDLE_CHECKPOINT) {
+                    Ok(ready) => ready,
                     Err(RecvTimeoutError::Timeout) => {
                         self.checkpoint_idle();
                         continue;
@@ -67,12 +58,12 @@ impl Committer {
                     Err(RecvTimeoutError::Disconnected) => return Stop::Closed,
                 }
             } else {
-                match works.recv() {
-                    Ok(work) => work,
+                match batches.recv() {
+                    Ok(ready) => ready,
                     Err(_) => return Stop::Closed,
                 }
             };
-            if let Err(stop) = self.handle(work) {
+            if let Err(stop) = self.handle(ready) {
                 return stop;
             }
         }
@@ -80,26 +71,21 @@ impl Committer {
 
     /// Commits one batch, trying until it succeeds, and tells everybody. `Err(Stop::Closed)` after
     /// the last one.
-    pub(super) fn handle(&mut self, work: Work) -> Result<(), Stop> {
-        let Work {
-            mut ready,
-            flushes,
-            close,
-        } = work;
-        if let Some(batch) = ready.take_batch() {
+    pub(super) fn handle(&mut self, ready: Ready) -> Result<(), Stop> {
+        if let Some(batch) = ready.batch {
             self.append(&batch)?;
             self.note_committed(&batch);
-            trace_ends(&batch, std::mem::take(&mut ready.ends));
+            trace_ends(&batch, ready.ends);
         }
         for (lifecycle, stage) in ready.reached {
             lifecycle.reach(stage);
         }
         self.shared.capacity.release(ready.reservation);
         self.shared.commits.announce();
-        for reply in flushes {
+        for reply in ready.replies.flushes {
             let _ = reply.send(());
         }
-        if let Some(reply) = close {
+        if let Some(reply) = ready.replies.close {
             self.close(&reply);
             return Err(Stop::Closed);
         }

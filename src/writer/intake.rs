@@ -1,16 +1,17 @@
-//! The intake: takes what waits in the channel, prepares it, hands it to the committer.
+//! The intake: takes what waits in the channel, numbers and digests it, hands it to the packer.
 //!
-//! Runs ahead of the committer by one batch, so that hashing and packing the next batch and writing
-//! this one keep two processors busy. On a machine with one processor both are the same thread.
+//! Runs ahead of the packer by some groups of payloads, and the packer ahead of the committer by a
+//! batch.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::batch::Prepared;
+use super::batch::{Prepared, Replies};
 use super::command::Command;
-use super::committer::{Committer, Stop, Work};
+use super::committer::Stop;
+use super::packing::{PackStage, Step};
 use super::prepare::Preparer;
 use super::shared::Shared;
 use crate::clock::now_micros;
@@ -18,18 +19,18 @@ use crate::log::{Fact, Gap, StoreClosed};
 
 /// Most events of one group commit.
 const BATCH_EVENTS_MAX: usize = 8192;
-/// Most bytes of bodies and metadata of one group commit, before compression.
-const BATCH_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Most bytes of one group commit before compression: metadata, and what is new in bodies.
+const BATCH_BYTES_MAX: u64 = 2 * 1024 * 1024;
 /// How long after its last work the intake looks for more on its own, and how often. A sender that
 /// has to wake a sleeping thread pays for a system call, several times the cost of everything else
 /// it does; during this time it need not. Whoever waits for a commit wakes the intake at once.
 const LINGER: Duration = Duration::from_millis(100);
 const LINGER_STEP: Duration = Duration::from_micros(500);
 
-/// Where prepared batches go.
+/// Where payloads and batches go.
 pub(super) enum Downstream {
-    Inline(Box<Committer>),
-    Thread(Sender<Work>),
+    Here(Box<PackStage>),
+    Thread(Sender<Step>),
 }
 
 pub(super) struct Intake {
@@ -49,41 +50,35 @@ pub(super) struct Accounts {
     payloads_lost: u64,
 }
 
-/// What a batch was collected for, beside its events.
-#[derive(Default)]
-struct Replies {
-    flushes: Vec<Sender<()>>,
-    close: Option<Sender<bool>>,
-}
-
 impl Intake {
     /// Works until the session is closed or cannot go on. `None`: the committer, on its own thread,
     /// knows why.
     pub(super) fn run(&mut self) -> Option<Stop> {
         loop {
             let mut replies = Replies::default();
-            let prepared = self.collect(&mut replies)?;
-            let close = replies.close.take();
-            if let Err(stop) = self.pass_on(prepared, replies.flushes, None) {
-                return stop;
-            }
-            if let Some(reply) = close {
-                return self.close(reply);
+            let is_passed_on = self.collect(&mut replies).and_then(|prepared| {
+                let close = replies.close.take();
+                self.pass_on(prepared, replies).map(|()| close)
+            });
+            match is_passed_on {
+                Ok(None) => {}
+                Ok(Some(reply)) => return self.close(reply),
+                Err(stop) => return stop,
             }
         }
     }
 
-    /// Blocks for the first command, then takes what waits, up to the bounds of a batch. `None`:
-    /// the channel has ended.
-    fn collect(&mut self, replies: &mut Replies) -> Option<Prepared> {
-        let mut next = Some(self.receive()?);
+    /// Blocks for the first command, then takes what waits, up to the bounds of a batch. The error
+    /// is why the writer ends; `None` where the channel has ended, or another thread knows why.
+    fn collect(&mut self, replies: &mut Replies) -> Result<Prepared, Option<Stop>> {
+        let mut next = Some(self.receive().ok_or(None)?);
         let mut prepared = Prepared::new(self.next_seq);
         while let Some(command) = next {
             self.take(command, &mut prepared, replies);
-            if prepared.has_group() {
-                self.shared.capacity.release(prepared.pack_ahead());
+            if let Some(group) = prepared.take_group() {
+                self.downstream.step(Step::Group(group))?;
             }
-            if prepared.events.len() >= BATCH_EVENTS_MAX || prepared.bytes >= BATCH_BYTES_MAX {
+            if prepared.is_full(BATCH_EVENTS_MAX, BATCH_BYTES_MAX) {
                 break;
             }
             next = self.receiver.try_recv().ok();
@@ -91,7 +86,7 @@ impl Intake {
         if let Some(gap) = self.shared.losses.take() {
             self.state_loss(gap, &mut prepared);
         }
-        Some(prepared)
+        Ok(prepared)
     }
 
     fn take(&mut self, command: Command, prepared: &mut Prepared, replies: &mut Replies) {
@@ -134,36 +129,24 @@ impl Intake {
         prepared.push(now_micros(), Fact::Gap(gap));
     }
 
-    /// Packs a batch and hands it on. The error is why the writer ends, where it is known here.
-    fn pass_on(
-        &mut self,
-        prepared: Prepared,
-        flushes: Vec<Sender<()>>,
-        close: Option<Sender<bool>>,
-    ) -> Result<(), Option<Stop>> {
-        let (ready, freed) = self
-            .preparer
-            .ready(prepared)
-            .map_err(|error| Some(Stop::Failed(crate::error::chain(&*error))))?;
-        self.shared.capacity.release(freed);
-        self.next_seq = ready.end_seq();
-        let work = Work {
-            ready,
-            flushes,
-            close,
-        };
-        match &mut self.downstream {
-            Downstream::Inline(committer) => committer.handle(work).map_err(Some),
-            Downstream::Thread(works) => works.send(work).map_err(|_| None),
-        }
+    /// Hands a whole batch on.
+    fn pass_on(&mut self, prepared: Prepared, replies: Replies) -> Result<(), Option<Stop>> {
+        self.next_seq = prepared.next_seq();
+        let (group, sealed) = prepared.seal(replies);
+        self.downstream.step(Step::Group(group))?;
+        self.downstream.step(Step::Seal(Box::new(sealed)))
     }
 
     /// Takes what still arrives, and states the session's accounts.
     fn close(&mut self, reply: Sender<bool>) -> Option<Stop> {
         let mut replies = Replies::default();
         while !self.receiver.is_empty() {
-            let prepared = self.collect(&mut replies)?;
-            if let Err(stop) = self.pass_on(prepared, std::mem::take(&mut replies.flushes), None) {
+            let is_passed_on = self.collect(&mut replies).and_then(|prepared| {
+                // Whoever asks for a close again is told by the state.
+                replies.close = None;
+                self.pass_on(prepared, std::mem::take(&mut replies))
+            });
+            if let Err(stop) = is_passed_on {
                 return stop;
             }
         }
@@ -180,8 +163,16 @@ impl Intake {
                 payloads_lost: self.accounts.payloads_lost,
             }),
         );
-        self.pass_on(prepared, replies.flushes, Some(reply))
-            .err()
-            .flatten()
+        replies.close = Some(reply);
+        self.pass_on(prepared, replies).err().flatten()
+    }
+}
+
+impl Downstream {
+    fn step(&mut self, step: Step) -> Result<(), Option<Stop>> {
+        match self {
+            Self::Here(stage) => stage.step(step),
+            Self::Thread(steps) => steps.send(step).map_err(|_| None),
+        }
     }
 }

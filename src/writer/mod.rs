@@ -1,8 +1,8 @@
 //! The writer: a bounded channel, the capacity that guards it, and the threads behind it.
 //!
 //! Request threads only ever touch the capacity, the channel and a few atomics; nothing here makes
-//! them wait for the disk. Of the two threads, the intake hashes, packs and encodes one batch ahead;
-//! the committer owns the only writable connection.
+//! them wait for the disk. Of the three threads, the intake numbers and digests, the packer compresses,
+//! and the committer owns the only writable connection.
 
 mod batch;
 mod capacity;
@@ -14,6 +14,7 @@ mod health;
 mod intake;
 mod lifecycle;
 mod losses;
+mod packing;
 mod prepare;
 mod shared;
 mod worker;

@@ -1,23 +1,20 @@
-//! Preparation: commands become events, payloads and one packed segment.
+//! Preparation: commands become events and payloads, digested and planned.
 //!
-//! Everything that needs a processor and no database happens here: hashing, compression, prices,
-//! encoding. A batch is prepared once; retries of its commit write the same bytes.
+//! A batch is prepared once; retries of its commit write the same bytes.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::batch::{EndNote, Pack, Prepared, Ready};
-use super::capacity::Reservation;
+use super::batch::{EndNote, Prepared};
 use super::command::{ChunksCommand, EndCommand, OpenCommand, PreparedCommand, ServedCommand};
 use super::content::EndContent;
 use super::lifecycle::Stage;
 use super::shared::BodyRoom;
 use crate::config::{Capture, Config};
-use crate::db::{Part, Segment, payload_id};
-use crate::error::Cause;
-use crate::log::{BodyFact, Ended, Fact, Kept, Opened, SegmentEncoder, Served, ToolCallFact};
+use crate::db::{Part, payload_id};
+use crate::log::{BodyFact, Ended, Fact, Kept, Opened, Served, ToolCallFact};
 use crate::payload::{
     Content, Conversations, Excerpt, Planned, PlannedPayload, StreamedBody, excerpt_of, sha256,
 };
@@ -38,21 +35,17 @@ pub(super) struct Preparer {
     price_book: Option<Arc<PriceBook>>,
     unpriced_models: HashSet<String>,
     conversations: Conversations,
-    segment_encoder: SegmentEncoder,
-    lines: Vec<u8>,
 }
 
 impl Preparer {
-    pub(super) fn new(config: &Config, price_book: Option<Arc<PriceBook>>) -> Result<Self, Cause> {
-        Ok(Self {
+    pub(super) fn new(config: &Config, price_book: Option<Arc<PriceBook>>) -> Self {
+        Self {
             payload_cap_bytes: config.payload_cap_bytes,
             capture: config.capture,
             price_book,
             unpriced_models: HashSet::new(),
             conversations: Conversations::new(CONVERSATION_BYTES_MAX),
-            segment_encoder: SegmentEncoder::new()?,
-            lines: Vec::new(),
-        })
+        }
     }
 
     pub(super) fn open(&mut self, command: OpenCommand, prepared: &mut Prepared) {
@@ -67,10 +60,7 @@ impl Preparer {
         } = command;
         let capture = context.capture.unwrap_or(self.capture);
         let seq = prepared.next_seq();
-        let body_bytes = match room {
-            BodyRoom::Kept => count(body.len()),
-            BodyRoom::Shed => 0,
-        };
+        let body_bytes = room.bytes(count(body.len()));
         let conversation = context
             .conversation_id
             .as_deref()
@@ -81,7 +71,7 @@ impl Preparer {
             let id = payload_id(seq, Part::Body);
             let planned;
             (planned, key) =
-                conversations.request(conversation, id, body, &mut prepared.ahead_prefixes);
+                conversations.request(conversation, id, body, &mut prepared.group.texts);
             planned
         });
         let (content, content_payload) = self.content(context.messages.as_ref(), room, capture);
@@ -122,8 +112,8 @@ impl Preparer {
             altered,
         };
         prepared.push(at, Fact::Opened(Box::new(opened)));
-        prepared.push_payload(seq, Part::Body, payload, Pack::Ahead);
-        prepared.push_payload(seq, Part::Content, content_payload, Pack::Ahead);
+        prepared.push_payload(seq, Part::Body, payload);
+        prepared.push_payload(seq, Part::Content, content_payload);
         prepared.hold(reservation, body_bytes);
         lifecycle.set_opened_seq(seq);
         prepared.reached.push((lifecycle, Stage::OpenedCommitted));
@@ -192,14 +182,14 @@ impl Preparer {
                     let key = notes.conversation.take();
                     let (fact, payload) = self.body(&body, room, capture, |conversations, body| {
                         let id = payload_id(seq, Part::Body);
-                        let prefixes = &mut prepared.late_prefixes;
-                        conversations.response(key.as_ref(), request_id, id, body, prefixes)
+                        let texts = &mut prepared.group.texts;
+                        conversations.response(key.as_ref(), request_id, id, body, texts)
                     });
                     (Some(fact), payload)
                 }
             },
         };
-        prepared.push_payload(seq, Part::Body, payload, Pack::Late);
+        prepared.push_payload(seq, Part::Body, payload);
         let tool_calls = ending
             .tool_calls
             .iter_mut()
@@ -216,13 +206,13 @@ impl Preparer {
             &mut altered,
         );
         let (content, payload) = self.content(content.as_ref(), content_room, capture);
-        prepared.push_payload(seq, Part::Content, payload, Pack::Late);
+        prepared.push_payload(seq, Part::Content, payload);
         let prepared_body = notes.prepared.as_ref().map(|payload| BodyFact {
             length: payload.length,
             commitment: Some(payload.commitment()),
             kept: Kept::Digest,
         });
-        prepared.push_payload(seq, Part::Prepared, notes.prepared.take(), Pack::Late);
+        prepared.push_payload(seq, Part::Prepared, notes.prepared.take());
         let provider_name = response_provider_name
             .clone()
             .or_else(|| notes.provider_name.take());
@@ -273,28 +263,8 @@ impl Preparer {
             altered,
         };
         prepared.push(at, Fact::Ended(Box::new(ended)));
-        prepared.hold(reservation, 0);
+        prepared.hold(reservation, room.bytes(response_length));
         prepared.reached.push((lifecycle, Stage::EndedCommitted));
-    }
-
-    /// Encodes the events and packs the requests; what that frees may be given back.
-    pub(super) fn ready(&mut self, mut prepared: Prepared) -> Result<(Ready, Reservation), Cause> {
-        let freed = prepared.pack_ahead();
-        self.lines.clear();
-        for event in &prepared.events {
-            event.write_line(&mut self.lines)?;
-        }
-        let (encoding, data) = self.segment_encoder.encode(&self.lines)?;
-        let segment = Segment {
-            first_seq: prepared.first_seq,
-            count: count(prepared.events.len()),
-            length: count(self.lines.len()),
-            encoding,
-            data,
-        };
-        // A rare large batch must not hold its room for good.
-        self.lines.shrink_to(4 << 20);
-        Ok((prepared.into_ready(segment), freed))
     }
 
     /// A body in one piece; `plan` digests and plans one that is kept whole.

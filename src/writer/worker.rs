@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::batch::Prepared;
+use super::batch::{Prepared, Replies};
 use super::command::Command;
-use super::committer::Committer;
+use super::committer::{Committer, Stop};
 use super::intake::{Accounts, Downstream, Intake};
+use super::packing::{Commit, PackStage, Packing};
 use super::prepare::Preparer;
 use super::shared::Shared;
 use crate::clock::now_micros;
@@ -23,6 +24,9 @@ use crate::pricing::PriceBook;
 
 /// Most requests that are marked interrupted in one transaction.
 const INTERRUPTED_MAX: usize = 8192;
+/// Groups of payloads that wait for the packer, and batches that wait for the committer.
+const GROUPS_AHEAD: usize = 2;
+const BATCHES_AHEAD: usize = 0;
 
 /// The owner's end of the thread.
 #[derive(Debug)]
@@ -80,9 +84,9 @@ pub(crate) fn spawn(
                     Err(error) => {
                         let _ = opened_sender.send(Err(error));
                     }
-                    Ok((committer, preparer, next_seq)) => {
+                    Ok((stages, preparer, next_seq)) => {
                         let _ = opened_sender.send(Ok(()));
-                        work(shared, receiver, committer, preparer, next_seq);
+                        work(shared, receiver, stages, preparer, next_seq);
                     }
                 }
             })
@@ -97,17 +101,17 @@ pub(crate) fn spawn(
     }
 }
 
-/// Runs intake and committer until they end.
+/// Runs the stages until they end: on three threads, or on this one where there is one processor.
 fn work(
     shared: Arc<Shared>,
     receiver: Receiver<Command>,
-    committer: Committer,
+    stages: Stages,
     preparer: Preparer,
     next_seq: u64,
 ) {
-    let path = committer.path.clone();
+    let path = stages.committer.path.clone();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let (downstream, thread) = start_committer(committer, cores > 1, &shared);
+    let (downstream, threads) = start(stages, cores > 1, &shared);
     let mut intake = Intake {
         shared: Arc::clone(&shared),
         receiver,
@@ -120,47 +124,87 @@ fn work(
     if let Some(stop) = intake.run() {
         Committer::latch(&shared, &path, stop);
     }
-    // Ends the committer's channel; it ends with it.
+    // Ends the packer's channel; it ends with it, and the committer with the packer.
     drop(intake);
-    if let Some(thread) = thread {
+    for thread in threads {
         let _ = thread.join();
     }
 }
 
-/// The committer on a thread of its own; in place where there is but one processor, or no thread
-/// to be had.
-fn start_committer(
+/// What comes after the intake.
+struct Stages {
+    packing: Packing,
     committer: Committer,
-    on_thread: bool,
+}
+
+fn start(
+    stages: Stages,
+    on_threads: bool,
     shared: &Arc<Shared>,
-) -> (Downstream, Option<JoinHandle<()>>) {
-    if !on_thread {
-        return (Downstream::Inline(Box::new(committer)), None);
+) -> (Downstream, Vec<JoinHandle<()>>) {
+    let Stages { packing, committer } = stages;
+    let mut threads = Vec::new();
+    let commit = if on_threads {
+        let (batches, incoming) = bounded(BATCHES_AHEAD);
+        let run = move |mut committer: Committer, shared: &Shared| {
+            let stop = committer.run(&incoming);
+            Committer::latch(shared, &committer.path, stop);
+        };
+        match start_stage("auditlite-writer", committer, run, shared) {
+            Ok(thread) => {
+                threads.push(thread);
+                Commit::Thread(batches)
+            }
+            Err(committer) => Commit::Here(Box::new(committer)),
+        }
+    } else {
+        Commit::Here(Box::new(committer))
+    };
+    let stage = PackStage { packing, commit };
+    if threads.is_empty() {
+        return (Downstream::Here(Box::new(stage)), threads);
     }
-    // No room: the intake is at most one batch ahead.
-    let (works, incoming) = bounded(0);
+    let (steps, incoming) = bounded(GROUPS_AHEAD);
+    let run = move |mut stage: PackStage, shared: &Shared| {
+        if let Err(Some(Stop::Failed(reason))) = stage.run(&incoming) {
+            shared.set_stopped(reason);
+        }
+    };
+    match start_stage("auditlite-packer", stage, run, shared) {
+        Ok(thread) => {
+            threads.push(thread);
+            (Downstream::Thread(steps), threads)
+        }
+        Err(stage) => (Downstream::Here(Box::new(stage)), threads),
+    }
+}
+
+/// Runs a stage on a thread of its own. Gives it back where there is no thread to be had.
+fn start_stage<S: Send + 'static>(
+    name: &str,
+    stage: S,
+    run: impl FnOnce(S, &Shared) + Send + 'static,
+    shared: &Arc<Shared>,
+) -> Result<JoinHandle<()>, S> {
     // Handed over once the thread runs, so that a thread that does not start loses nothing.
-    let (hand_over, handed_over) = bounded::<Committer>(1);
+    let (hand_over, handed_over) = bounded::<S>(1);
     let thread = {
         let shared = Arc::clone(shared);
-        Builder::new()
-            .name("auditlite-writer".to_owned())
-            .spawn(move || {
-                let _bomb = Bomb(Arc::clone(&shared));
-                if let Ok(mut committer) = handed_over.recv() {
-                    let stop = committer.run(&incoming);
-                    Committer::latch(&shared, &committer.path, stop);
-                }
-            })
+        Builder::new().name(name.to_owned()).spawn(move || {
+            let _bomb = Bomb(Arc::clone(&shared));
+            if let Ok(stage) = handed_over.recv() {
+                run(stage, &shared);
+            }
+        })
     };
     match thread {
         Err(error) => {
-            tracing::warn!(target: "auditlite", %error, "no second thread; recording goes on with one");
-            (Downstream::Inline(Box::new(committer)), None)
+            tracing::warn!(target: "auditlite", %error, name, "no thread; recording goes on with fewer");
+            Err(stage)
         }
         Ok(thread) => {
-            let _ = hand_over.send(committer);
-            (Downstream::Thread(works), Some(thread))
+            let _ = hand_over.send(stage);
+            Ok(thread)
         }
     }
 }
@@ -193,15 +237,15 @@ impl Opening<'_> {
         self,
         price_book: Option<Arc<PriceBook>>,
         shared: &Arc<Shared>,
-    ) -> Result<(Committer, Preparer, u64), OpenError> {
+    ) -> Result<(Stages, Preparer, u64), OpenError> {
         let failed = |path: &Path, source| OpenError::Database {
             path: path.to_owned(),
             source,
         };
         let path = self.path.as_path().to_owned();
         let appender = Appender::open(&self.path, self.config.durability)?;
-        let mut preparer =
-            Preparer::new(self.config, price_book).map_err(|source| failed(&path, source))?;
+        let mut packing =
+            Packing::new(Arc::clone(shared)).map_err(|source| failed(&path, source))?;
         let mut committer = Committer {
             shared: Arc::clone(shared),
             give_up: self.give_up,
@@ -211,9 +255,10 @@ impl Opening<'_> {
             is_wal_dirty: true,
             _lock: self.lock,
         };
-        let next_seq = begin_session(self.config, &mut committer, &mut preparer)
+        let next_seq = begin_session(self.config, &mut committer, &mut packing)
             .map_err(|source| failed(&path, source))?;
-        Ok((committer, preparer, next_seq))
+        let preparer = Preparer::new(self.config, price_book);
+        Ok((Stages { packing, committer }, preparer, next_seq))
     }
 }
 
@@ -221,7 +266,7 @@ impl Opening<'_> {
 fn begin_session(
     config: &Config,
     committer: &mut Committer,
-    preparer: &mut Preparer,
+    packing: &mut Packing,
 ) -> Result<u64, Cause> {
     let now = now_micros();
     let mut prepared = Prepared::new(committer.appender.next_seq()?);
@@ -241,9 +286,9 @@ fn begin_session(
                 })),
             );
         }
-        let (mut ready, _) = preparer.ready(prepared)?;
-        let next_seq = ready.end_seq();
-        if let Some(batch) = ready.take_batch() {
+        let next_seq = prepared.next_seq();
+        let (_, sealed) = prepared.seal(Replies::default());
+        if let Some(batch) = packing.seal(sealed)?.batch {
             committer.appender.append(&batch)?;
             committer.note_committed(&batch);
         }

@@ -1,0 +1,147 @@
+//! Packing: compresses payloads and the lines of the log; hands finished batches to the committer.
+//!
+//! A stage of its own, between the intake and the committer: together they keep two processors busy,
+//! also while the disk syncs. Where there is one processor, all three are the same thread.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::batch::{Group, Ready, Sealed};
+use super::committer::{Committer, Stop};
+use super::shared::Shared;
+use crate::db::{Batch, Segment};
+use crate::error::Cause;
+use crate::log::SegmentEncoder;
+use crate::payload::{EncodedPayload, Packer};
+
+/// Room for lines that is kept between batches, in bytes.
+const LINES_BYTES_KEPT: usize = 4 << 20;
+
+/// One step of the packer's work.
+#[derive(Debug)]
+pub(super) enum Step {
+    Group(Group),
+    Seal(Box<Sealed>),
+}
+
+/// Where finished batches go.
+pub(super) enum Commit {
+    Here(Box<Committer>),
+    Thread(Sender<Ready>),
+}
+
+/// The stage, and what comes after it.
+pub(super) struct PackStage {
+    pub(super) packing: Packing,
+    pub(super) commit: Commit,
+}
+
+impl PackStage {
+    /// Works until no more comes or the committer has ended. The error is why the writer ends,
+    /// where it is known here.
+    pub(super) fn run(&mut self, steps: &Receiver<Step>) -> Result<(), Option<Stop>> {
+        while let Ok(step) = steps.recv() {
+            self.step(step)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn step(&mut self, step: Step) -> Result<(), Option<Stop>> {
+        let sealed = match step {
+            Step::Group(group) => {
+                self.packing.pack(group);
+                return Ok(());
+            }
+            Step::Seal(sealed) => sealed,
+        };
+        let ready = self
+            .packing
+            .seal(*sealed)
+            .map_err(|error| Some(Stop::Failed(crate::error::chain(&*error))))?;
+        match &mut self.commit {
+            Commit::Here(committer) => committer.handle(ready).map_err(Some),
+            Commit::Thread(batches) => batches.send(ready).map_err(|_| None),
+        }
+    }
+}
+
+/// The batch that is being packed, and the working memory for it.
+#[derive(Debug)]
+pub(super) struct Packing {
+    shared: Arc<Shared>,
+    segment_encoder: SegmentEncoder,
+    lines: Vec<u8>,
+    payloads: Vec<(i64, EncodedPayload)>,
+}
+
+impl Packing {
+    pub(super) fn new(shared: Arc<Shared>) -> Result<Self, Cause> {
+        Ok(Self {
+            shared,
+            segment_encoder: SegmentEncoder::new()?,
+            lines: Vec::new(),
+            payloads: Vec::new(),
+        })
+    }
+
+    /// Packs payloads of the batch and gives back what their bodies took.
+    pub(super) fn pack(&mut self, group: Group) {
+        let Group {
+            payloads,
+            texts,
+            freed,
+        } = group;
+        if !payloads.is_empty() {
+            let mut packer = Packer::new();
+            let packed = payloads
+                .into_iter()
+                .map(|(id, payload)| (id, payload.pack(&mut packer, &texts)));
+            self.payloads.extend(packed);
+        }
+        self.shared.capacity.release(freed);
+    }
+
+    /// Encodes the events; the batch is then complete.
+    pub(super) fn seal(&mut self, sealed: Sealed) -> Result<Ready, Cause> {
+        let payloads = std::mem::take(&mut self.payloads);
+        let batch = if sealed.events.is_empty() {
+            None
+        } else {
+            Some(Batch {
+                segment: self.segment(&sealed)?,
+                events: sealed.events,
+                payloads,
+            })
+        };
+        Ok(Ready {
+            batch,
+            reached: sealed.reached,
+            ends: sealed.ends,
+            reservation: sealed.reservation,
+            replies: sealed.replies,
+        })
+    }
+
+    fn segment(&mut self, sealed: &Sealed) -> Result<Segment, Cause> {
+        self.lines.clear();
+        for event in &sealed.events {
+            event.write_line(&mut self.lines)?;
+        }
+        let (encoding, data) = self.segment_encoder.encode(&self.lines)?;
+        let segment = Segment {
+            first_seq: sealed.first_seq,
+            count: count(sealed.events.len()),
+            length: count(self.lines.len()),
+            encoding,
+            data,
+        };
+        // A rare large batch must not hold its room for good.
+        self.lines.shrink_to(LINES_BYTES_KEPT);
+        Ok(segment)
+    }
+}
+
+fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
