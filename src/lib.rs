@@ -51,7 +51,12 @@ mod receipt;
 mod record;
 mod recorder;
 mod store;
+mod sync;
 mod writer;
+
+#[cfg(all(test, shuttle))]
+#[path = "../tests/schedules/mod.rs"]
+mod schedules;
 
 /// The README's example compiles.
 #[cfg(doctest)]

@@ -3,9 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use crossbeam_channel::bounded;
+use std::time::Duration;
 
 use crate::config::{Capture, Config, Durability, Overflow};
 use crate::db::{DatabasePath, WriterLock, rebuild_projections};
@@ -13,7 +11,9 @@ use crate::error::{FlushError, OpenError};
 use crate::pricing::PriceBook;
 use crate::reader::Reader;
 use crate::recorder::Recorder;
-use crate::writer::{CloseReport, Command, Health, Shared, WriterThread, spawn};
+use crate::sync::Instant;
+use crate::sync::channel::{RecvTimeoutError, bounded};
+use crate::writer::{CloseReport, Health, Shared, WriterThread, spawn};
 
 /// Opens a [`Store`]. Settings are checked by [`open`](Self::open); no setter fails.
 #[derive(Debug, Clone)]
@@ -196,17 +196,11 @@ impl Store {
         if shared.is_over() {
             return Err(FlushError::WriterStopped);
         }
-        if !shared.submit_control(Command::Flush(reply), timeout) {
-            return Err(if shared.is_over() {
-                FlushError::WriterStopped
-            } else {
-                FlushError::Timeout(timeout)
-            });
-        }
+        shared.submit_flush(reply, timeout)?;
         done.recv_timeout(timeout.saturating_sub(begun.elapsed()))
             .map_err(|error| match error {
-                crossbeam_channel::RecvTimeoutError::Timeout => FlushError::Timeout(timeout),
-                crossbeam_channel::RecvTimeoutError::Disconnected => FlushError::WriterStopped,
+                RecvTimeoutError::Timeout => FlushError::Timeout(timeout),
+                RecvTimeoutError::Disconnected => FlushError::WriterStopped,
             })
     }
 
@@ -231,9 +225,7 @@ impl Store {
             shared.begin_closing(deadline);
             let (reply, done) = bounded(1);
             let left = || deadline.saturating_duration_since(Instant::now());
-            if shared.submit_control(Command::Close(reply), left())
-                && done.recv_timeout(left()).unwrap_or(false)
-            {
+            if shared.submit_close(reply) && done.recv_timeout(left()).unwrap_or(false) {
                 is_complete = true;
             } else {
                 thread.give_up();
@@ -248,13 +240,15 @@ impl Store {
     fn report(&self, is_complete: bool) -> CloseReport {
         let shared = self.shared();
         let health = shared.health();
-        let queued = shared.queued_events();
         CloseReport {
             committed_events: health.committed_events,
             shed_lifecycles: health.shed_lifecycles,
             shed_payloads: health.shed_payloads,
-            lost_events: if is_complete { 0 } else { queued },
-            open_requests: health.queued_events.saturating_sub(queued),
+            lost_events: match is_complete {
+                true => 0,
+                false => shared.uncommitted_events(),
+            },
+            open_requests: shared.open_requests(),
             is_complete,
         }
     }

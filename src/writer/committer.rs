@@ -1,10 +1,7 @@
 //! The committer: the only one that writes. One batch, one transaction, then everybody is told.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::batch::{EndNote, Ready};
 use super::shared::Shared;
@@ -12,6 +9,9 @@ use crate::config::Durability;
 use crate::db::{Appender, Batch, DatabasePath, DbError, DbErrorKind, WriterLock};
 use crate::error::chain;
 use crate::log::{EndKind, Fact};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::channel::{Receiver, RecvTimeoutError, Sender};
+use crate::sync::thread;
 
 /// While busy, the write-ahead log is moved into the database at this many pages (16 MiB).
 const CHECKPOINT_PAGES: u64 = 2048;
@@ -87,8 +87,23 @@ impl Committer {
             close,
         } = work;
         if let Some(batch) = ready.take_batch() {
+            #[cfg(shuttle)]
+            match crate::sync::fault() {
+                None => {}
+                Some(crate::sync::Fault::Fails) => return Err(Stop::Failed("fault".to_owned())),
+                Some(crate::sync::Fault::Vanishes) => return Err(Stop::Closed),
+            }
             self.append(&batch)?;
             self.note_committed(&batch);
+            let recorded = batch
+                .events
+                .iter()
+                .filter(|event| event.is_of_a_request())
+                .count();
+            self.shared.vitals.recorded_events.fetch_add(
+                u64::try_from(recorded).unwrap_or(u64::MAX),
+                Ordering::SeqCst,
+            );
             trace_ends(&batch, std::mem::take(&mut ready.ends));
         }
         for (lifecycle, stage) in ready.reached {
@@ -193,7 +208,7 @@ impl Committer {
         let mut left = pause;
         while !left.is_zero() && !self.give_up.load(Ordering::SeqCst) {
             let step = left.min(RETRY_STEP);
-            std::thread::sleep(step);
+            thread::sleep(step);
             left = left.saturating_sub(step);
         }
     }

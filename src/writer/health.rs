@@ -1,7 +1,9 @@
 //! Health: what the writer says of itself.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
+
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// In one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,8 @@ pub(crate) struct Vitals {
     state: AtomicU8,
     problem: Mutex<Option<String>>,
     pub(crate) committed_events: AtomicU64,
+    /// Of these, those that were handed over: openings, served notices, ends.
+    pub(crate) recorded_events: AtomicU64,
     pub(crate) commit_retries: AtomicU64,
     pub(crate) wal_bytes: AtomicU64,
 }
@@ -90,17 +94,19 @@ impl Vitals {
     }
 
     pub(crate) fn degrade(&self, problem: String) {
-        if self.state() != HealthState::Failed {
-            self.set(1, Some(problem));
-        }
+        self.set(1, Some(problem));
     }
 
     pub(crate) fn fail(&self, problem: String) {
         self.set(2, Some(problem));
     }
 
+    /// Failed is for good: one thread may fail while another recovers.
     fn set(&self, state: u8, problem: Option<String>) {
-        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
-        self.state.store(state, Ordering::Release);
+        let mut current = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.state() != HealthState::Failed {
+            *current = problem;
+            self.state.store(state, Ordering::Release);
+        }
     }
 }

@@ -4,9 +4,7 @@
 //! this one keep two processors busy. On a machine with one processor both are the same thread.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use crossbeam_channel::{Receiver, Sender};
+use std::time::Duration;
 
 use super::batch::Prepared;
 use super::command::Command;
@@ -15,6 +13,8 @@ use super::prepare::Preparer;
 use super::shared::Shared;
 use crate::clock::now_micros;
 use crate::log::{Fact, Gap, StoreClosed};
+use crate::sync::channel::{Receiver, Sender};
+use crate::sync::{Instant, thread};
 
 /// Most events of one group commit.
 const BATCH_EVENTS_MAX: usize = 8192;
@@ -104,8 +104,11 @@ impl Intake {
             Command::Prepared(command) => self.preparer.prepared_body(*command, prepared),
             Command::Chunks(command) => self.preparer.chunks(*command, prepared),
             Command::End(command) => self.preparer.end(*command, prepared),
-            Command::Wake => {}
-            Command::Flush(reply) => replies.flushes.push(reply),
+            Command::Wake => self.shared.free_control_slot(),
+            Command::Flush(reply) => {
+                self.shared.free_control_slot();
+                replies.flushes.push(reply);
+            }
             Command::Close(reply) => replies.close = Some(reply),
         }
     }
@@ -116,7 +119,7 @@ impl Intake {
             if let Ok(command) = self.receiver.try_recv() {
                 return Some(command);
             }
-            std::thread::park_timeout(LINGER_STEP);
+            thread::park_timeout(LINGER_STEP);
         }
         self.receiver.recv().ok()
     }
@@ -160,6 +163,7 @@ impl Intake {
 
     /// Takes what still arrives, and states the session's accounts.
     fn close(&mut self, reply: Sender<bool>) -> Option<Stop> {
+        self.shared.seal();
         let mut replies = Replies::default();
         while !self.receiver.is_empty() {
             let prepared = self.collect(&mut replies)?;

@@ -1,9 +1,10 @@
 //! Losses: counted where they happen, stated in the log as soon as there is room.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
 use crate::log::Gap;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What was left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

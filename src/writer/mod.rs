@@ -28,5 +28,7 @@ pub(crate) use command::{
 pub(crate) use content::EndContent;
 pub(crate) use lifecycle::{Lifecycle, Stage};
 pub(crate) use losses::Loss;
+#[cfg(all(test, shuttle))]
+pub(crate) use shared::CONTROL_SLOTS;
 pub(crate) use shared::{Admission, BodyRoom, Shared};
 pub(crate) use worker::{WriterThread, spawn};

@@ -2,11 +2,7 @@
 //! the disk.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::thread::Thread;
-use std::time::{Duration, Instant};
-
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use std::time::Duration;
 
 use super::capacity::{Capacity, Reservation};
 use super::command::Command;
@@ -15,10 +11,18 @@ use super::health::{Health, HealthState, Vitals};
 use super::losses::{Loss, Losses};
 use crate::clock::now_micros;
 use crate::config::{Config, Overflow};
-use crate::error::RecordError;
+use crate::error::{FlushError, RecordError};
+use crate::sync::Instant;
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+use crate::sync::channel::{Receiver, Sender, TrySendError, bounded};
+use crate::sync::thread::{self, Thread};
 
-/// Channel slots beyond the capacity's events, for flushes, wakes and the close.
-const CONTROL_SLOTS: usize = 256;
+/// Channel slots beyond the capacity's events, for flushes and wakes; the close has one of its own.
+pub(crate) const CONTROL_SLOTS: usize = if cfg!(shuttle) { 4 } else { 256 };
+/// How often whoever waits for such a slot looks.
+const CONTROL_STEP: Duration = Duration::from_millis(1);
+/// Longest wait of the writer for openings that are on their way when the store closes.
+const OPENINGS_TIMEOUT: Duration = Duration::from_secs(1);
 
 const RUNNING: u8 = 0;
 const CLOSING: u8 = 1;
@@ -56,11 +60,42 @@ pub(crate) struct Shared {
     /// Openings that began and that were through; equal when none is on its way.
     openings_begun: AtomicU64,
     openings_done: AtomicU64,
+    /// Flushes and wakes in the channel: never more than their slots, so that no other command
+    /// finds its own taken.
+    controls: AtomicUsize,
+    /// Set by the writer before it looks into the channel for the last time.
+    is_sealed: AtomicBool,
+    submitted: Submitted,
+}
+
+/// Events that were taken in.
+#[derive(Debug, Default)]
+struct Submitted {
+    opened: AtomicU64,
+    served: AtomicU64,
+    ended: AtomicU64,
+}
+
+/// An opening that is on its way; ends with it, however it ends.
+struct OpeningOnItsWay<'s>(&'s Shared);
+
+impl OpeningOnItsWay<'_> {
+    fn done(self) {
+        self.0.openings_done.fetch_add(1, Ordering::SeqCst);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for OpeningOnItsWay<'_> {
+    /// Not submitted: the gateway was told.
+    fn drop(&mut self) {
+        self.0.openings_begun.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Shared {
     pub(crate) fn new(config: &Config) -> (Self, Receiver<Command>) {
-        let (sender, receiver) = bounded(config.capacity_events.saturating_add(CONTROL_SLOTS));
+        let (sender, receiver) = bounded(config.capacity_events.saturating_add(CONTROL_SLOTS + 1));
         let shared = Self {
             payload_cap_bytes: config.payload_cap_bytes,
             overflow: config.overflow,
@@ -74,6 +109,9 @@ impl Shared {
             writer: OnceLock::new(),
             openings_begun: AtomicU64::new(0),
             openings_done: AtomicU64::new(0),
+            controls: AtomicUsize::new(0),
+            is_sealed: AtomicBool::new(false),
+            submitted: Submitted::default(),
         };
         (shared, receiver)
     }
@@ -84,17 +122,13 @@ impl Shared {
         opening: impl FnOnce() -> Result<T, RecordError>,
     ) -> Result<T, RecordError> {
         self.openings_begun.fetch_add(1, Ordering::SeqCst);
-        let result = match self.refusal() {
-            Some(refusal) => Err(refusal),
-            None => opening(),
-        };
-        if result.is_err() {
-            // Not submitted: the gateway was told.
-            self.openings_begun.fetch_sub(1, Ordering::SeqCst);
-        } else {
-            self.openings_done.fetch_add(1, Ordering::SeqCst);
+        let on_its_way = OpeningOnItsWay(self);
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal);
         }
-        result
+        let opened = opening()?;
+        on_its_way.done();
+        Ok(opened)
     }
 
     /// Lifecycles that were submitted: stored, to be stored, or counted as lost.
@@ -121,9 +155,10 @@ impl Shared {
         }
         let wanted = Reservation::new(2, metadata_bytes);
         if self.capacity.try_reserve(wanted) {
-            if body_bytes > 0 {
-                self.count_loss(Loss::Payload, at);
+            if body_bytes == 0 {
+                return Ok(Admission::Admitted(wanted, BodyRoom::Kept)); // freed in between
             }
+            self.count_loss(Loss::Payload, at);
             return Ok(Admission::Admitted(wanted, BodyRoom::Shed));
         }
         self.count_loss(Loss::Lifecycle, at);
@@ -150,32 +185,113 @@ impl Shared {
     }
 
     pub(crate) fn count_loss(&self, loss: Loss, at: i64) {
-        if self.losses.count(loss, at) {
-            // The writer may be asleep. Where the channel is full it is not.
-            let _ = self.sender.try_send(Command::Wake);
+        // The writer may be asleep. Where so many commands wait for it, it is not.
+        if self.losses.count(loss, at)
+            && self.take_control_slot()
+            && self.sender.try_send(Command::Wake).is_err()
+        {
+            self.free_control_slot();
         }
     }
 
+    fn take_control_slot(&self) -> bool {
+        let one_more = |used| (used < CONTROL_SLOTS).then_some(used + 1);
+        self.controls
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more)
+            .is_ok()
+    }
+
+    /// A flush or wake has left the channel.
+    pub(crate) fn free_control_slot(&self) {
+        self.controls.fetch_sub(1, Ordering::SeqCst);
+    }
+
     /// Hands a command to the writer. Never waits: its place was reserved.
+    ///
+    /// `Ok` is a promise: a close that completes has committed it.
     pub(crate) fn submit(&self, command: Command) -> Result<(), RecordError> {
+        // The writer waits for openings before it looks for the last time.
+        let is_awaited = matches!(command, Command::Open(_));
+        let count = match &command {
+            Command::Open(_) => Some(&self.submitted.opened),
+            Command::Served(_) => Some(&self.submitted.served),
+            Command::End(_) => Some(&self.submitted.ended),
+            _ => None,
+        };
         match self.sender.try_send(command) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Disconnected(_)) => {
+            Ok(()) => {
+                if let Some(count) = count {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+                // With the one in `seal`: either this sees the seal, or the writer the command.
+                fence(Ordering::SeqCst);
+                if !is_awaited && self.is_sealed.load(Ordering::SeqCst) {
+                    return Err(self.refusal().unwrap_or(RecordError::Closed));
+                }
+                Ok(())
+            }
+            Err(TrySendError::Disconnected(command)) => {
+                self.capacity.release(command.reservation());
                 Err(self.refusal().unwrap_or(RecordError::Closed))
             }
-            Err(TrySendError::Full(_)) => {
+            Err(TrySendError::Full(command)) => {
                 tracing::error!("the channel to the writer is full though its place was reserved");
+                self.capacity.release(command.reservation());
                 self.count_loss(Loss::Notice, now_micros());
                 Err(RecordError::Full)
             }
         }
     }
 
-    /// Hands a control command to the writer, waiting for a slot until the timeout.
-    pub(crate) fn submit_control(&self, command: Command, timeout: Duration) -> bool {
-        let is_sent = self.sender.send_timeout(command, timeout).is_ok();
+    /// Asks for an answer once everything before is committed, waiting for a slot until the timeout.
+    pub(crate) fn submit_flush(
+        &self,
+        reply: Sender<()>,
+        timeout: Duration,
+    ) -> Result<(), FlushError> {
+        let begun = Instant::now();
+        while !self.take_control_slot() {
+            let left = timeout.saturating_sub(begun.elapsed());
+            if self.is_over() {
+                return Err(FlushError::WriterStopped);
+            }
+            if left.is_zero() {
+                return Err(FlushError::Timeout(timeout));
+            }
+            thread::sleep(left.min(CONTROL_STEP));
+        }
+        if self.sender.try_send(Command::Flush(reply)).is_err() {
+            self.free_control_slot();
+            return Err(FlushError::WriterStopped);
+        }
+        self.hurry();
+        Ok(())
+    }
+
+    /// Asks the writer to end. Only the owner does, once: the command has a slot of its own.
+    pub(crate) fn submit_close(&self, reply: Sender<bool>) -> bool {
+        let is_sent = self.sender.try_send(Command::Close(reply)).is_ok();
         self.hurry();
         is_sent
+    }
+
+    /// Called by the writer before it looks into the channel for the last time: what comes later is
+    /// refused. Waits for openings that are on their way, so that the accounts count them.
+    pub(crate) fn seal(&self) {
+        self.is_sealed.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        self.await_openings(OPENINGS_TIMEOUT);
+    }
+
+    fn await_openings(&self, timeout: Duration) {
+        let begun = Instant::now();
+        while self.openings_begun.load(Ordering::SeqCst)
+            != self.openings_done.load(Ordering::SeqCst)
+            && begun.elapsed() < timeout
+        {
+            // An opening takes microseconds, or its share of a wait that has just been called off.
+            thread::sleep(Duration::from_micros(50));
+        }
     }
 
     pub(crate) fn set_writer(&self, thread: Thread) {
@@ -189,9 +305,24 @@ impl Shared {
         }
     }
 
-    /// Events on their way to the disk; ends that open requests have reserved are not among them.
-    pub(crate) fn queued_events(&self) -> u64 {
-        u64::try_from(self.sender.len()).unwrap_or(u64::MAX)
+    /// Events that were taken in and are not committed.
+    pub(crate) fn uncommitted_events(&self) -> u64 {
+        let submitted = &self.submitted;
+        [&submitted.opened, &submitted.served, &submitted.ended]
+            .into_iter()
+            .map(|count| count.load(Ordering::SeqCst))
+            .fold(0, u64::saturating_add)
+            .saturating_sub(self.vitals.recorded_events.load(Ordering::SeqCst))
+    }
+
+    /// Requests that were opened and have no end yet.
+    pub(crate) fn open_requests(&self) -> u64 {
+        let submitted = &self.submitted;
+        let ended = submitted.ended.load(Ordering::SeqCst);
+        submitted
+            .opened
+            .load(Ordering::SeqCst)
+            .saturating_sub(ended)
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -220,13 +351,8 @@ impl Shared {
             .state
             .compare_exchange(RUNNING, CLOSING, Ordering::SeqCst, Ordering::SeqCst)
             .is_ok();
-        while self.openings_begun.load(Ordering::SeqCst)
-            != self.openings_done.load(Ordering::SeqCst)
-            && Instant::now() < deadline
-        {
-            // An opening takes microseconds, or its share of a wait that has just been called off.
-            std::thread::sleep(Duration::from_micros(50));
-        }
+        self.capacity.notify();
+        self.await_openings(deadline.saturating_duration_since(Instant::now()));
         is_first
     }
 
@@ -243,6 +369,7 @@ impl Shared {
             self.state.store(STOPPED, Ordering::SeqCst);
             self.vitals.fail(reason);
         }
+        self.capacity.notify();
         self.commits.announce();
     }
 

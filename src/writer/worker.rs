@@ -2,11 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, Instant};
-
-use crossbeam_channel::{Receiver, bounded};
+use std::time::Duration;
 
 use super::batch::Prepared;
 use super::command::Command;
@@ -20,6 +16,10 @@ use crate::db::{Appender, DatabasePath, WriterLock, sqlite_version};
 use crate::error::{Cause, OpenError};
 use crate::log::{EndKind, Ended, Fact, StoreOpened};
 use crate::pricing::PriceBook;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::channel::{Receiver, bounded};
+use crate::sync::thread::{Builder, JoinHandle};
+use crate::sync::{Instant, thread};
 
 /// Most requests that are marked interrupted in one transaction.
 const INTERRUPTED_MAX: usize = 8192;
@@ -44,7 +44,7 @@ impl WriterThread {
             if Instant::now() >= deadline {
                 return false;
             }
-            std::thread::sleep(Duration::from_micros(200));
+            thread::sleep(Duration::from_micros(200));
         }
         self.thread.join().is_ok()
     }
@@ -69,7 +69,7 @@ pub(crate) fn spawn(
             .name("auditlite-intake".to_owned())
             .spawn(move || {
                 let _bomb = Bomb(Arc::clone(&shared));
-                shared.set_writer(std::thread::current());
+                shared.set_writer(thread::current());
                 let opening = Opening {
                     config: &config,
                     path,
@@ -106,8 +106,7 @@ fn work(
     next_seq: u64,
 ) {
     let path = committer.path.clone();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let (downstream, thread) = start_committer(committer, cores > 1, &shared);
+    let (downstream, thread) = start_committer(committer, thread::processors() > 1, &shared);
     let mut intake = Intake {
         shared: Arc::clone(&shared),
         receiver,
