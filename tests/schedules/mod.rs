@@ -145,27 +145,43 @@ fn check(path: &Path, told: &[Told], report: &CloseReport) {
     }
 }
 
-/// Three threads record while the owner closes.
+/// Requests that are open end, and others are opened, while the owner closes.
 #[test]
 fn a_close_takes_in_all_that_was_promised() {
     explore("close", |path| {
         begin(Plan::default());
         let store = Store::builder(path).open().unwrap();
-        let threads: Vec<_> = (0..3)
+        let mut threads: Vec<_> = (0..2)
             .map(|number| {
-                let recorder = store.recorder();
+                let held: Vec<_> = (0..3)
+                    .map(|turn| {
+                        let id = format!("held-{number}-{turn}");
+                        let audit = store.recorder().open(context(&id), "q").unwrap();
+                        (audit, id)
+                    })
+                    .collect();
                 thread::spawn(move || {
-                    let mut told = Vec::new();
-                    for turn in 0..2 {
-                        match record(&recorder, &format!("r-{number}-{turn}")) {
-                            Ok(one) => told.push(one),
-                            Err(error) => assert_eq!(error, RecordError::Closed),
-                        }
-                    }
-                    told
+                    held.into_iter()
+                        .map(|(audit, id)| Told {
+                            id,
+                            is_recorded: true,
+                            receipt: audit.complete(Completion::new()).ok(),
+                        })
+                        .collect()
                 })
             })
             .collect();
+        let recorder = store.recorder();
+        threads.push(thread::spawn(move || {
+            let mut told = Vec::new();
+            for turn in 0..3 {
+                match record(&recorder, &format!("new-{turn}")) {
+                    Ok(one) => told.push(one),
+                    Err(error) => assert_eq!(error, RecordError::Closed),
+                }
+            }
+            told
+        }));
         let report = store.close(PATIENCE);
         assert!(report.is_complete, "{report:?}");
         let told: Vec<_> = threads
