@@ -317,7 +317,7 @@ impl Active {
             return;
         }
         let wanted = Reservation::new(0, length.saturating_add(size_of::<Bytes>()));
-        if !self.shared.reserve(wanted) {
+        if !self.shared.reserve_content(wanted) {
             self.shed_response();
             return;
         }
@@ -376,7 +376,7 @@ impl Active {
                 self.chunks = Vec::new();
                 let length = body.len();
                 let wanted = Reservation::new(0, length);
-                if self.shared.reserve(wanted) {
+                if self.shared.reserve_content(wanted) {
                     self.reservation.add(wanted);
                     self.response_room = BodyRoom::Kept;
                 } else if self.response_room == BodyRoom::Kept {
@@ -390,7 +390,7 @@ impl Active {
             ending.response_body = None;
         }
         let content = Reservation::new(0, ending.content_bytes());
-        let content_room = if self.shared.reserve(content) {
+        let content_room = if self.shared.reserve_content(content) {
             self.reservation.add(content);
             BodyRoom::Kept
         } else {

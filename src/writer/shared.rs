@@ -13,9 +13,11 @@ use super::command::Command;
 use super::commits::Commits;
 use super::health::{Health, HealthState, Vitals};
 use super::losses::{Loss, Losses};
+use super::space::Room;
 use crate::clock::now_micros;
 use crate::config::{Config, Overflow};
 use crate::error::RecordError;
+use crate::log::{EndKind, Event, Fact};
 
 /// Channel slots beyond the capacity's events, for flushes, wakes and the close.
 const CONTROL_SLOTS: usize = 256;
@@ -56,6 +58,10 @@ pub(crate) struct Shared {
     /// Openings that began and that were through; equal when none is on its way.
     openings_begun: AtomicU64,
     openings_done: AtomicU64,
+    /// Events that were handed over, and how many of them are committed.
+    events_submitted: AtomicU64,
+    submitted_committed: AtomicU64,
+    ends_submitted: AtomicU64,
 }
 
 impl Shared {
@@ -74,6 +80,9 @@ impl Shared {
             writer: OnceLock::new(),
             openings_begun: AtomicU64::new(0),
             openings_done: AtomicU64::new(0),
+            events_submitted: AtomicU64::new(0),
+            submitted_committed: AtomicU64::new(0),
+            ends_submitted: AtomicU64::new(0),
         };
         (shared, receiver)
     }
@@ -109,18 +118,19 @@ impl Shared {
         body_bytes: usize,
         at: i64,
     ) -> Result<Admission, RecordError> {
+        let room = self.vitals.room();
         let wanted = Reservation::new(2, metadata_bytes.saturating_add(body_bytes));
-        if self.reserve(wanted) {
+        if room < Room::MetadataOnly && self.reserve(wanted) {
             return Ok(Admission::Admitted(wanted, BodyRoom::Kept));
         }
-        if self.overflow == Overflow::Strict {
+        if self.overflow == Overflow::Strict && room != Room::MetadataOnly {
             return Err(RecordError::Full);
         }
         if let Some(refusal) = self.refusal() {
             return Err(refusal); // closed while it waited for room
         }
         let wanted = Reservation::new(2, metadata_bytes);
-        if self.capacity.try_reserve(wanted) {
+        if room < Room::UsedUp && self.capacity.try_reserve(wanted) {
             if body_bytes > 0 {
                 self.count_loss(Loss::Payload, at);
             }
@@ -128,6 +138,12 @@ impl Shared {
         }
         self.count_loss(Loss::Lifecycle, at);
         Ok(Admission::Lost)
+    }
+
+    /// Reserves for content, as long as there is room for content.
+    pub(crate) fn reserve_content(&self, wanted: Reservation) -> bool {
+        // What has no bytes needs no room.
+        (wanted.bytes == 0 || self.vitals.room() < Room::MetadataOnly) && self.reserve(wanted)
     }
 
     /// Reserves, waiting where the store is set to.
@@ -158,13 +174,27 @@ impl Shared {
 
     /// Hands a command to the writer. Never waits: its place was reserved.
     pub(crate) fn submit(&self, command: Command) -> Result<(), RecordError> {
+        // Counted before the writer can have committed it.
+        let (events, ends) = match &command {
+            Command::Open(_) | Command::Served(_) => (1, 0),
+            Command::End(_) => (1, 1),
+            _ => (0, 0),
+        };
+        self.events_submitted.fetch_add(events, Ordering::Relaxed);
         match self.sender.try_send(command) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                if ends > 0 {
+                    self.ends_submitted.fetch_add(ends, Ordering::Relaxed);
+                }
+                Ok(())
+            }
             Err(TrySendError::Disconnected(_)) => {
+                self.events_submitted.fetch_sub(events, Ordering::Relaxed);
                 Err(self.refusal().unwrap_or(RecordError::Closed))
             }
             Err(TrySendError::Full(_)) => {
-                tracing::error!("the channel to the writer is full though its place was reserved");
+                self.events_submitted.fetch_sub(events, Ordering::Relaxed);
+                tracing::error!(target: "auditlite", "the channel to the writer is full though its place was reserved");
                 self.count_loss(Loss::Notice, now_micros());
                 Err(RecordError::Full)
             }
@@ -189,9 +219,29 @@ impl Shared {
         }
     }
 
-    /// Events on their way to the disk; ends that open requests have reserved are not among them.
-    pub(crate) fn queued_events(&self) -> u64 {
-        u64::try_from(self.sender.len()).unwrap_or(u64::MAX)
+    /// Counts what was committed of what request threads submitted.
+    pub(crate) fn note_committed(&self, events: &[Event]) {
+        let is_submitted = |event: &&Event| match &event.fact {
+            Fact::Opened(_) | Fact::Served(_) => true,
+            Fact::Ended(ended) => ended.kind != EndKind::Interrupted,
+            _ => false,
+        };
+        let count = u64::try_from(events.iter().filter(is_submitted).count()).unwrap_or(u64::MAX);
+        self.submitted_committed.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Events that request threads submitted and that are not committed.
+    pub(crate) fn uncommitted_events(&self) -> u64 {
+        // In this order: what is committed in between makes the number smaller, never larger.
+        let submitted = self.events_submitted.load(Ordering::SeqCst);
+        submitted.saturating_sub(self.submitted_committed.load(Ordering::SeqCst))
+    }
+
+    /// Requests that are recorded and have not ended.
+    pub(crate) fn open_requests(&self) -> u64 {
+        self.lifecycles_submitted()
+            .saturating_sub(self.losses.lifecycles())
+            .saturating_sub(self.ends_submitted.load(Ordering::SeqCst))
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -250,19 +300,27 @@ impl Shared {
         let (queued_events, queued_bytes) = self.capacity.used();
         let vitals = &self.vitals;
         let state = vitals.state();
+        let room_problem = vitals.room().problem();
+        let (state, problem) = match (state, room_problem) {
+            (HealthState::Healthy, None) => (state, None),
+            (HealthState::Healthy, Some(problem)) => {
+                (HealthState::Degraded, Some(problem.to_owned()))
+            }
+            _ => (state, vitals.problem()),
+        };
         Health {
             state,
-            problem: match state {
-                HealthState::Healthy => None,
-                _ => vitals.problem(),
-            },
+            problem,
             committed_events: vitals.committed_events.load(Ordering::Relaxed),
             shed_lifecycles: self.losses.lifecycles(),
             shed_payloads: self.losses.payloads(),
             queued_events,
             queued_bytes,
             commit_retries: vitals.commit_retries.load(Ordering::Relaxed),
-            wal_bytes: vitals.wal_bytes.load(Ordering::Relaxed),
+            reopens: vitals.reopens.load(Ordering::Relaxed),
+            checkpoint_failures: vitals.checkpoint_failures(),
+            alarms: vitals.alarms(),
+            wal_bytes: vitals.wal_bytes(),
         }
     }
 }

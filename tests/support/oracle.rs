@@ -72,6 +72,14 @@ impl Promises {
         *known = (*known).max(promise);
     }
 
+    /// Takes over what was promised before, of the same file.
+    pub fn extend(&mut self, before: &Self) {
+        for (id, promise) in &before.requests {
+            self.add(id, *promise);
+        }
+        self.shed.extend(before.shed.iter().cloned());
+    }
+
     /// Lifecycles that were handed over.
     pub fn submitted(&self) -> u64 {
         self.requests.len() as u64
