@@ -317,7 +317,7 @@ impl Active {
             return;
         }
         let wanted = Reservation::new(0, length.saturating_add(size_of::<Bytes>()));
-        if !self.shared.reserve(wanted) {
+        if !self.shared.reserve_content(wanted) {
             self.shed_response();
             return;
         }
@@ -356,7 +356,7 @@ impl Active {
     /// Reserves these bytes for the end. Nothing always has room, however full it is.
     fn room_for(&mut self, bytes: usize) -> BodyRoom {
         let wanted = Reservation::new(0, bytes);
-        if bytes > 0 && !self.shared.reserve(wanted) {
+        if bytes > 0 && !self.shared.reserve_content(wanted) {
             return BodyRoom::Shed;
         }
         self.reservation.add(wanted);

@@ -35,6 +35,8 @@
 //! - [`Reader`] reads, from the store or from a [`ReadOnlyStore`] in another process.
 //! - [`PriceBook`] turns usage into cost.
 
+#![forbid(unsafe_code)]
+
 mod chain;
 mod clock;
 mod config;
@@ -82,4 +84,4 @@ pub use record::{
 };
 pub use recorder::Recorder;
 pub use store::{Store, StoreBuilder, rebuild};
-pub use writer::{CloseReport, Health, HealthState};
+pub use writer::{Alarm, CloseReport, Health, HealthState};

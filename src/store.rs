@@ -77,6 +77,45 @@ impl StoreBuilder {
         self
     }
 
+    /// How long one read may take; it then ends with [`ReadError::Timeout`](crate::ReadError::Timeout).
+    /// A read that never ends would keep the write-ahead log from being moved into the database.
+    /// Default: 30 s.
+    pub fn read_timeout(mut self, timeout: Duration) -> Self {
+        self.config.read_timeout = timeout;
+        self
+    }
+
+    /// Size of the write-ahead log, in bytes, at which it is moved into the database while the
+    /// store is busy. Default: 16 MiB; at least 64 KiB.
+    pub fn checkpoint_at(mut self, bytes: u64) -> Self {
+        self.config.checkpoint_bytes = bytes;
+        self
+    }
+
+    /// Most bytes that the database and its write-ahead log may take. From 80 % of it on
+    /// [`Health`] warns, from 90 % on bodies are left out, and at the bound new requests meet the
+    /// [`Overflow`] policy as if the capacity were used up; the ends of those under way and the
+    /// statement of what was left out still fit. Default: no bound; at least 1 MiB.
+    pub fn max_size(mut self, bytes: u64) -> Self {
+        self.config.space.size_bytes_max = Some(bytes);
+        self
+    }
+
+    /// Free bytes on the disk below which [`Health`] warns. Default: 256 MiB, or a tenth of the
+    /// disk where that is less.
+    pub fn warn_below_free(mut self, bytes: u64) -> Self {
+        self.config.space.warn_below_bytes = Some(bytes);
+        self
+    }
+
+    /// Free bytes on the disk below which bodies are left out, so that metadata can go on being
+    /// recorded for long. What is left out is flagged, and stated by `gap` events. Default: 32 MiB,
+    /// or a twentieth of the disk where that is less.
+    pub fn metadata_only_below_free(mut self, bytes: u64) -> Self {
+        self.config.space.metadata_only_below_bytes = Some(bytes);
+        self
+    }
+
     /// Prices of models. Default: none, requests are recorded without a cost.
     pub fn price_book(mut self, price_book: PriceBook) -> Self {
         self.price_book = Some(Arc::new(price_book));
@@ -96,7 +135,11 @@ impl StoreBuilder {
         }
         let path = DatabasePath::new(&self.config.path)?;
         let lock = WriterLock::acquire(&path)?;
-        let reader = Reader::new(path.as_path(), self.config.readers_max);
+        let reader = Reader::new(
+            path.as_path(),
+            self.config.readers_max,
+            self.config.read_timeout,
+        );
         let absolute = path.as_path().to_owned();
         let close_timeout = self.config.close_timeout;
         let (shared, thread) = spawn(self.config, path, lock, self.price_book)?;

@@ -17,16 +17,6 @@ pub(crate) struct Event {
     pub(crate) fact: Fact,
 }
 
-impl Event {
-    /// Whether it is of a request's lifecycle, not of the store itself.
-    pub(crate) fn is_of_a_request(&self) -> bool {
-        matches!(
-            self.fact,
-            Fact::Opened(_) | Fact::Served(_) | Fact::Ended(_)
-        )
-    }
-}
-
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Fact {
     StoreOpened(StoreOpened),

@@ -11,6 +11,7 @@ use super::command::Command;
 use super::committer::{Committer, Stop, Work};
 use super::prepare::Preparer;
 use super::shared::Shared;
+use super::space::Room;
 use crate::clock::now_micros;
 use crate::log::{Fact, Gap, StoreClosed};
 use crate::sync::channel::{Receiver, Sender};
@@ -88,7 +89,8 @@ impl Intake {
             }
             next = self.receiver.try_recv().ok();
         }
-        if let Some(gap) = self.shared.losses.take() {
+        let is_used_up = self.shared.vitals.room() == Room::UsedUp;
+        if let Some(gap) = self.shared.losses.take_due(is_used_up) {
             self.state_loss(gap, &mut prepared);
         }
         Some(prepared)
@@ -125,12 +127,14 @@ impl Intake {
     }
 
     fn state_loss(&mut self, gap: Gap, prepared: &mut Prepared) {
-        tracing::warn!(
-            target: "auditlite",
-            lifecycles = gap.lifecycles,
-            payloads = gap.payloads,
-            "the audit store's capacity was used up; what was left out is stated in the log"
-        );
+        if self.shared.losses.should_warn() {
+            tracing::warn!(
+                target: "auditlite",
+                lifecycles = gap.lifecycles,
+                payloads = gap.payloads,
+                "the audit store's capacity or room was used up; what is left out is stated in the log"
+            );
+        }
         let accounts = &mut self.accounts;
         accounts.lifecycles_lost = accounts.lifecycles_lost.saturating_add(gap.lifecycles);
         accounts.payloads_lost = accounts.payloads_lost.saturating_add(gap.payloads);

@@ -6,6 +6,7 @@
 
 mod batch;
 mod capacity;
+mod checkpoints;
 mod command;
 mod commits;
 mod committer;
@@ -15,10 +16,12 @@ mod intake;
 mod lifecycle;
 mod losses;
 mod prepare;
+mod recovery;
 mod shared;
+mod space;
 mod worker;
 
-pub use health::{CloseReport, Health, HealthState};
+pub use health::{Alarm, CloseReport, Health, HealthState};
 
 pub(crate) use crate::log::EndKind;
 pub(crate) use capacity::Reservation;

@@ -9,9 +9,11 @@ use super::command::Command;
 use super::commits::Commits;
 use super::health::{Health, HealthState, Vitals};
 use super::losses::{Loss, Losses};
+use super::space::Room;
 use crate::clock::now_micros;
 use crate::config::{Config, Overflow};
 use crate::error::{FlushError, RecordError};
+use crate::log::{EndKind, Event, Fact};
 use crate::sync::Instant;
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::sync::channel::{Receiver, Sender, TrySendError, bounded};
@@ -60,20 +62,15 @@ pub(crate) struct Shared {
     /// Openings that began and that were through; equal when none is on its way.
     openings_begun: AtomicU64,
     openings_done: AtomicU64,
+    /// Events that were handed over, and how many of them are committed.
+    events_submitted: AtomicU64,
+    submitted_committed: AtomicU64,
+    ends_submitted: AtomicU64,
     /// Flushes and wakes in the channel: never more than their slots, so that no other command
     /// finds its own taken.
     controls: AtomicUsize,
     /// Set by the writer before it looks into the channel for the last time.
     is_sealed: AtomicBool,
-    submitted: Submitted,
-}
-
-/// Events that were taken in.
-#[derive(Debug, Default)]
-struct Submitted {
-    opened: AtomicU64,
-    served: AtomicU64,
-    ended: AtomicU64,
 }
 
 /// An opening that is on its way; ends with it, however it ends.
@@ -109,9 +106,11 @@ impl Shared {
             writer: OnceLock::new(),
             openings_begun: AtomicU64::new(0),
             openings_done: AtomicU64::new(0),
+            events_submitted: AtomicU64::new(0),
+            submitted_committed: AtomicU64::new(0),
+            ends_submitted: AtomicU64::new(0),
             controls: AtomicUsize::new(0),
             is_sealed: AtomicBool::new(false),
-            submitted: Submitted::default(),
         };
         (shared, receiver)
     }
@@ -143,26 +142,35 @@ impl Shared {
         body_bytes: usize,
         at: i64,
     ) -> Result<Admission, RecordError> {
+        let room = self.vitals.room();
         let wanted = Reservation::new(2, metadata_bytes.saturating_add(body_bytes));
-        if self.reserve(wanted) {
+        if room < Room::MetadataOnly && self.reserve(wanted) {
             return Ok(Admission::Admitted(wanted, BodyRoom::Kept));
         }
-        if self.overflow == Overflow::Strict {
+        if self.overflow == Overflow::Strict && room != Room::MetadataOnly {
             return Err(RecordError::Full);
         }
         if let Some(refusal) = self.refusal() {
             return Err(refusal); // closed while it waited for room
         }
         let wanted = Reservation::new(2, metadata_bytes);
-        if self.capacity.try_reserve(wanted) {
-            if body_bytes == 0 {
+        if room < Room::UsedUp && self.capacity.try_reserve(wanted) {
+            if body_bytes == 0 && room < Room::MetadataOnly {
                 return Ok(Admission::Admitted(wanted, BodyRoom::Kept)); // freed in between
             }
-            self.count_loss(Loss::Payload, at);
+            if body_bytes > 0 {
+                self.count_loss(Loss::Payload, at);
+            }
             return Ok(Admission::Admitted(wanted, BodyRoom::Shed));
         }
         self.count_loss(Loss::Lifecycle, at);
         Ok(Admission::Lost)
+    }
+
+    /// Reserves for content, as long as there is room for content.
+    pub(crate) fn reserve_content(&self, wanted: Reservation) -> bool {
+        // What has no bytes needs no room.
+        (wanted.bytes == 0 || self.vitals.room() < Room::MetadataOnly) && self.reserve(wanted)
     }
 
     /// Reserves, waiting where the store is set to.
@@ -212,35 +220,37 @@ impl Shared {
     pub(crate) fn submit(&self, command: Command) -> Result<(), RecordError> {
         // The writer waits for openings before it looks for the last time.
         let is_awaited = matches!(command, Command::Open(_));
-        let count = match &command {
-            Command::Open(_) => Some(&self.submitted.opened),
-            Command::Served(_) => Some(&self.submitted.served),
-            Command::End(_) => Some(&self.submitted.ended),
-            _ => None,
+        // Counted before the writer can have committed it.
+        let (events, ends) = match &command {
+            Command::Open(_) | Command::Served(_) => (1, 0),
+            Command::End(_) => (1, 1),
+            _ => (0, 0),
         };
-        match self.sender.try_send(command) {
+        self.events_submitted.fetch_add(events, Ordering::Relaxed);
+        let (command, refusal) = match self.sender.try_send(command) {
             Ok(()) => {
-                if let Some(count) = count {
-                    count.fetch_add(1, Ordering::Relaxed);
-                }
                 // With the one in `seal`: either this sees the seal, or the writer the command.
                 fence(Ordering::SeqCst);
                 if !is_awaited && self.is_sealed.load(Ordering::SeqCst) {
                     return Err(self.refusal().unwrap_or(RecordError::Closed));
                 }
-                Ok(())
+                if ends > 0 {
+                    self.ends_submitted.fetch_add(ends, Ordering::Relaxed);
+                }
+                return Ok(());
             }
             Err(TrySendError::Disconnected(command)) => {
-                self.capacity.release(command.reservation());
-                Err(self.refusal().unwrap_or(RecordError::Closed))
+                (command, self.refusal().unwrap_or(RecordError::Closed))
             }
             Err(TrySendError::Full(command)) => {
-                tracing::error!("the channel to the writer is full though its place was reserved");
-                self.capacity.release(command.reservation());
+                tracing::error!(target: "auditlite", "the channel to the writer is full though its place was reserved");
                 self.count_loss(Loss::Notice, now_micros());
-                Err(RecordError::Full)
+                (command, RecordError::Full)
             }
-        }
+        };
+        self.events_submitted.fetch_sub(events, Ordering::Relaxed);
+        self.capacity.release(command.reservation());
+        Err(refusal)
     }
 
     /// Asks for an answer once everything before is committed, waiting for a slot until the timeout.
@@ -305,24 +315,29 @@ impl Shared {
         }
     }
 
-    /// Events that were taken in and are not committed.
-    pub(crate) fn uncommitted_events(&self) -> u64 {
-        let submitted = &self.submitted;
-        [&submitted.opened, &submitted.served, &submitted.ended]
-            .into_iter()
-            .map(|count| count.load(Ordering::SeqCst))
-            .fold(0, u64::saturating_add)
-            .saturating_sub(self.vitals.recorded_events.load(Ordering::SeqCst))
+    /// Counts what was committed of what request threads submitted.
+    pub(crate) fn note_committed(&self, events: &[Event]) {
+        let is_submitted = |event: &&Event| match &event.fact {
+            Fact::Opened(_) | Fact::Served(_) => true,
+            Fact::Ended(ended) => ended.kind != EndKind::Interrupted,
+            _ => false,
+        };
+        let count = u64::try_from(events.iter().filter(is_submitted).count()).unwrap_or(u64::MAX);
+        self.submitted_committed.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Requests that were opened and have no end yet.
+    /// Events that request threads submitted and that are not committed.
+    pub(crate) fn uncommitted_events(&self) -> u64 {
+        // In this order: what is committed in between makes the number smaller, never larger.
+        let submitted = self.events_submitted.load(Ordering::SeqCst);
+        submitted.saturating_sub(self.submitted_committed.load(Ordering::SeqCst))
+    }
+
+    /// Requests that are recorded and have not ended.
     pub(crate) fn open_requests(&self) -> u64 {
-        let submitted = &self.submitted;
-        let ended = submitted.ended.load(Ordering::SeqCst);
-        submitted
-            .opened
-            .load(Ordering::SeqCst)
-            .saturating_sub(ended)
+        self.lifecycles_submitted()
+            .saturating_sub(self.losses.lifecycles())
+            .saturating_sub(self.ends_submitted.load(Ordering::SeqCst))
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -377,19 +392,27 @@ impl Shared {
         let (queued_events, queued_bytes) = self.capacity.used();
         let vitals = &self.vitals;
         let state = vitals.state();
+        let room_problem = vitals.room().problem();
+        let (state, problem) = match (state, room_problem) {
+            (HealthState::Healthy, None) => (state, None),
+            (HealthState::Healthy, Some(problem)) => {
+                (HealthState::Degraded, Some(problem.to_owned()))
+            }
+            _ => (state, vitals.problem()),
+        };
         Health {
             state,
-            problem: match state {
-                HealthState::Healthy => None,
-                _ => vitals.problem(),
-            },
+            problem,
             committed_events: vitals.committed_events.load(Ordering::Relaxed),
             shed_lifecycles: self.losses.lifecycles(),
             shed_payloads: self.losses.payloads(),
             queued_events,
             queued_bytes,
             commit_retries: vitals.commit_retries.load(Ordering::Relaxed),
-            wal_bytes: vitals.wal_bytes.load(Ordering::Relaxed),
+            reopens: vitals.reopens.load(Ordering::Relaxed),
+            checkpoint_failures: vitals.checkpoint_failures(),
+            alarms: vitals.alarms(),
+            wal_bytes: vitals.wal_bytes(),
         }
     }
 }

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::batch::Prepared;
+use super::checkpoints::Checkpoints;
 use super::command::Command;
 use super::committer::Committer;
 use super::intake::{Accounts, Downstream, Intake};
 use super::prepare::Preparer;
 use super::shared::Shared;
+use super::space::SpaceWatch;
 use crate::clock::now_micros;
 use crate::config::{Capture, Config, Durability, Overflow};
-use crate::db::{Appender, DatabasePath, WriterLock, sqlite_version};
+use crate::db::{Appender, DatabasePath, FileWatch, WriterLock, sqlite_version};
 use crate::error::{Cause, OpenError};
 use crate::log::{EndKind, Ended, Fact, StoreOpened};
 use crate::pricing::PriceBook;
@@ -199,6 +201,11 @@ impl Opening<'_> {
         };
         let path = self.path.as_path().to_owned();
         let appender = Appender::open(&self.path, self.config.durability)?;
+        // The file is not there yet in full before something is read from it.
+        appender
+            .next_seq()
+            .map_err(|error| failed(&path, error.into()))?;
+        let watch = FileWatch::new(&path).map_err(|error| failed(&path, error.into()))?;
         let mut preparer =
             Preparer::new(self.config, price_book).map_err(|source| failed(&path, source))?;
         let mut committer = Committer {
@@ -207,7 +214,10 @@ impl Opening<'_> {
             path: self.path,
             durability: self.config.durability,
             appender,
-            is_wal_dirty: true,
+            watch,
+            file_bytes: 0,
+            checkpoints: Checkpoints::new(self.config.checkpoint_bytes),
+            space: SpaceWatch::new(self.config.space),
             _lock: self.lock,
         };
         let next_seq = begin_session(self.config, &mut committer, &mut preparer)
