@@ -4,16 +4,16 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use auditlite::{
-    ActorKind, Capture, Completion, Durability, Failure, Message, MessageToolCall,
-    MessageToolResult, OpenError, ReadOnlyStore, Receipt, ReceiptError, RecordError, Rejection,
-    RequestContext, RequestHandle, Status, Store, Timing, ToolCall, Usage,
+    Capture, Completion, Durability, Failure, OpenError, ReadOnlyStore, Receipt, RecordError,
+    Rejection, RequestContext, RequestHandle, Status, Store, Timing,
 };
 use fastrand::Rng;
 use tempfile::TempDir;
 
-use crate::expected::{Body, Call, Clock, Model, Request, cut, identifier, note};
+use crate::ending::{end_of_model, usage};
+use crate::expected::{Body, Clock, Model, Request, identifier};
 use crate::operation::{Kind, Operation, Style};
-use crate::words::{body, name, odd};
+use crate::words::body;
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
 const CONVERSATIONS: usize = 3;
@@ -22,11 +22,11 @@ pub struct Machine {
     folder: TempDir,
     pub style: Style,
     pub store: Option<Store>,
-    settings: Settings,
+    pub settings: Settings,
     pub model: Model,
-    open: Vec<OpenRequest>,
+    pub open: Vec<OpenRequest>,
     /// What each conversation has said so far.
-    histories: [String; CONVERSATIONS],
+    pub histories: [String; CONVERSATIONS],
     /// Receipts that must be durable after the next flush.
     receipts: Vec<Receipt>,
     /// Counts at the opening of the store.
@@ -36,30 +36,30 @@ pub struct Machine {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Settings {
-    cap: usize,
-    capture: Capture,
-    durability: Durability,
-    events: usize,
-    bytes: usize,
+pub struct Settings {
+    pub cap: usize,
+    pub capture: Capture,
+    pub durability: Durability,
+    pub events: usize,
+    pub bytes: usize,
 }
 
-struct OpenRequest {
-    handle: RequestHandle,
-    place: usize,
-    capture: Capture,
-    is_live: bool,
-    upstream: (bool, bool),
-    first_chunk: bool,
-    served: (Option<String>, Option<String>),
-    http_status: Option<u16>,
-    usage: Option<[Option<u64>; 5]>,
-    chunks: Option<Vec<u8>>,
-    prepared: Option<Vec<u8>>,
-    altered: Vec<String>,
+pub struct OpenRequest {
+    pub handle: RequestHandle,
+    pub place: usize,
+    pub capture: Capture,
+    pub is_live: bool,
+    pub upstream: (bool, bool),
+    pub first_chunk: bool,
+    pub served: (Option<String>, Option<String>),
+    pub http_status: Option<u16>,
+    pub usage: Option<[Option<u64>; 5]>,
+    pub chunks: Option<Vec<u8>>,
+    pub prepared: Option<Vec<u8>>,
+    pub altered: Vec<String>,
 }
 
-fn now() -> i64 {
+pub fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     since.as_micros() as i64
 }
@@ -167,169 +167,7 @@ impl Machine {
         }
     }
 
-    /// Opens a request; `conversation`: as the next turn of that one, with its history.
-    fn open_one(&mut self, rng: &mut Rng, conversation: Option<(usize, String)>) {
-        let is_plain = conversation.is_some() || !self.is_exact();
-        let odd_id = (!is_plain && rng.u8(..5) == 0).then(|| odd(rng));
-        let given_id = odd_id
-            .or_else(|| (!is_plain && rng.u8(..3) > 0).then(|| format!("r-{}", rng.u16(..300))));
-        let wire = ["", "openai.chat", "anthropic.messages", "my own"][rng.usize(..4)];
-        let mut context = RequestContext::new(wire);
-        let mut altered = Vec::new();
-        if let Some(id) = &given_id {
-            context = context.request_id(id.as_str());
-            note(
-                id.is_empty() || id.len() > 256 || id.contains('\0'),
-                "request_id",
-                &mut altered,
-            );
-        }
-        let mut text = |field: &str, altered: &mut Vec<String>| {
-            let given = name(rng, field);
-            let recorded = identifier(given.as_deref(), field, altered);
-            (given, recorded)
-        };
-        macro_rules! fields {
-            ($($field:ident),*) => { $(
-                let (given, $field) = text(stringify!($field), &mut altered);
-                context.$field = given;
-            )* };
-        }
-        // In the order of the checks, which is the order of what is noted.
-        fields!(
-            user_id,
-            session_id,
-            context_id,
-            conversation_id,
-            trace_id,
-            operation_name
-        );
-        fields!(provider_name, request_model, requested_model);
-        let mut conversation_id = conversation_id;
-        if let Some((number, _)) = &conversation {
-            context = context.conversation_id(format!("talk-{number}"));
-            conversation_id = Some(format!("talk-{number}"));
-            altered.retain(|name| name != "conversation_id");
-        }
-        let actor = match rng.u8(..4) {
-            0 => Some((ActorKind::User, "user")),
-            1 => Some((ActorKind::Job, "job")),
-            2 => Some((ActorKind::Mcp, "mcp")),
-            _ => None,
-        };
-        if let Some((kind, _)) = actor {
-            context = context.actor(kind, "someone");
-        }
-        let max_tokens = rng.bool().then(|| rng.u64(..1 << 40));
-        context.max_tokens = max_tokens;
-        let temperature = rng.bool().then(|| rng.f64() * 2.0);
-        context.temperature = temperature;
-        context.is_streaming = rng.bool();
-        let attributes: Vec<_> = (0..rng.usize(..4))
-            .map(|number| (format!("key-{number}"), odd(rng).replace('\0', "")))
-            .collect();
-        context.attributes.clone_from(&attributes);
-        let messages = messages(rng);
-        context.messages.clone_from(&messages);
-        // In years long gone, so that times can be filtered without looking at the clock.
-        let started_at = rng
-            .bool()
-            .then(|| 1_500_000_000_000_000 + rng.i64(0..40) * 1_000_000_000);
-        context.started_at = started_at;
-        let capture = match rng.u8(..8) {
-            0 if self.is_exact() => Some(Capture::MetadataOnly),
-            1 => Some(Capture::Full),
-            _ => None,
-        };
-        context.capture = capture;
-        let capture = capture.unwrap_or(self.settings.capture);
-        let bytes = match conversation {
-            Some((_, history)) => history.into_bytes(),
-            None => body(rng),
-        };
-        let is_streaming = context.is_streaming;
-        let before = now();
-        let handle = self
-            .store()
-            .recorder()
-            .open(context, bytes.clone())
-            .unwrap();
-        let window = (before, now());
-        if !handle.is_recorded() {
-            assert!(!self.is_exact());
-            self.model.lost += 1;
-            let receipt = handle.complete(Completion::new()).unwrap();
-            assert_eq!(receipt.wait(PATIENCE), Err(ReceiptError::Shed));
-            return;
-        }
-        let id = handle.request_id().to_owned();
-        if let Some(given) = &given_id
-            && !altered.iter().any(|name| name == "request_id")
-        {
-            assert_eq!(&id, given);
-        }
-        let opened_seq = self.next_seq();
-        self.model.requests.push(Request {
-            opened_seq,
-            ended_seq: None,
-            id,
-            status: Status::Pending,
-            started_at,
-            window,
-            user_id,
-            session_id,
-            context_id,
-            conversation_id,
-            trace_id,
-            actor: actor.map(|(_, name)| (name, "someone".to_owned())),
-            operation_name,
-            provider_name,
-            request_model,
-            requested_model,
-            is_streaming,
-            max_tokens,
-            temperature,
-            attributes,
-            request: self.captured(bytes, capture),
-            messages: match capture {
-                Capture::Full => messages.clone().unwrap_or_default(),
-                _ => Vec::new(),
-            },
-            has_messages: messages.is_some(),
-            altered,
-            response_model: None,
-            response_provider: None,
-            usage: [None; 5],
-            latency: Clock::Absent,
-            upstream: Clock::Absent,
-            first_chunk: Clock::Absent,
-            finish_reasons: Vec::new(),
-            calls: Vec::new(),
-            text: None,
-            response_id: None,
-            http_status: None,
-            error_type: None,
-            error_message: None,
-            response: None,
-            prepared: None,
-        });
-        self.open.push(OpenRequest {
-            handle,
-            place: self.model.requests.len() - 1,
-            capture,
-            is_live: started_at.is_none(),
-            upstream: (false, false),
-            first_chunk: false,
-            served: (None, None),
-            http_status: None,
-            usage: None,
-            chunks: None,
-            prepared: None,
-            altered: Vec::new(),
-        });
-    }
-
-    fn captured(&self, bytes: Vec<u8>, capture: Capture) -> Body {
+    pub fn captured(&self, bytes: Vec<u8>, capture: Capture) -> Body {
         Body {
             bytes,
             is_captured: capture == Capture::Full,
@@ -338,7 +176,7 @@ impl Machine {
     }
 
     /// The next seq, where it can be told.
-    fn next_seq(&mut self) -> Option<u64> {
+    pub fn next_seq(&mut self) -> Option<u64> {
         let seq = self.model.next();
         self.is_exact().then_some(seq)
     }
@@ -674,104 +512,4 @@ fn sentence(rng: &mut Rng) -> String {
         .map(|_| words[rng.usize(..words.len())])
         .collect::<Vec<_>>()
         .join(" ")
-}
-
-fn messages(rng: &mut Rng) -> Option<Vec<Message>> {
-    (rng.u8(..6) == 0).then(|| {
-        (0..rng.usize(..3))
-            .map(|number| Message {
-                role: "user".to_owned(),
-                text: odd(rng),
-                tool_calls: vec![MessageToolCall {
-                    tool_call_id: format!("call-{number}"),
-                    tool_name: "tool".to_owned(),
-                    input: odd(rng),
-                }],
-                tool_results: vec![MessageToolResult::default(); number],
-            })
-            .collect()
-    })
-}
-
-fn usage(rng: &mut Rng) -> (Usage, [Option<u64>; 5]) {
-    let numbers = std::array::from_fn(|_| rng.bool().then(|| rng.u64(..1 << 30)));
-    let mut usage = Usage::default();
-    usage.input_tokens = numbers[0];
-    usage.output_tokens = numbers[1];
-    usage.cache_read_input_tokens = numbers[2];
-    usage.cache_write_input_tokens = numbers[3];
-    usage.reasoning_output_tokens = numbers[4];
-    (usage, numbers)
-}
-
-/// What completions and failures say of the model's answer.
-fn end_of_model(
-    rng: &mut Rng,
-    completion: &mut Completion,
-    request: &mut Request,
-    altered: &mut Vec<String>,
-    cap: usize,
-) {
-    if rng.bool() {
-        let (usage, numbers) = usage(rng);
-        completion.usage = Some(usage);
-        request.usage = numbers;
-    }
-    for _ in 0..rng.usize(..3) {
-        let reason = odd(rng);
-        let recorded = cut(&reason, 256).replace('\0', "\u{fffd}");
-        note(recorded != reason, "finish_reasons", altered);
-        completion.finish_reasons.push(reason);
-        request.finish_reasons.push(recorded);
-    }
-    let calls: Vec<_> = (0..rng.usize(..3))
-        .map(|_| (odd(rng), odd(rng), body(rng)))
-        .collect();
-    let share = cap / 16;
-    let input_max = (64 * 1024).min(share / calls.len().max(1));
-    for (id, name, input) in &calls {
-        let input = String::from_utf8_lossy(input).into_owned();
-        let [short_id, short_name] =
-            [id, name].map(|text| cut(text, 256).replace('\0', "\u{fffd}"));
-        note(
-            short_id != *id || short_name != *name,
-            "tool_calls",
-            altered,
-        );
-        request.calls.push(Call {
-            id: short_id,
-            name: short_name,
-            input: cut(&input, input_max).to_owned(),
-            input_bytes: input.len() as u64,
-        });
-        completion.tool_calls.push(ToolCall::new(id, name, input));
-    }
-    let response_id = name(rng, "response_id");
-    request.response_id = identifier(response_id.as_deref(), "response_id", altered);
-    completion.response_id = response_id;
-    if rng.bool() {
-        let model = name(rng, "response_model");
-        // Noted here, recorded by the caller, who knows what was said before.
-        identifier(model.as_deref(), "response_model", altered);
-        completion.response_model = model;
-        let recorded = completion.response_model.as_deref();
-        if let Some(recorded) = identifier(recorded, "response_model", &mut Vec::new()) {
-            request.response_model = Some(recorded);
-        }
-    }
-    if rng.bool() {
-        let text = String::from_utf8_lossy(&body(rng)).into_owned();
-        let kept = cut(&text, share);
-        request.text = Some(kept.to_owned());
-        note(kept.len() < text.len(), "assistant_text", altered);
-        completion.assistant_text = Some(text);
-    }
-    // Inputs are cut after the texts.
-    for call in &request.calls {
-        note(
-            (call.input.len() as u64) < call.input_bytes,
-            "tool_calls",
-            altered,
-        );
-    }
 }

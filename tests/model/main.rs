@@ -19,8 +19,10 @@
     unreachable_pub
 )]
 
+mod ending;
 mod expected;
 mod machine;
+mod opening;
 mod operation;
 mod reading;
 #[path = "../support/seeds.rs"]
