@@ -19,7 +19,6 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 const CONVERSATIONS: usize = 3;
 
 pub struct Machine {
-    folder: TempDir,
     pub style: Style,
     pub store: Option<Store>,
     pub settings: Settings,
@@ -33,6 +32,8 @@ pub struct Machine {
     events_before: u64,
     lost_before: u64,
     shed_before: u64,
+    /// Last: the store is closed before its files are removed.
+    folder: TempDir,
 }
 
 #[derive(Debug, Clone, Copy)]
