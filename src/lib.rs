@@ -56,6 +56,9 @@ mod store;
 mod sync;
 mod writer;
 
+#[cfg(all(test, not(shuttle)))]
+#[path = "../tests/fuzz/mod.rs"]
+mod fuzz;
 #[cfg(all(test, shuttle))]
 #[path = "../tests/schedules/mod.rs"]
 mod schedules;
