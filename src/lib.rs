@@ -57,6 +57,9 @@ mod sync;
 mod writer;
 
 #[cfg(all(test, not(shuttle)))]
+#[path = "../tests/clock/mod.rs"]
+mod clock_jumps;
+#[cfg(all(test, not(shuttle)))]
 #[path = "../tests/fuzz/mod.rs"]
 mod fuzz;
 #[cfg(all(test, shuttle))]

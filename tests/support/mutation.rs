@@ -32,6 +32,9 @@ const TOKENS: &[&[u8]] = &[
     b"\0",
 ];
 
+/// A case that takes longer is printed.
+const SLOW: Duration = Duration::from_secs(2);
+
 /// Seconds that each fuzz test takes: `AUDITLITE_FUZZ_SECONDS`, 3 where it is not set.
 pub(crate) fn fuzz_until() -> Instant {
     let seconds = super::seeds::number("AUDITLITE_FUZZ_SECONDS", 3);
@@ -105,7 +108,11 @@ pub(crate) fn fuzz(variable: &str, mut case: impl FnMut(&mut Rng)) {
     while count == 0 || (Instant::now() < until && !is_replay) {
         let seed = first.wrapping_add(count);
         let named = Named(variable, seed);
+        let begun = Instant::now();
         case(&mut Rng::with_seed(seed));
+        if begun.elapsed() > SLOW {
+            println!("{variable}={seed} took {:?}", begun.elapsed());
+        }
         std::mem::forget(named);
         count += 1;
     }
