@@ -353,6 +353,9 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
             watched.world.sync_failed(&watched.path);
             return code;
         }
+        if let Some(watched) = watched(file) {
+            watched.world.wait_for_disk();
+        }
         let Some(sync) = real_methods(file).xSync else {
             return ffi::SQLITE_IOERR_FSYNC;
         };

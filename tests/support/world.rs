@@ -10,7 +10,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rusqlite::ffi;
 
@@ -127,6 +129,7 @@ struct State {
 pub struct World {
     folder: PathBuf,
     state: Mutex<State>,
+    sync_micros: AtomicU64,
 }
 
 /// What is known of one file.
@@ -157,6 +160,7 @@ impl World {
         Self {
             folder: folder.to_owned(),
             state: Mutex::default(),
+            sync_micros: AtomicU64::new(0),
         }
     }
 
@@ -192,6 +196,19 @@ impl World {
     /// Called before and after each sync with what a power loss then would find.
     pub fn watch_syncs(&self, on_sync: impl Fn(Snapshot) + Send + 'static) {
         self.state().on_sync = Some(Box::new(on_sync));
+    }
+
+    /// Every sync takes this long from now on.
+    pub fn slow_syncs(&self, delay: Duration) {
+        let micros = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
+        self.sync_micros.store(micros, Ordering::SeqCst);
+    }
+
+    /// Waits as long as a sync takes.
+    pub fn wait_for_disk(&self) {
+        std::thread::sleep(Duration::from_micros(
+            self.sync_micros.load(Ordering::SeqCst),
+        ));
     }
 
     /// Faults end.
