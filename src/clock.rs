@@ -6,10 +6,22 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Microseconds since the Unix epoch, UTC. A clock set before 1970 reads as negative.
 pub(crate) fn now_micros() -> i64 {
-    match SystemTime::now().duration_since(UNIX_EPOCH) {
+    let now = match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => duration_micros(since),
         Err(before) => duration_micros(before.duration()).saturating_neg(),
-    }
+    };
+    #[cfg(test)]
+    let now = now.saturating_add(shift::SHIFT_MICROS.load(std::sync::atomic::Ordering::SeqCst));
+    now
+}
+
+/// Lets the crate's own tests set the clock.
+#[cfg(test)]
+pub(crate) mod shift {
+    use std::sync::atomic::AtomicI64;
+
+    /// How far the clock is off.
+    pub(crate) static SHIFT_MICROS: AtomicI64 = AtomicI64::new(0);
 }
 
 /// Microseconds since `start`, saturating.

@@ -25,6 +25,10 @@ pub const MESSAGES_MAX: usize = 16 * 1024;
 pub const EXCERPT_BYTES: usize = 8 * 1024;
 /// Largest payload cap that can be configured, in bytes: SQLite holds a value of at most 1 GB.
 pub const PAYLOAD_CAP_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// How long a read may take where nothing else is set.
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Smallest bound of a file's size, in bytes: an empty store and a few commits.
+const SIZE_BYTES_MAX_MIN: u64 = 1024 * 1024;
 
 /// When a recorded event is safe.
 ///
@@ -84,6 +88,20 @@ pub(crate) struct Config {
     pub(crate) capacity_bytes: usize,
     pub(crate) close_timeout: Duration,
     pub(crate) readers_max: u32,
+    pub(crate) read_timeout: Duration,
+    pub(crate) checkpoint_bytes: u64,
+    pub(crate) space: SpaceLimits,
+}
+
+/// How much room the file may take, and what is done as it gets short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct SpaceLimits {
+    /// Most bytes of the database and its write-ahead log. `None`: no bound.
+    pub(crate) size_bytes_max: Option<u64>,
+    /// Free bytes below which it is only said. `None`: by the size of the disk.
+    pub(crate) warn_below_bytes: Option<u64>,
+    /// Free bytes below which bodies are left out. `None`: by the size of the disk.
+    pub(crate) metadata_only_below_bytes: Option<u64>,
 }
 
 impl Config {
@@ -98,6 +116,9 @@ impl Config {
             capacity_bytes: 64 * 1024 * 1024,
             close_timeout: Duration::from_secs(10),
             readers_max: 4,
+            read_timeout: READ_TIMEOUT,
+            checkpoint_bytes: 16 * 1024 * 1024,
+            space: SpaceLimits::default(),
         }
     }
 
@@ -129,6 +150,19 @@ impl Config {
             return Some(format!(
                 "readers must be between 1 and 256, not {}",
                 self.readers_max
+            ));
+        }
+        if self.checkpoint_bytes < 64 * 1024 {
+            return Some(format!(
+                "checkpoint_at must be at least 65536 bytes, not {}",
+                self.checkpoint_bytes
+            ));
+        }
+        if let Some(bytes) = self.space.size_bytes_max
+            && bytes < SIZE_BYTES_MAX_MIN
+        {
+            return Some(format!(
+                "max_size must be at least {SIZE_BYTES_MAX_MIN} bytes, not {bytes}"
             ));
         }
         None

@@ -237,6 +237,9 @@ pub enum ReadError {
     /// No connection became free in time.
     #[error("no reading connection became free; raise `readers` or read less at once")]
     NoConnection(#[source] Cause),
+    /// The read took longer than it may.
+    #[error("the read took longer than the store's read_timeout; read less at once")]
+    Timeout,
     /// Anything else that the database reported.
     #[error("the database could not be read")]
     Database(#[source] Cause),

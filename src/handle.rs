@@ -317,7 +317,7 @@ impl Active {
             return;
         }
         let wanted = Reservation::new(0, length.saturating_add(size_of::<Bytes>()));
-        if !self.shared.reserve(wanted) {
+        if !self.shared.reserve_content(wanted) {
             self.shed_response();
             return;
         }
@@ -353,10 +353,20 @@ impl Active {
         let _ = self.shared.submit(Command::Chunks(Box::new(command)));
     }
 
+    /// Reserves these bytes for the end. Nothing always has room, however full it is.
+    fn room_for(&mut self, bytes: usize) -> BodyRoom {
+        let wanted = Reservation::new(0, bytes);
+        if bytes > 0 && !self.shared.reserve_content(wanted) {
+            return BodyRoom::Shed;
+        }
+        self.reservation.add(wanted);
+        BodyRoom::Kept
+    }
+
     /// Leaves the response body out: its length goes on being counted, its digest is not known.
+    /// The end counts the loss, unless it brings the body in one piece.
     fn shed_response(&mut self) {
         self.response_room = BodyRoom::Shed;
-        self.shared.count_loss(Loss::Payload, now_micros());
         self.chunks = Vec::new();
         self.held_bytes = 0;
         let mut held = self.reservation.split_off(0);
@@ -375,28 +385,19 @@ impl Active {
                 // The body in one piece counts, whatever was streamed before.
                 self.chunks = Vec::new();
                 let length = body.len();
-                let wanted = Reservation::new(0, length);
-                if self.shared.reserve(wanted) {
-                    self.reservation.add(wanted);
-                    self.response_room = BodyRoom::Kept;
-                } else if self.response_room == BodyRoom::Kept {
-                    self.response_room = BodyRoom::Shed;
-                    self.shared.count_loss(Loss::Payload, at);
-                }
+                self.response_room = self.room_for(length);
                 u64::try_from(length).unwrap_or(u64::MAX)
             }
         };
+        let content_room = self.room_for(ending.content_bytes());
         if self.response_room == BodyRoom::Shed {
             ending.response_body = None;
         }
-        let content = Reservation::new(0, ending.content_bytes());
-        let content_room = if self.shared.reserve(content) {
-            self.reservation.add(content);
-            BodyRoom::Kept
-        } else {
-            self.shared.count_loss(Loss::Payload, at);
-            BodyRoom::Shed
-        };
+        for room in [self.response_room, content_room] {
+            if room == BodyRoom::Shed {
+                self.shared.count_loss(Loss::Payload, at);
+            }
+        }
         if let Some(model) = self.response_model.take() {
             ending.response_model.get_or_insert(model);
         }

@@ -35,6 +35,8 @@
 //! - [`Reader`] reads, from the store or from a [`ReadOnlyStore`] in another process.
 //! - [`PriceBook`] turns usage into cost.
 
+#![forbid(unsafe_code)]
+
 mod chain;
 mod clock;
 mod config;
@@ -51,7 +53,18 @@ mod receipt;
 mod record;
 mod recorder;
 mod store;
+mod sync;
 mod writer;
+
+#[cfg(all(test, not(shuttle)))]
+#[path = "../tests/clock/mod.rs"]
+mod clock_jumps;
+#[cfg(all(test, not(shuttle)))]
+#[path = "../tests/fuzz/mod.rs"]
+mod fuzz;
+#[cfg(all(test, shuttle))]
+#[path = "../tests/schedules/mod.rs"]
+mod schedules;
 
 /// The README's example compiles.
 #[cfg(doctest)]
@@ -77,4 +90,4 @@ pub use record::{
 };
 pub use recorder::Recorder;
 pub use store::{Store, StoreBuilder, rebuild};
-pub use writer::{CloseReport, Health, HealthState};
+pub use writer::{Alarm, CloseReport, Health, HealthState};

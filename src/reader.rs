@@ -3,7 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::config::READ_TIMEOUT;
 use crate::db::{DatabasePath, ReadConnection, ReaderPool, check_store, stats};
 use crate::doctor::{self, DoctorReport};
 use crate::error::{OpenError, ReadError};
@@ -23,16 +25,18 @@ const READERS_MAX: u32 = 4;
 ///
 /// # Blocking
 ///
-/// Every method reads from the disk. In asynchronous code call it from a blocking task.
+/// Every method reads from the disk, for at most the store's
+/// [`read_timeout`](crate::StoreBuilder::read_timeout) (30 s where none is set). In asynchronous
+/// code call it from a blocking task.
 #[derive(Clone)]
 pub struct Reader {
     pool: Arc<ReaderPool>,
 }
 
 impl Reader {
-    pub(crate) fn new(path: &Path, readers_max: u32) -> Self {
+    pub(crate) fn new(path: &Path, readers_max: u32, read_timeout: Duration) -> Self {
         Self {
-            pool: Arc::new(ReaderPool::new(path, readers_max)),
+            pool: Arc::new(ReaderPool::new(path, readers_max, read_timeout)),
         }
     }
 
@@ -204,7 +208,7 @@ impl ReadOnlyStore {
         check_store(&path)?;
         Ok(Self {
             path: path.as_path().to_owned(),
-            reader: Reader::new(path.as_path(), READERS_MAX),
+            reader: Reader::new(path.as_path(), READERS_MAX, READ_TIMEOUT),
         })
     }
 

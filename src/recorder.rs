@@ -89,7 +89,10 @@ impl Recorder {
                 altered,
                 reservation: reservation.split_off(1),
             };
-            self.shared.submit(Command::Open(Box::new(command)))?;
+            if let Err(refusal) = self.shared.submit(Command::Open(Box::new(command))) {
+                self.shared.capacity.release(reservation);
+                return Err(refusal);
+            }
             let shared = Arc::clone(&self.shared);
             Ok(RequestHandle::new(
                 shared,

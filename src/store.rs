@@ -3,9 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use crossbeam_channel::bounded;
+use std::time::Duration;
 
 use crate::config::{Capture, Config, Durability, Overflow};
 use crate::db::{DatabasePath, WriterLock, rebuild_projections};
@@ -13,7 +11,9 @@ use crate::error::{FlushError, OpenError};
 use crate::pricing::PriceBook;
 use crate::reader::Reader;
 use crate::recorder::Recorder;
-use crate::writer::{CloseReport, Command, Health, Shared, WriterThread, spawn};
+use crate::sync::Instant;
+use crate::sync::channel::{RecvTimeoutError, bounded};
+use crate::writer::{CloseReport, Health, Shared, WriterThread, spawn};
 
 /// Opens a [`Store`]. Settings are checked by [`open`](Self::open); no setter fails.
 #[derive(Debug, Clone)]
@@ -78,6 +78,45 @@ impl StoreBuilder {
         self
     }
 
+    /// How long one read may take; it then ends with [`ReadError::Timeout`](crate::ReadError::Timeout).
+    /// A read that never ends would keep the write-ahead log from being moved into the database.
+    /// Default: 30 s.
+    pub fn read_timeout(mut self, timeout: Duration) -> Self {
+        self.config.read_timeout = timeout;
+        self
+    }
+
+    /// Size of the write-ahead log, in bytes, at which it is moved into the database while the
+    /// store is busy. Default: 16 MiB; at least 64 KiB.
+    pub fn checkpoint_at(mut self, bytes: u64) -> Self {
+        self.config.checkpoint_bytes = bytes;
+        self
+    }
+
+    /// Most bytes that the database and its write-ahead log may take. From 80 % of it on
+    /// [`Health`] warns, from 90 % on bodies are left out, and at the bound new requests meet the
+    /// [`Overflow`] policy as if the capacity were used up; the ends of those under way and the
+    /// statement of what was left out still fit. Default: no bound; at least 1 MiB.
+    pub fn max_size(mut self, bytes: u64) -> Self {
+        self.config.space.size_bytes_max = Some(bytes);
+        self
+    }
+
+    /// Free bytes on the disk below which [`Health`] warns. Default: 256 MiB, or a tenth of the
+    /// disk where that is less.
+    pub fn warn_below_free(mut self, bytes: u64) -> Self {
+        self.config.space.warn_below_bytes = Some(bytes);
+        self
+    }
+
+    /// Free bytes on the disk below which bodies are left out, so that metadata can go on being
+    /// recorded for long. What is left out is flagged, and stated by `gap` events. Default: 32 MiB,
+    /// or a twentieth of the disk where that is less.
+    pub fn metadata_only_below_free(mut self, bytes: u64) -> Self {
+        self.config.space.metadata_only_below_bytes = Some(bytes);
+        self
+    }
+
     /// Prices of models. Default: none, requests are recorded without a cost.
     pub fn price_book(mut self, price_book: PriceBook) -> Self {
         self.price_book = Some(Arc::new(price_book));
@@ -97,7 +136,11 @@ impl StoreBuilder {
         }
         let path = DatabasePath::new(&self.config.path)?;
         let lock = WriterLock::acquire(&path)?;
-        let reader = Reader::new(path.as_path(), self.config.readers_max);
+        let reader = Reader::new(
+            path.as_path(),
+            self.config.readers_max,
+            self.config.read_timeout,
+        );
         let absolute = path.as_path().to_owned();
         let close_timeout = self.config.close_timeout;
         let (shared, thread) = spawn(self.config, path, lock, self.price_book)?;
@@ -197,17 +240,11 @@ impl Store {
         if shared.is_over() {
             return Err(FlushError::WriterStopped);
         }
-        if !shared.submit_control(Command::Flush(reply), timeout) {
-            return Err(if shared.is_over() {
-                FlushError::WriterStopped
-            } else {
-                FlushError::Timeout(timeout)
-            });
-        }
+        shared.submit_flush(reply, timeout)?;
         done.recv_timeout(timeout.saturating_sub(begun.elapsed()))
             .map_err(|error| match error {
-                crossbeam_channel::RecvTimeoutError::Timeout => FlushError::Timeout(timeout),
-                crossbeam_channel::RecvTimeoutError::Disconnected => FlushError::WriterStopped,
+                RecvTimeoutError::Timeout => FlushError::Timeout(timeout),
+                RecvTimeoutError::Disconnected => FlushError::WriterStopped,
             })
     }
 
@@ -232,9 +269,7 @@ impl Store {
             shared.begin_closing(deadline);
             let (reply, done) = bounded(1);
             let left = || deadline.saturating_duration_since(Instant::now());
-            if shared.submit_control(Command::Close(reply), left())
-                && done.recv_timeout(left()).unwrap_or(false)
-            {
+            if shared.submit_close(reply) && done.recv_timeout(left()).unwrap_or(false) {
                 is_complete = true;
             } else {
                 thread.give_up();
@@ -249,13 +284,15 @@ impl Store {
     fn report(&self, is_complete: bool) -> CloseReport {
         let shared = self.shared();
         let health = shared.health();
-        let queued = shared.queued_events();
         CloseReport {
             committed_events: health.committed_events,
             shed_lifecycles: health.shed_lifecycles,
             shed_payloads: health.shed_payloads,
-            lost_events: if is_complete { 0 } else { queued },
-            open_requests: health.queued_events.saturating_sub(queued),
+            lost_events: match is_complete {
+                true => 0,
+                false => shared.uncommitted_events(),
+            },
+            open_requests: shared.open_requests(),
             is_complete,
         }
     }

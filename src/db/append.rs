@@ -1,6 +1,7 @@
 //! Appending: one group commit, one transaction.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, TransactionBehavior, params};
@@ -49,6 +50,24 @@ pub(crate) struct OpenRequest {
     pub(crate) request_id: String,
     /// `seq` of the event that opened the store session.
     pub(crate) session_seq: u64,
+}
+
+/// What a checkpoint did. Source: <https://www.sqlite.org/pragma.html#pragma_wal_checkpoint>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    /// Somebody was in the way.
+    is_busy: bool,
+    /// Pages in the write-ahead log.
+    pub(crate) log_pages: u64,
+    /// Of these, those that are in the database.
+    moved_pages: u64,
+}
+
+impl Checkpoint {
+    /// Whether everything was moved.
+    pub(crate) fn is_done(&self) -> bool {
+        !self.is_busy && self.moved_pages >= self.log_pages
+    }
 }
 
 thread_local! {
@@ -172,24 +191,46 @@ impl Appender {
     }
 
     /// Moves what it can from the write-ahead log into the database without waiting for anybody.
-    pub(crate) fn checkpoint_passive(&self) -> Result<(), DbError> {
-        self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").map(drop)
+    pub(crate) fn checkpoint_passive(&self) -> Result<Checkpoint, DbError> {
+        self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)")
     }
 
-    /// Moves everything into the database and gives the write-ahead log's space back. `false`:
-    /// a reader still needs it.
-    pub(crate) fn checkpoint_truncate(&self) -> Result<bool, DbError> {
-        let done = self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)")?;
-        if done {
+    /// Moves everything into the database and gives the write-ahead log's space back, where no
+    /// reader needs it for longer than `patience`.
+    pub(crate) fn checkpoint_truncate(&self, patience: Duration) -> Result<Checkpoint, DbError> {
+        self.connection
+            .busy_timeout(patience)
+            .context("setting the busy timeout")?;
+        let result = self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)");
+        self.connection
+            .busy_timeout(open::BUSY_TIMEOUT)
+            .context("setting the busy timeout")?;
+        let checkpoint = result?;
+        if checkpoint.is_done() {
             WAL_PAGES.set(0);
         }
-        Ok(done)
+        Ok(checkpoint)
     }
 
-    fn checkpoint(&self, pragma: &str) -> Result<bool, DbError> {
+    /// Has closing leave the files as they are: they are damaged, or not ours any more.
+    pub(crate) fn leave_files(&self) {
+        // An error is that of a connection that does nothing any more either.
+        let _ = open::keep_log_on_close(&self.connection, true);
+    }
+
+    fn checkpoint(&self, pragma: &str) -> Result<Checkpoint, DbError> {
         self.connection
-            .query_row(pragma, [], |row| row.get::<_, i64>(0))
-            .map(|busy| busy == 0)
+            .query_row(pragma, [], |row| {
+                let pages = |index| {
+                    row.get::<_, i64>(index)
+                        .map(|pages| pages.max(0).unsigned_abs())
+                };
+                Ok(Checkpoint {
+                    is_busy: row.get::<_, i64>(0)? != 0,
+                    log_pages: pages(1)?,
+                    moved_pages: pages(2)?,
+                })
+            })
             .context("checkpointing the write-ahead log")
     }
 }

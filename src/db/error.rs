@@ -30,6 +30,8 @@ pub(crate) enum DbErrorKind {
     NotADatabase,
     /// The file cannot be opened or written.
     CannotOpen,
+    /// It took longer than it may.
+    Interrupted,
     /// Anything else.
     Other,
 }
@@ -48,7 +50,11 @@ impl DbError {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => DbErrorKind::Busy,
             Some(ErrorCode::DiskFull) => DbErrorKind::Full,
             Some(ErrorCode::SystemIoFailure) => DbErrorKind::Io,
-            Some(ErrorCode::DatabaseCorrupt) => DbErrorKind::Corrupt,
+            // Rows are only ever appended: one that is in the way should not be there.
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::ConstraintViolation) => {
+                DbErrorKind::Corrupt
+            }
+            Some(ErrorCode::OperationInterrupted) => DbErrorKind::Interrupted,
             Some(ErrorCode::NotADatabase) => DbErrorKind::NotADatabase,
             Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
                 DbErrorKind::CannotOpen
@@ -87,6 +93,7 @@ impl From<DbError> for ReadError {
     fn from(error: DbError) -> Self {
         match error.kind {
             DbErrorKind::Corrupt | DbErrorKind::NotADatabase => Self::Damaged(chain(&error)),
+            DbErrorKind::Interrupted => Self::Timeout,
             _ => Self::Database(error.into()),
         }
     }

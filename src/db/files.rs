@@ -94,8 +94,16 @@ impl DatabasePath {
         private_options()
             .create_new(true)
             .open(&self.path)
-            .map(drop)
+            .and_then(|_| sync_folder(&self.path))
             .map_err(|source| self.not_accessible("writing", source))
+    }
+
+    /// The same path, where a file must be now.
+    pub(crate) fn existing(&self) -> Self {
+        Self {
+            path: self.path.clone(),
+            exists: true,
+        }
     }
 
     /// Whether the file starts like an SQLite database, or is empty.
@@ -157,6 +165,22 @@ impl WriterLock {
         };
         matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
     }
+}
+
+/// Free bytes, and all bytes, of the disk that holds this file.
+pub(crate) fn free_space(path: &Path) -> io::Result<(u64, u64)> {
+    Ok((fs4::available_space(path)?, fs4::total_space(path)?))
+}
+
+/// Makes a new file's name survive a power loss.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    if let Some(folder) = path.parent() {
+        File::open(folder)?.sync_all()?;
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
 }
 
 fn private_options() -> OpenOptions {

@@ -13,10 +13,11 @@ mod project;
 mod read;
 mod rebuild;
 mod rows;
+mod watch;
 
-pub(crate) use append::{Appender, Batch, Segment};
+pub(crate) use append::{Appender, Batch, Checkpoint, Segment};
 pub(crate) use error::{DbError, DbErrorKind};
-pub(crate) use files::{DatabasePath, WriterLock};
+pub(crate) use files::{DatabasePath, WriterLock, free_space};
 pub(crate) use inspect::{accounting_findings, inspect};
 pub(crate) use open::sqlite_version;
 pub(crate) use pool::{ReadConnection, ReaderPool, check_store};
@@ -25,6 +26,7 @@ pub(crate) use read::{
     stats, tool_calls,
 };
 pub(crate) use rebuild::{compare_projections, rebuild_projections};
+pub(crate) use watch::{FileWatch, Presence};
 
 /// Parts of an event's content, as they number the rows of `payloads`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,7 @@ const SQLITE_VERSION_MIN: i32 = 3_051_003;
 const SQLITE_VERSION_MIN_TEXT: &str = "3.51.3";
 
 /// Somebody with a plain `sqlite3` may hold a lock for a moment.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 const STATEMENTS_MAX: usize = 64;
 
 /// The SQLite version in use.
@@ -54,12 +54,7 @@ pub(crate) fn open_for_writing(
         .context("opening the file")
         .map_err(failed)?;
     // Until it is known to be ours, not even closing may change the file.
-    set(
-        &connection,
-        DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE,
-        true,
-    )
-    .map_err(failed)?;
+    keep_log_on_close(&connection, true).map_err(failed)?;
     connection
         .busy_timeout(BUSY_TIMEOUT)
         .context("setting the busy timeout")
@@ -78,6 +73,11 @@ pub(crate) fn open_for_writing(
     set_up_writer(&connection, durability).map_err(failed)?;
     migrate::migrate(&mut connection).map_err(failed)?;
     Ok(connection)
+}
+
+/// Whether closing the connection leaves the write-ahead log, and with it the file, as it is.
+pub(super) fn keep_log_on_close(connection: &Connection, on: bool) -> Result<(), DbError> {
+    set(connection, DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, on)
 }
 
 /// Opens the file for reading, never changing it.
@@ -162,11 +162,7 @@ fn set_up_writer(connection: &Connection, durability: Durability) -> Result<(), 
     // The writer's page cache: 4 MiB, part of the memory bound.
     pragma(connection, "cache_size", -4096)?;
     pragma(connection, "temp_store", 2)?;
-    set(
-        connection,
-        DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE,
-        false,
-    )?;
+    keep_log_on_close(connection, false)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     Ok(())
 }

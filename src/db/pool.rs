@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OpenFlags};
@@ -12,14 +12,18 @@ use super::files::{DatabasePath, wal_path};
 use super::open::{self, check_sqlite_version, open_error, set_up_reader};
 use crate::error::{OpenError, ReadError};
 
-/// How long a read waits for a connection before it gives up.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// A read waits for a connection as long as it may take altogether, within these bounds.
+const CONNECTION_WAIT_MIN: Duration = Duration::from_millis(1);
+const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How many steps of SQLite's machine go by between two looks at the time; some microseconds.
+const PROGRESS_STEPS: i32 = 4096;
 
 /// A pool of reading connections. Cheap until the first read.
 #[derive(Debug)]
 pub(crate) struct ReaderPool {
     path: PathBuf,
     readers_max: u32,
+    read_timeout: Duration,
     pool: OnceLock<r2d2::Pool<SqliteConnectionManager>>,
 }
 
@@ -27,20 +31,31 @@ pub(crate) struct ReaderPool {
 pub(crate) type ReadConnection = r2d2::PooledConnection<SqliteConnectionManager>;
 
 impl ReaderPool {
-    pub(crate) fn new(path: &Path, readers_max: u32) -> Self {
+    pub(crate) fn new(path: &Path, readers_max: u32, read_timeout: Duration) -> Self {
         Self {
             path: path.to_owned(),
             readers_max,
+            read_timeout,
             pool: OnceLock::new(),
         }
     }
 
     /// A connection that is free, or a new one.
     pub(crate) fn get(&self) -> Result<ReadConnection, ReadError> {
-        self.pool
+        let connection = self
+            .pool
             .get_or_init(|| self.build())
             .get()
-            .map_err(|error| ReadError::NoConnection(error.into()))
+            .map_err(|error| ReadError::NoConnection(error.into()))?;
+        // A read that goes on and on would pin the write-ahead log.
+        let deadline = Instant::now().checked_add(self.read_timeout);
+        connection
+            .progress_handler(
+                PROGRESS_STEPS,
+                Some(move || deadline.is_some_and(|deadline| Instant::now() >= deadline)),
+            )
+            .map_err(|error| DbError::new("setting up the connection", error))?;
+        Ok(connection)
     }
 
     fn build(&self) -> r2d2::Pool<SqliteConnectionManager> {
@@ -57,7 +72,10 @@ impl ReaderPool {
             .min_idle(Some(0))
             .idle_timeout(Some(Duration::from_secs(60)))
             .test_on_check_out(false)
-            .connection_timeout(CONNECTION_TIMEOUT)
+            .connection_timeout(
+                self.read_timeout
+                    .clamp(CONNECTION_WAIT_MIN, CONNECTION_WAIT_MAX),
+            )
             .build_unchecked(manager)
     }
 }

@@ -243,10 +243,26 @@ pub(crate) fn by_request_id_prefix(
     prefix: &str,
     limit: usize,
 ) -> Result<Vec<RequestRecord>, DbError> {
-    // The largest character sorts after everything that can follow the prefix.
-    let end = format!("{prefix}\u{10FFFF}");
-    let condition = "request_id >= ?1 AND request_id < ?2";
-    requests_where(connection, condition, &[prefix, &end], limit)
+    match prefix_end(prefix) {
+        Some(end) => {
+            let condition = "request_id >= ?1 AND request_id < ?2";
+            requests_where(connection, condition, &[prefix, &end], limit)
+        }
+        None => requests_where(connection, "request_id >= ?1", &[prefix], limit),
+    }
+}
+
+/// The first text after all that start with this one; `None` where nothing comes after them. The
+/// order of UTF-8 bytes, which is SQLite's, is that of the characters.
+fn prefix_end(prefix: &str) -> Option<String> {
+    let mut end = prefix.to_owned();
+    while let Some(last) = end.pop() {
+        if let Some(next) = (last..=char::MAX).nth(1) {
+            end.push(next);
+            return Some(end);
+        }
+    }
+    None
 }
 
 /// Requests of this trace. Index: `requests_by_trace_id`.
@@ -440,6 +456,19 @@ fn segment_from_row(row: &Row<'_>) -> rusqlite::Result<StoredSegment> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_prefix_ends_where_nothing_starts_with_it_any_more() {
+        for (prefix, end) in [
+            ("a", Some("b")),
+            ("a\u{10FFFF}", Some("b")),
+            ("é\u{D7FF}", Some("é\u{E000}")),
+            ("\u{10FFFF}\u{10FFFF}", None),
+            ("", None),
+        ] {
+            assert_eq!(prefix_end(prefix).as_deref(), end, "{prefix:?}");
+        }
+    }
 
     /// Every filter on an id is served by its index, without sorting; the rest walk the primary
     /// key backwards, so that a page is found after as many rows as it takes.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crossbeam_channel::Sender;
+use crate::sync::channel::Sender;
 
 use super::capacity::Reservation;
 use super::lifecycle::{Lifecycle, Stage};

@@ -3,9 +3,11 @@
 //! An opening reserves its own event and that of its end, so that a lifecycle which was let in can
 //! always be closed. Bytes are reserved as bodies are handed over.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Condvar, Instant, Mutex};
 
 /// Events live in the upper bits of the counter, bytes in the lower ones.
 const BYTES_BITS: u32 = 40;
@@ -132,6 +134,11 @@ impl Capacity {
             return;
         }
         self.used.fetch_sub(reservation.packed(), Ordering::SeqCst);
+        self.notify();
+    }
+
+    /// Those who wait look again whether there is room, or whether they are to give up.
+    pub(crate) fn notify(&self) {
         if self.waiting.load(Ordering::SeqCst) > 0 {
             let _guard = self.mutex.lock().unwrap_or_else(PoisonError::into_inner);
             self.freed.notify_all();

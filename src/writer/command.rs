@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use crossbeam_channel::Sender;
 
 use super::capacity::Reservation;
 use super::lifecycle::Lifecycle;
 use super::shared::BodyRoom;
 use crate::log::EndKind;
 use crate::record::{Altered, Completion, Failure, Rejection, RequestContext, ToolCall, Usage};
+use crate::sync::channel::Sender;
 
 /// One message to the writer. Boxed where large: a channel slot takes the room of the largest one.
 #[derive(Debug)]
@@ -25,6 +25,20 @@ pub(crate) enum Command {
     Flush(Sender<()>),
     /// Drain, commit, checkpoint, stop. Answers `true` when all of it succeeded.
     Close(Sender<bool>),
+}
+
+impl Command {
+    /// What is given back where the command goes nowhere.
+    pub(crate) fn reservation(&self) -> Reservation {
+        match self {
+            Self::Open(command) => command.reservation,
+            Self::Served(command) => command.reservation,
+            Self::Prepared(command) => command.reservation,
+            Self::Chunks(command) => command.reservation,
+            Self::End(command) => command.reservation,
+            Self::Wake | Self::Flush(_) | Self::Close(_) => Reservation::default(),
+        }
+    }
 }
 
 #[derive(Debug)]

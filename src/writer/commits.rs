@@ -1,8 +1,10 @@
 //! Waiting for commits without making the writer or other request threads pay for it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use crate::sync::atomic::{AtomicUsize, Ordering, fence};
+use crate::sync::{Condvar, Instant, Mutex};
 
 /// Wakes whoever waits for a commit.
 #[derive(Debug, Default)]
@@ -15,6 +17,8 @@ pub(crate) struct Commits {
 impl Commits {
     /// Called after a commit, and when the writer stops.
     pub(crate) fn announce(&self) {
+        // With the one in `wait`: either this sees who waits, or that one sees what was reached.
+        fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) > 0 {
             let _guard = self.mutex.lock().unwrap_or_else(PoisonError::into_inner);
             self.committed.notify_all();
@@ -29,6 +33,7 @@ impl Commits {
         let deadline = Instant::now().checked_add(timeout);
         let mut guard = self.mutex.lock().unwrap_or_else(PoisonError::into_inner);
         self.waiting.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         let is_reached = loop {
             if reached() {
                 break true;

@@ -1,28 +1,17 @@
 //! The committer: the only one that writes. One batch, one transaction, then everybody is told.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::batch::{EndNote, Ready};
+use super::checkpoints::Checkpoints;
 use super::shared::Shared;
+use super::space::SpaceWatch;
 use crate::config::Durability;
-use crate::db::{Appender, Batch, DatabasePath, DbError, DbErrorKind, WriterLock};
-use crate::error::chain;
+use crate::db::{Appender, Batch, DatabasePath, FileWatch, WriterLock};
 use crate::log::{EndKind, Fact};
-
-/// While busy, the write-ahead log is moved into the database at this many pages (16 MiB).
-const CHECKPOINT_PAGES: u64 = 2048;
-/// After so long without work, it is moved and its space given back.
-const IDLE_CHECKPOINT: Duration = Duration::from_millis(500);
-/// First and longest pause between tries of a commit that fails.
-const RETRY_MIN: Duration = Duration::from_millis(5);
-const RETRY_MAX: Duration = Duration::from_secs(1);
-/// How often a pause looks whether the owner has given up.
-const RETRY_STEP: Duration = Duration::from_millis(20);
-const PAGE_BYTES: u64 = 8192;
+use crate::sync::Instant;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::channel::{Receiver, RecvTimeoutError, Sender};
 
 /// Why the writer ends.
 pub(super) enum Stop {
@@ -39,7 +28,11 @@ pub(super) struct Committer {
     pub(super) path: DatabasePath,
     pub(super) durability: Durability,
     pub(super) appender: Appender,
-    pub(super) is_wal_dirty: bool,
+    pub(super) watch: FileWatch,
+    /// Bytes of the database and its write-ahead log, as of the last look.
+    pub(super) file_bytes: u64,
+    pub(super) checkpoints: Checkpoints,
+    pub(super) space: SpaceWatch,
     /// Held for as long as the file may be written.
     pub(super) _lock: WriterLock,
 }
@@ -48,20 +41,20 @@ impl Committer {
     /// Commits what comes until the session is closed or cannot go on.
     pub(super) fn run(&mut self, batches: &Receiver<Ready>) -> Stop {
         loop {
-            let ready = if self.is_wal_dirty {
-                match batches.recv_timeout(IDLE_CHECKPOINT) {
+            let begun = Instant::now();
+            let ready = match self.idle_wait() {
+                Some(wait) => match batches.recv_timeout(wait) {
                     Ok(ready) => ready,
                     Err(RecvTimeoutError::Timeout) => {
-                        self.checkpoint_idle();
+                        self.idle(begun);
                         continue;
                     }
                     Err(RecvTimeoutError::Disconnected) => return Stop::Closed,
-                }
-            } else {
-                match batches.recv() {
+                },
+                None => match batches.recv() {
                     Ok(ready) => ready,
                     Err(_) => return Stop::Closed,
-                }
+                },
             };
             if let Err(stop) = self.handle(ready) {
                 return stop;
@@ -73,6 +66,12 @@ impl Committer {
     /// the last one.
     pub(super) fn handle(&mut self, ready: Ready) -> Result<(), Stop> {
         if let Some(batch) = ready.batch {
+            #[cfg(shuttle)]
+            match crate::sync::fault() {
+                None => {}
+                Some(crate::sync::Fault::Fails) => return Err(Stop::Failed("fault".to_owned())),
+                Some(crate::sync::Fault::Vanishes) => return Err(Stop::Closed),
+            }
             self.append(&batch)?;
             self.note_committed(&batch);
             trace_ends(&batch, ready.ends);
@@ -107,124 +106,19 @@ impl Committer {
         }
     }
 
-    fn append(&mut self, batch: &Batch) -> Result<(), Stop> {
-        let mut pause = RETRY_MIN;
-        loop {
-            let Err(error) = self.appender.append(batch) else {
-                self.shared.vitals.recover();
-                return Ok(());
-            };
-            if matches!(error.kind, DbErrorKind::Corrupt | DbErrorKind::NotADatabase) {
-                return Err(Stop::Failed(format!(
-                    "the database is damaged and was left as it is: {}",
-                    chain(&error)
-                )));
-            }
-            self.note_failure(&error);
-            if self.give_up.load(Ordering::SeqCst) {
-                return Err(Stop::GivenUp);
-            }
-            self.pause(pause);
-            pause = (pause * 2).min(RETRY_MAX);
-            // A busy or full database keeps its connection. After anything else what SQLite holds
-            // in memory may not be what is on the disk: open it anew and look.
-            if !matches!(error.kind, DbErrorKind::Busy | DbErrorKind::Full) && self.reopen(batch)? {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Opens the file anew. `true`: the batch is there, the failed commit had succeeded after all.
-    fn reopen(&mut self, batch: &Batch) -> Result<bool, Stop> {
-        // While the file cannot be opened the old connection stays; the caller tries again.
-        let Ok(appender) = Appender::open(&self.path, self.durability) else {
-            return Ok(false);
-        };
-        self.appender = appender;
-        match self.appender.next_seq() {
-            Ok(seq) if seq == batch.end_seq() => {
-                self.shared.vitals.recover();
-                Ok(true)
-            }
-            Ok(seq) if seq == batch.segment.first_seq => Ok(false),
-            Ok(seq) => Err(Stop::Failed(format!(
-                "the log ends at seq {seq} where it should end at {}; another file is in its place",
-                batch.segment.first_seq
-            ))),
-            Err(error) => {
-                self.note_failure(&error);
-                Ok(false)
-            }
-        }
-    }
-
-    fn note_failure(&self, error: &DbError) {
-        let problem = chain(error);
-        let vitals = &self.shared.vitals;
-        if vitals.state() == super::health::HealthState::Healthy {
-            // Once for each spell, not once for each try.
-            tracing::warn!(
-                target: "auditlite",
-                path = ?self.path.as_path(),
-                problem,
-                "the database does not take commits; recording goes on in memory and is tried again"
-            );
-        }
-        vitals.degrade(problem);
-        vitals.commit_retries.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Waits, but no longer than the owner does.
-    fn pause(&self, pause: Duration) {
-        let mut left = pause;
-        while !left.is_zero() && !self.give_up.load(Ordering::SeqCst) {
-            let step = left.min(RETRY_STEP);
-            std::thread::sleep(step);
-            left = left.saturating_sub(step);
-        }
-    }
-
     pub(super) fn note_committed(&mut self, batch: &Batch) {
-        self.is_wal_dirty = true;
+        self.checkpoints.note_commit();
+        self.look_at_room();
         let vitals = &self.shared.vitals;
         vitals
             .committed_events
             .fetch_add(batch.segment.count, Ordering::Relaxed);
-        self.note_wal();
-    }
-
-    fn note_wal(&self) {
-        let bytes = self.appender.wal_pages().saturating_mul(PAGE_BYTES);
-        self.shared.vitals.wal_bytes.store(bytes, Ordering::Relaxed);
-    }
-
-    fn checkpoint_busy(&mut self) {
-        if self.appender.wal_pages() >= CHECKPOINT_PAGES {
-            self.note_checkpoint(self.appender.checkpoint_passive());
-        }
-    }
-
-    fn checkpoint_idle(&mut self) {
-        let result = self.appender.checkpoint_truncate();
-        // A reader that still needs the log is not waited for: the next idle time tries again,
-        // after the next commit.
-        self.is_wal_dirty = false;
-        self.note_checkpoint(result.map(drop));
-        self.note_wal();
-    }
-
-    /// A failed checkpoint loses nothing: the write-ahead log keeps what it has.
-    fn note_checkpoint(&self, result: Result<(), DbError>) {
-        if let Err(error) = result {
-            tracing::warn!(target: "auditlite", problem = chain(&error), "a checkpoint failed");
-        }
+        self.shared.note_committed(&batch.events);
     }
 
     /// Moves the write-ahead log into the database and reports the end.
-    fn close(&self, reply: &Sender<bool>) {
-        let is_truncated = self.appender.checkpoint_truncate();
-        self.note_wal();
-        self.note_checkpoint(is_truncated.map(drop));
+    fn close(&mut self, reply: &Sender<bool>) {
+        self.checkpoint_close();
         self.shared.set_closed();
         let _ = reply.send(true);
     }

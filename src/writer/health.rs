@@ -1,7 +1,11 @@
 //! Health: what the writer says of itself.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
+
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+
+use super::space::Room;
 
 /// In one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,10 +13,40 @@ use std::sync::{Mutex, PoisonError};
 pub enum HealthState {
     /// Commits succeed.
     Healthy,
-    /// The disk does not take commits; the writer keeps what it has and tries again.
+    /// The disk does not take commits, and the writer keeps what it has and tries again; or room
+    /// is so short that not everything is recorded.
     Degraded,
     /// The writer has stopped, or the store was closed. Nothing more is recorded.
     Failed,
+}
+
+/// What is not as it should be while commits succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Alarm {
+    /// Room for the database is getting short: on the disk, or below its
+    /// [`max_size`](crate::StoreBuilder::max_size). `free_bytes` are the disk's, where it tells.
+    RoomLow {
+        /// Free bytes on the disk.
+        free_bytes: Option<u64>,
+    },
+    /// Room is so short that bodies are left out; they are flagged, and stated in the log.
+    MetadataOnly {
+        /// Free bytes on the disk.
+        free_bytes: Option<u64>,
+    },
+    /// The database has reached its [`max_size`](crate::StoreBuilder::max_size): new requests meet
+    /// the [`Overflow`](crate::Overflow) policy.
+    SizeReached,
+    /// Somebody reads an old state and keeps the write-ahead log from being moved into the
+    /// database. It grows until that reader ends.
+    LogPinned {
+        /// Size of the write-ahead log.
+        wal_bytes: u64,
+    },
+    /// Moving the write-ahead log into the database fails. Nothing is lost by it: the log keeps
+    /// what it has, and grows.
+    CheckpointsFail,
 }
 
 /// A snapshot of the writer's state and counters since the store was opened.
@@ -35,6 +69,12 @@ pub struct Health {
     pub queued_bytes: u64,
     /// Commits that had to be tried again.
     pub commit_retries: u64,
+    /// Times that the file was opened anew after an I/O error.
+    pub reopens: u64,
+    /// Checkpoints that failed.
+    pub checkpoint_failures: u64,
+    /// What is not as it should be while commits succeed. Empty when all is well.
+    pub alarms: Vec<Alarm>,
     /// Size of the write-ahead log in bytes, after the last commit.
     pub wal_bytes: u64,
 }
@@ -64,7 +104,14 @@ pub(crate) struct Vitals {
     problem: Mutex<Option<String>>,
     pub(crate) committed_events: AtomicU64,
     pub(crate) commit_retries: AtomicU64,
-    pub(crate) wal_bytes: AtomicU64,
+    pub(crate) reopens: AtomicU64,
+    checkpoint_failures: AtomicU64,
+    wal_bytes: AtomicU64,
+    room: AtomicU8,
+    /// `u64::MAX`: not known.
+    free_bytes: AtomicU64,
+    is_wal_pinned: AtomicBool,
+    do_checkpoints_fail: AtomicBool,
 }
 
 impl Vitals {
@@ -83,24 +130,87 @@ impl Vitals {
             .clone()
     }
 
-    pub(crate) fn recover(&self) {
-        if self.state() == HealthState::Degraded {
+    /// `true`: it was degraded before.
+    pub(crate) fn recover(&self) -> bool {
+        let was_degraded = self.state() == HealthState::Degraded;
+        if was_degraded {
             self.set(0, None);
         }
+        was_degraded
     }
 
     pub(crate) fn degrade(&self, problem: String) {
-        if self.state() != HealthState::Failed {
-            self.set(1, Some(problem));
-        }
+        self.set(1, Some(problem));
     }
 
     pub(crate) fn fail(&self, problem: String) {
         self.set(2, Some(problem));
     }
 
+    pub(crate) fn room(&self) -> Room {
+        Room::from_code(self.room.load(Ordering::Relaxed))
+    }
+
+    /// Whether it is to be looked at again soon.
+    pub(crate) fn is_room_short(&self) -> bool {
+        self.room() >= Room::MetadataOnly
+    }
+
+    /// Returns what it was before.
+    pub(crate) fn set_room(&self, room: Room, free_bytes: Option<u64>) -> Room {
+        let free_bytes = free_bytes.unwrap_or(u64::MAX);
+        self.free_bytes.store(free_bytes, Ordering::Relaxed);
+        Room::from_code(self.room.swap(room as u8, Ordering::Relaxed))
+    }
+
+    pub(crate) fn wal_bytes(&self) -> u64 {
+        self.wal_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_wal_bytes(&self, bytes: u64) {
+        self.wal_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// `true`: it was otherwise before.
+    pub(crate) fn set_wal_pinned(&self, is_pinned: bool) -> bool {
+        self.is_wal_pinned.swap(is_pinned, Ordering::Relaxed) != is_pinned
+    }
+
+    /// `true`: it was otherwise before.
+    pub(crate) fn set_checkpoint_failed(&self, failed: bool) -> bool {
+        self.checkpoint_failures
+            .fetch_add(u64::from(failed), Ordering::Relaxed);
+        self.do_checkpoints_fail.swap(failed, Ordering::Relaxed) != failed
+    }
+
+    pub(crate) fn checkpoint_failures(&self) -> u64 {
+        self.checkpoint_failures.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn alarms(&self) -> Vec<Alarm> {
+        let free_bytes = Some(self.free_bytes.load(Ordering::Relaxed));
+        let free_bytes = free_bytes.filter(|&bytes| bytes != u64::MAX);
+        let room = match self.room() {
+            Room::Ample => None,
+            Room::Low => Some(Alarm::RoomLow { free_bytes }),
+            Room::MetadataOnly => Some(Alarm::MetadataOnly { free_bytes }),
+            Room::UsedUp => Some(Alarm::SizeReached),
+        };
+        let wal_bytes = self.wal_bytes();
+        let pinned = self.is_wal_pinned.load(Ordering::Relaxed);
+        let failing = self.do_checkpoints_fail.load(Ordering::Relaxed);
+        room.into_iter()
+            .chain(pinned.then_some(Alarm::LogPinned { wal_bytes }))
+            .chain(failing.then_some(Alarm::CheckpointsFail))
+            .collect()
+    }
+
+    /// Failed is for good: one thread may fail while another recovers.
     fn set(&self, state: u8, problem: Option<String>) {
-        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
-        self.state.store(state, Ordering::Release);
+        let mut current = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.state() != HealthState::Failed {
+            *current = problem;
+            self.state.store(state, Ordering::Release);
+        }
     }
 }

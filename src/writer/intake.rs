@@ -4,9 +4,7 @@
 //! batch.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use crossbeam_channel::{Receiver, Sender};
+use std::time::Duration;
 
 use super::batch::{Prepared, Replies};
 use super::command::Command;
@@ -14,8 +12,11 @@ use super::committer::Stop;
 use super::packing::{PackStage, Step};
 use super::prepare::Preparer;
 use super::shared::Shared;
+use super::space::Room;
 use crate::clock::now_micros;
 use crate::log::{Fact, Gap, StoreClosed};
+use crate::sync::channel::{Receiver, Sender};
+use crate::sync::{Instant, thread};
 
 /// Most events of one group commit.
 const BATCH_EVENTS_MAX: usize = 8192;
@@ -83,7 +84,8 @@ impl Intake {
             }
             next = self.receiver.try_recv().ok();
         }
-        if let Some(gap) = self.shared.losses.take() {
+        let is_used_up = self.shared.vitals.room() == Room::UsedUp;
+        if let Some(gap) = self.shared.losses.take_due(is_used_up) {
             self.state_loss(gap, &mut prepared);
         }
         Ok(prepared)
@@ -99,8 +101,11 @@ impl Intake {
             Command::Prepared(command) => self.preparer.prepared_body(*command, prepared),
             Command::Chunks(command) => self.preparer.chunks(*command, prepared),
             Command::End(command) => self.preparer.end(*command, prepared),
-            Command::Wake => {}
-            Command::Flush(reply) => replies.flushes.push(reply),
+            Command::Wake => self.shared.free_control_slot(),
+            Command::Flush(reply) => {
+                self.shared.free_control_slot();
+                replies.flushes.push(reply);
+            }
             Command::Close(reply) => replies.close = Some(reply),
         }
     }
@@ -111,18 +116,20 @@ impl Intake {
             if let Ok(command) = self.receiver.try_recv() {
                 return Some(command);
             }
-            std::thread::park_timeout(LINGER_STEP);
+            thread::park_timeout(LINGER_STEP);
         }
         self.receiver.recv().ok()
     }
 
     fn state_loss(&mut self, gap: Gap, prepared: &mut Prepared) {
-        tracing::warn!(
-            target: "auditlite",
-            lifecycles = gap.lifecycles,
-            payloads = gap.payloads,
-            "the audit store's capacity was used up; what was left out is stated in the log"
-        );
+        if self.shared.losses.should_warn() {
+            tracing::warn!(
+                target: "auditlite",
+                lifecycles = gap.lifecycles,
+                payloads = gap.payloads,
+                "the audit store's capacity or room was used up; what is left out is stated in the log"
+            );
+        }
         let accounts = &mut self.accounts;
         accounts.lifecycles_lost = accounts.lifecycles_lost.saturating_add(gap.lifecycles);
         accounts.payloads_lost = accounts.payloads_lost.saturating_add(gap.payloads);
@@ -139,6 +146,7 @@ impl Intake {
 
     /// Takes what still arrives, and states the session's accounts.
     fn close(&mut self, reply: Sender<bool>) -> Option<Stop> {
+        self.shared.seal();
         let mut replies = Replies::default();
         while !self.receiver.is_empty() {
             let is_passed_on = self.collect(&mut replies).and_then(|prepared| {

@@ -1,9 +1,10 @@
 //! The part of a lifecycle that its handle, its receipts and the writer share.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use crate::payload::{Key, PlannedPayload, StreamedBody};
+use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// How far a lifecycle has come on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

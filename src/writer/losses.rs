@@ -1,9 +1,16 @@
 //! Losses: counted where they happen, stated in the log as soon as there is room.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
+use std::time::Duration;
 
 use crate::log::Gap;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Instant, Mutex};
+
+/// Losses are stated this often where the file should not grow any more.
+const STATED_EVERY: Duration = Duration::from_secs(60);
+/// A spell of losses is warned of this often.
+const WARNED_EVERY: Duration = Duration::from_secs(10);
 
 /// What was left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +30,9 @@ pub(crate) struct Losses {
     pending: Mutex<Option<Gap>>,
     lifecycles: AtomicU64,
     payloads: AtomicU64,
+    /// When losses were last stated, and when they were last warned of.
+    stated: Mutex<Option<Instant>>,
+    warned: Mutex<Option<Instant>>,
 }
 
 impl Losses {
@@ -52,6 +62,32 @@ impl Losses {
         *count = count.saturating_add(1);
         self.is_pending.store(true, Ordering::Release);
         is_first
+    }
+
+    /// Takes what is to be stated now, if anything. Where `room_is_used_up` statements are far
+    /// apart: each takes some of the room that there should not be.
+    pub(crate) fn take_due(&self, room_is_used_up: bool) -> Option<Gap> {
+        if !self.is_pending.load(Ordering::Acquire) {
+            return None;
+        }
+        if room_is_used_up {
+            let mut stated = self.stated.lock().unwrap_or_else(PoisonError::into_inner);
+            if stated.is_some_and(|at| at.elapsed() < STATED_EVERY) {
+                return None;
+            }
+            *stated = Some(Instant::now());
+        }
+        self.take()
+    }
+
+    /// Whether the log of the program should say now that something is lost: not for each loss.
+    pub(crate) fn should_warn(&self) -> bool {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = warned.is_none_or(|at| at.elapsed() >= WARNED_EVERY);
+        if is_due {
+            *warned = Some(Instant::now());
+        }
+        is_due
     }
 
     /// Takes what is to be stated. The writer keeps it until it is committed.

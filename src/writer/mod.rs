@@ -6,6 +6,7 @@
 
 mod batch;
 mod capacity;
+mod checkpoints;
 mod command;
 mod commits;
 mod committer;
@@ -16,10 +17,12 @@ mod lifecycle;
 mod losses;
 mod packing;
 mod prepare;
+mod recovery;
 mod shared;
+mod space;
 mod worker;
 
-pub use health::{CloseReport, Health, HealthState};
+pub use health::{Alarm, CloseReport, Health, HealthState};
 
 pub(crate) use crate::log::EndKind;
 pub(crate) use capacity::Reservation;
@@ -29,5 +32,7 @@ pub(crate) use command::{
 pub(crate) use content::EndContent;
 pub(crate) use lifecycle::{Lifecycle, Stage};
 pub(crate) use losses::Loss;
+#[cfg(all(test, shuttle))]
+pub(crate) use shared::CONTROL_SLOTS;
 pub(crate) use shared::{Admission, BodyRoom, Shared};
 pub(crate) use worker::{WriterThread, spawn};

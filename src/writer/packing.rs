@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender};
+use crate::sync::channel::{Receiver, Sender};
 
 use super::batch::{Group, Ready, Sealed};
 use super::committer::{Committer, Stop};

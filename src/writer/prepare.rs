@@ -81,7 +81,10 @@ impl Preparer {
             notes.request_model.clone_from(&context.request_model);
             notes.requested_model.clone_from(&context.requested_model);
             notes.conversation = key;
-            notes.request_sha256 = payload.as_ref().map(|payload| payload.sha256);
+            notes.request_sha256 = match &payload {
+                Some(payload) => Some(payload.sha256),
+                None => body.is_empty().then(|| sha256(&[])),
+            };
         }
         let (actor_type, actor_id) = match context.actor {
             Some(actor) => (Some(actor.kind), Some(actor.id)),
@@ -134,11 +137,13 @@ impl Preparer {
         prepared.hold(command.reservation, u64::MAX);
         let digest = sha256(&command.body);
         let mut notes = command.lifecycle.notes();
-        // The same bytes as the client's say nothing.
-        if notes.request_sha256 != Some(digest) {
+        // The last word counts, and the same bytes as the client's say nothing.
+        notes.prepared = if notes.request_sha256 == Some(digest) {
+            None
+        } else {
             let length = count(command.body.len());
-            (_, notes.prepared) = committed(length, digest, Kept::Digest, Content::Digest, None);
-        }
+            committed(length, digest, Kept::Digest, Content::Digest, None).1
+        };
     }
 
     pub(super) fn chunks(&mut self, command: ChunksCommand, prepared: &mut Prepared) {

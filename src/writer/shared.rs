@@ -2,23 +2,29 @@
 //! the disk.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::thread::Thread;
-use std::time::{Duration, Instant};
-
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use std::time::Duration;
 
 use super::capacity::{Capacity, Reservation};
 use super::command::Command;
 use super::commits::Commits;
 use super::health::{Health, HealthState, Vitals};
 use super::losses::{Loss, Losses};
+use super::space::Room;
 use crate::clock::now_micros;
 use crate::config::{Config, Overflow};
-use crate::error::RecordError;
+use crate::error::{FlushError, RecordError};
+use crate::log::{EndKind, Event, Fact};
+use crate::sync::Instant;
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+use crate::sync::channel::{Receiver, Sender, TrySendError, bounded};
+use crate::sync::thread::{self, Thread};
 
-/// Channel slots beyond the capacity's events, for flushes, wakes and the close.
-const CONTROL_SLOTS: usize = 256;
+/// Channel slots beyond the capacity's events, for flushes and wakes; the close has one of its own.
+pub(crate) const CONTROL_SLOTS: usize = if cfg!(shuttle) { 4 } else { 256 };
+/// How often whoever waits for such a slot looks.
+const CONTROL_STEP: Duration = Duration::from_millis(1);
+/// Longest wait of the writer for openings that are on their way when the store closes.
+const OPENINGS_TIMEOUT: Duration = Duration::from_secs(1);
 
 const RUNNING: u8 = 0;
 const CLOSING: u8 = 1;
@@ -70,11 +76,37 @@ pub(crate) struct Shared {
     /// Openings that began and that were through; equal when none is on its way.
     openings_begun: AtomicU64,
     openings_done: AtomicU64,
+    /// Events that were handed over, and how many of them are committed.
+    events_submitted: AtomicU64,
+    submitted_committed: AtomicU64,
+    ends_submitted: AtomicU64,
+    /// Flushes and wakes in the channel: never more than their slots, so that no other command
+    /// finds its own taken.
+    controls: AtomicUsize,
+    /// Set by the writer before it looks into the channel for the last time.
+    is_sealed: AtomicBool,
+}
+
+/// An opening that is on its way; ends with it, however it ends.
+struct OpeningOnItsWay<'s>(&'s Shared);
+
+impl OpeningOnItsWay<'_> {
+    fn done(self) {
+        self.0.openings_done.fetch_add(1, Ordering::SeqCst);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for OpeningOnItsWay<'_> {
+    /// Not submitted: the gateway was told.
+    fn drop(&mut self) {
+        self.0.openings_begun.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Shared {
     pub(crate) fn new(config: &Config) -> (Self, Receiver<Command>) {
-        let (sender, receiver) = bounded(config.capacity_events.saturating_add(CONTROL_SLOTS));
+        let (sender, receiver) = bounded(config.capacity_events.saturating_add(CONTROL_SLOTS + 1));
         let shared = Self {
             payload_cap_bytes: config.payload_cap_bytes,
             overflow: config.overflow,
@@ -91,6 +123,11 @@ impl Shared {
             writer: OnceLock::new(),
             openings_begun: AtomicU64::new(0),
             openings_done: AtomicU64::new(0),
+            events_submitted: AtomicU64::new(0),
+            submitted_committed: AtomicU64::new(0),
+            ends_submitted: AtomicU64::new(0),
+            controls: AtomicUsize::new(0),
+            is_sealed: AtomicBool::new(false),
         };
         (shared, receiver)
     }
@@ -101,17 +138,13 @@ impl Shared {
         opening: impl FnOnce() -> Result<T, RecordError>,
     ) -> Result<T, RecordError> {
         self.openings_begun.fetch_add(1, Ordering::SeqCst);
-        let result = match self.refusal() {
-            Some(refusal) => Err(refusal),
-            None => opening(),
-        };
-        if result.is_err() {
-            // Not submitted: the gateway was told.
-            self.openings_begun.fetch_sub(1, Ordering::SeqCst);
-        } else {
-            self.openings_done.fetch_add(1, Ordering::SeqCst);
+        let on_its_way = OpeningOnItsWay(self);
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal);
         }
-        result
+        let opened = opening()?;
+        on_its_way.done();
+        Ok(opened)
     }
 
     /// Lifecycles that were submitted: stored, to be stored, or counted as lost.
@@ -126,18 +159,22 @@ impl Shared {
         body_bytes: usize,
         at: i64,
     ) -> Result<Admission, RecordError> {
+        let room = self.vitals.room();
         let wanted = Reservation::new(2, metadata_bytes.saturating_add(body_bytes));
-        if self.reserve(wanted) {
+        if room < Room::MetadataOnly && self.reserve(wanted) {
             return Ok(Admission::Admitted(wanted, BodyRoom::Kept));
         }
-        if self.overflow == Overflow::Strict {
+        if self.overflow == Overflow::Strict && room != Room::MetadataOnly {
             return Err(RecordError::Full);
         }
         if let Some(refusal) = self.refusal() {
             return Err(refusal); // closed while it waited for room
         }
         let wanted = Reservation::new(2, metadata_bytes);
-        if self.capacity.try_reserve(wanted) {
+        if room < Room::UsedUp && self.capacity.try_reserve(wanted) {
+            if body_bytes == 0 && room < Room::MetadataOnly {
+                return Ok(Admission::Admitted(wanted, BodyRoom::Kept)); // freed in between
+            }
             if body_bytes > 0 {
                 self.count_loss(Loss::Payload, at);
             }
@@ -145,6 +182,12 @@ impl Shared {
         }
         self.count_loss(Loss::Lifecycle, at);
         Ok(Admission::Lost)
+    }
+
+    /// Reserves for content, as long as there is room for content.
+    pub(crate) fn reserve_content(&self, wanted: Reservation) -> bool {
+        // What has no bytes needs no room.
+        (wanted.bytes == 0 || self.vitals.room() < Room::MetadataOnly) && self.reserve(wanted)
     }
 
     /// Reserves, waiting where the store is set to.
@@ -167,32 +210,115 @@ impl Shared {
     }
 
     pub(crate) fn count_loss(&self, loss: Loss, at: i64) {
-        if self.losses.count(loss, at) {
-            // The writer may be asleep. Where the channel is full it is not.
-            let _ = self.sender.try_send(Command::Wake);
+        // The writer may be asleep. Where so many commands wait for it, it is not.
+        if self.losses.count(loss, at)
+            && self.take_control_slot()
+            && self.sender.try_send(Command::Wake).is_err()
+        {
+            self.free_control_slot();
         }
+    }
+
+    fn take_control_slot(&self) -> bool {
+        let one_more = |used| (used < CONTROL_SLOTS).then_some(used + 1);
+        self.controls
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more)
+            .is_ok()
+    }
+
+    /// A flush or wake has left the channel.
+    pub(crate) fn free_control_slot(&self) {
+        self.controls.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Hands a command to the writer. Never waits: its place was reserved.
+    ///
+    /// `Ok` is a promise: a close that completes has committed it.
     pub(crate) fn submit(&self, command: Command) -> Result<(), RecordError> {
-        match self.sender.try_send(command) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Disconnected(_)) => {
-                Err(self.refusal().unwrap_or(RecordError::Closed))
+        // The writer waits for openings before it looks for the last time.
+        let is_awaited = matches!(command, Command::Open(_));
+        // Counted before the writer can have committed it.
+        let (events, ends) = match &command {
+            Command::Open(_) | Command::Served(_) => (1, 0),
+            Command::End(_) => (1, 1),
+            _ => (0, 0),
+        };
+        self.events_submitted.fetch_add(events, Ordering::Relaxed);
+        let (command, refusal) = match self.sender.try_send(command) {
+            Ok(()) => {
+                // With the one in `seal`: either this sees the seal, or the writer the command.
+                fence(Ordering::SeqCst);
+                if !is_awaited && self.is_sealed.load(Ordering::SeqCst) {
+                    return Err(self.refusal().unwrap_or(RecordError::Closed));
+                }
+                if ends > 0 {
+                    self.ends_submitted.fetch_add(ends, Ordering::Relaxed);
+                }
+                return Ok(());
             }
-            Err(TrySendError::Full(_)) => {
-                tracing::error!("the channel to the writer is full though its place was reserved");
+            Err(TrySendError::Disconnected(command)) => {
+                (command, self.refusal().unwrap_or(RecordError::Closed))
+            }
+            Err(TrySendError::Full(command)) => {
+                tracing::error!(target: "auditlite", "the channel to the writer is full though its place was reserved");
                 self.count_loss(Loss::Notice, now_micros());
-                Err(RecordError::Full)
+                (command, RecordError::Full)
             }
-        }
+        };
+        self.events_submitted.fetch_sub(events, Ordering::Relaxed);
+        self.capacity.release(command.reservation());
+        Err(refusal)
     }
 
-    /// Hands a control command to the writer, waiting for a slot until the timeout.
-    pub(crate) fn submit_control(&self, command: Command, timeout: Duration) -> bool {
-        let is_sent = self.sender.send_timeout(command, timeout).is_ok();
+    /// Asks for an answer once everything before is committed, waiting for a slot until the timeout.
+    pub(crate) fn submit_flush(
+        &self,
+        reply: Sender<()>,
+        timeout: Duration,
+    ) -> Result<(), FlushError> {
+        let begun = Instant::now();
+        while !self.take_control_slot() {
+            let left = timeout.saturating_sub(begun.elapsed());
+            if self.is_over() {
+                return Err(FlushError::WriterStopped);
+            }
+            if left.is_zero() {
+                return Err(FlushError::Timeout(timeout));
+            }
+            thread::sleep(left.min(CONTROL_STEP));
+        }
+        if self.sender.try_send(Command::Flush(reply)).is_err() {
+            self.free_control_slot();
+            return Err(FlushError::WriterStopped);
+        }
+        self.hurry();
+        Ok(())
+    }
+
+    /// Asks the writer to end. Only the owner does, once: the command has a slot of its own.
+    pub(crate) fn submit_close(&self, reply: Sender<bool>) -> bool {
+        let is_sent = self.sender.try_send(Command::Close(reply)).is_ok();
         self.hurry();
         is_sent
+    }
+
+    /// Called by the writer before it looks into the channel for the last time: what comes later is
+    /// refused. Waits for openings that are on their way, so that the accounts count them.
+    pub(crate) fn seal(&self) {
+        self.is_sealed.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        self.await_openings(OPENINGS_TIMEOUT);
+    }
+
+    fn await_openings(&self, timeout: Duration) {
+        let begun = Instant::now();
+        while self.openings_begun.load(Ordering::SeqCst)
+            != self.openings_done.load(Ordering::SeqCst)
+            && begun.elapsed() < timeout
+        {
+            // An opening takes microseconds, or its share of a wait that has just been called off.
+            thread::sleep(Duration::from_micros(50));
+        }
     }
 
     pub(crate) fn set_writer(&self, thread: Thread) {
@@ -206,9 +332,29 @@ impl Shared {
         }
     }
 
-    /// Events on their way to the disk; ends that open requests have reserved are not among them.
-    pub(crate) fn queued_events(&self) -> u64 {
-        u64::try_from(self.sender.len()).unwrap_or(u64::MAX)
+    /// Counts what was committed of what request threads submitted.
+    pub(crate) fn note_committed(&self, events: &[Event]) {
+        let is_submitted = |event: &&Event| match &event.fact {
+            Fact::Opened(_) | Fact::Served(_) => true,
+            Fact::Ended(ended) => ended.kind != EndKind::Interrupted,
+            _ => false,
+        };
+        let count = u64::try_from(events.iter().filter(is_submitted).count()).unwrap_or(u64::MAX);
+        self.submitted_committed.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Events that request threads submitted and that are not committed.
+    pub(crate) fn uncommitted_events(&self) -> u64 {
+        // In this order: what is committed in between makes the number smaller, never larger.
+        let submitted = self.events_submitted.load(Ordering::SeqCst);
+        submitted.saturating_sub(self.submitted_committed.load(Ordering::SeqCst))
+    }
+
+    /// Requests that are recorded and have not ended.
+    pub(crate) fn open_requests(&self) -> u64 {
+        self.lifecycles_submitted()
+            .saturating_sub(self.losses.lifecycles())
+            .saturating_sub(self.ends_submitted.load(Ordering::SeqCst))
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -237,13 +383,8 @@ impl Shared {
             .state
             .compare_exchange(RUNNING, CLOSING, Ordering::SeqCst, Ordering::SeqCst)
             .is_ok();
-        while self.openings_begun.load(Ordering::SeqCst)
-            != self.openings_done.load(Ordering::SeqCst)
-            && Instant::now() < deadline
-        {
-            // An opening takes microseconds, or its share of a wait that has just been called off.
-            std::thread::sleep(Duration::from_micros(50));
-        }
+        self.capacity.notify();
+        self.await_openings(deadline.saturating_duration_since(Instant::now()));
         is_first
     }
 
@@ -260,6 +401,7 @@ impl Shared {
             self.state.store(STOPPED, Ordering::SeqCst);
             self.vitals.fail(reason);
         }
+        self.capacity.notify();
         self.commits.announce();
     }
 
@@ -267,19 +409,27 @@ impl Shared {
         let (queued_events, queued_bytes) = self.capacity.used();
         let vitals = &self.vitals;
         let state = vitals.state();
+        let room_problem = vitals.room().problem();
+        let (state, problem) = match (state, room_problem) {
+            (HealthState::Healthy, None) => (state, None),
+            (HealthState::Healthy, Some(problem)) => {
+                (HealthState::Degraded, Some(problem.to_owned()))
+            }
+            _ => (state, vitals.problem()),
+        };
         Health {
             state,
-            problem: match state {
-                HealthState::Healthy => None,
-                _ => vitals.problem(),
-            },
+            problem,
             committed_events: vitals.committed_events.load(Ordering::Relaxed),
             shed_lifecycles: self.losses.lifecycles(),
             shed_payloads: self.losses.payloads(),
             queued_events,
             queued_bytes,
             commit_retries: vitals.commit_retries.load(Ordering::Relaxed),
-            wal_bytes: vitals.wal_bytes.load(Ordering::Relaxed),
+            reopens: vitals.reopens.load(Ordering::Relaxed),
+            checkpoint_failures: vitals.checkpoint_failures(),
+            alarms: vitals.alarms(),
+            wal_bytes: vitals.wal_bytes(),
         }
     }
 }

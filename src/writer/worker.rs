@@ -2,25 +2,27 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, Instant};
-
-use crossbeam_channel::{Receiver, bounded};
+use std::time::Duration;
 
 use super::batch::{Prepared, Replies};
+use super::checkpoints::Checkpoints;
 use super::command::Command;
 use super::committer::{Committer, Stop};
 use super::intake::{Accounts, Downstream, Intake};
 use super::packing::{Commit, PackStage, Packing};
 use super::prepare::Preparer;
 use super::shared::Shared;
+use super::space::SpaceWatch;
 use crate::clock::now_micros;
 use crate::config::{Capture, Config, Durability, Overflow};
-use crate::db::{Appender, DatabasePath, WriterLock, sqlite_version};
+use crate::db::{Appender, DatabasePath, FileWatch, WriterLock, sqlite_version};
 use crate::error::{Cause, OpenError};
 use crate::log::{EndKind, Ended, Fact, StoreOpened};
 use crate::pricing::PriceBook;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::channel::{Receiver, bounded};
+use crate::sync::thread::{Builder, JoinHandle};
+use crate::sync::{Instant, thread};
 
 /// Most requests that are marked interrupted in one transaction.
 const INTERRUPTED_MAX: usize = 8192;
@@ -48,7 +50,7 @@ impl WriterThread {
             if Instant::now() >= deadline {
                 return false;
             }
-            std::thread::sleep(Duration::from_micros(200));
+            thread::sleep(Duration::from_micros(200));
         }
         self.thread.join().is_ok()
     }
@@ -73,7 +75,7 @@ pub(crate) fn spawn(
             .name("auditlite-intake".to_owned())
             .spawn(move || {
                 let _bomb = Bomb(Arc::clone(&shared));
-                shared.set_writer(std::thread::current());
+                shared.set_writer(thread::current());
                 let opening = Opening {
                     config: &config,
                     path,
@@ -110,8 +112,7 @@ fn work(
     next_seq: u64,
 ) {
     let path = stages.committer.path.clone();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let (downstream, threads) = start(stages, cores > 1, &shared);
+    let (downstream, threads) = start(stages, thread::processors() > 1, &shared);
     let mut intake = Intake {
         shared: Arc::clone(&shared),
         receiver,
@@ -244,6 +245,11 @@ impl Opening<'_> {
         };
         let path = self.path.as_path().to_owned();
         let appender = Appender::open(&self.path, self.config.durability)?;
+        // The file is not there yet in full before something is read from it.
+        appender
+            .next_seq()
+            .map_err(|error| failed(&path, error.into()))?;
+        let watch = FileWatch::new(&path).map_err(|error| failed(&path, error.into()))?;
         let mut packing =
             Packing::new(Arc::clone(shared)).map_err(|source| failed(&path, source))?;
         let mut committer = Committer {
@@ -252,7 +258,10 @@ impl Opening<'_> {
             path: self.path,
             durability: self.config.durability,
             appender,
-            is_wal_dirty: true,
+            watch,
+            file_bytes: 0,
+            checkpoints: Checkpoints::new(self.config.checkpoint_bytes),
+            space: SpaceWatch::new(self.config.space),
             _lock: self.lock,
         };
         let next_seq = begin_session(self.config, &mut committer, &mut packing)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// From the bottom up. A module may use those before it; the parts of a folder may use each other.
 const ORDER: &[&str] = &[
     // 0 words
-    "error", "config", "clock", "record", // 1 pure
+    "error", "config", "clock", "sync", "record", // 1 pure
     "payload", "log", "pricing", // 2 the database
     "db",      // 3 the writer
     "writer",  // 4 operations

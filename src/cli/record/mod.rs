@@ -1,5 +1,8 @@
 //! `auditlite record`.
 
+#[cfg(test)]
+#[path = "../../../tests/fuzz/record_input.rs"]
+mod fuzz;
 mod line;
 mod progress;
 mod source;

@@ -1,0 +1,82 @@
+//! Whether the file at a path is still the one that is being written, and how large it is.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::files::wal_path;
+
+/// What is found at the path of a database that is being written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// The same files, with this many bytes altogether.
+    Same { bytes: u64 },
+    /// Nothing.
+    Gone,
+    /// Another file.
+    Replaced,
+    /// The database, but not its write-ahead log.
+    LogGone,
+}
+
+/// Remembers which files are being written.
+#[derive(Debug)]
+pub(crate) struct FileWatch {
+    database: PathBuf,
+    log: PathBuf,
+    database_identity: Identity,
+    log_identity: Identity,
+}
+
+/// Device and number of a file. Nothing where the operating system does not tell: there files
+/// that are open can be neither removed nor replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity(Option<(u64, u64)>);
+
+impl FileWatch {
+    /// Watches files that are open now.
+    pub(crate) fn new(database: &Path) -> io::Result<Self> {
+        let log = wal_path(database);
+        Ok(Self {
+            database_identity: identity(&fs::symlink_metadata(database)?),
+            log_identity: identity(&fs::symlink_metadata(&log)?),
+            database: database.to_owned(),
+            log,
+        })
+    }
+
+    /// Looks. An error is that of a disk that does not even answer this.
+    pub(crate) fn look(&self) -> io::Result<Presence> {
+        let Some(database) = found(&self.database)? else {
+            return Ok(Presence::Gone);
+        };
+        if identity(&database) != self.database_identity {
+            return Ok(Presence::Replaced);
+        }
+        match found(&self.log)? {
+            Some(log) if identity(&log) == self.log_identity => Ok(Presence::Same {
+                bytes: database.len().saturating_add(log.len()),
+            }),
+            _ => Ok(Presence::LogGone),
+        }
+    }
+}
+
+fn found(path: &Path) -> io::Result<Option<fs::Metadata>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(unix)]
+fn identity(metadata: &fs::Metadata) -> Identity {
+    use std::os::unix::fs::MetadataExt;
+    Identity(Some((metadata.dev(), metadata.ino())))
+}
+
+#[cfg(not(unix))]
+fn identity(_: &fs::Metadata) -> Identity {
+    Identity(None)
+}

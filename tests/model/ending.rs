@@ -1,0 +1,90 @@
+//! What completions and failures say of the model's answer.
+
+use auditlite::{Completion, ToolCall, Usage};
+use fastrand::Rng;
+
+use crate::expected::{Call, Request, cut, identifier, note};
+use crate::words::{body, name, odd};
+
+pub fn usage(rng: &mut Rng) -> (Usage, [Option<u64>; 5]) {
+    let numbers = std::array::from_fn(|_| rng.bool().then(|| rng.u64(..1 << 30)));
+    let mut usage = Usage::default();
+    usage.input_tokens = numbers[0];
+    usage.output_tokens = numbers[1];
+    usage.cache_read_input_tokens = numbers[2];
+    usage.cache_write_input_tokens = numbers[3];
+    usage.reasoning_output_tokens = numbers[4];
+    (usage, numbers)
+}
+
+/// What completions and failures say of the model's answer.
+pub fn end_of_model(
+    rng: &mut Rng,
+    completion: &mut Completion,
+    request: &mut Request,
+    altered: &mut Vec<String>,
+    cap: usize,
+) {
+    if rng.bool() {
+        let (usage, numbers) = usage(rng);
+        completion.usage = Some(usage);
+        request.usage = numbers;
+    }
+    for _ in 0..rng.usize(..3) {
+        let reason = odd(rng);
+        let recorded = cut(&reason, 256).replace('\0', "\u{fffd}");
+        note(recorded != reason, "finish_reasons", altered);
+        completion.finish_reasons.push(reason);
+        request.finish_reasons.push(recorded);
+    }
+    let calls: Vec<_> = (0..rng.usize(..3))
+        .map(|_| (odd(rng), odd(rng), body(rng)))
+        .collect();
+    let share = cap / 16;
+    let input_max = (64 * 1024).min(share / calls.len().max(1));
+    for (id, name, input) in &calls {
+        let input = String::from_utf8_lossy(input).into_owned();
+        let [short_id, short_name] =
+            [id, name].map(|text| cut(text, 256).replace('\0', "\u{fffd}"));
+        note(
+            short_id != *id || short_name != *name,
+            "tool_calls",
+            altered,
+        );
+        request.calls.push(Call {
+            id: short_id,
+            name: short_name,
+            input: cut(&input, input_max).to_owned(),
+            input_bytes: input.len() as u64,
+        });
+        completion.tool_calls.push(ToolCall::new(id, name, input));
+    }
+    let response_id = name(rng, "response_id");
+    request.response_id = identifier(response_id.as_deref(), "response_id", altered);
+    completion.response_id = response_id;
+    if rng.bool() {
+        let model = name(rng, "response_model");
+        // Noted here, recorded by the caller, who knows what was said before.
+        identifier(model.as_deref(), "response_model", altered);
+        completion.response_model = model;
+        let recorded = completion.response_model.as_deref();
+        if let Some(recorded) = identifier(recorded, "response_model", &mut Vec::new()) {
+            request.response_model = Some(recorded);
+        }
+    }
+    if rng.bool() {
+        let text = String::from_utf8_lossy(&body(rng)).into_owned();
+        let kept = cut(&text, share);
+        request.text = Some(kept.to_owned());
+        note(kept.len() < text.len(), "assistant_text", altered);
+        completion.assistant_text = Some(text);
+    }
+    // Inputs are cut after the texts.
+    for call in &request.calls {
+        note(
+            (call.input.len() as u64) < call.input_bytes,
+            "tool_calls",
+            altered,
+        );
+    }
+}

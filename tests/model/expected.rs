@@ -1,0 +1,371 @@
+//! The model: what a store must say, kept in plain memory by rules of its own.
+
+use auditlite::{Message, RequestFilter, RequestRecord, StatsFilter, StatsKey, Status};
+
+/// Longest identifier.
+const IDENTIFIER_BYTES_MAX: usize = 256;
+
+/// An identifier as it is recorded.
+pub fn identifier(text: Option<&str>, field: &str, altered: &mut Vec<String>) -> Option<String> {
+    let text = text.filter(|text| !text.is_empty())?;
+    let recorded = cut(text, IDENTIFIER_BYTES_MAX).replace('\0', "\u{fffd}");
+    note(recorded != text, field, altered);
+    Some(recorded)
+}
+
+/// As much of a text as fits, in whole characters.
+pub fn cut(text: &str, bytes_max: usize) -> &str {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+pub fn note(is_altered: bool, field: &str, altered: &mut Vec<String>) {
+    if is_altered && !altered.iter().any(|name| name == field) {
+        altered.push(field.to_owned());
+    }
+}
+
+/// A body, and what of it can be read.
+#[derive(Debug, Clone)]
+pub struct Body {
+    pub bytes: Vec<u8>,
+    /// Capture was on.
+    pub is_captured: bool,
+    pub cap: usize,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Call {
+    pub id: String,
+    pub name: String,
+    pub input: String,
+    pub input_bytes: u64,
+}
+
+/// A figure of a clock: known, there, or not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Clock {
+    #[default]
+    Absent,
+    Measured,
+    Given(u64),
+}
+
+impl Clock {
+    fn check(self, found: Option<u64>, what: &str) {
+        match self {
+            Self::Absent => assert_eq!(found, None, "{what}"),
+            Self::Given(us) => assert_eq!(found, Some(us), "{what}"),
+            // A sequence takes minutes at most; a wrap-around takes centuries.
+            Self::Measured => assert!(found.is_some_and(|us| us < 3_600_000_000), "{what}"),
+        }
+    }
+}
+
+/// One request.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Known beforehand where nothing is shed.
+    pub opened_seq: Option<u64>,
+    pub ended_seq: Option<u64>,
+    pub id: String,
+    pub status: Status,
+    pub started_at: Option<i64>,
+    /// Between these it was opened.
+    pub window: (i64, i64),
+    pub user_id: Option<String>,
+    pub session_id: Option<String>,
+    pub context_id: Option<String>,
+    pub conversation_id: Option<String>,
+    pub trace_id: Option<String>,
+    pub actor: Option<(&'static str, String)>,
+    pub operation_name: Option<String>,
+    pub provider_name: Option<String>,
+    pub request_model: Option<String>,
+    pub requested_model: Option<String>,
+    pub is_streaming: bool,
+    pub max_tokens: Option<u64>,
+    pub temperature: Option<f64>,
+    pub attributes: Vec<(String, String)>,
+    pub request: Body,
+    pub messages: Vec<Message>,
+    pub has_messages: bool,
+    pub altered: Vec<String>,
+    pub response_model: Option<String>,
+    pub response_provider: Option<String>,
+    pub usage: [Option<u64>; 5],
+    pub latency: Clock,
+    pub upstream: Clock,
+    pub first_chunk: Clock,
+    pub finish_reasons: Vec<String>,
+    pub calls: Vec<Call>,
+    pub text: Option<String>,
+    pub response_id: Option<String>,
+    pub http_status: Option<u16>,
+    pub error_type: Option<String>,
+    pub error_message: Option<String>,
+    pub response: Option<Body>,
+    /// The forwarded body, where it differs.
+    pub prepared: Option<Vec<u8>>,
+}
+
+impl Request {
+    fn conversation(&self) -> Option<&String> {
+        self.conversation_id
+            .as_ref()
+            .or(self.context_id.as_ref())
+            .or(self.session_id.as_ref())
+    }
+
+    fn provider(&self) -> Option<&String> {
+        self.response_provider
+            .as_ref()
+            .or(self.provider_name.as_ref())
+    }
+
+    fn model(&self) -> Option<&String> {
+        self.response_model
+            .as_ref()
+            .or(self.request_model.as_ref())
+            .or(self.requested_model.as_ref())
+    }
+
+    /// Rows of content that the file holds of it, where nothing is shed.
+    pub fn payload_rows(&self) -> u64 {
+        let has_content = self.text.is_some() || !self.calls.is_empty();
+        [
+            !self.request.bytes.is_empty(),
+            self.has_messages,
+            self.response
+                .as_ref()
+                .is_some_and(|body| !body.bytes.is_empty()),
+            has_content && self.ended_seq.is_some(),
+            self.prepared.is_some() && self.response_can_be(),
+        ]
+        .into_iter()
+        .map(u64::from)
+        .sum()
+    }
+
+    /// Whether an end by the gateway is recorded.
+    pub fn response_can_be(&self) -> bool {
+        !matches!(self.status, Status::Pending | Status::Interrupted)
+    }
+
+    fn matches(&self, filter: &RequestFilter) -> bool {
+        let is = |wanted: &Option<String>, found: &[Option<&String>]| {
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| found.contains(&Some(wanted)))
+        };
+        let at = self.started_at.unwrap_or(self.window.0);
+        filter.since.is_none_or(|since| at >= since)
+            && filter.until.is_none_or(|until| at < until)
+            && filter.status.is_none_or(|status| status == self.status)
+            && is(
+                &filter.provider_name,
+                &[self.provider_name.as_ref(), self.response_provider.as_ref()],
+            )
+            && is(
+                &filter.model,
+                &[
+                    self.response_model.as_ref(),
+                    self.request_model.as_ref(),
+                    self.requested_model.as_ref(),
+                ],
+            )
+            && is(&filter.user_id, &[self.user_id.as_ref()])
+            && is(&filter.session_id, &[self.session_id.as_ref()])
+            && is(&filter.conversation_id, &[self.conversation()])
+            && is(&filter.trace_id, &[self.trace_id.as_ref()])
+    }
+
+    /// Compares with what a reader got. `is_exact`: nothing can have been shed.
+    pub fn check(&self, found: &RequestRecord, is_exact: bool) {
+        let id = &self.id;
+        assert_eq!(&found.request_id, id);
+        if let Some(seq) = self.opened_seq {
+            assert_eq!(found.opened_seq, seq, "{id}");
+            assert_eq!(found.ended_seq, self.ended_seq, "{id}");
+        }
+        assert_eq!(found.status, self.status, "{id}");
+        match self.started_at {
+            Some(at) => assert_eq!(found.opened_at, at, "{id}"),
+            None => {
+                let (from, to) = self.window;
+                assert!((from..=to).contains(&found.opened_at), "{id}: {found:?}");
+            }
+        }
+        assert_eq!(found.user_id, self.user_id, "{id}");
+        assert_eq!(found.session_id, self.session_id, "{id}");
+        assert_eq!(found.context_id, self.context_id, "{id}");
+        assert_eq!(found.conversation_id, self.conversation_id, "{id}");
+        assert_eq!(
+            found.conversation(),
+            self.conversation().map(String::as_str)
+        );
+        assert_eq!(found.trace_id, self.trace_id, "{id}");
+        let actor = found.actor_type.as_deref().zip(found.actor_id.clone());
+        assert_eq!(actor, self.actor.clone(), "{id}");
+        assert_eq!(found.operation_name, self.operation_name, "{id}");
+        assert_eq!(found.provider_name, self.provider_name, "{id}");
+        assert_eq!(found.request_model, self.request_model, "{id}");
+        assert_eq!(found.requested_model, self.requested_model, "{id}");
+        assert_eq!(found.is_streaming, self.is_streaming, "{id}");
+        assert_eq!(found.max_tokens, self.max_tokens, "{id}");
+        assert_eq!(found.temperature, self.temperature, "{id}");
+        assert_eq!(found.attributes, self.attributes, "{id}");
+        assert_eq!(found.request_bytes, self.request.bytes.len() as u64, "{id}");
+        // A notice that was shed is repeated by the end, where there is one.
+        if is_exact || self.response_can_be() {
+            assert_eq!(found.response_model, self.response_model, "{id}");
+            assert_eq!(found.response_provider_name, self.response_provider, "{id}");
+            assert_eq!(found.model(), self.model().map(String::as_str), "{id}");
+            assert_eq!(
+                found.provider(),
+                self.provider().map(String::as_str),
+                "{id}"
+            );
+        }
+        let usage = [
+            found.input_tokens,
+            found.output_tokens,
+            found.cache_read_input_tokens,
+            found.cache_write_input_tokens,
+            found.reasoning_output_tokens,
+        ];
+        assert_eq!(usage, self.usage, "{id}");
+        assert_eq!(
+            found.cost_microdollars, None,
+            "{id}: there is no price book"
+        );
+        self.latency.check(found.latency_us, "latency_us");
+        self.upstream
+            .check(found.upstream_latency_us, "upstream_latency_us");
+        self.first_chunk
+            .check(found.time_to_first_chunk_us, "time_to_first_chunk_us");
+        assert_eq!(found.finish_reasons, self.finish_reasons, "{id}");
+        assert_eq!(found.tool_call_count, self.calls.len() as u64, "{id}");
+        assert_eq!(found.response_id, self.response_id, "{id}");
+        assert_eq!(found.http_status, self.http_status, "{id}");
+        assert_eq!(found.error_type, self.error_type, "{id}");
+        assert_eq!(found.error_message, self.error_message, "{id}");
+        let response_bytes = self.response.as_ref().map(|body| body.bytes.len() as u64);
+        assert_eq!(found.response_bytes, response_bytes, "{id}");
+        assert_eq!(found.altered, self.altered, "{id}");
+    }
+}
+
+/// Everything that must be there, in the order of opening.
+#[derive(Debug, Default)]
+pub struct Model {
+    pub requests: Vec<Request>,
+    /// Events in the log.
+    pub events: u64,
+    pub sessions: u64,
+    pub crashed_sessions: u64,
+    /// Lifecycles and payloads that gaps must state.
+    pub lost: u64,
+    pub shed: u64,
+}
+
+impl Model {
+    /// The seq of the next event.
+    pub fn next(&mut self) -> u64 {
+        self.events += 1;
+        self.events - 1
+    }
+
+    /// A list, newest first.
+    pub fn list(&self, filter: &RequestFilter) -> Vec<&Request> {
+        let newest_first = self.requests.iter().rev();
+        newest_first
+            .filter(|request| request.matches(filter))
+            .collect()
+    }
+
+    /// What an id stands for: itself, else a prefix, else a trace; newest first.
+    pub fn lookup(&self, id: &str) -> Vec<&Request> {
+        if id.is_empty() {
+            return Vec::new();
+        }
+        let found = |is: &dyn Fn(&Request) -> bool| -> Vec<&Request> {
+            self.requests
+                .iter()
+                .rev()
+                .filter(|request| is(request))
+                .collect()
+        };
+        let mut matching = found(&|request| request.id == id);
+        if matching.is_empty() {
+            matching = found(&|request| request.id.starts_with(id));
+        }
+        if matching.is_empty() {
+            matching = found(&|request| request.trace_id.as_deref() == Some(id));
+        }
+        matching
+    }
+
+    /// The rows of a rollup, without times and latencies: key, counts by status, tokens, unpriced.
+    pub fn stats(&self, filter: &StatsFilter) -> Vec<StatsSums> {
+        let mut rows = std::collections::BTreeMap::new();
+        for request in &self.requests {
+            let provider = request.provider().cloned().unwrap_or_default();
+            let model = request.model().cloned().unwrap_or_default();
+            let user = request.user_id.clone().unwrap_or_default();
+            let is = |wanted: &Option<String>, found: &String| {
+                wanted.as_ref().is_none_or(|wanted| wanted == found)
+            };
+            let hour = request
+                .started_at
+                .unwrap_or(request.window.0)
+                .div_euclid(3_600_000_000);
+            let is_in = filter
+                .since
+                .is_none_or(|at| hour >= at.div_euclid(3_600_000_000))
+                && filter
+                    .until
+                    .is_none_or(|at| hour <= (at - 1).div_euclid(3_600_000_000));
+            if request.status == Status::Pending
+                || !is_in
+                || !is(&filter.provider_name, &provider)
+                || !is(&filter.model, &model)
+                || !is(&filter.user_id, &user)
+            {
+                continue;
+            }
+            let by = |key, value: String| filter.group_by.contains(&key).then_some(value);
+            let key = [
+                by(StatsKey::Provider, provider),
+                by(StatsKey::Model, model),
+                by(StatsKey::User, user),
+            ];
+            let sums: &mut StatsSums = rows.entry(key.clone()).or_insert_with(|| StatsSums {
+                key,
+                ..StatsSums::default()
+            });
+            let place = Status::ALL
+                .iter()
+                .position(|status| *status == request.status);
+            sums.by_status[place.unwrap()] += 1;
+            for (sum, value) in sums.tokens.iter_mut().zip(request.usage) {
+                *sum += value.unwrap_or(0);
+            }
+            sums.unpriced += u64::from(request.usage[0].is_some() || request.usage[1].is_some());
+            sums.timed += u64::from(request.latency != Clock::Absent);
+        }
+        rows.into_values().collect()
+    }
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct StatsSums {
+    pub key: [Option<String>; 3],
+    pub by_status: [u64; 6],
+    pub tokens: [u64; 5],
+    pub unpriced: u64,
+    pub timed: u64,
+}
