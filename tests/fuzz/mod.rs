@@ -107,10 +107,10 @@ fn payload_decoder() {
         let mut frame = Vec::new();
         Packer::new().frame(3, &[], body, &mut frame).unwrap();
         inputs.push(frame.clone());
-        // As a delta: four numbers, then the frame.
-        for header in [[0_u8, 0, 0, 0], [64, 0, 64, 16], [127, 1, 100, 0]] {
+        // As a delta: five numbers, then the frame.
+        for header in [[0_u8, 0, 0, 0, 0], [64, 30, 0, 64, 16], [100, 1, 1, 100, 0]] {
             let mut frame = header.to_vec();
-            let prefix = bodies[1].get(..usize::from(header[2])).unwrap();
+            let prefix = bodies[1].get(..usize::from(header[3])).unwrap();
             Packer::new().frame(1, prefix, body, &mut frame).unwrap();
             inputs.push(frame);
         }
@@ -135,9 +135,10 @@ fn payload_decoder() {
             false => kept,
         };
         if let Some(applied) = apply(first, second, &data, length) {
-            assert_eq!((applied.copied + applied.rest.len()) as u64, length);
-            assert!(applied.copied <= first.len());
-            assert!(applied.rest.capacity() <= applied.rest.len() + SLACK_BYTES);
+            let copied = applied.head + applied.tail;
+            assert_eq!((copied + applied.new.len()) as u64, length);
+            assert!(copied <= first.len());
+            assert!(applied.new.capacity() <= applied.new.len() + SLACK_BYTES);
         }
     });
 }
