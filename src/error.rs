@@ -291,6 +291,32 @@ pub enum PriceBookError {
     },
 }
 
+/// Why a text is not a key. Never repeats the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The name cannot be that of a key.
+    #[error("a key's name has 1 to 256 bytes, without spaces, control characters and '+'")]
+    Name,
+    /// The text does not have the form of a key.
+    #[error(
+        "it is not a key: one looks like NAME+KEYID+BASE64, a secret one starts with PRIVATE+KEY+"
+    )]
+    Format,
+    /// A public key stands where a secret one is needed.
+    #[error("it is not a secret key; those start with PRIVATE+KEY+")]
+    NotSecret,
+    /// A secret key stands where a public one is needed.
+    #[error("it is a secret key; give the public one, which does not start with PRIVATE+KEY+")]
+    NotPublic,
+    /// The key is not of Ed25519.
+    #[error("the key is of another algorithm than Ed25519")]
+    Algorithm,
+    /// Name and key do not belong together: something was mistyped or cut off.
+    #[error("the key's id does not fit its name and bytes; was it copied in full?")]
+    KeyId,
+}
+
 /// An error and its causes in one line.
 pub(crate) fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();

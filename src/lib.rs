@@ -45,6 +45,7 @@ mod handle;
 mod log;
 mod payload;
 mod pricing;
+mod proof;
 mod query;
 mod reader;
 mod receipt;
@@ -64,9 +65,12 @@ pub use config::{
     Overflow, PAYLOAD_CAP_BYTES_MAX, TOOL_CALLS_MAX, TOOL_INPUT_BYTES_MAX,
 };
 pub use doctor::DoctorReport;
-pub use error::{FlushError, OpenError, PriceBookError, ReadError, ReceiptError, RecordError};
+pub use error::{
+    FlushError, KeyError, OpenError, PriceBookError, ReadError, ReceiptError, RecordError,
+};
 pub use handle::RequestHandle;
 pub use pricing::PriceBook;
+pub use proof::{SigningKey, VerifyingKey};
 pub use reader::{ReadOnlyStore, Reader};
 pub use receipt::Receipt;
 pub use record::{
