@@ -242,6 +242,32 @@ pub enum ReadError {
     Database(#[source] Cause),
 }
 
+/// Why a file could not be verified at all. What is wrong with it is no error, but a
+/// [finding](crate::Finding).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The database could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The anchor file could not be read.
+    #[error("the anchor file {path:?} could not be read")]
+    Anchor {
+        /// The path as given.
+        path: PathBuf,
+        /// What the operating system reported.
+        source: std::io::Error,
+    },
+    /// The anchor file is larger than any should be.
+    #[error("the anchor file {path:?} is larger than {bytes_max} bytes; is it the right file?")]
+    AnchorTooLarge {
+        /// The path as given.
+        path: PathBuf,
+        /// The limit.
+        bytes_max: u64,
+    },
+}
+
 /// Why a price book could not be loaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

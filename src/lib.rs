@@ -52,6 +52,7 @@ mod receipt;
 mod record;
 mod recorder;
 mod store;
+mod verify;
 mod writer;
 
 /// The README's example compiles.
@@ -67,6 +68,7 @@ pub use config::{
 pub use doctor::DoctorReport;
 pub use error::{
     FlushError, KeyError, OpenError, PriceBookError, ReadError, ReceiptError, RecordError,
+    VerifyError,
 };
 pub use handle::RequestHandle;
 pub use pricing::PriceBook;
@@ -81,4 +83,7 @@ pub use record::{
 };
 pub use recorder::Recorder;
 pub use store::{Store, StoreBuilder, rebuild};
-pub use writer::{CloseReport, Health, HealthState};
+pub use verify::{
+    Finding, FindingKind, NotKept, VerifyOptions, VerifyProgress, VerifyReport, VerifyStage,
+};
+pub use writer::{CheckpointNotice, CloseReport, Health, HealthState};

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use crate::db::{DatabasePath, ReadConnection, ReaderPool, check_store, stats};
 use crate::doctor::{self, DoctorReport};
-use crate::error::{OpenError, ReadError};
+use crate::error::{OpenError, ReadError, VerifyError};
 use crate::query;
 use crate::record::{
     BodyInfo, Message, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestRecord,
     StatsFilter, StatsRow,
 };
+use crate::verify::{self, VerifyOptions, VerifyProgress, VerifyReport};
 
 /// Most connections of a [`ReadOnlyStore`].
 const READERS_MAX: u32 = 4;
@@ -227,5 +228,49 @@ impl ReadOnlyStore {
     /// What the database reported, where the file cannot even be checked.
     pub fn doctor(&self) -> Result<DoctorReport, ReadError> {
         doctor::examine(&self.path)
+    }
+
+    /// Verifies the trail as of one moment: the log against its tree, the tree against every
+    /// checkpoint in the file and in an anchor file, signatures, every payload against what the log
+    /// commits to, the tables for reading against the log, and every session's accounts. What is
+    /// missing must be stated by the log, or is a finding. Findings are data, not errors.
+    ///
+    /// ```no_run
+    /// use auditlite::{ReadOnlyStore, VerifyOptions};
+    ///
+    /// let report = ReadOnlyStore::open("audit.db")?.verify(&VerifyOptions {
+    ///     anchor: Some("/mnt/elsewhere/anchors".into()),
+    ///     keys: vec!["gateway+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW".parse()?],
+    ///     ..VerifyOptions::default()
+    /// })?;
+    /// for finding in &report.findings {
+    ///     println!("{} at {:?}: {}", finding.kind, finding.seq, finding.what);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Blocking
+    ///
+    /// Reads the whole file, in one read transaction: a store that writes to it meanwhile is not
+    /// held up, but its write-ahead log grows until this ends. Memory stays bounded.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError`], where the file or the anchor file cannot be read at all.
+    pub fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport, VerifyError> {
+        self.verify_with_progress(options, |_| {})
+    }
+
+    /// As [`verify`](Self::verify), and tells how far it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`verify`](Self::verify).
+    pub fn verify_with_progress(
+        &self,
+        options: &VerifyOptions,
+        mut progress: impl FnMut(VerifyProgress),
+    ) -> Result<VerifyReport, VerifyError> {
+        verify::verify(&self.path, options, &mut progress)
     }
 }

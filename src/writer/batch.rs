@@ -65,7 +65,7 @@ pub(super) struct Ready {
 impl Ready {
     /// The seq after the last event.
     pub(super) fn end_seq(&self) -> u64 {
-        self.segment.first_seq.saturating_add(self.segment.count)
+        self.segment.end_seq()
     }
 
     /// Packs what is left to pack, and takes the batch out. `None`: there is no event to write.
@@ -86,6 +86,7 @@ impl Ready {
             events: std::mem::take(&mut self.events),
             segment: std::mem::take(&mut self.segment),
             payloads,
+            checkpoint: None,
         })
     }
 }

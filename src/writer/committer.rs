@@ -7,6 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::batch::{EndNote, Ready};
+use super::notary::Notary;
 use super::shared::Shared;
 use crate::config::Durability;
 use crate::db::{Appender, Batch, DatabasePath, DbError, DbErrorKind, WriterLock};
@@ -48,6 +49,7 @@ pub(super) struct Committer {
     pub(super) path: DatabasePath,
     pub(super) durability: Durability,
     pub(super) appender: Appender,
+    pub(super) notary: Notary,
     pub(super) is_wal_dirty: bool,
     /// Held for as long as the file may be written.
     pub(super) _lock: WriterLock,
@@ -56,25 +58,43 @@ pub(super) struct Committer {
 impl Committer {
     /// Commits what comes until the session is closed or cannot go on.
     pub(super) fn run(&mut self, works: &Receiver<Work>) -> Stop {
-        loop {
-            let work = if self.is_wal_dirty {
-                match works.recv_timeout(IDLE_CHECKPOINT) {
-                    Ok(work) => work,
-                    Err(RecvTimeoutError::Timeout) => {
-                        self.checkpoint_idle();
-                        continue;
-                    }
-                    Err(RecvTimeoutError::Disconnected) => return Stop::Closed,
-                }
-            } else {
-                match works.recv() {
-                    Ok(work) => work,
-                    Err(_) => return Stop::Closed,
-                }
-            };
+        while let Some(work) = self.next(works) {
             if let Err(stop) = self.handle(work) {
                 return stop;
             }
+        }
+        Stop::Closed
+    }
+
+    /// What comes next; meanwhile, what is to be done in idle times. `None`: the channel has ended.
+    pub(super) fn next<T>(&mut self, incoming: &Receiver<T>) -> Option<T> {
+        loop {
+            let idle = self.is_wal_dirty.then_some(IDLE_CHECKPOINT);
+            let wait = idle.into_iter().chain(self.notary.wait()).min();
+            let Some(wait) = wait else {
+                return incoming.recv().ok();
+            };
+            match incoming.recv_timeout(wait) {
+                Ok(next) => return Some(next),
+                Err(RecvTimeoutError::Timeout) => self.idle(),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+
+    fn idle(&mut self) {
+        if let Some(row) = self.notary.on_its_own() {
+            let vitals = &self.shared.vitals;
+            match self.appender.write_checkpoint(&row) {
+                Ok(()) => self.notary.published(&row, vitals),
+                Err(error) => {
+                    self.notary.tried();
+                    self.notary.failed(&chain(&error), vitals);
+                }
+            }
+            self.is_wal_dirty = true;
+        } else if self.is_wal_dirty {
+            self.checkpoint_idle();
         }
     }
 
@@ -86,7 +106,8 @@ impl Committer {
             flushes,
             close,
         } = work;
-        if let Some(batch) = ready.take_batch() {
+        if let Some(mut batch) = ready.take_batch() {
+            batch.checkpoint = self.notary.with_batch(&batch, close.is_some());
             self.append(&batch)?;
             self.note_committed(&batch);
             trace_ends(&batch, std::mem::take(&mut ready.ends));
@@ -201,6 +222,7 @@ impl Committer {
     pub(super) fn note_committed(&mut self, batch: &Batch) {
         self.is_wal_dirty = true;
         let vitals = &self.shared.vitals;
+        self.notary.committed(batch, vitals);
         vitals
             .committed_events
             .fetch_add(batch.segment.count, Ordering::Relaxed);

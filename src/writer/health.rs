@@ -37,6 +37,9 @@ pub struct Health {
     pub commit_retries: u64,
     /// Size of the write-ahead log in bytes, after the last commit.
     pub wal_bytes: u64,
+    /// Checkpoints that could not be written, appended to the anchor file, or handed to the
+    /// callback. Recording is not affected; the next one makes up for them.
+    pub checkpoint_failures: u64,
 }
 
 /// What became of everything that was handed over, told by [`Store::close`](crate::Store::close).
@@ -65,6 +68,7 @@ pub(crate) struct Vitals {
     pub(crate) committed_events: AtomicU64,
     pub(crate) commit_retries: AtomicU64,
     pub(crate) wal_bytes: AtomicU64,
+    pub(crate) checkpoint_failures: AtomicU64,
 }
 
 impl Vitals {

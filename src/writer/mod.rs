@@ -4,6 +4,7 @@
 //! them wait for the disk. Of the two threads, the intake hashes, packs and encodes one batch ahead;
 //! the committer owns the only writable connection.
 
+mod anchor;
 mod batch;
 mod capacity;
 mod command;
@@ -14,11 +15,13 @@ mod health;
 mod intake;
 mod lifecycle;
 mod losses;
+mod notary;
 mod prepare;
 mod shared;
 mod worker;
 
 pub use health::{CloseReport, Health, HealthState};
+pub use notary::CheckpointNotice;
 
 pub(crate) use crate::log::EndKind;
 pub(crate) use capacity::Reservation;
@@ -28,5 +31,6 @@ pub(crate) use command::{
 pub(crate) use content::EndContent;
 pub(crate) use lifecycle::{Lifecycle, Stage};
 pub(crate) use losses::Loss;
+pub(crate) use notary::CheckpointSettings;
 pub(crate) use shared::{Admission, BodyRoom, Shared};
 pub(crate) use worker::{WriterThread, spawn};

@@ -19,9 +19,11 @@ use crate::db::{Part, Segment, payload_id};
 use crate::error::Cause;
 use crate::log::{BodyFact, Ended, Fact, Kept, Opened, SegmentEncoder, Served, ToolCallFact};
 use crate::payload::{
-    Content, Conversations, Excerpt, Planned, PlannedPayload, StreamedBody, excerpt_of, sha256,
+    Content, Conversations, Excerpt, Planned, PlannedPayload, StreamedBody, commitment, excerpt_of,
+    sha256,
 };
 use crate::pricing::PriceBook;
+use crate::proof::{CompactRange, leaf_hash};
 use crate::record::{Digest, Usage};
 
 /// Models without a price are warned of once each, up to this many.
@@ -40,10 +42,16 @@ pub(super) struct Preparer {
     conversations: Conversations,
     segment_encoder: SegmentEncoder,
     lines: Vec<u8>,
+    /// The tree over the log up to the last batch that was prepared.
+    tree: CompactRange,
 }
 
 impl Preparer {
-    pub(super) fn new(config: &Config, price_book: Option<Arc<PriceBook>>) -> Result<Self, Cause> {
+    pub(super) fn new(
+        config: &Config,
+        price_book: Option<Arc<PriceBook>>,
+        tree: CompactRange,
+    ) -> Result<Self, Cause> {
         Ok(Self {
             payload_cap_bytes: config.payload_cap_bytes,
             capture: config.capture,
@@ -52,6 +60,7 @@ impl Preparer {
             conversations: Conversations::new(CONVERSATION_BYTES_MAX),
             segment_encoder: SegmentEncoder::new()?,
             lines: Vec::new(),
+            tree,
         })
     }
 
@@ -221,6 +230,7 @@ impl Preparer {
             length: payload.length,
             commitment: Some(payload.commitment()),
             kept: Kept::Digest,
+            ..BodyFact::default()
         });
         prepared.push_payload(seq, Part::Prepared, notes.prepared.take(), Pack::Late);
         let provider_name = response_provider_name
@@ -282,7 +292,11 @@ impl Preparer {
         let freed = prepared.pack_ahead();
         self.lines.clear();
         for event in &prepared.events {
+            let start = self.lines.len();
             event.write_line(&mut self.lines)?;
+            let line = self.lines.get(start..).unwrap_or_default();
+            self.tree
+                .push(leaf_hash(line.strip_suffix(b"\n").unwrap_or(line)));
         }
         let (encoding, data) = self.segment_encoder.encode(&self.lines)?;
         let segment = Segment {
@@ -291,6 +305,7 @@ impl Preparer {
             length: count(self.lines.len()),
             encoding,
             data,
+            tree: self.tree.clone(),
         };
         // A rare large batch must not hold its room for good.
         self.lines.shrink_to(4 << 20);
@@ -429,6 +444,7 @@ fn committed(
         length,
         commitment: Some(payload.commitment()),
         kept,
+        ..BodyFact::default()
     };
     (fact, Some(payload))
 }
@@ -439,8 +455,14 @@ fn committed_excerpt(
     excerpt: Excerpt,
 ) -> (BodyFact, Option<PlannedPayload>) {
     let head = count(excerpt.head);
+    let kept = crate::payload::sha256(&excerpt.bytes);
     let content = Content::Alone(Bytes::from(excerpt.bytes));
-    committed(length, sha256, Kept::Excerpt, content, Some(head))
+    let (mut fact, payload) = committed(length, sha256, Kept::Excerpt, content, Some(head));
+    fact.head = Some(head);
+    fact.excerpt_commitment = payload
+        .as_ref()
+        .map(|payload| commitment(&payload.salt, &kept));
+    (fact, payload)
 }
 
 /// Chunks in one piece.
@@ -461,5 +483,6 @@ fn shed(length: u64) -> BodyFact {
         length,
         commitment: None,
         kept: Kept::Nothing,
+        ..BodyFact::default()
     }
 }

@@ -263,6 +263,7 @@ impl Shared {
             queued_bytes,
             commit_retries: vitals.commit_retries.load(Ordering::Relaxed),
             wal_bytes: vitals.wal_bytes.load(Ordering::Relaxed),
+            checkpoint_failures: vitals.checkpoint_failures.load(Ordering::Relaxed),
         }
     }
 }

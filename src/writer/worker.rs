@@ -12,11 +12,12 @@ use super::batch::Prepared;
 use super::command::Command;
 use super::committer::Committer;
 use super::intake::{Accounts, Downstream, Intake};
+use super::notary::{CheckpointSettings, Notary};
 use super::prepare::Preparer;
 use super::shared::Shared;
 use crate::clock::now_micros;
 use crate::config::{Capture, Config, Durability, Overflow};
-use crate::db::{Appender, DatabasePath, WriterLock, sqlite_version};
+use crate::db::{Appender, DatabasePath, WriterLock, open_error, sqlite_version};
 use crate::error::{Cause, OpenError};
 use crate::log::{EndKind, Ended, Fact, StoreOpened};
 use crate::pricing::PriceBook;
@@ -57,6 +58,7 @@ pub(crate) fn spawn(
     path: DatabasePath,
     lock: WriterLock,
     price_book: Option<Arc<PriceBook>>,
+    checkpoints: CheckpointSettings,
 ) -> Result<(Arc<Shared>, WriterThread), OpenError> {
     let (shared, receiver) = Shared::new(&config);
     let shared = Arc::new(shared);
@@ -76,7 +78,7 @@ pub(crate) fn spawn(
                     lock,
                     give_up,
                 };
-                match opening.open(price_book, &shared) {
+                match opening.open(price_book, checkpoints, &shared) {
                     Err(error) => {
                         let _ = opened_sender.send(Err(error));
                     }
@@ -192,6 +194,7 @@ impl Opening<'_> {
     fn open(
         self,
         price_book: Option<Arc<PriceBook>>,
+        checkpoints: CheckpointSettings,
         shared: &Arc<Shared>,
     ) -> Result<(Committer, Preparer, u64), OpenError> {
         let failed = |path: &Path, source| OpenError::Database {
@@ -200,18 +203,26 @@ impl Opening<'_> {
         };
         let path = self.path.as_path().to_owned();
         let appender = Appender::open(&self.path, self.config.durability)?;
-        let mut preparer =
-            Preparer::new(self.config, price_book).map_err(|source| failed(&path, source))?;
+        let mut head = appender
+            .tree_head()
+            .map_err(|error| open_error(&path, error))?;
+        let log_id = head
+            .log_id
+            .take()
+            .unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
+        let mut preparer = Preparer::new(self.config, price_book, head.range.clone())
+            .map_err(|source| failed(&path, source))?;
         let mut committer = Committer {
             shared: Arc::clone(shared),
             give_up: self.give_up,
             path: self.path,
             durability: self.config.durability,
             appender,
+            notary: Notary::new(checkpoints, &log_id, head),
             is_wal_dirty: true,
             _lock: self.lock,
         };
-        let next_seq = begin_session(self.config, &mut committer, &mut preparer)
+        let next_seq = begin_session(self.config, log_id, &mut committer, &mut preparer)
             .map_err(|source| failed(&path, source))?;
         Ok((committer, preparer, next_seq))
     }
@@ -220,12 +231,13 @@ impl Opening<'_> {
 /// Commits the store's opening, and the interruption of every request that was left open.
 fn begin_session(
     config: &Config,
+    log_id: String,
     committer: &mut Committer,
     preparer: &mut Preparer,
 ) -> Result<u64, Cause> {
     let now = now_micros();
     let mut prepared = Prepared::new(committer.appender.next_seq()?);
-    prepared.push(now, Fact::StoreOpened(session_facts(config)));
+    prepared.push(now, Fact::StoreOpened(session_facts(config, log_id)));
     loop {
         let left_open = committer.appender.open_requests(INTERRUPTED_MAX)?;
         let is_last = left_open.len() < INTERRUPTED_MAX;
@@ -243,7 +255,8 @@ fn begin_session(
         }
         let (mut ready, _) = preparer.ready(prepared)?;
         let next_seq = ready.end_seq();
-        if let Some(batch) = ready.take_batch() {
+        if let Some(mut batch) = ready.take_batch() {
+            batch.checkpoint = committer.notary.with_batch(&batch, false);
             committer.appender.append(&batch)?;
             committer.note_committed(&batch);
         }
@@ -254,8 +267,9 @@ fn begin_session(
     }
 }
 
-fn session_facts(config: &Config) -> StoreOpened {
+fn session_facts(config: &Config, log_id: String) -> StoreOpened {
     StoreOpened {
+        log_id,
         auditlite_version: env!("CARGO_PKG_VERSION").to_owned(),
         sqlite_version: sqlite_version().to_owned(),
         durability: match config.durability {
