@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
 
-use auditlite::{OpenError, PriceBookError, ReadError, RecordError};
+use auditlite::{OpenError, PriceBookError, ReadError, RecordError, VerifyError};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,9 @@ pub(crate) enum CliError {
     /// The database does not read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The database cannot be verified.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
     /// A request cannot be recorded, and the next one could not either.
     #[error("recording stopped")]
     Record(#[from] RecordError),

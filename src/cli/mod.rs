@@ -9,6 +9,8 @@ mod error;
 mod filter;
 mod format;
 mod json;
+mod keygen;
+mod keys;
 mod list;
 mod output;
 mod path;
@@ -20,6 +22,7 @@ mod stats;
 mod table;
 mod text;
 mod time;
+mod verify;
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -68,6 +71,7 @@ Examples:
   auditlite payload 0199f0a2-6c1e request > body.json
   auditlite stats --by day,model
   auditlite doctor                        is the file in order?
+  auditlite verify                        is the trail what was recorded?
 
 Exit status: 0 fine, 1 findings or nothing found, 2 error.
 Data goes to standard output, messages to standard error. `auditlite COMMAND --help` explains more.";
@@ -86,6 +90,10 @@ enum Command {
     Record(record::Args),
     /// Check the database file and say what is wrong with it
     Doctor(doctor::Args),
+    /// Verify that the trail is what was recorded, and that all of it is there
+    Verify(verify::Args),
+    /// Make a key that signs the checkpoints of a store
+    Keygen(keygen::Args),
     /// Print the path of the database that is used
     Path(path::Args),
 }
@@ -117,6 +125,8 @@ fn run(cli: Cli, out: &mut dyn Write) -> Result<Outcome, CliError> {
         Command::Stats(args) => stats::run(&args, database, out),
         Command::Record(args) => record::run(&args, database),
         Command::Doctor(args) => doctor::run(&args, database, out),
+        Command::Verify(args) => verify::run(&args, database, out),
+        Command::Keygen(args) => keygen::run(&args, database, out),
         Command::Path(args) => path::run(&args, database, out),
     }
 }

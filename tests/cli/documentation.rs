@@ -74,6 +74,7 @@ fn every_field_of_the_json_contract_is_documented() {
         ("show", sandbox.run(&["show", "call-0001", "--json"])),
         ("stats", sandbox.run(&["stats", "--json"])),
         ("doctor", sandbox.run(&["doctor", "--json"])),
+        ("verify", sandbox.run(&["verify", "--json"])),
     ];
     for (command, run) in runs {
         let object = run.json().into_iter().next().unwrap();

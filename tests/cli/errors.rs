@@ -65,6 +65,7 @@ fn a_closed_pipe_is_no_error() {
         &["payload", "call-0001", "request"],
         &["stats", "--by", "model"],
         &["doctor"],
+        &["verify"],
         &["path"],
     ] {
         let mut command = sandbox.command(arguments);
