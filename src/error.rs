@@ -268,6 +268,29 @@ pub enum VerifyError {
     },
 }
 
+/// Why a bundle could not be written or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BundleError {
+    /// The database could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The log has no checkpoint yet that a bundle could be held against.
+    #[error(
+        "the log has no checkpoint yet; a store makes one a minute after an event and when it is closed"
+    )]
+    NoCheckpoint,
+    /// The bundle could not be written.
+    #[error("the bundle could not be written")]
+    Output(#[source] std::io::Error),
+    /// The bundle could not be read.
+    #[error("the bundle could not be read")]
+    Input(#[source] std::io::Error),
+    /// What was read has not the form of a bundle.
+    #[error("this is not a bundle: {0}")]
+    NotABundle(&'static str),
+}
+
 /// Why a price book could not be loaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -35,6 +35,7 @@
 //! - [`Reader`] reads, from the store or from a [`ReadOnlyStore`] in another process.
 //! - [`PriceBook`] turns usage into cost.
 
+mod bundle;
 mod chain;
 mod clock;
 mod config;
@@ -60,6 +61,10 @@ mod writer;
 #[doc = include_str!("../README.md")]
 pub struct Readme;
 
+pub use bundle::{
+    BundleOptions, BundleReport, BundleSignature, BundleSummary, verify_bundle,
+    verify_consistency_proof, verify_inclusion_proof,
+};
 pub use config::{
     ATTRIBUTE_KEY_BYTES_MAX, ATTRIBUTE_VALUE_BYTES_MAX, ATTRIBUTES_MAX, Capture, Durability,
     ERROR_MESSAGE_BYTES_MAX, EXCERPT_BYTES, FINISH_REASONS_MAX, IDENTIFIER_BYTES_MAX, MESSAGES_MAX,
@@ -67,8 +72,8 @@ pub use config::{
 };
 pub use doctor::DoctorReport;
 pub use error::{
-    FlushError, KeyError, OpenError, PriceBookError, ReadError, ReceiptError, RecordError,
-    VerifyError,
+    BundleError, FlushError, KeyError, OpenError, PriceBookError, ReadError, ReceiptError,
+    RecordError, VerifyError,
 };
 pub use handle::RequestHandle;
 pub use pricing::PriceBook;

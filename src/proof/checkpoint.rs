@@ -90,6 +90,17 @@ impl<R: BufRead> Notes<R> {
         }
     }
 
+    /// The only note, which begins at once, where other lines may follow after the empty line that
+    /// ends it. `None`: there is none, or it is not ended so.
+    pub(crate) fn only(mut self) -> io::Result<Option<Vec<u8>>> {
+        self.ahead = self.read_line()?;
+        if self.ahead == b"\n" {
+            return Ok(None);
+        }
+        let note = self.read_note()?;
+        Ok(note.filter(|_| self.ahead.is_empty()))
+    }
+
     /// The bytes of the next note. What is longer than a note may be comes in pieces.
     fn read_note(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut note = std::mem::take(&mut self.ahead);

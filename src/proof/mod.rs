@@ -12,7 +12,7 @@ mod tree;
 pub use key::{SigningKey, VerifyingKey};
 
 pub(crate) use checkpoint::{Checkpoint, Notes};
-pub(crate) use note::{Note, NoteError, Trust};
+pub(crate) use note::Trust;
 pub(crate) use paths::{
     PathCollector, consistency_ranges, inclusion_ranges, verify_consistency, verify_inclusion,
 };

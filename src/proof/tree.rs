@@ -75,6 +75,11 @@ impl CompactRange {
         self.nodes.iter().flat_map(|node| node.hash.0).collect()
     }
 
+    /// The number of the first leaf.
+    pub(crate) fn begin(&self) -> u64 {
+        self.begin
+    }
+
     /// The number of the leaf that comes next; for a range from 0, the size of the tree.
     pub(crate) fn end(&self) -> u64 {
         self.end
@@ -157,6 +162,7 @@ impl CompactRange {
     }
 
     /// The subtrees, each as its first leaf, the leaf after its last, and its hash.
+    #[cfg(test)]
     pub(crate) fn subtrees(&self) -> impl Iterator<Item = (u64, u64, Digest)> + '_ {
         let mut at = self.begin;
         self.nodes.iter().map(move |node| {

@@ -16,7 +16,7 @@ use crate::error::{ReadError, VerifyError};
 use crate::proof::VerifyingKey;
 
 use log::LogPass;
-use report::Findings;
+pub(crate) use report::Findings;
 pub use report::{Finding, FindingKind, NotKept, VerifyReport};
 use statements::Statements;
 

@@ -161,13 +161,13 @@ impl VerifyReport {
 
 /// Collects findings, and counts those beyond the bound.
 #[derive(Debug, Default)]
-pub(super) struct Findings {
+pub(crate) struct Findings {
     listed: Vec<Finding>,
     total: u64,
 }
 
 impl Findings {
-    pub(super) fn add(&mut self, kind: FindingKind, seq: Option<u64>, what: impl Into<String>) {
+    pub(crate) fn add(&mut self, kind: FindingKind, seq: Option<u64>, what: impl Into<String>) {
         self.add_range(kind, seq, None, what);
     }
 
@@ -187,6 +187,10 @@ impl Findings {
                 what: what.into(),
             });
         }
+    }
+
+    pub(crate) fn into_list(self) -> Vec<Finding> {
+        self.listed
     }
 
     pub(super) fn into_report(self, report: &mut VerifyReport) {
