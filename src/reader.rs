@@ -273,7 +273,7 @@ impl ReadOnlyStore {
     pub fn write_bundle(
         &self,
         options: &BundleOptions,
-        out: &mut impl std::io::Write,
+        out: &mut dyn std::io::Write,
     ) -> Result<BundleSummary, BundleError> {
         write_bundle(&self.path, options, out)
     }

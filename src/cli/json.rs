@@ -3,9 +3,10 @@
 
 use std::path::Path;
 
+use super::bundle::signature_name;
 use auditlite::{
-    BodyInfo, DoctorReport, Finding, Message, NotKept, RecordedToolCall, RequestRecord, StatsRow,
-    VerifyReport,
+    BodyInfo, BundleReport, DoctorReport, Finding, Message, NotKept, RecordedToolCall,
+    RequestRecord, StatsRow, VerifyReport,
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -214,6 +215,24 @@ impl Serialize for FindingJson<'_> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("kind", self.0.kind.name())?;
         fields!(map, self.0; seq, last_seq, what);
+        map.end()
+    }
+}
+
+/// `bundle --check --json`.
+pub(crate) struct BundleJson<'a>(pub(crate) &'a BundleReport);
+
+impl Serialize for BundleJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let report = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        fields!(map, report; origin, size);
+        map.serialize_entry("root", &report.root.map(|root| root.to_string()))?;
+        fields!(map, report; at);
+        map.serialize_entry("signature", signature_name(report.signature))?;
+        fields!(map, report; events, left_out);
+        let findings: Vec<_> = report.findings.iter().map(FindingJson).collect();
+        map.serialize_entry("findings", &findings)?;
         map.end()
     }
 }

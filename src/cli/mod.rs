@@ -3,6 +3,7 @@
 //! Data goes to standard output, everything else to standard error. Exit status: 0 fine, 1 findings
 //! or nothing found, 2 error. A reader that closes the pipe early is no error.
 
+mod bundle;
 mod database;
 mod doctor;
 mod error;
@@ -92,6 +93,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Verify that the trail is what was recorded, and that all of it is there
     Verify(verify::Args),
+    /// Write part of the log with its proof, for somebody without the database, or check one
+    Bundle(bundle::Args),
     /// Make a key that signs the checkpoints of a store
     Keygen(keygen::Args),
     /// Print the path of the database that is used
@@ -126,6 +129,7 @@ fn run(cli: Cli, out: &mut dyn Write) -> Result<Outcome, CliError> {
         Command::Record(args) => record::run(&args, database),
         Command::Doctor(args) => doctor::run(&args, database, out),
         Command::Verify(args) => verify::run(&args, database, out),
+        Command::Bundle(args) => bundle::run(&args, database, out),
         Command::Keygen(args) => keygen::run(&args, database, out),
         Command::Path(args) => path::run(&args, database, out),
     }

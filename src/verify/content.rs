@@ -83,8 +83,12 @@ impl<'a> Contents<'a> {
         let (encoding, data) = Encoding::from_code(encoding)
             .zip(data)
             .ok_or_else(damaged)?;
-        let (Encoding::Delta, Some(bases)) = (encoding, bases) else {
-            return unpack_alone(encoding, data, kept).ok_or_else(damaged);
+        let bases = match (encoding, bases) {
+            (Encoding::Delta, Some(bases)) => bases,
+            (_, None) => return unpack_alone(encoding, data, kept).ok_or_else(damaged),
+            (_, Some(_)) => {
+                return Err("it names what it is packed against, and is not packed so".to_owned());
+            }
         };
         let first = self.base(id, bases.first)?;
         let second = bases.second.map(|base| self.base(id, base)).transpose()?;

@@ -1,6 +1,6 @@
 //! What states the log's size and root: checkpoints in the file, and anchors outside of it.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
@@ -14,6 +14,9 @@ use crate::record::Digest;
 
 /// Checkpoints are read in pieces of so many.
 const PIECE: usize = 256;
+/// Most checkpoints of one size, as heartbeats on a quiet log make them, that anchors are looked up
+/// in; with more, that look-up is left out.
+const OF_ONE_SIZE_MAX: usize = 65_536;
 /// Longest anchor file that is read, in bytes: a million checkpoints.
 const ANCHOR_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
@@ -49,6 +52,8 @@ pub(super) struct Statements<'a> {
     has_anchor: bool,
     anchors: VecDeque<Statement>,
     anchored: (u64, Option<i64>),
+    /// Checkpoints of the file that state the size `last_size`, by time and root.
+    of_last_size: HashSet<(Option<i64>, Digest)>,
     anchor: Tally,
     foreign_anchors: u64,
 }
@@ -89,6 +94,7 @@ impl<'a> Statements<'a> {
             has_anchor: options.anchor.is_some(),
             anchors: VecDeque::new(),
             anchored: (0, None),
+            of_last_size: HashSet::new(),
             anchor: Tally::default(),
             foreign_anchors: 0,
         };
@@ -139,7 +145,13 @@ impl<'a> Statements<'a> {
             let Some(statement) = self.ahead.pop_front_if(|next| next.size <= size) else {
                 break;
             };
-            self.last_size = self.last_size.max(statement.size);
+            if statement.size > self.last_size {
+                self.of_last_size.clear();
+                self.last_size = statement.size;
+            }
+            if self.of_last_size.len() < OF_ONE_SIZE_MAX {
+                self.of_last_size.insert((statement.at, statement.root));
+            }
             let name = format!("checkpoint {}", statement.number);
             let kind = FindingKind::Checkpoint;
             let fits = self
@@ -157,6 +169,7 @@ impl<'a> Statements<'a> {
                 .hold(&statement, (size, root), kind, &name, findings)
             {
                 self.anchored = (statement.size, statement.at);
+                self.check_counterpart(&statement, &name, findings);
             }
         }
         if let Some(seq) = self.expected_after.take()
@@ -167,6 +180,17 @@ impl<'a> Statements<'a> {
             findings.add(FindingKind::Checkpoint, Some(seq), what);
         }
         Ok(())
+    }
+
+    /// A checkpoint is in the file before it is anchored.
+    fn check_counterpart(&self, anchor: &Statement, name: &str, findings: &mut Findings) {
+        let is_there =
+            self.last_size == anchor.size && self.of_last_size.contains(&(anchor.at, anchor.root));
+        if !is_there && self.of_last_size.len() < OF_ONE_SIZE_MAX {
+            let what = format!("the checkpoint that is {name} is missing in the file");
+            let seq = Some(anchor.size.saturating_sub(1));
+            findings.add(FindingKind::Checkpoint, seq, what);
+        }
     }
 
     /// What is left states more events than there are.

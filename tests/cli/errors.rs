@@ -66,6 +66,7 @@ fn a_closed_pipe_is_no_error() {
         &["stats", "--by", "model"],
         &["doctor"],
         &["verify"],
+        &["bundle"],
         &["path"],
     ] {
         let mut command = sandbox.command(arguments);

@@ -1,4 +1,4 @@
-//! `verify` and `keygen`.
+//! `verify`, `bundle` and `keygen`.
 
 use crate::support::{Sandbox, assert_golden};
 
@@ -140,4 +140,44 @@ fn a_key_is_private_never_overwritten_and_not_beside_the_database() {
             .exit,
         2
     );
+}
+
+#[test]
+fn a_bundle_is_checked_without_the_database() {
+    let (sandbox, _elsewhere, vkey) = signed();
+    let id = sandbox.run(&["list", "--json", "-n", "1"]).json()[0]["request_id"].clone();
+    let id = id.as_str().unwrap();
+    let one = sandbox.run(&["bundle", "--request", id]);
+    assert_eq!(one.exit, 0, "{}", one.stderr);
+    assert!(
+        one.stderr.starts_with("auditlite: 2 events of 14"),
+        "{}",
+        one.stderr
+    );
+    let part = sandbox.run(&["bundle", "--from", "3", "--to", "5", "--output", "part"]);
+    assert_eq!((part.exit, part.text()), (0, ""));
+    assert_eq!(
+        sandbox.run(&["bundle", "-o", "part"]).exit,
+        2,
+        "overwritten"
+    );
+    let none = sandbox.run(&["bundle", "--request", "nobody"]);
+    assert_eq!(none.exit, 1);
+
+    let away = Sandbox::new();
+    away.write("one", &one.stdout);
+    let bent = one.text().replace("\"at\":1", "\"at\":2");
+    away.write("bent", bent);
+    away.write("notes", "no bundle at all\n");
+    let checked = away.run(&["bundle", "--check", "one", "--key", &vkey]);
+    assert_eq!(checked.exit, 0, "{}{}", checked.text(), checked.stderr);
+    assert!(checked.text().contains("; signed by a given key"));
+    let json = away.run(&["bundle", "--check", "one", "--json"]).json();
+    assert_eq!(json[0]["signature"], "not_checked");
+    assert_eq!(
+        (&json[0]["events"], &json[0]["left_out"]),
+        (&2.into(), &12.into())
+    );
+    assert_eq!(away.run(&["bundle", "--check", "bent"]).exit, 1);
+    assert_eq!(away.run(&["bundle", "--check", "notes"]).exit, 2);
 }

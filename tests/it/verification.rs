@@ -448,7 +448,7 @@ fn another_key_another_log_and_a_spoilt_anchor_are_found() {
     std::fs::write(&trail.anchor, text.replacen("\nat 1", "\nat 2", 1)).unwrap();
     assert_eq!(
         kinds(&trail.verify()),
-        HashSet::from([FindingKind::Signature])
+        HashSet::from([FindingKind::Signature, FindingKind::Checkpoint])
     );
     std::fs::write(&trail.anchor, format!("{text}half a no")).unwrap();
     assert_eq!(kinds(&trail.verify()), HashSet::from([FindingKind::Anchor]));
