@@ -234,6 +234,7 @@ fn parse(text: &str) -> Result<(&str, u32, [u8; 32]), KeyError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::string_slice)]
 pub(super) mod tests {
     use super::*;
 

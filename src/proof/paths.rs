@@ -208,6 +208,7 @@ pub(crate) fn verify_consistency(
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, clippy::string_slice)]
 pub(super) mod tests {
     use super::*;
     use crate::proof::tree::leaf_hash;

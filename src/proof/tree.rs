@@ -223,6 +223,7 @@ fn hashes_of(bytes: &[u8]) -> Option<impl Iterator<Item = Digest> + '_> {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation)]
 mod tests {
     use super::*;
     use crate::proof::paths::tests::{LEAF_INPUTS, ROOTS, hex, naive_root, numbered_leaves};

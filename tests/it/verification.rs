@@ -319,7 +319,7 @@ fn edit_lines(trail: &Trail, edit: impl Fn(&str) -> String) {
     connection
         .execute(
             "UPDATE log_segments SET encoding = 0, data = ?1, length = ?2 WHERE first_seq = ?3",
-            rusqlite::params![edited.as_bytes(), edited.len() as i64, key],
+            rusqlite::params![edited.as_bytes(), edited.len() as u32, key],
         )
         .unwrap();
 }
