@@ -126,10 +126,10 @@ impl<'a> Contents<'a> {
         }
         self.stamp = self.stamp.saturating_add(1);
         let stamp = self.stamp;
-        self.held_bytes = self.held_bytes.saturating_add(content.len());
+        self.held_bytes = self.held_bytes.saturating_add(held_size(&content));
         self.uses.push_back((id, stamp));
         if let Some(before) = self.held.insert(id, Held { content, stamp }) {
-            self.held_bytes = self.held_bytes.saturating_sub(before.content.len());
+            self.held_bytes = self.held_bytes.saturating_sub(held_size(&before.content));
         }
         // Void entries are bounded too: there are never many more uses than contents.
         while self.held_bytes > HELD_BYTES_MAX || self.uses.len() > 4 * self.held.len() + 64 {
@@ -139,8 +139,13 @@ impl<'a> Contents<'a> {
             if self.held.get(&id).is_some_and(|held| held.stamp == stamp)
                 && let Some(held) = self.held.remove(&id)
             {
-                self.held_bytes = self.held_bytes.saturating_sub(held.content.len());
+                self.held_bytes = self.held_bytes.saturating_sub(held_size(&held.content));
             }
         }
     }
+}
+
+/// What holding a content takes, with the maps' share: short contents are mostly that.
+fn held_size(content: &[u8]) -> usize {
+    content.len().saturating_add(256)
 }
