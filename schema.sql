@@ -14,7 +14,20 @@ CREATE TABLE log_segments (
     count     INTEGER NOT NULL,     -- events in the segment
     length    INTEGER NOT NULL,     -- bytes of the lines, each with its newline, before compression
     encoding  INTEGER NOT NULL,     -- 0 as is, 1 zstd, 2 zstd with built-in dictionary 1
-    data      BLOB NOT NULL
+    data      BLOB NOT NULL,
+    -- The RFC 6962 tree over all lines up to the end of the segment, as the hashes of the perfect
+    -- subtrees that cover it, from the left, 32 bytes each; of these, only the ones that end within
+    -- this segment (the others lie beside earlier ones). A leaf is a line without its newline.
+    tree      BLOB NOT NULL
+) STRICT;
+
+-- Statements of the log's size and root, one at least every 10,000 events (and the rest of a group
+-- commit), after a minute with events, and with every store_closed event.
+CREATE TABLE checkpoints (
+    checkpoint_id INTEGER PRIMARY KEY, -- ascending
+    size INTEGER NOT NULL,             -- events
+    at   INTEGER NOT NULL,             -- when it was made
+    note TEXT NOT NULL                 -- C2SP tlog-checkpoint, a signed note; unsigned where the store has no key
 ) STRICT;
 
 -- Content, stored apart from the events so that it can be erased. The event holds the commitment

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::config::PAYLOAD_CAP_BYTES_MAX;
-use crate::db::{self, ReadConnection, StoredPayload, event_seq};
+use crate::db::{self, Connection, StoredPayload, event_seq};
 use crate::error::ReadError;
 use crate::payload::{Encoding, apply, sha256, unpack_alone};
 use crate::record::Digest;
@@ -28,7 +28,7 @@ pub(crate) type ReadPayload = (StoredPayload, Option<Vec<u8>>);
 
 /// The payload of this id, where there is one.
 pub(crate) fn read(
-    connection: &ReadConnection,
+    connection: &Connection,
     payload_id: i64,
 ) -> Result<Option<ReadPayload>, ReadError> {
     let Some(wanted) = db::payload(connection, payload_id, true)? else {
@@ -73,7 +73,7 @@ fn assemble(
 
 /// The wanted row and all that it needs, by id.
 fn load(
-    connection: &ReadConnection,
+    connection: &Connection,
     payload_id: i64,
     wanted: StoredPayload,
 ) -> Result<BTreeMap<i64, StoredPayload>, ReadError> {
@@ -122,7 +122,7 @@ fn count_uses(rows: &BTreeMap<i64, StoredPayload>) -> HashMap<i64, usize> {
     uses
 }
 
-fn check_sizes(id: i64, row: &StoredPayload) -> Result<(), ReadError> {
+pub(crate) fn check_sizes(id: i64, row: &StoredPayload) -> Result<(), ReadError> {
     let cap = u64::try_from(PAYLOAD_CAP_BYTES_MAX).unwrap_or(u64::MAX);
     let fits = row.kept <= row.length.min(cap)
         && row.head.is_none_or(|head| head <= row.kept)
@@ -166,10 +166,7 @@ fn unpack(
         content.splice(applied.head..tail_begin, applied.new);
         content
     } else {
-        let base = contents.get(&bases.first)?;
-        let tail_begin = base.len().checked_sub(applied.tail)?;
-        let (head, tail) = (base.get(..applied.head)?, base.get(tail_begin..)?);
-        [head, &applied.new, tail].concat()
+        applied.join(contents.get(&bases.first)?)?
     };
     if let Some(second) = bases.second
         && release(second)?

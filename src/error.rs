@@ -245,6 +245,55 @@ pub enum ReadError {
     Database(#[source] Cause),
 }
 
+/// Why a file could not be verified at all. What is wrong with it is no error, but a
+/// [finding](crate::Finding).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The database could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The anchor file could not be read.
+    #[error("the anchor file {path:?} could not be read")]
+    Anchor {
+        /// The path as given.
+        path: PathBuf,
+        /// What the operating system reported.
+        source: std::io::Error,
+    },
+    /// The anchor file is larger than any should be.
+    #[error("the anchor file {path:?} is larger than {bytes_max} bytes; is it the right file?")]
+    AnchorTooLarge {
+        /// The path as given.
+        path: PathBuf,
+        /// The limit.
+        bytes_max: u64,
+    },
+}
+
+/// Why a bundle could not be written or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BundleError {
+    /// The database could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The log has no checkpoint yet that a bundle could be held against.
+    #[error(
+        "the log has no checkpoint yet; a store makes one a minute after an event and when it is closed"
+    )]
+    NoCheckpoint,
+    /// The bundle could not be written.
+    #[error("the bundle could not be written")]
+    Output(#[source] std::io::Error),
+    /// The bundle could not be read.
+    #[error("the bundle could not be read")]
+    Input(#[source] std::io::Error),
+    /// What was read has not the form of a bundle.
+    #[error("this is not a bundle: {0}")]
+    NotABundle(&'static str),
+}
+
 /// Why a price book could not be loaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -292,6 +341,32 @@ pub enum PriceBookError {
         /// What is wrong.
         problem: String,
     },
+}
+
+/// Why a text is not a key. Never repeats the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The name cannot be that of a key.
+    #[error("a key's name has 1 to 256 bytes, without spaces, control characters and '+'")]
+    Name,
+    /// The text does not have the form of a key.
+    #[error(
+        "it is not a key: one looks like NAME+KEYID+BASE64, a secret one starts with PRIVATE+KEY+"
+    )]
+    Format,
+    /// A public key stands where a secret one is needed.
+    #[error("it is not a secret key; those start with PRIVATE+KEY+")]
+    NotSecret,
+    /// A secret key stands where a public one is needed.
+    #[error("it is a secret key; give the public one, which does not start with PRIVATE+KEY+")]
+    NotPublic,
+    /// The key is not of Ed25519.
+    #[error("the key is of another algorithm than Ed25519")]
+    Algorithm,
+    /// Name and key do not belong together: something was mistyped or cut off.
+    #[error("the key's id does not fit its name and bytes; was it copied in full?")]
+    KeyId,
 }
 
 /// An error and its causes in one line.

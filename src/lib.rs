@@ -37,6 +37,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bundle;
 mod chain;
 mod clock;
 mod config;
@@ -47,6 +48,7 @@ mod handle;
 mod log;
 mod payload;
 mod pricing;
+mod proof;
 mod query;
 mod reader;
 mod receipt;
@@ -54,6 +56,7 @@ mod record;
 mod recorder;
 mod store;
 mod sync;
+mod verify;
 mod writer;
 
 #[cfg(all(test, not(shuttle)))]
@@ -71,15 +74,23 @@ mod schedules;
 #[doc = include_str!("../README.md")]
 pub struct Readme;
 
+pub use bundle::{
+    BundleOptions, BundleReport, BundleSignature, BundleSummary, verify_bundle,
+    verify_consistency_proof, verify_inclusion_proof,
+};
 pub use config::{
     ATTRIBUTE_KEY_BYTES_MAX, ATTRIBUTE_VALUE_BYTES_MAX, ATTRIBUTES_MAX, Capture, Durability,
     ERROR_MESSAGE_BYTES_MAX, EXCERPT_BYTES, FINISH_REASONS_MAX, IDENTIFIER_BYTES_MAX, MESSAGES_MAX,
     Overflow, PAYLOAD_CAP_BYTES_MAX, TOOL_CALLS_MAX, TOOL_INPUT_BYTES_MAX,
 };
 pub use doctor::DoctorReport;
-pub use error::{FlushError, OpenError, PriceBookError, ReadError, ReceiptError, RecordError};
+pub use error::{
+    BundleError, FlushError, KeyError, OpenError, PriceBookError, ReadError, ReceiptError,
+    RecordError, VerifyError,
+};
 pub use handle::RequestHandle;
 pub use pricing::PriceBook;
+pub use proof::{SigningKey, VerifyingKey};
 pub use reader::{ReadOnlyStore, Reader};
 pub use receipt::Receipt;
 pub use record::{
@@ -90,4 +101,7 @@ pub use record::{
 };
 pub use recorder::Recorder;
 pub use store::{Store, StoreBuilder, rebuild};
-pub use writer::{Alarm, CloseReport, Health, HealthState};
+pub use verify::{
+    Finding, FindingKind, NotKept, VerifyOptions, VerifyProgress, VerifyReport, VerifyStage,
+};
+pub use writer::{Alarm, CheckpointNotice, CloseReport, Health, HealthState};

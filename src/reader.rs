@@ -5,15 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::bundle::{
+    BundleOptions, BundleSummary, consistency_proof, inclusion_proof, write_bundle,
+};
 use crate::config::READ_TIMEOUT;
 use crate::db::{DatabasePath, ReadConnection, ReaderPool, check_store, stats};
 use crate::doctor::{self, DoctorReport};
-use crate::error::{OpenError, ReadError};
+use crate::error::{BundleError, OpenError, ReadError, VerifyError};
 use crate::query;
 use crate::record::{
     BodyInfo, Message, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestRecord,
     StatsFilter, StatsRow,
 };
+use crate::verify::{self, VerifyOptions, VerifyProgress, VerifyReport};
 
 /// Most connections of a [`ReadOnlyStore`].
 const READERS_MAX: u32 = 4;
@@ -231,5 +235,88 @@ impl ReadOnlyStore {
     /// What the database reported, where the file cannot even be checked.
     pub fn doctor(&self) -> Result<DoctorReport, ReadError> {
         doctor::examine(&self.path)
+    }
+
+    /// Verifies the trail as of one moment: the log against its tree, the tree against every
+    /// checkpoint in the file and in an anchor file, signatures, every payload against what the log
+    /// commits to, the tables for reading against the log, and every session's accounts. What is
+    /// missing must be stated by the log, or is a finding. Findings are data, not errors.
+    ///
+    /// ```no_run
+    /// use auditlite::{ReadOnlyStore, VerifyOptions};
+    ///
+    /// let report = ReadOnlyStore::open("audit.db")?.verify(&VerifyOptions {
+    ///     anchor: Some("/mnt/elsewhere/anchors".into()),
+    ///     keys: vec!["gateway+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW".parse()?],
+    ///     ..VerifyOptions::default()
+    /// })?;
+    /// for finding in &report.findings {
+    ///     println!("{} at {:?}: {}", finding.kind, finding.seq, finding.what);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Blocking
+    ///
+    /// Reads the whole file, in one read transaction: a store that writes to it meanwhile is not
+    /// held up, but its write-ahead log grows until this ends. Memory stays bounded.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError`], where the file or the anchor file cannot be read at all.
+    pub fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport, VerifyError> {
+        self.verify_with_progress(options, |_| {})
+    }
+
+    /// Writes part of the log with its proof and the last checkpoint, for somebody who has no access
+    /// to the database: [`verify_bundle`](crate::verify_bundle) checks it.
+    ///
+    /// # Errors
+    ///
+    /// [`BundleError::NoCheckpoint`], or what the database or the output reported.
+    pub fn write_bundle(
+        &self,
+        options: &BundleOptions,
+        out: &mut dyn std::io::Write,
+    ) -> Result<BundleSummary, BundleError> {
+        write_bundle(&self.path, options, out)
+    }
+
+    /// A proof that the event of this seq is in the log that the last checkpoint states, as text of
+    /// the form C2SP `tlog-proof`. [`verify_inclusion_proof`](crate::verify_inclusion_proof) checks
+    /// it. Reads the log up to that checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// [`BundleError::NoCheckpoint`] where no checkpoint covers the event yet, or what the database
+    /// reported.
+    pub fn inclusion_proof(&self, seq: u64) -> Result<String, BundleError> {
+        inclusion_proof(&self.path, seq)
+    }
+
+    /// A proof that the log that the last checkpoint states begins with what it was at `old_size`
+    /// events, as for a witness that saw an earlier checkpoint: `old <size>`, the hashes in base64,
+    /// one in a line, an empty line, the checkpoint.
+    /// [`verify_consistency_proof`](crate::verify_consistency_proof) checks it.
+    ///
+    /// # Errors
+    ///
+    /// [`BundleError::NoCheckpoint`] where the last checkpoint covers fewer events or `old_size` is
+    /// 0, or what the database reported.
+    pub fn consistency_proof(&self, old_size: u64) -> Result<String, BundleError> {
+        consistency_proof(&self.path, old_size)
+    }
+
+    /// As [`verify`](Self::verify), and tells how far it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`verify`](Self::verify).
+    pub fn verify_with_progress(
+        &self,
+        options: &VerifyOptions,
+        mut progress: impl FnMut(VerifyProgress),
+    ) -> Result<VerifyReport, VerifyError> {
+        verify::verify(&self.path, options, &mut progress)
     }
 }

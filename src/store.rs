@@ -9,11 +9,14 @@ use crate::config::{Capture, Config, Durability, Overflow};
 use crate::db::{DatabasePath, WriterLock, rebuild_projections};
 use crate::error::{FlushError, OpenError};
 use crate::pricing::PriceBook;
+use crate::proof::SigningKey;
 use crate::reader::Reader;
 use crate::recorder::Recorder;
 use crate::sync::Instant;
 use crate::sync::channel::{RecvTimeoutError, bounded};
-use crate::writer::{CloseReport, Health, Shared, WriterThread, spawn};
+use crate::writer::{
+    CheckpointNotice, CheckpointSettings, CloseReport, Health, Shared, WriterThread, spawn,
+};
 
 /// Opens a [`Store`]. Settings are checked by [`open`](Self::open); no setter fails.
 #[derive(Debug, Clone)]
@@ -21,6 +24,7 @@ use crate::writer::{CloseReport, Health, Shared, WriterThread, spawn};
 pub struct StoreBuilder {
     config: Config,
     price_book: Option<Arc<PriceBook>>,
+    checkpoints: CheckpointSettings,
 }
 
 impl StoreBuilder {
@@ -123,6 +127,54 @@ impl StoreBuilder {
         self
     }
 
+    /// Signs the checkpoints of the log. Default: none, and checkpoints are unsigned: they show
+    /// that the log fits them, but whoever can write to the file can make them anew.
+    pub fn signing_key(mut self, key: SigningKey) -> Self {
+        self.checkpoints.key = Some(key);
+        self
+    }
+
+    /// How long after an event a checkpoint states it at the latest, unless 10,000 events or the
+    /// close come first. Default: 60 s; at least 1 s.
+    pub fn checkpoint_interval(mut self, interval: Duration) -> Self {
+        self.checkpoints.interval = interval;
+        self
+    }
+
+    /// Makes a checkpoint after this much time even though nothing was recorded, so that an anchor
+    /// shows when the log was still whole. Default: none; at least 1 s.
+    pub fn checkpoint_heartbeat(mut self, pause: Duration) -> Self {
+        self.checkpoints.heartbeat = Some(pause);
+        self
+    }
+
+    /// Appends every checkpoint to this file, and syncs it. It must lie outside of the database's
+    /// directory, best on another machine or where it can only be appended to: a database alone
+    /// cannot show that its end was cut off or that an older copy was put back. Created for its
+    /// owner alone where there is none. Default: none.
+    ///
+    /// A failure is counted in [`Health::checkpoint_failures`] and does not stop recording. The
+    /// writer waits for the file's disk once for each checkpoint.
+    pub fn anchor_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.checkpoints.anchor = Some(path.into());
+        self
+    }
+
+    /// Called with every checkpoint once it is in the file, to be kept elsewhere. Default: none.
+    ///
+    /// Runs on the writer's thread, which waits for it: hand the checkpoint on and return. An error
+    /// or a panic is counted in [`Health::checkpoint_failures`] and does not stop recording.
+    pub fn on_checkpoint<F>(mut self, callback: F) -> Self
+    where
+        F: Fn(&CheckpointNotice) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        self.checkpoints.callback = Some(Arc::new(callback));
+        self
+    }
+
     /// Opens the file, creating it (for its owner alone) where there is none, marks requests that a
     /// crash left open as interrupted, and starts the writer.
     ///
@@ -135,6 +187,10 @@ impl StoreBuilder {
             return Err(OpenError::Config(problem));
         }
         let path = DatabasePath::new(&self.config.path)?;
+        let mut checkpoints = self.checkpoints;
+        checkpoints
+            .settle(path.as_path())
+            .map_err(OpenError::Config)?;
         let lock = WriterLock::acquire(&path)?;
         let reader = Reader::new(
             path.as_path(),
@@ -143,7 +199,7 @@ impl StoreBuilder {
         );
         let absolute = path.as_path().to_owned();
         let close_timeout = self.config.close_timeout;
-        let (shared, thread) = spawn(self.config, path, lock, self.price_book)?;
+        let (shared, thread) = spawn(self.config, path, lock, self.price_book, checkpoints)?;
         Ok(Store {
             path: absolute,
             recorder: Recorder { shared },
@@ -196,6 +252,7 @@ impl Store {
         StoreBuilder {
             config: Config::new(path.into()),
             price_book: None,
+            checkpoints: CheckpointSettings::default(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
 
-use auditlite::{OpenError, PriceBookError, ReadError, RecordError};
+use auditlite::{BundleError, OpenError, PriceBookError, ReadError, RecordError, VerifyError};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,12 @@ pub(crate) enum CliError {
     /// The database does not read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// A bundle cannot be written or read.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The database cannot be verified.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
     /// A request cannot be recorded, and the next one could not either.
     #[error("recording stopped")]
     Record(#[from] RecordError),
@@ -47,7 +53,11 @@ pub(crate) enum CliError {
 impl CliError {
     /// Whether whoever read standard output has gone away, which is not for us to complain about.
     pub(crate) fn is_broken_pipe(&self) -> bool {
-        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+        matches!(
+            self,
+            Self::Output(error) | Self::Bundle(BundleError::Output(error))
+                if error.kind() == io::ErrorKind::BrokenPipe
+        )
     }
 
     /// The error and its causes, from the outside in: `error: cause: cause`.

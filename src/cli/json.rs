@@ -3,7 +3,11 @@
 
 use std::path::Path;
 
-use auditlite::{BodyInfo, DoctorReport, Message, RecordedToolCall, RequestRecord, StatsRow};
+use super::bundle::signature_name;
+use auditlite::{
+    BodyInfo, BundleReport, DoctorReport, Finding, Message, NotKept, RecordedToolCall,
+    RequestRecord, StatsRow, VerifyReport,
+};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 /// Writes fields of a struct under their own names.
@@ -161,6 +165,74 @@ impl Serialize for DoctorJson<'_> {
             file_bytes, wal_bytes, file_version, sqlite_version, events, requests, pending,
             payloads, segments, sessions, crashed_sessions, gaps, shed_lifecycles, shed_payloads, is_being_written, findings,
         );
+        map.end()
+    }
+}
+
+/// `verify --json`.
+pub(crate) struct VerifyJson<'a> {
+    /// The database.
+    pub(crate) path: &'a Path,
+    /// What was found.
+    pub(crate) report: &'a VerifyReport,
+}
+
+impl Serialize for VerifyJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let report = self.report;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("path", &self.path.to_string_lossy())?;
+        fields!(map, report; origin, events);
+        map.serialize_entry("root", &report.root.map(|root| root.to_string()))?;
+        fields!(
+            map, report;
+            checkpoints, signed_checkpoints, covered_events, covered_at,
+            anchors, anchored_events, anchored_at, payloads, body_bytes,
+        );
+        map.serialize_entry("not_kept", &NotKeptJson(&report.not_kept))?;
+        fields!(map, report; notes);
+        let findings: Vec<_> = report.findings.iter().map(FindingJson).collect();
+        map.serialize_entry("findings", &findings)?;
+        fields!(map, report; findings_total);
+        map.end()
+    }
+}
+
+struct NotKeptJson<'a>(&'a NotKept);
+
+impl Serialize for NotKeptJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        fields!(map, self.0; shed, digest_only, excerpts, lifecycles);
+        map.end()
+    }
+}
+
+struct FindingJson<'a>(&'a Finding);
+
+impl Serialize for FindingJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("kind", self.0.kind.name())?;
+        fields!(map, self.0; seq, last_seq, what);
+        map.end()
+    }
+}
+
+/// `bundle --check --json`.
+pub(crate) struct BundleJson<'a>(pub(crate) &'a BundleReport);
+
+impl Serialize for BundleJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let report = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        fields!(map, report; origin, size);
+        map.serialize_entry("root", &report.root.map(|root| root.to_string()))?;
+        fields!(map, report; at);
+        map.serialize_entry("signature", signature_name(report.signature))?;
+        fields!(map, report; events, left_out);
+        let findings: Vec<_> = report.findings.iter().map(FindingJson).collect();
+        map.serialize_entry("findings", &findings)?;
         map.end()
     }
 }

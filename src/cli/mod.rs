@@ -3,12 +3,15 @@
 //! Data goes to standard output, everything else to standard error. Exit status: 0 fine, 1 findings
 //! or nothing found, 2 error. A reader that closes the pipe early is no error.
 
+mod bundle;
 mod database;
 mod doctor;
 mod error;
 mod filter;
 mod format;
 mod json;
+mod keygen;
+mod keys;
 mod list;
 mod output;
 mod path;
@@ -20,6 +23,7 @@ mod stats;
 mod table;
 mod text;
 mod time;
+mod verify;
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -68,6 +72,7 @@ Examples:
   auditlite payload 0199f0a2-6c1e request > body.json
   auditlite stats --by day,model
   auditlite doctor                        is the file in order?
+  auditlite verify                        is the trail what was recorded?
 
 Exit status: 0 fine, 1 findings or nothing found, 2 error.
 Data goes to standard output, messages to standard error. `auditlite COMMAND --help` explains more.";
@@ -86,6 +91,12 @@ enum Command {
     Record(record::Args),
     /// Check the database file and say what is wrong with it
     Doctor(doctor::Args),
+    /// Verify that the trail is what was recorded, and that all of it is there
+    Verify(verify::Args),
+    /// Write part of the log with its proof, for somebody without the database, or check one
+    Bundle(bundle::Args),
+    /// Make a key that signs the checkpoints of a store
+    Keygen(keygen::Args),
     /// Print the path of the database that is used
     Path(path::Args),
 }
@@ -117,6 +128,9 @@ fn run(cli: Cli, out: &mut dyn Write) -> Result<Outcome, CliError> {
         Command::Stats(args) => stats::run(&args, database, out),
         Command::Record(args) => record::run(&args, database),
         Command::Doctor(args) => doctor::run(&args, database, out),
+        Command::Verify(args) => verify::run(&args, database, out),
+        Command::Bundle(args) => bundle::run(&args, database, out),
+        Command::Keygen(args) => keygen::run(&args, database, out),
         Command::Path(args) => path::run(&args, database, out),
     }
 }

@@ -10,11 +10,13 @@ use super::error::{Context, DbError};
 use super::files::DatabasePath;
 use super::project::{self, optional_number};
 use super::rows::status_is;
+use super::tree::{self, CheckpointRow};
 use super::{open, seq_to_sql};
 use crate::config::Durability;
 use crate::error::OpenError;
 use crate::log::{Event, Fold};
 use crate::payload::EncodedPayload;
+use crate::proof::CompactRange;
 use crate::record::Status;
 
 /// The lines of a group commit, packed.
@@ -25,6 +27,8 @@ pub(crate) struct Segment {
     pub(crate) length: u64,
     pub(crate) encoding: i64,
     pub(crate) data: Vec<u8>,
+    /// The tree over the log up to the segment's end.
+    pub(crate) tree: CompactRange,
 }
 
 /// Everything that one transaction writes.
@@ -34,12 +38,13 @@ pub(crate) struct Batch {
     pub(crate) segment: Segment,
     /// By their ids.
     pub(crate) payloads: Vec<(i64, EncodedPayload)>,
+    pub(crate) checkpoint: Option<CheckpointRow>,
 }
 
 impl Batch {
     /// The seq after the last event.
     pub(crate) fn end_seq(&self) -> u64 {
-        self.segment.first_seq.saturating_add(self.segment.count)
+        self.segment.end_seq()
     }
 }
 
@@ -94,6 +99,10 @@ impl Appender {
         Ok(Self { connection })
     }
 
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// The seq that the next event gets.
     pub(crate) fn next_seq(&self) -> Result<u64, DbError> {
         let next = optional_number(
@@ -144,8 +153,8 @@ impl Appender {
             let segment = &batch.segment;
             transaction
                 .prepare_cached(
-                    "INSERT INTO log_segments (first_seq, count, length, encoding, data) \
-                     VALUES (?1, ?2, ?3, ?4, ?5)",
+                    "INSERT INTO log_segments (first_seq, count, length, encoding, data, tree) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                 )
                 .and_then(|mut statement| {
                     statement.execute(params![
@@ -153,7 +162,8 @@ impl Appender {
                         seq_to_sql(segment.count),
                         seq_to_sql(segment.length),
                         segment.encoding,
-                        segment.data
+                        segment.data,
+                        segment.tree.changed_since(segment.first_seq)
                     ])
                 })
                 .context(WRITING)?;
@@ -180,6 +190,7 @@ impl Appender {
                     ])
                     .context(WRITING)?;
             }
+            tree::insert_checkpoint(&transaction, batch.checkpoint.as_ref())?;
             project::apply(&transaction, &mut Fold::new(&batch.events))?;
         }
         transaction.commit().context("committing")

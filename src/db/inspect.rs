@@ -70,8 +70,15 @@ pub(crate) fn inspect(path: &Path) -> Result<(FileFacts, LogFacts, Vec<String>),
 
 /// Sessions whose own accounts do not add up, or whose stated losses are not what gaps say.
 pub(crate) fn accounting_findings(path: &Path) -> Result<Vec<String>, DbError> {
+    let findings = accounting_findings_in(&pool::open_reader(path)?)?;
+    Ok(findings.into_iter().map(|(_, finding)| finding).collect())
+}
+
+/// The same, each with the seq of the session.
+pub(super) fn accounting_findings_in(
+    connection: &Connection,
+) -> Result<Vec<(u64, String)>, DbError> {
     const READING: &str = "checking the sessions' accounts";
-    let connection = pool::open_reader(path)?;
     let mut statement = connection
         .prepare(
             "SELECT opened_seq, lifecycles_submitted, lifecycles_stored, lifecycles_lost, \
@@ -105,23 +112,24 @@ pub(crate) fn accounting_findings(path: &Path) -> Result<Vec<String>, DbError> {
         else {
             continue;
         };
+        let session = u64::try_from(seq).unwrap_or(0);
         if submitted != stored.saturating_add(lost) {
-            findings.push(format!(
+            findings.push((session, format!(
                 "store session at seq {seq}: {submitted} lifecycles submitted, but {stored} stored and {lost} lost"
-            ));
+            )));
         }
         if found != stored || stated != lost || payloads_stated != payloads_lost {
-            findings.push(format!(
+            findings.push((session, format!(
                 "store session at seq {seq} closed with {stored} lifecycles stored, {lost} lost and {payloads_lost} payloads lost, \
                  but {found} are there and gaps state {stated} and {payloads_stated}"
-            ));
+            )));
         }
     }
     Ok(findings)
 }
 
 /// SQLite's own check of the file's structure; empty when it is clean.
-fn integrity_findings(connection: &Connection) -> Result<Vec<String>, DbError> {
+pub(super) fn integrity_findings(connection: &Connection) -> Result<Vec<String>, DbError> {
     const CHECKING: &str = "checking the file's structure";
     let mut statement = connection
         .prepare(&format!("PRAGMA integrity_check({INTEGRITY_LINES_MAX})"))

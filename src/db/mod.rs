@@ -13,19 +13,24 @@ mod project;
 mod read;
 mod rebuild;
 mod rows;
+mod snapshot;
+mod tree;
 mod watch;
 
 pub(crate) use append::{Appender, Batch, Checkpoint, Segment};
 pub(crate) use error::{DbError, DbErrorKind};
 pub(crate) use files::{DatabasePath, WriterLock, free_space};
 pub(crate) use inspect::{accounting_findings, inspect};
-pub(crate) use open::sqlite_version;
+pub(crate) use open::{open_error, sqlite_version};
 pub(crate) use pool::{ReadConnection, ReaderPool, check_store};
 pub(crate) use read::{
-    StoredPayload, by_request_id, by_request_id_prefix, by_session_id, by_trace_id, list, payload,
-    stats, tool_calls,
+    StoredPayload, StoredSegment, by_request_id, by_request_id_prefix, by_session_id, by_trace_id,
+    list, payload, stats, tool_calls,
 };
-pub(crate) use rebuild::{compare_projections, rebuild_projections};
+pub(crate) use rebuild::{Rebuilt, compare_projections, rebuild_projections};
+pub(crate) use rusqlite::Connection;
+pub(crate) use snapshot::{PayloadFacts, Snapshot, StoredCheckpoint};
+pub(crate) use tree::{CheckpointRow, TreeHead};
 pub(crate) use watch::{FileWatch, Presence};
 
 /// Parts of an event's content, as they number the rows of `payloads`.

@@ -35,13 +35,15 @@ pub(crate) struct StoredSegment {
     pub(crate) length: u64,
     pub(crate) encoding: i64,
     pub(crate) data: Vec<u8>,
+    /// Hashes of the tree that belong to it.
+    pub(crate) tree: Vec<u8>,
 }
 
-fn count_at(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
+pub(super) fn count_at(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
     Ok(u64::try_from(row.get::<_, i64>(index)?).unwrap_or(0))
 }
 
-fn optional_count_at(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<u64>> {
+pub(super) fn optional_count_at(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<u64>> {
     Ok(row
         .get::<_, Option<i64>>(index)?
         .and_then(|count| u64::try_from(count).ok()))
@@ -433,7 +435,8 @@ pub(crate) fn visit_segments(
     const READING: &str = "reading the log";
     let mut statement = connection
         .prepare(
-            "SELECT first_seq, count, length, encoding, data FROM log_segments ORDER BY first_seq",
+            "SELECT first_seq, count, length, encoding, data, tree FROM log_segments \
+             ORDER BY first_seq",
         )
         .context(READING)?;
     let mut rows = statement.query([]).context(READING)?;
@@ -443,13 +446,14 @@ pub(crate) fn visit_segments(
     Ok(())
 }
 
-fn segment_from_row(row: &Row<'_>) -> rusqlite::Result<StoredSegment> {
+pub(super) fn segment_from_row(row: &Row<'_>) -> rusqlite::Result<StoredSegment> {
     Ok(StoredSegment {
         first_seq: count_at(row, 0)?,
         count: count_at(row, 1)?,
         length: count_at(row, 2)?,
         encoding: row.get(3)?,
         data: row.get(4)?,
+        tree: row.get(5)?,
     })
 }
 

@@ -30,6 +30,9 @@ pub(crate) enum Fact {
 /// A store session begins: everything up to the next one of these belongs to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StoreOpened {
+    /// The log's id, made up with its first event and the same in all of these.
+    #[serde(default)]
+    pub(crate) log_id: String,
     pub(crate) auditlite_version: String,
     pub(crate) sqlite_version: String,
     pub(crate) durability: String,
@@ -223,6 +226,13 @@ pub(crate) struct BodyFact {
     pub(crate) commitment: Option<Digest>,
     #[serde(default, skip_serializing_if = "Kept::is_whole")]
     pub(crate) kept: Kept,
+    /// Excerpt: bytes of the head, the rest of what is kept is the tail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) head: Option<u64>,
+    /// Excerpt: SHA-256(salt || SHA-256 of the bytes that are kept); the digest of the whole body
+    /// says nothing about them.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "hex")]
+    pub(crate) excerpt_commitment: Option<Digest>,
 }
 
 /// How much of a body was kept.

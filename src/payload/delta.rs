@@ -116,6 +116,15 @@ pub(crate) struct Applied {
     pub(crate) tail: usize,
 }
 
+impl Applied {
+    /// The whole content; `first` is the first base.
+    pub(crate) fn join(self, first: &[u8]) -> Option<Vec<u8>> {
+        let tail_begin = first.len().checked_sub(self.tail)?;
+        let (head, tail) = (first.get(..self.head)?, first.get(tail_begin..)?);
+        Some([head, &self.new, tail].concat())
+    }
+}
+
 /// Unpacks the stored form of a delta of `length` bytes. `None`: its parts, the bases and the
 /// length contradict each other.
 pub(crate) fn apply(

@@ -160,14 +160,15 @@ impl Committer {
     /// How long to wait for work before [`idle`](Self::idle) is called; `None`: as long as it takes.
     pub(super) fn idle_wait(&self) -> Option<Duration> {
         let look = self.shared.vitals.is_room_short().then_some(LOOK_EVERY);
-        match (self.checkpoints.idle_wait(), look) {
-            (Some(wait), Some(look)) => Some(wait.min(look)),
-            (wait, look) => wait.or(look),
-        }
+        [self.checkpoints.idle_wait(), self.notary.wait(), look]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Nothing was to be done for a while.
     pub(super) fn idle(&mut self, since: Instant) {
+        self.state_log();
         if self
             .checkpoints
             .idle_wait()
@@ -176,6 +177,22 @@ impl Committer {
             self.checkpoint_idle();
         }
         self.look_at_room();
+    }
+
+    /// Writes the checkpoint of the log that is due though nothing is recorded.
+    fn state_log(&mut self) {
+        let Some(row) = self.notary.on_its_own() else {
+            return;
+        };
+        let vitals = &self.shared.vitals;
+        match self.appender.write_checkpoint(&row) {
+            Ok(()) => self.notary.published(&row, vitals),
+            Err(error) => {
+                self.notary.tried();
+                self.notary.failed(&chain(&error), vitals);
+            }
+        }
+        self.checkpoints.note_commit();
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::batch::{EndNote, Ready};
 use super::checkpoints::Checkpoints;
+use super::notary::Notary;
 use super::shared::Shared;
 use super::space::SpaceWatch;
 use crate::config::Durability;
@@ -32,6 +33,7 @@ pub(super) struct Committer {
     /// Bytes of the database and its write-ahead log, as of the last look.
     pub(super) file_bytes: u64,
     pub(super) checkpoints: Checkpoints,
+    pub(super) notary: Notary,
     pub(super) space: SpaceWatch,
     /// Held for as long as the file may be written.
     pub(super) _lock: WriterLock,
@@ -40,24 +42,25 @@ pub(super) struct Committer {
 impl Committer {
     /// Commits what comes until the session is closed or cannot go on.
     pub(super) fn run(&mut self, batches: &Receiver<Ready>) -> Stop {
-        loop {
-            let begun = Instant::now();
-            let ready = match self.idle_wait() {
-                Some(wait) => match batches.recv_timeout(wait) {
-                    Ok(ready) => ready,
-                    Err(RecvTimeoutError::Timeout) => {
-                        self.idle(begun);
-                        continue;
-                    }
-                    Err(RecvTimeoutError::Disconnected) => return Stop::Closed,
-                },
-                None => match batches.recv() {
-                    Ok(ready) => ready,
-                    Err(_) => return Stop::Closed,
-                },
-            };
+        while let Some(ready) = self.next(batches) {
             if let Err(stop) = self.handle(ready) {
                 return stop;
+            }
+        }
+        Stop::Closed
+    }
+
+    /// What comes next; meanwhile, what is to be done in idle times. `None`: the channel has ended.
+    pub(super) fn next<T>(&mut self, incoming: &Receiver<T>) -> Option<T> {
+        loop {
+            let begun = Instant::now();
+            let Some(wait) = self.idle_wait() else {
+                return incoming.recv().ok();
+            };
+            match incoming.recv_timeout(wait) {
+                Ok(next) => return Some(next),
+                Err(RecvTimeoutError::Timeout) => self.idle(begun),
+                Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
     }
@@ -65,13 +68,16 @@ impl Committer {
     /// Commits one batch, trying until it succeeds, and tells everybody. `Err(Stop::Closed)` after
     /// the last one.
     pub(super) fn handle(&mut self, ready: Ready) -> Result<(), Stop> {
-        if let Some(batch) = ready.batch {
+        if let Some(mut batch) = ready.batch {
             #[cfg(shuttle)]
             match crate::sync::fault() {
                 None => {}
                 Some(crate::sync::Fault::Fails) => return Err(Stop::Failed("fault".to_owned())),
                 Some(crate::sync::Fault::Vanishes) => return Err(Stop::Closed),
             }
+            batch.checkpoint = self
+                .notary
+                .with_batch(&batch, ready.replies.close.is_some());
             self.append(&batch)?;
             self.note_committed(&batch);
             trace_ends(&batch, ready.ends);
@@ -110,6 +116,7 @@ impl Committer {
         self.checkpoints.note_commit();
         self.look_at_room();
         let vitals = &self.shared.vitals;
+        self.notary.committed(batch, vitals);
         vitals
             .committed_events
             .fetch_add(batch.segment.count, Ordering::Relaxed);

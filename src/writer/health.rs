@@ -71,12 +71,15 @@ pub struct Health {
     pub commit_retries: u64,
     /// Times that the file was opened anew after an I/O error.
     pub reopens: u64,
-    /// Checkpoints that failed.
-    pub checkpoint_failures: u64,
+    /// Times that the write-ahead log could not be moved into the database. It keeps what it has.
+    pub wal_checkpoint_failures: u64,
     /// What is not as it should be while commits succeed. Empty when all is well.
     pub alarms: Vec<Alarm>,
     /// Size of the write-ahead log in bytes, after the last commit.
     pub wal_bytes: u64,
+    /// Checkpoints that could not be written, appended to the anchor file, or handed to the
+    /// callback. Recording is not affected; the next one makes up for them.
+    pub checkpoint_failures: u64,
 }
 
 /// What became of everything that was handed over, told by [`Store::close`](crate::Store::close).
@@ -105,7 +108,8 @@ pub(crate) struct Vitals {
     pub(crate) committed_events: AtomicU64,
     pub(crate) commit_retries: AtomicU64,
     pub(crate) reopens: AtomicU64,
-    checkpoint_failures: AtomicU64,
+    pub(crate) checkpoint_failures: AtomicU64,
+    wal_checkpoint_failures: AtomicU64,
     wal_bytes: AtomicU64,
     room: AtomicU8,
     /// `u64::MAX`: not known.
@@ -178,13 +182,13 @@ impl Vitals {
 
     /// `true`: it was otherwise before.
     pub(crate) fn set_checkpoint_failed(&self, failed: bool) -> bool {
-        self.checkpoint_failures
+        self.wal_checkpoint_failures
             .fetch_add(u64::from(failed), Ordering::Relaxed);
         self.do_checkpoints_fail.swap(failed, Ordering::Relaxed) != failed
     }
 
-    pub(crate) fn checkpoint_failures(&self) -> u64 {
-        self.checkpoint_failures.load(Ordering::Relaxed)
+    pub(crate) fn wal_checkpoint_failures(&self) -> u64 {
+        self.wal_checkpoint_failures.load(Ordering::Relaxed)
     }
 
     pub(crate) fn alarms(&self) -> Vec<Alarm> {

@@ -110,7 +110,7 @@ impl Intake {
         }
     }
 
-    fn receive(&self) -> Option<Command> {
+    fn receive(&mut self) -> Option<Command> {
         let idle_since = Instant::now();
         while idle_since.elapsed() < LINGER {
             if let Ok(command) = self.receiver.try_recv() {
@@ -118,7 +118,10 @@ impl Intake {
             }
             thread::park_timeout(LINGER_STEP);
         }
-        self.receiver.recv().ok()
+        match &mut self.downstream {
+            Downstream::Here(stage) => stage.next(&self.receiver),
+            Downstream::Thread(_) => self.receiver.recv().ok(),
+        }
     }
 
     fn state_loss(&mut self, gap: Gap, prepared: &mut Prepared) {

@@ -4,6 +4,7 @@
 //! them wait for the disk. Of the three threads, the intake numbers and digests, the packer compresses,
 //! and the committer owns the only writable connection.
 
+mod anchor;
 mod batch;
 mod capacity;
 mod checkpoints;
@@ -15,6 +16,7 @@ mod health;
 mod intake;
 mod lifecycle;
 mod losses;
+mod notary;
 mod packing;
 mod prepare;
 mod recovery;
@@ -23,6 +25,7 @@ mod space;
 mod worker;
 
 pub use health::{Alarm, CloseReport, Health, HealthState};
+pub use notary::CheckpointNotice;
 
 pub(crate) use crate::log::EndKind;
 pub(crate) use capacity::Reservation;
@@ -32,6 +35,7 @@ pub(crate) use command::{
 pub(crate) use content::EndContent;
 pub(crate) use lifecycle::{Lifecycle, Stage};
 pub(crate) use losses::Loss;
+pub(crate) use notary::CheckpointSettings;
 #[cfg(all(test, shuttle))]
 pub(crate) use shared::CONTROL_SLOTS;
 pub(crate) use shared::{Admission, BodyRoom, Shared};

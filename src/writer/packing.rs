@@ -14,6 +14,7 @@ use crate::db::{Batch, Segment};
 use crate::error::Cause;
 use crate::log::SegmentEncoder;
 use crate::payload::{EncodedPayload, Packer};
+use crate::proof::{CompactRange, leaf_hash};
 
 /// Room for lines that is kept between batches, in bytes.
 const LINES_BYTES_KEPT: usize = 4 << 20;
@@ -47,6 +48,14 @@ impl PackStage {
         Ok(())
     }
 
+    /// What comes next; a committer in the same thread uses the time that it takes.
+    pub(super) fn next<T>(&mut self, incoming: &Receiver<T>) -> Option<T> {
+        match &mut self.commit {
+            Commit::Here(committer) => committer.next(incoming),
+            Commit::Thread(_) => incoming.recv().ok(),
+        }
+    }
+
     pub(super) fn step(&mut self, step: Step) -> Result<(), Option<Stop>> {
         let sealed = match step {
             Step::Group(group) => {
@@ -73,15 +82,18 @@ pub(super) struct Packing {
     segment_encoder: SegmentEncoder,
     lines: Vec<u8>,
     payloads: Vec<(i64, EncodedPayload)>,
+    /// The tree over the log up to the last batch that was sealed.
+    tree: CompactRange,
 }
 
 impl Packing {
-    pub(super) fn new(shared: Arc<Shared>) -> Result<Self, Cause> {
+    pub(super) fn new(shared: Arc<Shared>, tree: CompactRange) -> Result<Self, Cause> {
         Ok(Self {
             shared,
             segment_encoder: SegmentEncoder::new()?,
             lines: Vec::new(),
             payloads: Vec::new(),
+            tree,
         })
     }
 
@@ -112,6 +124,7 @@ impl Packing {
                 segment: self.segment(&sealed)?,
                 events: sealed.events,
                 payloads,
+                checkpoint: None,
             })
         };
         Ok(Ready {
@@ -126,7 +139,11 @@ impl Packing {
     fn segment(&mut self, sealed: &Sealed) -> Result<Segment, Cause> {
         self.lines.clear();
         for event in &sealed.events {
+            let start = self.lines.len();
             event.write_line(&mut self.lines)?;
+            let line = self.lines.get(start..).unwrap_or_default();
+            self.tree
+                .push(leaf_hash(line.strip_suffix(b"\n").unwrap_or(line)));
         }
         let (encoding, data) = self.segment_encoder.encode(&self.lines)?;
         let segment = Segment {
@@ -135,6 +152,7 @@ impl Packing {
             length: count(self.lines.len()),
             encoding,
             data,
+            tree: self.tree.clone(),
         };
         // A rare large batch must not hold its room for good.
         self.lines.shrink_to(LINES_BYTES_KEPT);

@@ -16,7 +16,8 @@ use crate::config::{Capture, Config};
 use crate::db::{Part, payload_id};
 use crate::log::{BodyFact, Ended, Fact, Kept, Opened, Served, ToolCallFact};
 use crate::payload::{
-    Content, Conversations, Excerpt, Planned, PlannedPayload, StreamedBody, excerpt_of, sha256,
+    Content, Conversations, Excerpt, Planned, PlannedPayload, StreamedBody, commitment, excerpt_of,
+    sha256,
 };
 use crate::pricing::PriceBook;
 use crate::record::{Digest, Usage};
@@ -216,6 +217,7 @@ impl Preparer {
             length: payload.length,
             commitment: Some(payload.commitment()),
             kept: Kept::Digest,
+            ..BodyFact::default()
         });
         prepared.push_payload(seq, Part::Prepared, notes.prepared.take());
         let provider_name = response_provider_name
@@ -404,6 +406,7 @@ fn committed(
         length,
         commitment: Some(payload.commitment()),
         kept,
+        ..BodyFact::default()
     };
     (fact, Some(payload))
 }
@@ -414,8 +417,14 @@ fn committed_excerpt(
     excerpt: Excerpt,
 ) -> (BodyFact, Option<PlannedPayload>) {
     let head = count(excerpt.head);
+    let kept = crate::payload::sha256(&excerpt.bytes);
     let content = Content::Alone(Bytes::from(excerpt.bytes));
-    committed(length, sha256, Kept::Excerpt, content, Some(head))
+    let (mut fact, payload) = committed(length, sha256, Kept::Excerpt, content, Some(head));
+    fact.head = Some(head);
+    fact.excerpt_commitment = payload
+        .as_ref()
+        .map(|payload| commitment(&payload.salt, &kept));
+    (fact, payload)
 }
 
 /// Chunks in one piece.
@@ -436,5 +445,6 @@ fn shed(length: u64) -> BodyFact {
         length,
         commitment: None,
         kept: Kept::Nothing,
+        ..BodyFact::default()
     }
 }

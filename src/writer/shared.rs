@@ -427,9 +427,10 @@ impl Shared {
             queued_bytes,
             commit_retries: vitals.commit_retries.load(Ordering::Relaxed),
             reopens: vitals.reopens.load(Ordering::Relaxed),
-            checkpoint_failures: vitals.checkpoint_failures(),
+            wal_checkpoint_failures: vitals.wal_checkpoint_failures(),
             alarms: vitals.alarms(),
             wal_bytes: vitals.wal_bytes(),
+            checkpoint_failures: vitals.checkpoint_failures.load(Ordering::Relaxed),
         }
     }
 }

@@ -9,13 +9,14 @@ use super::checkpoints::Checkpoints;
 use super::command::Command;
 use super::committer::{Committer, Stop};
 use super::intake::{Accounts, Downstream, Intake};
+use super::notary::{CheckpointSettings, Notary};
 use super::packing::{Commit, PackStage, Packing};
 use super::prepare::Preparer;
 use super::shared::Shared;
 use super::space::SpaceWatch;
 use crate::clock::now_micros;
 use crate::config::{Capture, Config, Durability, Overflow};
-use crate::db::{Appender, DatabasePath, FileWatch, WriterLock, sqlite_version};
+use crate::db::{Appender, DatabasePath, FileWatch, WriterLock, open_error, sqlite_version};
 use crate::error::{Cause, OpenError};
 use crate::log::{EndKind, Ended, Fact, StoreOpened};
 use crate::pricing::PriceBook;
@@ -63,6 +64,7 @@ pub(crate) fn spawn(
     path: DatabasePath,
     lock: WriterLock,
     price_book: Option<Arc<PriceBook>>,
+    checkpoints: CheckpointSettings,
 ) -> Result<(Arc<Shared>, WriterThread), OpenError> {
     let (shared, receiver) = Shared::new(&config);
     let shared = Arc::new(shared);
@@ -82,7 +84,7 @@ pub(crate) fn spawn(
                     lock,
                     give_up,
                 };
-                match opening.open(price_book, &shared) {
+                match opening.open(price_book, checkpoints, &shared) {
                     Err(error) => {
                         let _ = opened_sender.send(Err(error));
                     }
@@ -237,6 +239,7 @@ impl Opening<'_> {
     fn open(
         self,
         price_book: Option<Arc<PriceBook>>,
+        checkpoints: CheckpointSettings,
         shared: &Arc<Shared>,
     ) -> Result<(Stages, Preparer, u64), OpenError> {
         let failed = |path: &Path, source| OpenError::Database {
@@ -246,12 +249,16 @@ impl Opening<'_> {
         let path = self.path.as_path().to_owned();
         let appender = Appender::open(&self.path, self.config.durability)?;
         // The file is not there yet in full before something is read from it.
-        appender
-            .next_seq()
-            .map_err(|error| failed(&path, error.into()))?;
+        let mut head = appender
+            .tree_head()
+            .map_err(|error| open_error(&path, error))?;
         let watch = FileWatch::new(&path).map_err(|error| failed(&path, error.into()))?;
-        let mut packing =
-            Packing::new(Arc::clone(shared)).map_err(|source| failed(&path, source))?;
+        let log_id = head
+            .log_id
+            .take()
+            .unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
+        let mut packing = Packing::new(Arc::clone(shared), head.range.clone())
+            .map_err(|source| failed(&path, source))?;
         let mut committer = Committer {
             shared: Arc::clone(shared),
             give_up: self.give_up,
@@ -261,10 +268,11 @@ impl Opening<'_> {
             watch,
             file_bytes: 0,
             checkpoints: Checkpoints::new(self.config.checkpoint_bytes),
+            notary: Notary::new(checkpoints, &log_id, head),
             space: SpaceWatch::new(self.config.space),
             _lock: self.lock,
         };
-        let next_seq = begin_session(self.config, &mut committer, &mut packing)
+        let next_seq = begin_session(self.config, log_id, &mut committer, &mut packing)
             .map_err(|source| failed(&path, source))?;
         let preparer = Preparer::new(self.config, price_book);
         Ok((Stages { packing, committer }, preparer, next_seq))
@@ -274,12 +282,13 @@ impl Opening<'_> {
 /// Commits the store's opening, and the interruption of every request that was left open.
 fn begin_session(
     config: &Config,
+    log_id: String,
     committer: &mut Committer,
     packing: &mut Packing,
 ) -> Result<u64, Cause> {
     let now = now_micros();
     let mut prepared = Prepared::new(committer.appender.next_seq()?);
-    prepared.push(now, Fact::StoreOpened(session_facts(config)));
+    prepared.push(now, Fact::StoreOpened(session_facts(config, log_id)));
     loop {
         let left_open = committer.appender.open_requests(INTERRUPTED_MAX)?;
         let is_last = left_open.len() < INTERRUPTED_MAX;
@@ -297,7 +306,8 @@ fn begin_session(
         }
         let next_seq = prepared.next_seq();
         let (_, sealed) = prepared.seal(Replies::default());
-        if let Some(batch) = packing.seal(sealed)?.batch {
+        if let Some(mut batch) = packing.seal(sealed)?.batch {
+            batch.checkpoint = committer.notary.with_batch(&batch, false);
             committer.appender.append(&batch)?;
             committer.note_committed(&batch);
         }
@@ -308,8 +318,9 @@ fn begin_session(
     }
 }
 
-fn session_facts(config: &Config) -> StoreOpened {
+fn session_facts(config: &Config, log_id: String) -> StoreOpened {
     StoreOpened {
+        log_id,
         auditlite_version: env!("CARGO_PKG_VERSION").to_owned(),
         sqlite_version: sqlite_version().to_owned(),
         durability: match config.durability {

@@ -69,11 +69,17 @@ fn every_command_and_flag_is_documented() {
 #[test]
 fn every_field_of_the_json_contract_is_documented() {
     let sandbox = Sandbox::sample();
+    assert_eq!(sandbox.run(&["bundle", "-o", "a.bundle"]).exit, 0);
     let runs = [
         ("list", sandbox.run(&["list", "--json"])),
         ("show", sandbox.run(&["show", "call-0001", "--json"])),
         ("stats", sandbox.run(&["stats", "--json"])),
         ("doctor", sandbox.run(&["doctor", "--json"])),
+        ("verify", sandbox.run(&["verify", "--json"])),
+        (
+            "bundle",
+            sandbox.run(&["bundle", "--check", "a.bundle", "--json"]),
+        ),
     ];
     for (command, run) in runs {
         let object = run.json().into_iter().next().unwrap();

@@ -65,6 +65,8 @@ fn a_closed_pipe_is_no_error() {
         &["payload", "call-0001", "request"],
         &["stats", "--by", "model"],
         &["doctor"],
+        &["verify"],
+        &["bundle"],
         &["path"],
     ] {
         let mut command = sandbox.command(arguments);

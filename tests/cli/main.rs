@@ -16,3 +16,4 @@ mod hostile;
 mod reading;
 mod recording;
 mod support;
+mod verifying;

@@ -162,19 +162,33 @@ fn mask(mut line: String) -> String {
         "file_bytes",
         "wal_bytes",
         "events",
+        "covered_at",
+        "anchored_at",
+        "anchored_events",
+        "covered_events",
         "segments",
     ] {
         line = mask_number(line, &format!("\"{field}\":"));
     }
-    if let Some((head, tail)) = line.split_once("\"sqlite_version\":\"") {
-        let rest = tail.split_once('"').map_or("", |(_, rest)| rest);
-        line = format!("{head}\"sqlite_version\":\"#\"{rest}");
+    for field in ["sqlite_version", "origin", "root"] {
+        let start = format!("\"{field}\":\"");
+        if let Some((head, tail)) = line.split_once(&start) {
+            let rest = tail.split_once('"').map_or("", |(_, rest)| rest);
+            line = format!("{head}{start}#\"{rest}");
+        }
+    }
+    for name in ["log          auditlite/", "root         "] {
+        if line.starts_with(name) {
+            line = format!("{name}#\n");
+        }
     }
     for name in [
         "log             ",
         "size       ",
         "format     version ",
         "contents   ",
+        "checkpoints  ",
+        "anchors      ",
     ] {
         if line.starts_with(name) {
             line = mask_digits(&line);

@@ -11,6 +11,7 @@
 
 mod accounts;
 mod bounds;
+mod checkpoints;
 mod layers;
 mod lifecycle;
 mod opening;
@@ -21,3 +22,4 @@ mod rebuild;
 mod stall;
 mod support;
 mod tracing_events;
+mod verification;

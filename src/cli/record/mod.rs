@@ -19,7 +19,7 @@ use clap::ValueEnum;
 use super::database::DatabaseArgs;
 use super::error::CliError;
 use super::text::{escape, shorten};
-use super::{Outcome, format, output};
+use super::{Outcome, format, keys, output};
 use line::Exchange;
 use progress::Progress;
 use source::{LINE_BYTES_MAX, NextLine, Source};
@@ -68,6 +68,12 @@ pub(crate) struct Args {
     /// What survives a loss of power
     #[arg(long, value_enum, value_name = "HOW", default_value = "full")]
     durability: DurabilityArg,
+    /// Secret key that signs the checkpoints, as `auditlite keygen` writes it
+    #[arg(long, value_name = "FILE")]
+    signing_key: Option<PathBuf>,
+    /// File outside of the database's folder to which checkpoints are appended
+    #[arg(long, value_name = "FILE")]
+    anchor: Option<PathBuf>,
     /// No progress and no summary; lines that cannot be recorded are still reported
     #[arg(long)]
     quiet: bool,
@@ -98,6 +104,7 @@ pub(crate) fn run(args: &Args, database: &DatabaseArgs) -> Result<Outcome, CliEr
         source::check(file)?;
     }
     let prices = args.prices.as_deref().map(load_prices).transpose()?;
+    let key = args.signing_key.as_deref().map(keys::secret).transpose()?;
     database.create_default_folder()?;
     let mut builder = Store::builder(&database.path)
         .durability(args.durability.into())
@@ -106,6 +113,12 @@ pub(crate) fn run(args: &Args, database: &DatabaseArgs) -> Result<Outcome, CliEr
         .close_timeout(CLOSE_TIMEOUT);
     if let Some(prices) = prices {
         builder = builder.price_book(prices);
+    }
+    if let Some(key) = key {
+        builder = builder.signing_key(key);
+    }
+    if let Some(anchor) = &args.anchor {
+        builder = builder.anchor_file(anchor);
     }
     let store = builder.open()?;
     let mut recording = Recording {

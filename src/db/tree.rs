@@ -1,0 +1,151 @@
+//! The tree over the log as it lies in the file: hashes beside each segment, and checkpoints.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::append::{Appender, Segment};
+use super::error::{Context, DbError};
+use super::seq_to_sql;
+use crate::log::{Event, Fact, SegmentDecoder, lines};
+use crate::proof::CompactRange;
+
+const READING: &str = "reading the tree over the log";
+const WRITING: &str = "writing a checkpoint";
+
+/// A checkpoint to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CheckpointRow {
+    pub(crate) size: u64,
+    pub(crate) at: i64,
+    pub(crate) note: String,
+}
+
+/// What a log has of its own past: where the next event goes on.
+#[derive(Debug)]
+pub(crate) struct TreeHead {
+    pub(crate) range: CompactRange,
+    /// The log's id; `None` before its first event.
+    pub(crate) log_id: Option<String>,
+    /// Size of the last checkpoint; 0 where there is none.
+    pub(crate) checkpoint_size: u64,
+}
+
+impl Appender {
+    /// Where the tree stands.
+    pub(crate) fn tree_head(&self) -> Result<TreeHead, DbError> {
+        let connection = self.connection();
+        let checkpoint_size = connection
+            .query_row(
+                "SELECT size FROM checkpoints ORDER BY checkpoint_id DESC LIMIT 1",
+                [],
+                |row| row.get::<_, i64>(0),
+            )
+            .optional()
+            .context(READING)?;
+        Ok(TreeHead {
+            range: range_at(connection, self.next_seq()?)?,
+            log_id: log_id(connection)?,
+            checkpoint_size: checkpoint_size
+                .and_then(|size| u64::try_from(size).ok())
+                .unwrap_or(0),
+        })
+    }
+
+    /// Writes a checkpoint without events.
+    pub(crate) fn write_checkpoint(&self, row: &CheckpointRow) -> Result<(), DbError> {
+        insert_checkpoint(self.connection(), Some(row))
+    }
+}
+
+/// Writes a checkpoint, where there is one, inside the caller's transaction.
+pub(super) fn insert_checkpoint(
+    connection: &Connection,
+    row: Option<&CheckpointRow>,
+) -> Result<(), DbError> {
+    let Some(row) = row else { return Ok(()) };
+    connection
+        .execute(
+            "INSERT INTO checkpoints (size, at, note) VALUES (?1, ?2, ?3)",
+            params![seq_to_sql(row.size), row.at, row.note],
+        )
+        .map(drop)
+        .context(WRITING)
+}
+
+/// The tree over the first `size` events, where a segment ends. Each of its subtrees lies beside the
+/// segment that completed it: a handful of rows, however long the log.
+fn range_at(connection: &Connection, size: u64) -> Result<CompactRange, DbError> {
+    let mut statement = connection
+        .prepare(
+            "SELECT first_seq, count, tree FROM log_segments WHERE first_seq < ?1 \
+             ORDER BY first_seq DESC LIMIT 1",
+        )
+        .context(READING)?;
+    let mut hashes = Vec::new();
+    for (first, after) in CompactRange::bounds(0, size) {
+        let (first_seq, count, tree) = statement
+            .query_row([seq_to_sql(after)], |row| {
+                Ok((
+                    row.get::<_, i64>(0)?,
+                    row.get::<_, i64>(1)?,
+                    row.get::<_, Vec<u8>>(2)?,
+                ))
+            })
+            .context(READING)?;
+        let number = |number: i64| u64::try_from(number).unwrap_or(0);
+        let first_seq = number(first_seq);
+        let end = first_seq.saturating_add(number(count));
+        // The subtrees that end after the segment's beginning are those in its row.
+        let place = CompactRange::bounds(0, end)
+            .filter(|(_, after)| *after > first_seq)
+            .position(|bounds| bounds == (first, after));
+        let hash = place.and_then(|place| tree.as_chunks::<32>().0.get(place));
+        let hash = hash.ok_or_else(|| {
+            DbError::corrupt(
+                READING,
+                format!("the hashes beside the log segment at seq {first_seq} are not all there"),
+            )
+        })?;
+        hashes.extend_from_slice(hash);
+    }
+    CompactRange::from_bytes(0, size, &hashes)
+        .ok_or_else(|| DbError::corrupt(READING, "hashes are missing"))
+}
+
+/// The id that the log's first event states.
+fn log_id(connection: &Connection) -> Result<Option<String>, DbError> {
+    let damaged = |what: String| DbError::corrupt("reading the first event", what);
+    let first = connection
+        .query_row(
+            "SELECT encoding, data, length FROM log_segments ORDER BY first_seq LIMIT 1",
+            [],
+            |row| {
+                Ok((
+                    row.get::<_, i64>(0)?,
+                    row.get::<_, Vec<u8>>(1)?,
+                    row.get::<_, i64>(2)?,
+                ))
+            },
+        )
+        .optional()
+        .context(READING)?;
+    let Some((encoding, data, length)) = first else {
+        return Ok(None);
+    };
+    let length = u64::try_from(length).unwrap_or(0);
+    let text = SegmentDecoder::new()
+        .and_then(|mut decoder| decoder.decode(encoding, data, length))
+        .map_err(|error| damaged(error.to_string()))?;
+    let line = lines(&text).next().unwrap_or_default();
+    match Event::from_line(line).map(|event| event.fact) {
+        Ok(Fact::StoreOpened(opened)) if !opened.log_id.is_empty() => Ok(Some(opened.log_id)),
+        Ok(_) => Err(damaged("it does not say which log this is".to_owned())),
+        Err(error) => Err(damaged(error.to_string())),
+    }
+}
+
+impl Segment {
+    /// The seq after the last event.
+    pub(crate) fn end_seq(&self) -> u64 {
+        self.first_seq.saturating_add(self.count)
+    }
+}

@@ -1,0 +1,148 @@
+//! The content of payloads, unpacked in order: what one is packed against was unpacked shortly
+//! before, and is held.
+
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+
+use crate::chain;
+use crate::db::{self, PayloadFacts, Snapshot, StoredPayload};
+use crate::log::{BodyFact, Kept};
+use crate::payload::{Encoding, apply, commitment, sha256, unpack_alone};
+
+/// Bytes of contents that are held for others.
+const HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// A longer content is not held: it would push out all others.
+const HELD_CONTENT_BYTES_MAX: usize = HELD_BYTES_MAX / 4;
+
+pub(super) struct Contents<'a> {
+    snapshot: &'a Snapshot,
+    held: HashMap<i64, Held>,
+    /// Ids by their last use, oldest first; an entry whose stamp is not the last is void.
+    uses: VecDeque<(i64, u64)>,
+    stamp: u64,
+    held_bytes: usize,
+    bytes: u64,
+}
+
+struct Held {
+    content: Rc<Vec<u8>>,
+    stamp: u64,
+}
+
+impl<'a> Contents<'a> {
+    pub(super) fn new(snapshot: &'a Snapshot) -> Self {
+        Self {
+            snapshot,
+            held: HashMap::new(),
+            uses: VecDeque::new(),
+            stamp: 0,
+            held_bytes: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Bytes that were unpacked and hashed.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether the row's content is what was committed to. Its digest is known to be.
+    pub(super) fn check(&mut self, row: &PayloadFacts, fact: &BodyFact) -> Result<(), String> {
+        let id = row.payload_id;
+        let content = Rc::new(self.unpack(id)?);
+        self.bytes = self
+            .bytes
+            .saturating_add(u64::try_from(content.len()).unwrap_or(u64::MAX));
+        let digest = sha256(&content);
+        let is_committed = if fact.kept == Kept::Excerpt {
+            <&[u8; 32]>::try_from(row.salt.as_slice())
+                .is_ok_and(|salt| fact.excerpt_commitment == Some(commitment(salt, &digest)))
+        } else {
+            digest.0 == *row.sha256
+        };
+        if !is_committed {
+            return Err("it does not have the digest that was committed to".to_owned());
+        }
+        self.hold(id, content);
+        Ok(())
+    }
+
+    fn unpack(&mut self, id: i64) -> Result<Vec<u8>, String> {
+        let row = db::payload(self.snapshot.connection(), id, true)
+            .map_err(|error| crate::error::chain(&error))?
+            .ok_or_else(|| "it is not there any more".to_owned())?;
+        let damaged = || "it does not unpack to what was recorded".to_owned();
+        chain::check_sizes(id, &row).map_err(|_| damaged())?;
+        let StoredPayload {
+            kept,
+            encoding,
+            bases,
+            data,
+            ..
+        } = row;
+        let (encoding, data) = Encoding::from_code(encoding)
+            .zip(data)
+            .ok_or_else(damaged)?;
+        let bases = match (encoding, bases) {
+            (Encoding::Delta, Some(bases)) => bases,
+            (_, None) => return unpack_alone(encoding, data, kept).ok_or_else(damaged),
+            (_, Some(_)) => {
+                return Err("it names what it is packed against, and is not packed so".to_owned());
+            }
+        };
+        let first = self.base(id, bases.first)?;
+        let second = bases.second.map(|base| self.base(id, base)).transpose()?;
+        let second = second.as_deref().map(Vec::as_slice);
+        let applied = apply(&first, second, &data, kept).ok_or_else(damaged)?;
+        applied.join(&first).ok_or_else(damaged)
+    }
+
+    /// What a content is packed against: held from before, else unpacked with all that it needs.
+    fn base(&mut self, id: i64, base: i64) -> Result<Rc<Vec<u8>>, String> {
+        if base >= id {
+            return Err("it is packed against a later one".to_owned());
+        }
+        self.stamp = self.stamp.saturating_add(1);
+        if let Some(held) = self.held.get_mut(&base) {
+            held.stamp = self.stamp;
+            self.uses.push_back((base, self.stamp));
+            return Ok(Rc::clone(&held.content));
+        }
+        let lost = || format!("what it is packed against, payload {base}, cannot be read");
+        let (_, content) = chain::read(self.snapshot.connection(), base)
+            .map_err(|_| lost())?
+            .ok_or_else(lost)?;
+        let content = Rc::new(content.ok_or_else(lost)?);
+        self.hold(base, Rc::clone(&content));
+        Ok(content)
+    }
+
+    fn hold(&mut self, id: i64, content: Rc<Vec<u8>>) {
+        if content.len() > HELD_CONTENT_BYTES_MAX {
+            return;
+        }
+        self.stamp = self.stamp.saturating_add(1);
+        let stamp = self.stamp;
+        self.held_bytes = self.held_bytes.saturating_add(held_size(&content));
+        self.uses.push_back((id, stamp));
+        if let Some(before) = self.held.insert(id, Held { content, stamp }) {
+            self.held_bytes = self.held_bytes.saturating_sub(held_size(&before.content));
+        }
+        // Void entries are bounded too: there are never many more uses than contents.
+        while self.held_bytes > HELD_BYTES_MAX || self.uses.len() > 4 * self.held.len() + 64 {
+            let Some((id, stamp)) = self.uses.pop_front() else {
+                break;
+            };
+            if self.held.get(&id).is_some_and(|held| held.stamp == stamp)
+                && let Some(held) = self.held.remove(&id)
+            {
+                self.held_bytes = self.held_bytes.saturating_sub(held_size(&held.content));
+            }
+        }
+    }
+}
+
+/// What holding a content takes, with the maps' share: short contents are mostly that.
+fn held_size(content: &[u8]) -> usize {
+    content.len().saturating_add(256)
+}

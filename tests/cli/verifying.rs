@@ -1,0 +1,183 @@
+//! `verify`, `bundle` and `keygen`.
+
+use crate::support::{Sandbox, assert_golden};
+
+/// A sample whose checkpoints are signed and anchored.
+fn signed() -> (Sandbox, tempfile::TempDir, String) {
+    let sandbox = Sandbox::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let path = |name: &str| elsewhere.path().join(name).to_str().unwrap().to_owned();
+    let made = sandbox.run(&["keygen", &path("key"), "--name", "example.com/test"]);
+    assert_eq!(made.exit, 0, "{}", made.stderr);
+    let sample = crate::support::SAMPLE.as_bytes();
+    let run = sandbox.run_with(
+        &[
+            "record",
+            "--quiet",
+            "--signing-key",
+            &path("key"),
+            "--anchor",
+            &path("anchors"),
+            "-",
+        ],
+        sample,
+    );
+    assert_eq!((run.exit, run.stderr.as_str()), (0, ""));
+    let vkey = made.text().trim().to_owned();
+    std::fs::write(elsewhere.path().join("vkey"), made.text()).unwrap();
+    (sandbox, elsewhere, vkey)
+}
+
+#[test]
+fn a_clean_trail() {
+    let sandbox = Sandbox::sample();
+    let runs = [
+        sandbox.run(&["verify"]),
+        sandbox.run(&["verify", "--skip-bodies"]),
+        sandbox.run(&["verify", "--json"]),
+    ];
+    assert!(runs.iter().all(|run| run.exit == 0));
+    assert_golden("verify", &sandbox, &runs);
+}
+
+#[test]
+fn anchors_and_keys_are_used_and_findings_are_listed() {
+    let (sandbox, elsewhere, vkey) = signed();
+    let anchors = elsewhere.path().join("anchors");
+    let anchors = anchors.to_str().unwrap();
+    let key_file = elsewhere.path().join("vkey");
+    for key in [vkey.as_str(), key_file.to_str().unwrap()] {
+        let run = sandbox.run(&["verify", "--anchor", anchors, "--key", key]);
+        assert_eq!(run.exit, 0, "{}{}", run.text(), run.stderr);
+        assert!(run.text().contains("; 1 signed"), "{}", run.text());
+        assert!(run.text().contains("\nanchors      1, "), "{}", run.text());
+    }
+    let connection = rusqlite::Connection::open(sandbox.path("audit.db")).unwrap();
+    for damage in [
+        "UPDATE requests SET cost_microdollars = 1 WHERE request_id LIKE 'call-0001%'",
+        "DELETE FROM payloads WHERE payload_id = (SELECT max(payload_id) FROM payloads)",
+        "UPDATE payloads SET salt = zeroblob(32) WHERE payload_id = (SELECT min(payload_id) FROM payloads)",
+    ] {
+        assert_eq!(connection.execute(damage, []).unwrap(), 1, "{damage}");
+    }
+    drop(connection);
+    let runs = [
+        sandbox.run(&["verify", "--key", &vkey]),
+        sandbox.run(&["verify", "--json"]),
+    ];
+    assert!(runs.iter().all(|run| run.exit == 1));
+    let found = runs[1].json();
+    let kinds: Vec<_> = found[0]["findings"].as_array().unwrap().iter().collect();
+    assert_eq!(kinds.len(), 3);
+    assert!(kinds.iter().all(|finding| finding["seq"].is_u64()));
+    // The key's text differs from run to run.
+    let transcript = runs[0].text().to_owned();
+    assert!(transcript.contains("\n3 findings:\n"), "{transcript}");
+    for kind in ["payload_missing", "payload_commitment", "projection"] {
+        assert!(transcript.contains(&format!(": {kind}: ")), "{transcript}");
+    }
+}
+
+#[test]
+fn what_cannot_be_verified_is_an_error() {
+    let (sandbox, elsewhere, vkey) = signed();
+    let secret = std::fs::read_to_string(elsewhere.path().join("key")).unwrap();
+    for (arguments, expected) in [
+        (
+            vec!["verify", "--anchor", "missing"],
+            "anchor file \"missing\" could not be read",
+        ),
+        (
+            vec!["verify", "--key", "nonsense"],
+            "--key cannot be used: it is not a key",
+        ),
+        (vec!["verify", "--key", secret.trim()], "it is a secret key"),
+        (
+            vec!["verify", "--key", vkey.get(1..).unwrap()],
+            "id does not fit",
+        ),
+        (vec!["verify", "--db", "none.db"], "does not exist"),
+    ] {
+        let run = sandbox.run(&arguments);
+        assert_eq!(run.exit, 2, "{arguments:?}");
+        assert!(run.stderr.contains(expected), "{}", run.stderr);
+        assert!(
+            !run.stderr.contains("PRIVATE+KEY+example"),
+            "a secret is repeated"
+        );
+    }
+}
+
+#[test]
+fn a_key_is_private_never_overwritten_and_not_beside_the_database() {
+    let sandbox = Sandbox::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let path = elsewhere.path().join("audit.key");
+    let path = path.to_str().unwrap();
+    let made = sandbox.run(&["keygen", path]);
+    assert_eq!(made.exit, 0, "{}", made.stderr);
+    assert!(made.text().starts_with("auditlite+"));
+    let secret = std::fs::read_to_string(path).unwrap();
+    assert!(secret.starts_with("PRIVATE+KEY+auditlite+"));
+    assert!(!made.text().contains("PRIVATE") && !made.stderr.contains("PRIVATE"));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let again = sandbox.run(&["keygen", path, "--force"]);
+    assert_eq!(again.exit, 2);
+    assert_eq!(std::fs::read_to_string(path).unwrap(), secret);
+    let beside = sandbox.run(&["keygen", "audit.key"]);
+    assert_eq!(beside.exit, 2);
+    assert!(beside.stderr.contains("--force"), "{}", beside.stderr);
+    assert!(!sandbox.path("audit.key").exists());
+    assert_eq!(sandbox.run(&["keygen", "audit.key", "--force"]).exit, 0);
+    assert_eq!(
+        sandbox
+            .run(&["keygen", "x/audit.key", "--name", "a b"])
+            .exit,
+        2
+    );
+}
+
+#[test]
+fn a_bundle_is_checked_without_the_database() {
+    let (sandbox, _elsewhere, vkey) = signed();
+    let id = sandbox.run(&["list", "--json", "-n", "1"]).json()[0]["request_id"].clone();
+    let id = id.as_str().unwrap();
+    let one = sandbox.run(&["bundle", "--request", id]);
+    assert_eq!(one.exit, 0, "{}", one.stderr);
+    assert!(
+        one.stderr.starts_with("auditlite: 2 events of 14"),
+        "{}",
+        one.stderr
+    );
+    let part = sandbox.run(&["bundle", "--from", "3", "--to", "5", "--output", "part"]);
+    assert_eq!((part.exit, part.text()), (0, ""));
+    assert_eq!(
+        sandbox.run(&["bundle", "-o", "part"]).exit,
+        2,
+        "overwritten"
+    );
+    let none = sandbox.run(&["bundle", "--request", "nobody"]);
+    assert_eq!(none.exit, 1);
+
+    let away = Sandbox::new();
+    away.write("one", &one.stdout);
+    let bent = one.text().replace("\"at\":1", "\"at\":2");
+    away.write("bent", bent);
+    away.write("notes", "no bundle at all\n");
+    let checked = away.run(&["bundle", "--check", "one", "--key", &vkey]);
+    assert_eq!(checked.exit, 0, "{}{}", checked.text(), checked.stderr);
+    assert!(checked.text().contains("; signed by a given key"));
+    let json = away.run(&["bundle", "--check", "one", "--json"]).json();
+    assert_eq!(json[0]["signature"], "not_checked");
+    assert_eq!(
+        (&json[0]["events"], &json[0]["left_out"]),
+        (&2.into(), &12.into())
+    );
+    assert_eq!(away.run(&["bundle", "--check", "bent"]).exit, 1);
+    assert_eq!(away.run(&["bundle", "--check", "notes"]).exit, 2);
+}

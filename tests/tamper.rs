@@ -1,0 +1,426 @@
+//! A campaign against the trail: whatever is changed in the files of a small store is reported by
+//! verification, or is shown to be harmless because everything that can be read is as it was.
+//!
+//! `AUDITLITE_TAMPER_MUTATIONS=10000 cargo test --release --test tamper` for all of it; the seed is
+//! printed, and `AUDITLITE_TAMPER_SEED` replays it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    missing_docs
+)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use auditlite::{
+    BundleOptions, Completion, Failure, Message, PayloadSide, ReadOnlyStore, RequestContext,
+    RequestFilter, SigningKey, StatsFilter, Store, ToolCall, Usage, VerifyOptions,
+};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use rusqlite::types::Value;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const TABLES: &[&str] = &[
+    "log_segments",
+    "payloads",
+    "checkpoints",
+    "requests",
+    "tool_calls",
+    "usage_hourly",
+    "opened_minutes",
+    "store_sessions",
+    "gaps",
+];
+
+/// A trail with a write-ahead log, its anchors, and what can be read of it.
+struct Clean {
+    database: Vec<u8>,
+    wal: Vec<u8>,
+    anchor: Vec<u8>,
+    options: VerifyOptions,
+    contents: Vec<String>,
+    /// The file after the first session, an older copy.
+    old: Vec<u8>,
+    /// The files of another store with the same key.
+    other: (Vec<u8>, Vec<u8>),
+}
+
+/// Files to be damaged.
+struct Copy {
+    folder: tempfile::TempDir,
+    anchor: tempfile::TempDir,
+}
+
+impl Copy {
+    fn database(&self) -> PathBuf {
+        self.folder.path().join("audit.db")
+    }
+
+    fn wal(&self) -> PathBuf {
+        self.folder.path().join("audit.db-wal")
+    }
+
+    fn anchor(&self) -> PathBuf {
+        self.anchor.path().join("anchors")
+    }
+}
+
+fn record(store: &Store, session: u32) {
+    let mut history = format!("system prompt of session {session}; ");
+    for turn in 0..6_u32 {
+        history.push_str(&format!("turn {turn}: please go on; ").repeat(10));
+        let context = RequestContext::new(if turn == 1 { "" } else { "openai.chat" })
+            .request_id(format!("s{session}-t{turn}"))
+            .conversation_id("c")
+            .user_id("someone")
+            .provider_name("openai")
+            .request_model("gpt-4o")
+            .messages(vec![Message {
+                role: "user".to_owned(),
+                text: "hello".to_owned(),
+                ..Message::default()
+            }]);
+        let body = if turn == 4 {
+            history.repeat(100)
+        } else {
+            history.clone()
+        };
+        let mut audit = store.recorder().open(context, body).unwrap();
+        if turn == 2 {
+            audit.set_served_model("gpt-4o-2024");
+            audit.fail(Failure::new("timeout")).unwrap();
+        } else {
+            audit
+                .complete(
+                    Completion::new()
+                        .usage(Usage::new(100, 10))
+                        .response_body(format!("the answer to turn {turn}"))
+                        .tool_call(ToolCall::new("id", "weather", "{\"city\":\"Bern\"}")),
+                )
+                .unwrap();
+        }
+        if turn % 2 == 0 {
+            store.flush(PATIENCE).unwrap();
+        }
+    }
+}
+
+fn builder(copy: &Copy, key: &SigningKey) -> auditlite::StoreBuilder {
+    Store::builder(copy.database())
+        .signing_key(key.clone())
+        .anchor_file(copy.anchor())
+        .payload_cap(16 * 1024)
+}
+
+fn fresh() -> Copy {
+    Copy {
+        folder: tempfile::tempdir().unwrap(),
+        anchor: tempfile::tempdir().unwrap(),
+    }
+}
+
+/// Two sessions, the second one still in the write-ahead log and covered by an anchor.
+fn made(key: &SigningKey) -> (Copy, Vec<u8>, Vec<u8>) {
+    let copy = fresh();
+    let store = builder(&copy, key).open().unwrap();
+    record(&store, 0);
+    assert!(store.close(PATIENCE).is_complete);
+    let old = std::fs::read(copy.database()).unwrap();
+    let (sender, notices) = mpsc::channel();
+    let store = builder(&copy, key)
+        .checkpoint_interval(Duration::from_secs(1))
+        .on_checkpoint(move |notice| Ok(sender.send(notice.size)?))
+        .open()
+        .unwrap();
+    // A reader that needs what was: the write-ahead log stays.
+    let reader = rusqlite::Connection::open(copy.database()).unwrap();
+    reader
+        .execute_batch("BEGIN; SELECT * FROM requests")
+        .unwrap();
+    record(&store, 1);
+    store.flush(PATIENCE).unwrap();
+    // Events in all: those of the first session, this one's opening, and its requests'.
+    let events: u64 = store.health().committed_events;
+    let before: i64 = reader
+        .query_row(
+            "SELECT max(first_seq + count) FROM log_segments",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    let opened = u64::try_from(before).unwrap();
+    loop {
+        let size = notices.recv_timeout(PATIENCE).unwrap();
+        if size >= opened + events - 1 {
+            break;
+        }
+    }
+    store.flush(PATIENCE).unwrap();
+    let wal = std::fs::read(copy.wal()).unwrap();
+    let kept = fresh();
+    std::fs::copy(copy.database(), kept.database()).unwrap();
+    std::fs::copy(copy.anchor(), kept.anchor()).unwrap();
+    drop(reader);
+    assert!(store.close(PATIENCE).is_complete);
+    (kept, wal, old)
+}
+
+impl Clean {
+    fn new() -> Self {
+        let key = SigningKey::generate("test").unwrap();
+        let (files, wal, old) = made(&key);
+        let (other, other_wal, _) = made(&key);
+        let read = |path: PathBuf| std::fs::read(path).unwrap();
+        let mut clean = Self {
+            database: read(files.database()),
+            anchor: read(files.anchor()),
+            wal,
+            options: VerifyOptions {
+                keys: vec![key.verifying_key()],
+                ..VerifyOptions::default()
+            },
+            contents: Vec::new(),
+            old,
+            other: (read(other.database()), other_wal),
+        };
+        assert!(
+            clean.wal.len() > 32 * 1024,
+            "{} bytes of WAL",
+            clean.wal.len()
+        );
+        let copy = clean.copy();
+        let verdict = clean.verify(&copy);
+        assert_eq!(verdict, Ok(()), "the clean trail");
+        clean.contents = contents(&copy.database()).unwrap();
+        assert!(clean.contents.len() > 20);
+        clean
+    }
+
+    fn copy(&self) -> Copy {
+        let copy = fresh();
+        std::fs::write(copy.database(), &self.database).unwrap();
+        std::fs::write(copy.wal(), &self.wal).unwrap();
+        std::fs::write(copy.anchor(), &self.anchor).unwrap();
+        copy
+    }
+
+    /// `Err`: it was reported, and how.
+    fn verify(&self, copy: &Copy) -> Result<(), String> {
+        let options = VerifyOptions {
+            anchor: Some(copy.anchor()),
+            ..self.options.clone()
+        };
+        let store = ReadOnlyStore::open(copy.database()).map_err(|error| error.to_string())?;
+        let report = store.verify(&options).map_err(|error| error.to_string())?;
+        match report.findings.first() {
+            None => Ok(()),
+            Some(finding) => Err(finding.kind.name().to_owned()),
+        }
+    }
+}
+
+/// Everything that can be read of a store, as text.
+fn contents(path: &Path) -> Result<Vec<String>, String> {
+    let store = ReadOnlyStore::open(path).map_err(|error| error.to_string())?;
+    let reader = store.reader();
+    let mut contents = Vec::new();
+    let page = reader
+        .list(&RequestFilter::default(), None, 1000)
+        .map_err(|error| error.to_string())?;
+    for request in &page.requests {
+        contents.push(format!("{request:?}"));
+        for side in [PayloadSide::Request, PayloadSide::Response] {
+            contents.push(match reader.payload(request, side) {
+                Ok(payload) => format!("{side:?} {payload:?} {:?}", payload.bytes),
+                Err(error) => format!("{side:?} {error}"),
+            });
+        }
+        contents.push(format!(
+            "{:?}",
+            reader.messages(request).map_err(|error| error.to_string())
+        ));
+        let calls = reader.tool_calls(request);
+        contents.push(format!("{:?}", calls.map_err(|error| error.to_string())));
+        let found = reader.get(&request.request_id);
+        contents.push(format!("{:?}", found.map_err(|error| error.to_string())));
+    }
+    let stats = reader.stats(&StatsFilter::default());
+    contents.push(format!("{:?}", stats.map_err(|error| error.to_string())));
+    let mut bundle = Vec::new();
+    store
+        .write_bundle(&BundleOptions::default(), &mut bundle)
+        .map_err(|error| error.to_string())?;
+    contents.push(String::from_utf8_lossy(&bundle).into_owned());
+    Ok(contents)
+}
+
+/// One change of the files; says which.
+fn damage(clean: &Clean, copy: &Copy, random: &mut StdRng) -> String {
+    let flip = |bytes: &[u8], random: &mut StdRng| {
+        let (at, bit) = (
+            random.random_range(0..bytes.len()),
+            random.random_range(0..8),
+        );
+        let mut bytes = bytes.to_vec();
+        bytes[at] ^= 1_u8 << bit;
+        (bytes, format!("bit {bit} of byte {at} flipped"))
+    };
+    match random.random_range(0..20) {
+        0..=4 => {
+            let (bytes, what) = flip(&clean.database, random);
+            std::fs::write(copy.database(), bytes).unwrap();
+            format!("database: {what}")
+        }
+        5..=8 => {
+            let (bytes, what) = flip(&clean.wal, random);
+            std::fs::write(copy.wal(), bytes).unwrap();
+            format!("write-ahead log: {what}")
+        }
+        9 => {
+            let length = random.random_range(0..clean.wal.len());
+            std::fs::write(copy.wal(), &clean.wal[..length]).unwrap();
+            format!("write-ahead log cut to {length} bytes")
+        }
+        10 => match random.random_range(0..4) {
+            0 => {
+                std::fs::remove_file(copy.wal()).unwrap();
+                "write-ahead log deleted".to_owned()
+            }
+            1 => {
+                std::fs::remove_file(copy.wal()).unwrap();
+                std::fs::write(copy.database(), &clean.old).unwrap();
+                "an older copy put back".to_owned()
+            }
+            2 => {
+                std::fs::write(copy.database(), &clean.other.0).unwrap();
+                std::fs::write(copy.wal(), &clean.other.1).unwrap();
+                "another log put in its place".to_owned()
+            }
+            _ => {
+                let length = random.random_range(0..clean.database.len());
+                std::fs::write(copy.database(), &clean.database[..length]).unwrap();
+                format!("database cut to {length} bytes")
+            }
+        },
+        11 => {
+            let (bytes, what) = flip(&clean.anchor, random);
+            std::fs::write(copy.anchor(), bytes).unwrap();
+            format!("anchors: {what}")
+        }
+        _ => edit(copy, random),
+    }
+}
+
+/// One change through SQL.
+fn edit(copy: &Copy, random: &mut StdRng) -> String {
+    let connection = rusqlite::Connection::open(copy.database()).unwrap();
+    let count = |table: &str| -> i64 {
+        connection
+            .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| {
+                row.get(0)
+            })
+            .unwrap()
+    };
+    let filled: Vec<&str> = TABLES
+        .iter()
+        .copied()
+        .filter(|table| count(table) > 0)
+        .collect();
+    let table = filled[random.random_range(0..filled.len())];
+    let columns: Vec<String> = connection
+        .prepare(&format!("SELECT * FROM {table}"))
+        .unwrap()
+        .column_names()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    let column = &columns[random.random_range(0..columns.len())];
+    let place = random.random_range(0..count(table));
+    let key = match table {
+        "usage_hourly" => "(hour, provider_name, model, user_id)",
+        "tool_calls" => "(ended_seq, position)",
+        _ => "rowid",
+    };
+    let of = |place: i64| {
+        let keys = key.trim_matches(['(', ')']);
+        format!("{key} = (SELECT {keys} FROM {table} LIMIT 1 OFFSET {place})")
+    };
+    let sql = match random.random_range(0..6) {
+        0 => format!("DELETE FROM {table} WHERE {}", of(place)),
+        1 => {
+            let other = random.random_range(0..count(table));
+            format!(
+                "UPDATE {table} SET {column} = (SELECT {column} FROM {table} LIMIT 1 OFFSET {other}) WHERE {}",
+                of(place)
+            )
+        }
+        2 => {
+            // The row once more, under another key.
+            let first = &columns[0];
+            let rest = columns[1..].join(", ");
+            format!(
+                "INSERT INTO {table} SELECT {first} + 1000, {rest} FROM {table} LIMIT 1 OFFSET {place}"
+            )
+        }
+        _ => {
+            let value: Value = connection
+                .query_row(
+                    &format!("SELECT {column} FROM {table} WHERE {}", of(place)),
+                    [],
+                    |row| row.get(0),
+                )
+                .unwrap();
+            let new = match value {
+                Value::Integer(number) => format!("{}", number + random.random_range(-2..=2)),
+                Value::Text(_) => format!("{column} || 'x'"),
+                Value::Blob(_) => format!("CAST({column} || x'00' AS BLOB)"),
+                Value::Real(_) => format!("{column} + 1.0"),
+                Value::Null => "1".to_owned(),
+            };
+            format!("UPDATE {table} SET {column} = {new} WHERE {}", of(place))
+        }
+    };
+    // What the file's own constraints refuse changes nothing.
+    let outcome = connection.execute(&sql, []);
+    format!("{sql} ({outcome:?})")
+}
+
+#[test]
+fn every_change_is_reported_or_harmless() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let seed: u64 = number("AUDITLITE_TAMPER_SEED").unwrap_or_else(rand::random);
+    let mutations: u64 = number("AUDITLITE_TAMPER_MUTATIONS").unwrap_or(150);
+    eprintln!("AUDITLITE_TAMPER_SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let clean = Clean::new();
+    let (mut reported, mut harmless) = (BTreeMap::<String, u64>::new(), 0_u64);
+    let mut missed = Vec::new();
+    for number in 0..mutations {
+        let copy = clean.copy();
+        let what = damage(&clean, &copy, &mut random);
+        match clean.verify(&copy) {
+            Err(kind) => {
+                // Errors name the path, which differs each time.
+                let kind = kind.split("audit.db").last().unwrap_or_default().to_owned();
+                *reported.entry(kind).or_default() += 1;
+            }
+            Ok(()) => match contents(&copy.database()) {
+                Ok(contents) if contents == clean.contents => harmless += 1,
+                Ok(contents) => {
+                    let pairs = contents.iter().zip(&clean.contents);
+                    let changed: Vec<_> = pairs.filter(|(now, then)| now != then).take(2).collect();
+                    missed.push(format!("{number}: {what}: {changed:?}"));
+                }
+                Err(error) => missed.push(format!("{number}: {what}: {error}")),
+            },
+        }
+    }
+    eprintln!("{harmless} harmless, reported: {reported:#?}");
+    assert!(missed.is_empty(), "not reported:\n{}", missed.join("\n"));
+    assert!(harmless < mutations / 2, "most changes should matter");
+}
