@@ -37,6 +37,10 @@ pub struct DoctorReport {
     pub shed_lifecycles: u64,
     /// Bodies that gaps state as lost.
     pub shed_payloads: u64,
+    /// When the first of these losses happened, in microseconds since the Unix epoch.
+    pub lost_first_at: Option<i64>,
+    /// When the last of them happened.
+    pub lost_last_at: Option<i64>,
     /// Whether a store has the file open for writing now.
     pub is_being_written: bool,
     /// What is wrong, in plain words. Empty when all is well.
@@ -72,6 +76,8 @@ pub(crate) fn examine(path: &Path) -> Result<DoctorReport, ReadError> {
         gaps: log.gaps,
         shed_lifecycles: log.shed_lifecycles,
         shed_payloads: log.shed_payloads,
+        lost_first_at: log.lost_at.map(|(first, _)| first),
+        lost_last_at: log.lost_at.map(|(_, last)| last),
         is_being_written: WriterLock::is_held(path),
         findings,
     })

@@ -9,7 +9,7 @@ use super::error::CliError;
 use super::format;
 use super::json::DoctorJson;
 use super::text::escape;
-use super::{Outcome, output};
+use super::{Outcome, output, time};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -123,10 +123,16 @@ fn write_report(
     if report.gaps > 0 {
         writeln!(
             out,
-            "left out   {} and {} for want of capacity, stated by {}",
-            format::counted(report.shed_lifecycles, "request", "requests"),
+            "left out   {} and {}, because the disk was full or did not keep up; the log states it",
+            format::counted(report.shed_lifecycles, "whole request", "whole requests"),
             format::counted(report.shed_payloads, "body", "bodies"),
+        )?;
+        writeln!(
+            out,
+            "           in {}, the losses lie between {} and {} (UTC)",
             format::counted(report.gaps, "gap event", "gap events"),
+            format::or_absent(report.lost_first_at, time::seconds),
+            format::or_absent(report.lost_last_at, time::seconds),
         )?;
     }
     writeln!(out)?;

@@ -34,6 +34,8 @@ pub(crate) struct LogFacts {
     pub(crate) gaps: u64,
     pub(crate) shed_lifecycles: u64,
     pub(crate) shed_payloads: u64,
+    /// Times of the first and the last loss.
+    pub(crate) lost_at: Option<(i64, i64)>,
 }
 
 /// Everything that is looked up without reading the log.
@@ -64,6 +66,11 @@ pub(crate) fn inspect(path: &Path) -> Result<(FileFacts, LogFacts, Vec<String>),
         gaps: count("SELECT count(*) FROM gaps")?,
         shed_lifecycles: count("SELECT coalesce(sum(lifecycles), 0) FROM gaps")?,
         shed_payloads: count("SELECT coalesce(sum(payloads), 0) FROM gaps")?,
+        lost_at: connection
+            .query_row("SELECT min(first_at), max(last_at) FROM gaps", [], |row| {
+                Ok(row.get::<_, Option<i64>>(0)?.zip(row.get(1)?))
+            })
+            .context("looking at the file")?,
     };
     Ok((file, log, integrity_findings(&connection)?))
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use auditlite::{
-    HealthState, PayloadSide, ReadOnlyStore, RequestFilter, StatsFilter, StatsKey, Store,
+    HealthState, Overflow, PayloadSide, ReadOnlyStore, RequestFilter, StatsFilter, StatsKey, Store,
 };
 use fastrand::Rng;
 
@@ -43,6 +43,7 @@ fn child() {
     let path = folder.path().join("audit.db");
     let store = Store::builder(&path)
         .capacity_bytes(16 << 20)
+        .overflow(Overflow::Wait(PATIENCE))
         .open()
         .unwrap();
     let is_over = AtomicBool::new(false);
