@@ -95,15 +95,13 @@ pub fn run_cases(
                     }));
                     let violations = outcome.unwrap_or_else(|_| vec!["panicked".to_owned()]);
                     let took = case_begun.elapsed();
-                    if took > Duration::from_secs(2) {
+                    if took > Duration::from_secs(10) {
                         eprintln!("{variable}={number} took {took:?}");
                     }
                     if !violations.is_empty() {
-                        let mut failures = failures.lock().unwrap();
-                        failures.push(format!(
-                            "{variable}={number}: {}",
-                            violations.join("; ")
-                        ));
+                        let failure = format!("{variable}={number}: {}", violations.join("; "));
+                        eprintln!("{failure}");
+                        failures.lock().unwrap().push(failure);
                     }
                 }
             });

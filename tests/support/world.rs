@@ -120,6 +120,8 @@ struct State {
     on_death: Option<Hook>,
     /// Where the dead process's or machine's files are put.
     image_folder: Option<PathBuf>,
+    /// Most bytes of all files together.
+    space_bytes: Option<u64>,
     /// Called around each sync: with what a power loss then would find.
     on_sync: Option<Box<dyn Fn(Snapshot) + Send>>,
 }
@@ -192,6 +194,28 @@ impl World {
     /// Called before and after each sync with what a power loss then would find.
     pub fn watch_syncs(&self, on_sync: impl Fn(Snapshot) + Send + 'static) {
         self.state().on_sync = Some(Box::new(on_sync));
+    }
+
+    /// From now on the files may have this many bytes altogether; `None`: there is room again.
+    pub fn limit_space(&self, bytes: Option<u64>) {
+        self.state().space_bytes = bytes;
+    }
+
+    /// Whether a write would take more room than there is. The real files say how large they are.
+    pub fn is_full_for(&self, path: &Path, end: u64) -> bool {
+        let mut state = self.state();
+        let Some(limit) = state.space_bytes else {
+            return false;
+        };
+        let length = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let growth = end.saturating_sub(length(path));
+        let used: u64 = database_files(&self.folder)
+            .iter()
+            .map(|path| length(path))
+            .sum();
+        let is_full = growth > 0 && used + growth > limit;
+        state.fired += u64::from(is_full);
+        is_full
     }
 
     /// Faults end.
