@@ -221,7 +221,10 @@ impl Appender {
     fn checkpoint(&self, pragma: &str) -> Result<Checkpoint, DbError> {
         self.connection
             .query_row(pragma, [], |row| {
-                let pages = |index| row.get::<_, i64>(index).map(|pages| pages.max(0).unsigned_abs());
+                let pages = |index| {
+                    row.get::<_, i64>(index)
+                        .map(|pages| pages.max(0).unsigned_abs())
+                };
                 Ok(Checkpoint {
                     is_busy: row.get::<_, i64>(0)? != 0,
                     log_pages: pages(1)?,

@@ -72,7 +72,10 @@ impl ReaderPool {
             .min_idle(Some(0))
             .idle_timeout(Some(Duration::from_secs(60)))
             .test_on_check_out(false)
-            .connection_timeout(self.read_timeout.clamp(CONNECTION_WAIT_MIN, CONNECTION_WAIT_MAX))
+            .connection_timeout(
+                self.read_timeout
+                    .clamp(CONNECTION_WAIT_MIN, CONNECTION_WAIT_MAX),
+            )
             .build_unchecked(manager)
     }
 }

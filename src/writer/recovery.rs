@@ -135,10 +135,7 @@ impl Committer {
     }
 
     fn reopening_failed(&self, error: &DbError) -> Result<Progress, Stop> {
-        if matches!(
-            error.kind,
-            DbErrorKind::Corrupt | DbErrorKind::NotADatabase
-        ) {
+        if matches!(error.kind, DbErrorKind::Corrupt | DbErrorKind::NotADatabase) {
             return Err(self.damaged(chain(error)));
         }
         self.note_failure(chain(error));
@@ -180,11 +177,12 @@ impl Committer {
                     Ok(checkpoint) if checkpoint.is_done() => {
                         "what was committed is in the database".to_owned()
                     }
-                    Ok(_) => "a reader kept part of it from being moved into the database".to_owned(),
-                    Err(error) => format!(
-                        "it could not be moved into the database: {}",
-                        chain(&error)
-                    ),
+                    Ok(_) => {
+                        "a reader kept part of it from being moved into the database".to_owned()
+                    }
+                    Err(error) => {
+                        format!("it could not be moved into the database: {}", chain(&error))
+                    }
                 };
                 Err(Stop::Failed(format!(
                     "the write-ahead log was removed while the store was open; {outcome}"
@@ -201,7 +199,9 @@ impl Committer {
     /// What is stored contradicts itself: nothing more is written to it.
     fn damaged(&self, what: String) -> Stop {
         self.appender.leave_files();
-        Stop::Failed(format!("the database is damaged and was left as it is: {what}"))
+        Stop::Failed(format!(
+            "the database is damaged and was left as it is: {what}"
+        ))
     }
 
     fn note_failure(&self, problem: String) {

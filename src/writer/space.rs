@@ -43,9 +43,9 @@ impl Room {
     pub(crate) fn problem(self) -> Option<&'static str> {
         match self {
             Self::Ample | Self::Low => None,
-            Self::MetadataOnly => {
-                Some("there is little room for the database; bodies are left out, metadata is recorded")
-            }
+            Self::MetadataOnly => Some(
+                "there is little room for the database; bodies are left out, metadata is recorded",
+            ),
             Self::UsedUp => {
                 Some("the database has reached its max_size; new requests are not recorded")
             }

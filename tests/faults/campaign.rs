@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use auditlite::{HealthState, OpenError, Overflow, Store};
 
 use crate::oracle::{Accounts, Ledger, Promise, Promises, examine, recover};
+use crate::random::Random;
 use crate::scene::{builder, folder, run_cases, size, work};
 use crate::vfs::{Rule, rule};
-use crate::world::{CallKind, Fault, Plan, Random, Span, copy_database};
+use crate::world::{CallKind, Fault, Plan, Span, copy_database};
 
 const BATCHES: u64 = 9;
 /// Any call of the library returns within its own deadline and this much.
@@ -272,10 +273,14 @@ impl Run<'_> {
             violations.push(format!("complete, and lost: {report:?}"));
         }
         if !was_dead && report.is_complete && !ledger.promises().all_ended() {
-            violations.push(format!("complete, and not every receipt is durable: {report:?}"));
+            violations.push(format!(
+                "complete, and not every receipt is durable: {report:?}"
+            ));
         }
         if !report.is_complete && report.lost_events == 0 && !ledger.promises().all_ended() {
-            violations.push(format!("receipts are not durable, and nothing is lost: {report:?}"));
+            violations.push(format!(
+                "receipts are not durable, and nothing is lost: {report:?}"
+            ));
         }
         report.is_complete
     }
@@ -288,7 +293,10 @@ pub fn wait_for_lock(path: &Path) {
     let begun = Instant::now();
     if let Ok(file) = std::fs::File::open(PathBuf::from(lock)) {
         while file.try_lock().is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(30), "the writer's thread does not end");
+            assert!(
+                begun.elapsed() < Duration::from_secs(30),
+                "the writer's thread does not end"
+            );
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -302,7 +310,11 @@ fn judge(place: &Path, left: &Left, what: &str, violations: &mut Vec<String>) {
     if found.is_empty() {
         found = recover(&path, &left.promises, left.accounts, "probe-1");
     }
-    violations.extend(found.into_iter().map(|violation| format!("{what}: {violation}")));
+    violations.extend(
+        found
+            .into_iter()
+            .map(|violation| format!("{what}: {violation}")),
+    );
 }
 
 fn plan(random: &mut Random, template: &Template, what: (CallKind, Fault, Span)) -> Plan {
@@ -352,7 +364,10 @@ fn case(number: u64) -> Vec<String> {
         power_seed: random.next(),
     };
     let left = run.play(image.path(), &mut violations);
-    FIRED.fetch_add(u64::from(left.fired > 0), std::sync::atomic::Ordering::Relaxed);
+    FIRED.fetch_add(
+        u64::from(left.fired > 0),
+        std::sync::atomic::Ordering::Relaxed,
+    );
     let described = format!("{beginning:?} {:?} {:?}", run.plan, run.overflow);
     if left.died {
         judge(image.path(), &left, "after death", &mut violations);
@@ -389,7 +404,12 @@ fn second_case(number: u64) -> Vec<String> {
     let template = &templates()[&Beginning::Closed];
     let (place, image, second_image) = (folder(), folder(), folder());
     copy_database(template.folder.path(), place.path());
-    let kinds = [CallKind::Write, CallKind::Sync, CallKind::Truncate, CallKind::Delete];
+    let kinds = [
+        CallKind::Write,
+        CallKind::Sync,
+        CallKind::Truncate,
+        CallKind::Delete,
+    ];
     let deadly = if random.coin() {
         Fault::Kill
     } else {
@@ -432,7 +452,11 @@ fn second_case(number: u64) -> Vec<String> {
     if died || left.accounts == Accounts::Open {
         after.accounts = Accounts::Open;
     }
-    let place = if after.died { second_image.path() } else { begin };
+    let place = if after.died {
+        second_image.path()
+    } else {
+        begin
+    };
     judge(place, &after, "after the second fault", &mut violations);
     if !violations.is_empty() {
         violations.insert(0, format!("{:?}, then {:?}", first.plan, second.plan));
@@ -443,7 +467,12 @@ fn second_case(number: u64) -> Vec<String> {
 #[test]
 fn a_second_fault_strikes_the_recovery() {
     let count = size("AUDITLITE_SECOND_FAULT_CASES", 200);
-    run_cases("second faults", "AUDITLITE_SECOND_FAULT_CASE", count, second_case);
+    run_cases(
+        "second faults",
+        "AUDITLITE_SECOND_FAULT_CASE",
+        count,
+        second_case,
+    );
 }
 
 #[test]
@@ -456,7 +485,10 @@ fn the_templates_promise_something() {
         eprintln!("{beginning:?}: {:?}", template.calls);
         for kind in CallKind::ALL {
             let none_to_expect = kind == CallKind::FileSize || kind == CallKind::Delete;
-            assert!(none_to_expect || template.calls[&kind] > 0, "{beginning:?} {kind:?}");
+            assert!(
+                none_to_expect || template.calls[&kind] > 0,
+                "{beginning:?} {kind:?}"
+            );
         }
     }
 }

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use auditlite::{HealthState, Overflow, Store};
 
 use crate::oracle::{Accounts, Ledger, examine, recover};
+use crate::random::Random;
 use crate::scene::{builder, folder, run_cases, size};
 use crate::vfs::rule;
-use crate::world::Random;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Lifecycles after which any of the disks here is full.
@@ -78,7 +78,9 @@ fn case(number: u64) -> Vec<String> {
         eprintln!("no right to mount: all disks are counted by the shim");
     }
     let unmounted = folder();
-    let place = mount.as_ref().map_or(unmounted.path(), |mount| mount.0.path());
+    let place = mount
+        .as_ref()
+        .map_or(unmounted.path(), |mount| mount.0.path());
     let overflow = match random.below(3) {
         0 => Overflow::Shed,
         1 => Overflow::Strict,
@@ -115,7 +117,10 @@ fn case(number: u64) -> Vec<String> {
         violations.push(format!("300 lifecycles took {:?}", begun.elapsed()));
     }
     if store.health().state != HealthState::Degraded {
-        violations.push(format!("the disk is full, and it says {:?}", store.health()));
+        violations.push(format!(
+            "the disk is full, and it says {:?}",
+            store.health()
+        ));
     }
     let has_room_again = random.below(4) > 0;
     let give_room = || match &disk {

@@ -35,11 +35,20 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 fn assert_latched(store: &Store, ledger: &Ledger) {
     assert_eq!(store.health().state, HealthState::Failed);
     let begun = Instant::now();
-    let error = store.recorder().open(auditlite::RequestContext::new(""), "q");
-    assert!(matches!(error, Err(RecordError::WriterStopped(_))), "{error:?}");
+    let error = store
+        .recorder()
+        .open(auditlite::RequestContext::new(""), "q");
+    assert!(
+        matches!(error, Err(RecordError::WriterStopped(_))),
+        "{error:?}"
+    );
     assert_eq!(store.flush(PATIENCE), Err(FlushError::WriterStopped));
     assert!(ledger.lifecycle(&store.recorder(), "late-1").is_none());
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]
@@ -52,7 +61,9 @@ fn a_file_that_is_moved_away_is_missed_and_found_again() {
     assert!(work(&store, &ledger, "r", 3, PATIENCE));
     fs::rename(&path, &away).unwrap();
     let receipt = ledger.lifecycle(&store.recorder(), "away-1").unwrap();
-    until("it says so", || store.health().state == HealthState::Degraded);
+    until("it says so", || {
+        store.health().state == HealthState::Degraded
+    });
     assert!(store.health().problem.unwrap().contains("gone"));
     let wait = Duration::from_millis(50);
     assert_eq!(receipt.wait(wait), Err(ReceiptError::Timeout(wait)));
@@ -74,7 +85,9 @@ fn a_file_that_is_deleted_is_said_to_be_lost_and_close_keeps_its_deadline() {
     assert!(work(&store, &ledger, "r", 3, PATIENCE));
     fs::remove_file(&path).unwrap();
     let receipt = ledger.lifecycle(&store.recorder(), "gone-1").unwrap();
-    until("it says so", || store.health().state == HealthState::Degraded);
+    until("it says so", || {
+        store.health().state == HealthState::Degraded
+    });
     assert!(!receipt.is_durable());
     let begun = Instant::now();
     let report = store.close(Duration::from_millis(100));
@@ -106,10 +119,17 @@ fn a_file_that_is_replaced_stops_the_writer_and_neither_file_is_touched() {
     let promises = ledger.promises();
     let report = store.close(PATIENCE);
     assert!(!report.is_complete && report.lost_events > 0, "{report:?}");
-    assert_eq!(fs::read(&path).unwrap(), before, "the other file is as it was");
+    assert_eq!(
+        fs::read(&path).unwrap(),
+        before,
+        "the other file is as it was"
+    );
     // The write-ahead log was left beside; together they are whole.
     fs::rename(&away, &path).unwrap();
-    assert_eq!(recover(&path, &promises, Accounts::Open, "probe-1"), [""; 0]);
+    assert_eq!(
+        recover(&path, &promises, Accounts::Open, "probe-1"),
+        [""; 0]
+    );
 }
 
 #[test]
@@ -126,7 +146,10 @@ fn a_write_ahead_log_that_is_removed_is_saved_into_the_database() {
     let promises = ledger.promises();
     assert!(promises.durable() >= 12);
     store.close(PATIENCE);
-    assert_eq!(recover(&path, &promises, Accounts::Open, "probe-1"), [""; 0]);
+    assert_eq!(
+        recover(&path, &promises, Accounts::Open, "probe-1"),
+        [""; 0]
+    );
 }
 
 #[test]
@@ -148,9 +171,14 @@ fn a_read_that_turns_corrupt_stops_the_writer_and_keeps_the_file() {
     }));
     // Until a page is needed that is not in the cache.
     let mut number = 0;
-    until("the damage is met", || store.health().state == HealthState::Failed || {
-        ledger.lifecycle(&store.recorder(), &format!("d-{}", ledger.promises().submitted()));
-        false
+    until("the damage is met", || {
+        store.health().state == HealthState::Failed || {
+            ledger.lifecycle(
+                &store.recorder(),
+                &format!("d-{}", ledger.promises().submitted()),
+            );
+            false
+        }
     });
     number += 1;
     assert_eq!(number, 1);
@@ -159,9 +187,15 @@ fn a_read_that_turns_corrupt_stops_the_writer_and_keeps_the_file() {
     let begun = Instant::now();
     store.close(Duration::from_millis(200));
     assert!(begun.elapsed() < Duration::from_secs(3));
-    assert!(fs::metadata(&path).unwrap().len() >= length, "the file is kept");
+    assert!(
+        fs::metadata(&path).unwrap().len() >= length,
+        "the file is kept"
+    );
     rule.world.cure();
-    assert_eq!(recover(&path, &ledger.promises(), Accounts::Open, "probe-1"), [""; 0]);
+    assert_eq!(
+        recover(&path, &ledger.promises(), Accounts::Open, "probe-1"),
+        [""; 0]
+    );
 }
 
 /// What the library traced, by message; and a bomb that goes off where it is traced.
@@ -210,7 +244,9 @@ mod traced {
     pub fn count(folder: &std::path::Path, what: &str) -> usize {
         let folder = folder.to_string_lossy().into_owned();
         let lines = LINES.lock().unwrap();
-        let said = lines.iter().filter(|line| line.contains(&folder) && line.contains(what));
+        let said = lines
+            .iter()
+            .filter(|line| line.contains(&folder) && line.contains(what));
         said.count()
     }
 }
@@ -220,7 +256,9 @@ fn a_spell_of_failures_is_traced_once_and_its_end_once() {
     traced::begin();
     let place = folder();
     let rule = rule(place.path());
-    let store = builder(&place.path().join("audit.db"), Overflow::Shed).open().unwrap();
+    let store = builder(&place.path().join("audit.db"), Overflow::Shed)
+        .open()
+        .unwrap();
     let ledger = Ledger::default();
     for spell in 1..=2 {
         rule.world.begin(Some(Plan {
@@ -230,8 +268,12 @@ fn a_spell_of_failures_is_traced_once_and_its_end_once() {
             span: Span::UntilCured,
         }));
         let retries = store.health().commit_retries;
-        let receipt = ledger.lifecycle(&store.recorder(), &format!("s-{spell}")).unwrap();
-        until("it is tried again", || store.health().commit_retries >= retries + 4);
+        let receipt = ledger
+            .lifecycle(&store.recorder(), &format!("s-{spell}"))
+            .unwrap();
+        until("it is tried again", || {
+            store.health().commit_retries >= retries + 4
+        });
         rule.world.cure();
         receipt.wait(PATIENCE).unwrap();
         let said = |what| traced::count(place.path(), what);
@@ -254,9 +296,15 @@ fn a_panic_of_the_writer_latches() {
     let ledger = Ledger::default();
     assert!(work(&store, &ledger, "r", 3, PATIENCE));
     let waits_in_vain = ledger.lifecycle(&store.recorder(), traced::BOMB).unwrap();
-    assert_eq!(waits_in_vain.wait(PATIENCE), Err(ReceiptError::WriterStopped));
+    assert_eq!(
+        waits_in_vain.wait(PATIENCE),
+        Err(ReceiptError::WriterStopped)
+    );
     until("both threads have ended", || {
-        store.recorder().open(auditlite::RequestContext::new(""), "q").is_err()
+        store
+            .recorder()
+            .open(auditlite::RequestContext::new(""), "q")
+            .is_err()
     });
     assert_latched(&store, &ledger);
     assert!(store.health().problem.unwrap().contains("panicked"));
@@ -265,21 +313,31 @@ fn a_panic_of_the_writer_latches() {
     assert!(begun.elapsed() < Duration::from_secs(5));
     let mut promises = ledger.promises();
     promises.expect_others();
-    assert_eq!(recover(&path, &promises, Accounts::Open, "probe-1"), [""; 0]);
+    assert_eq!(
+        recover(&path, &promises, Accounts::Open, "probe-1"),
+        [""; 0]
+    );
 }
 
 #[test]
 fn a_pinned_log_raises_an_alarm_that_ends_with_its_reader() {
     let place = folder();
     let path = place.path().join("audit.db");
-    let store = builder(&path, Overflow::Wait(PATIENCE)).checkpoint_at(64 * 1024).open().unwrap();
+    let store = builder(&path, Overflow::Wait(PATIENCE))
+        .checkpoint_at(64 * 1024)
+        .open()
+        .unwrap();
     let ledger = Ledger::default();
     assert!(work(&store, &ledger, "a", 2, PATIENCE));
     let reader = rusqlite::Connection::open(&path).unwrap();
-    reader.execute_batch("BEGIN; SELECT count(*) FROM requests;").unwrap();
+    reader
+        .execute_batch("BEGIN; SELECT count(*) FROM requests;")
+        .unwrap();
     let is_pinned = || {
         let alarms = store.health().alarms;
-        alarms.iter().any(|alarm| matches!(alarm, Alarm::LogPinned { .. }))
+        alarms
+            .iter()
+            .any(|alarm| matches!(alarm, Alarm::LogPinned { .. }))
     };
     let mut round = 0;
     while !is_pinned() {
@@ -291,7 +349,10 @@ fn a_pinned_log_raises_an_alarm_that_ends_with_its_reader() {
     reader.execute_batch("COMMIT").unwrap();
     until("the alarm ends when the log was moved", || !is_pinned());
     assert!(store.close(PATIENCE).is_complete);
-    assert_eq!(examine(&path, &ledger.promises(), Accounts::Settled), [""; 0]);
+    assert_eq!(
+        examine(&path, &ledger.promises(), Accounts::Settled),
+        [""; 0]
+    );
 }
 
 #[test]
@@ -318,7 +379,10 @@ fn a_read_ends_when_its_time_is_over() {
                 break;
             }
             Err(ReadError::NoConnection(_)) => {}
-            other => panic!("3,000 records in 2 ms: {:?}", other.map(|page| page.requests.len())),
+            other => panic!(
+                "3,000 records in 2 ms: {:?}",
+                other.map(|page| page.requests.len())
+            ),
         }
     }
     assert!(ended);
@@ -328,7 +392,11 @@ fn a_read_ends_when_its_time_is_over() {
 #[test]
 fn a_file_that_reaches_its_size_warns_then_leaves_bodies_out_then_refuses() {
     const SIZE: u64 = 1024 * 1024;
-    for overflow in [Overflow::Shed, Overflow::Strict, Overflow::Wait(Duration::from_millis(1))] {
+    for overflow in [
+        Overflow::Shed,
+        Overflow::Strict,
+        Overflow::Wait(Duration::from_millis(1)),
+    ] {
         let place = folder();
         let path = place.path().join("audit.db");
         let store = builder(&path, overflow).max_size(SIZE).open().unwrap();

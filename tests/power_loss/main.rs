@@ -20,6 +20,8 @@
 
 #[path = "../support/oracle.rs"]
 mod oracle;
+#[path = "../support/random.rs"]
+mod random;
 #[path = "../support/scene.rs"]
 mod scene;
 #[path = "../support/vfs.rs"]
@@ -33,9 +35,10 @@ use std::time::Duration;
 use auditlite::Overflow;
 
 use oracle::{Accounts, Ledger, Promises, examine, recover};
+use random::Random;
 use scene::{builder, folder, run_cases, size, work};
 use vfs::rule;
-use world::{CallKind, Fault, Plan, Random, Snapshot, Span, copy_database};
+use world::{CallKind, Fault, Plan, Snapshot, Span, copy_database};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Seeds that are tried at each sync point of a scene.

@@ -65,12 +65,7 @@ pub fn size(variable: &str, in_ci: u64) -> u64 {
 
 /// Runs the cases on as many threads as there are processors, or the one that `variable` names.
 /// Panics with all violations, each with the number that replays it.
-pub fn run_cases(
-    what: &str,
-    variable: &str,
-    count: u64,
-    case: impl Fn(u64) -> Vec<String> + Sync,
-) {
+pub fn run_cases(what: &str, variable: &str, count: u64, case: impl Fn(u64) -> Vec<String> + Sync) {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicU64, Ordering};
     let only = std::env::var(variable)
@@ -90,9 +85,8 @@ pub fn run_cases(
                         break;
                     }
                     let case_begun = std::time::Instant::now();
-                    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                        case(number)
-                    }));
+                    let outcome =
+                        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| case(number)));
                     let violations = outcome.unwrap_or_else(|_| vec!["panicked".to_owned()]);
                     let took = case_begun.elapsed();
                     if took > Duration::from_secs(10) {

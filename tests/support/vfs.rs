@@ -202,8 +202,7 @@ unsafe extern "C" fn delete(
         let path = path_of(name);
         let world = path.as_deref().and_then(world_of);
         if let (Some(world), Some(path)) = (&world, &path) {
-            if let Verdict::Fail(code) | Verdict::Short(code) =
-                world.before(CallKind::Delete, path)
+            if let Verdict::Fail(code) | Verdict::Short(code) = world.before(CallKind::Delete, path)
             {
                 return code;
             }

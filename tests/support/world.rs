@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::ffi;
 
+use super::random::Random;
+
 /// The smallest unit that a disk writes as one.
 const SECTOR_BYTES: usize = 512;
 
@@ -518,26 +520,5 @@ pub fn copy_database(from: &Path, to: &Path) {
     for path in database_files(from) {
         let name = path.file_name().unwrap_or_default();
         fs::copy(&path, to.join(name)).unwrap();
-    }
-}
-
-/// Small and reproducible (splitmix64).
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
-    }
-
-    pub fn coin(&mut self) -> bool {
-        self.next() & 1 == 1
     }
 }
