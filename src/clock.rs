@@ -6,9 +6,30 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Microseconds since the Unix epoch, UTC. A clock set before 1970 reads as negative.
 pub(crate) fn now_micros() -> i64 {
-    match SystemTime::now().duration_since(UNIX_EPOCH) {
+    let now = match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => duration_micros(since),
         Err(before) => duration_micros(before.duration()).saturating_neg(),
+    };
+    #[cfg(test)]
+    let now = now.saturating_add(test_shift::get());
+    now
+}
+
+/// Lets a test have this thread's clock jump.
+#[cfg(test)]
+pub(crate) mod test_shift {
+    use std::cell::Cell;
+
+    thread_local! {
+        static SHIFT_US: Cell<i64> = const { Cell::new(0) };
+    }
+
+    pub(super) fn get() -> i64 {
+        SHIFT_US.get()
+    }
+
+    pub(crate) fn set(shift_us: i64) {
+        SHIFT_US.set(shift_us);
     }
 }
 
