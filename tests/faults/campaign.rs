@@ -185,6 +185,7 @@ impl Run<'_> {
 
     /// Opens the store. A fault may refuse it; once it is over, nothing may.
     fn open(&self, path: &Path, rule: &Rule, violations: &mut Vec<String>) -> Option<Store> {
+        let mut last = String::new();
         for _ in 0..8 {
             match builder(path, self.overflow).open() {
                 Ok(store) => return Some(store),
@@ -195,7 +196,10 @@ impl Run<'_> {
                     violations.push("an I/O error was taken for damage".to_owned());
                     return None;
                 }
-                Err(_) if rule.world.fired() > 0 => {
+                // What was read wrongly may have been written wrongly: it is refused, and kept.
+                Err(OpenError::Damaged { .. } | OpenError::NotADatabase { .. }) => return None,
+                Err(error) if rule.world.fired() > 0 => {
+                    last = format!("{error:?}");
                     if self.plan.span == Span::UntilCured {
                         rule.world.cure();
                     }
@@ -206,7 +210,7 @@ impl Run<'_> {
                 }
             }
         }
-        violations.push("does not open though the fault is over".to_owned());
+        violations.push(format!("does not open though the fault is over: {last}"));
         None
     }
 

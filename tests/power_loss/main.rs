@@ -64,13 +64,14 @@ fn moments(seed: u64) -> Vec<Moment> {
                 .open()
                 .unwrap();
             assert!(work(&store, &ledger, "before", 5, PATIENCE));
+            let mut promises = ledger.promises();
             if kind == 1 {
                 assert!(store.close(PATIENCE).is_complete);
-                copy_database(made.path(), origin.path());
-            } else {
-                copy_database(made.path(), origin.path());
+                promises = ledger.promises();
             }
-            ledger.promises()
+            // Otherwise as a process that dies here leaves it.
+            copy_database(made.path(), origin.path());
+            promises
         }
     };
     let rule = rule(origin.path());
