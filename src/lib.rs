@@ -51,6 +51,7 @@ mod receipt;
 mod record;
 mod recorder;
 mod store;
+mod wire;
 mod writer;
 
 /// The README's example compiles.
@@ -70,11 +71,14 @@ pub use pricing::PriceBook;
 pub use reader::{ReadOnlyStore, Reader};
 pub use receipt::Receipt;
 pub use record::{
-    Actor, ActorKind, BodyInfo, Completion, Digest, Failure, InvalidField, Message,
-    MessageToolCall, MessageToolResult, Page, Payload, PayloadSide, RecordedToolCall, Rejection,
-    RequestContext, RequestFilter, RequestRecord, StatsFilter, StatsKey, StatsRow, Status, Timing,
-    ToolCall, Usage, WireProtocol,
+    Actor, ActorKind, BodyInfo, CanonicalMessage, Completion, Digest, Failure, InvalidField,
+    Message, MessagePart, MessageToolCall, MessageToolResult, Page, Payload, PayloadSide,
+    RecordedToolCall, Rejection, RequestContext, RequestFilter, RequestRecord, StatsFilter,
+    StatsKey, StatsRow, Status, Timing, ToolCall, Usage, WireProtocol,
 };
 pub use recorder::Recorder;
 pub use store::{Store, StoreBuilder, rebuild};
+pub use wire::{
+    OfferedTool, ParsedRequest, ParsedResponse, RequestSummary, ResponseError, ResponseParser,
+};
 pub use writer::{CloseReport, Health, HealthState};

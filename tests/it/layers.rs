@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 const ORDER: &[&str] = &[
     // 0 words
     "error", "config", "clock", "record", // 1 pure
-    "payload", "log", "pricing", // 2 the database
-    "db",      // 3 the writer
-    "writer",  // 4 operations
+    "payload", "log", "pricing", "wire",   // 2 the database
+    "db",     // 3 the writer
+    "writer", // 4 operations
     "chain", "query", "doctor", // 5 façade
     "receipt", "handle", "recorder", "reader", "store",
 ];

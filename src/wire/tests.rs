@@ -1,0 +1,1 @@
+//! The rare things, by hand.

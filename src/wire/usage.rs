@@ -1,0 +1,343 @@
+//! Token counts, as each provider names and splits them, in the trail's terms.
+//!
+//! In [`Usage`] totals include their parts: input includes cache reads and writes, output includes
+//! reasoning. Whoever counts them apart is added up here, and nowhere else.
+
+use serde::Deserialize;
+
+use super::lenient::{Count, Object};
+use crate::record::Usage;
+
+/// Counts as far as seen, before parts are added to their totals. A stream may bring some of them
+/// early and others late.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) input: Option<u64>,
+    pub(super) output: Option<u64>,
+    pub(super) cache_read: Option<u64>,
+    pub(super) cache_write: Option<u64>,
+    pub(super) reasoning: Option<u64>,
+    /// Whether `input` leaves out what was read from or written to the cache.
+    pub(super) is_cache_apart: bool,
+    /// Whether `output` leaves out reasoning.
+    pub(super) is_reasoning_apart: bool,
+}
+
+impl Counts {
+    /// Takes over what the other has. Later counts of a stream stand for the whole response.
+    pub(super) fn update(&mut self, later: &Self) {
+        self.input = later.input.or(self.input);
+        self.output = later.output.or(self.output);
+        self.cache_read = later.cache_read.or(self.cache_read);
+        self.cache_write = later.cache_write.or(self.cache_write);
+        self.reasoning = later.reasoning.or(self.reasoning);
+        self.is_cache_apart |= later.is_cache_apart;
+        self.is_reasoning_apart = later.is_reasoning_apart;
+    }
+
+    /// In the trail's terms; `None` where nothing was counted.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        let mut usage = Usage::default();
+        usage.input_tokens = self.input;
+        if self.is_cache_apart {
+            usage.input_tokens = sum([self.input, self.cache_read, self.cache_write]);
+        }
+        usage.output_tokens = self.output;
+        if self.is_reasoning_apart {
+            usage.output_tokens = sum([self.output, self.reasoning, None]);
+        }
+        usage.cache_read_input_tokens = self.cache_read;
+        usage.cache_write_input_tokens = self.cache_write;
+        usage.reasoning_output_tokens = self.reasoning;
+        (usage != Usage::default()).then_some(usage)
+    }
+}
+
+/// The sum of those that are known.
+fn sum(counts: [Option<u64>; 3]) -> Option<u64> {
+    let mut known = counts.into_iter().flatten();
+    let first = known.next()?;
+    Some(known.fold(first, u64::saturating_add))
+}
+
+/// `usage` of OpenAI's chat completions, responses and embeddings, and of those compatible with
+/// them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct OpenAiUsage {
+    prompt_tokens: Count,
+    completion_tokens: Count,
+    input_tokens: Count,
+    output_tokens: Count,
+    total_tokens: Count,
+    prompt_tokens_details: Object<OpenAiDetails>,
+    completion_tokens_details: Object<OpenAiDetails>,
+    input_tokens_details: Object<OpenAiDetails>,
+    output_tokens_details: Object<OpenAiDetails>,
+    /// DeepSeek.
+    prompt_cache_hit_tokens: Count,
+    /// Moonshot.
+    cached_tokens: Count,
+    /// Mistral.
+    num_cached_tokens: Count,
+    /// Perplexity.
+    reasoning_tokens: Count,
+    /// LiteLLM and others that serve Anthropic's models.
+    cache_read_input_tokens: Count,
+    cache_creation_input_tokens: Count,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct OpenAiDetails {
+    cached_tokens: Count,
+    cache_write_tokens: Count,
+    cache_creation_input_tokens: Count,
+    reasoning_tokens: Count,
+}
+
+impl OpenAiUsage {
+    pub(super) fn counts(&self) -> Counts {
+        let input = self.prompt_tokens.0.or(self.input_tokens.0);
+        let output = self.completion_tokens.0.or(self.output_tokens.0);
+        let input_details = self.prompt_tokens_details.0.as_ref();
+        let input_details = input_details.or(self.input_tokens_details.0.as_ref());
+        let output_details = self.completion_tokens_details.0.as_ref();
+        let output_details = output_details.or(self.output_tokens_details.0.as_ref());
+        let reasoning = output_details
+            .and_then(|details| details.reasoning_tokens.0)
+            .or(self.reasoning_tokens.0);
+        // xAI counts reasoning apart from the completion, which only its total shows.
+        let with_reasoning = sum([input, output, reasoning]);
+        let is_reasoning_apart =
+            reasoning.is_some_and(|count| count > 0) && with_reasoning == self.total_tokens.0;
+        Counts {
+            input,
+            output,
+            cache_read: input_details
+                .and_then(|details| details.cached_tokens.0)
+                .or(self.cache_read_input_tokens.0)
+                .or(self.prompt_cache_hit_tokens.0)
+                .or(self.cached_tokens.0)
+                .or(self.num_cached_tokens.0),
+            cache_write: input_details
+                .and_then(|details| {
+                    let written = details.cache_write_tokens.0;
+                    written.or(details.cache_creation_input_tokens.0)
+                })
+                .or(self.cache_creation_input_tokens.0),
+            reasoning,
+            is_cache_apart: false,
+            is_reasoning_apart,
+        }
+    }
+
+    /// The same of embeddings, which have no output, so that some give a total only.
+    pub(super) fn embedding_counts(&self) -> Counts {
+        let mut counts = self.counts();
+        counts.input = counts.input.or(self.total_tokens.0);
+        counts
+    }
+}
+
+/// `usage` of Anthropic: `input_tokens` are those after the last cache breakpoint only.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct AnthropicUsage {
+    input_tokens: Count,
+    output_tokens: Count,
+    cache_read_input_tokens: Count,
+    cache_creation_input_tokens: Count,
+    output_tokens_details: Object<AnthropicDetails>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct AnthropicDetails {
+    thinking_tokens: Count,
+}
+
+impl AnthropicUsage {
+    pub(super) fn counts(&self) -> Counts {
+        let details = self.output_tokens_details.0.as_ref();
+        Counts {
+            input: self.input_tokens.0,
+            output: self.output_tokens.0,
+            cache_read: self.cache_read_input_tokens.0,
+            cache_write: self.cache_creation_input_tokens.0,
+            reasoning: details.and_then(|details| details.thinking_tokens.0),
+            is_cache_apart: true,
+            is_reasoning_apart: false,
+        }
+    }
+}
+
+/// `usageMetadata` of Gemini: thoughts and the prompts of built-in tools are counted apart.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct GeminiUsage {
+    prompt_token_count: Count,
+    tool_use_prompt_token_count: Count,
+    candidates_token_count: Count,
+    thoughts_token_count: Count,
+    cached_content_token_count: Count,
+}
+
+impl GeminiUsage {
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            input: sum([
+                self.prompt_token_count.0,
+                self.tool_use_prompt_token_count.0,
+                None,
+            ]),
+            output: self.candidates_token_count.0,
+            cache_read: self.cached_content_token_count.0,
+            cache_write: None,
+            reasoning: self.thoughts_token_count.0,
+            is_cache_apart: false,
+            is_reasoning_apart: true,
+        }
+    }
+}
+
+/// `usage` of Bedrock Converse, which counts as Anthropic does.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct BedrockUsage {
+    input_tokens: Count,
+    output_tokens: Count,
+    cache_read_input_tokens: Count,
+    cache_write_input_tokens: Count,
+}
+
+impl BedrockUsage {
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            input: self.input_tokens.0,
+            output: self.output_tokens.0,
+            cache_read: self.cache_read_input_tokens.0,
+            cache_write: self.cache_write_input_tokens.0,
+            reasoning: None,
+            is_cache_apart: true,
+            is_reasoning_apart: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(counts: Counts) -> [Option<u64>; 5] {
+        let usage = counts.usage().unwrap_or_default();
+        [
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cache_read_input_tokens,
+            usage.cache_write_input_tokens,
+            usage.reasoning_output_tokens,
+        ]
+    }
+
+    fn openai(json: &str) -> [Option<u64>; 5] {
+        numbers(serde_json::from_str::<OpenAiUsage>(json).unwrap().counts())
+    }
+
+    #[test]
+    fn openai_totals_include_their_parts() {
+        let chat = r#"{"prompt_tokens":100,"completion_tokens":20,"total_tokens":120,
+            "prompt_tokens_details":{"cached_tokens":64,"audio_tokens":0},
+            "completion_tokens_details":{"reasoning_tokens":5}}"#;
+        let expected = [Some(100), Some(20), Some(64), None, Some(5)];
+        assert_eq!(openai(chat), expected);
+        let responses = r#"{"input_tokens":100,"output_tokens":20,
+            "input_tokens_details":{"cached_tokens":64},
+            "output_tokens_details":{"reasoning_tokens":5}}"#;
+        assert_eq!(openai(responses), expected);
+        let bare = r#"{"prompt_tokens":100.0,"completion_tokens":20,"prompt_tokens_details":null}"#;
+        assert_eq!(openai(bare), [Some(100), Some(20), None, None, None]);
+    }
+
+    #[test]
+    fn reasoning_that_only_the_total_includes_is_output() {
+        let xai = r#"{"prompt_tokens":100,"completion_tokens":20,"total_tokens":125,
+            "completion_tokens_details":{"reasoning_tokens":5}}"#;
+        assert_eq!(openai(xai), [Some(100), Some(25), None, None, Some(5)]);
+    }
+
+    #[test]
+    fn cached_tokens_have_many_names() {
+        for (json, read, write) in [
+            (
+                r#"{"prompt_tokens":9,"prompt_cache_hit_tokens":8}"#,
+                Some(8),
+                None,
+            ),
+            (r#"{"prompt_tokens":9,"cached_tokens":8}"#, Some(8), None),
+            (
+                r#"{"prompt_tokens":9,"num_cached_tokens":8}"#,
+                Some(8),
+                None,
+            ),
+            (
+                r#"{"prompt_tokens":9,"prompt_tokens_details":{"cache_write_tokens":7}}"#,
+                None,
+                Some(7),
+            ),
+            (
+                r#"{"prompt_tokens":9,"cache_creation_input_tokens":7}"#,
+                None,
+                Some(7),
+            ),
+        ] {
+            assert_eq!(openai(json), [Some(9), None, read, write, None], "{json}");
+        }
+    }
+
+    #[test]
+    fn anthropic_and_bedrock_parts_are_added_to_the_total() {
+        let json = r#"{"input_tokens":10,"output_tokens":20,"cache_read_input_tokens":64,
+            "cache_creation_input_tokens":32,"output_tokens_details":{"thinking_tokens":5}}"#;
+        let usage: AnthropicUsage = serde_json::from_str(json).unwrap();
+        let expected = [Some(106), Some(20), Some(64), Some(32), Some(5)];
+        assert_eq!(numbers(usage.counts()), expected);
+        let json = r#"{"inputTokens":10,"outputTokens":20,"cacheReadInputTokens":64,
+            "cacheWriteInputTokens":32,"totalTokens":126}"#;
+        let usage: BedrockUsage = serde_json::from_str(json).unwrap();
+        let expected = [Some(106), Some(20), Some(64), Some(32), None];
+        assert_eq!(numbers(usage.counts()), expected);
+    }
+
+    #[test]
+    fn gemini_thoughts_are_output_and_tool_prompts_input() {
+        let json = r#"{"promptTokenCount":100,"candidatesTokenCount":20,"thoughtsTokenCount":5,
+            "cachedContentTokenCount":64,"toolUsePromptTokenCount":7,"totalTokenCount":132}"#;
+        let usage: GeminiUsage = serde_json::from_str(json).unwrap();
+        let expected = [Some(107), Some(25), Some(64), None, Some(5)];
+        assert_eq!(numbers(usage.counts()), expected);
+    }
+
+    #[test]
+    fn later_counts_of_a_stream_win_and_keep_what_they_lack() {
+        let first: AnthropicUsage = serde_json::from_str(
+            r#"{"input_tokens":10,"output_tokens":1,"cache_read_input_tokens":64}"#,
+        )
+        .unwrap();
+        let last: AnthropicUsage = serde_json::from_str(r#"{"output_tokens":20}"#).unwrap();
+        let mut counts = first.counts();
+        counts.update(&last.counts());
+        assert_eq!(numbers(counts), [Some(74), Some(20), Some(64), None, None]);
+    }
+
+    #[test]
+    fn nothing_known_is_no_usage() {
+        assert_eq!(
+            serde_json::from_str::<OpenAiUsage>(r#"{"cost":0.1}"#)
+                .unwrap()
+                .counts()
+                .usage(),
+            None
+        );
+    }
+}
