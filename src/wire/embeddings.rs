@@ -29,7 +29,7 @@ pub(super) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
     };
     joiner.identify(body.id.as_str(), body.model.as_str());
     if let Some(usage) = body.usage.0 {
-        joiner.counts.update(&usage.embedding_counts());
+        joiner.counts.replace(usage.embedding_counts());
     }
     if body.data.is_none()
         && let Some(error) = BareError::read(frame.data)

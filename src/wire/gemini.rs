@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::error::{BareError, ResponseError};
 use super::framing::Frame;
 use super::joiner::{CHOICES_MAX, Joiner};
-use super::lenient::{Count, Flag, List, Object, Raw, Real, Text, text_of};
+use super::lenient::{Count, Flag, Label, List, Object, Raw, Real, Text, text_of};
 use super::parts::{CONTENT_PARTS_MAX, Parts, kind_of};
 use super::request::{ITEMS_MAX, OfferedTool, ParsedRequest, TOOLS_MAX, tool};
 use super::usage::GeminiUsage;
@@ -37,8 +37,8 @@ struct Event<'a> {
 #[serde(default, rename_all = "camelCase")]
 struct Candidate<'a> {
     index: Count,
-    #[serde(borrow)]
-    finish_reason: Text<'a>,
+    /// A name; a number where the client asked for `enum-encoding=int`.
+    finish_reason: Label,
     #[serde(borrow)]
     content: Object<Message<'a>>,
 }
@@ -182,7 +182,7 @@ pub(super) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
     };
     joiner.identify(event.response_id.as_str(), event.model_version.as_str());
     if let Some(usage) = event.usage_metadata.0 {
-        joiner.counts.update(&usage.counts());
+        joiner.counts.replace(usage.counts());
     }
     if let Some(error) = event.error {
         joiner.fail(ResponseError::read(error));
@@ -206,9 +206,25 @@ pub(super) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
                 join(index, part, joiner);
             }
         }
-        joiner.finish_reason(index, candidate.finish_reason.as_str());
+        let reason = candidate.finish_reason.0.as_deref();
+        joiner.finish_reason(index, reason.map(finish_reason));
     }
     true
+}
+
+/// The name of a finish reason by number. From 6 on Gemini's and Vertex AI's numbers differ
+/// (`google/ai/generativelanguage/v1beta/generative_service.proto` and
+/// `google/cloud/aiplatform/v1/content.proto`), so that those stay numbers.
+fn finish_reason(reason: &str) -> &str {
+    match reason {
+        "0" => "FINISH_REASON_UNSPECIFIED",
+        "1" => "STOP",
+        "2" => "MAX_TOKENS",
+        "3" => "SAFETY",
+        "4" => "RECITATION",
+        "5" => "OTHER",
+        other => other,
+    }
 }
 
 /// Adds a part, or continues the last one: pieces of a text are parts of its kind in a row.

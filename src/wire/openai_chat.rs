@@ -152,7 +152,7 @@ pub(super) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
         .0
         .or(event.x_groq.0.and_then(|groq| groq.usage.0));
     if let Some(usage) = usage {
-        joiner.counts.update(&usage.counts());
+        joiner.counts.replace(usage.counts());
     }
     if let Some(error) = event.error {
         joiner.fail(ResponseError::read(error));

@@ -219,7 +219,7 @@ fn read_body(body: &[u8], joiner: &mut Joiner) -> bool {
     };
     joiner.identify(body.id.as_str(), body.model.as_str());
     if let Some(usage) = body.usage.0 {
-        joiner.counts.update(&usage.counts());
+        joiner.counts.replace(usage.counts());
     }
     if let Some(error) = body.error {
         joiner.fail(ResponseError::read(error));

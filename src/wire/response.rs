@@ -161,6 +161,8 @@ impl ResponseParser {
                 is_cut |= !read(protocol, frame, joiner);
             });
             is_cut |= rest == Rest::Incomplete;
+            let foreign = u64::from(rest == Rest::Foreign);
+            joiner.unparsed = joiner.unparsed.saturating_add(foreign);
         } else if self.has_bytes {
             self.joiner.unparsed = 1;
         }

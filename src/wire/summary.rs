@@ -258,7 +258,11 @@ impl<'a> Cursor<'a> {
             "top_p" => self.scan.fields.top_p = self.value::<Real>()?.0,
             "stream" => self.scan.fields.is_streaming = self.value::<Flag>()?.0,
             "tools" | "functions" => {
-                let tools = self.value::<ToolGroups>()?;
+                let tools = match self.next_byte()? {
+                    // Gemini takes a single group for a list of one.
+                    b'{' => List(vec![self.value::<Object<ToolGroup>>()?]),
+                    _ => self.value::<ToolGroups>()?,
+                };
                 self.scan.fields.tools = self.scan.fields.tools.saturating_add(tools.count());
             }
             "toolConfig" => {
@@ -288,10 +292,13 @@ impl<'a> Cursor<'a> {
         Some(())
     }
 
+    /// Parameters that a protocol keeps in an object of their own. Clients of other protocols may
+    /// use its name for something else.
     fn sampling(&mut self, max_tokens: Count, temperature: Real, top_p: Real) {
-        self.scan.fields.max_tokens = max_tokens.0;
-        self.scan.fields.temperature = temperature.0;
-        self.scan.fields.top_p = top_p.0;
+        let fields = &mut self.scan.fields;
+        fields.max_tokens = max_tokens.0.or(fields.max_tokens);
+        fields.temperature = temperature.0.or(fields.temperature);
+        fields.top_p = top_p.0.or(fields.top_p);
     }
 
     /// The list of messages, or a text that stands for one.

@@ -24,7 +24,16 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// Takes over what the other has. Later counts of a stream stand for the whole response.
+    /// Takes the place of earlier counts of a stream, whose events each state all counts: what the
+    /// last one leaves out is not there any more (Gemini takes counts back that way).
+    pub(super) fn replace(&mut self, later: Self) {
+        if later.usage().is_some() {
+            *self = later;
+        }
+    }
+
+    /// Takes over what the other has, where events of a stream state what is new to them. Later
+    /// counts stand for the whole response.
     pub(super) fn update(&mut self, later: &Self) {
         self.input = later.input.or(self.input);
         self.output = later.output.or(self.output);
@@ -328,6 +337,15 @@ mod tests {
         let mut counts = first.counts();
         counts.update(&last.counts());
         assert_eq!(numbers(counts), [Some(74), Some(20), Some(64), None, None]);
+    }
+
+    #[test]
+    fn counts_that_are_stated_whole_replace_each_other() {
+        let read = |json: &str| serde_json::from_str::<GeminiUsage>(json).unwrap().counts();
+        let mut counts = read(r#"{"promptTokenCount":9,"candidatesTokenCount":21}"#);
+        counts.replace(read(r#"{"promptTokenCount":87,"thoughtsTokenCount":78}"#));
+        counts.replace(read(r#"{"trafficType":"ON_DEMAND"}"#));
+        assert_eq!(numbers(counts), [Some(87), Some(78), None, None, Some(78)]);
     }
 
     #[test]

@@ -16,6 +16,29 @@ const AGREEMENT_MIN: f64 = 0.99;
 /// Exchanges that are read otherwise than expected: name, aspect, reason.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[];
 
+/// What is no JSON of its protocol at all.
+const UNREADABLE: &[(&str, &str)] = &[
+    (
+        "anthropic_completion_error.yaml:0",
+        "a message that is a string, sent to provoke an error",
+    ),
+    (
+        "meta-llama/Llama-3.1-8B-Instruct/GenSync-JSON.yaml:0",
+        "HTML of a bad gateway",
+    ),
+    (
+        "perplexity/testdata/TestClient/errors/bad_apiKey/GenS",
+        "HTML of a refused key",
+    ),
+    (
+        "test_openai/test_text_response.yaml:0",
+        "a test server's plain text",
+    ),
+];
+
+/// Streams that the recorder or the provider cut off.
+const BROKEN_OFF: &[(&str, &str)] = &[];
+
 /// The bar holds for these; of the others every difference must be a known one all the same.
 const ASPECTS: [&str; 8] = [
     "usage", "model", "finish", "calls", "id", "error", "text", "request",
@@ -169,13 +192,13 @@ fn recorded_exchanges_are_read_as_their_documentation_says() {
             short.push((wire, aspect));
         }
     }
-    assert!(short.is_empty(), "below the bar: {short:?}");
     assert!(
         differences.is_empty(),
         "{} differences without a reason:\n{}",
         differences.len(),
         differences[..differences.len().min(40)].join("\n")
     );
+    assert!(short.is_empty(), "below the bar: {short:?}");
     let unused: Vec<_> = EXCEPTIONS
         .iter()
         .filter(|(name, of, _)| !used.contains(&(name, of)))
@@ -231,9 +254,10 @@ fn nothing_of_a_recorded_exchange_is_left_unread() {
                 .all(|(a, b)| (&a.role, &a.parts) == (&b.role, &b.parts))
         );
     }
-    eprintln!("broken off: {broken_off:#?}");
-    eprintln!("unread: {unread:#?}");
-    assert!(unread.is_empty() && broken_off.is_empty());
+    unread.retain(|name| !UNREADABLE.iter().any(|(known, _)| name.contains(known)));
+    broken_off.retain(|name| !BROKEN_OFF.iter().any(|(known, _)| name.contains(known)));
+    assert!(unread.is_empty(), "unread: {unread:#?}");
+    assert!(broken_off.is_empty(), "broken off: {broken_off:#?}");
 }
 
 #[test]

@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 
 use auditlite::WireProtocol;
 use base64::Engine as _;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub(crate) struct Exchange {
-    /// `file:seq`, short enough for a table.
+    /// Where it was recorded.
     pub(crate) name: String,
     pub(crate) wire: String,
     pub(crate) path: String,
     pub(crate) status: u16,
     pub(crate) request: Vec<u8>,
     pub(crate) response: Vec<u8>,
-    /// The line of the corpus.
+    /// All of it, as a line of JSON.
     pub(crate) line: String,
 }
 
@@ -34,7 +34,7 @@ impl Exchange {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Line {
     source: String,
     seq: u64,
@@ -78,21 +78,29 @@ pub(crate) fn exchanges() -> Vec<Exchange> {
         let mut decoder = zstd::stream::read::Decoder::new(File::open(&path).unwrap()).unwrap();
         decoder.window_log_max(27).unwrap();
         let lines = BufReader::new(decoder).lines();
-        exchanges.extend(lines.map(|line| exchange(line.unwrap())));
+        exchanges.extend(lines.map(|line| exchange(&line.unwrap())));
     }
     exchanges
 }
 
-fn exchange(line: String) -> Exchange {
-    let parsed: Line = serde_json::from_str(&line).unwrap();
+fn exchange(line: &str) -> Exchange {
+    let mut parsed: Line = serde_json::from_str(line).unwrap();
+    let engine = base64::engine::general_purpose::STANDARD;
+    // One recorder wrote base64 wherever a body had a byte that is not ASCII, and did not say so.
+    let is_unmarked = parsed.response_body_encoding.is_none()
+        && engine
+            .decode(&parsed.response_body)
+            .is_ok_and(|bytes| b"{:".iter().all(|known| bytes.contains(known)));
+    if is_unmarked {
+        parsed.response_body_encoding = Some("base64".to_owned());
+    }
+    let line = serde_json::to_string(&parsed).unwrap();
     let mut response = parsed.response_body.into_bytes();
-    if parsed.response_body_encoding.as_deref() == Some("base64") {
-        let engine = base64::engine::general_purpose::STANDARD;
+    if parsed.response_body_encoding.is_some() {
         response = engine.decode(response).unwrap();
     }
-    let source = parsed.source.rsplit('/').next().unwrap();
     Exchange {
-        name: format!("{source}:{}", parsed.seq),
+        name: format!("{}:{}", parsed.source, parsed.seq),
         wire: parsed.wire,
         path: parsed.path,
         status: parsed.status,

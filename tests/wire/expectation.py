@@ -264,6 +264,10 @@ def anthropic(docs, r):
     r.text = "\n".join(texts)
 
 
+# google.ai.generativelanguage.Candidate.FinishReason, for clients that ask for numbers.
+GEMINI_NUMBERS = {1: "STOP", 2: "MAX_TOKENS", 3: "SAFETY", 4: "RECITATION"}
+
+
 def gemini(docs, r):
     texts, was_text = [], False
     for d in docs:
@@ -283,7 +287,7 @@ def gemini(docs, r):
         for at, c in enumerate(d.get("candidates") or []):
             index = first(c.get("index"), at)
             if c.get("finishReason"):
-                r.finish[index] = c["finishReason"]
+                r.finish[index] = GEMINI_NUMBERS.get(c["finishReason"], c["finishReason"])
             for p in get(c, "content", "parts") or []:
                 f = p.get("functionCall") or p.get("toolCall")
                 code = p.get("executableCode")
@@ -381,7 +385,7 @@ def request(wire, path, body):
         tools = [f for t in tools for f in first(t.get("functionDeclarations"), t.get("function_declarations"), [t])]
         found = re.search(r"/models/([^/]+):(\w+)$", path)
         if found:
-            model, stream = first(model, found[1]), found[2].startswith("stream")
+            model, stream = first(model, unquote(found[1])), found[2].startswith("stream")
     if wire == "bedrock.converse":
         found = re.search(r"/model/([^/]+)/(converse(?:-stream)?)$", path)
         model, stream = unquote(found[1]), found[2].endswith("-stream")

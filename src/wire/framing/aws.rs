@@ -60,7 +60,9 @@ impl AwsEventStream {
     }
 
     pub(super) fn finish(&self) -> Rest {
-        if self.is_damaged || !self.begun.is_empty() {
+        if self.is_damaged {
+            Rest::Foreign
+        } else if !self.begun.is_empty() {
             Rest::Incomplete
         } else {
             Rest::Nothing

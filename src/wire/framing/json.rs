@@ -72,8 +72,10 @@ impl JsonDocuments {
     }
 
     pub(super) fn finish(&self) -> Rest {
-        if self.depth > 0 || self.is_foreign || self.array == Array::Open {
+        if self.depth > 0 || self.array == Array::Open {
             Rest::Incomplete
+        } else if self.is_foreign {
+            Rest::Foreign
         } else {
             Rest::Nothing
         }

@@ -38,8 +38,10 @@ pub(super) enum Framing {
 pub(super) enum Rest {
     /// Nothing.
     Nothing,
-    /// The beginning of a frame, or what is none in this framing.
+    /// The beginning of a frame.
     Incomplete,
+    /// Something that is not of this framing, at the end or anywhere before.
+    Foreign,
 }
 
 impl Framing {
@@ -147,10 +149,7 @@ mod tests {
     #[test]
     fn what_is_no_stream_has_no_frames() {
         let (seen, is_stream, rest) = both(b"<html>\n<p>data: no</p>\n\n</html>\n");
-        assert_eq!(
-            (seen, is_stream, rest),
-            (Vec::new(), false, Rest::Incomplete)
-        );
+        assert_eq!((seen, is_stream, rest), (Vec::new(), false, Rest::Foreign));
         assert_eq!(both(b" \n ").2, Rest::Nothing);
     }
 
@@ -168,19 +167,16 @@ mod tests {
     }
 
     #[test]
-    fn documents_that_break_off() {
-        for body in [
-            "{\"a\":1}\n{\"a\"",
-            "[{\"a\":1},{\"a\"",
-            "[{\"a\":1},",
-            "{\"a\":1}]",
+    fn documents_that_break_off_or_have_something_after_them() {
+        for (body, expected) in [
+            ("{\"a\":1}\n{\"a\"", Rest::Incomplete),
+            ("[{\"a\":1},{\"a\"", Rest::Incomplete),
+            ("[{\"a\":1},", Rest::Incomplete),
+            ("{\"a\":1}]", Rest::Foreign),
+            ("{\"a\":1} x", Rest::Foreign),
         ] {
             let (seen, _, rest) = both(body.as_bytes());
-            assert_eq!(
-                (seen, rest),
-                (strings(&["{\"a\":1}"]), Rest::Incomplete),
-                "{body}"
-            );
+            assert_eq!((seen, rest), (strings(&["{\"a\":1}"]), expected), "{body}");
         }
     }
 

@@ -68,7 +68,7 @@ impl ServerSentEvents {
         }
         self.take_line(b"", take);
         if self.is_foreign && !self.is_stream {
-            Rest::Incomplete
+            Rest::Foreign
         } else {
             Rest::Nothing
         }
