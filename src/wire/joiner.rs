@@ -172,10 +172,12 @@ impl Joiner {
                 slot = Slot::Whole(self.parts);
             }
         }
-        if let Some(choice) = self.choice(choice) {
-            if slot != Slot::Call(number) && choice.parts.len() < RESPONSE_PARTS_MAX {
-                choice.current_calls.insert(number, slot);
-            }
+        // Kept only beside a part, so that these are bounded as parts are.
+        self.call(choice, slot)?;
+        if slot != Slot::Call(number)
+            && let Some(choice) = self.choices.get_mut(&choice)
+        {
+            choice.current_calls.insert(number, slot);
         }
         let call = self.call(choice, slot)?;
         if let Some(id) = id {

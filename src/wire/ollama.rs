@@ -10,7 +10,7 @@ use super::joiner::{Joiner, Slot};
 use super::lenient::{Count, Flag, List, Object, Raw, Real, Text, text_of};
 use super::parts::Parts;
 use super::request::{ITEMS_MAX, ParsedRequest, TOOLS_MAX, tool};
-use super::usage::Counts;
+use super::usage::OllamaUsage;
 use crate::config::TOOL_CALLS_MAX;
 use crate::record::{MessagePart, MessageToolCall, MessageToolResult};
 
@@ -94,11 +94,11 @@ pub(super) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
     if let Some(error) = event.error {
         joiner.fail(ResponseError::read(error));
     }
-    joiner.counts.update(&Counts {
-        input: event.prompt_eval_count.0,
-        output: event.eval_count.0,
-        ..Counts::default()
-    });
+    let usage = OllamaUsage {
+        prompt_eval_count: event.prompt_eval_count,
+        eval_count: event.eval_count,
+    };
+    joiner.counts.replace(usage.counts());
     if let Some(message) = event.message.0 {
         joiner.role(CHOICE, message.role.as_str());
         let thinking = message.thinking.as_str().unwrap_or_default();

@@ -8,10 +8,14 @@ use super::joiner::Joiner;
 use super::{Protocol, repair};
 use crate::record::{CanonicalMessage, ToolCall, Usage, WireProtocol};
 
+/// Most bytes of a response that are read: what is kept of it is no longer than what was read.
+const RESPONSE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// What a provider's response says, streamed or not: identity, usage, text, tool calls, errors.
 ///
 /// Nothing fails: what cannot be read is left out and [counted](Self::unparsed). Memory is bounded
-/// by the body's length, 128 choices and 4,096 parts. `Debug` prints no text.
+/// by the body's length (of which the first 64 MiB are read), 128 choices and 4,096 parts. `Debug`
+/// prints no text.
 ///
 /// ```
 /// use auditlite::{ParsedResponse, Usage, WireProtocol};
@@ -109,12 +113,22 @@ impl fmt::Debug for ParsedResponse {
 /// Reads a response while it passes by, chunk by chunk; where chunks are cut makes no difference.
 ///
 /// Keeps what was said so far and the event that has begun, never the stream.
-#[derive(Debug)]
 pub struct ResponseParser {
     protocol: Option<&'static Protocol>,
     framing: Framing,
     joiner: Joiner,
-    has_bytes: bool,
+    bytes: usize,
+}
+
+/// Prints how far it is, never a text.
+impl fmt::Debug for ResponseParser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseParser")
+            .field("protocol", &self.protocol)
+            .field("response_model", &self.joiner.model)
+            .field("has_ended", &self.joiner.has_ended())
+            .finish_non_exhaustive()
+    }
 }
 
 impl ResponseParser {
@@ -124,13 +138,15 @@ impl ResponseParser {
             protocol: Protocol::of(protocol),
             framing: Framing::new(),
             joiner: Joiner::default(),
-            has_bytes: false,
+            bytes: 0,
         }
     }
 
     /// Takes in the next chunk.
     pub fn feed(&mut self, chunk: &[u8]) {
-        self.has_bytes |= !chunk.is_empty();
+        let room = RESPONSE_BYTES_MAX.saturating_sub(self.bytes);
+        self.bytes = self.bytes.saturating_add(chunk.len());
+        let chunk = chunk.get(..room).unwrap_or(chunk);
         if let Some(protocol) = self.protocol {
             let joiner = &mut self.joiner;
             self.framing.feed(chunk, &mut |frame| {
@@ -163,8 +179,9 @@ impl ResponseParser {
             is_cut |= rest == Rest::Incomplete;
             let foreign = u64::from(rest == Rest::Foreign);
             joiner.unparsed = joiner.unparsed.saturating_add(foreign);
-        } else if self.has_bytes {
-            self.joiner.unparsed = 1;
+        }
+        if self.bytes > RESPONSE_BYTES_MAX || (self.protocol.is_none() && self.bytes > 0) {
+            self.joiner.unparsed = self.joiner.unparsed.saturating_add(1);
         }
         let is_streamed = self.framing.is_stream();
         let has_no_end = is_streamed && !self.joiner.has_ended() && self.joiner.error.is_none();

@@ -17,7 +17,7 @@ use super::lenient::{Count, Flag, List, Object, Real, Text};
 use super::ollama::Options;
 use super::request::{ITEMS_MAX, ParsedRequest, TOOLS_MAX};
 use super::{Protocol, path};
-use crate::record::{CanonicalMessage, WireProtocol};
+use crate::record::{CanonicalMessage, MessagePart, WireProtocol};
 
 /// How many ends of messages are remembered: a client may rewrite its last few.
 const BOUNDARIES_MAX: usize = 8;
@@ -84,6 +84,8 @@ struct Scan {
     new: Range<usize>,
     first_new: u64,
     lists: u64,
+    /// Whether a text stands for the list.
+    is_text: bool,
     is_complete: bool,
 }
 
@@ -138,6 +140,9 @@ impl RequestSummary {
         if let Some(protocol) = Protocol::of(protocol)
             && let Some(span) = body.get(self.scan.new.clone())
         {
+            if self.scan.is_text {
+                return self.text(span).into_iter().collect();
+            }
             let mut list = Vec::with_capacity(span.len().saturating_add(2));
             list.push(b'[');
             list.extend_from_slice(span.trim_ascii_start().strip_prefix(b",").unwrap_or(span));
@@ -149,6 +154,16 @@ impl RequestSummary {
             message.position = message.position.saturating_add(self.first_new_message);
         }
         parsed.messages
+    }
+
+    /// A text that stands for a list with one message of the user's.
+    fn text(&self, span: &[u8]) -> Option<CanonicalMessage> {
+        let text = serde_json::from_slice::<Text<'_>>(span).ok()?;
+        Some(CanonicalMessage {
+            role: "user".to_owned(),
+            parts: vec![MessagePart::Text(text.owned()?)],
+            ..CanonicalMessage::default()
+        })
     }
 
     fn new(path: &str, scan: Scan, streams_by_default: bool) -> Self {
@@ -303,15 +318,20 @@ impl<'a> Cursor<'a> {
 
     /// The list of messages, or a text that stands for one.
     fn messages(&mut self) -> Option<()> {
-        if self.next_byte()? != b'[' {
-            let text = self.value::<Text<'_>>()?;
-            self.scan.messages = u64::from(text.as_str().is_some());
+        let first = self.next_byte()?;
+        let start = self.at;
+        self.scan.boundaries.clear();
+        self.scan.messages = 0;
+        self.scan.first_new = 0;
+        self.scan.is_text = first == b'"';
+        if first != b'[' {
+            self.value::<IgnoredAny>()?;
+            self.scan.messages = u64::from(self.scan.is_text);
+            self.scan.new = start..self.at;
             return Some(());
         }
         self.at += 1;
         self.scan.before = self.scan.fields.clone();
-        self.scan.boundaries.clear();
-        self.scan.messages = 0;
         self.scan.lists = self.scan.lists.saturating_add(1);
         self.elements(self.at)
     }

@@ -6,7 +6,106 @@
 use serde::Deserialize;
 
 use super::lenient::{Count, Object};
-use crate::record::Usage;
+use crate::record::{Usage, WireProtocol};
+
+impl Usage {
+    /// Reads counts as they stand in a response of this protocol, for example
+    /// `{"prompt_tokens":9,"completion_tokens":2}`, or under this type's own names. Of a protocol
+    /// that is not known the names decide. `None` where nothing is counted.
+    ///
+    /// Totals of the result include their parts, whatever the provider's habit; counts under this
+    /// type's own names, of which one without a provider's like is there (`cache_write_input_tokens`,
+    /// `reasoning_output_tokens`), are taken as they are.
+    ///
+    /// ```
+    /// use auditlite::{Usage, WireProtocol};
+    ///
+    /// let json = r#"{"input_tokens":10,"output_tokens":5,"cache_read_input_tokens":90}"#;
+    /// let usage = Usage::from_json(&WireProtocol::AnthropicMessages, json).unwrap();
+    /// assert_eq!(usage.input_tokens, Some(100));
+    /// ```
+    pub fn from_json(protocol: &WireProtocol, json: &str) -> Option<Self> {
+        let names = serde_json::from_str::<Object<Names>>(json).ok()?.0?;
+        let own = serde_json::from_str::<OwnUsage>(json).ok()?;
+        if own.cache_write_input_tokens.0.is_some() || own.reasoning_output_tokens.0.is_some() {
+            return own.counts().usage();
+        }
+        let counts = match protocol {
+            WireProtocol::AnthropicMessages => counts_of(json, AnthropicUsage::counts),
+            WireProtocol::GeminiGenerate => counts_of(json, GeminiUsage::counts),
+            WireProtocol::BedrockConverse => counts_of(json, BedrockUsage::counts),
+            WireProtocol::OpenAiEmbeddings => counts_of(json, OpenAiUsage::embedding_counts),
+            WireProtocol::OllamaChat => counts_of(json, OllamaUsage::counts),
+            WireProtocol::OpenAiChat | WireProtocol::OpenAiResponses => {
+                counts_of(json, OpenAiUsage::counts)
+            }
+            WireProtocol::Unknown | WireProtocol::Other(_) => names.counts(json),
+        };
+        // The protocol says what to expect; a gateway may have put the counts under other names.
+        let counts = counts.filter(|counts| counts.usage().is_some());
+        counts.or_else(|| names.counts(json))?.usage()
+    }
+}
+
+fn counts_of<'a, T: Deserialize<'a>>(json: &'a str, counts: fn(&T) -> Counts) -> Option<Counts> {
+    serde_json::from_str(json).ok().map(|usage| counts(&usage))
+}
+
+/// Names that tell providers apart.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Names {
+    prompt_tokens: Count,
+    cache_creation_input_tokens: Count,
+    #[serde(rename = "promptTokenCount")]
+    prompt_token_count: Count,
+    #[serde(rename = "candidatesTokenCount")]
+    candidates_token_count: Count,
+    #[serde(rename = "inputTokens")]
+    input_tokens_of_bedrock: Count,
+    prompt_eval_count: Count,
+    eval_count: Count,
+}
+
+impl Names {
+    fn counts(&self, json: &str) -> Option<Counts> {
+        if self.prompt_token_count.0.is_some() || self.candidates_token_count.0.is_some() {
+            counts_of(json, GeminiUsage::counts)
+        } else if self.input_tokens_of_bedrock.0.is_some() {
+            counts_of(json, BedrockUsage::counts)
+        } else if self.prompt_eval_count.0.is_some() || self.eval_count.0.is_some() {
+            counts_of(json, OllamaUsage::counts)
+        } else if self.cache_creation_input_tokens.0.is_some() && self.prompt_tokens.0.is_none() {
+            counts_of(json, AnthropicUsage::counts)
+        } else {
+            counts_of(json, OpenAiUsage::counts)
+        }
+    }
+}
+
+/// The trail's own names.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct OwnUsage {
+    input_tokens: Count,
+    output_tokens: Count,
+    cache_read_input_tokens: Count,
+    cache_write_input_tokens: Count,
+    reasoning_output_tokens: Count,
+}
+
+impl OwnUsage {
+    fn counts(&self) -> Counts {
+        Counts {
+            input: self.input_tokens.0,
+            output: self.output_tokens.0,
+            cache_read: self.cache_read_input_tokens.0,
+            cache_write: self.cache_write_input_tokens.0,
+            reasoning: self.reasoning_output_tokens.0,
+            ..Counts::default()
+        }
+    }
+}
 
 /// Counts as far as seen, before parts are added to their totals. A stream may bring some of them
 /// early and others late.
@@ -234,6 +333,24 @@ impl BedrockUsage {
     }
 }
 
+/// Ollama's counts, which stand among the other fields of its last line.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct OllamaUsage {
+    pub(super) prompt_eval_count: Count,
+    pub(super) eval_count: Count,
+}
+
+impl OllamaUsage {
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            input: self.prompt_eval_count.0,
+            output: self.eval_count.0,
+            ..Counts::default()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -346,6 +463,40 @@ mod tests {
         counts.replace(read(r#"{"promptTokenCount":87,"thoughtsTokenCount":78}"#));
         counts.replace(read(r#"{"trafficType":"ON_DEMAND"}"#));
         assert_eq!(numbers(counts), [Some(87), Some(78), None, None, Some(78)]);
+    }
+
+    #[test]
+    fn counts_are_read_under_any_names() {
+        let numbers = |protocol: &str, json: &str| {
+            let usage = Usage::from_json(&WireProtocol::from(protocol), json).unwrap_or_default();
+            [
+                usage.input_tokens,
+                usage.output_tokens,
+                usage.cache_read_input_tokens,
+                usage.cache_write_input_tokens,
+                usage.reasoning_output_tokens,
+            ]
+        };
+        let own = r#"{"input_tokens":100,"output_tokens":20,"cache_read_input_tokens":64,
+            "cache_write_input_tokens":8,"reasoning_output_tokens":5}"#;
+        let expected = [Some(100), Some(20), Some(64), Some(8), Some(5)];
+        assert_eq!(numbers("anthropic.messages", own), expected);
+        let anthropic = r#"{"input_tokens":10,"output_tokens":20,"cache_read_input_tokens":64,
+            "cache_creation_input_tokens":32,"service_tier":"standard"}"#;
+        let expected = [Some(106), Some(20), Some(64), Some(32), None];
+        assert_eq!(numbers("", anthropic), expected);
+        let read = r#"{"input_tokens":100,"cache_read_input_tokens":64}"#;
+        assert_eq!(numbers("", read), [Some(100), None, Some(64), None, None]);
+        assert_eq!(numbers("anthropic.messages", read)[0], Some(164));
+        let gemini = r#"{"promptTokenCount":100,"candidatesTokenCount":20,"thoughtsTokenCount":5}"#;
+        let expected = [Some(100), Some(25), None, None, Some(5)];
+        assert_eq!(numbers("", gemini), expected);
+        assert_eq!(numbers("openai.chat", gemini), expected);
+        let ollama = r#"{"prompt_eval_count":9,"eval_count":5}"#;
+        assert_eq!(numbers("", ollama)[..2], [Some(9), Some(5)]);
+        for json in [r#"{"cost":0.1}"#, "7", "null", "{", ""] {
+            assert_eq!(Usage::from_json(&WireProtocol::Unknown, json), None);
+        }
     }
 
     #[test]

@@ -3,7 +3,6 @@
 mod line;
 mod progress;
 mod source;
-mod usage;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

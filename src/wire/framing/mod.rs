@@ -9,6 +9,8 @@ mod json;
 mod sse;
 
 use aws::AwsEventStream;
+#[cfg(test)]
+pub(super) use aws::message as aws_message;
 use json::JsonDocuments;
 use sse::ServerSentEvents;
 
@@ -207,7 +209,7 @@ mod tests {
                 continue; // Then it is no event stream any more.
             }
             let (seen, _, rest) = both(&body);
-            assert_eq!((seen, rest), (Vec::new(), Rest::Incomplete), "byte {at}");
+            assert_eq!((seen, rest), (Vec::new(), Rest::Foreign), "byte {at}");
         }
     }
 }

@@ -1,1 +1,0 @@
-//! The rare things, by hand.
