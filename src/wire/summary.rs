@@ -323,11 +323,14 @@ impl<'a> Cursor<'a> {
         self.scan.boundaries.clear();
         self.scan.messages = 0;
         self.scan.first_new = 0;
+        self.scan.new = 0..0;
         self.scan.is_text = first == b'"';
         if first != b'[' {
             self.value::<IgnoredAny>()?;
             self.scan.messages = u64::from(self.scan.is_text);
-            self.scan.new = start..self.at;
+            if self.scan.is_text {
+                self.scan.new = start..self.at;
+            }
             return Some(());
         }
         self.at += 1;

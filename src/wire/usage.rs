@@ -145,18 +145,21 @@ impl Counts {
 
     /// In the trail's terms; `None` where nothing was counted.
     pub(super) fn usage(&self) -> Option<Usage> {
-        let mut usage = Usage::default();
-        usage.input_tokens = self.input;
+        let mut input_tokens = self.input;
         if self.is_cache_apart {
-            usage.input_tokens = sum([self.input, self.cache_read, self.cache_write]);
+            input_tokens = sum([self.input, self.cache_read, self.cache_write]);
         }
-        usage.output_tokens = self.output;
+        let mut output_tokens = self.output;
         if self.is_reasoning_apart {
-            usage.output_tokens = sum([self.output, self.reasoning, None]);
+            output_tokens = sum([self.output, self.reasoning, None]);
         }
-        usage.cache_read_input_tokens = self.cache_read;
-        usage.cache_write_input_tokens = self.cache_write;
-        usage.reasoning_output_tokens = self.reasoning;
+        let usage = Usage {
+            input_tokens,
+            output_tokens,
+            cache_read_input_tokens: self.cache_read,
+            cache_write_input_tokens: self.cache_write,
+            reasoning_output_tokens: self.reasoning,
+        };
         (usage != Usage::default()).then_some(usage)
     }
 }

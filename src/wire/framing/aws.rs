@@ -24,37 +24,29 @@ impl AwsEventStream {
     pub(super) fn feed(&mut self, chunk: &[u8], take: &mut dyn FnMut(Frame<'_>)) {
         let mut chunk = chunk;
         while !self.is_damaged && !chunk.is_empty() {
-            let wanted = if self.begun.len() < PRELUDE_BYTES {
-                if self.begun.is_empty() && chunk.len() >= PRELUDE_BYTES {
-                    // The whole message may lie in this chunk.
-                    match message_bytes(chunk) {
-                        Some(length) if chunk.len() >= length => {
-                            let (message, rest) =
-                                chunk.split_at_checked(length).unwrap_or((chunk, b""));
-                            self.is_damaged = !read_message(message, take);
-                            chunk = rest;
-                            continue;
-                        }
-                        Some(length) => length,
-                        None => 0,
-                    }
-                } else {
-                    PRELUDE_BYTES
-                }
-            } else {
-                message_bytes(&self.begun).unwrap_or(0)
-            };
-            let missing = wanted.saturating_sub(self.begun.len());
-            if missing == 0 {
-                self.is_damaged = true;
-                break;
+            if self.begun.is_empty()
+                && let Some(length) = message_bytes(chunk)
+                && let Some((message, rest)) = chunk.split_at_checked(length)
+            {
+                // The whole message lies in this chunk.
+                self.is_damaged = !read_message(message, take);
+                chunk = rest;
+                continue;
             }
+            let wanted = message_bytes(&self.begun).unwrap_or(PRELUDE_BYTES);
+            let missing = wanted.saturating_sub(self.begun.len());
             let (more, rest) = chunk.split_at_checked(missing).unwrap_or((chunk, b""));
             self.begun.extend_from_slice(more);
             chunk = rest;
-            if message_bytes(&self.begun) == Some(self.begun.len()) {
-                self.is_damaged = !read_message(&self.begun, take);
-                self.begun.clear();
+            if self.begun.len() >= PRELUDE_BYTES {
+                match message_bytes(&self.begun) {
+                    Some(length) if length == self.begun.len() => {
+                        self.is_damaged = !read_message(&self.begun, take);
+                        self.begun.clear();
+                    }
+                    Some(_) => {}
+                    None => self.is_damaged = true,
+                }
             }
         }
     }

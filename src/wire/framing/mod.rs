@@ -197,6 +197,8 @@ mod tests {
         assert_eq!((is_stream, rest), (true, Rest::Nothing));
         body.pop();
         assert_eq!(both(&body).2, Rest::Incomplete);
+        assert_eq!(both(&[0; 11]).2, Rest::Incomplete);
+        assert_eq!(both(&[0; 12]).2, Rest::Foreign);
     }
 
     #[test]
