@@ -34,6 +34,8 @@
 //!   [`Rejection`] carry what is recorded.
 //! - [`Reader`] reads, from the store or from a [`ReadOnlyStore`] in another process.
 //! - [`PriceBook`] turns usage into cost.
+//! - [`ParsedRequest`], [`RequestSummary`] and [`ParsedResponse`] read bodies of seven wire
+//!   protocols, streamed or not; [`WireProtocol::detect`] tells which it is.
 
 mod chain;
 mod clock;
