@@ -34,6 +34,8 @@
 //!   [`Rejection`] carry what is recorded.
 //! - [`Reader`] reads, from the store or from a [`ReadOnlyStore`] in another process.
 //! - [`PriceBook`] turns usage into cost.
+//! - [`ParsedRequest`], [`RequestSummary`] and [`ParsedResponse`] read bodies of seven wire
+//!   protocols, streamed or not; [`WireProtocol::detect`] tells which it is.
 
 #![forbid(unsafe_code)]
 
@@ -57,6 +59,7 @@ mod recorder;
 mod store;
 mod sync;
 mod verify;
+mod wire;
 mod writer;
 
 #[cfg(all(test, not(shuttle)))]
@@ -94,14 +97,17 @@ pub use proof::{SigningKey, VerifyingKey};
 pub use reader::{ReadOnlyStore, Reader};
 pub use receipt::Receipt;
 pub use record::{
-    Actor, ActorKind, BodyInfo, Completion, Digest, Failure, InvalidField, Message,
-    MessageToolCall, MessageToolResult, Page, Payload, PayloadSide, RecordedToolCall, Rejection,
-    RequestContext, RequestFilter, RequestRecord, StatsFilter, StatsKey, StatsRow, Status, Timing,
-    ToolCall, Usage, WireProtocol,
+    Actor, ActorKind, BodyInfo, CanonicalMessage, Completion, Digest, Failure, InvalidField,
+    Message, MessagePart, MessageToolCall, MessageToolResult, Page, Payload, PayloadSide,
+    RecordedToolCall, Rejection, RequestContext, RequestFilter, RequestRecord, StatsFilter,
+    StatsKey, StatsRow, Status, Timing, ToolCall, Usage, WireProtocol,
 };
 pub use recorder::Recorder;
 pub use store::{Store, StoreBuilder, rebuild};
 pub use verify::{
     Finding, FindingKind, NotKept, VerifyOptions, VerifyProgress, VerifyReport, VerifyStage,
+};
+pub use wire::{
+    OfferedTool, ParsedRequest, ParsedResponse, RequestSummary, ResponseError, ResponseParser,
 };
 pub use writer::{Alarm, CheckpointNotice, CloseReport, Health, HealthState};

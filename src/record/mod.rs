@@ -5,12 +5,14 @@
 mod check;
 mod completion;
 mod context;
+mod message;
 mod read;
 mod wire;
 
 pub use check::InvalidField;
 pub use completion::{Completion, Failure, Rejection, Timing, ToolCall, Usage};
 pub use context::{Actor, ActorKind, Message, MessageToolCall, MessageToolResult, RequestContext};
+pub use message::{CanonicalMessage, MessagePart};
 pub use read::{
     BodyInfo, Digest, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestRecord,
     StatsFilter, StatsKey, StatsRow, Status,

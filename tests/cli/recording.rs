@@ -16,7 +16,7 @@ fn bad_lines_are_reported_and_the_rest_goes_on() {
         r#"{"request":1,"started_at":"tomorrow"}"#,
         r#"{"request":1,"status":70000}"#,
         r#"{"request":1,"response_body":"x","response_body_encoding":"rot13"}"#,
-        r#"{"request":1,"usage":{"prompt_tokens":-1}}"#,
+        r#"{"request":1,"usage":[12,3]}"#,
         r#"{"request":1,"request_id":"last"}"#,
     ];
     let long_id = format!("{{\"request\":1,\"user_id\":\"{}\"}}", "x".repeat(300));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const ORDER: &[&str] = &[
     // 0 words
     "error", "config", "clock", "sync", "record", // 1 pure
-    "payload", "log", "pricing", "proof",  // 2 the database
+    "payload", "log", "pricing", "proof", "wire",   // 2 the database
     "db",     // 3 the writer
     "writer", // 4 operations
     "chain", "query", "doctor", "verify", "bundle", // 5 façade

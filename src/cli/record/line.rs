@@ -1,6 +1,6 @@
 //! One line of JSON Lines: a finished exchange.
 
-use auditlite::{Completion, Failure, RequestContext, Timing, WireProtocol};
+use auditlite::{Completion, Failure, RequestContext, Timing, Usage, WireProtocol};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
@@ -8,7 +8,6 @@ use serde::de::{Deserializer, Error, Visitor};
 use serde_json::value::RawValue;
 
 use super::super::time;
-use super::usage::UsageLine;
 
 /// HTTP statuses from this one on are failures.
 const HTTP_ERROR_MIN: u16 = 400;
@@ -51,7 +50,8 @@ struct Line<'a> {
     wire: Option<String>,
     stream: Option<bool>,
     status: Option<u16>,
-    usage: Option<UsageLine>,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
     #[serde(default, deserialize_with = "started_at")]
     started_at: Option<i64>,
     latency_us: Option<u64>,
@@ -104,9 +104,14 @@ impl Line<'_> {
             (None, None) => None,
         };
         let wire = self.wire_protocol.or(self.wire).unwrap_or_default();
-        let usage = self.usage.and_then(|usage| usage.usage(&wire));
-        let mut context = RequestContext::new(WireProtocol::from(wire))
-            .is_streaming(self.stream.unwrap_or(false));
+        let wire = WireProtocol::from(wire);
+        let usage = match self.usage.map(RawValue::get) {
+            Some(usage) if !usage.starts_with('{') => {
+                return Err("usage is not a JSON object".to_owned());
+            }
+            usage => usage.and_then(|usage| Usage::from_json(&wire, usage)),
+        };
+        let mut context = RequestContext::new(wire).is_streaming(self.stream.unwrap_or(false));
         context.request_id = self.request_id;
         context.conversation_id = self.conversation_id.or(self.conversation);
         context.user_id = self.user_id;

@@ -6,7 +6,6 @@ mod fuzz;
 mod line;
 mod progress;
 mod source;
-mod usage;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -1,0 +1,104 @@
+//! JSON documents: one, several after another (as Ollama streams them, a line each), or as the
+//! items of one array (as Gemini streams them without `alt=sse`).
+
+use super::{Frame, Rest};
+
+#[derive(Debug, Default)]
+pub(in crate::wire) struct JsonDocuments {
+    /// The document that has begun, as far as earlier chunks brought it.
+    begun: Vec<u8>,
+    depth: u64,
+    is_in_string: bool,
+    is_after_backslash: bool,
+    array: Array,
+    documents: u64,
+    /// Whether there was something between documents that does not belong there.
+    is_foreign: bool,
+}
+
+/// Whether the documents are the items of an array.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Array {
+    #[default]
+    Unknown,
+    No,
+    Open,
+    Closed,
+}
+
+impl JsonDocuments {
+    pub(super) fn feed(&mut self, chunk: &[u8], take: &mut dyn FnMut(Frame<'_>)) {
+        let mut start = 0;
+        for (at, byte) in chunk.iter().enumerate() {
+            if self.is_in_string {
+                match byte {
+                    _ if self.is_after_backslash => self.is_after_backslash = false,
+                    b'\\' => self.is_after_backslash = true,
+                    b'"' => self.is_in_string = false,
+                    _ => {}
+                }
+                continue;
+            }
+            match byte {
+                b'"' if self.depth > 0 => self.is_in_string = true,
+                b'[' if self.array == Array::Unknown => self.array = Array::Open,
+                b']' if self.depth == 0 && self.array == Array::Open => self.array = Array::Closed,
+                b'{' | b'[' => {
+                    if self.depth == 0 {
+                        start = at;
+                        if self.array == Array::Unknown {
+                            self.array = Array::No;
+                        }
+                    }
+                    self.depth = self.depth.saturating_add(1);
+                }
+                b'}' | b']' if self.depth > 0 => {
+                    self.depth -= 1;
+                    if self.depth == 0 {
+                        let end = chunk.get(start..=at).unwrap_or_default();
+                        self.hand_over(end, take);
+                        start = at;
+                    }
+                }
+                _ if self.depth > 0 => {}
+                b',' if self.array == Array::Open => {}
+                byte => self.is_foreign |= !byte.is_ascii_whitespace(),
+            }
+        }
+        if self.depth > 0 {
+            let rest = chunk.get(start..).unwrap_or_default();
+            self.begun.extend_from_slice(rest);
+        }
+    }
+
+    pub(super) fn finish(&self) -> Rest {
+        if self.depth > 0 || self.array == Array::Open {
+            Rest::Incomplete
+        } else if self.is_foreign {
+            Rest::Foreign
+        } else {
+            Rest::Nothing
+        }
+    }
+
+    pub(super) fn is_stream(&self) -> bool {
+        self.documents > 1 || matches!(self.array, Array::Open | Array::Closed)
+    }
+
+    fn hand_over(&mut self, end: &[u8], take: &mut dyn FnMut(Frame<'_>)) {
+        self.documents = self.documents.saturating_add(1);
+        let mut frame = Frame {
+            name: None,
+            is_error: false,
+            data: end,
+        };
+        if self.begun.is_empty() {
+            take(frame);
+        } else {
+            self.begun.extend_from_slice(end);
+            frame.data = &self.begun;
+            take(frame);
+            self.begun.clear();
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
+//!
+//! Of the fields only `event` and `data` matter here. Unlike a browser this does not drop a last
+//! event that no empty line follows: servers end their streams in haste.
+
+use super::{Frame, Rest};
+
+#[derive(Debug, Default)]
+pub(in crate::wire) struct ServerSentEvents {
+    /// The line that has begun.
+    line: Vec<u8>,
+    event: Event,
+    /// Whether the last line ended in a carriage return, to which a line feed would belong.
+    is_after_return: bool,
+    is_after_first_line: bool,
+    /// Whether there was a line of the format, be it a comment.
+    is_stream: bool,
+    /// Whether there was a line that is none of the format's.
+    is_foreign: bool,
+}
+
+#[derive(Debug, Default)]
+struct Event {
+    name: Vec<u8>,
+    data: Vec<u8>,
+    has_data: bool,
+}
+
+impl ServerSentEvents {
+    pub(super) fn feed(&mut self, chunk: &[u8], take: &mut dyn FnMut(Frame<'_>)) {
+        let mut chunk = chunk;
+        if self.is_after_return
+            && let Some(first) = chunk.first()
+        {
+            self.is_after_return = false;
+            if *first == b'\n' {
+                chunk = chunk.get(1..).unwrap_or_default();
+            }
+        }
+        while let Some(end) = memchr::memchr2(b'\n', b'\r', chunk) {
+            let (line, rest) = chunk.split_at_checked(end).unwrap_or((chunk, b""));
+            if self.line.is_empty() {
+                self.take_line(line, take);
+            } else {
+                self.line.extend_from_slice(line);
+                let mut whole = std::mem::take(&mut self.line);
+                self.take_line(&whole, take);
+                whole.clear();
+                self.line = whole; // Its memory serves the next line.
+            }
+            chunk = match rest {
+                [b'\r', b'\n', rest @ ..] => rest,
+                [b'\r'] => {
+                    self.is_after_return = true;
+                    &[]
+                }
+                [_, rest @ ..] => rest,
+                [] => &[],
+            };
+        }
+        self.line.extend_from_slice(chunk);
+    }
+
+    pub(super) fn finish(&mut self, take: &mut dyn FnMut(Frame<'_>)) -> Rest {
+        let line = std::mem::take(&mut self.line);
+        if !line.is_empty() {
+            self.take_line(&line, take);
+        }
+        self.take_line(b"", take);
+        if self.is_foreign && !self.is_stream {
+            Rest::Foreign
+        } else {
+            Rest::Nothing
+        }
+    }
+
+    pub(super) fn is_stream(&self) -> bool {
+        self.is_stream
+    }
+
+    fn take_line(&mut self, line: &[u8], take: &mut dyn FnMut(Frame<'_>)) {
+        let mut line = line;
+        if !self.is_after_first_line {
+            self.is_after_first_line = true;
+            line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
+        }
+        if line.is_empty() {
+            self.dispatch(take);
+            return;
+        }
+        let colon = memchr::memchr(b':', line).unwrap_or(line.len());
+        let (field, value) = line.split_at_checked(colon).unwrap_or((line, b""));
+        let value = value.strip_prefix(b":").unwrap_or(value);
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        match field {
+            b"data" => {
+                self.is_stream = true;
+                if self.event.has_data {
+                    self.event.data.push(b'\n');
+                }
+                self.event.has_data = true;
+                self.event.data.extend_from_slice(value);
+            }
+            b"event" => {
+                self.event.name.clear();
+                self.event.name.extend_from_slice(value);
+            }
+            b"" => self.is_stream = true,
+            b"id" | b"retry" => {}
+            _ => self.is_foreign = true,
+        }
+    }
+
+    fn dispatch(&mut self, take: &mut dyn FnMut(Frame<'_>)) {
+        if self.event.has_data {
+            let name = std::str::from_utf8(&self.event.name).ok();
+            take(Frame {
+                name: name.filter(|name| !name.is_empty()),
+                is_error: self.event.name == b"error",
+                data: &self.event.data,
+            });
+        }
+        self.event.name.clear();
+        self.event.data.clear();
+        self.event.has_data = false;
+    }
+}

@@ -1,0 +1,286 @@
+//! Puts the pieces of a response together, whatever protocol they come from.
+
+use std::collections::BTreeMap;
+
+use super::error::ResponseError;
+use super::response::ParsedResponse;
+use super::usage::Counts;
+use crate::config::FINISH_REASONS_MAX;
+use crate::record::{CanonicalMessage, MessagePart, MessageToolCall, MessageToolResult};
+
+/// Most choices of one response: OpenAI's own limit of `n`.
+pub(super) const CHOICES_MAX: usize = 128;
+/// Most parts of all choices together. Tool calls are parts: this is no less than
+/// [`TOOL_CALLS_MAX`](crate::TOOL_CALLS_MAX).
+pub(super) const RESPONSE_PARTS_MAX: usize = 4096;
+
+/// Names a part while its pieces arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Slot {
+    Text(u64, u64),
+    Thinking(u64, u64),
+    Refusal(u64, u64),
+    Call(u64),
+    Result(u64),
+    Other(u64),
+    /// A part that nothing names, by how many there were before it.
+    Whole(usize),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Joiner {
+    pub(super) id: Option<String>,
+    pub(super) model: Option<String>,
+    pub(super) error: Option<ResponseError>,
+    pub(super) unparsed: u64,
+    pub(super) counts: Counts,
+    choices: BTreeMap<u64, Choice>,
+    /// How many parts all choices have.
+    parts: usize,
+    has_ended: bool,
+}
+
+#[derive(Debug, Default)]
+struct Choice {
+    role: Option<String>,
+    finish_reason: Option<String>,
+    parts: Vec<MessagePart>,
+    places: BTreeMap<Slot, usize>,
+    /// The part that the piece before belonged to, as the next one usually does.
+    last: Option<(Slot, usize)>,
+    /// Which call stands for a number now.
+    current_calls: BTreeMap<u64, Slot>,
+}
+
+impl Joiner {
+    /// The first id and model that are stated count.
+    pub(super) fn identify(&mut self, id: Option<&str>, model: Option<&str>) {
+        let known = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+        if self.id.is_none() {
+            self.id = known(id);
+        }
+        if self.model.is_none() {
+            self.model = known(model);
+        }
+    }
+
+    /// The first error counts; those that follow are its consequences.
+    pub(super) fn fail(&mut self, error: ResponseError) {
+        self.error.get_or_insert(error);
+    }
+
+    /// The protocol's own mark that the response is whole.
+    pub(super) fn end(&mut self) {
+        self.has_ended = true;
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    pub(super) fn role(&mut self, choice: u64, role: Option<&str>) {
+        if let Some(role) = role.filter(|role| !role.is_empty())
+            && let Some(choice) = self.choice(choice)
+            && choice.role.is_none()
+        {
+            choice.role = Some(role.to_owned());
+        }
+    }
+
+    pub(super) fn finish_reason(&mut self, choice: u64, reason: Option<&str>) {
+        if let Some(reason) = reason.filter(|reason| !reason.is_empty())
+            && let Some(choice) = self.choice(choice)
+        {
+            choice.finish_reason = Some(reason.to_owned());
+            self.has_ended = true;
+        }
+    }
+
+    /// Adds a piece of text.
+    pub(super) fn text(&mut self, choice: u64, slot: Slot, piece: &str) {
+        self.write(choice, slot, MessagePart::Text, piece, false);
+    }
+
+    pub(super) fn thinking(&mut self, choice: u64, slot: Slot, piece: &str) {
+        self.write(choice, slot, MessagePart::Thinking, piece, false);
+    }
+
+    pub(super) fn refusal(&mut self, choice: u64, slot: Slot, piece: &str) {
+        self.write(choice, slot, MessagePart::Refusal, piece, false);
+    }
+
+    /// Puts a whole text in the place of the pieces so far.
+    pub(super) fn set_text(&mut self, choice: u64, slot: Slot, text: &str) {
+        self.write(choice, slot, MessagePart::Text, text, true);
+    }
+
+    pub(super) fn set_thinking(&mut self, choice: u64, slot: Slot, text: &str) {
+        self.write(choice, slot, MessagePart::Thinking, text, true);
+    }
+
+    pub(super) fn set_refusal(&mut self, choice: u64, slot: Slot, text: &str) {
+        self.write(choice, slot, MessagePart::Refusal, text, true);
+    }
+
+    fn write(
+        &mut self,
+        choice: u64,
+        slot: Slot,
+        new: fn(String) -> MessagePart,
+        piece: &str,
+        is_whole: bool,
+    ) {
+        if piece.is_empty() {
+            return;
+        }
+        if let Some(
+            MessagePart::Text(text) | MessagePart::Thinking(text) | MessagePart::Refusal(text),
+        ) = self.part(choice, slot, || new(String::new()))
+        {
+            if is_whole {
+                text.clear();
+            }
+            text.push_str(piece);
+        }
+    }
+
+    pub(super) fn call(&mut self, choice: u64, slot: Slot) -> Option<&mut MessageToolCall> {
+        let new = || MessagePart::ToolCall(MessageToolCall::default());
+        match self.part(choice, slot, new) {
+            Some(MessagePart::ToolCall(call)) => Some(call),
+            _ => None,
+        }
+    }
+
+    /// The call that this number stands for. Some servers number all their calls 0: another id
+    /// then begins another call.
+    pub(super) fn numbered_call(
+        &mut self,
+        choice: u64,
+        number: u64,
+        id: Option<&str>,
+    ) -> Option<&mut MessageToolCall> {
+        let id = id.filter(|id| !id.is_empty());
+        let mut slot = Slot::Call(number);
+        if let Some(known) = self.choices.get(&choice) {
+            slot = known.current_calls.get(&number).copied().unwrap_or(slot);
+            let before = known.places.get(&slot).and_then(|at| known.parts.get(*at));
+            if let (Some(id), Some(MessagePart::ToolCall(before))) = (id, before)
+                && !before.tool_call_id.is_empty()
+                && before.tool_call_id != id
+            {
+                slot = Slot::Whole(self.parts);
+            }
+        }
+        // Kept only beside a part, so that these are bounded as parts are.
+        self.call(choice, slot)?;
+        if slot != Slot::Call(number)
+            && let Some(choice) = self.choices.get_mut(&choice)
+        {
+            choice.current_calls.insert(number, slot);
+        }
+        let call = self.call(choice, slot)?;
+        if let Some(id) = id {
+            id.clone_into(&mut call.tool_call_id);
+        }
+        Some(call)
+    }
+
+    pub(super) fn result(&mut self, choice: u64, slot: Slot, result: MessageToolResult) {
+        self.part(choice, slot, || MessagePart::ToolResult(result));
+    }
+
+    pub(super) fn other(&mut self, choice: u64, slot: Slot, kind: &str) {
+        self.part(choice, slot, || MessagePart::Other(kind.to_owned()));
+    }
+
+    /// A part that comes whole and that no later piece names.
+    pub(super) fn push(&mut self, choice: u64, part: MessagePart) {
+        let slot = Slot::Whole(self.parts);
+        self.part(choice, slot, || part);
+    }
+
+    /// The last part of a choice, where pieces are continued without being named.
+    pub(super) fn last_part(&mut self, choice: u64) -> Option<&mut MessagePart> {
+        self.choices.get_mut(&choice)?.parts.last_mut()
+    }
+
+    /// Forgets the parts, because they follow once more and whole.
+    pub(super) fn start_over(&mut self) {
+        self.choices.clear();
+        self.parts = 0;
+    }
+
+    pub(super) fn into_response(self, is_streamed: bool, is_broken_off: bool) -> ParsedResponse {
+        let mut response = ParsedResponse {
+            response_id: self.id,
+            response_model: self.model,
+            usage: self.counts.usage(),
+            error: self.error,
+            is_streamed,
+            is_broken_off,
+            unparsed: self.unparsed,
+            ..ParsedResponse::default()
+        };
+        for (position, choice) in (0..).zip(self.choices.into_values()) {
+            if let Some(reason) = choice.finish_reason
+                && response.finish_reasons.len() < FINISH_REASONS_MAX
+            {
+                response.finish_reasons.push(reason);
+            }
+            if choice.role.is_some() || !choice.parts.is_empty() {
+                response.messages.push(CanonicalMessage {
+                    position,
+                    role: choice.role.unwrap_or_else(|| "assistant".to_owned()),
+                    parts: choice.parts,
+                });
+            }
+        }
+        response
+    }
+
+    fn choice(&mut self, index: u64) -> Option<&mut Choice> {
+        find_choice(&mut self.choices, &mut self.unparsed, index)
+    }
+
+    fn part(
+        &mut self,
+        choice: u64,
+        slot: Slot,
+        new: impl FnOnce() -> MessagePart,
+    ) -> Option<&mut MessagePart> {
+        let choice = find_choice(&mut self.choices, &mut self.unparsed, choice)?;
+        let at = match choice.last {
+            Some((last, at)) if last == slot => at,
+            _ => match choice.places.get(&slot) {
+                Some(at) => *at,
+                None if self.parts >= RESPONSE_PARTS_MAX => {
+                    self.unparsed = self.unparsed.saturating_add(1);
+                    return None;
+                }
+                None => {
+                    let at = choice.parts.len();
+                    choice.parts.push(new());
+                    choice.places.insert(slot, at);
+                    self.parts += 1;
+                    at
+                }
+            },
+        };
+        choice.last = Some((slot, at));
+        choice.parts.get_mut(at)
+    }
+}
+
+/// The choice of this index, unless there are too many.
+fn find_choice<'a>(
+    choices: &'a mut BTreeMap<u64, Choice>,
+    unparsed: &mut u64,
+    index: u64,
+) -> Option<&'a mut Choice> {
+    if choices.len() >= CHOICES_MAX && !choices.contains_key(&index) {
+        *unparsed = unparsed.saturating_add(1);
+        return None;
+    }
+    Some(choices.entry(index).or_default())
+}

@@ -1,0 +1,308 @@
+//! Types that any JSON value can be read into. A field of an unexpected type is as good as absent,
+//! and never costs the fields beside it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// A value as it stands in the body; absent where it is `null`.
+pub(super) type Raw<'a> = Option<&'a RawValue>;
+
+/// A string.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Text<'a>(pub(super) Option<Cow<'a, str>>);
+
+/// A string, or a number as its digits.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Label(pub(super) Option<String>);
+
+/// A number that is not negative and has no fraction.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Count(pub(super) Option<u64>);
+
+/// A number.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Real(pub(super) Option<f64>);
+
+/// A boolean.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Flag(pub(super) Option<bool>);
+
+/// An object.
+#[derive(Debug, Clone)]
+pub(super) struct Object<T>(pub(super) Option<T>);
+
+/// The first `MAX` items of an array.
+#[derive(Debug, Clone)]
+pub(super) struct List<T, const MAX: usize>(pub(super) Vec<T>);
+
+/// What messages call content: a string, or a list of parts of which `MAX` are read.
+#[derive(Debug, Default, Clone)]
+pub(super) enum Content<'a, T, const MAX: usize> {
+    #[default]
+    Absent,
+    Text(Cow<'a, str>),
+    Parts(Vec<T>),
+}
+
+impl Text<'_> {
+    /// The string, unless it is empty.
+    pub(super) fn non_empty(&self) -> Option<&str> {
+        self.as_str().filter(|text| !text.is_empty())
+    }
+
+    pub(super) fn as_str(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+
+    pub(super) fn owned(&self) -> Option<String> {
+        self.non_empty().map(str::to_owned)
+    }
+}
+
+impl<T> Default for Object<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T, const MAX: usize> Default for List<T, MAX> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+/// The text of a value that should be a string: its characters if it is one, else its JSON.
+pub(super) fn text_of(raw: &RawValue) -> String {
+    serde_json::from_str::<String>(raw.get()).unwrap_or_else(|_| raw.get().to_owned())
+}
+
+/// Visits of everything that a type has no use for.
+macro_rules! otherwise {
+    ($($visit:ident: $kind:ty),*) => { $(
+        fn $visit<E: serde::de::Error>(self, _: $kind) -> Result<Self::Value, E> {
+            Ok(Self::Value::default())
+        }
+    )* };
+}
+
+macro_rules! ignore {
+    (unit) => {
+        fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> {
+            Ok(Self::Value::default())
+        }
+    };
+    (seq) => {
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(Self::Value::default())
+        }
+    };
+    (map) => {
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            Ok(Self::Value::default())
+        }
+    };
+}
+
+/// A count from a number with a fraction part of zero, as some servers write them.
+fn whole(number: f64) -> Option<u64> {
+    // Above 2^53 not every integer is a number.
+    let is_whole = number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Checked above.
+    is_whole.then_some(number as u64)
+}
+
+macro_rules! anything {
+    ($f:ident) => {
+        fn expecting(&self, $f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            $f.write_str("anything")
+        }
+    };
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+            anything!(f);
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Some(Cow::Borrowed(text))))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Some(Cow::Owned(text.to_owned()))))
+            }
+            otherwise!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
+            ignore!(unit);
+            ignore!(seq);
+            ignore!(map);
+        }
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Label {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct LabelVisitor;
+        impl<'de> Visitor<'de> for LabelVisitor {
+            type Value = Label;
+            anything!(f);
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Label(Some(text.to_owned())))
+            }
+            fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+                Ok(Label(Some(number.to_string())))
+            }
+            fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+                Ok(Label(Some(number.to_string())))
+            }
+            otherwise!(visit_bool: bool, visit_f64: f64);
+            ignore!(unit);
+            ignore!(seq);
+            ignore!(map);
+        }
+        deserializer.deserialize_any(LabelVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct CountVisitor;
+        impl<'de> Visitor<'de> for CountVisitor {
+            type Value = Count;
+            anything!(f);
+            fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+                Ok(Count(Some(number)))
+            }
+            fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+                Ok(Count(whole(number)))
+            }
+            otherwise!(visit_bool: bool, visit_i64: i64, visit_str: &str);
+            ignore!(unit);
+            ignore!(seq);
+            ignore!(map);
+        }
+        deserializer.deserialize_any(CountVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Real {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct RealVisitor;
+        #[allow(clippy::cast_precision_loss)] // A sampling parameter of 2^53 means nothing anyway.
+        impl<'de> Visitor<'de> for RealVisitor {
+            type Value = Real;
+            anything!(f);
+            fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+                Ok(Real(Some(number)))
+            }
+            fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+                Ok(Real(Some(number as f64)))
+            }
+            fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+                Ok(Real(Some(number as f64)))
+            }
+            otherwise!(visit_bool: bool, visit_str: &str);
+            ignore!(unit);
+            ignore!(seq);
+            ignore!(map);
+        }
+        deserializer.deserialize_any(RealVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FlagVisitor;
+        impl<'de> Visitor<'de> for FlagVisitor {
+            type Value = Flag;
+            anything!(f);
+            fn visit_bool<E>(self, flag: bool) -> Result<Self::Value, E> {
+                Ok(Flag(Some(flag)))
+            }
+            otherwise!(visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+            ignore!(unit);
+            ignore!(seq);
+            ignore!(map);
+        }
+        deserializer.deserialize_any(FlagVisitor)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
+            anything!(f);
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(|value| Object(Some(value)))
+            }
+            otherwise!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+            ignore!(unit);
+            ignore!(seq);
+        }
+        deserializer.deserialize_any(ObjectVisitor(PhantomData))
+    }
+}
+
+fn items<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(
+    mut seq: A,
+    max: usize,
+) -> Result<Vec<T>, A::Error> {
+    let mut items = Vec::new();
+    while items.len() < max {
+        match seq.next_element()? {
+            Some(item) => items.push(item),
+            None => return Ok(items),
+        }
+    }
+    while seq.next_element::<IgnoredAny>()?.is_some() {}
+    Ok(items)
+}
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListVisitor<T, const MAX: usize>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for ListVisitor<T, MAX> {
+            type Value = List<T, MAX>;
+            anything!(f);
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+                items(seq, MAX).map(List)
+            }
+            otherwise!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+            ignore!(unit);
+            ignore!(map);
+        }
+        deserializer.deserialize_any(ListVisitor(PhantomData))
+    }
+}
+
+impl<'de: 'a, 'a, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Content<'a, T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ContentVisitor<T, const MAX: usize>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for ContentVisitor<T, MAX> {
+            type Value = Content<'de, T, MAX>;
+            anything!(f);
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Content::Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Content::Text(Cow::Owned(text.to_owned())))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+                items(seq, MAX).map(Content::Parts)
+            }
+            otherwise!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
+            ignore!(unit);
+            ignore!(map);
+        }
+        deserializer.deserialize_any(ContentVisitor(PhantomData))
+    }
+}

@@ -1,0 +1,86 @@
+//! Wire protocols: what requests and responses say, from their exact bytes.
+//!
+//! One file per protocol; all of them feed the same collectors, so that what reads them need not
+//! know which protocol it was. Pure: no I/O, no state beyond a parser's own. Nothing here fails:
+//! unknown fields are skipped, fields of an unexpected type are as good as absent, and what is not
+//! JSON at all is counted and left alone.
+//!
+//! - `request`, `response`: what is read of either, and the entries to reading;
+//! - `summary`: the parameters of a request without its messages, resumed where a conversation's
+//!   next request repeats the one before;
+//! - `path`: what the URL says, and telling protocols apart;
+//! - `framing/`: from bytes to documents, however they are cut into chunks;
+//! - `joiner`, `parts`: collect the pieces of a response, the parts of a message;
+//! - `usage`, `error`: token counts and errors, the one place where providers' habits are evened out;
+//! - `lenient`, `repair`: reading JSON that is not as it should be;
+//! - the protocols: `openai_chat`, `openai_responses`, `anthropic`, `gemini`, `bedrock`, `ollama`,
+//!   `embeddings`.
+
+mod anthropic;
+mod bedrock;
+mod embeddings;
+mod error;
+mod framing;
+mod gemini;
+mod joiner;
+mod lenient;
+mod ollama;
+mod openai_chat;
+mod openai_responses;
+mod parts;
+mod path;
+mod repair;
+mod request;
+mod response;
+mod summary;
+#[cfg(test)]
+mod tests;
+mod usage;
+
+use serde_json::value::RawValue;
+
+pub use error::ResponseError;
+pub use request::{OfferedTool, ParsedRequest};
+pub use response::{ParsedResponse, ResponseParser};
+pub use summary::RequestSummary;
+
+use crate::record::WireProtocol;
+use framing::Frame;
+use joiner::Joiner;
+use parts::Parts;
+
+/// What a file of a protocol provides.
+#[derive(Debug)]
+struct Protocol {
+    /// Reads one document of a response; `false` if it is none of the protocol's.
+    response: fn(&Frame<'_>, &mut Joiner) -> bool,
+    /// Reads a request; `false` if it is none of the protocol's.
+    request: fn(&[u8], &mut ParsedRequest) -> bool,
+    /// Reads one item of a request's list of messages; returns its role.
+    message: fn(&RawValue, &mut Parts<'_>) -> Option<String>,
+}
+
+macro_rules! protocol {
+    ($module:ident) => {
+        &Protocol {
+            response: $module::response,
+            request: $module::request,
+            message: $module::message,
+        }
+    };
+}
+
+impl Protocol {
+    fn of(protocol: &WireProtocol) -> Option<&'static Self> {
+        Some(match protocol {
+            WireProtocol::OpenAiChat => protocol!(openai_chat),
+            WireProtocol::OpenAiResponses => protocol!(openai_responses),
+            WireProtocol::OpenAiEmbeddings => protocol!(embeddings),
+            WireProtocol::AnthropicMessages => protocol!(anthropic),
+            WireProtocol::GeminiGenerate => protocol!(gemini),
+            WireProtocol::BedrockConverse => protocol!(bedrock),
+            WireProtocol::OllamaChat => protocol!(ollama),
+            WireProtocol::Unknown | WireProtocol::Other(_) => return None,
+        })
+    }
+}

@@ -1,0 +1,280 @@
+//! What the path of a request's URL says: which protocol, which model, whether to stream.
+
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+
+use super::lenient::{Object, Raw, Text};
+use crate::record::WireProtocol;
+
+impl WireProtocol {
+    /// The protocol of a request, from the path of its URL (a query is ignored) and its body.
+    ///
+    /// The path decides where it ends like one of a known protocol or of a known other endpoint
+    /// beside them; whatever stands before makes no difference, so that proxies' prefixes do not
+    /// matter. Else the body's fields do. [`Unknown`](Self::Unknown) where neither tells.
+    ///
+    /// ```
+    /// use auditlite::WireProtocol;
+    ///
+    /// let detect = |path, body: &str| WireProtocol::detect(path, body.as_bytes());
+    /// assert_eq!(detect("/openai/v1/chat/completions", ""), WireProtocol::OpenAiChat);
+    /// assert_eq!(detect("/v1beta/models/gemini-2.5-pro:generateContent", ""), WireProtocol::GeminiGenerate);
+    /// assert_eq!(detect("/v1/messages/count_tokens", "{}"), WireProtocol::Unknown);
+    /// let body = r#"{"contents":[{"parts":[{"text":"Hello"}]}]}"#;
+    /// assert_eq!(detect("/llm", body), WireProtocol::GeminiGenerate);
+    /// ```
+    pub fn detect(path: &str, body: &[u8]) -> Self {
+        let path = path.split(['?', '#']).next().unwrap_or(path);
+        by_path(path.trim_end_matches('/')).unwrap_or_else(|| by_body(body))
+    }
+}
+
+/// `None` where the path is none that is known.
+fn by_path(path: &str) -> Option<WireProtocol> {
+    let ends = |ending: &str| path.ends_with(ending);
+    let known = [
+        ("/chat/completions", WireProtocol::OpenAiChat),
+        ("/responses", WireProtocol::OpenAiResponses),
+        ("/embeddings", WireProtocol::OpenAiEmbeddings),
+        (":generateContent", WireProtocol::GeminiGenerate),
+        (":streamGenerateContent", WireProtocol::GeminiGenerate),
+        ("/converse", WireProtocol::BedrockConverse),
+        ("/converse-stream", WireProtocol::BedrockConverse),
+        ("/api/chat", WireProtocol::OllamaChat),
+        // OpenAI's assistants have messages of another kind; Vertex AI serves Anthropic's models.
+        ("/messages", WireProtocol::AnthropicMessages),
+        (":rawPredict", WireProtocol::AnthropicMessages),
+        (":streamRawPredict", WireProtocol::AnthropicMessages),
+    ];
+    if path.contains("/threads/") {
+        return Some(WireProtocol::Unknown);
+    }
+    let found = known.into_iter().find(|(ending, _)| ends(ending));
+    if let Some((_, protocol)) = found {
+        return Some(protocol);
+    }
+    // Endpoints beside these, whose bodies look alike.
+    let other = [
+        "/completions",
+        "/count_tokens",
+        ":countTokens",
+        ":embedContent",
+        ":batchEmbedContents",
+        ":predict",
+        "/compact",
+        "/moderations",
+        "/invoke",
+        "/invoke-with-response-stream",
+        "/api/generate",
+        "/api/embed",
+        "/v1/chat",
+        "/v2/chat",
+        "/rerank",
+    ];
+    let is_other = other.into_iter().any(ends);
+    is_other.then_some(WireProtocol::Unknown)
+}
+
+/// Fields that only some protocols have.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    model: Text<'a>,
+    #[serde(borrow)]
+    messages: Raw<'a>,
+    #[serde(borrow)]
+    contents: Raw<'a>,
+    #[serde(borrow)]
+    input: Raw<'a>,
+    #[serde(borrow)]
+    system: Raw<'a>,
+    #[serde(borrow)]
+    encoding_format: Raw<'a>,
+    #[serde(borrow)]
+    anthropic_version: Raw<'a>,
+    #[serde(borrow)]
+    max_tokens: Raw<'a>,
+    #[serde(borrow)]
+    tools: Raw<'a>,
+    #[serde(borrow)]
+    options: Raw<'a>,
+    #[serde(borrow)]
+    keep_alive: Raw<'a>,
+    #[serde(borrow)]
+    format: Raw<'a>,
+    #[serde(borrow, rename = "inferenceConfig")]
+    inference_config: Raw<'a>,
+    #[serde(borrow, rename = "toolConfig")]
+    tool_config: Raw<'a>,
+}
+
+fn by_body(body: &[u8]) -> WireProtocol {
+    let fields = serde_json::from_slice::<Object<Fields<'_>>>(body);
+    let Some(fields) = fields.ok().and_then(|fields| fields.0) else {
+        return WireProtocol::Unknown;
+    };
+    let starts = |raw: Raw<'_>, start: char| raw.is_some_and(|raw| raw.get().starts_with(start));
+    if starts(fields.contents, '[') {
+        return WireProtocol::GeminiGenerate;
+    }
+    if starts(fields.messages, '[') {
+        return by_messages(&fields);
+    }
+    if fields.input.is_none() {
+        return WireProtocol::Unknown;
+    }
+    let model = fields.model.as_str().unwrap_or_default();
+    if fields.encoding_format.is_some() || model.contains("embed") {
+        WireProtocol::OpenAiEmbeddings
+    } else {
+        WireProtocol::OpenAiResponses
+    }
+}
+
+fn by_messages(fields: &Fields<'_>) -> WireProtocol {
+    let holds = |raw: Raw<'_>, word: &str| raw.is_some_and(|raw| raw.get().contains(word));
+    let has_model = fields.model.as_str().is_some();
+    // Blocks of Bedrock have no type: the field's name is the type.
+    let has_bare_blocks =
+        !holds(fields.messages, "\"type\"") && holds(fields.messages, "[{\"text\":");
+    if fields.inference_config.is_some()
+        || fields.tool_config.is_some()
+        || (!has_model && has_bare_blocks)
+    {
+        WireProtocol::BedrockConverse
+    } else if fields.anthropic_version.is_some()
+        || (fields.max_tokens.is_some() && fields.system.is_some())
+        || holds(fields.tools, "\"input_schema\"")
+        || holds(fields.messages, "\"tool_use_id\"")
+    {
+        WireProtocol::AnthropicMessages
+    } else if fields.options.is_some() || fields.keep_alive.is_some() || fields.format.is_some() {
+        WireProtocol::OllamaChat
+    } else {
+        WireProtocol::OpenAiChat
+    }
+}
+
+/// Adds what Gemini's and Bedrock's paths say to what the body says.
+pub(super) fn complete(path: &str, model: &mut Option<String>, is_streaming: &mut bool) {
+    let path = path.split(['?', '#']).next().unwrap_or(path);
+    let path = path.trim_end_matches('/');
+    let (head, action) = match path.rsplit_once(':') {
+        // A colon in a model's name is no action.
+        Some((head, action)) if !action.contains('/') => (head, action),
+        _ => path.rsplit_once('/').unwrap_or((path, "")),
+    };
+    let before = match action {
+        "generateContent" | "streamGenerateContent" | "rawPredict" | "streamRawPredict" => {
+            "/models/"
+        }
+        "converse" | "converse-stream" => "/model/",
+        _ => return,
+    };
+    *is_streaming |= action.starts_with("stream") || action.ends_with("-stream");
+    if model.is_none()
+        && let Some((_, name)) = head.rsplit_once(before)
+    {
+        let name = percent_decode_str(name).decode_utf8_lossy();
+        *model = (!name.is_empty()).then(|| name.into_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complete_with(path: &str) -> (Option<String>, bool) {
+        let (mut model, mut is_streaming) = (None, false);
+        complete(path, &mut model, &mut is_streaming);
+        (model, is_streaming)
+    }
+
+    #[test]
+    fn paths_name_models_and_ask_for_streams() {
+        for (path, model, is_streaming) in [
+            (
+                "/v1beta/models/gemini-2.5-pro:generateContent",
+                "gemini-2.5-pro",
+                false,
+            ),
+            (
+                "/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse",
+                "gemini-2.5-pro",
+                true,
+            ),
+            (
+                "/model/anthropic.claude-3%3A0/converse",
+                "anthropic.claude-3:0",
+                false,
+            ),
+            (
+                "/bedrock/model/us.amazon.nova-lite-v1:0/converse-stream",
+                "us.amazon.nova-lite-v1:0",
+                true,
+            ),
+            (
+                "/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Ainference-profile%2Fus.nova/converse",
+                "arn:aws:bedrock:us-east-1:1:inference-profile/us.nova",
+                false,
+            ),
+        ] {
+            assert_eq!(
+                complete_with(path),
+                (Some(model.to_owned()), is_streaming),
+                "{path}"
+            );
+        }
+        for path in [
+            "",
+            "/",
+            ":",
+            "/v1/chat/completions",
+            "/v1/models/x",
+            "generateContent",
+        ] {
+            assert_eq!(complete_with(path), (None, false), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_body_tells_where_the_path_does_not() {
+        for (body, protocol) in [
+            (r#"{"model":"m","messages":[]}"#, WireProtocol::OpenAiChat),
+            (
+                r#"{"model":"m","input":"hi"}"#,
+                WireProtocol::OpenAiResponses,
+            ),
+            (
+                r#"{"model":"m","input":"hi","encoding_format":"float"}"#,
+                WireProtocol::OpenAiEmbeddings,
+            ),
+            (
+                r#"{"model":"text-embedding-3-small","input":["hi"]}"#,
+                WireProtocol::OpenAiEmbeddings,
+            ),
+            (
+                r#"{"model":"m","max_tokens":9,"system":"s","messages":[]}"#,
+                WireProtocol::AnthropicMessages,
+            ),
+            (
+                r#"{"messages":[{"role":"user","content":[{"text":"hi"}]}]}"#,
+                WireProtocol::BedrockConverse,
+            ),
+            (
+                r#"{"model":"m","messages":[],"options":{}}"#,
+                WireProtocol::OllamaChat,
+            ),
+            (r#"{"model":"m"}"#, WireProtocol::Unknown),
+            ("[]", WireProtocol::Unknown),
+            ("", WireProtocol::Unknown),
+        ] {
+            assert_eq!(
+                WireProtocol::detect("", body.as_bytes()),
+                protocol,
+                "{body}"
+            );
+        }
+    }
+}

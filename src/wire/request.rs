@@ -1,0 +1,198 @@
+//! What a request says, in whatever protocol.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::lenient::{Object, Text};
+use super::parts::Parts;
+use super::{Protocol, repair};
+use crate::config::MESSAGES_MAX;
+use crate::record::{CanonicalMessage, WireProtocol};
+
+/// Most messages (or their like) of a request that are read.
+pub(super) const ITEMS_MAX: usize = MESSAGES_MAX;
+/// Most offered tools of a request that are read.
+pub(super) const TOOLS_MAX: usize = 4096;
+/// Most parts of all messages together that are read.
+const REQUEST_PARTS_MAX: usize = 64 * 1024;
+
+/// What a client's request says: parameters, messages, offered tools.
+///
+/// Nothing fails: what cannot be read is left out and [counted](Self::unparsed). Memory is bounded
+/// by the body's length, 16,384 messages, 65,536 parts and 4,096 tools. For the parameters alone
+/// there is [`RequestSummary`](crate::RequestSummary), which skips the messages. `Debug` prints no
+/// text.
+///
+/// ```
+/// use auditlite::{ParsedRequest, WireProtocol};
+///
+/// let body = br#"{"model":"claude-sonnet-4-5","max_tokens":512,"system":"Be brief.",
+///     "messages":[{"role":"user","content":"Hello"}],
+///     "tools":[{"name":"weather","input_schema":{"type":"object"}}]}"#;
+/// let request = ParsedRequest::parse(&WireProtocol::AnthropicMessages, "/v1/messages", body);
+/// assert_eq!(request.model.as_deref(), Some("claude-sonnet-4-5"));
+/// assert_eq!(request.messages.len(), 2); // the system prompt, and what the user said
+/// assert_eq!(request.tools[0].tool_name, "weather");
+/// ```
+#[derive(Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct ParsedRequest {
+    /// The model that is asked for; of Gemini's and Bedrock's requests it stands in the path.
+    pub model: Option<String>,
+    /// Most tokens that the response may have.
+    pub max_tokens: Option<u64>,
+    /// Sampling temperature.
+    pub temperature: Option<f64>,
+    /// Nucleus sampling.
+    pub top_p: Option<f64>,
+    /// Whether a streamed response is asked for.
+    pub is_streaming: bool,
+    /// System prompt, history and what is new, in order.
+    pub messages: Vec<CanonicalMessage>,
+    /// Tools that the model may call.
+    pub tools: Vec<OfferedTool>,
+    /// Which tool the model must or must not call, as the protocol words it.
+    pub tool_choice: Option<String>,
+    /// How many messages or parts could not be read, or were beyond the bounds.
+    pub unparsed: u64,
+    /// How many more parts may be read.
+    pub(super) parts_used: usize,
+}
+
+/// A tool that a request offers to the model.
+#[derive(Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct OfferedTool {
+    /// The tool's name, else its type.
+    pub tool_name: String,
+    /// The definition as it stands in the request: JSON.
+    pub definition: String,
+}
+
+/// Prints the name and the size of the definition.
+impl fmt::Debug for OfferedTool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OfferedTool")
+            .field("tool_name", &self.tool_name)
+            .field("definition_bytes", &self.definition.len())
+            .finish()
+    }
+}
+
+impl ParsedRequest {
+    /// Reads a whole request. `path` is that of its URL, empty where it is not known: Gemini's and
+    /// Bedrock's names the model and says whether to stream. A protocol that is unknown or not
+    /// supported leaves everything unread.
+    pub fn parse(protocol: &WireProtocol, path: &str, body: &[u8]) -> Self {
+        let mut parsed = Self::default();
+        let Some(protocol) = Protocol::of(protocol) else {
+            parsed.unparsed = u64::from(!body.is_empty());
+            return parsed;
+        };
+        let is_read = (protocol.request)(body, &mut parsed) || {
+            let repaired = repair::repaired(body);
+            repaired.is_some_and(|body| (protocol.request)(&body, &mut parsed))
+        };
+        if !is_read {
+            parsed.unparsed = 1;
+        }
+        super::path::complete(path, &mut parsed.model, &mut parsed.is_streaming);
+        parsed
+    }
+
+    /// Adds messages that a function of the protocol reads one by one; it returns the role.
+    pub(super) fn read_messages(
+        &mut self,
+        messages: Vec<&RawValue>,
+        read: fn(&RawValue, &mut Parts<'_>) -> Option<String>,
+    ) {
+        for raw in messages {
+            self.read_message(|parts| read(raw, parts));
+        }
+    }
+
+    /// Adds one message, of which `read` collects the parts and returns the role.
+    pub(super) fn read_message(&mut self, read: impl FnOnce(&mut Parts<'_>) -> Option<String>) {
+        let mut left = REQUEST_PARTS_MAX.saturating_sub(self.parts_used);
+        let mut parts = Parts::new(&mut left, &mut self.unparsed);
+        let role = read(&mut parts);
+        let parts = parts.into_vec();
+        self.parts_used = REQUEST_PARTS_MAX.saturating_sub(left);
+        match role {
+            Some(role) => self.messages.push(CanonicalMessage {
+                position: u64::try_from(self.messages.len()).unwrap_or(u64::MAX),
+                role,
+                parts,
+            }),
+            None => self.unparsed = self.unparsed.saturating_add(1),
+        }
+    }
+}
+
+/// Prints what is no text, and of texts how long they are.
+impl fmt::Debug for ParsedRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ParsedRequest")
+            .field("model", &self.model)
+            .field("max_tokens", &self.max_tokens)
+            .field("temperature", &self.temperature)
+            .field("top_p", &self.top_p)
+            .field("is_streaming", &self.is_streaming)
+            .field("messages", &self.messages)
+            .field("tools", &self.tools)
+            .field("unparsed", &self.unparsed)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Definition<'a> {
+    #[serde(borrow)]
+    name: Text<'a>,
+    #[serde(borrow, rename = "type")]
+    kind: Text<'a>,
+    /// OpenAI chat's and Ollama's.
+    #[serde(borrow)]
+    function: Object<Named<'a>>,
+    #[serde(borrow)]
+    custom: Object<Named<'a>>,
+    /// Bedrock's.
+    #[serde(borrow, rename = "toolSpec")]
+    tool_spec: Object<Named<'a>>,
+    /// MCP servers in OpenAI's responses.
+    #[serde(borrow)]
+    server_label: Text<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Named<'a> {
+    #[serde(borrow)]
+    name: Text<'a>,
+}
+
+/// An offered tool from its definition.
+pub(super) fn tool(raw: &RawValue) -> OfferedTool {
+    let definition = serde_json::from_str::<Object<Definition<'_>>>(raw.get());
+    let name = definition
+        .ok()
+        .and_then(|object| object.0)
+        .and_then(|tool| {
+            let nested = [tool.function.0, tool.custom.0, tool.tool_spec.0];
+            let nested = nested
+                .into_iter()
+                .flatten()
+                .find_map(|named| named.name.owned());
+            nested
+                .or_else(|| tool.name.owned())
+                .or_else(|| tool.server_label.owned())
+                .or_else(|| tool.kind.owned())
+        });
+    OfferedTool {
+        tool_name: name.unwrap_or_default(),
+        definition: raw.get().to_owned(),
+    }
+}

@@ -1,0 +1,205 @@
+//! What a response says, in whatever protocol and framing.
+
+use std::fmt;
+
+use super::error::ResponseError;
+use super::framing::{Frame, Framing, Rest};
+use super::joiner::Joiner;
+use super::{Protocol, repair};
+use crate::record::{CanonicalMessage, ToolCall, Usage, WireProtocol};
+
+/// Most bytes of a response that are read: what is kept of it is no longer than what was read.
+const RESPONSE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What a provider's response says, streamed or not: identity, usage, text, tool calls, errors.
+///
+/// Nothing fails: what cannot be read is left out and [counted](Self::unparsed). Memory is bounded
+/// by the body's length (of which the first 64 MiB are read), 128 choices and 4,096 parts. `Debug`
+/// prints no text.
+///
+/// ```
+/// use auditlite::{ParsedResponse, Usage, WireProtocol};
+///
+/// let stream = "data: {\"model\":\"gpt-4o\",\"choices\":[{\"delta\":{\"content\":\"Hel\"}}]}\n\n\
+///     data: {\"choices\":[{\"delta\":{\"content\":\"lo\"},\"finish_reason\":\"stop\"}]}\n\n\
+///     data: {\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":2}}\n\n\
+///     data: [DONE]\n\n";
+/// let response = ParsedResponse::parse(&WireProtocol::OpenAiChat, stream.as_bytes());
+/// assert_eq!(response.assistant_text(), "Hello");
+/// assert_eq!(response.finish_reasons, ["stop"]);
+/// assert_eq!(response.usage, Some(Usage::new(9, 2)));
+/// assert!(response.is_streamed && !response.is_broken_off);
+/// ```
+#[derive(Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ParsedResponse {
+    /// The provider's own id of the response.
+    pub response_id: Option<String>,
+    /// The model that served, where the response names it (Bedrock's does not).
+    pub response_model: Option<String>,
+    /// Tokens: totals include their parts, whatever the provider's habit. Those of the last event
+    /// of a stream that has them.
+    pub usage: Option<Usage>,
+    /// Why the model stopped, in the provider's words, one for each choice; at most 32.
+    pub finish_reasons: Vec<String>,
+    /// What the model said: one message for each choice.
+    pub messages: Vec<CanonicalMessage>,
+    /// What the provider said went wrong, be it in the middle of a stream.
+    pub error: Option<ResponseError>,
+    /// Whether the response came as a stream of events.
+    pub is_streamed: bool,
+    /// Whether the response ends before its own end, without an error that would say so.
+    pub is_broken_off: bool,
+    /// How many events or parts could not be read, or were beyond the bounds.
+    pub unparsed: u64,
+}
+
+impl ParsedResponse {
+    /// Reads a whole response. The framing (one document, server-sent events, an array, lines of
+    /// JSON, AWS event stream) shows in the bytes. A protocol that is unknown or not supported
+    /// leaves everything unread.
+    pub fn parse(protocol: &WireProtocol, body: &[u8]) -> Self {
+        let mut parser = ResponseParser::new(protocol);
+        parser.feed(body);
+        parser.finish()
+    }
+
+    /// The text of the first choice.
+    pub fn assistant_text(&self) -> String {
+        self.first(CanonicalMessage::text)
+    }
+
+    /// The reasoning of the first choice, as far as the provider shows it.
+    pub fn thinking(&self) -> String {
+        self.first(CanonicalMessage::thinking)
+    }
+
+    /// The refusal of the first choice, where the protocol tells it from text.
+    pub fn refusal(&self) -> Option<String> {
+        let refusal = self.first(CanonicalMessage::refusal);
+        (!refusal.is_empty()).then_some(refusal)
+    }
+
+    /// The tool calls of all choices, in order.
+    pub fn tool_calls(&self) -> Vec<ToolCall> {
+        let calls = self.messages.iter().flat_map(CanonicalMessage::tool_calls);
+        calls
+            .map(|call| ToolCall::new(&call.tool_call_id, &call.tool_name, &call.input))
+            .collect()
+    }
+
+    fn first(&self, text: impl Fn(&CanonicalMessage) -> String) -> String {
+        self.messages.first().map(text).unwrap_or_default()
+    }
+}
+
+/// Prints what is no text, and of texts how long they are.
+impl fmt::Debug for ParsedResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ParsedResponse")
+            .field("response_id", &self.response_id)
+            .field("response_model", &self.response_model)
+            .field("usage", &self.usage)
+            .field("finish_reasons", &self.finish_reasons)
+            .field("messages", &self.messages)
+            .field("error", &self.error)
+            .field("is_streamed", &self.is_streamed)
+            .field("is_broken_off", &self.is_broken_off)
+            .field("unparsed", &self.unparsed)
+            .finish()
+    }
+}
+
+/// Reads a response while it passes by, chunk by chunk; where chunks are cut makes no difference.
+///
+/// Keeps what was said so far and the event that has begun, never the stream.
+pub struct ResponseParser {
+    protocol: Option<&'static Protocol>,
+    framing: Framing,
+    joiner: Joiner,
+    bytes: usize,
+}
+
+/// Prints how far it is, never a text.
+impl fmt::Debug for ResponseParser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseParser")
+            .field("protocol", &self.protocol)
+            .field("response_model", &self.joiner.model)
+            .field("has_ended", &self.joiner.has_ended())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ResponseParser {
+    /// A parser for a response in this protocol.
+    pub fn new(protocol: &WireProtocol) -> Self {
+        Self {
+            protocol: Protocol::of(protocol),
+            framing: Framing::new(),
+            joiner: Joiner::default(),
+            bytes: 0,
+        }
+    }
+
+    /// Takes in the next chunk.
+    pub fn feed(&mut self, chunk: &[u8]) {
+        let room = RESPONSE_BYTES_MAX.saturating_sub(self.bytes);
+        self.bytes = self.bytes.saturating_add(chunk.len());
+        let chunk = chunk.get(..room).unwrap_or(chunk);
+        if let Some(protocol) = self.protocol {
+            let joiner = &mut self.joiner;
+            self.framing.feed(chunk, &mut |frame| {
+                if !read(protocol, frame, joiner) {
+                    joiner.unparsed = joiner.unparsed.saturating_add(1);
+                }
+            });
+        }
+    }
+
+    /// The model that serves, once the response has named it.
+    pub fn response_model(&self) -> Option<&str> {
+        self.joiner.model.as_deref()
+    }
+
+    /// Whether the response has said that it is whole. More may follow, as OpenAI's usage does.
+    pub fn has_ended(&self) -> bool {
+        self.joiner.has_ended()
+    }
+
+    /// What the response said.
+    pub fn finish(mut self) -> ParsedResponse {
+        let mut is_cut = false;
+        if let Some(protocol) = self.protocol {
+            let joiner = &mut self.joiner;
+            let rest = self.framing.finish(&mut |frame| {
+                // What only the end of the stream completed may be half an event.
+                is_cut |= !read(protocol, frame, joiner);
+            });
+            is_cut |= rest == Rest::Incomplete;
+            let foreign = u64::from(rest == Rest::Foreign);
+            joiner.unparsed = joiner.unparsed.saturating_add(foreign);
+        }
+        if self.bytes > RESPONSE_BYTES_MAX || (self.protocol.is_none() && self.bytes > 0) {
+            self.joiner.unparsed = self.joiner.unparsed.saturating_add(1);
+        }
+        let is_streamed = self.framing.is_stream();
+        let has_no_end = is_streamed && !self.joiner.has_ended() && self.joiner.error.is_none();
+        let is_broken_off = is_cut || has_no_end;
+        self.joiner.into_response(is_streamed, is_broken_off)
+    }
+}
+
+fn read(protocol: &Protocol, frame: Frame<'_>, joiner: &mut Joiner) -> bool {
+    if (protocol.response)(&frame, joiner) {
+        return true;
+    }
+    let Some(repaired) = repair::repaired(frame.data) else {
+        return false;
+    };
+    let frame = Frame {
+        data: &repaired,
+        ..frame
+    };
+    (protocol.response)(&frame, joiner)
+}

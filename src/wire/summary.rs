@@ -1,0 +1,418 @@
+//! The parameters of a request, without reading its messages.
+//!
+//! A gateway sees a conversation's history again in every request. The scan therefore goes over the
+//! top level only, lets `serde_json` skip the rest, and remembers where messages end: the next
+//! request of the conversation is scanned from the last of these places that both have in common.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use super::bedrock::InferenceConfig;
+use super::gemini::GenerationConfig;
+use super::lenient::{Count, Flag, List, Object, Real, Text};
+use super::ollama::Options;
+use super::request::{ITEMS_MAX, ParsedRequest, TOOLS_MAX};
+use super::{Protocol, path};
+use crate::record::{CanonicalMessage, MessagePart, WireProtocol};
+
+/// How many ends of messages are remembered: a client may rewrite its last few.
+const BOUNDARIES_MAX: usize = 8;
+
+/// What a request asks for, without what it says: cheap enough for every request.
+///
+/// Equal to what [`ParsedRequest`] finds, but for a body that has to be repaired first (a key
+/// that occurs twice has its last value here as well). Nothing fails: of a body that is not JSON
+/// the fields are kept that come before the fault, and [`is_complete`](Self::is_complete) is `false`.
+///
+/// ```
+/// use auditlite::{RequestSummary, WireProtocol};
+///
+/// let first = br#"{"model":"gpt-4o","messages":[{"role":"user","content":"Hi"}],"stream":true}"#;
+/// let summary = RequestSummary::parse(&WireProtocol::OpenAiChat, "", first);
+/// assert_eq!(summary.model.as_deref(), Some("gpt-4o"));
+/// assert_eq!((summary.is_streaming, summary.message_count), (true, 1));
+///
+/// // The next request of the conversation: only what it adds is read.
+/// let next = br#"{"model":"gpt-4o","messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"}],"stream":true}"#;
+/// let common_head = first.iter().zip(next).take_while(|(a, b)| a == b).count();
+/// let summary = summary.parse_next("", first, next, common_head);
+/// assert_eq!((summary.message_count, summary.first_new_message), (2, 1));
+/// let new = summary.new_messages(&WireProtocol::OpenAiChat, next);
+/// assert_eq!(new[0].text(), "Hello");
+/// ```
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct RequestSummary {
+    /// The model that is asked for; of Gemini's and Bedrock's requests it stands in the path.
+    pub model: Option<String>,
+    /// Most tokens that the response may have.
+    pub max_tokens: Option<u64>,
+    /// Sampling temperature.
+    pub temperature: Option<f64>,
+    /// Nucleus sampling.
+    pub top_p: Option<f64>,
+    /// Whether a streamed response is asked for.
+    pub is_streaming: bool,
+    /// How many messages the request's list has; a system prompt that stands apart not included.
+    pub message_count: u64,
+    /// The first message of the list that was not skipped as known from the request before.
+    pub first_new_message: u64,
+    /// How many tools are offered.
+    pub tool_count: u64,
+    /// Whether the body is a JSON object from its beginning to its end.
+    pub is_complete: bool,
+    scan: Scan,
+    streams_by_default: bool,
+}
+
+/// What the next request of the conversation needs to know of this one: some hundred bytes.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Scan {
+    fields: Fields,
+    /// The fields that come before the list of messages.
+    before: Fields,
+    /// Ends of messages, and how many messages there are before each.
+    boundaries: VecDeque<(usize, u64)>,
+    messages: u64,
+    /// Where the list of messages ends. Absent where there is none, or more than one.
+    messages_end: Option<usize>,
+    /// The messages that were read, as they stand in the body.
+    new: Range<usize>,
+    first_new: u64,
+    lists: u64,
+    /// Whether a text stands for the list.
+    is_text: bool,
+    is_complete: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Fields {
+    model: Option<String>,
+    max_tokens: Option<u64>,
+    /// OpenAI's newer name, which wins.
+    max_completion_tokens: Option<u64>,
+    temperature: Option<f64>,
+    top_p: Option<f64>,
+    is_streaming: Option<bool>,
+    tools: u64,
+}
+
+impl RequestSummary {
+    /// Reads a request. `path` is that of its URL, empty where it is not known.
+    pub fn parse(protocol: &WireProtocol, path: &str, body: &[u8]) -> Self {
+        let mut cursor = Cursor::new(body, 0, Scan::default());
+        cursor.scan.is_complete = cursor.object().is_some();
+        Self::new(path, cursor.scan, *protocol == WireProtocol::OllamaChat)
+    }
+
+    /// Reads the request that follows the one that this is the summary of: same protocol, and a
+    /// body of which the first `common_head` bytes are the same. Messages within them are not read
+    /// again, nor is what follows the messages where it is the same as in `previous_body`, which
+    /// may be empty if it is not at hand.
+    ///
+    /// The result is that of [`parse`](Self::parse), but for
+    /// [`first_new_message`](Self::first_new_message).
+    #[must_use]
+    pub fn parse_next(
+        &self,
+        path: &str,
+        previous_body: &[u8],
+        body: &[u8],
+        common_head: usize,
+    ) -> Self {
+        let scan = self.scan.resume(previous_body, body, common_head);
+        let scan = scan.unwrap_or_else(|| {
+            let mut cursor = Cursor::new(body, 0, Scan::default());
+            cursor.scan.is_complete = cursor.object().is_some();
+            cursor.scan
+        });
+        Self::new(path, scan, self.streams_by_default)
+    }
+
+    /// The messages from [`first_new_message`](Self::first_new_message) on, in canonical form, with
+    /// their places in the list. `body` is the one that this is the summary of.
+    pub fn new_messages(&self, protocol: &WireProtocol, body: &[u8]) -> Vec<CanonicalMessage> {
+        let mut parsed = ParsedRequest::default();
+        if let Some(protocol) = Protocol::of(protocol)
+            && let Some(span) = body.get(self.scan.new.clone())
+        {
+            if self.scan.is_text {
+                return self.text(span).into_iter().collect();
+            }
+            let mut list = Vec::with_capacity(span.len().saturating_add(2));
+            list.push(b'[');
+            list.extend_from_slice(span.trim_ascii_start().strip_prefix(b",").unwrap_or(span));
+            list.push(b']');
+            let items = serde_json::from_slice::<List<&RawValue, ITEMS_MAX>>(&list);
+            parsed.read_messages(items.unwrap_or_default().0, protocol.message);
+        }
+        for message in &mut parsed.messages {
+            message.position = message.position.saturating_add(self.first_new_message);
+        }
+        parsed.messages
+    }
+
+    /// A text that stands for a list with one message of the user's.
+    fn text(&self, span: &[u8]) -> Option<CanonicalMessage> {
+        let text = serde_json::from_slice::<Text<'_>>(span).ok()?;
+        Some(CanonicalMessage {
+            role: "user".to_owned(),
+            parts: vec![MessagePart::Text(text.owned()?)],
+            ..CanonicalMessage::default()
+        })
+    }
+
+    fn new(path: &str, scan: Scan, streams_by_default: bool) -> Self {
+        let fields = scan.fields.clone();
+        let mut summary = Self {
+            model: fields.model,
+            max_tokens: fields.max_completion_tokens.or(fields.max_tokens),
+            temperature: fields.temperature,
+            top_p: fields.top_p,
+            is_streaming: fields.is_streaming.unwrap_or(streams_by_default),
+            message_count: scan.messages,
+            first_new_message: scan.first_new,
+            tool_count: fields.tools,
+            is_complete: scan.is_complete,
+            scan,
+            streams_by_default,
+        };
+        path::complete(path, &mut summary.model, &mut summary.is_streaming);
+        summary
+    }
+}
+
+impl Scan {
+    /// Scans on from the last message that both bodies have in common; `None` where there is none.
+    fn resume(&self, previous_body: &[u8], body: &[u8], common_head: usize) -> Option<Self> {
+        let previous_end = self.messages_end?;
+        let common = |(end, _): &&(usize, u64)| *end <= common_head && *end <= body.len();
+        let (at, messages) = *self.boundaries.iter().rev().find(common)?;
+        let scan = Self {
+            fields: self.before.clone(),
+            before: self.before.clone(),
+            boundaries: self
+                .boundaries
+                .iter()
+                .copied()
+                .filter(|(end, _)| *end <= at)
+                .collect(),
+            messages,
+            first_new: messages,
+            lists: 1,
+            ..Self::default()
+        };
+        let mut cursor = Cursor::new(body, at, scan);
+        let is_listed = cursor.elements(at);
+        let rest = body.get(cursor.at..).unwrap_or_default();
+        if is_listed.is_some()
+            && self.is_complete
+            && previous_body
+                .get(previous_end..)
+                .is_some_and(|known| known == rest)
+        {
+            cursor.scan.fields = self.fields.clone();
+            cursor.scan.is_complete = true;
+        } else {
+            cursor.scan.is_complete = is_listed.and_then(|()| cursor.members()).is_some();
+        }
+        Some(cursor.scan)
+    }
+}
+
+struct Cursor<'a> {
+    body: &'a [u8],
+    at: usize,
+    scan: Scan,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(body: &'a [u8], at: usize, scan: Scan) -> Self {
+        Self { body, at, scan }
+    }
+
+    /// The whole body; `None` where it is not JSON.
+    fn object(&mut self) -> Option<()> {
+        (self.next_byte()? == b'{').then(|| self.at += 1)?;
+        self.members()
+    }
+
+    /// What is left of the members of the top level, and nothing after them.
+    fn members(&mut self) -> Option<()> {
+        loop {
+            match self.next_byte()? {
+                b',' => self.at += 1,
+                b'}' => {
+                    self.at += 1;
+                    return self.next_byte().is_none().then_some(());
+                }
+                _ => {
+                    let key = self.value::<Text<'a>>()?;
+                    (self.next_byte()? == b':').then(|| self.at += 1)?;
+                    self.member(key.as_str()?)?;
+                }
+            }
+        }
+    }
+
+    fn member(&mut self, key: &str) -> Option<()> {
+        match key {
+            "messages" | "contents" | "input" => self.messages()?,
+            "model" | "modelId" => self.scan.fields.model = self.value::<Text<'_>>()?.owned(),
+            "max_tokens" | "max_output_tokens" => {
+                self.scan.fields.max_tokens = self.value::<Count>()?.0;
+            }
+            "max_completion_tokens" => {
+                self.scan.fields.max_completion_tokens = self.value::<Count>()?.0;
+            }
+            "temperature" => self.scan.fields.temperature = self.value::<Real>()?.0,
+            "top_p" => self.scan.fields.top_p = self.value::<Real>()?.0,
+            "stream" => self.scan.fields.is_streaming = self.value::<Flag>()?.0,
+            "tools" | "functions" => {
+                let tools = match self.next_byte()? {
+                    // Gemini takes a single group for a list of one.
+                    b'{' => List(vec![self.value::<Object<ToolGroup>>()?]),
+                    _ => self.value::<ToolGroups>()?,
+                };
+                self.scan.fields.tools = self.scan.fields.tools.saturating_add(tools.count());
+            }
+            "toolConfig" => {
+                let config = self.value::<Object<ToolConfig>>()?.0;
+                let tools = config.map_or(0, |config| config.tools.count());
+                self.scan.fields.tools = self.scan.fields.tools.saturating_add(tools);
+            }
+            "generationConfig" | "generation_config" => {
+                if let Some(config) = self.value::<Object<GenerationConfig>>()?.0 {
+                    self.sampling(config.max_output_tokens, config.temperature, config.top_p);
+                }
+            }
+            "inferenceConfig" => {
+                if let Some(config) = self.value::<Object<InferenceConfig>>()?.0 {
+                    self.sampling(config.max_tokens, config.temperature, config.top_p);
+                }
+            }
+            "options" => {
+                if let Some(options) = self.value::<Object<Options>>()?.0 {
+                    self.sampling(options.num_predict, options.temperature, options.top_p);
+                }
+            }
+            _ => {
+                self.value::<IgnoredAny>()?;
+            }
+        }
+        Some(())
+    }
+
+    /// Parameters that a protocol keeps in an object of their own. Clients of other protocols may
+    /// use its name for something else.
+    fn sampling(&mut self, max_tokens: Count, temperature: Real, top_p: Real) {
+        let fields = &mut self.scan.fields;
+        fields.max_tokens = max_tokens.0.or(fields.max_tokens);
+        fields.temperature = temperature.0.or(fields.temperature);
+        fields.top_p = top_p.0.or(fields.top_p);
+    }
+
+    /// The list of messages, or a text that stands for one.
+    fn messages(&mut self) -> Option<()> {
+        let first = self.next_byte()?;
+        let start = self.at;
+        self.scan.boundaries.clear();
+        self.scan.messages = 0;
+        self.scan.first_new = 0;
+        self.scan.new = 0..0;
+        self.scan.is_text = first == b'"';
+        if first != b'[' {
+            self.value::<IgnoredAny>()?;
+            self.scan.messages = u64::from(self.scan.is_text);
+            if self.scan.is_text {
+                self.scan.new = start..self.at;
+            }
+            return Some(());
+        }
+        self.at += 1;
+        self.scan.before = self.scan.fields.clone();
+        self.scan.lists = self.scan.lists.saturating_add(1);
+        self.elements(self.at)
+    }
+
+    /// What is left of the messages of the list; they are read from `start` on.
+    fn elements(&mut self, start: usize) -> Option<()> {
+        loop {
+            match self.next_byte()? {
+                b',' => self.at += 1,
+                b']' => {
+                    self.scan.new = start..self.at;
+                    self.at += 1;
+                    // Of two lists it is not known which one the next request continues.
+                    self.scan.messages_end = (self.scan.lists == 1).then_some(self.at);
+                    return Some(());
+                }
+                _ => {
+                    self.value::<IgnoredAny>()?;
+                    self.scan.messages = self.scan.messages.saturating_add(1);
+                    // A number does not show where it ends.
+                    let last = self.at.checked_sub(1).and_then(|last| self.body.get(last));
+                    if matches!(last, Some(b'}' | b']' | b'"')) {
+                        if self.scan.boundaries.len() >= BOUNDARIES_MAX {
+                            self.scan.boundaries.pop_front();
+                        }
+                        let boundary = (self.at, self.scan.messages);
+                        self.scan.boundaries.push_back(boundary);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next byte that is no white space, which is not taken.
+    fn next_byte(&mut self) -> Option<u8> {
+        while let Some(byte) = self.body.get(self.at) {
+            if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+                return Some(*byte);
+            }
+            self.at += 1;
+        }
+        None
+    }
+
+    fn value<T: Deserialize<'a>>(&mut self) -> Option<T> {
+        let rest = self.body.get(self.at..)?;
+        let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<T>();
+        let value = values.next()?.ok()?;
+        self.at = self.at.checked_add(values.byte_offset())?;
+        Some(value)
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ToolConfig {
+    tools: ToolGroups,
+}
+
+type ToolGroups = List<Object<ToolGroup>, TOOLS_MAX>;
+
+impl ToolGroups {
+    /// Gemini lists functions within groups; everybody else lists tools.
+    fn count(&self) -> u64 {
+        let counts = self.0.iter().map(|group| {
+            let declared = group
+                .0
+                .as_ref()
+                .map_or(0, |group| group.function_declarations.0.len());
+            u64::try_from(declared.max(1)).unwrap_or(u64::MAX)
+        });
+        counts.fold(0, u64::saturating_add)
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ToolGroup {
+    #[serde(rename = "functionDeclarations", alias = "function_declarations")]
+    function_declarations: List<IgnoredAny, TOOLS_MAX>,
+}

@@ -1,0 +1,515 @@
+//! Token counts, as each provider names and splits them, in the trail's terms.
+//!
+//! In [`Usage`] totals include their parts: input includes cache reads and writes, output includes
+//! reasoning. Whoever counts them apart is added up here, and nowhere else.
+
+use serde::Deserialize;
+
+use super::lenient::{Count, Object};
+use crate::record::{Usage, WireProtocol};
+
+impl Usage {
+    /// Reads counts as they stand in a response of this protocol, for example
+    /// `{"prompt_tokens":9,"completion_tokens":2}`, or under this type's own names. Of a protocol
+    /// that is not known the names decide. `None` where nothing is counted.
+    ///
+    /// Totals of the result include their parts, whatever the provider's habit; counts under this
+    /// type's own names, of which one without a provider's like is there (`cache_write_input_tokens`,
+    /// `reasoning_output_tokens`), are taken as they are.
+    ///
+    /// ```
+    /// use auditlite::{Usage, WireProtocol};
+    ///
+    /// let json = r#"{"input_tokens":10,"output_tokens":5,"cache_read_input_tokens":90}"#;
+    /// let usage = Usage::from_json(&WireProtocol::AnthropicMessages, json).unwrap();
+    /// assert_eq!(usage.input_tokens, Some(100));
+    /// ```
+    pub fn from_json(protocol: &WireProtocol, json: &str) -> Option<Self> {
+        let names = serde_json::from_str::<Object<Names>>(json).ok()?.0?;
+        let own = serde_json::from_str::<OwnUsage>(json).ok()?;
+        if own.cache_write_input_tokens.0.is_some() || own.reasoning_output_tokens.0.is_some() {
+            return own.counts().usage();
+        }
+        let counts = match protocol {
+            WireProtocol::AnthropicMessages => counts_of(json, AnthropicUsage::counts),
+            WireProtocol::GeminiGenerate => counts_of(json, GeminiUsage::counts),
+            WireProtocol::BedrockConverse => counts_of(json, BedrockUsage::counts),
+            WireProtocol::OpenAiEmbeddings => counts_of(json, OpenAiUsage::embedding_counts),
+            WireProtocol::OllamaChat => counts_of(json, OllamaUsage::counts),
+            WireProtocol::OpenAiChat | WireProtocol::OpenAiResponses => {
+                counts_of(json, OpenAiUsage::counts)
+            }
+            WireProtocol::Unknown | WireProtocol::Other(_) => names.counts(json),
+        };
+        // The protocol says what to expect; a gateway may have put the counts under other names.
+        let counts = counts.filter(|counts| counts.usage().is_some());
+        counts.or_else(|| names.counts(json))?.usage()
+    }
+}
+
+fn counts_of<'a, T: Deserialize<'a>>(json: &'a str, counts: fn(&T) -> Counts) -> Option<Counts> {
+    serde_json::from_str(json).ok().map(|usage| counts(&usage))
+}
+
+/// Names that tell providers apart.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Names {
+    prompt_tokens: Count,
+    cache_creation_input_tokens: Count,
+    #[serde(rename = "promptTokenCount")]
+    prompt_token_count: Count,
+    #[serde(rename = "candidatesTokenCount")]
+    candidates_token_count: Count,
+    #[serde(rename = "inputTokens")]
+    input_tokens_of_bedrock: Count,
+    prompt_eval_count: Count,
+    eval_count: Count,
+}
+
+impl Names {
+    fn counts(&self, json: &str) -> Option<Counts> {
+        if self.prompt_token_count.0.is_some() || self.candidates_token_count.0.is_some() {
+            counts_of(json, GeminiUsage::counts)
+        } else if self.input_tokens_of_bedrock.0.is_some() {
+            counts_of(json, BedrockUsage::counts)
+        } else if self.prompt_eval_count.0.is_some() || self.eval_count.0.is_some() {
+            counts_of(json, OllamaUsage::counts)
+        } else if self.cache_creation_input_tokens.0.is_some() && self.prompt_tokens.0.is_none() {
+            counts_of(json, AnthropicUsage::counts)
+        } else {
+            counts_of(json, OpenAiUsage::counts)
+        }
+    }
+}
+
+/// The trail's own names.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct OwnUsage {
+    input_tokens: Count,
+    output_tokens: Count,
+    cache_read_input_tokens: Count,
+    cache_write_input_tokens: Count,
+    reasoning_output_tokens: Count,
+}
+
+impl OwnUsage {
+    fn counts(&self) -> Counts {
+        Counts {
+            input: self.input_tokens.0,
+            output: self.output_tokens.0,
+            cache_read: self.cache_read_input_tokens.0,
+            cache_write: self.cache_write_input_tokens.0,
+            reasoning: self.reasoning_output_tokens.0,
+            ..Counts::default()
+        }
+    }
+}
+
+/// Counts as far as seen, before parts are added to their totals. A stream may bring some of them
+/// early and others late.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) input: Option<u64>,
+    pub(super) output: Option<u64>,
+    pub(super) cache_read: Option<u64>,
+    pub(super) cache_write: Option<u64>,
+    pub(super) reasoning: Option<u64>,
+    /// Whether `input` leaves out what was read from or written to the cache.
+    pub(super) is_cache_apart: bool,
+    /// Whether `output` leaves out reasoning.
+    pub(super) is_reasoning_apart: bool,
+}
+
+impl Counts {
+    /// Takes the place of earlier counts of a stream, whose events each state all counts: what the
+    /// last one leaves out is not there any more (Gemini takes counts back that way).
+    pub(super) fn replace(&mut self, later: Self) {
+        if later.usage().is_some() {
+            *self = later;
+        }
+    }
+
+    /// Takes over what the other has, where events of a stream state what is new to them. Later
+    /// counts stand for the whole response.
+    pub(super) fn update(&mut self, later: &Self) {
+        self.input = later.input.or(self.input);
+        self.output = later.output.or(self.output);
+        self.cache_read = later.cache_read.or(self.cache_read);
+        self.cache_write = later.cache_write.or(self.cache_write);
+        self.reasoning = later.reasoning.or(self.reasoning);
+        self.is_cache_apart |= later.is_cache_apart;
+        self.is_reasoning_apart = later.is_reasoning_apart;
+    }
+
+    /// In the trail's terms; `None` where nothing was counted.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        let mut input_tokens = self.input;
+        if self.is_cache_apart {
+            input_tokens = sum([self.input, self.cache_read, self.cache_write]);
+        }
+        let mut output_tokens = self.output;
+        if self.is_reasoning_apart {
+            output_tokens = sum([self.output, self.reasoning, None]);
+        }
+        let usage = Usage {
+            input_tokens,
+            output_tokens,
+            cache_read_input_tokens: self.cache_read,
+            cache_write_input_tokens: self.cache_write,
+            reasoning_output_tokens: self.reasoning,
+        };
+        (usage != Usage::default()).then_some(usage)
+    }
+}
+
+/// The sum of those that are known.
+fn sum(counts: [Option<u64>; 3]) -> Option<u64> {
+    let mut known = counts.into_iter().flatten();
+    let first = known.next()?;
+    Some(known.fold(first, u64::saturating_add))
+}
+
+/// `usage` of OpenAI's chat completions, responses and embeddings, and of those compatible with
+/// them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct OpenAiUsage {
+    prompt_tokens: Count,
+    completion_tokens: Count,
+    input_tokens: Count,
+    output_tokens: Count,
+    total_tokens: Count,
+    prompt_tokens_details: Object<OpenAiDetails>,
+    completion_tokens_details: Object<OpenAiDetails>,
+    input_tokens_details: Object<OpenAiDetails>,
+    output_tokens_details: Object<OpenAiDetails>,
+    /// DeepSeek.
+    prompt_cache_hit_tokens: Count,
+    /// Moonshot.
+    cached_tokens: Count,
+    /// Mistral.
+    num_cached_tokens: Count,
+    /// Perplexity.
+    reasoning_tokens: Count,
+    /// LiteLLM and others that serve Anthropic's models.
+    cache_read_input_tokens: Count,
+    cache_creation_input_tokens: Count,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct OpenAiDetails {
+    cached_tokens: Count,
+    cache_write_tokens: Count,
+    cache_creation_input_tokens: Count,
+    reasoning_tokens: Count,
+}
+
+impl OpenAiUsage {
+    pub(super) fn counts(&self) -> Counts {
+        let input = self.prompt_tokens.0.or(self.input_tokens.0);
+        let output = self.completion_tokens.0.or(self.output_tokens.0);
+        let input_details = self.prompt_tokens_details.0.as_ref();
+        let input_details = input_details.or(self.input_tokens_details.0.as_ref());
+        let output_details = self.completion_tokens_details.0.as_ref();
+        let output_details = output_details.or(self.output_tokens_details.0.as_ref());
+        let reasoning = output_details
+            .and_then(|details| details.reasoning_tokens.0)
+            .or(self.reasoning_tokens.0);
+        // xAI counts reasoning apart from the completion, which only its total shows.
+        let with_reasoning = sum([input, output, reasoning]);
+        let is_reasoning_apart =
+            reasoning.is_some_and(|count| count > 0) && with_reasoning == self.total_tokens.0;
+        Counts {
+            input,
+            output,
+            cache_read: input_details
+                .and_then(|details| details.cached_tokens.0)
+                .or(self.cache_read_input_tokens.0)
+                .or(self.prompt_cache_hit_tokens.0)
+                .or(self.cached_tokens.0)
+                .or(self.num_cached_tokens.0),
+            cache_write: input_details
+                .and_then(|details| {
+                    let written = details.cache_write_tokens.0;
+                    written.or(details.cache_creation_input_tokens.0)
+                })
+                .or(self.cache_creation_input_tokens.0),
+            reasoning,
+            is_cache_apart: false,
+            is_reasoning_apart,
+        }
+    }
+
+    /// The same of embeddings, which have no output, so that some give a total only.
+    pub(super) fn embedding_counts(&self) -> Counts {
+        let mut counts = self.counts();
+        counts.input = counts.input.or(self.total_tokens.0);
+        counts
+    }
+}
+
+/// `usage` of Anthropic: `input_tokens` are those after the last cache breakpoint only.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct AnthropicUsage {
+    input_tokens: Count,
+    output_tokens: Count,
+    cache_read_input_tokens: Count,
+    cache_creation_input_tokens: Count,
+    output_tokens_details: Object<AnthropicDetails>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct AnthropicDetails {
+    thinking_tokens: Count,
+}
+
+impl AnthropicUsage {
+    pub(super) fn counts(&self) -> Counts {
+        let details = self.output_tokens_details.0.as_ref();
+        Counts {
+            input: self.input_tokens.0,
+            output: self.output_tokens.0,
+            cache_read: self.cache_read_input_tokens.0,
+            cache_write: self.cache_creation_input_tokens.0,
+            reasoning: details.and_then(|details| details.thinking_tokens.0),
+            is_cache_apart: true,
+            is_reasoning_apart: false,
+        }
+    }
+}
+
+/// `usageMetadata` of Gemini: thoughts and the prompts of built-in tools are counted apart.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct GeminiUsage {
+    prompt_token_count: Count,
+    tool_use_prompt_token_count: Count,
+    candidates_token_count: Count,
+    thoughts_token_count: Count,
+    cached_content_token_count: Count,
+}
+
+impl GeminiUsage {
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            input: sum([
+                self.prompt_token_count.0,
+                self.tool_use_prompt_token_count.0,
+                None,
+            ]),
+            output: self.candidates_token_count.0,
+            cache_read: self.cached_content_token_count.0,
+            cache_write: None,
+            reasoning: self.thoughts_token_count.0,
+            is_cache_apart: false,
+            is_reasoning_apart: true,
+        }
+    }
+}
+
+/// `usage` of Bedrock Converse, which counts as Anthropic does.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct BedrockUsage {
+    input_tokens: Count,
+    output_tokens: Count,
+    cache_read_input_tokens: Count,
+    cache_write_input_tokens: Count,
+}
+
+impl BedrockUsage {
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            input: self.input_tokens.0,
+            output: self.output_tokens.0,
+            cache_read: self.cache_read_input_tokens.0,
+            cache_write: self.cache_write_input_tokens.0,
+            reasoning: None,
+            is_cache_apart: true,
+            is_reasoning_apart: false,
+        }
+    }
+}
+
+/// Ollama's counts, which stand among the other fields of its last line.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct OllamaUsage {
+    pub(super) prompt_eval_count: Count,
+    pub(super) eval_count: Count,
+}
+
+impl OllamaUsage {
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            input: self.prompt_eval_count.0,
+            output: self.eval_count.0,
+            ..Counts::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(counts: Counts) -> [Option<u64>; 5] {
+        let usage = counts.usage().unwrap_or_default();
+        [
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cache_read_input_tokens,
+            usage.cache_write_input_tokens,
+            usage.reasoning_output_tokens,
+        ]
+    }
+
+    fn openai(json: &str) -> [Option<u64>; 5] {
+        numbers(serde_json::from_str::<OpenAiUsage>(json).unwrap().counts())
+    }
+
+    #[test]
+    fn openai_totals_include_their_parts() {
+        let chat = r#"{"prompt_tokens":100,"completion_tokens":20,"total_tokens":120,
+            "prompt_tokens_details":{"cached_tokens":64,"audio_tokens":0},
+            "completion_tokens_details":{"reasoning_tokens":5}}"#;
+        let expected = [Some(100), Some(20), Some(64), None, Some(5)];
+        assert_eq!(openai(chat), expected);
+        let responses = r#"{"input_tokens":100,"output_tokens":20,
+            "input_tokens_details":{"cached_tokens":64},
+            "output_tokens_details":{"reasoning_tokens":5}}"#;
+        assert_eq!(openai(responses), expected);
+        let bare = r#"{"prompt_tokens":100.0,"completion_tokens":20,"prompt_tokens_details":null}"#;
+        assert_eq!(openai(bare), [Some(100), Some(20), None, None, None]);
+    }
+
+    #[test]
+    fn reasoning_that_only_the_total_includes_is_output() {
+        let xai = r#"{"prompt_tokens":100,"completion_tokens":20,"total_tokens":125,
+            "completion_tokens_details":{"reasoning_tokens":5}}"#;
+        assert_eq!(openai(xai), [Some(100), Some(25), None, None, Some(5)]);
+    }
+
+    #[test]
+    fn cached_tokens_have_many_names() {
+        for (json, read, write) in [
+            (
+                r#"{"prompt_tokens":9,"prompt_cache_hit_tokens":8}"#,
+                Some(8),
+                None,
+            ),
+            (r#"{"prompt_tokens":9,"cached_tokens":8}"#, Some(8), None),
+            (
+                r#"{"prompt_tokens":9,"num_cached_tokens":8}"#,
+                Some(8),
+                None,
+            ),
+            (
+                r#"{"prompt_tokens":9,"prompt_tokens_details":{"cache_write_tokens":7}}"#,
+                None,
+                Some(7),
+            ),
+            (
+                r#"{"prompt_tokens":9,"cache_creation_input_tokens":7}"#,
+                None,
+                Some(7),
+            ),
+        ] {
+            assert_eq!(openai(json), [Some(9), None, read, write, None], "{json}");
+        }
+    }
+
+    #[test]
+    fn anthropic_and_bedrock_parts_are_added_to_the_total() {
+        let json = r#"{"input_tokens":10,"output_tokens":20,"cache_read_input_tokens":64,
+            "cache_creation_input_tokens":32,"output_tokens_details":{"thinking_tokens":5}}"#;
+        let usage: AnthropicUsage = serde_json::from_str(json).unwrap();
+        let expected = [Some(106), Some(20), Some(64), Some(32), Some(5)];
+        assert_eq!(numbers(usage.counts()), expected);
+        let json = r#"{"inputTokens":10,"outputTokens":20,"cacheReadInputTokens":64,
+            "cacheWriteInputTokens":32,"totalTokens":126}"#;
+        let usage: BedrockUsage = serde_json::from_str(json).unwrap();
+        let expected = [Some(106), Some(20), Some(64), Some(32), None];
+        assert_eq!(numbers(usage.counts()), expected);
+    }
+
+    #[test]
+    fn gemini_thoughts_are_output_and_tool_prompts_input() {
+        let json = r#"{"promptTokenCount":100,"candidatesTokenCount":20,"thoughtsTokenCount":5,
+            "cachedContentTokenCount":64,"toolUsePromptTokenCount":7,"totalTokenCount":132}"#;
+        let usage: GeminiUsage = serde_json::from_str(json).unwrap();
+        let expected = [Some(107), Some(25), Some(64), None, Some(5)];
+        assert_eq!(numbers(usage.counts()), expected);
+    }
+
+    #[test]
+    fn later_counts_of_a_stream_win_and_keep_what_they_lack() {
+        let first: AnthropicUsage = serde_json::from_str(
+            r#"{"input_tokens":10,"output_tokens":1,"cache_read_input_tokens":64}"#,
+        )
+        .unwrap();
+        let last: AnthropicUsage = serde_json::from_str(r#"{"output_tokens":20}"#).unwrap();
+        let mut counts = first.counts();
+        counts.update(&last.counts());
+        assert_eq!(numbers(counts), [Some(74), Some(20), Some(64), None, None]);
+    }
+
+    #[test]
+    fn counts_that_are_stated_whole_replace_each_other() {
+        let read = |json: &str| serde_json::from_str::<GeminiUsage>(json).unwrap().counts();
+        let mut counts = read(r#"{"promptTokenCount":9,"candidatesTokenCount":21}"#);
+        counts.replace(read(r#"{"promptTokenCount":87,"thoughtsTokenCount":78}"#));
+        counts.replace(read(r#"{"trafficType":"ON_DEMAND"}"#));
+        assert_eq!(numbers(counts), [Some(87), Some(78), None, None, Some(78)]);
+    }
+
+    #[test]
+    fn counts_are_read_under_any_names() {
+        let numbers = |protocol: &str, json: &str| {
+            let usage = Usage::from_json(&WireProtocol::from(protocol), json).unwrap_or_default();
+            [
+                usage.input_tokens,
+                usage.output_tokens,
+                usage.cache_read_input_tokens,
+                usage.cache_write_input_tokens,
+                usage.reasoning_output_tokens,
+            ]
+        };
+        let own = r#"{"input_tokens":100,"output_tokens":20,"cache_read_input_tokens":64,
+            "cache_write_input_tokens":8,"reasoning_output_tokens":5}"#;
+        let expected = [Some(100), Some(20), Some(64), Some(8), Some(5)];
+        assert_eq!(numbers("anthropic.messages", own), expected);
+        let anthropic = r#"{"input_tokens":10,"output_tokens":20,"cache_read_input_tokens":64,
+            "cache_creation_input_tokens":32,"service_tier":"standard"}"#;
+        let expected = [Some(106), Some(20), Some(64), Some(32), None];
+        assert_eq!(numbers("", anthropic), expected);
+        let read = r#"{"input_tokens":100,"cache_read_input_tokens":64}"#;
+        assert_eq!(numbers("", read), [Some(100), None, Some(64), None, None]);
+        assert_eq!(numbers("anthropic.messages", read)[0], Some(164));
+        let gemini = r#"{"promptTokenCount":100,"candidatesTokenCount":20,"thoughtsTokenCount":5}"#;
+        let expected = [Some(100), Some(25), None, None, Some(5)];
+        assert_eq!(numbers("", gemini), expected);
+        assert_eq!(numbers("openai.chat", gemini), expected);
+        let ollama = r#"{"prompt_eval_count":9,"eval_count":5}"#;
+        assert_eq!(numbers("", ollama)[..2], [Some(9), Some(5)]);
+        for json in [r#"{"cost":0.1}"#, "7", "null", "{", ""] {
+            assert_eq!(Usage::from_json(&WireProtocol::Unknown, json), None);
+        }
+    }
+
+    #[test]
+    fn nothing_known_is_no_usage() {
+        assert_eq!(
+            serde_json::from_str::<OpenAiUsage>(r#"{"cost":0.1}"#)
+                .unwrap()
+                .counts()
+                .usage(),
+            None
+        );
+    }
+}

@@ -1,0 +1,18 @@
+//! Wire protocols over recorded traffic: everything that a provider's own documentation lets one
+//! expect of an exchange is found by the parsers, and nothing that could arrive makes them panic.
+//!
+//! The corpus lies beside the repository (`../shared/corpus`) or where `AUDITLITE_CORPUS` says.
+//! Without it the tests that need it say so and pass.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod agreement;
+mod corpus;
+mod damage;
+mod speed;
+mod splits;
