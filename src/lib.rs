@@ -62,13 +62,16 @@ mod verify;
 mod wire;
 mod writer;
 
-#[cfg(all(test, not(shuttle)))]
+#[cfg(test)]
+#[cfg(not(shuttle))]
 #[path = "../tests/clock/mod.rs"]
 mod clock_jumps;
-#[cfg(all(test, not(shuttle)))]
+#[cfg(test)]
+#[cfg(not(shuttle))]
 #[path = "../tests/fuzz/mod.rs"]
 mod fuzz;
-#[cfg(all(test, shuttle))]
+#[cfg(test)]
+#[cfg(shuttle)]
 #[path = "../tests/schedules/mod.rs"]
 mod schedules;
 
