@@ -91,7 +91,9 @@ pub(super) fn accounting_findings_in(
             "SELECT opened_seq, lifecycles_submitted, lifecycles_stored, lifecycles_lost, \
              payloads_lost, \
              (SELECT count(*) FROM requests AS r WHERE r.opened_seq > s.opened_seq \
-              AND r.opened_seq < s.closed_seq), \
+              AND r.opened_seq < s.closed_seq) + \
+             (SELECT coalesce(sum(p.requests), 0) FROM removals AS p WHERE p.kind = 'metadata' \
+              AND p.first_seq >= s.opened_seq AND p.last_seq <= s.closed_seq), \
              (SELECT coalesce(sum(g.lifecycles), 0) FROM gaps AS g WHERE g.seq > s.opened_seq \
               AND g.seq < s.closed_seq), \
              (SELECT coalesce(sum(g.payloads), 0) FROM gaps AS g WHERE g.seq > s.opened_seq \

@@ -12,7 +12,7 @@ use super::read::{StoredSegment, visit_segments};
 use super::{migrate, open, pool, project};
 use crate::config::Durability;
 use crate::error::OpenError;
-use crate::log::{Event, Fold, SegmentDecoder, lines};
+use crate::log::{Event, Fold, SegmentDecoder, lines, removed_leaf};
 
 /// Projections, each with its primary key.
 const PROJECTIONS: &[(&str, &str)] = &[
@@ -22,6 +22,7 @@ const PROJECTIONS: &[(&str, &str)] = &[
     ("opened_minutes", "minute"),
     ("store_sessions", "opened_seq"),
     ("gaps", "seq"),
+    ("removals", "kind, first_seq, seq"),
 ];
 
 /// Indexes that neither applying events nor comparing needs.
@@ -139,10 +140,9 @@ fn replay(source: &Connection, target: &Connection) -> Result<LogScan, DbError> 
         SegmentDecoder::new().map_err(|error| DbError::corrupt("reading the log", error))?;
     let mut scan = LogScan::default();
     visit_segments(source, |segment| {
-        let first_seq = segment.first_seq;
+        let (first_seq, count) = (segment.first_seq, segment.count);
         match events_of(&mut decoder, segment, scan.events) {
             Ok(events) => {
-                let count = u64::try_from(events.len()).unwrap_or(u64::MAX);
                 scan.events = scan.events.saturating_add(count);
                 project::apply(target, &mut Fold::new(&events))
             }
@@ -169,20 +169,22 @@ fn events_of(
         .decode(segment.encoding, segment.data, segment.length)
         .map_err(|error| error.to_string())?;
     let mut events = Vec::new();
+    let mut expected = expected_seq;
     for line in lines(&text) {
+        let seq = expected;
+        expected = expected.saturating_add(1);
+        if removed_leaf(line).is_some() {
+            continue;
+        }
         let event = Event::from_line(line).map_err(|error| error.to_string())?;
-        let expected = expected_seq.saturating_add(u64::try_from(events.len()).unwrap_or(u64::MAX));
-        if event.seq != expected {
-            return Err(format!("seq {} stands where {expected} should", event.seq));
+        if event.seq != seq {
+            return Err(format!("seq {} stands where {seq} should", event.seq));
         }
         events.push(event);
     }
-    if u64::try_from(events.len()).ok() != Some(segment.count) {
-        return Err(format!(
-            "it holds {} events and says {}",
-            events.len(),
-            segment.count
-        ));
+    let held = expected.saturating_sub(expected_seq);
+    if held != segment.count {
+        return Err(format!("it holds {held} events and says {}", segment.count));
     }
     Ok(events)
 }

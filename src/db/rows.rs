@@ -129,7 +129,13 @@ pub(super) const INSERT_GAP: &str = "INSERT INTO gaps \
 
 /// `SELECT … FROM requests`, to be read by [`request_from_row`].
 pub(super) static SELECT_REQUEST: LazyLock<String> =
-    LazyLock::new(|| format!("SELECT {} FROM requests", all_columns()));
+    LazyLock::new(|| {
+        format!(
+            "SELECT {}, EXISTS (SELECT 1 FROM removals WHERE kind = 'erased' \
+             AND first_seq = opened_seq) FROM requests",
+            all_columns()
+        )
+    });
 
 /// Reads a row of [`SELECT_REQUEST`].
 pub(super) fn request_from_row(row: &Row<'_>) -> rusqlite::Result<RequestRecord> {
@@ -177,11 +183,13 @@ pub(super) fn request_from_row(row: &Row<'_>) -> rusqlite::Result<RequestRecord>
         error_message: columns.get()?,
         response_bytes: columns.optional_count()?,
         altered: Vec::new(),
+        is_erased: false,
     };
     let altered: Option<String> = columns.get()?;
     if let Some(names) = altered {
         record.altered = names.split(',').map(str::to_owned).collect();
     }
+    record.is_erased = columns.get()?;
     Ok(record)
 }
 

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::removal::{Erased, Pruned};
 use crate::record::{ActorKind, Digest, Status};
 
 /// One line of the log.
@@ -25,6 +26,8 @@ pub(crate) enum Fact {
     Served(Served),
     Ended(Box<Ended>),
     Gap(Gap),
+    Erased(Box<Erased>),
+    Pruned(Box<Pruned>),
 }
 
 /// A store session begins: everything up to the next one of these belongs to it.
@@ -135,6 +138,19 @@ pub(crate) enum EndKind {
 }
 
 impl EndKind {
+    /// How a request with this status ended; `None` for one that has not.
+    pub(crate) fn of(status: Status) -> Option<Self> {
+        [
+            Self::Completed,
+            Self::Failed,
+            Self::Rejected,
+            Self::Abandoned,
+            Self::Interrupted,
+        ]
+        .into_iter()
+        .find(|kind| kind.status() == status)
+    }
+
     pub(crate) fn status(self) -> Status {
         match self {
             Self::Completed => Status::Completed,
@@ -284,6 +300,8 @@ impl Event {
             Fact::Served(_) => "served",
             Fact::Ended(ended) => ended.kind.status().name(),
             Fact::Gap(_) => "gap",
+            Fact::Erased(_) => "erased",
+            Fact::Pruned(_) => "pruned",
         }
     }
 
@@ -321,6 +339,8 @@ impl Event {
             Fact::Served(fact) => write(self, fact, out),
             Fact::Ended(fact) => write(self, fact, out),
             Fact::Gap(fact) => write(self, fact, out),
+            Fact::Erased(fact) => write(self, fact, out),
+            Fact::Pruned(fact) => write(self, fact, out),
         }
     }
 
@@ -341,6 +361,14 @@ impl Event {
             "abandoned" => ended(EndKind::Abandoned)?,
             "interrupted" => ended(EndKind::Interrupted)?,
             "gap" => Fact::Gap(serde_json::from_slice(line)?),
+            "erased" => {
+                let mut erased: Erased = serde_json::from_slice(line)?;
+                for request in &mut erased.requests {
+                    request.ended.kind = request.status;
+                }
+                Fact::Erased(Box::new(erased))
+            }
+            "pruned" => Fact::Pruned(serde_json::from_slice(line)?),
             "store_opened" => Fact::StoreOpened(serde_json::from_slice(line)?),
             "store_closed" => Fact::StoreClosed(serde_json::from_slice(line)?),
             other => return Err(EventError::UnknownEvent(other.to_owned())),

@@ -4,6 +4,7 @@
 
 mod event;
 mod fold;
+mod removal;
 mod segment;
 
 pub(crate) use event::{
@@ -13,5 +14,9 @@ pub(crate) use event::{
 pub(crate) use fold::{
     Fold, HourKey, HourSums, RequestChange, RequestEnd, RequestStart, hour_of, hour_start,
     minute_of,
+};
+pub(crate) use removal::{
+    ERASED_REQUESTS_MAX, Erased, ErasedRequest, Pruned, PrunedKind, PrunedUsage, removed_leaf,
+    write_removed,
 };
 pub(crate) use segment::{SegmentDecoder, SegmentEncoder, lines};

@@ -4,9 +4,9 @@ use super::VerifyOptions;
 use super::payloads::PayloadPass;
 use super::report::{FindingKind, Findings, VerifyReport};
 use super::statements::Statements;
-use crate::db::{DbError, Rebuilt, Snapshot, StoredSegment};
-use crate::log::{Event, Fact, SegmentDecoder, lines};
-use crate::proof::{CompactRange, leaf_hash};
+use crate::db::{DbError, Rebuilt, RemovedRange, Snapshot, StoredSegment, removed_between};
+use crate::log::{Event, Fact, SegmentDecoder, lines, removed_leaf};
+use crate::proof::{CompactRange, leaf_of};
 
 /// The writer makes a checkpoint at least every 10,000 events and the rest of a group commit, which
 /// has at most 8,192 and a few.
@@ -171,14 +171,28 @@ impl<'a> LogPass<'a> {
     fn lines(&mut self, text: &[u8], end: u64, findings: &mut Findings) -> Result<(), DbError> {
         let mut events = Vec::new();
         let is_whole = text.ends_with(b"\n");
+        let removed = removed_between(
+            self.snapshot.connection(),
+            self.next_seq,
+            end.saturating_sub(1),
+        )?;
+        self.payloads.set_removed(removed.clone());
         for line in lines(text) {
             let seq = self.next_seq;
             self.next_seq = seq.saturating_add(1);
             if let Some(tree) = &mut self.tree {
-                tree.push(leaf_hash(line));
+                tree.push(leaf_of(line));
             }
+            let is_stated = is_removed(&removed, seq);
             match Event::from_line(line) {
+                Err(_) if removed_leaf(line).is_some() => {
+                    self.payloads.removed_line(seq, is_stated, findings);
+                }
                 Ok(event) if event.seq == seq => {
+                    if is_stated && is_of_request(&event.fact) {
+                        let what = "it is stated as taken out, and still there";
+                        findings.add(FindingKind::Log, Some(seq), what);
+                    }
                     self.event(&event, findings)?;
                     events.push(event);
                 }
@@ -232,7 +246,11 @@ impl<'a> LogPass<'a> {
             Fact::Gap(gap) => {
                 self.lifecycles_lost = self.lifecycles_lost.saturating_add(gap.lifecycles);
             }
-            Fact::Opened(_) | Fact::Ended(_) | Fact::Served(_) => {}
+            Fact::Opened(_)
+            | Fact::Ended(_)
+            | Fact::Served(_)
+            | Fact::Erased(_)
+            | Fact::Pruned(_) => {}
         }
         self.payloads.event(event, findings)
     }
@@ -263,4 +281,15 @@ impl<'a> LogPass<'a> {
             );
         }
     }
+}
+
+/// Whether the log states that the line of this event was taken out.
+fn is_removed(removed: &[RemovedRange], seq: u64) -> bool {
+    removed
+        .iter()
+        .any(|range| range.kind.takes_line() && range.has(seq))
+}
+
+fn is_of_request(fact: &Fact) -> bool {
+    matches!(fact, Fact::Opened(_) | Fact::Served(_) | Fact::Ended(_))
 }

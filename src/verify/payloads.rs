@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 
 use super::content::Contents;
 use super::report::{FindingKind, Findings, NotKept, VerifyReport};
-use crate::db::{DbError, Part, PayloadFacts, Snapshot, event_seq, payload_id};
+use crate::db::{
+    DbError, Part, PayloadFacts, RemovalKind, RemovedRange, Snapshot, event_seq, payload_id,
+};
 use crate::log::{BodyFact, Event, Fact, Kept};
 use crate::payload::commitment;
 use crate::record::Digest;
@@ -22,6 +24,8 @@ pub(super) struct PayloadPass<'a> {
     contents: Option<Contents<'a>>,
     payloads: u64,
     not_kept: NotKept,
+    /// What the log states as removed of the segment that is being read.
+    removed: Vec<RemovedRange>,
 }
 
 impl<'a> PayloadPass<'a> {
@@ -34,7 +38,29 @@ impl<'a> PayloadPass<'a> {
             contents: with_bodies.then(|| Contents::new(snapshot)),
             payloads: 0,
             not_kept: NotKept::default(),
+            removed: Vec::new(),
         }
+    }
+
+    /// What the log states as removed of the events that come next.
+    pub(super) fn set_removed(&mut self, removed: Vec<RemovedRange>) {
+        self.removed = removed;
+    }
+
+    /// A line that was taken out; its content must be gone too.
+    pub(super) fn removed_line(&mut self, seq: u64, is_stated: bool, findings: &mut Findings) {
+        if is_stated {
+            self.not_kept.lines = self.not_kept.lines.saturating_add(1);
+        } else {
+            let what = "its line was taken out, and no event says why";
+            findings.add(FindingKind::Log, Some(seq), what);
+        }
+    }
+
+    fn is_pruned(&self, seq: u64) -> bool {
+        self.removed
+            .iter()
+            .any(|range| range.kind == RemovalKind::Content && range.has(seq))
     }
 
     /// Checks what the event commits to.
@@ -99,7 +125,12 @@ impl<'a> PayloadPass<'a> {
             return Ok(());
         };
         self.unknown_below(id, findings)?;
+        let is_pruned = self.is_pruned(seq);
         let Some(row) = self.next_below(id.saturating_add(1))? else {
+            if is_pruned {
+                self.not_kept.pruned = self.not_kept.pruned.saturating_add(1);
+                return Ok(());
+            }
             let what = format!(
                 "its {} is not in the file, and no event says why",
                 name(part)
@@ -107,6 +138,10 @@ impl<'a> PayloadPass<'a> {
             findings.add(FindingKind::PayloadMissing, Some(seq), what);
             return Ok(());
         };
+        if is_pruned {
+            let what = format!("its {} is stated as pruned, and still there", name(part));
+            findings.add(FindingKind::PayloadUnknown, Some(seq), what);
+        }
         if let Some(what) = mismatch(fact, committed, &row) {
             let what = format!("its {}: {what}", name(part));
             findings.add(FindingKind::PayloadCommitment, Some(seq), what);
