@@ -151,7 +151,11 @@ impl Appender {
     /// Writes the batch in one transaction. When this returns an error nothing of it is written,
     /// except where the commit itself failed: [`next_seq`](Self::next_seq) then tells.
     pub(crate) fn append(&mut self, batch: &Batch) -> Result<(), DbError> {
-        if !batch.removal.as_ref().is_some_and(|removal| removal.is_secure) {
+        if !batch
+            .removal
+            .as_ref()
+            .is_some_and(|removal| removal.is_secure)
+        {
             return self.write(batch);
         }
         self.set_secure(true)?;

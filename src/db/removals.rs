@@ -192,12 +192,7 @@ fn subtract(connection: &Connection, key: &HourKey, sums: &HourSums) -> Result<(
              AND user_id = ?4 AND completed + failed + rejected + abandoned + interrupted = 0",
         )
         .and_then(|mut statement| {
-            statement.execute(params![
-                key.hour,
-                key.provider_name,
-                key.model,
-                key.user_id
-            ])
+            statement.execute(params![key.hour, key.provider_name, key.model, key.user_id])
         })
         .context(WRITING)
         .map(drop)
@@ -228,12 +223,7 @@ fn minutes_of_rows(
 }
 
 /// Minutes do not reach before `to` any more. The rows before are gone already.
-fn shorten_minutes(
-    connection: &Connection,
-    to: u64,
-    first: i64,
-    last: i64,
-) -> Result<(), DbError> {
+fn shorten_minutes(connection: &Connection, to: u64, first: i64, last: i64) -> Result<(), DbError> {
     let to = seq_to_sql(to);
     connection
         .prepare_cached(

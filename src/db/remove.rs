@@ -319,9 +319,7 @@ pub(crate) fn bound(connection: &Connection, bound: Bound) -> Result<Option<u64>
     };
     connection
         .prepare_cached(&sql)
-        .and_then(|mut statement| {
-            statement.query_row([value], |row| row.get::<_, Option<i64>>(0))
-        })
+        .and_then(|mut statement| statement.query_row([value], |row| row.get::<_, Option<i64>>(0)))
         .context(READING)
         .map(|seq| seq.and_then(|seq| u64::try_from(seq).ok()))
 }

@@ -128,14 +128,13 @@ pub(super) const INSERT_GAP: &str = "INSERT INTO gaps \
      (seq, first_at, last_at, lifecycles, payloads, notices) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
 /// `SELECT … FROM requests`, to be read by [`request_from_row`].
-pub(super) static SELECT_REQUEST: LazyLock<String> =
-    LazyLock::new(|| {
-        format!(
-            "SELECT {}, EXISTS (SELECT 1 FROM removals WHERE kind = 'erased' \
+pub(super) static SELECT_REQUEST: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {}, EXISTS (SELECT 1 FROM removals WHERE kind = 'erased' \
              AND first_seq = opened_seq) FROM requests",
-            all_columns()
-        )
-    });
+        all_columns()
+    )
+});
 
 /// Reads a row of [`SELECT_REQUEST`].
 pub(super) fn request_from_row(row: &Row<'_>) -> rusqlite::Result<RequestRecord> {

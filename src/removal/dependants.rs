@@ -21,8 +21,8 @@ const PACKED_BYTES_EACH: usize = 1024 * 1024;
 pub(super) fn fill_links(session: &Session<'_>) -> Result<(), RemovalError> {
     let mut after = db::links_through(&session.connection).map_err(ReadError::from)?;
     loop {
-        let rows = db::packed_against(&session.connection, after, LINKS_EACH)
-            .map_err(ReadError::from)?;
+        let rows =
+            db::packed_against(&session.connection, after, LINKS_EACH).map_err(ReadError::from)?;
         let Some(last) = rows.last() else {
             return Ok(());
         };
@@ -58,9 +58,8 @@ pub(super) fn repack(session: &Session<'_>, ranges: &[(i64, i64)]) -> Result<u64
     for &(first, last) in ranges {
         let mut after = (first, i64::MIN);
         loop {
-            let links =
-                db::dependants(&session.connection, first, last, after, DEPENDANTS_EACH)
-                    .map_err(ReadError::from)?;
+            let links = db::dependants(&session.connection, first, last, after, DEPENDANTS_EACH)
+                .map_err(ReadError::from)?;
             let Some(end) = links.last() else { break };
             after = *end;
             for (_, id) in links {

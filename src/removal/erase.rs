@@ -214,11 +214,7 @@ fn ids_of(seq: u64) -> (i64, i64) {
 }
 
 impl EraseReport {
-    fn count(
-        &mut self,
-        connection: &Connection,
-        request: &RequestRecord,
-    ) -> Result<(), ReadError> {
+    fn count(&mut self, connection: &Connection, request: &RequestRecord) -> Result<(), ReadError> {
         self.requests = self.requests.saturating_add(1);
         for seq in [Some(request.opened_seq), request.ended_seq] {
             let Some((first, last)) = seq.map(ids_of) else {

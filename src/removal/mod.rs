@@ -154,7 +154,9 @@ impl Session<'_> {
     fn submit(&self, command: UpkeepCommand) -> Result<(), RemovalError> {
         self.send(command)?.map_err(|error| match error {
             UpkeepError::Failed(what) => RemovalError::Failed(what),
-            UpkeepError::ReaderInTheWay => RemovalError::Failed("a reader is in the way".to_owned()),
+            UpkeepError::ReaderInTheWay => {
+                RemovalError::Failed("a reader is in the way".to_owned())
+            }
         })
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::redact::Redactor;
 use super::{Session, dependants};
 use crate::clock::now_micros;
-use crate::db::{self, Bound, Connection, Part, RemovalKind, Removal, payload_id};
+use crate::db::{self, Bound, Connection, Part, Removal, RemovalKind, payload_id};
 use crate::error::{ReadError, RemovalError};
 use crate::log::{Event, Fact, Pruned, PrunedKind, PrunedUsage, minute_of};
 
@@ -180,11 +180,11 @@ impl Pruner<'_> {
     /// The oldest requests before `cut`, as many as one step may. `false`: there are none.
     fn metadata(&mut self, cut: u64) -> Result<bool, RemovalError> {
         let connection = &self.session.connection;
-        let mut from =
-            db::pruned_to(connection, RemovalKind::Metadata).map_err(ReadError::from)?;
+        let mut from = db::pruned_to(connection, RemovalKind::Metadata).map_err(ReadError::from)?;
         loop {
             // A range lies in one session, so that its accounts can be checked.
-            let session = db::bound(connection, Bound::NextSession(from)).map_err(ReadError::from)?;
+            let session =
+                db::bound(connection, Bound::NextSession(from)).map_err(ReadError::from)?;
             let end = session.map_or(cut, |session| session.min(cut));
             let mut segments = Vec::new();
             let mut to = from;
@@ -198,14 +198,16 @@ impl Pruner<'_> {
                     break;
                 };
                 to = after(segment.first_seq, segment.count);
-                segments.extend(self.redactor.redact(segment, |_, line| is_of_request(line))?);
+                segments.extend(
+                    self.redactor
+                        .redact(segment, |_, line| is_of_request(line))?,
+                );
             }
             if to == from {
                 return Ok(false);
             }
             let last = to.saturating_sub(1);
-            let requests =
-                db::requests_between(connection, from, last).map_err(ReadError::from)?;
+            let requests = db::requests_between(connection, from, last).map_err(ReadError::from)?;
             if segments.is_empty() && requests == 0 {
                 // Nothing but events of the store itself, which stay.
                 from = to;

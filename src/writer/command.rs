@@ -39,7 +39,9 @@ impl Command {
             Self::Prepared(command) => command.reservation,
             Self::Chunks(command) => command.reservation,
             Self::End(command) => command.reservation,
-            Self::Wake | Self::Flush(_) | Self::Upkeep(_) | Self::Close(_) => Reservation::default(),
+            Self::Wake | Self::Flush(_) | Self::Upkeep(_) | Self::Close(_) => {
+                Reservation::default()
+            }
         }
     }
 }

@@ -117,7 +117,11 @@ impl Packing {
     /// Encodes the events; the batch is then complete.
     pub(super) fn seal(&mut self, mut sealed: Sealed) -> Result<Ready, Cause> {
         let payloads = std::mem::take(&mut self.payloads);
-        let stated = sealed.replies.upkeep.as_mut().filter(|upkeep| upkeep.is_stated);
+        let stated = sealed
+            .replies
+            .upkeep
+            .as_mut()
+            .filter(|upkeep| upkeep.is_stated);
         let removal = stated.map(|upkeep| std::mem::take(&mut upkeep.removal));
         let batch = if sealed.events.is_empty() {
             None

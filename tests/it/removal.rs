@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use auditlite::{
-    Completion, EraseSelector, PayloadSide, ReadError, ReadOnlyStore, RemovalError,
-    RequestContext, Retention, StatsFilter, StatsKey, Status, Store, ToolCall, Usage,
-    VerifyOptions,
+    Completion, EraseSelector, PayloadSide, ReadError, ReadOnlyStore, RemovalError, RequestContext,
+    Retention, StatsFilter, StatsKey, Status, Store, ToolCall, Usage, VerifyOptions,
 };
 
 use crate::support::{Folder, PATIENCE, close, findings};
@@ -78,7 +77,13 @@ fn an_erased_conversation_leaves_its_ids_and_sums_and_nothing_else() {
     let store = folder.open();
     for number in 0..12 {
         for (conversation, user) in [("alpha", "xq-user-alice"), ("beta", "xq-user-bob")] {
-            turn(&store, conversation, user, number, &format!("zzsecret {user}"));
+            turn(
+                &store,
+                conversation,
+                user,
+                number,
+                &format!("zzsecret {user}"),
+            );
         }
         store.flush(PATIENCE).unwrap();
     }
@@ -105,7 +110,13 @@ fn an_erased_conversation_leaves_its_ids_and_sums_and_nothing_else() {
     for side in [PayloadSide::Request, PayloadSide::Response] {
         let error = reader.payload(&request, side).unwrap_err();
         assert!(
-            matches!(error, ReadError::NotKept { reason: "it was erased", .. }),
+            matches!(
+                error,
+                ReadError::NotKept {
+                    reason: "it was erased",
+                    ..
+                }
+            ),
             "{error}"
         );
     }
@@ -203,7 +214,13 @@ fn content_is_pruned_before_metadata_and_sums_stay() {
     let request = reader.get("r-30").unwrap();
     let error = reader.payload(&request, PayloadSide::Request).unwrap_err();
     assert!(
-        matches!(error, ReadError::NotKept { reason: "it was pruned", .. }),
+        matches!(
+            error,
+            ReadError::NotKept {
+                reason: "it was pruned",
+                ..
+            }
+        ),
         "{error}"
     );
     for number in 45..60 {
@@ -231,16 +248,23 @@ fn nothing_of_an_erased_user_is_left_in_a_file_of_many() {
             .request_id(format!("{:05}", (number * 7919) % 3000))
             .user_id(user.clone())
             .session_id(format!("session of {user}"));
-        let audit = store.recorder().open(context, format!("body of {user}")).unwrap();
+        let audit = store
+            .recorder()
+            .open(context, format!("body of {user}"))
+            .unwrap();
         if number % 3 == 0 {
             store.flush(PATIENCE).unwrap();
         }
-        audit.fail(auditlite::Failure::new("overloaded").error_message(format!("no, {user}"))).unwrap();
+        audit
+            .fail(auditlite::Failure::new("overloaded").error_message(format!("no, {user}")))
+            .unwrap();
     }
     store.flush(PATIENCE).unwrap();
     for number in (0..1000).step_by(97) {
         let user = format!("user-{number:04}-of-many");
-        let report = store.erase(&EraseSelector::User(user.clone()), "why").unwrap();
+        let report = store
+            .erase(&EraseSelector::User(user.clone()), "why")
+            .unwrap();
         assert_eq!(report.requests, 3);
         assert!(report.is_wiped);
         assert_eq!(occurrences(&folder, &user), [], "{user}");
