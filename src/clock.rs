@@ -15,6 +15,16 @@ pub(crate) fn now_micros() -> i64 {
     now
 }
 
+/// Microseconds since `start`, saturating.
+pub(crate) fn elapsed_micros(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A duration in whole microseconds, saturating.
+pub(crate) fn duration_micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
 /// Lets a test have this thread's clock jump.
 #[cfg(test)]
 pub(crate) mod test_shift {
@@ -31,14 +41,4 @@ pub(crate) mod test_shift {
     pub(crate) fn set(shift_us: i64) {
         SHIFT_US.set(shift_us);
     }
-}
-
-/// Microseconds since `start`, saturating.
-pub(crate) fn elapsed_micros(start: Instant) -> u64 {
-    u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
-}
-
-/// A duration in whole microseconds, saturating.
-pub(crate) fn duration_micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use auditlite::{HealthState, OpenError, Overflow, Store};
 
-use crate::oracle::{Accounts, Ledger, Promise, Promises, examine, recover};
+use crate::oracle::{Accounts, Ledger, Promises, examine, recover};
 use crate::random::Random;
 use crate::scene::{builder, folder, run_cases, size, work};
 use crate::vfs::{Rule, rule};
@@ -484,7 +484,6 @@ fn the_templates_promise_something() {
     let templates = templates();
     assert!(templates[&Beginning::Closed].promises.durable() >= 24);
     assert!(templates[&Beginning::Crashed].promises.durable() >= 24);
-    let _ = Promise::Opened;
     for (beginning, template) in templates {
         eprintln!("{beginning:?}: {:?}", template.calls);
         for kind in CallKind::ALL {
