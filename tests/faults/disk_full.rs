@@ -161,7 +161,11 @@ fn case(number: u64) -> Vec<String> {
     give_room();
     violations.extend(recover(&path, &promises, accounts, "probe-1"));
     if !violations.is_empty() {
-        let disk = mount.is_some().then_some("mounted").unwrap_or("counted");
+        let disk = if mount.is_some() {
+            "mounted"
+        } else {
+            "counted"
+        };
         violations.insert(0, format!("{disk} {kilobytes} KiB, {overflow:?}"));
     }
     violations
