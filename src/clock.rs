@@ -15,15 +15,6 @@ pub(crate) fn now_micros() -> i64 {
     now
 }
 
-/// Lets the crate's own tests set the clock.
-#[cfg(test)]
-pub(crate) mod shift {
-    use std::sync::atomic::AtomicI64;
-
-    /// How far the clock is off.
-    pub(crate) static SHIFT_MICROS: AtomicI64 = AtomicI64::new(0);
-}
-
 /// Microseconds since `start`, saturating.
 pub(crate) fn elapsed_micros(start: Instant) -> u64 {
     u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
@@ -32,4 +23,13 @@ pub(crate) fn elapsed_micros(start: Instant) -> u64 {
 /// A duration in whole microseconds, saturating.
 pub(crate) fn duration_micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Lets the crate's own tests set the clock.
+#[cfg(test)]
+pub(crate) mod shift {
+    use std::sync::atomic::AtomicI64;
+
+    /// How far the clock is off.
+    pub(crate) static SHIFT_MICROS: AtomicI64 = AtomicI64::new(0);
 }

@@ -1,6 +1,14 @@
 //! The wall clock jumps, backwards too, in the middle of lifecycles: sequence, latencies, lists,
 //! time ranges, statistics and gaps stay right. Part of the crate's own tests, because only these
 //! can set the clock (`clock::shift`).
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation
+)]
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
