@@ -344,3 +344,6 @@ pub fn rebuild(path: impl Into<PathBuf>) -> Result<u64, OpenError> {
     let _lock = WriterLock::acquire(&path)?;
     rebuild_projections(&path)
 }
+
+#[cfg(test)]
+mod clock_tests;

@@ -1,7 +1,9 @@
-//! SIGKILL in the middle of recording: what a receipt called durable is there, the file opens
-//! cleanly, open requests are marked.
+//! SIGKILL in the middle of recording, of a checkpoint, of the setting up of a new file: what a
+//! receipt called durable is there, the file opens cleanly, open requests are marked.
 //!
 //! A binary of its own: the test runs itself again as the process that is killed.
+//! `AUDITLITE_CRASH_ROUNDS` says how often, `AUDITLITE_CRASH_SEED` replays a run's choices (when
+//! exactly the kill strikes is the machine's to decide).
 #![cfg(unix)]
 #![allow(
     clippy::unwrap_used,
@@ -9,34 +11,36 @@
     clippy::panic,
     clippy::print_stdout,
     clippy::print_stderr,
-    missing_docs
+    clippy::cast_possible_truncation,
+    missing_docs,
+    unreachable_pub
 )]
 
-use std::collections::HashSet;
+#[path = "support/oracle.rs"]
+mod oracle;
+#[path = "support/random.rs"]
+mod random;
+#[path = "support/scene.rs"]
+mod scene;
+
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use auditlite::{
-    Completion, Overflow, PayloadSide, ReadOnlyStore, RequestContext, RequestFilter, Status, Store,
-};
+use auditlite::{Overflow, ReadOnlyStore, RequestFilter, Store};
+
+use oracle::{Accounts, Ledger, Promise, Promises, examine, recover};
+use random::Random;
 
 const CHILD: &str = "AUDITLITE_CRASH_CHILD";
-const PRODUCERS: usize = 4;
-
-/// Rounds of the kill; `AUDITLITE_CRASH_ROUNDS` asks for more.
-fn rounds() -> usize {
-    std::env::var("AUDITLITE_CRASH_ROUNDS")
-        .ok()
-        .and_then(|rounds| rounds.parse().ok())
-        .unwrap_or(12)
-}
-
-fn body(id: &str, side: &str) -> String {
-    format!("{side} of {id}: {}", "words ".repeat(id.len() * 20))
-}
+/// Prefix of the child's request ids: each child has its own.
+const NAME: &str = "AUDITLITE_CRASH_NAME";
+const PRODUCERS: u64 = 4;
+/// Rounds on one file before a new one is begun.
+const ROUNDS_EACH: u64 = 6;
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The process that is killed: records, and prints each id once its receipt is durable.
 #[test]
@@ -44,35 +48,42 @@ fn child() {
     let Some(path) = std::env::var_os(CHILD) else {
         return;
     };
+    let name = std::env::var(NAME).unwrap();
+    say("opening");
+    // Checkpoints come often: the kill is to strike them too.
     let store = Store::builder(path)
-        .overflow(Overflow::Wait(Duration::from_secs(60)))
+        .overflow(Overflow::Wait(PATIENCE))
+        .checkpoint_at(64 * 1024)
         .open()
         .unwrap();
-    let prefix = std::process::id();
+    let ledger = Ledger::default();
     std::thread::scope(|scope| {
+        let reader = store.reader();
+        scope.spawn(move || {
+            loop {
+                let page = reader.list(&RequestFilter::default(), None, 50).unwrap();
+                std::thread::sleep(Duration::from_micros(200));
+                drop(page);
+            }
+        });
         for producer in 0..PRODUCERS {
-            let recorder = store.recorder();
+            let (recorder, ledger, name) = (store.recorder(), &ledger, &name);
             scope.spawn(move || {
                 let mut held = Vec::new();
                 for number in 0.. {
-                    let id = format!("{prefix}-{producer}-{number}");
-                    let context = RequestContext::new("openai.chat").request_id(id.as_str());
-                    let audit = recorder.open(context, body(&id, "request")).unwrap();
+                    let id = format!("{name}.{producer}-{number}");
+                    let audit = ledger.open(&recorder, &id).unwrap();
                     if number % 7 == 0 {
                         // Left open; the opening is durable.
-                        audit
-                            .opened_receipt()
-                            .wait(Duration::from_secs(60))
-                            .unwrap();
+                        audit.opened_receipt().wait(PATIENCE).unwrap();
                         say(&format!("opened {id}"));
                         held.push(audit);
-                        continue;
-                    }
-                    let completion = Completion::new().response_body(body(&id, "response"));
-                    let receipt = audit.complete(completion).unwrap();
-                    if number % 3 == 0 {
-                        receipt.wait(Duration::from_secs(60)).unwrap();
-                        say(&format!("durable {id}"));
+                    } else {
+                        let receipt = ledger.complete(&id, audit).unwrap();
+                        if number % 3 == 0 {
+                            receipt.wait(PATIENCE).unwrap();
+                            say(&format!("durable {id}"));
+                        }
                     }
                 }
             });
@@ -87,83 +98,123 @@ fn say(line: &str) {
     let _ = out.flush();
 }
 
+/// When the child is killed.
+#[derive(Debug, Clone, Copy)]
+enum Moment {
+    /// So long after it began to open the file: while it is set up, brought to this version, or
+    /// recovered.
+    Opening(Duration),
+    /// After so many reports, and so long after the last of them.
+    Working(u64, Duration),
+}
+
 #[test]
 fn what_a_receipt_called_durable_survives_sigkill() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("audit.db");
-    let mut durable = Vec::new();
-    let mut opened = HashSet::new();
-    for round in 0..rounds() {
-        kill_one(&path, 5 + round * 37 % 160, &mut durable, &mut opened);
-        check(&path, &durable, &opened);
-    }
+    let rounds = scene::size("AUDITLITE_CRASH_ROUNDS", 300);
+    let seed = scene::size("AUDITLITE_CRASH_SEED", u64::from(std::process::id()));
+    eprintln!("AUDITLITE_CRASH_SEED={seed}");
+    let begun = std::time::Instant::now();
+    let next = std::sync::atomic::AtomicU64::new(0);
+    let durable = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let file = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    let begin = file * ROUNDS_EACH;
+                    if begin >= rounds {
+                        break;
+                    }
+                    let count = ROUNDS_EACH.min(rounds - begin);
+                    let found = one_file(seed.wrapping_add(file), count);
+                    durable.fetch_add(found, std::sync::atomic::Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let durable = durable.into_inner();
+    eprintln!(
+        "{rounds} kills, {durable} durable lifecycles, {:.1} s",
+        begun.elapsed().as_secs_f64()
+    );
     assert!(
-        durable.len() > rounds(),
-        "the children did record: {}",
-        durable.len()
+        durable as u64 >= rounds,
+        "the children did record: {durable}"
     );
 }
 
-/// Runs a child until it has reported `reports` commits, and kills it in the middle of its work.
-fn kill_one(path: &Path, reports: usize, durable: &mut Vec<String>, opened: &mut HashSet<String>) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+/// Kills several children in a row on one file.
+fn one_file(seed: u64, rounds: u64) -> usize {
+    let folder = scene::folder();
+    let path = folder.path().join("audit.db");
+    let mut promises = Promises::default();
+    promises.expect_others();
+    let mut random = Random(seed);
+    for round in 0..rounds {
+        let moment = if round == 0 || random.below(4) == 0 {
+            Moment::Opening(Duration::from_micros(random.below(12_000)))
+        } else {
+            let pause = Duration::from_micros(random.below(1500));
+            Moment::Working(1 + random.below(60), pause)
+        };
+        kill_one(&path, &format!("k{round}"), moment, &mut promises);
+        let what = format!("AUDITLITE_CRASH_SEED={seed}, round {round}, {moment:?}");
+        // Readers can look before anybody repairs anything.
+        let violations = examine(&path, &promises, Accounts::Open);
+        assert_eq!(violations, [""; 0], "{what}");
+        let probe = format!("probe{round}-1");
+        let violations = recover(&path, &promises, Accounts::Open, &probe);
+        assert_eq!(violations, [""; 0], "{what}");
+        promises.add(&probe, Promise::Ended);
+    }
+    let report = ReadOnlyStore::open(&path).unwrap().doctor().unwrap();
+    assert!(report.sessions >= rounds, "{report:?}");
+    promises.durable()
+}
+
+fn spawn(path: &Path, name: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--nocapture"])
         .env(CHILD, path)
+        .env(NAME, name)
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .spawn()
-        .unwrap();
+        .unwrap()
+}
+
+/// Runs a child until the moment has come, kills it, and notes what it reported.
+fn kill_one(path: &Path, name: &str, moment: Moment, promises: &mut Promises) {
+    let mut child = spawn(path, name);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut seen = 0;
+    let mut reports = 0;
+    let mut is_killed = false;
+    let mut kill = |child: &mut Child, pause: Duration| {
+        std::thread::sleep(pause);
+        child.kill().unwrap();
+        is_killed = true;
+    };
     while let Some(Ok(line)) = lines.next() {
-        if let Some(id) = line.strip_prefix("durable ") {
-            durable.push(id.to_owned());
-        } else if let Some(id) = line.strip_prefix("opened ") {
-            opened.insert(id.to_owned());
-        } else {
-            continue;
+        if line == "opening"
+            && let Moment::Opening(pause) = moment
+        {
+            kill(&mut child, pause);
         }
-        seen += 1;
-        if seen == reports {
-            child.kill().unwrap();
-            // What is in the pipe was said before the kill, and counts.
+        let (id, promise) = match line.split_once(' ') {
+            Some(("durable", id)) => (id, Promise::Ended),
+            Some(("opened", id)) => (id, Promise::Opened),
+            _ => continue,
+        };
+        // What is in the pipe was said before the kill, and counts.
+        promises.add(id, promise);
+        reports += 1;
+        if let Moment::Working(count, pause) = moment
+            && reports == count
+        {
+            kill(&mut child, pause);
         }
     }
     let status = child.wait().unwrap();
+    assert!(is_killed, "the child ended by itself: {status}");
     assert_eq!(status.signal(), Some(9), "{status}");
-    assert!(seen >= reports);
-}
-
-fn check(path: &Path, durable: &[String], opened: &HashSet<String>) {
-    // Readers can look before anybody repairs anything.
-    let before = ReadOnlyStore::open(path).unwrap();
-    assert!(before.doctor().unwrap().findings.is_empty());
-    let store = Store::builder(path).open().unwrap();
-    let reader = store.reader();
-    for id in durable {
-        let request = reader.get(id).unwrap();
-        assert_eq!(request.status, Status::Completed, "{id}");
-        for (side, name) in [
-            (PayloadSide::Request, "request"),
-            (PayloadSide::Response, "response"),
-        ] {
-            let payload = reader.payload(&request, side).unwrap();
-            assert_eq!(payload.bytes, body(id, name).as_bytes(), "{id}");
-        }
-    }
-    for id in opened {
-        let request = reader.get(id).unwrap();
-        assert_eq!(request.status, Status::Interrupted, "{id}");
-        let payload = reader.payload(&request, PayloadSide::Request).unwrap();
-        assert_eq!(payload.bytes, body(id, "request").as_bytes());
-    }
-    let pending = RequestFilter {
-        status: Some(Status::Pending),
-        ..RequestFilter::default()
-    };
-    assert!(reader.list(&pending, None, 1).unwrap().requests.is_empty());
-    assert!(store.close(Duration::from_secs(60)).is_complete);
-    let report = ReadOnlyStore::open(path).unwrap().doctor().unwrap();
-    assert!(report.findings.is_empty(), "{:?}", report.findings);
-    assert!(report.crashed_sessions > 0);
 }

@@ -20,6 +20,8 @@
 
 #[path = "../support/oracle.rs"]
 mod oracle;
+#[path = "../support/random.rs"]
+mod random;
 #[path = "../support/scene.rs"]
 mod scene;
 #[path = "../support/vfs.rs"]

@@ -89,12 +89,13 @@ pub fn run_cases(what: &str, variable: &str, count: u64, case: impl Fn(u64) -> V
                         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| case(number)));
                     let violations = outcome.unwrap_or_else(|_| vec!["panicked".to_owned()]);
                     let took = case_begun.elapsed();
-                    if took > Duration::from_secs(2) {
+                    if took > Duration::from_secs(10) {
                         eprintln!("{variable}={number} took {took:?}");
                     }
                     if !violations.is_empty() {
-                        let mut failures = failures.lock().unwrap();
-                        failures.push(format!("{variable}={number}: {}", violations.join("; ")));
+                        let failure = format!("{variable}={number}: {}", violations.join("; "));
+                        eprintln!("{failure}");
+                        failures.lock().unwrap().push(failure);
                     }
                 }
             });

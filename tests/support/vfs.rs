@@ -305,6 +305,10 @@ unsafe extern "C" fn write(
             return real_write(real_file(file), buffer, amount, offset);
         };
         let bytes = std::slice::from_raw_parts(buffer.cast::<u8>(), amount.max(0) as usize);
+        let end = offset as u64 + bytes.len() as u64;
+        if watched.world.is_full_for(&watched.path, end) {
+            return ffi::SQLITE_FULL;
+        }
         let (amount, failure) = match watched.world.before(CallKind::Write, &watched.path) {
             Verdict::Fail(code) => return code,
             Verdict::Short(code) => (amount / 2, Some(code)),

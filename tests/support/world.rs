@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use rusqlite::ffi;
 
+use super::random::Random;
+
 /// The smallest unit that a disk writes as one.
 const SECTOR_BYTES: usize = 512;
 
@@ -122,6 +124,8 @@ struct State {
     on_death: Option<Hook>,
     /// Where the dead process's or machine's files are put.
     image_folder: Option<PathBuf>,
+    /// Most bytes of all files together.
+    space_bytes: Option<u64>,
     /// Called around each sync: with what a power loss then would find.
     on_sync: Option<Box<dyn Fn(Snapshot) + Send>>,
 }
@@ -209,6 +213,28 @@ impl World {
         std::thread::sleep(Duration::from_micros(
             self.sync_micros.load(Ordering::SeqCst),
         ));
+    }
+
+    /// From now on the files may have this many bytes altogether; `None`: there is room again.
+    pub fn limit_space(&self, bytes: Option<u64>) {
+        self.state().space_bytes = bytes;
+    }
+
+    /// Whether a write would take more room than there is. The real files say how large they are.
+    pub fn is_full_for(&self, path: &Path, end: u64) -> bool {
+        let mut state = self.state();
+        let Some(limit) = state.space_bytes else {
+            return false;
+        };
+        let length = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let growth = end.saturating_sub(length(path));
+        let used: u64 = database_files(&self.folder)
+            .iter()
+            .map(|path| length(path))
+            .sum();
+        let is_full = growth > 0 && used + growth > limit;
+        state.fired += u64::from(is_full);
+        is_full
     }
 
     /// Faults end.
@@ -511,26 +537,5 @@ pub fn copy_database(from: &Path, to: &Path) {
     for path in database_files(from) {
         let name = path.file_name().unwrap_or_default();
         fs::copy(&path, to.join(name)).unwrap();
-    }
-}
-
-/// Small and reproducible (splitmix64).
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
-    }
-
-    pub fn coin(&mut self) -> bool {
-        self.next() & 1 == 1
     }
 }
