@@ -10,6 +10,14 @@
 //! `AUDITLITE_SCHEDULES` sets how many each test explores, `AUDITLITE_SCHEDULES_SEED` repeats a run.
 //! What is explored is interleavings, of sequentially consistent memory: the order of weaker
 //! memory, and what happens inside of crossbeam's channel, are not.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation
+)]
 
 use std::path::Path;
 use std::sync::Arc;
