@@ -10,7 +10,8 @@ use auditlite::{HealthState, OpenError, Overflow, Store};
 
 use crate::oracle::{Accounts, Ledger, Promises, examine, recover};
 use crate::random::Random;
-use crate::scene::{builder, folder, run_cases, size, work};
+use crate::scene::{builder, folder, run_cases, work};
+use crate::seeds::number;
 use crate::vfs::{Rule, rule};
 use crate::world::{CallKind, Fault, Plan, Span, copy_database};
 
@@ -410,7 +411,7 @@ fn case(number: u64) -> Vec<String> {
 
 #[test]
 fn every_call_fails_in_every_way() {
-    let count = size("AUDITLITE_FAULT_CASES", 1000);
+    let count = number("AUDITLITE_FAULT_CASES", 150);
     run_cases("faults", "AUDITLITE_FAULT_CASE", count, case);
     let fired = FIRED.load(std::sync::atomic::Ordering::Relaxed);
     eprintln!("in {fired} of {count} cases the fault struck");
@@ -489,7 +490,7 @@ fn second_case(number: u64) -> Vec<String> {
 
 #[test]
 fn a_second_fault_strikes_the_recovery() {
-    let count = size("AUDITLITE_SECOND_FAULT_CASES", 200);
+    let count = number("AUDITLITE_SECOND_FAULT_CASES", 30);
     run_cases(
         "second faults",
         "AUDITLITE_SECOND_FAULT_CASE",

@@ -1,4 +1,5 @@
 //! Seeds of random tests: printed, so that a failing case can be run again.
+#![allow(clippy::panic, clippy::print_stdout, dead_code)] // Each test takes what it needs.
 
 /// A number from the environment, or its default. What cannot be read is an error, not a default.
 pub fn number(name: &str, default: u64) -> u64 {
