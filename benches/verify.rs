@@ -136,7 +136,9 @@ fn record(options: &Options, path: &Path) {
         let mut text = format!(r#"{{"model":"gpt-4o","number":{number},"messages":[{{"text":""#);
         let mut state = number as u64 + 1;
         while text.len() + 4 < options.body_bytes {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             text.push((b'a' + (state >> 59) as u8 % 26) as char);
         }
         text.push_str("\"}]}");
@@ -167,7 +169,11 @@ fn complete(audit: auditlite::RequestHandle, body: String, number: usize) {
 }
 
 fn verify(path: &Path, skip_bodies: bool) {
-    let subject = if skip_bodies { "verify_skip_bodies" } else { "verify" };
+    let subject = if skip_bodies {
+        "verify_skip_bodies"
+    } else {
+        "verify"
+    };
     memory::forget_peak();
     let before = memory::resident_mib();
     let store = ReadOnlyStore::open(path).unwrap();
@@ -188,7 +194,11 @@ fn verify(path: &Path, skip_bodies: bool) {
     assert!(report.findings.is_empty(), "{:?}", report.findings);
     eprintln!("{subject}: stages began at {stages:.2?}");
     figure(subject, "events_per_s", report.events as f64 / seconds);
-    figure(subject, "body_mb_per_s", report.body_bytes as f64 / seconds / 1e6);
+    figure(
+        subject,
+        "body_mb_per_s",
+        report.body_bytes as f64 / seconds / 1e6,
+    );
     measured(subject, report.events, before);
 }
 
@@ -210,7 +220,11 @@ fn export(path: &Path) {
 
 fn measured(subject: &str, events: u64, before_mib: Option<f64>) {
     if let Some(seconds) = processor::seconds() {
-        figure(subject, "processor_us_per_event", seconds * 1e6 / events as f64);
+        figure(
+            subject,
+            "processor_us_per_event",
+            seconds * 1e6 / events as f64,
+        );
     }
     if let Some((before, peak)) = before_mib.zip(memory::peak_mib()) {
         figure(subject, "peak_memory_mib", peak - before);

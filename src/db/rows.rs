@@ -67,8 +67,7 @@ const COLUMN_GROUPS: [&[&str]; 4] = [START_COLUMNS, SERVED_COLUMNS, END_COLUMNS,
 pub(super) const START_COUNT: usize = START_COLUMNS.len();
 
 /// All columns of a request's row.
-pub(super) const COLUMN_COUNT: usize =
-    START_COUNT + SERVED_COLUMNS.len() + END_COLUMNS.len() + 1;
+pub(super) const COLUMN_COUNT: usize = START_COUNT + SERVED_COLUMNS.len() + END_COLUMNS.len() + 1;
 
 /// The name of a column, counted from 0.
 pub(super) fn column_name(index: usize) -> &'static str {

@@ -67,3 +67,71 @@ impl Accounts {
         findings.into_iter().map(|finding| (seq, finding)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{Gap, Opened, StoreOpened};
+
+    fn session(requests: u64, gap: &Gap, closed: &StoreClosed) -> Vec<Fact> {
+        let opened = StoreOpened {
+            log_id: String::new(),
+            auditlite_version: String::new(),
+            sqlite_version: String::new(),
+            durability: String::new(),
+            overflow: String::new(),
+            capture: String::new(),
+            payload_cap_bytes: 0,
+        };
+        let mut facts = vec![Fact::StoreOpened(opened)];
+        facts.extend((0..requests).map(|_| Fact::Opened(Box::<Opened>::default())));
+        facts.push(Fact::Gap(gap.clone()));
+        facts.push(Fact::StoreClosed(closed.clone()));
+        facts
+    }
+
+    fn findings(facts: Vec<Fact>) -> Vec<(u64, String)> {
+        let mut accounts = Accounts::default();
+        (0..)
+            .zip(facts)
+            .flat_map(|(seq, fact)| accounts.event(&Event { seq, at: 0, fact }))
+            .collect()
+    }
+
+    #[test]
+    fn each_session_must_state_what_the_log_has_of_it() {
+        let gap = Gap {
+            lifecycles: 2,
+            payloads: 5,
+            ..Gap::default()
+        };
+        let right = StoreClosed {
+            lifecycles_submitted: 6,
+            lifecycles_stored: 4,
+            lifecycles_lost: 2,
+            payloads_lost: 5,
+        };
+        let sessions = |wrong: &StoreClosed| {
+            let mut facts = session(4, &gap, &right);
+            facts.extend(session(4, &gap, wrong));
+            findings(facts)
+        };
+        assert!(sessions(&right).is_empty());
+        let change = |edit: fn(&mut StoreClosed)| {
+            let mut wrong = right.clone();
+            edit(&mut wrong);
+            wrong
+        };
+        for wrong in [
+            change(|closed| closed.lifecycles_submitted = 7),
+            change(|closed| closed.payloads_lost = 4),
+            change(|closed| (closed.lifecycles_stored, closed.lifecycles_lost) = (3, 3)),
+        ] {
+            let found = sessions(&wrong);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert_eq!(found.first().map(|(session, _)| *session), Some(7));
+        }
+        let uneven = change(|closed| closed.lifecycles_stored = 5);
+        assert_eq!(sessions(&uneven).len(), 2);
+    }
+}

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use crate::chain;
 use crate::db::{PayloadRow, Snapshot};
 use crate::log::{BodyFact, Kept};
-use crate::payload::{Encoding, apply, commitment, sha256, unpack_alone};
+use crate::payload::{Encoding, Unpacker, commitment, sha256, unpack_alone};
 
 /// Bytes of contents that are held for others.
 const HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -16,6 +16,7 @@ const HELD_CONTENT_BYTES_MAX: usize = HELD_BYTES_MAX / 4;
 
 pub(super) struct Contents<'a> {
     snapshot: &'a Snapshot,
+    unpacker: Unpacker,
     held: HashMap<i64, Held>,
     /// Ids by their last use, oldest first; an entry whose stamp is not the last is void.
     uses: VecDeque<(i64, u64)>,
@@ -33,6 +34,7 @@ impl<'a> Contents<'a> {
     pub(super) fn new(snapshot: &'a Snapshot) -> Self {
         Self {
             snapshot,
+            unpacker: Unpacker::new(),
             held: HashMap::new(),
             uses: VecDeque::new(),
             stamp: 0,
@@ -91,7 +93,10 @@ impl<'a> Contents<'a> {
         let first = self.base(id, bases.first)?;
         let second = bases.second.map(|base| self.base(id, base)).transpose()?;
         let second = second.as_deref().map(Vec::as_slice);
-        let applied = apply(&first, second, data, kept).ok_or_else(damaged)?;
+        let applied = self
+            .unpacker
+            .apply(&first, second, data, kept)
+            .ok_or_else(damaged)?;
         applied.join(&first).ok_or_else(damaged)
     }
 

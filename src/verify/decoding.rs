@@ -182,11 +182,7 @@ impl Decoding {
 }
 
 /// Hands on a segment's lines until nobody wants them.
-fn decode(
-    decoder: &mut SegmentDecoder,
-    packed: Packed,
-    hand_on: &mut dyn FnMut(Decoded) -> bool,
-) {
+fn decode(decoder: &mut SegmentDecoder, packed: Packed, hand_on: &mut dyn FnMut(Decoded) -> bool) {
     let text = match decoder.decode(packed.encoding, packed.data, packed.length) {
         Ok(text) => text,
         Err(error) => {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::anchor::AnchorFile;
 use super::batch::{Prepared, Replies};
 use super::checkpoints::Checkpoints;
 use super::command::Command;
@@ -16,7 +17,9 @@ use super::shared::Shared;
 use super::space::SpaceWatch;
 use crate::clock::now_micros;
 use crate::config::{Capture, Config, Durability, Overflow};
-use crate::db::{Appender, DatabasePath, FileWatch, WriterLock, open_error, sqlite_version};
+use crate::db::{
+    Appender, DatabasePath, FileWatch, TreeHead, WriterLock, open_error, sqlite_version,
+};
 use crate::error::{Cause, OpenError};
 use crate::log::{EndKind, Ended, Fact, StoreOpened};
 use crate::pricing::PriceBook;
@@ -252,13 +255,15 @@ impl Opening<'_> {
         let mut head = appender
             .tree_head()
             .map_err(|error| open_error(&path, error))?;
+        self.check_anchor(&checkpoints, &appender, &head, shared)?;
         let watch = FileWatch::new(&path).map_err(|error| failed(&path, error.into()))?;
         let log_id = head
             .log_id
             .take()
             .unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
-        let mut packing = Packing::new(Arc::clone(shared), head.range.clone())
-            .map_err(|source| failed(&path, source))?;
+        let tree = (!self.config.is_without_tree).then(|| head.range.clone());
+        let mut packing =
+            Packing::new(Arc::clone(shared), tree).map_err(|source| failed(&path, source))?;
         let mut committer = Committer {
             shared: Arc::clone(shared),
             give_up: self.give_up,
@@ -276,6 +281,61 @@ impl Opening<'_> {
             .map_err(|source| failed(&path, source))?;
         let preparer = Preparer::new(self.config, price_book);
         Ok((Stages { packing, committer }, preparer, next_seq))
+    }
+}
+
+impl Opening<'_> {
+    /// Whether the log is at least what was anchored of it. Going on from an older copy would sign
+    /// another past. After power loss a log that is buffered may well be shorter than its anchor:
+    /// there it is an alarm, so that a gateway comes up by itself.
+    fn check_anchor(
+        &self,
+        checkpoints: &CheckpointSettings,
+        appender: &Appender,
+        head: &TreeHead,
+        shared: &Shared,
+    ) -> Result<(), OpenError> {
+        let (Some(anchor), Some(log_id)) = (&checkpoints.anchor, &head.log_id) else {
+            return Ok(());
+        };
+        let path = self.path.as_path();
+        let latest = match AnchorFile::new(anchor.clone()).latest(&format!("auditlite/{log_id}")) {
+            Ok(latest) => latest,
+            Err(error) => {
+                // As with an anchor that cannot be written: it must not keep a gateway down.
+                tracing::warn!(target: "auditlite", ?anchor, %error, "the anchor file cannot be read; whether the log is still all that it states was not checked");
+                shared
+                    .vitals
+                    .checkpoint_failures
+                    .fetch_add(1, Ordering::Relaxed);
+                return Ok(());
+            }
+        };
+        let Some(latest) = latest else { return Ok(()) };
+        let (anchored_events, events) = (latest.size, head.range.end());
+        let root = appender
+            .root_at(anchored_events)
+            .map_err(|error| open_error(path, error))?;
+        if root == Some(latest.root) {
+            return Ok(());
+        }
+        let what = if anchored_events > events {
+            format!("it has {events} events of this log, and there were {anchored_events}")
+        } else {
+            format!("its first {anchored_events} events are not those that there were")
+        };
+        if self.config.durability == Durability::Buffered {
+            tracing::error!(target: "auditlite", ?path, ?anchor, what, "the audit log is not what its anchor states; recording goes on");
+            shared.vitals.set_behind_anchor(anchored_events);
+            return Ok(());
+        }
+        Err(OpenError::BehindAnchor {
+            path: path.to_owned(),
+            anchor: anchor.clone(),
+            anchored_events,
+            events,
+            what,
+        })
     }
 }
 

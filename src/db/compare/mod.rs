@@ -5,28 +5,39 @@
 //! gaps) is collected in a temporary database and compared at the end. Memory is bounded whatever the
 //! log holds: beyond the bounds below, that database spills to a temporary file.
 
+mod walk;
+
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 
 use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator;
-use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OptionalExtension, Row, Rows, Statement, ToSql, params};
+use rusqlite::{Connection, OptionalExtension, Statement, params};
 use serde::{Deserialize, Serialize};
 
 use super::error::{Context, DbError};
 use super::project::{self, Values, bind_end, bind_start, joined};
-use super::rebuild::{DIFFERENCES_LISTED_MAX, ProjectionDifference, Rebuilt};
-use super::rows::{COLUMN_COUNT, SELECT_REQUEST, START_COUNT, column_name};
+use super::rebuild::{ProjectionDifference, Rebuilt};
+use super::rows::{SELECT_REQUEST, START_COUNT};
 use super::seq_to_sql;
 use crate::log::{Ended, Event, Fact, Fold, HourKey, Opened, RequestEnd, RequestStart, Served};
+use walk::{Check, Cursor, Differences, Rest};
 
 const COMPARING: &str = "comparing the tables with the log";
 
-/// Rows of sums that are held before they are added to those in the temporary database.
-const SUMS_HELD_MAX: usize = 16 * 1024;
-/// Bytes of requests without an end that are held; a store that is not configured otherwise lets
-/// 32,768 be open, which take about 6 MiB.
-const OPEN_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// What is held in memory; the rest lies in the temporary database.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// Rows of sums that are held before they are added to those in the temporary database.
+    sums: usize,
+    /// Bytes of requests without an end.
+    open_bytes: usize,
+}
+
+/// A store that is not configured otherwise lets 32,768 requests be open at once, which take about
+/// 8 MiB.
+const BOUNDS: Bounds = Bounds {
+    sums: 16 * 1024,
+    open_bytes: 8 * 1024 * 1024,
+};
 
 /// The statements that a comparison reads from.
 #[derive(Debug)]
@@ -55,6 +66,7 @@ impl<'s> Tables<'s> {
             connection: self.connection,
             requests: Cursor::new(&mut self.requests, "requests", 1)?,
             tool_calls: Cursor::new(&mut self.tool_calls, "tool_calls", 2)?,
+            bounds: BOUNDS,
             open: BTreeMap::new(),
             open_bytes: 0,
             spilled: 0,
@@ -87,6 +99,7 @@ pub(crate) struct Comparison<'r> {
     connection: &'r Connection,
     requests: Cursor<'r>,
     tool_calls: Cursor<'r>,
+    bounds: Bounds,
     /// By the seq of the opening.
     open: BTreeMap<u64, OpenRequest>,
     open_bytes: usize,
@@ -200,7 +213,7 @@ impl Comparison<'_> {
         }
         self.check_rest(ended.opened_seq, &request, Some(&end))?;
         self.sums.count_end(request.hour_key(), ended);
-        if self.sums.hours.len() + self.sums.minutes.len() > SUMS_HELD_MAX {
+        if self.sums.hours.len() + self.sums.minutes.len() > self.bounds.sums {
             self.add_sums()?;
         }
         Ok(())
@@ -229,8 +242,7 @@ impl Comparison<'_> {
         if let Some(row) = rows.next().context(COMPARING)? {
             let mut check = Check::new(row, START_COUNT);
             request.bind_rest(&mut check, end)?;
-            self.differences
-                .add_changed("requests", (key, 0), 1, check);
+            self.differences.add_changed("requests", (key, 0), 1, check);
         }
         Ok(())
     }
@@ -245,7 +257,7 @@ impl Comparison<'_> {
     fn hold(&mut self, opened_seq: u64, request: OpenRequest) -> Result<(), DbError> {
         self.open_bytes = self.open_bytes.saturating_add(request.size());
         self.open.insert(opened_seq, request);
-        if self.open_bytes <= OPEN_BYTES_MAX {
+        if self.open_bytes <= self.bounds.open_bytes {
             return Ok(());
         }
         let connection = self.rebuilt.connection();
@@ -260,12 +272,12 @@ impl Comparison<'_> {
         let mut insert = connection
             .prepare_cached("INSERT INTO open_requests VALUES (?1, ?2)")
             .context(COMPARING)?;
-        while self.open_bytes > OPEN_BYTES_MAX / 2
+        while self.open_bytes > self.bounds.open_bytes / 2
             && let Some((seq, request)) = self.open.pop_first()
         {
             self.open_bytes = self.open_bytes.saturating_sub(request.size());
-            let json = serde_json::to_vec(&request)
-                .map_err(|error| DbError::corrupt(COMPARING, error))?;
+            let json =
+                serde_json::to_vec(&request).map_err(|error| DbError::corrupt(COMPARING, error))?;
             insert
                 .execute(params![seq_to_sql(seq), json])
                 .context(COMPARING)?;
@@ -380,220 +392,5 @@ impl OpenRequest {
     }
 }
 
-/// A table's rows in the order of their keys.
-struct Cursor<'r> {
-    rows: Rows<'r>,
-    table: &'static str,
-    key_length: usize,
-    /// Key of the current row; `None` behind the last one. A key of one column has 0 as its second.
-    key: Option<(i64, i64)>,
-}
-
-impl<'r> Cursor<'r> {
-    fn new(
-        statement: &'r mut Statement<'_>,
-        table: &'static str,
-        key_length: usize,
-    ) -> Result<Self, DbError> {
-        let mut cursor = Self {
-            rows: statement.query([]).context(COMPARING)?,
-            table,
-            key_length,
-            key: None,
-        };
-        cursor.advance()?;
-        Ok(cursor)
-    }
-
-    fn advance(&mut self) -> Result<(), DbError> {
-        self.rows.advance().context(COMPARING)?;
-        self.key = match self.rows.get() {
-            None => None,
-            Some(row) => {
-                let second = if self.key_length > 1 { row.get(1) } else { Ok(0) };
-                Some((row.get(0).context(COMPARING)?, second.context(COMPARING)?))
-            }
-        };
-        Ok(())
-    }
-
-    /// Goes on to the row with this key. `false`: there is none, which is a difference. So are the
-    /// rows before it.
-    fn reach(&mut self, key: (i64, i64), differences: &mut Differences) -> Result<bool, DbError> {
-        while let Some(found) = self.key.filter(|found| *found < key) {
-            differences.add(self.table, found, self.key_length, " is not in the log");
-            self.advance()?;
-        }
-        let is_there = self.key == Some(key);
-        if !is_there {
-            differences.add(self.table, key, self.key_length, " is missing");
-        }
-        Ok(is_there)
-    }
-
-    /// Rows behind the last one that the log makes.
-    fn rest(&mut self, differences: &mut Differences) -> Result<(), DbError> {
-        while let Some(found) = self.key {
-            differences.add(self.table, found, self.key_length, " is not in the log");
-            self.advance()?;
-        }
-        Ok(())
-    }
-}
-
-/// Holds a row against the values that it should have.
-struct Check<'r> {
-    row: &'r Row<'r>,
-    next: usize,
-    changed: Vec<usize>,
-}
-
-impl<'r> Check<'r> {
-    fn new(row: &'r Row<'r>, next: usize) -> Self {
-        Self {
-            row,
-            next,
-            changed: Vec::new(),
-        }
-    }
-}
-
-impl Values for Check<'_> {
-    fn bind(&mut self, value: impl ToSql) -> Result<(), DbError> {
-        let found = self.row.get_ref(self.next).context(COMPARING)?;
-        let value = value.to_sql().context(COMPARING)?;
-        if value_of(&value) != found {
-            self.changed.push(self.next);
-        }
-        self.next += 1;
-        Ok(())
-    }
-}
-
-/// A keyed hash of values: who doctors a file cannot know the key, and so cannot make two rows
-/// collide.
-#[derive(Default)]
-struct Rest {
-    key: RandomState,
-    bytes: Vec<u8>,
-}
-
-impl Rest {
-    fn begin(&mut self) {
-        self.bytes.clear();
-    }
-
-    fn hash(&self) -> u64 {
-        self.key.hash_one(self.bytes.as_slice())
-    }
-
-    /// The hash of the columns that are not known at the opening.
-    fn of_row(&mut self, row: &Row<'_>) -> Result<u64, DbError> {
-        self.begin();
-        for index in START_COUNT..COLUMN_COUNT {
-            self.push(row.get_ref(index).context(COMPARING)?);
-        }
-        Ok(self.hash())
-    }
-
-    /// Values of different types or lengths never give the same bytes.
-    fn push(&mut self, value: ValueRef<'_>) {
-        let (tag, bytes): (u8, &[u8]) = match value {
-            ValueRef::Null => (0, &[]),
-            ValueRef::Integer(number) => {
-                self.bytes.push(1);
-                self.bytes.extend_from_slice(&number.to_le_bytes());
-                return;
-            }
-            ValueRef::Real(number) => {
-                self.bytes.push(2);
-                self.bytes.extend_from_slice(&number.to_le_bytes());
-                return;
-            }
-            ValueRef::Text(text) => (3, text),
-            ValueRef::Blob(blob) => (4, blob),
-        };
-        self.bytes.push(tag);
-        if tag > 0 {
-            self.bytes.extend_from_slice(&bytes.len().to_le_bytes());
-            self.bytes.extend_from_slice(bytes);
-        }
-    }
-}
-
-impl Values for Rest {
-    fn bind(&mut self, value: impl ToSql) -> Result<(), DbError> {
-        self.push(value_of(&value.to_sql().context(COMPARING)?));
-        Ok(())
-    }
-}
-
-fn value_of<'v>(output: &'v ToSqlOutput<'_>) -> ValueRef<'v> {
-    match output {
-        ToSqlOutput::Borrowed(value) => *value,
-        ToSqlOutput::Owned(value) => value.into(),
-        // No other kind of value is ever bound here.
-        _ => ValueRef::Null,
-    }
-}
-
-/// Collects differences, and counts those beyond the bound of each table.
-#[derive(Debug, Default)]
-struct Differences {
-    listed: Vec<ProjectionDifference>,
-    found: BTreeMap<&'static str, usize>,
-}
-
-impl Differences {
-    fn add(&mut self, table: &'static str, key: (i64, i64), key_length: usize, what: &str) {
-        let found = self.found.entry(table).or_default();
-        *found = found.saturating_add(1);
-        if *found > DIFFERENCES_LISTED_MAX {
-            return;
-        }
-        let row = match key_length {
-            1 => key.0.to_string(),
-            _ => format!("{}, {}", key.0, key.1),
-        };
-        self.listed.push(ProjectionDifference {
-            table,
-            seq: u64::try_from(key.0).ok(),
-            what: format!("row {row}{what}"),
-        });
-    }
-
-    fn add_changed(
-        &mut self,
-        table: &'static str,
-        key: (i64, i64),
-        key_length: usize,
-        check: Check<'_>,
-    ) {
-        if check.changed.is_empty() {
-            return;
-        }
-        let names: Vec<&str> = check
-            .changed
-            .iter()
-            .map(|&index| match table {
-                "requests" => column_name(index),
-                _ => check.row.as_ref().column_name(index).unwrap_or_default(),
-            })
-            .collect();
-        let what = format!(": {} not as the log says", names.join(", "));
-        self.add(table, key, key_length, &what);
-    }
-
-    fn into_list(mut self) -> Vec<ProjectionDifference> {
-        for (table, found) in self.found {
-            if found > DIFFERENCES_LISTED_MAX {
-                self.listed.push(ProjectionDifference {
-                    table,
-                    seq: None,
-                    what: format!("{} more rows differ", found - DIFFERENCES_LISTED_MAX),
-                });
-            }
-        }
-        self.listed
-    }
-}
+#[cfg(test)]
+mod tests;
