@@ -26,7 +26,7 @@ use crate::record::{Digest, Usage};
 const UNPRICED_MODELS_MAX: usize = 1024;
 
 /// Bytes of recent bodies that others are packed against.
-const CONVERSATION_BYTES_MAX: usize = 8 * 1024 * 1024;
+const CONVERSATION_BYTES_MAX: usize = 6 * 1024 * 1024;
 
 /// Turns commands into batches; owns the working memory for it.
 #[derive(Debug)]
