@@ -162,7 +162,7 @@ fn complete(audit: auditlite::RequestHandle, body: String, number: usize) {
         .usage(Usage::new(number as u64 % 2000, 80).cache_read_input_tokens(10))
         .finish_reason("stop")
         .http_status(200);
-    if number % 10 == 0 {
+    if number.is_multiple_of(10) {
         completion = completion.tool_call(ToolCall::new("call_1", "weather", "{}"));
     }
     audit.complete(completion).unwrap();
