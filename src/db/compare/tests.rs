@@ -14,7 +14,8 @@ fn events(random: &mut fastrand::Rng) -> Vec<Event> {
     };
     let (mut events, mut open) = (Vec::new(), Vec::new());
     for seq in 0..random.u64(1..300) {
-        let at = 1_764_000_000_000_000 + seq as i64 * random.i64(..100_000_000);
+        let at = 1_764_000_000_000_000
+            + seq as i64 * random.i64(-10_000_000_000_000..10_000_000_000_000);
         let altered = |random: &mut fastrand::Rng| vec!["user_id".to_owned(); random.usize(..2)];
         let fact = match random.u32(..20) {
             0 => Fact::Gap(Gap {
