@@ -79,7 +79,7 @@ pub(crate) fn spawn(
         Builder::new()
             .name("auditlite-intake".to_owned())
             .spawn(move || {
-                let _bomb = Bomb(Arc::clone(&shared));
+                let _bomb = Bomb::new(&shared, true);
                 shared.set_writer(thread::current());
                 let opening = Opening {
                     config: &config,
@@ -156,7 +156,7 @@ fn start(
             let stop = committer.run(&incoming);
             Committer::latch(shared, &committer.path, stop);
         };
-        match start_stage("auditlite-writer", committer, run, shared) {
+        match start_stage("auditlite-writer", true, committer, run, shared) {
             Ok(thread) => {
                 threads.push(thread);
                 Commit::Thread(batches)
@@ -176,7 +176,7 @@ fn start(
             shared.set_stopped(reason);
         }
     };
-    match start_stage("auditlite-packer", stage, run, shared) {
+    match start_stage("auditlite-packer", false, stage, run, shared) {
         Ok(thread) => {
             threads.push(thread);
             (Downstream::Thread(steps), threads)
@@ -185,9 +185,10 @@ fn start(
     }
 }
 
-/// Runs a stage on a thread of its own. Gives it back where there is no thread to be had.
+/// Runs a stage on a thread of its own; `is_last`: the writer ends with it. Gives it back where there is no thread to be had.
 fn start_stage<S: Send + 'static>(
     name: &str,
+    is_last: bool,
     stage: S,
     run: impl FnOnce(S, &Shared) + Send + 'static,
     shared: &Arc<Shared>,
@@ -197,7 +198,7 @@ fn start_stage<S: Send + 'static>(
     let thread = {
         let shared = Arc::clone(shared);
         Builder::new().name(name.to_owned()).spawn(move || {
-            let _bomb = Bomb(Arc::clone(&shared));
+            let _bomb = Bomb::new(&shared, is_last);
             if let Ok(stage) = handed_over.recv() {
                 run(stage, &shared);
             }
@@ -216,16 +217,30 @@ fn start_stage<S: Send + 'static>(
 }
 
 /// Latches the store as stopped if the thread ends in any other way than by a close.
-struct Bomb(Arc<Shared>);
+struct Bomb {
+    shared: Arc<Shared>,
+    /// Whether the writer is over with this thread. Another one ends in good order while those
+    /// after it still commit what it handed on: it only has a panic to tell of.
+    is_last: bool,
+}
+
+impl Bomb {
+    fn new(shared: &Arc<Shared>, is_last: bool) -> Self {
+        let shared = Arc::clone(shared);
+        Self { shared, is_last }
+    }
+}
 
 impl Drop for Bomb {
     fn drop(&mut self) {
         let reason = if std::thread::panicking() {
             "it panicked; this is a bug, please report it"
-        } else {
+        } else if self.is_last {
             "it ended"
+        } else {
+            return;
         };
-        self.0.set_stopped(reason.to_owned());
+        self.shared.set_stopped(reason.to_owned());
     }
 }
 
