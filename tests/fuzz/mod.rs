@@ -16,12 +16,10 @@ use fastrand::Rng;
 
 use crate::log::{Event, SegmentDecoder, SegmentEncoder, lines};
 use crate::payload::{Encoding, Packer, apply, unpack_alone};
+use crate::seeds;
 
 #[path = "../support/mutation.rs"]
 mod mutation;
-#[allow(unreachable_pub)]
-#[path = "../support/seeds.rs"]
-mod seeds;
 
 use mutation::{corpus, fuzz, mutated};
 

@@ -13,7 +13,6 @@ use super::line::Exchange;
 
 #[path = "../support/mutation.rs"]
 mod mutation;
-#[allow(unreachable_pub)]
 #[path = "../support/seeds.rs"]
 mod seeds;
 

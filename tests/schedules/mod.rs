@@ -27,15 +27,12 @@ use rusqlite::Connection;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::thread;
 
+use crate::seeds;
 use crate::sync::{Fault, Plan, begin};
 use crate::{
     CloseReport, Completion, FlushError, Overflow, ReadOnlyStore, Receipt, ReceiptError,
     RecordError, RequestContext, Store,
 };
-
-#[path = "../support/seeds.rs"]
-#[allow(unreachable_pub)]
-mod seeds;
 
 /// Longer than any schedule's clock runs.
 const PATIENCE: Duration = Duration::from_secs(1_000_000);
