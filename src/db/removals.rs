@@ -2,6 +2,7 @@
 //! the one finds the rows of what was taken out, the other does not, and both end with the same.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -78,11 +79,31 @@ pub(super) fn apply(connection: &Connection, fold: &Fold<'_>) -> Result<(), DbEr
     Ok(())
 }
 
+/// Notes the removals, and drops the rows of those whose lines went: for whoever finds out at the
+/// end what is left to be counted.
+pub(super) fn note_and_drop(connection: &Connection, fold: &Fold<'_>) -> Result<(), DbError> {
+    for (seq, erased) in &fold.erased {
+        note_erased(connection, *seq, erased)?;
+    }
+    for (seq, pruned) in &fold.pruned {
+        if pruned.what == PrunedKind::Metadata {
+            drop_rows(connection, pruned.from, pruned.to.saturating_sub(1))?;
+        }
+        note_pruned(connection, *seq, pruned)?;
+    }
+    Ok(())
+}
+
 /// Takes out the rows of requests that were opened by these events, and what they count.
 pub(super) fn take_rows(connection: &Connection, first: u64, last: u64) -> Result<(), DbError> {
     for (key, sums) in usage_between(connection, first, last)? {
         subtract(connection, &key, &sums)?;
     }
+    drop_rows(connection, first, last)
+}
+
+/// Takes out the rows of requests that were opened by these events.
+pub(super) fn drop_rows(connection: &Connection, first: u64, last: u64) -> Result<(), DbError> {
     let range = [seq_to_sql(first), seq_to_sql(last)];
     for sql in [
         "DELETE FROM tool_calls WHERE ended_seq IN \
@@ -103,30 +124,51 @@ pub(crate) fn usage_between(
     first: u64,
     last: u64,
 ) -> Result<HashMap<HourKey, HourSums>, DbError> {
+    let mut usage: HashMap<HourKey, HourSums> = HashMap::new();
+    visit_ended(connection, first..=last, |request| {
+        usage.entry(request.key).or_default().add(&request.ended);
+        Ok(())
+    })?;
+    Ok(usage)
+}
+
+/// A request that has ended, as far as it counts.
+pub(super) struct EndedRow {
+    pub(super) opened_seq: u64,
+    pub(super) opened_at: i64,
+    pub(super) key: HourKey,
+    pub(super) ended: Ended,
+}
+
+/// Visits the requests that were opened by these events and have ended.
+pub(super) fn visit_ended(
+    connection: &Connection,
+    opened: RangeInclusive<u64>,
+    mut visit: impl FnMut(EndedRow) -> Result<(), DbError>,
+) -> Result<(), DbError> {
     let mut statement = connection
         .prepare_cached(
             "SELECT opened_at, coalesce(response_provider_name, provider_name, ''), \
              coalesce(response_model, request_model, requested_model, ''), \
              coalesce(user_id, ''), status, input_tokens, output_tokens, \
              cache_read_input_tokens, cache_write_input_tokens, reasoning_output_tokens, \
-             cost_microdollars, latency_us FROM requests WHERE opened_seq BETWEEN ?1 AND ?2 \
+             cost_microdollars, latency_us, opened_seq FROM requests WHERE opened_seq BETWEEN ?1 AND ?2 \
              AND ended_seq IS NOT NULL",
         )
         .context(READING)?;
     let mut rows = statement
-        .query([seq_to_sql(first), seq_to_sql(last)])
+        .query([seq_to_sql(*opened.start()), seq_to_sql(*opened.end())])
         .context(READING)?;
-    let mut usage: HashMap<HourKey, HourSums> = HashMap::new();
     while let Some(row) = rows.next().context(READING)? {
-        let (key, ended) = ended_of(row).context(READING)?;
-        usage.entry(key).or_default().add(&ended);
+        visit(ended_of(row).context(READING)?)?;
     }
-    Ok(usage)
+    Ok(())
 }
 
-fn ended_of(row: &Row<'_>) -> rusqlite::Result<(HourKey, Ended)> {
+fn ended_of(row: &Row<'_>) -> rusqlite::Result<EndedRow> {
+    let opened_at = row.get(0)?;
     let key = HourKey::new(
-        row.get(0)?,
+        opened_at,
         row.get_ref(1)?.as_str()?,
         row.get_ref(2)?.as_str()?,
         row.get_ref(3)?.as_str()?,
@@ -143,7 +185,12 @@ fn ended_of(row: &Row<'_>) -> rusqlite::Result<(HourKey, Ended)> {
         latency_us: optional_count_at(row, 11)?,
         ..Ended::default()
     };
-    Ok((key, ended))
+    Ok(EndedRow {
+        opened_seq: count_at(row, 12)?,
+        opened_at,
+        key,
+        ended,
+    })
 }
 
 /// A row of the rollup that counts nothing any more goes too: the rebuild does not make it.
@@ -324,6 +371,38 @@ pub(crate) fn removed_between(
         }
     }
     Ok(found)
+}
+
+/// Whether anything was ever removed.
+pub(crate) fn has_removals(connection: &Connection) -> Result<bool, DbError> {
+    connection
+        .query_row("SELECT EXISTS (SELECT 1 FROM removals)", [], |row| {
+            row.get(0)
+        })
+        .context(READING)
+}
+
+/// How many requests were opened by these events whose lines are not there any more.
+pub(crate) fn removed_requests(
+    connection: &Connection,
+    events: RangeInclusive<u64>,
+) -> Result<u64, DbError> {
+    // An erased request that was pruned later counts in what was pruned.
+    connection
+        .prepare_cached(
+            "SELECT (SELECT count(*) FROM removals AS e JOIN requests AS r \
+             ON r.opened_seq = e.first_seq WHERE e.kind = 'erased' \
+             AND e.first_seq BETWEEN ?1 AND ?2) + \
+             (SELECT coalesce(sum(p.requests), 0) FROM removals AS p WHERE p.kind = 'metadata' \
+             AND p.first_seq BETWEEN ?1 AND ?2)",
+        )
+        .and_then(|mut statement| {
+            statement.query_row(
+                [seq_to_sql(*events.start()), seq_to_sql(*events.end())],
+                |row| count_at(row, 0),
+            )
+        })
+        .context(READING)
 }
 
 /// Why content of this event is not there, as far as the log states it.

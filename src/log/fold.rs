@@ -290,6 +290,12 @@ impl<'a> Fold<'a> {
     }
 
     fn prune(&mut self, seq: u64, pruned: &'a Pruned) {
+        self.count_pruned(pruned);
+        self.pruned.push((seq, pruned));
+    }
+
+    /// Counts what pruned requests counted.
+    pub(crate) fn count_pruned(&mut self, pruned: &Pruned) {
         for usage in &pruned.usage {
             let key = HourKey {
                 hour: usage.hour,
@@ -299,7 +305,6 @@ impl<'a> Fold<'a> {
             };
             self.hours.entry(key).or_default().merge(&usage.sums);
         }
-        self.pruned.push((seq, pruned));
     }
 
     fn change(
@@ -314,7 +319,8 @@ impl<'a> Fold<'a> {
         self.changes.get_mut(place)
     }
 
-    fn count_minute(&mut self, opened_at: i64, opened_seq: u64) {
+    /// Counts an opening in its minute.
+    pub(crate) fn count_minute(&mut self, opened_at: i64, opened_seq: u64) {
         self.minutes
             .entry(opened_at.div_euclid(MICROS_PER_MINUTE))
             .and_modify(|range| {

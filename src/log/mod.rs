@@ -2,11 +2,13 @@
 //!
 //! Pure: knows nothing of the database or of threads.
 
+mod accounts;
 mod event;
 mod fold;
 mod removal;
 mod segment;
 
+pub(crate) use accounts::Accounts;
 pub(crate) use event::{
     BodyFact, EndKind, Ended, Event, Fact, Gap, Kept, Opened, Served, StoreClosed, StoreOpened,
     ToolCallFact, pairs,

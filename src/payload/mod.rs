@@ -15,7 +15,7 @@ pub(crate) use codec::{
     Content, Encoding, PlannedPayload, bases_of, pack_alone, unpack, unpack_alone,
 };
 pub(crate) use conversation::{Conversations, Key, Planned};
-pub(crate) use delta::{Bases, Packer, apply};
+pub(crate) use delta::{Bases, Packer, Unpacker, apply};
 pub(crate) use hash::{commitment, sha256};
 
 use crate::record::Digest;
