@@ -49,8 +49,6 @@ pub(crate) struct Remover {
 struct Session<'r> {
     shared: &'r Shared,
     connection: Connection,
-    /// Whether what is freed is overwritten.
-    is_secure: bool,
     /// Whether the writer gets as much time for others as a step took.
     is_paced: bool,
 }
@@ -69,9 +67,7 @@ impl Remover {
         selector: &EraseSelector,
         reason: &str,
     ) -> Result<EraseReport, RemovalError> {
-        self.run(true, false, |session| {
-            erase::erase(session, selector, reason)
-        })
+        self.run(false, |session| erase::erase(session, selector, reason))
     }
 
     /// `go_on` is asked between steps.
@@ -81,14 +77,11 @@ impl Remover {
         is_paced: bool,
         go_on: &dyn Fn() -> bool,
     ) -> Result<PruneReport, RemovalError> {
-        self.run(false, is_paced, |session| {
-            prune::prune(session, retention, go_on)
-        })
+        self.run(is_paced, |session| prune::prune(session, retention, go_on))
     }
 
     fn run<T>(
         &self,
-        is_secure: bool,
         is_paced: bool,
         work: impl FnOnce(&Session<'_>) -> Result<T, RemovalError>,
     ) -> Result<T, RemovalError> {
@@ -99,7 +92,6 @@ impl Remover {
         let session = Session {
             shared: &self.shared,
             connection: open_reader(&self.path).map_err(ReadError::from)?,
-            is_secure,
             is_paced,
         };
         work(&session)
@@ -120,10 +112,7 @@ impl Session<'_> {
         let begun = Instant::now();
         self.submit(UpkeepCommand {
             fact,
-            removal: Removal {
-                is_secure: self.is_secure,
-                ..removal
-            },
+            removal,
             ..UpkeepCommand::default()
         })?;
         if self.is_paced {
