@@ -1,12 +1,13 @@
 //! The log from end to end: lines, tree, and what is checked in step with it.
 
-use super::decoding::{Decoded, Line, SegmentHead, Segments};
-use super::payloads::PayloadPass;
+use super::decoding::{Decoded, SegmentHead, Segments};
+use super::payloads::Payloads;
 use super::report::{FINDINGS_LISTED_MAX, FindingKind, Findings, VerifyReport};
 use super::statements::Statements;
 use crate::db::{Comparison, DbError, DbErrorKind, Snapshot};
 use crate::log::{Accounts, Event, Fact, SegmentDecoder, lines};
 use crate::proof::CompactRange;
+use crate::record::Digest;
 
 /// The writer makes a checkpoint at least every 10,000 events and the rest of a group commit, which
 /// has at most 8,192 and a few.
@@ -25,9 +26,9 @@ pub(super) fn origin(snapshot: &Snapshot) -> Option<String> {
     }
 }
 
-pub(super) struct LogPass<'a> {
+pub(super) struct LogPass<'a, 'scope> {
     statements: Statements<'a>,
-    payloads: PayloadPass<'a>,
+    payloads: Payloads<'scope>,
     /// `None` once part of the log cannot be read: what follows from it cannot be compared.
     derived: Option<Derived<'a>>,
     /// `None` once leaves are missing that nothing stands for.
@@ -45,10 +46,10 @@ struct Derived<'a> {
     wrong_accounts: Vec<(u64, String)>,
 }
 
-impl<'a> LogPass<'a> {
+impl<'a, 'scope> LogPass<'a, 'scope> {
     pub(super) fn new(
         statements: Statements<'a>,
-        payloads: PayloadPass<'a>,
+        payloads: Payloads<'scope>,
         tables: Option<Comparison<'a>>,
     ) -> Self {
         Self {
@@ -91,7 +92,7 @@ impl<'a> LogPass<'a> {
             self.segment(&head, &mut segments, findings)?;
             progress(self.next_seq);
         }
-        self.payloads.rest(findings)?;
+        self.payloads.end();
         if self.next_seq == 0 {
             findings.add(FindingKind::Log, None, "the log has no event at all");
         }
@@ -109,7 +110,7 @@ impl<'a> LogPass<'a> {
         report.events = self.next_seq;
         report.root = self.tree.map(|tree| tree.root());
         self.statements.fill(report, findings);
-        self.payloads.fill(report);
+        self.payloads.finish(report, findings)?;
         report.not_kept.lifecycles = self.lifecycles_lost;
         let Some(derived) = self.derived else {
             report.notes.push(
@@ -166,7 +167,7 @@ impl<'a> LogPass<'a> {
             );
             self.derived = None;
             self.tree = None;
-            self.payloads.skip_until(first_seq)?;
+            self.payloads.skip_until(first_seq);
         }
         let before = self.tree.clone();
         self.next_seq = first_seq;
@@ -175,7 +176,7 @@ impl<'a> LogPass<'a> {
             let what = format!("the segment's lines cannot be read: {error}");
             findings.add_range(FindingKind::Log, Some(first_seq), Some(last_seq), what);
             self.derived = None;
-            self.payloads.skip_until(end)?;
+            self.payloads.skip_until(end);
         }
         self.next_seq = end;
         let stated = before.and_then(|before| before.extended(count, tree));
@@ -199,8 +200,8 @@ impl<'a> LogPass<'a> {
         let is_whole = loop {
             match segments.decoded() {
                 Decoded::Lines(lines) => {
-                    for line in lines {
-                        self.line(line, end, findings)?;
+                    for (line, leaf) in lines.iter() {
+                        self.line(line, leaf, end, findings)?;
                     }
                 }
                 Decoded::End(Ok(is_whole)) => break is_whole,
@@ -219,15 +220,21 @@ impl<'a> LogPass<'a> {
         Ok(Ok(()))
     }
 
-    fn line(&mut self, line: Line, end: u64, findings: &mut Findings) -> Result<(), DbError> {
+    fn line(
+        &mut self,
+        line: &[u8],
+        leaf: Digest,
+        end: u64,
+        findings: &mut Findings,
+    ) -> Result<(), DbError> {
         let seq = self.next_seq;
         self.next_seq = seq.saturating_add(1);
         if let Some(tree) = &mut self.tree {
-            tree.push(line.leaf);
+            tree.push(leaf);
         }
-        match line.event {
+        match Event::from_line(line) {
             Ok(event) if event.seq == seq => {
-                self.event(&event, findings)?;
+                self.event(&event, findings);
                 self.derive(&event, findings)?;
             }
             Ok(event) => {
@@ -236,7 +243,7 @@ impl<'a> LogPass<'a> {
                 self.derived = None;
             }
             Err(error) => {
-                findings.add(FindingKind::Log, Some(seq), error);
+                findings.add(FindingKind::Log, Some(seq), error.to_string());
                 self.derived = None;
             }
         }
@@ -272,7 +279,7 @@ impl<'a> LogPass<'a> {
         Ok(())
     }
 
-    fn event(&mut self, event: &Event, findings: &mut Findings) -> Result<(), DbError> {
+    fn event(&mut self, event: &Event, findings: &mut Findings) {
         if event.seq == 0 && !matches!(event.fact, Fact::StoreOpened(_)) {
             let what = "the log does not begin with the opening of a store";
             findings.add(FindingKind::Log, Some(0), what);
@@ -294,7 +301,7 @@ impl<'a> LogPass<'a> {
             }
             Fact::Opened(_) | Fact::Ended(_) | Fact::Served(_) => {}
         }
-        self.payloads.event(event, findings)
+        self.payloads.event(event);
     }
 
     /// Holds the tree as it is now against what states this size.
