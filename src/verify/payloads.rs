@@ -27,9 +27,10 @@ pub(super) struct Payloads<'scope> {
 
 /// What the payloads are held against, in the order of the log.
 enum Step {
-    Bodies {
+    Body {
         seq: u64,
-        bodies: [Option<(Part, BodyFact)>; 3],
+        part: Part,
+        fact: BodyFact,
     },
     /// Events up to this one cannot be read.
     SkipUntil(u64),
@@ -86,10 +87,13 @@ impl<'scope> Payloads<'scope> {
             ],
             _ => return,
         };
-        self.step(Step::Bodies {
-            seq: event.seq,
-            bodies: bodies.map(|body| body.map(|(part, fact)| (part, fact.clone()))),
-        });
+        for (part, fact) in bodies.into_iter().flatten() {
+            self.step(Step::Body {
+                seq: event.seq,
+                part,
+                fact: fact.clone(),
+            });
+        }
     }
 
     /// Lets the rows of events pass that cannot be read.
@@ -169,12 +173,7 @@ struct PayloadPass<'a> {
 impl PayloadPass<'_> {
     fn step(&mut self, step: &Step, findings: &mut Findings) -> Result<(), DbError> {
         match step {
-            Step::Bodies { seq, bodies } => {
-                for (part, fact) in bodies.iter().flatten() {
-                    self.body(*seq, *part, fact, findings)?;
-                }
-                Ok(())
-            }
+            Step::Body { seq, part, fact } => self.body(*seq, *part, fact, findings),
             Step::SkipUntil(seq) => {
                 let end = payload_id(*seq, Part::Body);
                 while self.next_below(end)?.is_some() {
