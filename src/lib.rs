@@ -56,6 +56,7 @@ mod reader;
 mod receipt;
 mod record;
 mod recorder;
+mod removal;
 mod store;
 mod sync;
 mod verify;
@@ -95,7 +96,7 @@ pub use config::{
 pub use doctor::DoctorReport;
 pub use error::{
     BundleError, FlushError, KeyError, OpenError, PriceBookError, ReadError, ReceiptError,
-    RecordError, VerifyError,
+    RecordError, RemovalError, VerifyError,
 };
 pub use handle::RequestHandle;
 pub use pricing::PriceBook;
@@ -109,6 +110,7 @@ pub use record::{
     StatsKey, StatsRow, Status, Timing, ToolCall, Usage, WireProtocol,
 };
 pub use recorder::Recorder;
+pub use removal::{EraseReport, EraseSelector, PruneReport, Retention};
 pub use store::{Store, StoreBuilder, rebuild};
 pub use verify::{
     Finding, FindingKind, NotKept, VerifyOptions, VerifyProgress, VerifyReport, VerifyStage,

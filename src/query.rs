@@ -2,7 +2,7 @@
 
 use crate::chain::{self, digest_of};
 use crate::config::TOOL_INPUT_BYTES_MAX;
-use crate::db::{self, Part, ReadConnection, payload_id};
+use crate::db::{self, Part, ReadConnection, RemovalKind, payload_id};
 use crate::error::ReadError;
 use crate::payload::sha256;
 use crate::record::{
@@ -104,6 +104,14 @@ fn place(request: &RequestRecord, side: PayloadSide) -> Option<(u64, u64)> {
     }
 }
 
+/// What somebody is told of a removal.
+fn removed(kind: RemovalKind) -> &'static str {
+    match kind {
+        RemovalKind::Erased => "erased",
+        RemovalKind::Content | RemovalKind::Metadata => "pruned",
+    }
+}
+
 /// What is known of a body; `None`: there is none.
 pub(crate) fn body_info(
     connection: &ReadConnection,
@@ -119,6 +127,7 @@ pub(crate) fn body_info(
             sha256: Some(sha256(&[])),
             kept: 0,
             stored: 0,
+            removed: None,
         }));
     }
     let stored = db::payload(connection, payload_id(seq, Part::Body), false)?;
@@ -128,6 +137,7 @@ pub(crate) fn body_info(
             sha256: None,
             kept: 0,
             stored: 0,
+            removed: db::removal_of(connection, seq)?.map(removed),
         }));
     };
     Ok(Some(BodyInfo {
@@ -135,6 +145,7 @@ pub(crate) fn body_info(
         sha256: Some(digest_of(&stored)?),
         kept: stored.kept,
         stored: stored.stored.unwrap_or(0),
+        removed: None,
     }))
 }
 
@@ -154,6 +165,7 @@ pub(crate) fn prepared_body(
         sha256: Some(digest_of(&stored)?),
         kept: 0,
         stored: 0,
+        removed: None,
     }))
 }
 
@@ -184,7 +196,11 @@ pub(crate) fn payload(
         length,
     };
     let Some((stored, bytes)) = chain::read(connection, payload_id(seq, Part::Body))? else {
-        return Err(not_kept("it was shed for want of capacity"));
+        return Err(not_kept(match db::removal_of(connection, seq)? {
+            Some(RemovalKind::Erased) => "it was erased",
+            Some(_) => "it was pruned",
+            None => "it was shed for want of capacity",
+        }));
     };
     let Some(bytes) = bytes else {
         return Err(not_kept("content capture was off"));

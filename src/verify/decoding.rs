@@ -11,7 +11,7 @@ use std::thread::{Builder, Scope};
 
 use crate::db::{DbError, Snapshot, StoredSegment};
 use crate::log::{SegmentDecoder, lines};
-use crate::proof::leaf_hash;
+use crate::proof::leaf_of;
 use crate::record::Digest;
 use crate::sync::thread::processors;
 
@@ -208,7 +208,7 @@ fn decode(decoder: &mut SegmentDecoder, packed: Packed, hand_on: &mut dyn FnMut(
         let mut end = begin;
         let mut leaves = Vec::with_capacity(LEAVES_TOGETHER);
         for line in lines(text.get(begin..).unwrap_or_default()).take(LEAVES_TOGETHER) {
-            leaves.push(leaf_hash(line));
+            leaves.push(leaf_of(line));
             end = text.len().min(end + line.len() + 1);
         }
         let piece = Lines {

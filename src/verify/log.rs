@@ -2,10 +2,11 @@
 
 use super::decoding::{Decoded, SegmentHead, Segments};
 use super::payloads::Payloads;
+use super::removed::Removed;
 use super::report::{FINDINGS_LISTED_MAX, FindingKind, Findings, VerifyReport};
 use super::statements::Statements;
-use crate::db::{Comparison, DbError, DbErrorKind, Snapshot};
-use crate::log::{Accounts, Event, Fact, SegmentDecoder, lines};
+use crate::db::{Comparison, DbError, DbErrorKind, Snapshot, removed_requests};
+use crate::log::{Accounts, Event, Fact, SegmentDecoder, lines, removed_leaf};
 use crate::proof::CompactRange;
 use crate::record::Digest;
 
@@ -29,6 +30,7 @@ pub(super) fn origin(snapshot: &Snapshot) -> Option<String> {
 pub(super) struct LogPass<'a, 'scope> {
     statements: Statements<'a>,
     payloads: Payloads<'scope>,
+    removed: Removed<'a>,
     /// `None` once part of the log cannot be read: what follows from it cannot be compared.
     derived: Option<Derived<'a>>,
     /// `None` once leaves are missing that nothing stands for.
@@ -50,11 +52,13 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
     pub(super) fn new(
         statements: Statements<'a>,
         payloads: Payloads<'scope>,
+        removed: Removed<'a>,
         tables: Option<Comparison<'a>>,
     ) -> Self {
         Self {
             statements,
             payloads,
+            removed,
             derived: Some(Derived {
                 tables,
                 accounts: Accounts::default(),
@@ -111,6 +115,7 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
         report.root = self.tree.map(|tree| tree.root());
         self.statements.fill(report, findings);
         self.payloads.finish(report, findings)?;
+        report.not_kept.lines = self.removed.lines();
         report.not_kept.lifecycles = self.lifecycles_lost;
         let Some(derived) = self.derived else {
             report.notes.push(
@@ -172,6 +177,7 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
         let before = self.tree.clone();
         self.next_seq = first_seq;
         let end = first_seq.saturating_add(count);
+        self.removed.reach(first_seq, last_seq)?;
         if let Err(error) = self.lines(segments, end, findings)? {
             let what = format!("the segment's lines cannot be read: {error}");
             findings.add_range(FindingKind::Log, Some(first_seq), Some(last_seq), what);
@@ -234,6 +240,7 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
         }
         match Event::from_line(line) {
             Ok(event) if event.seq == seq => {
+                self.removed.check_event(&event, findings);
                 self.event(&event, findings);
                 self.derive(&event, findings)?;
             }
@@ -242,6 +249,7 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
                 findings.add(FindingKind::Log, Some(seq), what);
                 self.derived = None;
             }
+            Err(_) if removed_leaf(line).is_some() => self.removed.check_line(seq, findings),
             Err(error) => {
                 findings.add(FindingKind::Log, Some(seq), error.to_string());
                 self.derived = None;
@@ -259,7 +267,8 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
         let Some(derived) = &mut self.derived else {
             return Ok(());
         };
-        let wrong = derived.accounts.event(event);
+        let removed = |events| removed_requests(self.removed.connection(), events);
+        let wrong = derived.accounts.event(event, removed)?;
         if derived.wrong_accounts.len() < FINDINGS_LISTED_MAX {
             derived.wrong_accounts.extend(wrong);
         }
@@ -299,9 +308,14 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
             Fact::Gap(gap) => {
                 self.lifecycles_lost = self.lifecycles_lost.saturating_add(gap.lifecycles);
             }
-            Fact::Opened(_) | Fact::Ended(_) | Fact::Served(_) => {}
+            Fact::Opened(_)
+            | Fact::Ended(_)
+            | Fact::Served(_)
+            | Fact::Erased(_)
+            | Fact::Pruned(_) => {}
         }
-        self.payloads.event(event);
+        let is_pruned = self.removed.is_content_gone(event.seq);
+        self.payloads.event(event, is_pruned);
     }
 
     /// Holds the tree as it is now against what states this size.

@@ -8,6 +8,7 @@ mod content;
 mod decoding;
 mod log;
 mod payloads;
+mod removed;
 mod report;
 mod statements;
 
@@ -22,6 +23,7 @@ use crate::proof::VerifyingKey;
 use decoding::Segments;
 use log::LogPass;
 use payloads::Payloads;
+use removed::Removed;
 pub(crate) use report::Findings;
 pub use report::{Finding, FindingKind, NotKept, VerifyReport};
 use statements::Statements;
@@ -134,7 +136,10 @@ fn verify_log<'scope>(
     };
     let payloads =
         Payloads::new(of_payloads, !options.skip_bodies, scope).map_err(VerifyError::Thread)?;
-    let mut pass = LogPass::new(statements, payloads, tables);
+    let removed = findings
+        .keep(FindingKind::Projection, Removed::new(snapshot))?
+        .unwrap_or_else(|| Removed::unreadable(snapshot));
+    let mut pass = LogPass::new(statements, payloads, removed, tables);
     let ended = Segments::new(snapshot, scope).and_then(|segments| {
         pass.run(segments, &mut findings, &mut |done| {
             notify(VerifyStage::Log, done, total);

@@ -31,6 +31,7 @@ enum Step {
         seq: u64,
         part: Part,
         fact: BodyFact,
+        is_pruned: bool,
     },
     /// Events up to this one cannot be read.
     SkipUntil(u64),
@@ -69,8 +70,8 @@ impl<'scope> Payloads<'scope> {
         })
     }
 
-    /// Checks what the event commits to.
-    pub(super) fn event(&mut self, event: &Event) {
+    /// Checks what the event commits to. Where it `is_pruned`, that must be gone.
+    pub(super) fn event(&mut self, event: &Event, is_pruned: bool) {
         let bodies = match &event.fact {
             Fact::Opened(opened) => [
                 Some((Part::Body, &opened.request_body)),
@@ -92,6 +93,7 @@ impl<'scope> Payloads<'scope> {
                 seq: event.seq,
                 part,
                 fact: fact.clone(),
+                is_pruned,
             });
         }
     }
@@ -173,7 +175,12 @@ struct PayloadPass<'a> {
 impl PayloadPass<'_> {
     fn step(&mut self, step: &Step, findings: &mut Findings) -> Result<(), DbError> {
         match step {
-            Step::Body { seq, part, fact } => self.body(*seq, *part, fact, findings),
+            Step::Body {
+                seq,
+                part,
+                fact,
+                is_pruned,
+            } => self.body(*seq, *part, fact, *is_pruned, findings),
             Step::SkipUntil(seq) => {
                 let end = payload_id(*seq, Part::Body);
                 while self.next_below(end)?.is_some() {
@@ -190,6 +197,7 @@ impl PayloadPass<'_> {
         seq: u64,
         part: Part,
         fact: &BodyFact,
+        is_pruned: bool,
         findings: &mut Findings,
     ) -> Result<(), DbError> {
         let id = payload_id(seq, part);
@@ -206,12 +214,20 @@ impl PayloadPass<'_> {
         };
         self.unknown_below(id, findings)?;
         if self.next_below(id.saturating_add(1))?.is_none() {
+            if is_pruned {
+                self.found.not_kept.pruned = self.found.not_kept.pruned.saturating_add(1);
+                return Ok(());
+            }
             let what = format!(
                 "its {} is not in the file, and no event says why",
                 name(part)
             );
             findings.add(FindingKind::PayloadMissing, Some(seq), what);
             return Ok(());
+        }
+        if is_pruned {
+            let what = format!("its {} is stated as pruned, and still there", name(part));
+            findings.add(FindingKind::PayloadUnknown, Some(seq), what);
         }
         if let Some(rows) = &self.rows
             && let Some(row) = rows.row()?

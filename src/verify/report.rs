@@ -90,6 +90,10 @@ pub struct NotKept {
     pub excerpts: u64,
     /// Requests of which nothing is recorded, for want of capacity.
     pub lifecycles: u64,
+    /// Bodies and other content that were pruned.
+    pub pruned: u64,
+    /// Lines of the log, and what they committed to, that were erased or pruned.
+    pub lines: u64,
 }
 
 /// What [`ReadOnlyStore::verify`](crate::ReadOnlyStore::verify) found.

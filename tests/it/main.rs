@@ -20,6 +20,7 @@ mod overflow;
 mod payloads;
 mod reading;
 mod rebuild;
+mod removal;
 mod stall;
 mod support;
 mod tracing_events;
