@@ -321,6 +321,9 @@ pub enum VerifyError {
         /// The limit.
         bytes_max: u64,
     },
+    /// The operating system gave no thread.
+    #[error("no thread could be started to check the payloads")]
+    Thread(#[source] std::io::Error),
 }
 
 /// Why a bundle could not be written or read.

@@ -1,13 +1,14 @@
 //! The log from end to end: lines, tree, and what is checked in step with it.
 
-use super::decoding::{Decoded, Line, LineText, SegmentHead, Segments};
-use super::payloads::PayloadPass;
+use super::decoding::{Decoded, SegmentHead, Segments};
+use super::payloads::Payloads;
 use super::removed::Removed;
 use super::report::{FINDINGS_LISTED_MAX, FindingKind, Findings, VerifyReport};
 use super::statements::Statements;
 use crate::db::{Comparison, DbError, DbErrorKind, Snapshot, removed_requests};
-use crate::log::{Accounts, Event, Fact, SegmentDecoder, lines};
+use crate::log::{Accounts, Event, Fact, SegmentDecoder, lines, removed_leaf};
 use crate::proof::CompactRange;
+use crate::record::Digest;
 
 /// The writer makes a checkpoint at least every 10,000 events and the rest of a group commit, which
 /// has at most 8,192 and a few.
@@ -26,9 +27,9 @@ pub(super) fn origin(snapshot: &Snapshot) -> Option<String> {
     }
 }
 
-pub(super) struct LogPass<'a> {
+pub(super) struct LogPass<'a, 'scope> {
     statements: Statements<'a>,
-    payloads: PayloadPass<'a>,
+    payloads: Payloads<'scope>,
     removed: Removed<'a>,
     /// `None` once part of the log cannot be read: what follows from it cannot be compared.
     derived: Option<Derived<'a>>,
@@ -47,10 +48,10 @@ struct Derived<'a> {
     wrong_accounts: Vec<(u64, String)>,
 }
 
-impl<'a> LogPass<'a> {
+impl<'a, 'scope> LogPass<'a, 'scope> {
     pub(super) fn new(
         statements: Statements<'a>,
-        payloads: PayloadPass<'a>,
+        payloads: Payloads<'scope>,
         removed: Removed<'a>,
         tables: Option<Comparison<'a>>,
     ) -> Self {
@@ -95,7 +96,7 @@ impl<'a> LogPass<'a> {
             self.segment(&head, &mut segments, findings)?;
             progress(self.next_seq);
         }
-        self.payloads.rest(findings)?;
+        self.payloads.end();
         if self.next_seq == 0 {
             findings.add(FindingKind::Log, None, "the log has no event at all");
         }
@@ -113,7 +114,7 @@ impl<'a> LogPass<'a> {
         report.events = self.next_seq;
         report.root = self.tree.map(|tree| tree.root());
         self.statements.fill(report, findings);
-        self.payloads.fill(report);
+        self.payloads.finish(report, findings)?;
         report.not_kept.lines = self.removed.lines();
         report.not_kept.lifecycles = self.lifecycles_lost;
         let Some(derived) = self.derived else {
@@ -171,7 +172,7 @@ impl<'a> LogPass<'a> {
             );
             self.derived = None;
             self.tree = None;
-            self.payloads.skip_until(first_seq)?;
+            self.payloads.skip_until(first_seq);
         }
         let before = self.tree.clone();
         self.next_seq = first_seq;
@@ -181,7 +182,7 @@ impl<'a> LogPass<'a> {
             let what = format!("the segment's lines cannot be read: {error}");
             findings.add_range(FindingKind::Log, Some(first_seq), Some(last_seq), what);
             self.derived = None;
-            self.payloads.skip_until(end)?;
+            self.payloads.skip_until(end);
         }
         self.next_seq = end;
         let stated = before.and_then(|before| before.extended(count, tree));
@@ -205,8 +206,8 @@ impl<'a> LogPass<'a> {
         let is_whole = loop {
             match segments.decoded() {
                 Decoded::Lines(lines) => {
-                    for line in lines {
-                        self.line(line, end, findings)?;
+                    for (line, leaf) in lines.iter() {
+                        self.line(line, leaf, end, findings)?;
                     }
                 }
                 Decoded::End(Ok(is_whole)) => break is_whole,
@@ -225,26 +226,32 @@ impl<'a> LogPass<'a> {
         Ok(Ok(()))
     }
 
-    fn line(&mut self, line: Line, end: u64, findings: &mut Findings) -> Result<(), DbError> {
+    fn line(
+        &mut self,
+        line: &[u8],
+        leaf: Digest,
+        end: u64,
+        findings: &mut Findings,
+    ) -> Result<(), DbError> {
         let seq = self.next_seq;
         self.next_seq = seq.saturating_add(1);
         if let Some(tree) = &mut self.tree {
-            tree.push(line.leaf);
+            tree.push(leaf);
         }
-        match line.text {
-            LineText::Event(event) if event.seq == seq => {
+        match Event::from_line(line) {
+            Ok(event) if event.seq == seq => {
                 self.removed.check_event(&event, findings);
-                self.event(&event, findings)?;
+                self.event(&event, findings);
                 self.derive(&event, findings)?;
             }
-            LineText::Removed => self.removed.check_line(seq, findings),
-            LineText::Event(event) => {
+            Ok(event) => {
                 let what = format!("seq {} stands where {seq} should", event.seq);
                 findings.add(FindingKind::Log, Some(seq), what);
                 self.derived = None;
             }
-            LineText::Unreadable(error) => {
-                findings.add(FindingKind::Log, Some(seq), error);
+            Err(_) if removed_leaf(line).is_some() => self.removed.check_line(seq, findings),
+            Err(error) => {
+                findings.add(FindingKind::Log, Some(seq), error.to_string());
                 self.derived = None;
             }
         }
@@ -281,7 +288,7 @@ impl<'a> LogPass<'a> {
         Ok(())
     }
 
-    fn event(&mut self, event: &Event, findings: &mut Findings) -> Result<(), DbError> {
+    fn event(&mut self, event: &Event, findings: &mut Findings) {
         if event.seq == 0 && !matches!(event.fact, Fact::StoreOpened(_)) {
             let what = "the log does not begin with the opening of a store";
             findings.add(FindingKind::Log, Some(0), what);
@@ -308,7 +315,7 @@ impl<'a> LogPass<'a> {
             | Fact::Pruned(_) => {}
         }
         let is_pruned = self.removed.is_content_gone(event.seq);
-        self.payloads.event(event, is_pruned, findings)
+        self.payloads.event(event, is_pruned);
     }
 
     /// Holds the tree as it is now against what states this size.
