@@ -116,8 +116,8 @@ impl Machine {
         let [content, metadata] = ["content", "metadata"].map(|kind| {
             let sql = "SELECT coalesce(max(last_seq) + 1, 0) FROM removals WHERE kind = ?1";
             connection
-                .query_row(sql, [kind], |row| row.get::<_, i64>(0))
-                .unwrap() as u64
+                .query_row(sql, [kind], |row| row.get::<_, u32>(0))
+                .map_or(0, u64::from)
         });
         (content, metadata)
     }
