@@ -115,9 +115,8 @@ impl Machine {
         let connection = rusqlite::Connection::open(self.path()).unwrap();
         let [content, metadata] = ["content", "metadata"].map(|kind| {
             let sql = "SELECT coalesce(max(last_seq) + 1, 0) FROM removals WHERE kind = ?1";
-            connection
-                .query_row(sql, [kind], |row| row.get::<_, u32>(0))
-                .map_or(0, u64::from)
+            let limit: u32 = connection.query_row(sql, [kind], |row| row.get(0)).unwrap();
+            u64::from(limit)
         });
         (content, metadata)
     }
