@@ -115,12 +115,11 @@ fn child() {
                 whole.store(conversation + 1, Ordering::Release);
             }
         });
-        let mut next = 0;
-        for step in 0.. {
+        for next in 0.. {
             while next >= whole.load(Ordering::Acquire) {
                 std::thread::yield_now();
             }
-            match step % 4 {
+            match next % 4 {
                 0 | 2 => {
                     let talk = format!("talk of {}", name(next));
                     say(&format!("begin erase {talk}"));
@@ -142,12 +141,11 @@ fn child() {
                     let retention = Retention {
                         content_older_than: Some(age),
                         metadata_older_than: Some(age + DAY),
-                        max_size_bytes: (step % 8 == 3).then_some(length / 8 * 7),
+                        max_size_bytes: (next % 8 == 3).then_some(length / 8 * 7),
                     };
                     store.prune(&retention).unwrap();
                 }
             }
-            next += 1;
             say("end");
         }
     });
