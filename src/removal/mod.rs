@@ -28,7 +28,7 @@ pub use erase::{EraseReport, EraseSelector};
 pub use prune::{PruneReport, Retention};
 
 pub(crate) use erase::preview as preview_erase;
-pub(crate) use policy::RetentionThread;
+pub(crate) use policy::{LOOK_EVERY, RetentionThread};
 pub(crate) use prune::preview as preview_prune;
 
 /// Longest wait for one step, which takes milliseconds: after it, the writer is in trouble.
