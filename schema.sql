@@ -144,6 +144,29 @@ CREATE TABLE usage_hourly (
     PRIMARY KEY (hour, provider_name, model, user_id)
 ) STRICT, WITHOUT ROWID;
 
+-- Projection: the same sums by day over all users, so that statistics of all time stay quick: it grows
+-- with days and models, not with users. One row write for each day and model of a group commit.
+CREATE TABLE usage_daily (
+    day                      INTEGER NOT NULL,  -- days since the Unix epoch, of the arrival
+    provider_name            TEXT NOT NULL,     -- served, else routed to, else ''
+    model                    TEXT NOT NULL,     -- served, else routed to, else asked for, else ''
+    completed                INTEGER NOT NULL,  -- requests by how they ended
+    failed                   INTEGER NOT NULL,
+    rejected                 INTEGER NOT NULL,
+    abandoned                INTEGER NOT NULL,
+    interrupted              INTEGER NOT NULL,
+    input_tokens             INTEGER NOT NULL,
+    output_tokens            INTEGER NOT NULL,
+    cache_read_input_tokens  INTEGER NOT NULL,
+    cache_write_input_tokens INTEGER NOT NULL,
+    reasoning_output_tokens  INTEGER NOT NULL,
+    cost_microdollars        INTEGER NOT NULL,
+    unpriced                 INTEGER NOT NULL,  -- requests with usage and no price
+    latency_us_sum           INTEGER NOT NULL,
+    latency_count            INTEGER NOT NULL,  -- requests with a latency
+    PRIMARY KEY (day, provider_name, model)
+) STRICT, WITHOUT ROWID;
+
 -- Projection: which part of the log holds the requests that arrived in a minute. Answers time ranges
 -- without an index entry for each request, and stays right when the clock jumps.
 CREATE TABLE opened_minutes (

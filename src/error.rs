@@ -294,6 +294,28 @@ pub enum BundleError {
     NotABundle(&'static str),
 }
 
+/// Why an export could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The database could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The export could not be written.
+    #[error("the export could not be written")]
+    Output(#[source] std::io::Error),
+    /// A file of the export could not be made.
+    #[error("{path:?} could not be {what}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// `created`, `written` or `put in its place`.
+        what: &'static str,
+        /// What the operating system reported.
+        source: std::io::Error,
+    },
+}
+
 /// Why a price book could not be loaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -46,6 +46,7 @@ mod config;
 mod db;
 mod doctor;
 mod error;
+mod export;
 mod handle;
 mod log;
 mod payload;
@@ -91,9 +92,10 @@ pub use config::{
 };
 pub use doctor::DoctorReport;
 pub use error::{
-    BundleError, FlushError, KeyError, OpenError, PriceBookError, ReadError, ReceiptError,
-    RecordError, VerifyError,
+    BundleError, ExportError, FlushError, KeyError, OpenError, PriceBookError, ReadError,
+    ReceiptError, RecordError, VerifyError,
 };
+pub use export::{ExportContent, ExportFormat, ExportOptions, ExportSummary};
 pub use handle::RequestHandle;
 pub use pricing::PriceBook;
 pub use proof::{SigningKey, VerifyingKey};
@@ -102,8 +104,8 @@ pub use receipt::Receipt;
 pub use record::{
     Actor, ActorKind, BodyInfo, CanonicalMessage, Completion, Digest, Failure, InvalidField,
     Message, MessagePart, MessageToolCall, MessageToolResult, Page, Payload, PayloadSide,
-    RecordedToolCall, Rejection, RequestContext, RequestFilter, RequestRecord, StatsFilter,
-    StatsKey, StatsRow, Status, Timing, ToolCall, Usage, WireProtocol,
+    RecordedToolCall, Rejection, RequestContext, RequestFilter, RequestOrder, RequestRecord,
+    StatsFilter, StatsKey, StatsRow, Status, Timing, ToolCall, Usage, WireProtocol,
 };
 pub use recorder::Recorder;
 pub use store::{Store, StoreBuilder, rebuild};

@@ -6,7 +6,8 @@ use crate::db::{self, Part, ReadConnection, payload_id};
 use crate::error::ReadError;
 use crate::payload::sha256;
 use crate::record::{
-    BodyInfo, Message, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestRecord,
+    BodyInfo, Message, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestOrder,
+    RequestRecord,
 };
 use crate::writer::EndContent;
 
@@ -67,16 +68,16 @@ fn lookup(
     Ok(Vec::new())
 }
 
-/// One page, newest first.
+/// One page.
 pub(crate) fn list(
     connection: &ReadConnection,
     filter: &RequestFilter,
-    before: Option<u64>,
+    walk: db::Walk,
     limit: usize,
 ) -> Result<Page, ReadError> {
     let limit = check_limit(limit)?;
     // One more than asked for tells whether there is a next page.
-    let mut requests = db::list(connection, filter, before, limit + 1)?;
+    let mut requests = db::list(connection, filter, walk, limit + 1)?;
     let has_more = requests.len() > limit;
     requests.truncate(limit);
     let next = requests
@@ -84,6 +85,16 @@ pub(crate) fn list(
         .filter(|_| has_more)
         .map(|request| request.opened_seq);
     Ok(Page { requests, next })
+}
+
+/// Requests that have most of something.
+pub(crate) fn top(
+    connection: &ReadConnection,
+    filter: &RequestFilter,
+    order: RequestOrder,
+    limit: usize,
+) -> Result<Vec<RequestRecord>, ReadError> {
+    Ok(db::top(connection, filter, order, check_limit(limit)?)?)
 }
 
 fn check_limit(limit: usize) -> Result<usize, ReadError> {

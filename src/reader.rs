@@ -9,13 +9,14 @@ use crate::bundle::{
     BundleOptions, BundleSummary, consistency_proof, inclusion_proof, write_bundle,
 };
 use crate::config::READ_TIMEOUT;
-use crate::db::{DatabasePath, ReadConnection, ReaderPool, check_store, stats};
+use crate::db::{DatabasePath, ReadConnection, ReaderPool, Walk, check_store, stats, stats_of};
 use crate::doctor::{self, DoctorReport};
-use crate::error::{BundleError, OpenError, ReadError, VerifyError};
+use crate::error::{BundleError, ExportError, OpenError, ReadError, VerifyError};
+use crate::export::{self, ExportOptions, ExportSummary};
 use crate::query;
 use crate::record::{
-    BodyInfo, Message, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestRecord,
-    StatsFilter, StatsRow,
+    BodyInfo, Message, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestOrder,
+    RequestRecord, StatsFilter, StatsKey, StatsRow,
 };
 use crate::verify::{self, VerifyOptions, VerifyProgress, VerifyReport};
 
@@ -101,7 +102,39 @@ impl Reader {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Page, ReadError> {
-        query::list(&self.connection()?, filter, before, limit)
+        query::list(&self.connection()?, filter, Walk::Before(before), limit)
+    }
+
+    /// One page of the requests that match, oldest first: at most `limit` (1 to 10,000) of those
+    /// opened after the request with this `opened_seq`. Whoever follows a store, or takes away
+    /// what is new, keeps the last `opened_seq` and asks from there again.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::InvalidArgument`], or what the database reported.
+    pub fn list_after(
+        &self,
+        filter: &RequestFilter,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Page, ReadError> {
+        query::list(&self.connection()?, filter, Walk::After(after), limit)
+    }
+
+    /// The requests that match and have most of something, most first, at most `limit` (1 to
+    /// 10,000). Requests of which it is not known are left out. Reads all that match: in a large
+    /// store narrow the filter down.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::InvalidArgument`], or what the database reported.
+    pub fn top(
+        &self,
+        filter: &RequestFilter,
+        order: RequestOrder,
+        limit: usize,
+    ) -> Result<Vec<RequestRecord>, ReadError> {
+        query::top(&self.connection()?, filter, order, limit)
     }
 
     /// A body, exactly as sent, or the excerpt that was kept of one above the payload cap. What is
@@ -168,6 +201,47 @@ impl Reader {
         query::assistant_text(&self.connection()?, request)
     }
 
+    /// Writes the requests that match, oldest first, as JSON Lines or CSV; `docs/export.md` describes
+    /// both. Requests that are opened after the export began are left out. Streams: memory is bounded
+    /// by 500 records and one request's bodies.
+    ///
+    /// ```no_run
+    /// use auditlite::{ExportContent, ExportOptions, ReadOnlyStore};
+    ///
+    /// let reader = ReadOnlyStore::open("audit.db")?.reader();
+    /// let mut options = ExportOptions::default();
+    /// options.content = ExportContent::Full;
+    /// let summary = reader.export(&options, &mut std::io::stdout().lock())?;
+    /// options.filter.after = summary.next_after; // what is new, the next time
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ExportError`]. A damaged body is no error: it is left out and counted.
+    pub fn export(
+        &self,
+        options: &ExportOptions,
+        out: &mut dyn std::io::Write,
+    ) -> Result<ExportSummary, ExportError> {
+        export::export(&|| self.connection(), options, out)
+    }
+
+    /// As [`export`](Self::export), to a file with a manifest (`<path>.manifest.json`) beside it.
+    /// Both replace what had their names, and only once they are whole and durable; an export that
+    /// fails leaves nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ExportError`].
+    pub fn export_to_file(
+        &self,
+        options: &ExportOptions,
+        path: &Path,
+    ) -> Result<ExportSummary, ExportError> {
+        export::export_to_file(&|| self.connection(), options, path)
+    }
+
     /// Sums over ended requests, grouped as asked, from the hourly rollup.
     ///
     /// # Errors
@@ -175,6 +249,21 @@ impl Reader {
     /// What the database reported.
     pub fn stats(&self, filter: &StatsFilter) -> Result<Vec<StatsRow>, ReadError> {
         Ok(stats(&*self.connection()?, filter)?)
+    }
+
+    /// The same sums over exactly the ended requests that match, from the requests themselves. Reads
+    /// all that match (about a million in a second); where [`stats`](Self::stats) can answer, it is
+    /// much quicker.
+    ///
+    /// # Errors
+    ///
+    /// What the database reported.
+    pub fn stats_of(
+        &self,
+        filter: &RequestFilter,
+        group_by: &[StatsKey],
+    ) -> Result<Vec<StatsRow>, ReadError> {
+        Ok(stats_of(&*self.connection()?, filter, group_by)?)
     }
 }
 

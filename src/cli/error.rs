@@ -4,7 +4,9 @@ use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
 
-use auditlite::{BundleError, OpenError, PriceBookError, ReadError, RecordError, VerifyError};
+use auditlite::{
+    BundleError, ExportError, OpenError, PriceBookError, ReadError, RecordError, VerifyError,
+};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +41,9 @@ pub(crate) enum CliError {
     /// A bundle cannot be written or read.
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    /// An export cannot be made.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// The database cannot be verified.
     #[error(transparent)]
     Verify(#[from] VerifyError),
@@ -55,7 +60,9 @@ impl CliError {
     pub(crate) fn is_broken_pipe(&self) -> bool {
         matches!(
             self,
-            Self::Output(error) | Self::Bundle(BundleError::Output(error))
+            Self::Output(error)
+                | Self::Bundle(BundleError::Output(error))
+                | Self::Export(ExportError::Output(error))
                 if error.kind() == io::ErrorKind::BrokenPipe
         )
     }

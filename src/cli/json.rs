@@ -17,46 +17,6 @@ macro_rules! fields {
     };
 }
 
-/// `list --json`.
-pub(crate) struct RecordJson<'a>(pub(crate) &'a RequestRecord);
-
-impl Serialize for RecordJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        record_entries(&mut map, self.0)?;
-        map.end()
-    }
-}
-
-fn record_entries<M: SerializeMap>(map: &mut M, record: &RequestRecord) -> Result<(), M::Error> {
-    fields!(map, record; opened_seq, ended_seq, request_id);
-    map.serialize_entry("status", record.status.name())?;
-    fields!(
-        map, record;
-        opened_at, latency_us, upstream_latency_us, time_to_first_chunk_us,
-        user_id, session_id, context_id, conversation_id, trace_id, actor_type, actor_id,
-        operation_name, provider_name, response_provider_name,
-        requested_model, request_model, response_model, wire_protocol, is_streaming,
-        max_tokens, temperature, top_p,
-    );
-    map.serialize_entry("attributes", &Attributes(&record.attributes))?;
-    fields!(
-        map, record;
-        input_tokens, output_tokens, cache_read_input_tokens, cache_write_input_tokens,
-        reasoning_output_tokens, cost_microdollars, finish_reasons, tool_call_count, response_id,
-        http_status, error_type, error_message, request_bytes, response_bytes, altered,
-    );
-    Ok(())
-}
-
-struct Attributes<'a>(&'a [(String, String)]);
-
-impl Serialize for Attributes<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
-    }
-}
-
 /// Everything that `show` knows, short of the bodies.
 pub(crate) struct Details {
     /// The request.
@@ -85,17 +45,27 @@ impl Details {
 /// `show --json`.
 impl Serialize for Details {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        record_entries(&mut map, &self.record)?;
-        map.serialize_entry("overhead_us", &self.overhead_us())?;
-        map.serialize_entry("request", &self.request.as_ref().map(BodyJson))?;
-        map.serialize_entry("response", &self.response.as_ref().map(BodyJson))?;
-        let tool_calls: Vec<_> = self.tool_calls.iter().map(ToolCallJson).collect();
-        map.serialize_entry("tool_calls", &tool_calls)?;
-        let messages: Vec<_> = self.messages.iter().map(MessageJson).collect();
-        map.serialize_entry("messages", &messages)?;
-        map.serialize_entry("assistant_text", &self.assistant_text)?;
-        map.end()
+        #[derive(serde::Serialize)]
+        struct Line<'a> {
+            #[serde(flatten)]
+            record: &'a RequestRecord,
+            overhead_us: Option<u64>,
+            request: Option<BodyJson<'a>>,
+            response: Option<BodyJson<'a>>,
+            tool_calls: Vec<ToolCallJson<'a>>,
+            messages: Vec<MessageJson<'a>>,
+            assistant_text: &'a Option<String>,
+        }
+        Line {
+            record: &self.record,
+            overhead_us: self.overhead_us(),
+            request: self.request.as_ref().map(BodyJson),
+            response: self.response.as_ref().map(BodyJson),
+            tool_calls: self.tool_calls.iter().map(ToolCallJson).collect(),
+            messages: self.messages.iter().map(MessageJson).collect(),
+            assistant_text: &self.assistant_text,
+        }
+        .serialize(serializer)
     }
 }
 

@@ -4,9 +4,11 @@
 //! or nothing found, 2 error. A reader that closes the pipe early is no error.
 
 mod bundle;
+mod completions;
 mod database;
 mod doctor;
 mod error;
+mod export;
 mod filter;
 mod format;
 mod json;
@@ -71,6 +73,7 @@ Examples:
   auditlite show 0199f0a2-6c1e            one request, by a unique prefix of its id
   auditlite payload 0199f0a2-6c1e request > body.json
   auditlite stats --by day,model
+  auditlite export --format csv -o costs.csv
   auditlite doctor                        is the file in order?
   auditlite verify                        is the trail what was recorded?
 
@@ -87,6 +90,8 @@ enum Command {
     Payload(payload::Args),
     /// Count requests, tokens, cost and latency
     Stats(stats::Args),
+    /// Write requests as JSON Lines or CSV
+    Export(export::Args),
     /// Record finished exchanges from JSON Lines
     Record(record::Args),
     /// Check the database file and say what is wrong with it
@@ -97,6 +102,8 @@ enum Command {
     Bundle(bundle::Args),
     /// Make a key that signs the checkpoints of a store
     Keygen(keygen::Args),
+    /// Print what a shell needs to complete commands and options
+    Completions(completions::Args),
     /// Print the path of the database that is used
     Path(path::Args),
 }
@@ -126,6 +133,8 @@ fn run(cli: Cli, out: &mut dyn Write) -> Result<Outcome, CliError> {
         Command::Show(args) => show::run(&args, database, out),
         Command::Payload(args) => payload::run(&args, database, out),
         Command::Stats(args) => stats::run(&args, database, out),
+        Command::Export(args) => export::run(&args, database, out),
+        Command::Completions(args) => completions::run(&args, out),
         Command::Record(args) => record::run(&args, database),
         Command::Doctor(args) => doctor::run(&args, database, out),
         Command::Verify(args) => verify::run(&args, database, out),

@@ -5,6 +5,7 @@
 mod append;
 mod error;
 mod files;
+mod filter;
 mod inspect;
 mod migrate;
 mod open;
@@ -14,22 +15,25 @@ mod read;
 mod rebuild;
 mod rows;
 mod snapshot;
+mod stats;
 mod tree;
 mod watch;
 
 pub(crate) use append::{Appender, Batch, Checkpoint, Segment};
 pub(crate) use error::{DbError, DbErrorKind};
 pub(crate) use files::{DatabasePath, WriterLock, free_space};
+pub(crate) use filter::{Walk, list, top};
 pub(crate) use inspect::{accounting_findings, inspect};
 pub(crate) use open::{open_error, sqlite_version};
 pub(crate) use pool::{ReadConnection, ReaderPool, check_store};
 pub(crate) use read::{
     StoredPayload, StoredSegment, by_request_id, by_request_id_prefix, by_session_id, by_trace_id,
-    list, payload, stats, tool_calls,
+    payload, tool_calls,
 };
 pub(crate) use rebuild::{Rebuilt, compare_projections, rebuild_projections};
 pub(crate) use rusqlite::Connection;
 pub(crate) use snapshot::{PayloadFacts, Snapshot, StoredCheckpoint};
+pub(crate) use stats::{stats, stats_of};
 pub(crate) use tree::{CheckpointRow, TreeHead};
 pub(crate) use watch::{FileWatch, Presence};
 

@@ -19,6 +19,7 @@ const PROJECTIONS: &[(&str, &str)] = &[
     ("requests", "opened_seq"),
     ("tool_calls", "ended_seq, position"),
     ("usage_hourly", "hour, provider_name, model, user_id"),
+    ("usage_daily", "day, provider_name, model"),
     ("opened_minutes", "minute"),
     ("store_sessions", "opened_seq"),
     ("gaps", "seq"),

@@ -11,7 +11,7 @@ pub(crate) use event::{
     ToolCallFact, pairs,
 };
 pub(crate) use fold::{
-    Fold, HourKey, HourSums, RequestChange, RequestEnd, RequestStart, hour_of, hour_start,
-    minute_of,
+    DayKey, Fold, HOURS_PER_DAY, HourKey, HourSums, RequestChange, RequestEnd, RequestStart,
+    hour_of, hour_start, minute_of,
 };
 pub(crate) use segment::{SegmentDecoder, SegmentEncoder, lines};

@@ -44,9 +44,16 @@ fn every_command_and_flag_is_documented() {
     let top = sandbox.run(&["--help"]);
     let commands = commands(top.text());
     assert!(commands.len() >= 7, "{commands:?}");
+    let (_, shared) = DOCUMENTATION.split_once("\n### Which requests").unwrap();
+    let shared = flags(shared.split("\n## ").next().unwrap());
     for command in commands.iter().filter(|command| *command != "help") {
         let help = sandbox.run(&[command, "--help"]);
-        let section = flags(section(command));
+        let text = section(command);
+        let mut section = flags(text);
+        // The conditions are described once.
+        if text.contains("(#which-requests)") {
+            section.extend(shared.clone());
+        }
         let everywhere = ["-h", "--help", "-V", "--version", "--db"].map(str::to_owned);
         let missing: Vec<_> = flags(help.text())
             .into_iter()

@@ -12,6 +12,7 @@
 mod documentation;
 mod errors;
 mod everything;
+mod exporting;
 mod hostile;
 mod reading;
 mod recording;

@@ -10,7 +10,7 @@ const ORDER: &[&str] = &[
     "payload", "log", "pricing", "proof", "wire",   // 2 the database
     "db",     // 3 the writer
     "writer", // 4 operations
-    "chain", "query", "doctor", "verify", "bundle", // 5 façade
+    "chain", "query", "doctor", "verify", "bundle", "export", // 5 façade
     "receipt", "handle", "recorder", "reader", "store",
 ];
 

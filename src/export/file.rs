@@ -1,0 +1,93 @@
+//! An export as a file: written beside its place, then renamed into it, with a manifest.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use super::{ExportOptions, ExportSummary, export};
+use crate::db::ReadConnection;
+use crate::error::{ExportError, ReadError};
+
+/// Bytes that are collected before they are written.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Writes the export and `<path>.manifest.json`. Neither is there before it is whole.
+pub(crate) fn export_to_file(
+    connect: &dyn Fn() -> Result<ReadConnection, ReadError>,
+    options: &ExportOptions,
+    path: &Path,
+) -> Result<ExportSummary, ExportError> {
+    let mut temporary = Temporary::create(path)?;
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, &mut temporary.file);
+    let summary = export(connect, options, &mut out)?;
+    out.flush().map_err(ExportError::Output)?;
+    drop(out);
+    let manifest_path = with_ending(path, ".manifest.json");
+    let mut manifest = Temporary::create(&manifest_path)?;
+    manifest
+        .file
+        .write_all(summary.to_json().as_bytes())
+        .map_err(ExportError::Output)?;
+    temporary.put(path)?;
+    manifest.put(&manifest_path)?;
+    Ok(summary)
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// A file on its way; removed where it does not arrive.
+struct Temporary {
+    file: File,
+    path: PathBuf,
+    is_put: bool,
+}
+
+impl Temporary {
+    fn create(target: &Path) -> Result<Self, ExportError> {
+        let path = with_ending(target, &format!(".{}.part", std::process::id()));
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        // Content is for whoever exported it.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        match options.open(&path) {
+            Ok(file) => Ok(Self {
+                file,
+                path,
+                is_put: false,
+            }),
+            Err(source) => Err(ExportError::File {
+                path: target.to_owned(),
+                what: "created",
+                source,
+            }),
+        }
+    }
+
+    /// Makes it durable and gives it its name.
+    fn put(mut self, target: &Path) -> Result<(), ExportError> {
+        let failed = |what| {
+            move |source| ExportError::File {
+                path: target.to_owned(),
+                what,
+                source,
+            }
+        };
+        self.file.sync_all().map_err(failed("written"))?;
+        std::fs::rename(&self.path, target).map_err(failed("put in its place"))?;
+        self.is_put = true;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.is_put {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
