@@ -301,6 +301,9 @@ pub enum ExportError {
     /// The database could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The copy could not be verified.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
     /// The export could not be written.
     #[error("the export could not be written")]
     Output(#[source] std::io::Error),

@@ -47,6 +47,7 @@ mod db;
 mod doctor;
 mod error;
 mod export;
+mod follow;
 mod handle;
 mod log;
 mod payload;
@@ -95,7 +96,8 @@ pub use error::{
     BundleError, ExportError, FlushError, KeyError, OpenError, PriceBookError, ReadError,
     ReceiptError, RecordError, VerifyError,
 };
-pub use export::{ExportContent, ExportFormat, ExportOptions, ExportSummary};
+pub use export::{BackupReport, ExportContent, ExportFormat, ExportOptions, ExportSummary};
+pub use follow::Follower;
 pub use handle::RequestHandle;
 pub use pricing::PriceBook;
 pub use proof::{SigningKey, VerifyingKey};

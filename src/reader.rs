@@ -12,7 +12,7 @@ use crate::config::READ_TIMEOUT;
 use crate::db::{DatabasePath, ReadConnection, ReaderPool, Walk, check_store, stats, stats_of};
 use crate::doctor::{self, DoctorReport};
 use crate::error::{BundleError, ExportError, OpenError, ReadError, VerifyError};
-use crate::export::{self, ExportOptions, ExportSummary};
+use crate::export::{self, BackupReport, ExportOptions, ExportSummary};
 use crate::query;
 use crate::record::{
     BodyInfo, Message, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestOrder,
@@ -324,6 +324,26 @@ impl ReadOnlyStore {
     /// What the database reported, where the file cannot even be checked.
     pub fn doctor(&self) -> Result<DoctorReport, ReadError> {
         doctor::examine(&self.path)
+    }
+
+    /// Copies the file, as of one moment and while a store writes to it, verifies the copy, and gives
+    /// it its name, which nothing may have yet. The copy is one file without a write-ahead log, and
+    /// only its owner can read it. What verifying found is in the report; the copy is there all the
+    /// same.
+    ///
+    /// # Blocking
+    ///
+    /// Reads the whole file in one read transaction, and the copy once more.
+    ///
+    /// # Errors
+    ///
+    /// [`ExportError`], after which there is no copy.
+    pub fn backup(
+        &self,
+        path: impl AsRef<Path>,
+        options: &VerifyOptions,
+    ) -> Result<BackupReport, ExportError> {
+        export::backup(&self.path, path.as_ref(), options)
     }
 
     /// Verifies the trail as of one moment: the log against its tree, the tree against every

@@ -158,7 +158,7 @@ impl Pages {
     }
 }
 
-fn write_table(
+pub(super) fn write_table(
     requests: &[RequestRecord],
     has_header: bool,
     out: &mut dyn Write,

@@ -3,6 +3,7 @@
 //! Data goes to standard output, everything else to standard error. Exit status: 0 fine, 1 findings
 //! or nothing found, 2 error. A reader that closes the pipe early is no error.
 
+mod backup;
 mod bundle;
 mod completions;
 mod database;
@@ -23,6 +24,7 @@ mod resolve;
 mod show;
 mod stats;
 mod table;
+mod tail;
 mod text;
 mod time;
 mod verify;
@@ -84,6 +86,8 @@ Data goes to standard output, messages to standard error. `auditlite COMMAND --h
 enum Command {
     /// List requests, newest first
     List(list::Args),
+    /// Print requests as they end
+    Tail(tail::Args),
     /// Show everything known about one request
     Show(show::Args),
     /// Write the exact bytes of a request's or response's body to standard output
@@ -94,6 +98,8 @@ enum Command {
     Export(export::Args),
     /// Record finished exchanges from JSON Lines
     Record(record::Args),
+    /// Copy the database while it is written to, and verify the copy
+    Backup(backup::Args),
     /// Check the database file and say what is wrong with it
     Doctor(doctor::Args),
     /// Verify that the trail is what was recorded, and that all of it is there
@@ -130,12 +136,14 @@ fn run(cli: Cli, out: &mut dyn Write) -> Result<Outcome, CliError> {
     let database = &cli.database;
     match cli.command {
         Command::List(args) => list::run(&args, database, out),
+        Command::Tail(args) => tail::run(&args, database, out),
         Command::Show(args) => show::run(&args, database, out),
         Command::Payload(args) => payload::run(&args, database, out),
         Command::Stats(args) => stats::run(&args, database, out),
         Command::Export(args) => export::run(&args, database, out),
         Command::Completions(args) => completions::run(&args, out),
         Command::Record(args) => record::run(&args, database),
+        Command::Backup(args) => backup::run(&args, database),
         Command::Doctor(args) => doctor::run(&args, database, out),
         Command::Verify(args) => verify::run(&args, database, out),
         Command::Bundle(args) => bundle::run(&args, database, out),

@@ -3,6 +3,7 @@
 //! Opens, migrates, appends and reads. Knows nothing of channels or handles.
 
 mod append;
+mod backup;
 mod error;
 mod files;
 mod filter;
@@ -20,6 +21,7 @@ mod tree;
 mod watch;
 
 pub(crate) use append::{Appender, Batch, Checkpoint, Segment};
+pub(crate) use backup::copy_into;
 pub(crate) use error::{DbError, DbErrorKind};
 pub(crate) use files::{DatabasePath, WriterLock, free_space};
 pub(crate) use filter::{Walk, list, top};

@@ -40,14 +40,14 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
 }
 
 /// A file on its way; removed where it does not arrive.
-struct Temporary {
+pub(super) struct Temporary {
     file: File,
     path: PathBuf,
     is_put: bool,
 }
 
 impl Temporary {
-    fn create(target: &Path) -> Result<Self, ExportError> {
+    pub(super) fn create(target: &Path) -> Result<Self, ExportError> {
         let path = with_ending(target, &format!(".{}.part", std::process::id()));
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
@@ -68,8 +68,16 @@ impl Temporary {
         }
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.file.metadata().map_or(0, |metadata| metadata.len())
+    }
+
     /// Makes it durable and gives it its name.
-    fn put(mut self, target: &Path) -> Result<(), ExportError> {
+    pub(super) fn put(mut self, target: &Path) -> Result<(), ExportError> {
         let failed = |what| {
             move |source| ExportError::File {
                 path: target.to_owned(),

@@ -3,6 +3,7 @@
 //! An export is not trusted less than the file it comes from: it says in its manifest how many
 //! requests it holds, of which part of the log, and its own digest.
 
+mod backup;
 mod csv;
 mod file;
 mod jsonl;
@@ -20,6 +21,8 @@ use crate::record::{
     Digest, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestRecord, Status,
 };
 
+pub use backup::BackupReport;
+pub(crate) use backup::backup;
 pub(crate) use file::export_to_file;
 
 /// Requests that are read at once.

@@ -237,3 +237,65 @@ fn completions_know_every_command() {
         );
     }
 }
+
+#[test]
+fn a_backup_is_the_same_trail() {
+    let sandbox = Sandbox::sample();
+    let run = sandbox.run(&["backup", "copy.db"]);
+    assert_eq!(run.exit, 0, "{}", run.stderr);
+    let lines = |database: &str| sandbox.run(&["--db", database, "export", "--content", "full"]);
+    assert_eq!(lines("copy.db").text(), lines("audit.db").text());
+    assert_eq!(sandbox.run(&["--db", "copy.db", "verify"]).exit, 0);
+    // What is there is never replaced.
+    assert_eq!(sandbox.run(&["backup", "copy.db"]).exit, 2);
+    // And it can be recorded into.
+    let run = sandbox.run_with(
+        &["--db", "copy.db", "record", "--quiet", "-"],
+        HOSTILE.as_bytes(),
+    );
+    assert_eq!(run.exit, 0, "{}", run.stderr);
+    assert_eq!(sandbox.run(&["--db", "copy.db", "doctor"]).exit, 0);
+}
+
+#[test]
+fn a_backup_of_a_damaged_trail_says_so() {
+    let sandbox = Sandbox::sample();
+    rusqlite::Connection::open(sandbox.path("audit.db"))
+        .unwrap()
+        .execute("UPDATE requests SET user_id = 'somebody else'", [])
+        .unwrap();
+    let run = sandbox.run(&["backup", "copy.db"]);
+    assert_eq!(run.exit, 1, "{}", run.stderr);
+    assert!(run.stderr.contains("projection"), "{}", run.stderr);
+}
+
+#[test]
+fn tail_prints_what_there_is_and_then_what_ends() {
+    use std::io::{BufRead, BufReader};
+    let sandbox = Sandbox::sample();
+    let child = sandbox
+        .command(&["tail", "-n", "2", "--json", "--model", "g*"])
+        .spawn()
+        .unwrap();
+    let mut child = Killed(child);
+    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+    let mut next = || {
+        let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        line["request_id"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(next(), "call-0003-rate-limited");
+    assert_eq!(next(), "call-0004-gemini");
+    let run = sandbox.run_with(&["record", "--quiet", "-"], HOSTILE.as_bytes());
+    assert_eq!(run.exit, 0, "{}", run.stderr);
+    assert_eq!(next(), "r-2");
+}
+
+/// A child that does not outlive its test, however that ends.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -11,7 +11,7 @@ const ORDER: &[&str] = &[
     "db",     // 3 the writer
     "writer", // 4 operations
     "chain", "query", "doctor", "verify", "bundle", "export", // 5 façade
-    "receipt", "handle", "recorder", "reader", "store",
+    "receipt", "handle", "recorder", "reader", "follow", "store",
 ];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {

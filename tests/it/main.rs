@@ -12,6 +12,7 @@
 mod accounts;
 mod bounds;
 mod checkpoints;
+mod following;
 mod layers;
 mod lifecycle;
 mod opening;
