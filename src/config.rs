@@ -91,6 +91,8 @@ pub(crate) struct Config {
     pub(crate) read_timeout: Duration,
     pub(crate) checkpoint_bytes: u64,
     pub(crate) space: SpaceLimits,
+    /// For one benchmark only: the tree over the log is left out, so that its cost can be told.
+    pub(crate) is_without_tree: bool,
 }
 
 /// How much room the file may take, and what is done as it gets short.
@@ -119,6 +121,7 @@ impl Config {
             read_timeout: READ_TIMEOUT,
             checkpoint_bytes: 16 * 1024 * 1024,
             space: SpaceLimits::default(),
+            is_without_tree: false,
         }
     }
 

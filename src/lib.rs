@@ -76,6 +76,9 @@ mod fuzz;
 #[cfg(shuttle)]
 #[path = "../tests/schedules/mod.rs"]
 mod schedules;
+#[cfg(test)]
+#[path = "../tests/support/seeds.rs"]
+mod seeds;
 
 /// The README's example compiles.
 #[cfg(doctest)]

@@ -10,7 +10,7 @@ use crate::error::RecordError;
 use crate::handle::RequestHandle;
 use crate::receipt::Receipt;
 use crate::record::{Normaliser, Rejection, RequestContext};
-use crate::writer::{Admission, Command, Lifecycle, OpenCommand, Shared};
+use crate::writer::{Admission, BodyRoom, Command, Lifecycle, OpenCommand, Shared};
 
 /// Heap and channel room that every lifecycle takes beside its own texts, in bytes: the commands,
 /// the shared state, the encoded events.
@@ -80,11 +80,18 @@ impl Recorder {
             let capture = context.capture;
             let is_live = context.started_at.is_none();
             let lifecycle = Arc::new(Lifecycle::new(request_id));
+            let body_length = u64::try_from(body.len()).unwrap_or(u64::MAX);
+            // What there is no room for must not take room.
+            let body = match room {
+                BodyRoom::Kept => body,
+                BodyRoom::Shed => Bytes::new(),
+            };
             let command = OpenCommand {
                 lifecycle: Arc::clone(&lifecycle),
                 at,
                 context,
                 body,
+                body_length,
                 room,
                 altered,
                 reservation: reservation.split_off(1),

@@ -26,7 +26,7 @@ use crate::record::{Digest, Usage};
 const UNPRICED_MODELS_MAX: usize = 1024;
 
 /// Bytes of recent bodies that others are packed against.
-const CONVERSATION_BYTES_MAX: usize = 8 * 1024 * 1024;
+const CONVERSATION_BYTES_MAX: usize = 6 * 1024 * 1024;
 
 /// Turns commands into batches; owns the working memory for it.
 #[derive(Debug)]
@@ -55,26 +55,28 @@ impl Preparer {
             at,
             context,
             body,
+            body_length,
             room,
             altered,
             reservation,
         } = command;
         let capture = context.capture.unwrap_or(self.capture);
         let seq = prepared.next_seq();
-        let body_bytes = room.bytes(count(body.len()));
+        let body_bytes = room.bytes(body_length);
         let conversation = context
             .conversation_id
             .as_deref()
             .or(context.context_id.as_deref())
             .or(context.session_id.as_deref());
         let mut key = None;
-        let (request_body, payload) = self.body(&body, room, capture, |conversations, body| {
+        let (mut request_body, payload) = self.body(&body, room, capture, |conversations, body| {
             let id = payload_id(seq, Part::Body);
             let planned;
             (planned, key) =
                 conversations.request(conversation, id, body, &mut prepared.group.texts);
             planned
         });
+        request_body.length = body_length;
         let (content, content_payload) = self.content(context.messages.as_ref(), room, capture);
         {
             let mut notes = lifecycle.notes();

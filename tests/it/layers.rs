@@ -67,7 +67,8 @@ fn modules_use_only_lower_layers() {
                     .take_while(|c| c.is_alphanumeric() || *c == '_')
                     .collect();
                 let place = ORDER.iter().position(|known| *known == name);
-                let is_fine = place.is_some_and(|place| place <= own);
+                // Where tests get the seeds of random numbers from; there is none outside of tests.
+                let is_fine = place.is_some_and(|place| place <= own) || name == "seeds";
                 if !is_fine {
                     violations.push(format!("{}:{}: {name}", file.display(), number + 1));
                 }

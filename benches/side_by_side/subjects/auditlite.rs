@@ -1,13 +1,14 @@
 //! auditlite at its defaults, FULL durability and all digests included.
 //!
 //! `auditlite` waits for room instead of shedding, so that every lifecycle counts; its request
-//! threads then take as long as the writer. `auditlite_shed` never waits, as is the default, and
+//! threads then take as long as the writer. `auditlite_without_tree` is the same without the Merkle
+//! tree, whose cost is the difference; such a file cannot be verified. `auditlite_shed` never waits, as is the default, and
 //! shows what request threads notice of a writer that cannot keep up.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use auditlite::{Overflow, Recorder, Store};
+use auditlite::{Overflow, Recorder, Store, StoreBuilder};
 
 use super::super::common::bytes_on_disk;
 use super::super::gateway::Lifecycle;
@@ -24,20 +25,36 @@ pub(crate) struct Auditlite {
 
 impl Auditlite {
     pub(crate) fn waiting(folder: &Path, byte_budget: usize) -> Self {
-        Self::open(folder, byte_budget, Overflow::Wait(TIMEOUT))
+        Self::open(folder, byte_budget, Overflow::Wait(TIMEOUT), |builder| {
+            builder
+        })
+    }
+
+    pub(crate) fn without_tree(folder: &Path, byte_budget: usize) -> Self {
+        let overflow = Overflow::Wait(TIMEOUT);
+        Self::open(
+            folder,
+            byte_budget,
+            overflow,
+            StoreBuilder::without_integrity_for_measurement,
+        )
     }
 
     pub(crate) fn shedding(folder: &Path, byte_budget: usize) -> Self {
-        Self::open(folder, byte_budget, Overflow::Shed)
+        Self::open(folder, byte_budget, Overflow::Shed, |builder| builder)
     }
 
-    fn open(folder: &Path, byte_budget: usize, overflow: Overflow) -> Self {
+    fn open(
+        folder: &Path,
+        byte_budget: usize,
+        overflow: Overflow,
+        set: impl FnOnce(StoreBuilder) -> StoreBuilder,
+    ) -> Self {
         let path = folder.join("audit.db");
-        let store = Store::builder(&path)
+        let builder = Store::builder(&path)
             .overflow(overflow)
-            .capacity_bytes(byte_budget)
-            .open()
-            .unwrap();
+            .capacity_bytes(byte_budget);
+        let store = set(builder).open().unwrap();
         Self {
             recorder: store.recorder(),
             store,
