@@ -60,6 +60,7 @@ mod record;
 mod recorder;
 mod store;
 mod sync;
+mod transcript;
 mod verify;
 mod wire;
 mod writer;
@@ -110,10 +111,11 @@ pub use record::{
     Actor, ActorKind, BodyInfo, CanonicalMessage, Completion, Digest, Failure, InvalidField,
     Message, MessagePart, MessageToolCall, MessageToolResult, Page, Payload, PayloadSide,
     RecordedToolCall, Rejection, RequestContext, RequestFilter, RequestOrder, RequestRecord,
-    StatsFilter, StatsKey, StatsRow, Status, Timing, ToolCall, Usage, WireProtocol,
+    StatsFilter, StatsKey, StatsRow, Status, Timing, ToolCall, ToolStats, Usage, WireProtocol,
 };
 pub use recorder::Recorder;
 pub use store::{Store, StoreBuilder, rebuild};
+pub use transcript::{Conversation, ConversationMessage, ToolResult, Transcript};
 pub use verify::{
     Finding, FindingKind, NotKept, VerifyOptions, VerifyProgress, VerifyReport, VerifyStage,
 };

@@ -8,16 +8,20 @@ use std::time::Duration;
 use crate::bundle::{
     BundleOptions, BundleSummary, consistency_proof, inclusion_proof, write_bundle,
 };
+use crate::chain::Recent;
 use crate::config::READ_TIMEOUT;
-use crate::db::{DatabasePath, ReadConnection, ReaderPool, Walk, check_store, stats, stats_of};
+use crate::db::{
+    DatabasePath, ReadConnection, ReaderPool, Walk, check_store, stats, stats_of, tools,
+};
 use crate::doctor::{self, DoctorReport};
 use crate::error::{BundleError, ExportError, OpenError, ReadError, VerifyError};
 use crate::export::{self, BackupReport, ExportOptions, ExportSummary};
 use crate::query;
 use crate::record::{
     BodyInfo, Message, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestOrder,
-    RequestRecord, StatsFilter, StatsKey, StatsRow,
+    RequestRecord, StatsFilter, StatsKey, StatsRow, ToolStats,
 };
+use crate::transcript::{self, Conversation, ToolResult, Transcript};
 use crate::verify::{self, VerifyOptions, VerifyProgress, VerifyReport};
 
 /// Most connections of a [`ReadOnlyStore`].
@@ -45,7 +49,7 @@ impl Reader {
         }
     }
 
-    fn connection(&self) -> Result<ReadConnection, ReadError> {
+    pub(crate) fn connection(&self) -> Result<ReadConnection, ReadError> {
         self.pool.get()
     }
 
@@ -56,7 +60,7 @@ impl Reader {
     ///
     /// [`ReadError::NotFound`], [`ReadError::Ambiguous`], or what the database reported.
     pub fn get(&self, id: &str) -> Result<RequestRecord, ReadError> {
-        query::get(&self.connection()?, id)
+        query::get(&*self.connection()?, id)
     }
 
     /// All requests with this id, else with this prefix of one, else of this trace, else of this
@@ -66,7 +70,7 @@ impl Reader {
     ///
     /// [`ReadError::InvalidArgument`], or what the database reported.
     pub fn find(&self, id: &str, limit: usize) -> Result<Vec<RequestRecord>, ReadError> {
-        query::find(&self.connection()?, id, limit)
+        query::find(&*self.connection()?, id, limit)
     }
 
     /// One page of the requests that match, newest first: at most `limit` (1 to 10,000) of those
@@ -102,7 +106,7 @@ impl Reader {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Page, ReadError> {
-        query::list(&self.connection()?, filter, Walk::Before(before), limit)
+        query::list(&*self.connection()?, filter, Walk::Before(before), limit)
     }
 
     /// One page of the requests that match, oldest first: at most `limit` (1 to 10,000) of those
@@ -118,7 +122,7 @@ impl Reader {
         after: Option<u64>,
         limit: usize,
     ) -> Result<Page, ReadError> {
-        query::list(&self.connection()?, filter, Walk::After(after), limit)
+        query::list(&*self.connection()?, filter, Walk::After(after), limit)
     }
 
     /// The requests that match and have most of something, most first, at most `limit` (1 to
@@ -134,7 +138,7 @@ impl Reader {
         order: RequestOrder,
         limit: usize,
     ) -> Result<Vec<RequestRecord>, ReadError> {
-        query::top(&self.connection()?, filter, order, limit)
+        query::top(&*self.connection()?, filter, order, limit)
     }
 
     /// A body, exactly as sent, or the excerpt that was kept of one above the payload cap. What is
@@ -149,7 +153,7 @@ impl Reader {
         request: &RequestRecord,
         side: PayloadSide,
     ) -> Result<Payload, ReadError> {
-        query::payload(&self.connection()?, request, side)
+        query::payload(&*self.connection()?, request, side)
     }
 
     /// Length and digest of a body, without reading it; `None` where there is none.
@@ -162,7 +166,7 @@ impl Reader {
         request: &RequestRecord,
         side: PayloadSide,
     ) -> Result<Option<BodyInfo>, ReadError> {
-        query::body_info(&self.connection()?, request, side)
+        query::body_info(&*self.connection()?, request, side)
     }
 
     /// Length and digest of the body that was forwarded upstream; `None` where it was the client's.
@@ -171,7 +175,7 @@ impl Reader {
     ///
     /// [`ReadError::Damaged`], or what the database reported.
     pub fn prepared_body(&self, request: &RequestRecord) -> Result<Option<BodyInfo>, ReadError> {
-        query::prepared_body(&self.connection()?, request)
+        query::prepared_body(&*self.connection()?, request)
     }
 
     /// Tools that the model asked to have called, in order, with their inputs as far as kept.
@@ -180,7 +184,7 @@ impl Reader {
     ///
     /// [`ReadError::Damaged`], or what the database reported.
     pub fn tool_calls(&self, request: &RequestRecord) -> Result<Vec<RecordedToolCall>, ReadError> {
-        query::tool_calls(&self.connection()?, request)
+        query::tool_calls(&*self.connection()?, request)
     }
 
     /// The request's canonical messages, where the gateway handed them over; empty otherwise.
@@ -189,7 +193,74 @@ impl Reader {
     ///
     /// [`ReadError::Damaged`], or what the database reported.
     pub fn messages(&self, request: &RequestRecord) -> Result<Vec<Message>, ReadError> {
-        query::messages(&self.connection()?, request)
+        query::messages(&*self.connection()?, request)
+    }
+
+    /// What the request and its response said: messages in canonical form, read from the bodies
+    /// where these are kept whole and their wire protocol is known, else what the gateway handed
+    /// over.
+    ///
+    /// ```no_run
+    /// let reader = auditlite::ReadOnlyStore::open("audit.db")?.reader();
+    /// let request = reader.get("0199f0a2-6c1e")?;
+    /// for message in reader.transcript(&request)?.messages {
+    ///     println!("{}: {}", message.role, message.flattened());
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Damaged`], or what the database reported.
+    pub fn transcript(&self, request: &RequestRecord) -> Result<Transcript, ReadError> {
+        transcript::transcript(&*self.connection()?, &mut Recent::default(), request)
+    }
+
+    /// The conversation of this id (`conversation_id`, else `context_id`, else `session_id` of its
+    /// requests): each message once, with the requests that carried it. At most 1,000 requests and
+    /// 64 MiB of text.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::NotFound`], or what the database reported. Damaged bodies are counted.
+    pub fn conversation(&self, id: &str) -> Result<Conversation, ReadError> {
+        transcript::conversation(&*self.connection()?, id)
+    }
+
+    /// The conversation of this request; the request alone where it belongs to none.
+    ///
+    /// # Errors
+    ///
+    /// As [`conversation`](Self::conversation).
+    pub fn conversation_of(&self, request: &RequestRecord) -> Result<Conversation, ReadError> {
+        match request.conversation() {
+            Some(id) => self.conversation(id),
+            None => transcript::join(&*self.connection()?, vec![request.clone()], false),
+        }
+    }
+
+    /// For each of these calls of the request's, by the ids of the calls, the result that a later request of the conversation
+    /// carried, if one of the next eight did.
+    ///
+    /// # Errors
+    ///
+    /// What the database reported.
+    pub fn tool_results(
+        &self,
+        request: &RequestRecord,
+        tool_call_ids: &[&str],
+    ) -> Result<Vec<Option<ToolResult>>, ReadError> {
+        transcript::tool_results(&*self.connection()?, request, tool_call_ids)
+    }
+
+    /// Tools that models asked to have called, by name, most called first. Reads every request that
+    /// matches; without a filter only the calls.
+    ///
+    /// # Errors
+    ///
+    /// What the database reported.
+    pub fn tools(&self, filter: &RequestFilter) -> Result<Vec<ToolStats>, ReadError> {
+        Ok(tools(&*self.connection()?, filter)?)
     }
 
     /// The assistant's text, where the gateway handed it over.
@@ -198,7 +269,7 @@ impl Reader {
     ///
     /// [`ReadError::Damaged`], or what the database reported.
     pub fn assistant_text(&self, request: &RequestRecord) -> Result<Option<String>, ReadError> {
-        query::assistant_text(&self.connection()?, request)
+        query::assistant_text(&*self.connection()?, request)
     }
 
     /// Writes the requests that match, oldest first, as JSON Lines or CSV; `docs/export.md` describes

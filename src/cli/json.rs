@@ -1,12 +1,14 @@
 //! The JSON contract, described in `docs/cli.md`: names are the library's field names, every field is
 //! always there, and what is not known is `null`.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::bundle::signature_name;
 use auditlite::{
-    BodyInfo, BundleReport, DoctorReport, Finding, Message, NotKept, RecordedToolCall,
-    RequestRecord, StatsRow, VerifyReport,
+    BodyInfo, BundleReport, CanonicalMessage, Conversation, DoctorReport, Finding, Message,
+    NotKept, RecordedToolCall, RequestRecord, StatsRow, ToolResult, ToolStats, Transcript,
+    VerifyReport,
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -27,10 +29,10 @@ pub(crate) struct Details {
     pub(crate) response: Option<BodyInfo>,
     /// Tools that the model asked for.
     pub(crate) tool_calls: Vec<RecordedToolCall>,
-    /// Messages that the gateway handed over.
-    pub(crate) messages: Vec<Message>,
-    /// The assistant's text that the gateway handed over.
-    pub(crate) assistant_text: Option<String>,
+    /// Their results, as far as later requests carried them.
+    pub(crate) tool_results: HashMap<String, ToolResult>,
+    /// What was said.
+    pub(crate) transcript: Transcript,
 }
 
 impl Details {
@@ -39,6 +41,13 @@ impl Details {
         self.record
             .latency_us?
             .checked_sub(self.record.upstream_latency_us?)
+    }
+}
+
+impl Details {
+    /// The result of the call of this id.
+    pub(crate) fn result_of(&self, tool_call_id: &str) -> Option<&ToolResult> {
+        self.tool_results.get(tool_call_id)
     }
 }
 
@@ -53,17 +62,23 @@ impl Serialize for Details {
             request: Option<BodyJson<'a>>,
             response: Option<BodyJson<'a>>,
             tool_calls: Vec<ToolCallJson<'a>>,
-            messages: Vec<MessageJson<'a>>,
-            assistant_text: &'a Option<String>,
+            messages: Vec<MessageJson>,
+            replies: Vec<MessageJson>,
+            unparsed: u64,
         }
         Line {
             record: &self.record,
             overhead_us: self.overhead_us(),
             request: self.request.as_ref().map(BodyJson),
             response: self.response.as_ref().map(BodyJson),
-            tool_calls: self.tool_calls.iter().map(ToolCallJson).collect(),
-            messages: self.messages.iter().map(MessageJson).collect(),
-            assistant_text: &self.assistant_text,
+            tool_calls: self
+                .tool_calls
+                .iter()
+                .map(|call| ToolCallJson(call, self.result_of(&call.tool_call_id)))
+                .collect(),
+            messages: self.transcript.messages.iter().map(message).collect(),
+            replies: self.transcript.replies.iter().map(message).collect(),
+            unparsed: self.transcript.unparsed,
         }
         .serialize(serializer)
     }
@@ -81,22 +96,94 @@ impl Serialize for BodyJson<'_> {
     }
 }
 
-struct ToolCallJson<'a>(&'a RecordedToolCall);
+struct ToolCallJson<'a>(&'a RecordedToolCall, Option<&'a ToolResult>);
 
 impl Serialize for ToolCallJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(call, result) = self;
         let mut map = serializer.serialize_map(None)?;
-        fields!(map, self.0; position, tool_call_id, tool_name, input_bytes, input);
+        fields!(map, call; position, tool_call_id, tool_name, input_bytes, input);
+        map.serialize_entry("result", &result.map(ResultJson))?;
         map.end()
     }
 }
 
-struct MessageJson<'a>(&'a Message);
+struct ResultJson<'a>(&'a ToolResult);
 
-impl Serialize for MessageJson<'_> {
+impl Serialize for ResultJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        fields!(map, self.0; request_id, text);
+        map.end()
+    }
+}
+
+fn message(message: &CanonicalMessage) -> MessageJson {
+    MessageJson(Message::from(message))
+}
+
+struct MessageJson(Message);
+
+impl Serialize for MessageJson {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         fields!(map, self.0; role, text, tool_calls, tool_results);
+        map.end()
+    }
+}
+
+/// `conversation --json`.
+pub(crate) struct ConversationJson<'a>(pub(crate) &'a Conversation);
+
+impl Serialize for ConversationJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(serde::Serialize)]
+        struct Line<'a> {
+            #[serde(flatten)]
+            message: MessageJson,
+            is_reply: bool,
+            first_request_id: Option<&'a str>,
+            last_request_id: Option<&'a str>,
+            requests: usize,
+        }
+        let requests = &self.0.requests;
+        let id = |index: usize| {
+            let request = requests.get(index);
+            request.map(|request| request.request_id.as_str())
+        };
+        let mut map = serializer.serialize_map(None)?;
+        let name = requests.iter().find_map(RequestRecord::conversation);
+        map.serialize_entry("conversation_id", &name)?;
+        let ids: Vec<&str> = requests
+            .iter()
+            .map(|request| request.request_id.as_str())
+            .collect();
+        map.serialize_entry("request_ids", &ids)?;
+        let messages: Vec<Line<'_>> = self
+            .0
+            .messages
+            .iter()
+            .map(|said| Line {
+                message: message(&said.message),
+                is_reply: said.is_reply,
+                first_request_id: id(said.first),
+                last_request_id: id(said.last),
+                requests: said.requests,
+            })
+            .collect();
+        map.serialize_entry("messages", &messages)?;
+        fields!(map, self.0; damaged, is_cut);
+        map.end()
+    }
+}
+
+/// `tools --json`.
+pub(crate) struct ToolStatsJson<'a>(pub(crate) &'a ToolStats);
+
+impl Serialize for ToolStatsJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        fields!(map, self.0; tool_name, calls, requests, input_bytes);
         map.end()
     }
 }

@@ -6,6 +6,7 @@
 mod backup;
 mod bundle;
 mod completions;
+mod conversation;
 mod database;
 mod doctor;
 mod error;
@@ -17,16 +18,19 @@ mod keygen;
 mod keys;
 mod list;
 mod output;
+mod pager;
 mod path;
 mod payload;
 mod record;
 mod resolve;
 mod show;
 mod stats;
+mod style;
 mod table;
 mod tail;
 mod text;
 mod time;
+mod tools;
 mod verify;
 
 use std::io::{self, BufWriter, Write};
@@ -36,6 +40,7 @@ use clap::{Parser, Subcommand};
 
 use database::DatabaseArgs;
 use error::CliError;
+use pager::Paged;
 
 /// How a command ended that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +78,7 @@ Examples:
   auditlite list                          the 20 newest requests
   auditlite list --status failed --since 2h
   auditlite show 0199f0a2-6c1e            one request, by a unique prefix of its id
+  auditlite conversation c-42             all that was said, each message once
   auditlite payload 0199f0a2-6c1e request > body.json
   auditlite stats --by day,model
   auditlite export --format csv -o costs.csv
@@ -90,10 +96,14 @@ enum Command {
     Tail(tail::Args),
     /// Show everything known about one request
     Show(show::Args),
+    /// Show a conversation, each message once
+    Conversation(conversation::Args),
     /// Write the exact bytes of a request's or response's body to standard output
     Payload(payload::Args),
     /// Count requests, tokens, cost and latency
     Stats(stats::Args),
+    /// Count the tools that models asked to have called
+    Tools(tools::Args),
     /// Write requests as JSON Lines or CSV
     Export(export::Args),
     /// Record finished exchanges from JSON Lines
@@ -114,13 +124,24 @@ enum Command {
     Path(path::Args),
 }
 
+impl Command {
+    /// Whether the output is a text that people read, however long it gets.
+    fn is_read(&self) -> bool {
+        matches!(
+            self,
+            Self::List(_) | Self::Show(_) | Self::Conversation(_) | Self::Stats(_) | Self::Tools(_)
+        )
+    }
+}
+
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
-    let mut out = BufWriter::new(io::stdout().lock());
+    let is_read = cli.command.is_read();
+    let mut out = Paged::new(BufWriter::new(io::stdout().lock()), is_read);
     let result = run(cli, &mut out);
     // What was already written belongs before an error message.
-    let flushed = out.flush().map_err(CliError::Output);
+    let flushed = out.finish().map_err(CliError::Output);
     match result.and_then(|outcome| flushed.map(|()| outcome)) {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Findings) => ExitCode::FAILURE,
@@ -138,8 +159,10 @@ fn run(cli: Cli, out: &mut dyn Write) -> Result<Outcome, CliError> {
         Command::List(args) => list::run(&args, database, out),
         Command::Tail(args) => tail::run(&args, database, out),
         Command::Show(args) => show::run(&args, database, out),
+        Command::Conversation(args) => conversation::run(&args, database, out),
         Command::Payload(args) => payload::run(&args, database, out),
         Command::Stats(args) => stats::run(&args, database, out),
+        Command::Tools(args) => tools::run(&args, database, out),
         Command::Export(args) => export::run(&args, database, out),
         Command::Completions(args) => completions::run(&args, out),
         Command::Record(args) => record::run(&args, database),

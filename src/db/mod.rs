@@ -37,7 +37,7 @@ pub(crate) use read::{
 pub(crate) use rebuild::{Compared, compare_projections, rebuild_projections};
 pub(crate) use rusqlite::Connection;
 pub(crate) use snapshot::{PayloadRow, PayloadRows, Snapshot, StoredCheckpoint};
-pub(crate) use stats::{stats, stats_of};
+pub(crate) use stats::{stats, stats_of, tools};
 pub(crate) use tree::{CheckpointRow, TreeHead};
 pub(crate) use watch::{FileWatch, Presence};
 

@@ -6,7 +6,7 @@ use super::error::{Context, DbError};
 use super::filter::{self, Conditions, Walk};
 use super::read::count_at;
 use crate::log::{HOURS_PER_DAY, hour_of, hour_start};
-use crate::record::{RequestFilter, StatsFilter, StatsKey, StatsRow};
+use crate::record::{RequestFilter, StatsFilter, StatsKey, StatsRow, ToolStats};
 
 const READING: &str = "reading statistics";
 
@@ -183,6 +183,53 @@ pub(crate) fn stats_of(
     let mut statement = transaction.prepare_cached(&sql).context(READING)?;
     let rows = statement
         .query_map(params_from_iter(conditions.values), stats_from_row)
+        .context(READING)?;
+    rows.collect::<Result<_, _>>().context(READING)
+}
+
+/// Tool calls by the tool's name. Without a filter the calls alone are read; with one, the requests
+/// that match, and of each its calls by their primary key.
+pub(crate) fn tools(
+    connection: &Connection,
+    filter: &RequestFilter,
+) -> Result<Vec<ToolStats>, DbError> {
+    let transaction = connection.unchecked_transaction().context(READING)?;
+    let (mut source, mut values) = ("tool_calls".to_owned(), Vec::new());
+    if *filter != RequestFilter::default() {
+        let Some(mut conditions) = filter::conditions(&transaction, filter, Walk::Before(None))?
+        else {
+            return Ok(Vec::new());
+        };
+        conditions.add_fixed("tool_call_count > 0");
+        source = format!(
+            "(SELECT ended_seq FROM requests{}{}) AS matching CROSS JOIN tool_calls \
+             ON tool_calls.ended_seq = matching.ended_seq",
+            filter::index(filter),
+            conditions.to_sql()
+        );
+        values = conditions.values;
+    }
+    let mut sql = format!(
+        "SELECT tool_name, count(*) AS calls, count(DISTINCT tool_calls.ended_seq), \
+         sum(input_bytes) FROM {source}"
+    );
+    if let Some(tool) = &filter.tool_name {
+        let mut names = Conditions::default();
+        names.add_name(&["tool_name"], Some(tool));
+        sql.push_str(&names.to_sql());
+        values.extend(names.values);
+    }
+    sql.push_str(" GROUP BY tool_name ORDER BY calls DESC, tool_name");
+    let mut statement = transaction.prepare_cached(&sql).context(READING)?;
+    let rows = statement
+        .query_map(params_from_iter(values), |row| {
+            Ok(ToolStats {
+                tool_name: row.get(0)?,
+                calls: count_at(row, 1)?,
+                requests: count_at(row, 2)?,
+                input_bytes: count_at(row, 3)?,
+            })
+        })
         .context(READING)?;
     rows.collect::<Result<_, _>>().context(READING)
 }

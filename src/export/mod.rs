@@ -243,7 +243,7 @@ fn write_all(
     sink.begin(out)?;
     // A store that goes on recording must not make the export endless.
     let newest = query::list(
-        &connect()?,
+        &*connect()?,
         &RequestFilter::default(),
         crate::db::Walk::Before(None),
         1,

@@ -4,6 +4,7 @@
 
 mod caps;
 mod codec;
+mod content;
 mod conversation;
 mod delta;
 mod hash;
@@ -12,6 +13,7 @@ mod tests;
 
 pub(crate) use caps::{Excerpt, StreamedBody, excerpt_of, text_prefix};
 pub(crate) use codec::{Content, Encoding, PlannedPayload, bases_of, unpack, unpack_alone};
+pub(crate) use content::EndContent;
 pub(crate) use conversation::{Conversations, Key, Planned};
 pub(crate) use delta::{Bases, Packer, Unpacker, apply};
 pub(crate) use hash::{Hasher, commitment, sha256};

@@ -16,7 +16,7 @@ pub use context::{Actor, ActorKind, Message, MessageToolCall, MessageToolResult,
 pub use message::{CanonicalMessage, MessagePart};
 pub use read::{
     BodyInfo, Digest, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestOrder,
-    RequestRecord, StatsFilter, StatsKey, StatsRow, Status,
+    RequestRecord, StatsFilter, StatsKey, StatsRow, Status, ToolStats,
 };
 pub use wire::WireProtocol;
 

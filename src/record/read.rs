@@ -268,6 +268,20 @@ impl fmt::Debug for Payload {
     }
 }
 
+/// How often a tool was asked for, see [`Reader::tools`](crate::Reader::tools).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ToolStats {
+    /// The tool's name.
+    pub tool_name: String,
+    /// How often a model asked to have it called.
+    pub calls: u64,
+    /// In how many responses.
+    pub requests: u64,
+    /// Bytes of all inputs together.
+    pub input_bytes: u64,
+}
+
 /// Which requests a list shows. Every condition that is set must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RequestFilter {

@@ -11,7 +11,6 @@ mod checkpoints;
 mod command;
 mod commits;
 mod committer;
-mod content;
 mod health;
 mod intake;
 mod lifecycle;
@@ -32,7 +31,6 @@ pub(crate) use capacity::Reservation;
 pub(crate) use command::{
     ChunksCommand, Command, EndCommand, Ending, OpenCommand, PreparedCommand, ServedCommand,
 };
-pub(crate) use content::EndContent;
 pub(crate) use lifecycle::{Lifecycle, Stage};
 pub(crate) use losses::Loss;
 pub(crate) use notary::CheckpointSettings;

@@ -9,15 +9,14 @@ use bytes::Bytes;
 
 use super::batch::{EndNote, Prepared};
 use super::command::{ChunksCommand, EndCommand, OpenCommand, PreparedCommand, ServedCommand};
-use super::content::EndContent;
 use super::lifecycle::Stage;
 use super::shared::BodyRoom;
 use crate::config::{Capture, Config};
 use crate::db::{Part, payload_id};
 use crate::log::{BodyFact, Ended, Fact, Kept, Opened, Served, ToolCallFact};
 use crate::payload::{
-    Content, Conversations, Excerpt, Planned, PlannedPayload, StreamedBody, commitment, excerpt_of,
-    sha256,
+    Content, Conversations, EndContent, Excerpt, Planned, PlannedPayload, StreamedBody, commitment,
+    excerpt_of, sha256,
 };
 use crate::pricing::PriceBook;
 use crate::record::{Digest, Usage};

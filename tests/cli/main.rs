@@ -9,6 +9,7 @@
     clippy::indexing_slicing
 )]
 
+mod conversing;
 mod documentation;
 mod errors;
 mod everything;

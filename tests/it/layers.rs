@@ -6,12 +6,31 @@ use std::path::{Path, PathBuf};
 /// From the bottom up. A module may use those before it; the parts of a folder may use each other.
 const ORDER: &[&str] = &[
     // 0 words
-    "error", "config", "clock", "sync", "record", // 1 pure
-    "payload", "log", "pricing", "proof", "wire",   // 2 the database
-    "db",     // 3 the writer
-    "writer", // 4 operations
-    "chain", "query", "doctor", "verify", "bundle", "export", // 5 façade
-    "receipt", "handle", "recorder", "reader", "follow", "store",
+    "error",
+    "config",
+    "clock",
+    "sync",
+    "record", // 1 pure
+    "payload",
+    "log",
+    "pricing",
+    "proof",
+    "wire", // 2 the database
+    "db",   // what both the writer and readers do with it
+    "chain",
+    "query",
+    "transcript", // 3 the writer
+    "writer",     // 4 operations
+    "doctor",
+    "verify",
+    "bundle",
+    "export", // 5 façade
+    "receipt",
+    "handle",
+    "recorder",
+    "reader",
+    "follow",
+    "store",
 ];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
