@@ -196,3 +196,38 @@ CREATE TABLE gaps (
     payloads   INTEGER NOT NULL,     -- bodies left out of recorded lifecycles
     notices    INTEGER NOT NULL      -- notices of the served model or forwarded body left out
 ) STRICT;
+
+-- Full text search. No projection: made from payloads, it holds content, may lag behind the log, and
+-- can be emptied and built anew. It is empty until somebody searches, or the store is to keep it.
+
+-- Each message once: in the request in which it first appeared.
+CREATE TABLE search_messages (
+    message_id  INTEGER PRIMARY KEY, -- its row in search_index
+    request_seq INTEGER NOT NULL,    -- opened_seq of the request
+    is_reply    INTEGER NOT NULL,    -- 1: said by the model, in the response
+    position    INTEGER NOT NULL,    -- its place in the request's messages, or in the replies
+    role        TEXT NOT NULL,
+    message_key BLOB NOT NULL,       -- 16 bytes of a digest of conversation (else user) and message
+    text        BLOB NOT NULL        -- what is searched, at most 256 KiB, zstd
+) STRICT;
+-- building: is it known already?
+CREATE UNIQUE INDEX search_messages_by_key ON search_messages (message_key);
+-- erasing: the messages of a request
+CREATE INDEX search_messages_by_request ON search_messages (request_seq);
+
+-- The words, without the texts. What is deleted from it leaves no trace ('secure-delete').
+CREATE VIRTUAL TABLE search_index USING fts5 (
+    text, content = '', tokenize = "unicode61 remove_diacritics 2"
+);
+INSERT INTO search_index (search_index, rank) VALUES ('secure-delete', 1);
+
+-- How far the index is: no row where there is none.
+CREATE TABLE search_state (
+    id       INTEGER PRIMARY KEY CHECK (id = 0),
+    next_seq INTEGER NOT NULL        -- requests opened from this seq on are not in it
+) STRICT;
+
+-- Requests before next_seq that are still to be looked at, once they have ended.
+CREATE TABLE search_pending (
+    opened_seq INTEGER PRIMARY KEY
+) STRICT;

@@ -4,7 +4,7 @@
 //! is; how many rows and bytes a chain may take is bounded all the same.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::config::PAYLOAD_CAP_BYTES_MAX;
 use crate::db::{self, Connection, StoredPayload, event_seq};
@@ -54,17 +54,33 @@ pub(crate) fn read(
 }
 
 /// As [`ReadPayload`], of a content that others still need.
-pub(crate) type SharedPayload = (StoredPayload, Option<Rc<Vec<u8>>>);
+pub(crate) type SharedPayload = (StoredPayload, Option<Arc<Vec<u8>>>);
 
 /// Contents that were read last: whoever reads a conversation in order finds in here what its next
 /// body is packed against, and does not unpack the whole chain for each turn.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Recent {
-    contents: VecDeque<(i64, Rc<Vec<u8>>)>,
+    contents: VecDeque<(i64, Arc<Vec<u8>>)>,
     bytes: usize,
+    bytes_max: usize,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self::with_bytes(RECENT_BYTES_MAX)
+    }
 }
 
 impl Recent {
+    /// Holds at most so many bytes.
+    pub(crate) fn with_bytes(bytes_max: usize) -> Self {
+        Self {
+            contents: VecDeque::new(),
+            bytes: 0,
+            bytes_max,
+        }
+    }
+
     /// As [`read`].
     pub(crate) fn read(
         &mut self,
@@ -86,7 +102,7 @@ impl Recent {
             },
         };
         row.data = None;
-        let content = Rc::new(content);
+        let content = Arc::new(content);
         self.hold(payload_id, &content);
         Ok(Some((row, Some(content))))
     }
@@ -108,17 +124,17 @@ impl Recent {
         (!is_whole || digest_of(row).ok()? == sha256(&content)).then_some(content)
     }
 
-    fn content(&self, id: i64) -> Option<&Rc<Vec<u8>>> {
+    fn content(&self, id: i64) -> Option<&Arc<Vec<u8>>> {
         let mut newest_first = self.contents.iter().rev();
         newest_first
             .find(|(held, _)| *held == id)
             .map(|(_, content)| content)
     }
 
-    fn hold(&mut self, id: i64, content: &Rc<Vec<u8>>) {
+    fn hold(&mut self, id: i64, content: &Arc<Vec<u8>>) {
         self.bytes = self.bytes.saturating_add(content.len());
-        self.contents.push_back((id, Rc::clone(content)));
-        while (self.bytes > RECENT_BYTES_MAX || self.contents.len() > RECENT_MAX)
+        self.contents.push_back((id, Arc::clone(content)));
+        while (self.bytes > self.bytes_max || self.contents.len() > RECENT_MAX)
             && let Some((_, content)) = self.contents.pop_front()
         {
             self.bytes = self.bytes.saturating_sub(content.len());

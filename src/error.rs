@@ -262,6 +262,18 @@ pub enum ReadError {
     Database(#[source] Cause),
 }
 
+/// Why the search index could not be brought up to date.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SearchIndexError {
+    /// The file could not be opened for writing.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The file could not be read, or the index not be written.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
 /// Why a file could not be verified at all. What is wrong with it is no error, but a
 /// [finding](crate::Finding).
 #[derive(Debug, thiserror::Error)]

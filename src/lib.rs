@@ -58,6 +58,7 @@ mod reader;
 mod receipt;
 mod record;
 mod recorder;
+mod search;
 mod store;
 mod sync;
 mod transcript;
@@ -98,7 +99,7 @@ pub use config::{
 pub use doctor::DoctorReport;
 pub use error::{
     BundleError, ExportError, FlushError, KeyError, OpenError, PriceBookError, ReadError,
-    ReceiptError, RecordError, VerifyError,
+    ReceiptError, RecordError, SearchIndexError, VerifyError,
 };
 pub use export::{BackupReport, ExportContent, ExportFormat, ExportOptions, ExportSummary};
 pub use follow::Follower;
@@ -114,6 +115,9 @@ pub use record::{
     StatsFilter, StatsKey, StatsRow, Status, Timing, ToolCall, ToolStats, Usage, WireProtocol,
 };
 pub use recorder::Recorder;
+pub use search::{
+    SearchHit, SearchLag, SearchOptions, SearchResult, SnippetPart, update_search_index,
+};
 pub use store::{Store, StoreBuilder, rebuild};
 pub use transcript::{Conversation, ConversationMessage, ToolResult, Transcript};
 pub use verify::{

@@ -21,6 +21,7 @@ use crate::record::{
     BodyInfo, Message, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestOrder,
     RequestRecord, StatsFilter, StatsKey, StatsRow, ToolStats,
 };
+use crate::search::{self, SearchLag, SearchOptions, SearchResult};
 use crate::transcript::{self, Conversation, ToolResult, Transcript};
 use crate::verify::{self, VerifyOptions, VerifyProgress, VerifyReport};
 
@@ -251,6 +252,42 @@ impl Reader {
         tool_call_ids: &[&str],
     ) -> Result<Vec<Option<ToolResult>>, ReadError> {
         transcript::tool_results(&*self.connection()?, request, tool_call_ids)
+    }
+
+    /// Searches what was said: each message once, where it first appeared. All words must be there;
+    /// `"a phrase"`, `begin*`, `-without`, and `OR` between groups. Case and accents do not matter.
+    /// Of a message the first 256 KiB are searched.
+    ///
+    /// ```no_run
+    /// # use auditlite::{ReadOnlyStore, SearchOptions};
+    /// let reader = ReadOnlyStore::open("audit.db")?.reader();
+    /// let result = reader.search("\"credit card\" refund*", &SearchOptions::default())?;
+    /// for hit in &result.hits {
+    ///     let text: String = hit.snippet.iter().map(|part| part.text.as_str()).collect();
+    ///     println!("{} {}: {text}", hit.request.request_id, hit.role);
+    /// }
+    /// if !result.lag.is_none() {
+    ///     println!("{} events are not searched yet", result.lag.events);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::InvalidArgument`] where there is nothing to search for; [`ReadError::Timeout`]
+    /// where a word is in so many messages that ranking them takes too long; what the database
+    /// reported.
+    pub fn search(&self, query: &str, options: &SearchOptions) -> Result<SearchResult, ReadError> {
+        search::search(&*self.connection()?, query, options)
+    }
+
+    /// How far the search index is behind.
+    ///
+    /// # Errors
+    ///
+    /// What the database reported.
+    pub fn search_lag(&self) -> Result<SearchLag, ReadError> {
+        search::lag(&*self.connection()?)
     }
 
     /// Tools that models asked to have called, by name, most called first. Reads every request that

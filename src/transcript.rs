@@ -164,7 +164,7 @@ fn body(
     recent: &mut Recent,
     seq: u64,
     length: u64,
-) -> Result<Option<std::rc::Rc<Vec<u8>>>, ReadError> {
+) -> Result<Option<std::sync::Arc<Vec<u8>>>, ReadError> {
     if length == 0 {
         return Ok(None);
     }

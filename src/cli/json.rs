@@ -7,8 +7,8 @@ use std::path::Path;
 use super::bundle::signature_name;
 use auditlite::{
     BodyInfo, BundleReport, CanonicalMessage, Conversation, DoctorReport, Finding, Message,
-    NotKept, RecordedToolCall, RequestRecord, StatsRow, ToolResult, ToolStats, Transcript,
-    VerifyReport,
+    NotKept, RecordedToolCall, RequestRecord, SearchHit, StatsRow, ToolResult, ToolStats,
+    Transcript, VerifyReport,
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -173,6 +173,36 @@ impl Serialize for ConversationJson<'_> {
             .collect();
         map.serialize_entry("messages", &messages)?;
         fields!(map, self.0; damaged, is_cut);
+        map.end()
+    }
+}
+
+/// `search --json`.
+pub(crate) struct SearchHitJson<'a>(pub(crate) &'a SearchHit);
+
+impl Serialize for SearchHitJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(serde::Serialize)]
+        struct Part<'a> {
+            text: &'a str,
+            is_match: bool,
+        }
+        let hit = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        fields!(map, hit.request; request_id, opened_seq, opened_at);
+        map.serialize_entry("conversation_id", &hit.request.conversation())?;
+        fields!(map, hit.request; user_id);
+        map.serialize_entry("model", &hit.request.model())?;
+        fields!(map, hit; role, is_reply, position, score);
+        let parts: Vec<Part<'_>> = hit
+            .snippet
+            .iter()
+            .map(|part| Part {
+                text: &part.text,
+                is_match: part.is_match,
+            })
+            .collect();
+        map.serialize_entry("snippet", &parts)?;
         map.end()
     }
 }

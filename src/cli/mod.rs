@@ -23,6 +23,7 @@ mod path;
 mod payload;
 mod record;
 mod resolve;
+mod search;
 mod show;
 mod stats;
 mod style;
@@ -79,6 +80,7 @@ Examples:
   auditlite list --status failed --since 2h
   auditlite show 0199f0a2-6c1e            one request, by a unique prefix of its id
   auditlite conversation c-42             all that was said, each message once
+  auditlite search timeout refund*        messages by what they say
   auditlite payload 0199f0a2-6c1e request > body.json
   auditlite stats --by day,model
   auditlite export --format csv -o costs.csv
@@ -98,6 +100,8 @@ enum Command {
     Show(show::Args),
     /// Show a conversation, each message once
     Conversation(conversation::Args),
+    /// Search what was said
+    Search(search::Args),
     /// Write the exact bytes of a request's or response's body to standard output
     Payload(payload::Args),
     /// Count requests, tokens, cost and latency
@@ -129,7 +133,12 @@ impl Command {
     fn is_read(&self) -> bool {
         matches!(
             self,
-            Self::List(_) | Self::Show(_) | Self::Conversation(_) | Self::Stats(_) | Self::Tools(_)
+            Self::List(_)
+                | Self::Show(_)
+                | Self::Conversation(_)
+                | Self::Search(_)
+                | Self::Stats(_)
+                | Self::Tools(_)
         )
     }
 }
@@ -160,6 +169,7 @@ fn run(cli: Cli, out: &mut dyn Write) -> Result<Outcome, CliError> {
         Command::Tail(args) => tail::run(&args, database, out),
         Command::Show(args) => show::run(&args, database, out),
         Command::Conversation(args) => conversation::run(&args, database, out),
+        Command::Search(args) => search::run(&args, database, out),
         Command::Payload(args) => payload::run(&args, database, out),
         Command::Stats(args) => stats::run(&args, database, out),
         Command::Tools(args) => tools::run(&args, database, out),

@@ -99,6 +99,11 @@ impl Appender {
         Ok(Self { connection })
     }
 
+    /// For work in idle times, each in a transaction of its own.
+    pub(crate) fn connection_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
     }

@@ -99,11 +99,21 @@ pub(crate) fn list(
     const LISTING: &str = "listing requests";
     // One read transaction: the bounds and the page see the same state.
     let transaction = connection.unchecked_transaction().context(LISTING)?;
-    let Some(conditions) = conditions(&transaction, filter, walk)? else {
+    list_within(&transaction, filter, walk, limit)
+}
+
+/// As [`list`], within the caller's transaction.
+pub(super) fn list_within(
+    connection: &Connection,
+    filter: &RequestFilter,
+    walk: Walk,
+    limit: usize,
+) -> Result<Vec<RequestRecord>, DbError> {
+    let Some(conditions) = conditions(connection, filter, walk)? else {
         return Ok(Vec::new());
     };
     let sql = list_sql(filter, &conditions, walk, limit);
-    rows(&transaction, &sql, conditions)
+    rows(connection, &sql, conditions)
 }
 
 /// Matching requests that have most of something, most first. Reads every row that matches.

@@ -16,6 +16,7 @@ mod project;
 mod read;
 mod rebuild;
 mod rows;
+pub(crate) mod search;
 mod snapshot;
 mod stats;
 mod tree;

@@ -12,6 +12,7 @@ mod command;
 mod commits;
 mod committer;
 mod health;
+mod indexing;
 mod intake;
 mod lifecycle;
 mod losses;

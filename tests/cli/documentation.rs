@@ -89,6 +89,7 @@ fn every_field_of_the_json_contract_is_documented() {
             sandbox.run(&["conversation", "c-42", "--json"]),
         ),
         ("tools", agent.run(&["tools", "--json"])),
+        ("search", agent.run(&["search", "lyon", "--json"])),
         ("doctor", sandbox.run(&["doctor", "--json"])),
         ("verify", sandbox.run(&["verify", "--json"])),
         (

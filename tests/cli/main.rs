@@ -17,5 +17,6 @@ mod exporting;
 mod hostile;
 mod reading;
 mod recording;
+mod searching;
 mod support;
 mod verifying;

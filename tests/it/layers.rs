@@ -19,8 +19,9 @@ const ORDER: &[&str] = &[
     "db",   // what both the writer and readers do with it
     "chain",
     "query",
-    "transcript", // 3 the writer
-    "writer",     // 4 operations
+    "transcript",
+    "search", // 3 the writer
+    "writer", // 4 operations
     "doctor",
     "verify",
     "bundle",
