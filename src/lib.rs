@@ -58,6 +58,7 @@ mod reader;
 mod receipt;
 mod record;
 mod recorder;
+mod removal;
 mod search;
 mod store;
 mod sync;
@@ -99,7 +100,7 @@ pub use config::{
 pub use doctor::DoctorReport;
 pub use error::{
     BundleError, ExportError, FlushError, KeyError, OpenError, PriceBookError, ReadError,
-    ReceiptError, RecordError, SearchIndexError, VerifyError,
+    ReceiptError, RecordError, RemovalError, SearchIndexError, VerifyError,
 };
 pub use export::{BackupReport, ExportContent, ExportFormat, ExportOptions, ExportSummary};
 pub use follow::Follower;
@@ -115,6 +116,7 @@ pub use record::{
     StatsFilter, StatsKey, StatsRow, Status, Timing, ToolCall, ToolStats, Usage, WireProtocol,
 };
 pub use recorder::Recorder;
+pub use removal::{EraseReport, EraseSelector, PruneReport, Retention};
 pub use search::{
     SearchHit, SearchLag, SearchOptions, SearchResult, SnippetPart, update_search_index,
 };

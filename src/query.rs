@@ -2,7 +2,7 @@
 
 use crate::chain::{self, digest_of};
 use crate::config::TOOL_INPUT_BYTES_MAX;
-use crate::db::{self, Connection, Part, payload_id};
+use crate::db::{self, Connection, Part, RemovalKind, payload_id};
 use crate::error::ReadError;
 use crate::payload::{EndContent, sha256};
 use crate::record::{
@@ -114,6 +114,14 @@ fn place(request: &RequestRecord, side: PayloadSide) -> Option<(u64, u64)> {
     }
 }
 
+/// What somebody is told of a removal.
+fn removed(kind: RemovalKind) -> &'static str {
+    match kind {
+        RemovalKind::Erased => "erased",
+        RemovalKind::Content | RemovalKind::Metadata => "pruned",
+    }
+}
+
 /// What is known of a body; `None`: there is none.
 pub(crate) fn body_info(
     connection: &Connection,
@@ -129,6 +137,7 @@ pub(crate) fn body_info(
             sha256: Some(sha256(&[])),
             kept: 0,
             stored: 0,
+            removed: None,
         }));
     }
     let stored = db::payload(connection, payload_id(seq, Part::Body), false)?;
@@ -138,6 +147,7 @@ pub(crate) fn body_info(
             sha256: None,
             kept: 0,
             stored: 0,
+            removed: db::removal_of(connection, seq)?.map(removed),
         }));
     };
     Ok(Some(BodyInfo {
@@ -145,6 +155,7 @@ pub(crate) fn body_info(
         sha256: Some(digest_of(&stored)?),
         kept: stored.kept,
         stored: stored.stored.unwrap_or(0),
+        removed: None,
     }))
 }
 
@@ -164,6 +175,7 @@ pub(crate) fn prepared_body(
         sha256: Some(digest_of(&stored)?),
         kept: 0,
         stored: 0,
+        removed: None,
     }))
 }
 
@@ -194,7 +206,11 @@ pub(crate) fn payload(
         length,
     };
     let Some((stored, bytes)) = chain::read(connection, payload_id(seq, Part::Body))? else {
-        return Err(not_kept("it was shed for want of capacity"));
+        return Err(not_kept(match db::removal_of(connection, seq)? {
+            Some(RemovalKind::Erased) => "it was erased",
+            Some(_) => "it was pruned",
+            None => "it was shed for want of capacity",
+        }));
     };
     let Some(bytes) = bytes else {
         return Err(not_kept("content capture was off"));

@@ -5,7 +5,8 @@ use std::io;
 use std::path::PathBuf;
 
 use auditlite::{
-    BundleError, ExportError, OpenError, PriceBookError, ReadError, RecordError, VerifyError,
+    BundleError, ExportError, OpenError, PriceBookError, ReadError, RecordError, RemovalError,
+    VerifyError,
 };
 
 /// Why a command failed.
@@ -47,6 +48,9 @@ pub(crate) enum CliError {
     /// The database cannot be verified.
     #[error(transparent)]
     Verify(#[from] VerifyError),
+    /// What is to go could not be taken out.
+    #[error(transparent)]
+    Removal(#[from] RemovalError),
     /// A request cannot be recorded, and the next one could not either.
     #[error("recording stopped")]
     Record(#[from] RecordError),

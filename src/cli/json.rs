@@ -290,7 +290,7 @@ struct NotKeptJson<'a>(&'a NotKept);
 impl Serialize for NotKeptJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        fields!(map, self.0; shed, digest_only, excerpts, lifecycles);
+        fields!(map, self.0; shed, digest_only, excerpts, lifecycles, pruned, lines);
         map.end()
     }
 }

@@ -9,6 +9,7 @@ mod completions;
 mod conversation;
 mod database;
 mod doctor;
+mod erase;
 mod error;
 mod export;
 mod filter;
@@ -21,6 +22,7 @@ mod output;
 mod pager;
 mod path;
 mod payload;
+mod prune;
 mod record;
 mod resolve;
 mod search;
@@ -120,6 +122,10 @@ enum Command {
     Verify(verify::Args),
     /// Write part of the log with its proof, for somebody without the database, or check one
     Bundle(bundle::Args),
+    /// Erase content and personal metadata of requests
+    Erase(erase::Args),
+    /// Take out what is too old or too much, and give its space back
+    Prune(prune::Args),
     /// Make a key that signs the checkpoints of a store
     Keygen(keygen::Args),
     /// Print what a shell needs to complete commands and options
@@ -180,6 +186,8 @@ fn run(cli: Cli, out: &mut dyn Write) -> Result<Outcome, CliError> {
         Command::Doctor(args) => doctor::run(&args, database, out),
         Command::Verify(args) => verify::run(&args, database, out),
         Command::Bundle(args) => bundle::run(&args, database, out),
+        Command::Erase(args) => erase::run(&args, database, out),
+        Command::Prune(args) => prune::run(&args, database, out),
         Command::Keygen(args) => keygen::run(&args, database, out),
         Command::Path(args) => path::run(&args, database, out),
     }

@@ -11,7 +11,7 @@ use crate::record::{RequestFilter, StatsFilter, StatsKey, StatsRow, ToolStats};
 const READING: &str = "reading statistics";
 
 /// The columns of either rollup that are summed, in order.
-const SUMS: [&str; 14] = [
+pub(super) const SUMS: [&str; 14] = [
     "completed",
     "failed",
     "rejected",

@@ -10,7 +10,7 @@ use super::{Body, ExportContent, Item, Sink, excerpt};
 use crate::error::ExportError;
 
 /// Columns of metadata: the fields of a request in JSON Lines, by their names.
-const COLUMNS: [&str; 43] = [
+const COLUMNS: [&str; 44] = [
     "opened_seq",
     "ended_seq",
     "request_id",
@@ -53,6 +53,7 @@ const COLUMNS: [&str; 43] = [
     "request_bytes",
     "response_bytes",
     "altered",
+    "is_erased",
     "tool_names",
 ];
 

@@ -133,6 +133,9 @@ pub struct RequestRecord {
     pub response_bytes: Option<u64>,
     /// Fields that were brought into their bounds, see [`InvalidField`](crate::InvalidField).
     pub altered: Vec<String>,
+    /// Whether its content and personal metadata were erased. What is left is its id, when it was,
+    /// what served it and what it used.
+    pub is_erased: bool,
 }
 
 impl RequestRecord {
@@ -220,12 +223,14 @@ impl fmt::Display for PayloadSide {
 pub struct BodyInfo {
     /// Length of the full body in bytes, whatever is kept.
     pub length: u64,
-    /// SHA-256 of the full body, whatever is kept. Absent only where the body was shed.
+    /// SHA-256 of the full body, whatever is kept. Absent where the body was shed, erased or pruned.
     pub sha256: Option<Digest>,
     /// Bytes that are kept.
     pub kept: u64,
     /// Bytes that the kept content takes in the file.
     pub stored: u64,
+    /// Where it is not in the file any more: `erased` or `pruned`.
+    pub removed: Option<&'static str>,
 }
 
 /// One body, exactly as sent or as far as it was kept.

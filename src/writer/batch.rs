@@ -6,6 +6,7 @@ use crate::sync::channel::Sender;
 
 use super::capacity::Reservation;
 use super::lifecycle::{Lifecycle, Stage};
+use super::upkeep::Upkeep;
 use crate::db::{Batch, Part, payload_id};
 use crate::log::{Event, Fact};
 use crate::payload::PlannedPayload;
@@ -58,6 +59,8 @@ pub(super) struct Replies {
     pub(super) flushes: Vec<Sender<()>>,
     /// Present with the last batch of a session.
     pub(super) close: Option<Sender<bool>>,
+    /// Present with a batch that a step of a removal ends.
+    pub(super) upkeep: Option<Upkeep>,
 }
 
 /// A group commit that is ready to be written.

@@ -22,6 +22,7 @@ mod prepare;
 mod recovery;
 mod shared;
 mod space;
+mod upkeep;
 mod worker;
 
 pub use health::{Alarm, CloseReport, Health, HealthState};
@@ -38,4 +39,5 @@ pub(crate) use notary::CheckpointSettings;
 #[cfg(all(test, shuttle))]
 pub(crate) use shared::CONTROL_SLOTS;
 pub(crate) use shared::{Admission, BodyRoom, Shared};
+pub(crate) use upkeep::{UpkeepCommand, UpkeepError};
 pub(crate) use worker::{WriterThread, spawn};

@@ -116,8 +116,14 @@ impl Packing {
     }
 
     /// Encodes the events; the batch is then complete.
-    pub(super) fn seal(&mut self, sealed: Sealed) -> Result<Ready, Cause> {
+    pub(super) fn seal(&mut self, mut sealed: Sealed) -> Result<Ready, Cause> {
         let payloads = std::mem::take(&mut self.payloads);
+        let stated = sealed
+            .replies
+            .upkeep
+            .as_mut()
+            .filter(|upkeep| upkeep.is_stated);
+        let removal = stated.map(|upkeep| std::mem::take(&mut upkeep.removal));
         let batch = if sealed.events.is_empty() {
             None
         } else {
@@ -126,6 +132,7 @@ impl Packing {
                 events: sealed.events,
                 payloads,
                 checkpoint: None,
+                removal,
             })
         };
         Ok(Ready {

@@ -17,6 +17,7 @@ mod exporting;
 mod hostile;
 mod reading;
 mod recording;
+mod removing;
 mod searching;
 mod support;
 mod verifying;

@@ -21,6 +21,7 @@ mod overflow;
 mod payloads;
 mod reading;
 mod rebuild;
+mod removal;
 mod searching;
 mod stall;
 mod support;

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use auditlite::{
-    Completion, OpenError, ReadOnlyStore, Reader, Recorder, RequestContext, SearchIndexError,
-    SearchOptions, SearchResult, Store, update_search_index,
+    Completion, EraseSelector, OpenError, ReadOnlyStore, Reader, Recorder, RequestContext,
+    Retention, SearchIndexError, SearchOptions, SearchResult, Store, update_search_index,
 };
 
 use crate::support::{Folder, PATIENCE, close};
@@ -17,6 +17,7 @@ fn say(recorder: &Recorder, id: &str, conversation: &str, history: &[(&str, &str
     let body = serde_json::json!({"model": "gpt-4o", "messages": messages}).to_string();
     let context = RequestContext::new("openai.chat")
         .request_id(id)
+        .started_at(1_700_000_000_000_000)
         .user_id("u-1")
         .conversation_id(conversation);
     let handle = recorder.open(context, body).unwrap();
@@ -190,4 +191,71 @@ fn no_index_is_built_unasked_and_the_lag_is_said() {
     assert!(result.hits.is_empty() && !result.lag.is_built);
     assert!(result.lag.events >= 6 && result.lag.missing_since.is_some());
     close(store);
+}
+
+/// Occurrences of a text in the store's files.
+fn occurrences(folder: &Folder, text: &str) -> usize {
+    let directory = folder.path().parent().unwrap().to_owned();
+    let count = |path: std::path::PathBuf| {
+        let bytes = std::fs::read(path).unwrap();
+        let windows = bytes.windows(text.len());
+        windows.filter(|window| *window == text.as_bytes()).count()
+    };
+    let entries = std::fs::read_dir(directory).unwrap();
+    entries.map(|entry| count(entry.unwrap().path())).sum()
+}
+
+#[test]
+fn what_is_erased_is_not_found_any_more_and_what_others_said_again_is() {
+    let folder = Folder::new();
+    let store = Store::builder(folder.path())
+        .search_index(true)
+        .open()
+        .unwrap();
+    let recorder = store.recorder();
+    record(&recorder);
+    say(
+        &recorder,
+        "r-4",
+        "private",
+        &[("user", "zanzibarquux")],
+        "vermillionish",
+    );
+    store.flush(PATIENCE).unwrap();
+    let reader = store.reader();
+    let wait = || {
+        let begun = Instant::now();
+        while !reader.search_lag().unwrap().is_none() || reader.search_lag().unwrap().waiting > 0 {
+            assert!(begun.elapsed() < PATIENCE);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    wait();
+    assert_eq!(find(&reader, "zanzibarquux").len(), 1);
+    assert!(
+        occurrences(&folder, "zanzibarquux") > 0,
+        "the test would not see it"
+    );
+    let erase = |id: &str| {
+        let selector = EraseSelector::Request(id.to_owned());
+        store.erase(&selector, "asked for").unwrap()
+    };
+    erase("r-4");
+    assert_eq!(find(&reader, "zanzibarquux OR vermillionish"), []);
+    assert_eq!(occurrences(&folder, "zanzibarquux"), 0);
+    assert_eq!(occurrences(&folder, "vermillionish"), 0);
+    // The second request of the conversation repeats what the first one said.
+    assert_eq!(find(&reader, "aurora"), pairs(&[("r-1", "user")]));
+    erase("r-1");
+    wait();
+    assert_eq!(find(&reader, "aurora"), pairs(&[("r-2", "user")]));
+    let retention = Retention {
+        content_older_than: Some(Duration::from_secs(3600)),
+        ..Retention::default()
+    };
+    store.prune(&retention).unwrap();
+    wait();
+    assert_eq!(find(&reader, "aurora OR oxygen OR algae"), []);
+    close(store);
+    crate::removal::assert_clean(&folder);
 }

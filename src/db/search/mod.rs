@@ -217,24 +217,49 @@ pub(crate) fn add(connection: &Connection, message: &NewMessage<'_>) -> Result<b
     Ok(true)
 }
 
+/// Removes what requests that were opened by these events brought into the index. Only requests that
+/// did are looked at. Index: `search_messages_by_request`.
+pub(super) fn remove_between(
+    connection: &Connection,
+    first: i64,
+    last: i64,
+) -> Result<(), DbError> {
+    let requests: Vec<u64> = connection
+        .prepare_cached(
+            "SELECT DISTINCT request_seq FROM search_messages WHERE request_seq BETWEEN ?1 AND ?2",
+        )
+        .and_then(|mut statement| {
+            let rows = statement.query_map([first, last], |row| count_at(row, 0))?;
+            rows.collect()
+        })
+        .context(REMOVING)?;
+    connection
+        .prepare_cached("DELETE FROM search_pending WHERE opened_seq BETWEEN ?1 AND ?2")
+        .and_then(|mut statement| statement.execute([first, last]))
+        .context(REMOVING)?;
+    remove_up_to(connection, &requests, u64::try_from(last).unwrap_or(0)).map(drop)
+}
+
 /// Removes what these requests brought into the index, words and texts. What later requests that
 /// stay said again is taken in anew from them, at the next step. Within the caller's transaction, and
-/// **before** the rows of `requests` are deleted. Bounded by one message at a time. With
-/// `secure_delete` on, nothing of the words is left in the file.
-// The erasure of requests, which comes next, calls it.
-#[allow(dead_code)]
-pub(crate) fn remove(connection: &Connection, opened_seqs: &[u64]) -> Result<u64, DbError> {
-    let erased: HashSet<u64> = opened_seqs.iter().copied().collect();
-    let mut removed = 0_u64;
-    let mut scopes = HashSet::new();
-    let mut newest_first: Vec<u64> = erased.iter().copied().collect();
+/// **before** the rows of `requests` change. Bounded by one message at a time. With `secure_delete`
+/// on, nothing of the words is left in the file. Returns how many messages went.
+#[cfg(test)]
+fn remove(connection: &Connection, opened_seqs: &[u64]) -> Result<u64, DbError> {
+    remove_up_to(connection, opened_seqs, 0)
+}
+
+/// As `remove`; everything up to `last` goes too.
+fn remove_up_to(connection: &Connection, opened_seqs: &[u64], last: u64) -> Result<u64, DbError> {
+    let mut newest_first = opened_seqs.to_vec();
     newest_first.sort_unstable_by(|one, other| other.cmp(one));
+    let (mut removed, mut scopes) = (0_u64, HashSet::new());
     for seq in newest_first {
         let count = remove_one(connection, seq)?;
         wait_no_more(connection, seq)?;
         removed = removed.saturating_add(count);
         if count > 0 {
-            look_again(connection, seq, &mut scopes)?;
+            look_again(connection, seq, last, &mut scopes)?;
         }
     }
     Ok(removed)
@@ -281,6 +306,7 @@ fn remove_one(connection: &Connection, opened_seq: u64) -> Result<u64, DbError> 
 fn look_again(
     connection: &Connection,
     opened_seq: u64,
+    last: u64,
     scopes: &mut HashSet<Digest>,
 ) -> Result<(), DbError> {
     let sql = format!("{} WHERE opened_seq = ?1", *SELECT_REQUEST);
@@ -303,7 +329,12 @@ fn look_again(
         Some(conversation) => filter.conversation_id = Some(conversation.to_owned()),
         None => filter.user_id.clone_from(&request.user_id),
     }
-    let next = filter::list_within(connection, &filter, Walk::After(Some(opened_seq)), 1)?;
+    let next = filter::list_within(
+        connection,
+        &filter,
+        Walk::After(Some(opened_seq.max(last))),
+        1,
+    )?;
     match next.first() {
         Some(next) => wait_for(connection, next.opened_seq),
         None => Ok(()),
