@@ -17,13 +17,15 @@ Examples:
   auditlite export --content full --zstd -o november.jsonl.zst --since 2026-11-01 --until 2026-12-01
   auditlite export --format csv -o costs.csv --model 'gpt-*'
   auditlite export --content full -o new.jsonl --after 0199f0a2-6c1e
+  auditlite export --format otlp --content full -o spans.jsonl       for a collector
+  auditlite export --format sqlite --content full -o audit-plain.db  for Datasette or pandas
 
 Goes from the oldest request to the newest that is there when it begins. With --output there is a
 manifest beside the file, <FILE>.manifest.json: counts, range, SHA-256, and `next_after_id`, which
 the next export takes as its --after. docs/export.md describes the forms.
 Exit status: 0 requests were exported, 1 there are none or a body is damaged.";
 
-/// Write requests as JSON Lines or CSV
+/// Write requests as JSON Lines, CSV, OpenTelemetry spans or a plain SQLite database
 ///
 /// A file is written beside its place and renamed when it is whole: an interrupted export leaves
 /// nothing half.
@@ -70,6 +72,11 @@ pub(crate) fn run(
         return Err(CliError::Message(
             "compressed data is not for a terminal; give --output, or redirect standard output"
                 .to_owned(),
+        ));
+    }
+    if args.output.is_none() && args.format == ExportFormat::Sqlite.name() {
+        return Err(CliError::Message(
+            "a SQLite database is written to a file; give --output".to_owned(),
         ));
     }
     let options = ExportOptions {

@@ -14,6 +14,7 @@ mod error;
 mod export;
 mod filter;
 mod format;
+mod import;
 mod json;
 mod keygen;
 mod keys;
@@ -22,11 +23,13 @@ mod output;
 mod pager;
 mod path;
 mod payload;
+mod progress;
 mod prune;
 mod record;
 mod resolve;
 mod search;
 mod show;
+mod source;
 mod stats;
 mod style;
 mod table;
@@ -110,8 +113,10 @@ enum Command {
     Stats(stats::Args),
     /// Count the tools that models asked to have called
     Tools(tools::Args),
-    /// Write requests as JSON Lines or CSV
+    /// Write requests as JSON Lines, CSV, OTLP or SQLite
     Export(export::Args),
+    /// Take in requests that another store exported
+    Import(import::Args),
     /// Record finished exchanges from JSON Lines
     Record(record::Args),
     /// Copy the database while it is written to, and verify the copy
@@ -181,6 +186,7 @@ fn run(cli: Cli, out: &mut dyn Write) -> Result<Outcome, CliError> {
         Command::Tools(args) => tools::run(&args, database, out),
         Command::Export(args) => export::run(&args, database, out),
         Command::Completions(args) => completions::run(&args, out),
+        Command::Import(args) => import::run(&args, database),
         Command::Record(args) => record::run(&args, database),
         Command::Backup(args) => backup::run(&args, database),
         Command::Doctor(args) => doctor::run(&args, database, out),

@@ -11,6 +11,7 @@ mod filter;
 mod inspect;
 mod migrate;
 mod open;
+mod plain;
 mod pool;
 mod project;
 mod read;
@@ -32,6 +33,7 @@ pub(crate) use files::{DatabasePath, WriterLock, free_space};
 pub(crate) use filter::{Walk, list, top};
 pub(crate) use inspect::{inspect, integrity_findings_of};
 pub(crate) use open::{open_error, sqlite_version};
+pub(crate) use plain::{PlainBody, PlainDatabase, PlainRequest};
 pub(crate) use pool::{ReadConnection, ReaderPool, check_store, open_reader};
 pub(crate) use read::{
     StoredPayload, StoredSegment, by_request_id, by_request_id_prefix, by_session_id, by_trace_id,

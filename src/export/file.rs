@@ -4,7 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::{ExportOptions, ExportSummary, export};
+use super::snapshot::Snapshot;
+use super::{Counted, Counts, ExportFormat, ExportOptions, ExportSummary, export, write_all};
 use crate::db::ReadConnection;
 use crate::error::{ExportError, ReadError};
 
@@ -18,10 +19,14 @@ pub(crate) fn export_to_file(
     path: &Path,
 ) -> Result<ExportSummary, ExportError> {
     let mut temporary = Temporary::create(path)?;
-    let mut out = BufWriter::with_capacity(BUFFER_BYTES, &mut temporary.file);
-    let summary = export(connect, options, &mut out)?;
-    out.flush().map_err(ExportError::Output)?;
-    drop(out);
+    let summary = if options.format == ExportFormat::Sqlite {
+        database(connect, options, temporary.path())?
+    } else {
+        let mut out = BufWriter::with_capacity(BUFFER_BYTES, &mut temporary.file);
+        let summary = export(connect, options, &mut out)?;
+        out.flush().map_err(ExportError::Output)?;
+        summary
+    };
     let manifest_path = with_ending(path, ".manifest.json");
     let mut manifest = Temporary::create(&manifest_path)?;
     manifest
@@ -31,6 +36,41 @@ pub(crate) fn export_to_file(
     temporary.put(path)?;
     manifest.put(&manifest_path)?;
     Ok(summary)
+}
+
+/// Writes a database into the empty file at this path.
+fn database(
+    connect: &dyn Fn() -> Result<ReadConnection, ReadError>,
+    options: &ExportOptions,
+    path: &Path,
+) -> Result<ExportSummary, ExportError> {
+    if options.is_compressed {
+        return Err(ReadError::InvalidArgument(
+            "a SQLite database is not compressed: other programs are to open it".to_owned(),
+        )
+        .into());
+    }
+    let mut sink = Snapshot::create(path, options.content)?;
+    let mut counts = Counts::default();
+    write_all(
+        connect,
+        options,
+        &mut sink,
+        &mut std::io::sink(),
+        &mut counts,
+    )?;
+    sink.finish()?;
+    let failed = |source| ExportError::File {
+        path: path.to_owned(),
+        what: "read",
+        source,
+    };
+    let mut file = File::open(path).map_err(failed)?;
+    let mut sink = std::io::sink();
+    let mut digested = Counted::new(&mut sink);
+    std::io::copy(&mut file, &mut digested).map_err(failed)?;
+    let (bytes, digest) = (digested.bytes, digested.hasher.finish());
+    Ok(counts.summary(options, bytes, digest))
 }
 
 fn with_ending(path: &Path, ending: &str) -> PathBuf {

@@ -1,4 +1,4 @@
-//! Taking requests away: as JSON Lines or CSV, with or without their bodies, as a stream.
+//! Taking requests away: as JSON Lines, CSV, OTLP or SQLite, with or without their bodies, as a stream.
 //!
 //! An export is not trusted less than the file it comes from: it says in its manifest how many
 //! requests it holds, of which part of the log, and its own digest.
@@ -7,19 +7,24 @@ mod backup;
 mod csv;
 mod file;
 mod jsonl;
+mod otlp;
+mod snapshot;
 
 use std::io::Write;
 
 use serde::Serialize;
 
+use crate::chain::Recent;
 use crate::clock;
 use crate::db::ReadConnection;
 use crate::error::{ExportError, ReadError};
 use crate::payload::Hasher;
 use crate::query;
 use crate::record::{
-    Digest, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestRecord, Status,
+    CanonicalMessage, Digest, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestRecord,
+    Status,
 };
+use crate::transcript::transcript;
 
 pub use backup::BackupReport;
 pub(crate) use backup::backup;
@@ -44,17 +49,24 @@ pub enum ExportFormat {
     /// CSV by RFC 4180: a heading, and one record for each request. Cells that a spreadsheet would
     /// take for a formula begin with an apostrophe.
     Csv,
+    /// OTLP/JSON: one span for each request by OpenTelemetry's GenAI conventions, one `TracesData` in
+    /// each line, as the collector's `otlpjsonfile` receiver reads them.
+    Otlp,
+    /// A plain, uncompressed SQLite database. To a file only.
+    Sqlite,
 }
 
 impl ExportFormat {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::JsonLines, Self::Csv];
+    pub const ALL: [Self; 4] = [Self::JsonLines, Self::Csv, Self::Otlp, Self::Sqlite];
 
     /// The name as the command line writes it.
     pub fn name(self) -> &'static str {
         match self {
             Self::JsonLines => "jsonl",
             Self::Csv => "csv",
+            Self::Otlp => "otlp",
+            Self::Sqlite => "sqlite",
         }
     }
 
@@ -119,7 +131,7 @@ pub struct ExportOptions {
 pub struct ExportSummary {
     /// Version of the manifest's and the export's form: 1.
     pub format_version: u32,
-    /// `jsonl` or `csv`.
+    /// `jsonl`, `csv`, `otlp` or `sqlite`.
     pub format: &'static str,
     /// `none`, `excerpt` or `full`.
     pub content: &'static str,
@@ -167,6 +179,9 @@ struct Item<'r> {
     tool_calls: Vec<RecordedToolCall>,
     request: Body,
     response: Body,
+    /// What was said, where the format has a place for it.
+    messages: Vec<CanonicalMessage>,
+    replies: Vec<CanonicalMessage>,
 }
 
 /// What is known of one body.
@@ -189,6 +204,11 @@ trait Sink {
 
     /// What comes before the first request.
     fn begin(&mut self, out: &mut dyn Write) -> Result<(), ExportError>;
+
+    /// Whether it has a place for messages.
+    fn wants_messages(&self) -> bool {
+        false
+    }
 }
 
 /// Writes the requests that match, oldest first, up to the newest one at the beginning.
@@ -200,6 +220,13 @@ pub(crate) fn export(
     let mut sink: Box<dyn Sink> = match options.format {
         ExportFormat::JsonLines => Box::new(jsonl::JsonLines::new(options.content)),
         ExportFormat::Csv => Box::new(csv::Csv::new(options.content)),
+        ExportFormat::Otlp => Box::new(otlp::Otlp::new(options.content)),
+        ExportFormat::Sqlite => {
+            return Err(ReadError::InvalidArgument(
+                "a SQLite database is written to a file, not as a stream".to_owned(),
+            )
+            .into());
+        }
     };
     let mut counted = Counted::new(out);
     let mut counts = Counts::default();
@@ -212,25 +239,8 @@ pub(crate) fn export(
         write_all(connect, options, sink.as_mut(), &mut counted, &mut counts)?;
     }
     counted.flush().map_err(ExportError::Output)?;
-    let (next_after, next_after_id) = counts.next_after.unzip();
-    Ok(ExportSummary {
-        format_version: FORMAT_VERSION,
-        format: options.format.name(),
-        content: options.content.name(),
-        is_compressed: options.is_compressed,
-        tool: concat!("auditlite ", env!("CARGO_PKG_VERSION")),
-        created_at: clock::now_micros(),
-        requests: counts.requests,
-        pending: counts.pending,
-        first_seq: counts.first_seq,
-        last_seq: counts.last_seq,
-        next_after,
-        next_after_id,
-        bodies: counts.bodies,
-        damaged: counts.damaged,
-        bytes: counted.bytes,
-        sha256: counted.hasher.finish().to_string(),
-    })
+    let (bytes, digest) = (counted.bytes, counted.hasher.finish());
+    Ok(counts.summary(options, bytes, digest))
 }
 
 fn write_all(
@@ -252,6 +262,7 @@ fn write_all(
         return Ok(());
     };
     let mut after = options.filter.after;
+    let mut recent = Recent::default();
     loop {
         let left = options
             .limit
@@ -271,7 +282,15 @@ fn write_all(
             if record.opened_seq > end {
                 return Ok(());
             }
-            let item = item(&connection, record, options.content, counts)?;
+            let mut item = item(&connection, record, options.content, counts)?;
+            if sink.wants_messages() {
+                match transcript(&connection, &mut recent, record) {
+                    Ok(found) => (item.messages, item.replies) = (found.messages, found.replies),
+                    // The body was counted as damaged already.
+                    Err(ReadError::Damaged(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
             sink.write(&item, out)?;
             counts.count(record);
         }
@@ -307,6 +326,8 @@ fn item<'r>(
         tool_calls,
         request,
         response,
+        messages: Vec::new(),
+        replies: Vec::new(),
     })
 }
 
@@ -362,6 +383,28 @@ struct Counts {
 }
 
 impl Counts {
+    fn summary(self, options: &ExportOptions, bytes: u64, digest: Digest) -> ExportSummary {
+        let (next_after, next_after_id) = self.next_after.unzip();
+        ExportSummary {
+            format_version: FORMAT_VERSION,
+            format: options.format.name(),
+            content: options.content.name(),
+            is_compressed: options.is_compressed,
+            tool: concat!("auditlite ", env!("CARGO_PKG_VERSION")),
+            created_at: clock::now_micros(),
+            requests: self.requests,
+            pending: self.pending,
+            first_seq: self.first_seq,
+            last_seq: self.last_seq,
+            next_after,
+            next_after_id,
+            bodies: self.bodies,
+            damaged: self.damaged,
+            bytes,
+            sha256: digest.to_string(),
+        }
+    }
+
     fn count(&mut self, record: &RequestRecord) {
         self.requests = self.requests.saturating_add(1);
         self.first_seq = self.first_seq.or(Some(record.opened_seq));

@@ -6,7 +6,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing
+    clippy::indexing_slicing,
+    clippy::print_stderr
 )]
 
 mod conversing;
@@ -15,6 +16,7 @@ mod errors;
 mod everything;
 mod exporting;
 mod hostile;
+mod importing;
 mod reading;
 mod recording;
 mod removing;
