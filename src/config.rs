@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::redact::Redaction;
+
 /// Longest identifier or name (request id, user id, model, …) in bytes.
 pub const IDENTIFIER_BYTES_MAX: usize = 256;
 /// Most attributes that one request may carry.
@@ -91,6 +93,8 @@ pub(crate) struct Config {
     pub(crate) read_timeout: Duration,
     pub(crate) checkpoint_bytes: u64,
     pub(crate) space: SpaceLimits,
+    pub(crate) read_bodies: bool,
+    pub(crate) redaction: Option<Redaction>,
 }
 
 /// How much room the file may take, and what is done as it gets short.
@@ -119,6 +123,8 @@ impl Config {
             read_timeout: READ_TIMEOUT,
             checkpoint_bytes: 16 * 1024 * 1024,
             space: SpaceLimits::default(),
+            read_bodies: true,
+            redaction: None,
         }
     }
 

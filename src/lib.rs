@@ -56,6 +56,7 @@ mod reader;
 mod receipt;
 mod record;
 mod recorder;
+mod redact;
 mod store;
 mod sync;
 mod verify;
@@ -103,9 +104,10 @@ pub use record::{
     Actor, ActorKind, BodyInfo, CanonicalMessage, Completion, Digest, Failure, InvalidField,
     Message, MessagePart, MessageToolCall, MessageToolResult, Page, Payload, PayloadSide,
     RecordedToolCall, Rejection, RequestContext, RequestFilter, RequestRecord, StatsFilter,
-    StatsKey, StatsRow, Status, Timing, ToolCall, Usage, WireProtocol,
+    StatsKey, StatsRow, Status, Timing, ToolCall, ToolResult, Usage, WireProtocol,
 };
 pub use recorder::Recorder;
+pub use redact::{Redaction, RedactionError};
 pub use store::{Store, StoreBuilder, rebuild};
 pub use verify::{
     Finding, FindingKind, NotKept, VerifyOptions, VerifyProgress, VerifyReport, VerifyStage,

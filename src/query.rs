@@ -1,17 +1,25 @@
 //! Reading: from an id to a record, from a record to its bodies, nothing trusted on the way.
 
+use std::collections::VecDeque;
+
 use crate::chain::{self, digest_of};
 use crate::config::TOOL_INPUT_BYTES_MAX;
 use crate::db::{self, Part, ReadConnection, payload_id};
 use crate::error::ReadError;
-use crate::payload::sha256;
+use crate::payload::{sha256, text_prefix};
 use crate::record::{
-    BodyInfo, Message, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestRecord,
+    BodyInfo, CanonicalMessage, Message, Page, Payload, PayloadSide, REQUEST_WITHHELD,
+    RESPONSE_WITHHELD, RecordedToolCall, RequestFilter, RequestRecord, ToolCall, ToolResult,
+    WireProtocol,
 };
+use crate::wire::{OfferedTool, ParsedRequest, ParsedResponse};
 use crate::writer::EndContent;
 
 /// Most requests of one page.
 pub(crate) const PAGE_REQUESTS_MAX: usize = 10_000;
+/// A tool's result is looked for in so many requests after the call, listed so many at once.
+const FOLLOWED_REQUESTS_MAX: usize = 64;
+const FOLLOWED_PAGE: usize = 256;
 /// Candidates named when an id is ambiguous.
 const CANDIDATES_NAMED: usize = 5;
 
@@ -184,7 +192,14 @@ pub(crate) fn payload(
         length,
     };
     let Some((stored, bytes)) = chain::read(connection, payload_id(seq, Part::Body))? else {
-        return Err(not_kept("it was shed for want of capacity"));
+        let is_withheld = request.has_flag(&[match side {
+            PayloadSide::Request => REQUEST_WITHHELD,
+            PayloadSide::Response => RESPONSE_WITHHELD,
+        }]);
+        return Err(not_kept(match is_withheld {
+            true => "its redaction failed",
+            false => "it was shed for want of capacity",
+        }));
     };
     let Some(bytes) = bytes else {
         return Err(not_kept("content capture was off"));
@@ -210,12 +225,113 @@ fn content<T: serde::de::DeserializeOwned>(
         .map_err(|error| ReadError::Damaged(format!("content is not what it should be: {error}")))
 }
 
-/// Canonical messages that the gateway handed over; none where it did not.
+/// The request's messages: those that the gateway handed over, else as its body says.
 pub(crate) fn messages(
     connection: &ReadConnection,
     request: &RequestRecord,
-) -> Result<Vec<Message>, ReadError> {
-    Ok(content(connection, request.opened_seq)?.unwrap_or_default())
+) -> Result<Vec<CanonicalMessage>, ReadError> {
+    let handed_over: Option<Vec<Message>> = content(connection, request.opened_seq)?;
+    if let Some(messages) = handed_over {
+        let canonical = (0..).zip(messages).map(CanonicalMessage::from);
+        return Ok(canonical.collect());
+    }
+    let parsed = parsed_request(connection, request)?;
+    Ok(parsed.map(|parsed| parsed.messages).unwrap_or_default())
+}
+
+/// The tools that the request offers.
+pub(crate) fn offered_tools(
+    connection: &ReadConnection,
+    request: &RequestRecord,
+) -> Result<Vec<OfferedTool>, ReadError> {
+    let parsed = parsed_request(connection, request)?;
+    Ok(parsed.map(|parsed| parsed.tools).unwrap_or_default())
+}
+
+fn parsed_request(
+    connection: &ReadConnection,
+    request: &RequestRecord,
+) -> Result<Option<ParsedRequest>, ReadError> {
+    let read = |protocol, body: Vec<u8>| ParsedRequest::parse(&protocol, "", &body);
+    Ok(whole_body(connection, request, PayloadSide::Request)?
+        .map(|(protocol, body)| read(protocol, body)))
+}
+
+/// What the response's body says.
+pub(crate) fn response(
+    connection: &ReadConnection,
+    request: &RequestRecord,
+) -> Result<Option<ParsedResponse>, ReadError> {
+    let read = |protocol, body: Vec<u8>| ParsedResponse::parse(&protocol, &body);
+    Ok(whole_body(connection, request, PayloadSide::Response)?
+        .map(|(protocol, body)| read(protocol, body)))
+}
+
+/// A body that was kept whole, and the protocol to read it in; `None` where it cannot be read.
+fn whole_body(
+    connection: &ReadConnection,
+    request: &RequestRecord,
+    side: PayloadSide,
+) -> Result<Option<(WireProtocol, Vec<u8>)>, ReadError> {
+    let protocol = WireProtocol::from(request.wire_protocol.as_deref().unwrap_or_default());
+    if !protocol.is_supported() {
+        return Ok(None);
+    }
+    match payload(connection, request, side) {
+        Ok(payload) if payload.is_truncated() => Ok(None),
+        Ok(payload) => Ok(Some((protocol, payload.bytes))),
+        Err(ReadError::NoBody { .. } | ReadError::NotKept { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What the tool returned, as a later request of the conversation brings it.
+pub(crate) fn tool_result(
+    connection: &ReadConnection,
+    request: &RequestRecord,
+    tool_call_id: &str,
+) -> Result<Option<ToolResult>, ReadError> {
+    let mut filter = RequestFilter::default();
+    if let Some(conversation) = request.conversation() {
+        filter.conversation_id = Some(conversation.to_owned());
+    } else if let Some(trace_id) = &request.trace_id {
+        filter.trace_id = Some(trace_id.clone());
+    } else {
+        return Ok(None);
+    }
+    // Lists are newest first, and the result comes soon after the call.
+    let mut later = VecDeque::new();
+    let mut before = None;
+    loop {
+        let page = list(connection, &filter, before, FOLLOWED_PAGE)?;
+        let count = page.requests.len();
+        let is_later = |record: &RequestRecord| record.opened_seq > request.opened_seq;
+        let newer: Vec<RequestRecord> = page.requests.into_iter().filter(is_later).collect();
+        let is_last = newer.len() < count || page.next.is_none();
+        for record in newer {
+            later.push_front(record);
+            later.truncate(FOLLOWED_REQUESTS_MAX);
+        }
+        if is_last {
+            break;
+        }
+        before = page.next;
+    }
+    for request in later {
+        for message in messages(connection, &request)? {
+            let mut results = message.tool_results();
+            if let Some(found) = results.find(|result| result.tool_call_id == tool_call_id) {
+                let text = found.text.clone();
+                let position = message.position;
+                return Ok(Some(ToolResult {
+                    request,
+                    position,
+                    text,
+                }));
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn end_content(
@@ -228,12 +344,16 @@ fn end_content(
     }
 }
 
-/// The assistant's text that the gateway handed over.
+/// The assistant's text: that which the gateway handed over, else as the body says.
 pub(crate) fn assistant_text(
     connection: &ReadConnection,
     request: &RequestRecord,
 ) -> Result<Option<String>, ReadError> {
-    Ok(end_content(connection, request)?.assistant_text)
+    if let Some(text) = end_content(connection, request)?.assistant_text {
+        return Ok(Some(text));
+    }
+    let text = response(connection, request)?.map(|response| response.assistant_text());
+    Ok(text.filter(|text| !text.is_empty()))
 }
 
 /// Tool calls with their inputs, as far as these were kept.
@@ -248,7 +368,11 @@ pub(crate) fn tool_calls(
     if calls.is_empty() {
         return Ok(calls);
     }
-    let mut inputs = end_content(connection, request)?.tool_inputs.into_iter();
+    let mut inputs = end_content(connection, request)?.tool_inputs;
+    if inputs.is_empty() {
+        inputs = derived_inputs(connection, request, &calls)?;
+    }
+    let mut inputs = inputs.into_iter();
     for call in &mut calls {
         call.input = inputs.next();
         let is_too_long = |input: &String| input.len() > TOOL_INPUT_BYTES_MAX;
@@ -259,4 +383,25 @@ pub(crate) fn tool_calls(
         }
     }
     Ok(calls)
+}
+
+/// Inputs as the body says, where its calls are those of the log.
+fn derived_inputs(
+    connection: &ReadConnection,
+    request: &RequestRecord,
+    calls: &[RecordedToolCall],
+) -> Result<Vec<String>, ReadError> {
+    let Some(response) = response(connection, request)? else {
+        return Ok(Vec::new());
+    };
+    let derived = response.tool_calls();
+    let is_same = calls.iter().zip(&derived).all(|(call, derived)| {
+        let length = u64::try_from(derived.input.len()).unwrap_or(u64::MAX);
+        call.tool_name == derived.tool_name && call.input_bytes == length
+    });
+    if !is_same || derived.len() < calls.len() {
+        return Ok(Vec::new());
+    }
+    let cut = |call: ToolCall| text_prefix(&call.input, TOOL_INPUT_BYTES_MAX).to_owned();
+    Ok(derived.into_iter().map(cut).collect())
 }

@@ -14,10 +14,11 @@ use crate::doctor::{self, DoctorReport};
 use crate::error::{BundleError, OpenError, ReadError, VerifyError};
 use crate::query;
 use crate::record::{
-    BodyInfo, Message, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestRecord,
-    StatsFilter, StatsRow,
+    BodyInfo, CanonicalMessage, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter,
+    RequestRecord, StatsFilter, StatsRow, ToolResult,
 };
 use crate::verify::{self, VerifyOptions, VerifyProgress, VerifyReport};
+use crate::wire::{OfferedTool, ParsedResponse};
 
 /// Most connections of a [`ReadOnlyStore`].
 const READERS_MAX: u32 = 4;
@@ -150,16 +151,65 @@ impl Reader {
         query::tool_calls(&self.connection()?, request)
     }
 
-    /// The request's canonical messages, where the gateway handed them over; empty otherwise.
+    /// The request's messages in canonical form, system prompt first: those that the gateway handed
+    /// over, else read from the body. Empty where neither is to be had: a wire protocol that is not
+    /// supported, a body that was not kept whole.
     ///
     /// # Errors
     ///
     /// [`ReadError::Damaged`], or what the database reported.
-    pub fn messages(&self, request: &RequestRecord) -> Result<Vec<Message>, ReadError> {
+    pub fn messages(&self, request: &RequestRecord) -> Result<Vec<CanonicalMessage>, ReadError> {
         query::messages(&self.connection()?, request)
     }
 
-    /// The assistant's text, where the gateway handed it over.
+    /// The tools that the request offers to the model, read from the body; the file holds a catalogue
+    /// that requests repeat once. Empty where the body cannot be read.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Damaged`], or what the database reported.
+    pub fn offered_tools(&self, request: &RequestRecord) -> Result<Vec<OfferedTool>, ReadError> {
+        query::offered_tools(&self.connection()?, request)
+    }
+
+    /// What the response says, read from its body: text, thinking, tool calls, usage, errors. `None`
+    /// where the body was not kept whole, or its wire protocol is not supported.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Damaged`], or what the database reported.
+    pub fn response(&self, request: &RequestRecord) -> Result<Option<ParsedResponse>, ReadError> {
+        query::response(&self.connection()?, request)
+    }
+
+    /// What the tool returned that this request's response asked to have called: found in the first
+    /// request of the same conversation, else of the same trace, that brings a result for the call.
+    /// `None` where none of the 64 requests after it does.
+    ///
+    /// ```
+    /// # use auditlite::{Reader, ReadError, RequestRecord};
+    /// # fn follow(reader: &Reader, request: &RequestRecord) -> Result<(), ReadError> {
+    /// for call in reader.tool_calls(request)? {
+    ///     if let Some(result) = reader.tool_result(request, &call.tool_call_id)? {
+    ///         println!("{} returned {} B", call.tool_name, result.text.len());
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Damaged`], or what the database reported.
+    pub fn tool_result(
+        &self,
+        request: &RequestRecord,
+        tool_call_id: &str,
+    ) -> Result<Option<ToolResult>, ReadError> {
+        query::tool_result(&self.connection()?, request, tool_call_id)
+    }
+
+    /// The assistant's text: that which the gateway handed over, else read from the response's body.
     ///
     /// # Errors
     ///

@@ -12,6 +12,7 @@ use crate::pricing::PriceBook;
 use crate::proof::SigningKey;
 use crate::reader::Reader;
 use crate::recorder::Recorder;
+use crate::redact::Redaction;
 use crate::sync::Instant;
 use crate::sync::channel::{RecvTimeoutError, bounded};
 use crate::writer::{
@@ -51,6 +52,24 @@ impl StoreBuilder {
     /// kept. Default: 16 MiB; between 16 KiB and 512 MiB.
     pub fn payload_cap(mut self, bytes: usize) -> Self {
         self.config.payload_cap_bytes = bytes;
+        self
+    }
+
+    /// Whether the writer reads bodies of supported wire protocols for what the gateway does not say:
+    /// of a request the model, `max_tokens`, `temperature`, `top_p` and whether a stream is asked for;
+    /// of a response, where the request ends in any other way than by
+    /// [`complete`](crate::RequestHandle::complete) or [`reject`](crate::RequestHandle::reject), what
+    /// [`finish`](crate::RequestHandle::finish) lists. Default: `true`. Off, only what is handed over
+    /// is recorded.
+    pub fn read_bodies(mut self, read_bodies: bool) -> Self {
+        self.config.read_bodies = read_bodies;
+        self
+    }
+
+    /// Takes secrets out of everything that is recorded. Default: none. See [`Redaction`] for what it
+    /// costs on the request thread.
+    pub fn redaction(mut self, redaction: Redaction) -> Self {
+        self.config.redaction = Some(redaction);
         self
     }
 

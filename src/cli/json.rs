@@ -67,7 +67,7 @@ pub(crate) struct Details {
     pub(crate) response: Option<BodyInfo>,
     /// Tools that the model asked for.
     pub(crate) tool_calls: Vec<RecordedToolCall>,
-    /// Messages that the gateway handed over.
+    /// Messages that the gateway handed over, else as the request's body says.
     pub(crate) messages: Vec<Message>,
     /// The assistant's text that the gateway handed over.
     pub(crate) assistant_text: Option<String>,

@@ -243,6 +243,7 @@ fn bind_start(
         request_body,
         content: _,
         altered: _,
+        redaction_id: _,
     } = start.opened;
     binder.bind(sql(opened_seq))?;
     binder.bind(request_id)?;
@@ -297,6 +298,7 @@ fn bind_end(binder: &mut Binder<'_, '_>, end: Option<&RequestEnd<'_>>) -> Result
         content: _,
         prepared_body: _,
         altered: _,
+        redaction_id: _,
     } = end.map_or(&nothing, |end| end.ended);
     binder.bind(end.map(|end| sql(end.seq)))?;
     binder.bind(status.name())?;

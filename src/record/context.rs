@@ -41,7 +41,7 @@ pub struct Actor {
 
 /// What a gateway knows about a request when it arrives.
 ///
-/// Every field is optional. Names follow OpenTelemetry's GenAI conventions
+/// Every field is optional; what is given wins over what a body says. Names follow OpenTelemetry's GenAI conventions
 /// (<https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/>, without the `gen_ai.`
 /// prefix) where they have one. Identifiers are at most 256 bytes: a longer one, or one with a
 /// NUL byte, is shortened or cleaned, and the record says which fields were
@@ -86,7 +86,11 @@ pub struct RequestContext {
     pub request_model: Option<String>,
     /// The model that the client asked for, where it differs from `request_model`.
     pub requested_model: Option<String>,
-    /// Most tokens that the response may have.
+    /// Most tokens that the response may have. This, the two below, whether a stream is asked for, and
+    /// the model are read from the body where they are not given, see
+    /// [`StoreBuilder::read_bodies`](crate::StoreBuilder::read_bodies).
+    ///
+    /// Where `request_model` is given and the body names another one, that is `requested_model`.
     pub max_tokens: Option<u64>,
     /// Sampling temperature. A value that is not finite is left out.
     pub temperature: Option<f64>,
@@ -96,6 +100,10 @@ pub struct RequestContext {
     pub is_streaming: bool,
     /// The protocol of the bodies.
     pub wire_protocol: WireProtocol,
+    /// Path of the request's URL. Not recorded, and a query, which can carry a key, is not looked at:
+    /// it tells the wire protocol where [`wire_protocol`](Self::wire_protocol) is unknown, and the
+    /// model of Gemini's and Bedrock's requests.
+    pub url_path: Option<String>,
     /// Free attributes, for example `route_match` or `system_prompt_override`: at most 64, keys
     /// up to 128 bytes, values up to 16 KiB. What is over is shortened or left out, and flagged.
     pub attributes: Vec<(String, String)>,
@@ -124,7 +132,7 @@ impl RequestContext {
 
     setters! {
         text: request_id, user_id, session_id, context_id, conversation_id, trace_id,
-            operation_name, provider_name, request_model, requested_model;
+            operation_name, provider_name, request_model, requested_model, url_path;
         value: max_tokens: u64, temperature: f64, top_p: f64, messages: Vec<Message>,
             started_at: i64, arrived: std::time::Instant, capture: crate::config::Capture;
     }

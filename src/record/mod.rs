@@ -15,11 +15,14 @@ pub use context::{Actor, ActorKind, Message, MessageToolCall, MessageToolResult,
 pub use message::{CanonicalMessage, MessagePart};
 pub use read::{
     BodyInfo, Digest, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestRecord,
-    StatsFilter, StatsKey, StatsRow, Status,
+    StatsFilter, StatsKey, StatsRow, Status, ToolResult,
 };
 pub use wire::WireProtocol;
 
-pub(crate) use check::{Altered, Normaliser, seen_usage, served_name};
+pub(crate) use check::{
+    Altered, Normaliser, REQUEST_UNPARSED, REQUEST_WITHHELD, RESPONSE_UNPARSED, RESPONSE_WITHHELD,
+    seen_usage, served_name,
+};
 
 /// Chainable setters named like their fields; the field's own documentation says the rest.
 macro_rules! setters {

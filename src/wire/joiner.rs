@@ -34,6 +34,8 @@ pub(super) struct Joiner {
     pub(super) error: Option<ResponseError>,
     pub(super) unparsed: u64,
     pub(super) counts: Counts,
+    /// Texts, thinking and refusals are passed over: only the rest is wanted.
+    pub(super) skips_texts: bool,
     choices: BTreeMap<u64, Choice>,
     /// How many parts all choices have.
     parts: usize,
@@ -130,7 +132,7 @@ impl Joiner {
         piece: &str,
         is_whole: bool,
     ) {
-        if piece.is_empty() {
+        if piece.is_empty() || self.skips_texts {
             return;
         }
         if let Some(

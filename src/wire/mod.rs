@@ -70,6 +70,13 @@ macro_rules! protocol {
     };
 }
 
+impl WireProtocol {
+    /// Whether bodies of this protocol can be read.
+    pub fn is_supported(&self) -> bool {
+        Protocol::of(self).is_some()
+    }
+}
+
 impl Protocol {
     fn of(protocol: &WireProtocol) -> Option<&'static Self> {
         Some(match protocol {

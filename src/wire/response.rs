@@ -142,6 +142,14 @@ impl ResponseParser {
         }
     }
 
+    /// Passes over texts, thinking and refusals: for whoever wants identity, usage, finish reasons,
+    /// tool calls and errors only.
+    #[must_use]
+    pub fn without_texts(mut self) -> Self {
+        self.joiner.skips_texts = true;
+        self
+    }
+
     /// Takes in the next chunk.
     pub fn feed(&mut self, chunk: &[u8]) {
         let room = RESPONSE_BYTES_MAX.saturating_sub(self.bytes);

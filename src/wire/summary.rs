@@ -133,6 +133,17 @@ impl RequestSummary {
         Self::new(path, scan, self.streams_by_default)
     }
 
+    /// Memory that it takes on the heap, in bytes.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let models = [
+            &self.model,
+            &self.scan.fields.model,
+            &self.scan.before.model,
+        ];
+        let models: usize = models.into_iter().flatten().map(String::capacity).sum();
+        models + self.scan.boundaries.capacity() * size_of::<(usize, u64)>()
+    }
+
     /// The messages from [`first_new_message`](Self::first_new_message) on, in canonical form, with
     /// their places in the list. `body` is the one that this is the summary of.
     pub fn new_messages(&self, protocol: &WireProtocol, body: &[u8]) -> Vec<CanonicalMessage> {

@@ -49,6 +49,8 @@ pub(crate) struct OpenCommand {
     pub(crate) body: Bytes,
     pub(crate) room: BodyRoom,
     pub(crate) altered: Altered,
+    /// The policy that went over the content.
+    pub(crate) redaction_id: Option<String>,
     /// Given back when this command is committed; the end's share stays with the handle.
     pub(crate) reservation: Reservation,
 }
@@ -95,6 +97,7 @@ pub(crate) struct EndCommand {
     pub(crate) response_provider_name: Option<String>,
     pub(crate) capture: Option<crate::config::Capture>,
     pub(crate) altered: Altered,
+    pub(crate) redaction_id: Option<String>,
     /// The caller's span: the end is traced inside it.
     pub(crate) span: tracing::Span,
     pub(crate) reservation: Reservation,
@@ -104,6 +107,8 @@ pub(crate) struct EndCommand {
 #[derive(Debug, Default)]
 pub(crate) struct Ending {
     pub(crate) kind: EndKind,
+    /// Whether what is not given is read from the response's bytes.
+    pub(crate) is_read: bool,
     pub(crate) error_type: Option<String>,
     pub(crate) error_message: Option<String>,
     pub(crate) usage: Option<Usage>,
@@ -121,6 +126,7 @@ impl From<Completion> for Ending {
     fn from(completion: Completion) -> Self {
         Self {
             kind: EndKind::Completed,
+            is_read: false,
             error_type: None,
             error_message: None,
             usage: completion.usage,
@@ -140,6 +146,7 @@ impl From<Failure> for Ending {
     fn from(failure: Failure) -> Self {
         Self {
             kind: EndKind::Failed,
+            is_read: true,
             error_type: Some(failure.error_type),
             error_message: failure.error_message,
             usage: failure.usage,
@@ -170,6 +177,28 @@ impl From<Rejection> for Ending {
 }
 
 impl Ending {
+    /// The end of which only the HTTP status is known: the bytes tell the rest.
+    pub(crate) fn finished(http_status: u16) -> Self {
+        Self {
+            kind: match http_status {
+                0..400 => EndKind::Completed,
+                _ => EndKind::Failed,
+            },
+            is_read: true,
+            http_status: Some(http_status),
+            ..Self::default()
+        }
+    }
+
+    /// The handle was dropped.
+    pub(crate) fn abandoned() -> Self {
+        Self {
+            kind: EndKind::Abandoned,
+            is_read: true,
+            ..Self::default()
+        }
+    }
+
     /// Bytes of the text that is content: kept apart, and shed before the metadata.
     pub(crate) fn content_bytes(&self) -> usize {
         let text = self.assistant_text.as_ref().map_or(0, String::len);

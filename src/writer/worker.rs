@@ -257,7 +257,7 @@ impl Opening<'_> {
             .log_id
             .take()
             .unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
-        let mut packing = Packing::new(Arc::clone(shared), head.range.clone())
+        let mut packing = Packing::new(Arc::clone(shared), head.range.clone(), price_book)
             .map_err(|source| failed(&path, source))?;
         let mut committer = Committer {
             shared: Arc::clone(shared),
@@ -274,7 +274,7 @@ impl Opening<'_> {
         };
         let next_seq = begin_session(self.config, log_id, &mut committer, &mut packing)
             .map_err(|source| failed(&path, source))?;
-        let preparer = Preparer::new(self.config, price_book);
+        let preparer = Preparer::new(self.config);
         Ok((Stages { packing, committer }, preparer, next_seq))
     }
 }

@@ -12,6 +12,7 @@
 mod accounts;
 mod bounds;
 mod checkpoints;
+mod extraction;
 mod layers;
 mod lifecycle;
 mod opening;
@@ -19,6 +20,7 @@ mod overflow;
 mod payloads;
 mod reading;
 mod rebuild;
+mod redaction;
 mod stall;
 mod support;
 mod tracing_events;

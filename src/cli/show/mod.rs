@@ -4,7 +4,7 @@ mod page;
 
 use std::io::Write;
 
-use auditlite::{PayloadSide, ReadError, ReadOnlyStore, Reader, RequestRecord};
+use auditlite::{Message, PayloadSide, ReadError, ReadOnlyStore, Reader, RequestRecord};
 use clap::builder::NonEmptyStringValueParser;
 
 use super::database::DatabaseArgs;
@@ -84,7 +84,11 @@ fn details(reader: &Reader, record: RequestRecord) -> Result<Details, CliError> 
         request: reader.body_info(&record, PayloadSide::Request)?,
         response: reader.body_info(&record, PayloadSide::Response)?,
         tool_calls: reader.tool_calls(&record)?,
-        messages: reader.messages(&record)?,
+        messages: reader
+            .messages(&record)?
+            .iter()
+            .map(Message::from)
+            .collect(),
         assistant_text: reader.assistant_text(&record)?,
         record,
     })

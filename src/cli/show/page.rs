@@ -46,7 +46,7 @@ impl Page<'_> {
         self.tool_calls(&details.tool_calls)?;
         self.messages(&details.messages)?;
         if let Some(assistant_text) = &details.assistant_text {
-            self.heading("assistant text, as handed over")?;
+            self.heading("assistant text")?;
             self.block(assistant_text, Fold::PART)?;
         }
         Ok(())
@@ -212,7 +212,7 @@ impl Page<'_> {
         if messages.is_empty() {
             return Ok(());
         }
-        self.heading(&format!("messages, as handed over ({})", messages.len()))?;
+        self.heading(&format!("messages ({})", messages.len()))?;
         for message in messages {
             writeln!(self.out, "  {}:", escape(&message.role))?;
             self.indented(&message.text, Fold::PART, 4)?;
