@@ -2,12 +2,13 @@
 //!
 //! `auditlite` waits for room instead of shedding, so that every lifecycle counts; its request
 //! threads then take as long as the writer. `auditlite_shed` never waits, as is the default, and
-//! shows what request threads notice of a writer that cannot keep up.
+//! shows what request threads notice of a writer that cannot keep up. Both are told what the exchange
+//! says; `auditlite_extracting` is told the status alone, and the writer reads the rest from the bytes.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use auditlite::{Overflow, Recorder, Store};
+use auditlite::{Overflow, Recorder, RequestContext, Store};
 
 use super::super::common::bytes_on_disk;
 use super::super::gateway::Lifecycle;
@@ -20,21 +21,29 @@ pub(crate) struct Auditlite {
     recorder: Recorder,
     path: PathBuf,
     is_shedding: bool,
+    is_extracting: bool,
 }
 
 impl Auditlite {
     pub(crate) fn waiting(folder: &Path, byte_budget: usize) -> Self {
-        Self::open(folder, byte_budget, Overflow::Wait(TIMEOUT))
+        Self::open(folder, byte_budget, Overflow::Wait(TIMEOUT), false)
     }
 
     pub(crate) fn shedding(folder: &Path, byte_budget: usize) -> Self {
-        Self::open(folder, byte_budget, Overflow::Shed)
+        Self::open(folder, byte_budget, Overflow::Shed, false)
     }
 
-    fn open(folder: &Path, byte_budget: usize, overflow: Overflow) -> Self {
+    pub(crate) fn extracting(folder: &Path, byte_budget: usize) -> Self {
+        let mut subject = Self::open(folder, byte_budget, Overflow::Wait(TIMEOUT), true);
+        subject.is_extracting = true;
+        subject
+    }
+
+    fn open(folder: &Path, byte_budget: usize, overflow: Overflow, read_bodies: bool) -> Self {
         let path = folder.join("audit.db");
         let store = Store::builder(&path)
             .overflow(overflow)
+            .read_bodies(read_bodies)
             .capacity_bytes(byte_budget)
             .open()
             .unwrap();
@@ -43,12 +52,16 @@ impl Auditlite {
             store,
             path,
             is_shedding: overflow == Overflow::Shed,
+            is_extracting: false,
         }
     }
 }
 
 impl Subject for Auditlite {
     fn record(&self, lifecycle: Lifecycle) -> bool {
+        if self.is_extracting {
+            return self.extract(lifecycle);
+        }
         let audit = self
             .recorder
             .open(lifecycle.context, lifecycle.request)
@@ -82,5 +95,20 @@ impl Subject for Auditlite {
         assert!(report.is_complete);
         assert!(self.is_shedding || report.shed_payloads + report.shed_lifecycles == 0);
         bytes_on_disk(&self.path)
+    }
+}
+
+impl Auditlite {
+    /// What a gateway does that parses nothing.
+    fn extract(&self, lifecycle: Lifecycle) -> bool {
+        let mut context = RequestContext::new(lifecycle.context.wire_protocol);
+        context.user_id = lifecycle.context.user_id;
+        context.conversation_id = lifecycle.context.conversation_id;
+        context.provider_name = lifecycle.context.provider_name;
+        let mut audit = self.recorder.open(context, lifecycle.request).unwrap();
+        let is_recorded = audit.is_recorded();
+        audit.chunk(lifecycle.completion.response_body.unwrap());
+        audit.finish(200).unwrap();
+        is_recorded
     }
 }

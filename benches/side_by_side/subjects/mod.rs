@@ -11,8 +11,9 @@ use std::path::Path;
 use super::gateway::Lifecycle;
 
 /// In the order of the table.
-pub(crate) const ALL: [&str; 9] = [
+pub(crate) const ALL: [&str; 10] = [
     "auditlite",
+    "auditlite_extracting",
     "auditlite_shed",
     "commit_full",
     "commit_normal",
@@ -50,6 +51,7 @@ pub(crate) trait Subject: Sync {
 pub(crate) fn open(subject: &str, folder: &Path, byte_budget: usize) -> Box<dyn Subject> {
     match subject {
         "auditlite" => Box::new(auditlite::Auditlite::waiting(folder, byte_budget)),
+        "auditlite_extracting" => Box::new(auditlite::Auditlite::extracting(folder, byte_budget)),
         "auditlite_shed" => Box::new(auditlite::Auditlite::shedding(folder, byte_budget)),
         "commit_full" => Box::new(commit::Commit::open(folder, "FULL")),
         "commit_normal" => Box::new(commit::Commit::open(folder, "NORMAL")),
