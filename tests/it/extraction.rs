@@ -1,5 +1,7 @@
 //! What the writer reads from bodies for a gateway that tells nothing but the HTTP status.
 
+#![allow(clippy::string_slice)] // Of texts that are ASCII.
+
 use auditlite::{
     Completion, Failure, MessagePart, PayloadSide, PriceBook, RequestContext, RequestRecord,
     Status, Store, Usage, WireProtocol,
