@@ -81,7 +81,7 @@ fn load(
     let mut bytes = 0_u64;
     let mut missing = vec![(payload_id, wanted)];
     while let Some((id, row)) = missing.pop() {
-        check_sizes(id, &row)?;
+        check_sizes(id, row.length, row.kept, row.head, row.data.is_some())?;
         bytes = bytes.saturating_add(row.kept);
         if rows.len() >= ROWS_MAX || bytes > BYTES_MAX {
             return Err(ReadError::Damaged(format!(
@@ -122,11 +122,18 @@ fn count_uses(rows: &BTreeMap<i64, StoredPayload>) -> HashMap<i64, usize> {
     uses
 }
 
-pub(crate) fn check_sizes(id: i64, row: &StoredPayload) -> Result<(), ReadError> {
+/// Whether a row's sizes fit each other.
+pub(crate) fn check_sizes(
+    id: i64,
+    length: u64,
+    kept: u64,
+    head: Option<u64>,
+    has_data: bool,
+) -> Result<(), ReadError> {
     let cap = u64::try_from(PAYLOAD_CAP_BYTES_MAX).unwrap_or(u64::MAX);
-    let fits = row.kept <= row.length.min(cap)
-        && row.head.is_none_or(|head| head <= row.kept)
-        && (row.head.is_some() || row.data.is_none() || row.kept == row.length);
+    let fits = kept <= length.min(cap)
+        && head.is_none_or(|head| head <= kept)
+        && (head.is_some() || !has_data || kept == length);
     if fits {
         Ok(())
     } else {

@@ -11,7 +11,7 @@ pub(crate) fn now_micros() -> i64 {
         Err(before) => duration_micros(before.duration()).saturating_neg(),
     };
     #[cfg(test)]
-    let now = now.saturating_add(shift::SHIFT_MICROS.load(std::sync::atomic::Ordering::SeqCst));
+    let now = now.saturating_add(test_shift::get());
     now
 }
 
@@ -25,11 +25,20 @@ pub(crate) fn duration_micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Lets the crate's own tests set the clock.
+/// Lets a test have this thread's clock jump.
 #[cfg(test)]
-pub(crate) mod shift {
-    use std::sync::atomic::AtomicI64;
+pub(crate) mod test_shift {
+    use std::cell::Cell;
 
-    /// How far the clock is off.
-    pub(crate) static SHIFT_MICROS: AtomicI64 = AtomicI64::new(0);
+    thread_local! {
+        static SHIFT_US: Cell<i64> = const { Cell::new(0) };
+    }
+
+    pub(super) fn get() -> i64 {
+        SHIFT_US.get()
+    }
+
+    pub(crate) fn set(shift_us: i64) {
+        SHIFT_US.set(shift_us);
+    }
 }

@@ -95,6 +95,8 @@ pub(crate) struct Config {
     pub(crate) space: SpaceLimits,
     pub(crate) read_bodies: bool,
     pub(crate) redaction: Option<Redaction>,
+    /// For one benchmark only: the tree over the log is left out, so that its cost can be told.
+    pub(crate) is_without_tree: bool,
 }
 
 /// How much room the file may take, and what is done as it gets short.
@@ -125,6 +127,7 @@ impl Config {
             space: SpaceLimits::default(),
             read_bodies: true,
             redaction: None,
+            is_without_tree: false,
         }
     }
 

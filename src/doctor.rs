@@ -53,14 +53,18 @@ pub(crate) fn examine(path: &Path) -> Result<DoctorReport, ReadError> {
     for line in &mut findings {
         line.insert_str(0, "SQLite's integrity check: ");
     }
-    let (scan, differences) = db::compare_projections(path)?;
+    let db::Compared {
+        scan,
+        differences,
+        accounts,
+    } = db::compare_projections(path)?;
     findings.extend(scan.findings);
     findings.extend(
         differences
             .into_iter()
             .map(|difference| format!("table {}: {}", difference.table, difference.what)),
     );
-    findings.extend(db::accounting_findings(path)?);
+    findings.extend(accounts.into_iter().map(|(_, finding)| finding));
     Ok(DoctorReport {
         file_bytes: file.file_bytes,
         wal_bytes: file.wal_bytes,

@@ -122,6 +122,23 @@ pub enum OpenError {
         /// The oldest one that is accepted.
         required: &'static str,
     },
+    /// The anchor file states more of this log, or another past of it, than the database has: its end
+    /// was cut off, its write-ahead log was deleted, or an older copy was put in its place.
+    #[error(
+        "{path:?} is not what the anchor file {anchor:?} states: {what}. Put the newer database back. Where it is lost, move the anchor file away, keep it as the proof of what is missing (`auditlite verify --anchor`), and open again: a new one is begun"
+    )]
+    BehindAnchor {
+        /// The absolute path.
+        path: PathBuf,
+        /// The anchor file.
+        anchor: PathBuf,
+        /// Events that the anchor states.
+        anchored_events: u64,
+        /// Events in the database.
+        events: u64,
+        /// What does not fit.
+        what: String,
+    },
     /// The database is damaged.
     #[error("{path:?} is damaged ({what}); keep the file and run `auditlite doctor` on it")]
     Damaged {

@@ -77,6 +77,9 @@ mod fuzz;
 #[cfg(shuttle)]
 #[path = "../tests/schedules/mod.rs"]
 mod schedules;
+#[cfg(test)]
+#[path = "../tests/support/seeds.rs"]
+mod seeds;
 
 /// The README's example compiles.
 #[cfg(doctest)]

@@ -90,11 +90,18 @@ impl Recorder {
             let capture = context.capture;
             let is_live = context.started_at.is_none();
             let lifecycle = Arc::new(Lifecycle::new(request_id));
+            let body_length = u64::try_from(body.len()).unwrap_or(u64::MAX);
+            // What there is no room for must not take room.
+            let body = match room {
+                BodyRoom::Kept => body,
+                BodyRoom::Shed => Bytes::new(),
+            };
             let command = OpenCommand {
                 lifecycle: Arc::clone(&lifecycle),
                 at,
                 context,
                 body,
+                body_length,
                 room,
                 altered,
                 redaction_id,

@@ -174,6 +174,11 @@ impl StoreBuilder {
     ///
     /// A failure is counted in [`Health::checkpoint_failures`] and does not stop recording. The
     /// writer waits for the file's disk once for each checkpoint.
+    ///
+    /// The opening reads the file's last notes. A log that has fewer events than they state of it, or
+    /// other ones, is not gone on with: [`OpenError::BehindAnchor`]. With
+    /// [`Durability::Buffered`], where power loss alone can take the end of a log, it is gone on with
+    /// under [`Alarm::BehindAnchor`](crate::Alarm::BehindAnchor).
     pub fn anchor_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.checkpoints.anchor = Some(path.into());
         self
@@ -191,6 +196,14 @@ impl StoreBuilder {
             + 'static,
     {
         self.checkpoints.callback = Some(Arc::new(callback));
+        self
+    }
+
+    /// Leaves out the tree over the log, so that a benchmark can tell what it costs. What is
+    /// recorded so can neither be verified nor gone on with: not part of the API.
+    #[doc(hidden)]
+    pub fn without_integrity_for_measurement(mut self) -> Self {
+        self.config.is_without_tree = true;
         self
     }
 

@@ -12,6 +12,9 @@
     missing_docs
 )]
 
+#[path = "support/seeds.rs"]
+mod seeds;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -215,10 +218,8 @@ fn mutated(bundle: &[u8], other: &[u8], random: &mut StdRng) -> Vec<u8> {
 
 #[test]
 fn no_mutation_of_a_bundle_holds_and_both_verifiers_agree() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let seed: u64 = number("AUDITLITE_BUNDLE_SEED").unwrap_or_else(rand::random);
-    let mutations: u64 = number("AUDITLITE_BUNDLE_MUTATIONS").unwrap_or(300);
-    eprintln!("AUDITLITE_BUNDLE_SEED={seed}");
+    let seed = seeds::seed("AUDITLITE_BUNDLE_SEED");
+    let mutations = seeds::number("AUDITLITE_BUNDLE_MUTATIONS", 300);
     let mut random = StdRng::seed_from_u64(seed);
     let trail = Trail::recorded(2);
     let other = Trail {

@@ -25,6 +25,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the gateway may take for a request that takes it milliseconds.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
 
+const SHORT_BYTES: usize = 3000;
+/// So many of these while the disk is full are more than the store's default capacity of 64 MiB.
+const LONG_BYTES: usize = 1_500_000;
+const FULL: usize = 70;
+
 /// Commands that run the rest in a mount namespace: as root, else as a user that becomes root in it.
 const NAMESPACES: [&[&str]; 2] = [&["unshare", "-m"], &["unshare", "-r", "-m"]];
 
@@ -87,10 +92,10 @@ fn the_gateway_answers_while_its_disk_is_full() {
 }
 
 /// Sends one chat request and returns the answer's status line and how long it took.
-fn ask(address: &str, number: usize) -> (String, Duration) {
+fn ask(address: &str, number: usize, bytes: usize) -> (String, Duration) {
     let body = format!(
         r#"{{"model":"gpt-4o","messages":[{{"role":"user","content":"question {number} {}"}}]}}"#,
-        "and more of it ".repeat(200)
+        "and more of it ".repeat(bytes / 15)
     );
     let begun = Instant::now();
     let mut stream = TcpStream::connect(address).unwrap();
@@ -109,10 +114,10 @@ fn ask(address: &str, number: usize) -> (String, Duration) {
     (status, begun.elapsed())
 }
 
-fn ask_many(address: &str, numbers: std::ops::Range<usize>) -> Duration {
+fn ask_many(address: &str, numbers: std::ops::Range<usize>, bytes: usize) -> Duration {
     let mut slowest = Duration::ZERO;
     for number in numbers {
-        let (status, took) = ask(address, number);
+        let (status, took) = ask(address, number, bytes);
         assert_eq!(status, "HTTP/1.1 200 OK", "request {number}");
         assert!(took < ANSWER_TIME, "request {number} took {took:?}");
         slowest = slowest.max(took);
@@ -171,21 +176,21 @@ fn inside() {
         })
         .unwrap();
 
-    let before = ask_many(&address, 0..5);
+    let before = ask_many(&address, 0..5, SHORT_BYTES);
     wait_for_requests(&db, 5);
     let balloon = folder.join("balloon");
     fill(&balloon);
-    let full = ask_many(&address, 5..45);
+    let full = ask_many(&address, 5..FULL, LONG_BYTES);
     println!("slowest answer {before:?} before, {full:?} while the disk is full");
     fs::remove_file(&balloon).unwrap();
     // The writer tries again by itself; nobody has to restart anything.
-    wait_for_requests(&db, 45);
+    wait_for_requests(&db, FULL);
     // Room is looked at a few times a second; then bodies are kept again.
     let begun = Instant::now();
-    let mut number = 45;
+    let mut number = FULL;
     while !is_body_kept(&db, number) {
         assert!(begun.elapsed() < PATIENCE, "bodies are still left out");
-        ask_many(&address, number..number + 1);
+        ask_many(&address, number..number + 1, SHORT_BYTES);
         number += 1;
         wait_for_requests(&db, number);
     }

@@ -11,6 +11,9 @@
     missing_docs
 )]
 
+#[path = "support/seeds.rs"]
+mod seeds;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -392,10 +395,8 @@ fn edit(copy: &Copy, random: &mut StdRng) -> String {
 
 #[test]
 fn every_change_is_reported_or_harmless() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let seed: u64 = number("AUDITLITE_TAMPER_SEED").unwrap_or_else(rand::random);
-    let mutations: u64 = number("AUDITLITE_TAMPER_MUTATIONS").unwrap_or(150);
-    eprintln!("AUDITLITE_TAMPER_SEED={seed}");
+    let seed = seeds::seed("AUDITLITE_TAMPER_SEED");
+    let mutations = seeds::number("AUDITLITE_TAMPER_MUTATIONS", 150);
     let mut random = StdRng::seed_from_u64(seed);
     let clean = Clean::new();
     let (mut reported, mut harmless) = (BTreeMap::<String, u64>::new(), 0_u64);

@@ -15,6 +15,7 @@
 
 pub mod arguments;
 pub mod memory;
+pub mod processor;
 pub mod traffic;
 
 use std::time::Duration;

@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use super::common::traffic;
-use super::common::{Latencies, memory};
+use super::common::{Latencies, memory, processor};
 use super::gateway::{PRODUCERS, Producer, Traffic, conversations};
 use super::subjects::{self, Subject, ceiling};
 use super::{BYTE_BUDGET_MIB, Options, edge};
@@ -17,6 +17,8 @@ pub(crate) struct Outcome {
     pub(crate) lifecycles: usize,
     pub(crate) body_bytes: usize,
     pub(crate) elapsed: Duration,
+    /// Processor time of all threads, producers included, in seconds.
+    pub(crate) processor_seconds: Option<f64>,
     pub(crate) latencies: Latencies,
     pub(crate) disk_bytes: u64,
     /// Resident memory before, and the most since then, in MiB.
@@ -57,6 +59,7 @@ impl Outcome {
             lifecycles: 0,
             body_bytes: 0,
             elapsed: Duration::ZERO,
+            processor_seconds: None,
             latencies: Latencies::new(),
             disk_bytes: 0,
             memory_mib: None,
@@ -69,6 +72,9 @@ impl Outcome {
         let seconds = self.elapsed.as_secs_f64();
         let lifecycles = self.lifecycles as f64;
         print("lifecycles_per_s", lifecycles / seconds);
+        if let Some(seconds) = self.processor_seconds {
+            print("processor_us_per_lifecycle", seconds * 1e6 / lifecycles);
+        }
         if !self.is_partial {
             print("body_mb_per_s", self.body_bytes as f64 / seconds / 1e6);
             print("bytes_per_lifecycle", self.disk_bytes as f64 / lifecycles);
@@ -91,6 +97,7 @@ pub(crate) fn measure(traffic: &Traffic<'_>, open: impl FnOnce() -> Box<dyn Subj
     let before = memory::resident_mib();
     let mut subject = open();
     let mut outcome = Outcome::new();
+    let processor_before = processor::seconds();
     let begun = Instant::now();
     let start = Barrier::new(PRODUCERS);
     std::thread::scope(|scope| {
@@ -113,6 +120,8 @@ pub(crate) fn measure(traffic: &Traffic<'_>, open: impl FnOnce() -> Box<dyn Subj
     });
     subject.flush();
     outcome.elapsed = begun.elapsed();
+    let processor = processor_before.zip(processor::seconds());
+    outcome.processor_seconds = processor.map(|(before, after)| after - before);
     outcome.more = subject.measures();
     outcome.is_partial = subject.is_partial();
     outcome.disk_bytes = subject.close();

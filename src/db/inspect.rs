@@ -75,68 +75,13 @@ pub(crate) fn inspect(path: &Path) -> Result<(FileFacts, LogFacts, Vec<String>),
     Ok((file, log, integrity_findings(&connection)?))
 }
 
-/// Sessions whose own accounts do not add up, or whose stated losses are not what gaps say.
-pub(crate) fn accounting_findings(path: &Path) -> Result<Vec<String>, DbError> {
-    let findings = accounting_findings_in(&pool::open_reader(path)?)?;
-    Ok(findings.into_iter().map(|(_, finding)| finding).collect())
-}
-
-/// The same, each with the seq of the session.
-pub(super) fn accounting_findings_in(
-    connection: &Connection,
-) -> Result<Vec<(u64, String)>, DbError> {
-    const READING: &str = "checking the sessions' accounts";
-    let mut statement = connection
-        .prepare(
-            "SELECT opened_seq, lifecycles_submitted, lifecycles_stored, lifecycles_lost, \
-             payloads_lost, \
-             (SELECT count(*) FROM requests AS r WHERE r.opened_seq > s.opened_seq \
-              AND r.opened_seq < s.closed_seq), \
-             (SELECT coalesce(sum(g.lifecycles), 0) FROM gaps AS g WHERE g.seq > s.opened_seq \
-              AND g.seq < s.closed_seq), \
-             (SELECT coalesce(sum(g.payloads), 0) FROM gaps AS g WHERE g.seq > s.opened_seq \
-              AND g.seq < s.closed_seq) \
-             FROM store_sessions AS s WHERE closed_seq IS NOT NULL ORDER BY opened_seq",
-        )
-        .context(READING)?;
-    let mut rows = statement.query([]).context(READING)?;
-    let mut findings = Vec::new();
-    while let Some(row) = rows.next().context(READING)? {
-        let numbers = (0..8)
-            .map(|index| row.get::<_, i64>(index))
-            .collect::<Result<Vec<_>, _>>()
-            .context(READING)?;
-        let &[
-            seq,
-            submitted,
-            stored,
-            lost,
-            payloads_lost,
-            found,
-            stated,
-            payloads_stated,
-        ] = numbers.as_slice()
-        else {
-            continue;
-        };
-        let session = u64::try_from(seq).unwrap_or(0);
-        if submitted != stored.saturating_add(lost) {
-            findings.push((session, format!(
-                "store session at seq {seq}: {submitted} lifecycles submitted, but {stored} stored and {lost} lost"
-            )));
-        }
-        if found != stored || stated != lost || payloads_stated != payloads_lost {
-            findings.push((session, format!(
-                "store session at seq {seq} closed with {stored} lifecycles stored, {lost} lost and {payloads_lost} payloads lost, \
-                 but {found} are there and gaps state {stated} and {payloads_stated}"
-            )));
-        }
-    }
-    Ok(findings)
+/// SQLite's own check of the file at this path, on a connection of its own.
+pub(crate) fn integrity_findings_of(path: &Path) -> Result<Vec<String>, DbError> {
+    integrity_findings(&pool::open_reader(path)?)
 }
 
 /// SQLite's own check of the file's structure; empty when it is clean.
-pub(super) fn integrity_findings(connection: &Connection) -> Result<Vec<String>, DbError> {
+fn integrity_findings(connection: &Connection) -> Result<Vec<String>, DbError> {
     const CHECKING: &str = "checking the file's structure";
     let mut statement = connection
         .prepare(&format!("PRAGMA integrity_check({INTEGRITY_LINES_MAX})"))

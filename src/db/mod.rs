@@ -3,6 +3,7 @@
 //! Opens, migrates, appends and reads. Knows nothing of channels or handles.
 
 mod append;
+mod compare;
 mod error;
 mod files;
 mod inspect;
@@ -18,18 +19,19 @@ mod tree;
 mod watch;
 
 pub(crate) use append::{Appender, Batch, Checkpoint, Segment};
+pub(crate) use compare::Comparison;
 pub(crate) use error::{DbError, DbErrorKind};
 pub(crate) use files::{DatabasePath, WriterLock, free_space};
-pub(crate) use inspect::{accounting_findings, inspect};
+pub(crate) use inspect::{inspect, integrity_findings_of};
 pub(crate) use open::{open_error, sqlite_version};
 pub(crate) use pool::{ReadConnection, ReaderPool, check_store};
 pub(crate) use read::{
     StoredPayload, StoredSegment, by_request_id, by_request_id_prefix, by_session_id, by_trace_id,
     list, payload, stats, tool_calls,
 };
-pub(crate) use rebuild::{Rebuilt, compare_projections, rebuild_projections};
+pub(crate) use rebuild::{Compared, compare_projections, rebuild_projections};
 pub(crate) use rusqlite::Connection;
-pub(crate) use snapshot::{PayloadFacts, Snapshot, StoredCheckpoint};
+pub(crate) use snapshot::{PayloadRow, PayloadRows, Snapshot, StoredCheckpoint};
 pub(crate) use tree::{CheckpointRow, TreeHead};
 pub(crate) use watch::{FileWatch, Presence};
 

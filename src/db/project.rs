@@ -10,6 +10,11 @@ use crate::record::Status;
 
 const WRITING: &str = "writing the projections";
 
+/// Takes the values of a row one after the other: to write them, or to hold a row against them.
+pub(super) trait Values {
+    fn bind(&mut self, value: impl ToSql) -> Result<(), DbError>;
+}
+
 /// Writes everything that the fold says. Runs inside the caller's transaction.
 pub(super) fn apply(connection: &Connection, fold: &mut Fold<'_>) -> Result<(), DbError> {
     let mut statements = Statements::prepare(connection)?;
@@ -215,8 +220,8 @@ impl<'c> Statements<'c> {
 }
 
 /// In the order of [`rows::START_COLUMNS`].
-fn bind_start(
-    binder: &mut Binder<'_, '_>,
+pub(super) fn bind_start(
+    binder: &mut impl Values,
     opened_seq: u64,
     start: &RequestStart<'_>,
 ) -> Result<(), DbError> {
@@ -269,7 +274,10 @@ fn bind_start(
 }
 
 /// In the order of [`rows::END_COLUMNS`].
-fn bind_end(binder: &mut Binder<'_, '_>, end: Option<&RequestEnd<'_>>) -> Result<(), DbError> {
+pub(super) fn bind_end(
+    binder: &mut impl Values,
+    end: Option<&RequestEnd<'_>>,
+) -> Result<(), DbError> {
     let nothing = Ended::default();
     let status = end.map_or(Status::Pending, |end| end.ended.kind.status());
     let Ended {
@@ -321,7 +329,7 @@ fn bind_end(binder: &mut Binder<'_, '_>, end: Option<&RequestEnd<'_>>) -> Result
 }
 
 /// Names joined by commas, which no field's name has.
-fn joined<'n>(names: impl Iterator<Item = &'n String>) -> Option<String> {
+pub(super) fn joined<'n>(names: impl Iterator<Item = &'n String>) -> Option<String> {
     let names: Vec<&str> = names.map(String::as_str).collect();
     (!names.is_empty()).then(|| names.join(","))
 }
@@ -344,15 +352,17 @@ impl<'s, 'c> Binder<'s, 'c> {
         }
     }
 
+    fn execute(self) -> Result<(), DbError> {
+        self.statement.raw_execute().context(WRITING).map(drop)
+    }
+}
+
+impl Values for Binder<'_, '_> {
     fn bind(&mut self, value: impl ToSql) -> Result<(), DbError> {
         self.bound += 1;
         self.statement
             .raw_bind_parameter(self.bound, value)
             .context(WRITING)
-    }
-
-    fn execute(self) -> Result<(), DbError> {
-        self.statement.raw_execute().context(WRITING).map(drop)
     }
 }
 

@@ -6,38 +6,29 @@ use std::path::Path;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, TransactionBehavior};
 
+use super::compare::Tables;
 use super::error::{Context, DbError};
 use super::files::DatabasePath;
 use super::read::{StoredSegment, visit_segments};
 use super::{migrate, open, pool, project};
 use crate::config::Durability;
 use crate::error::OpenError;
-use crate::log::{Event, Fold, SegmentDecoder, lines};
+use crate::log::{Accounts, Event, Fold, SegmentDecoder, lines};
 
-/// Projections, each with its primary key.
-const PROJECTIONS: &[(&str, &str)] = &[
-    ("requests", "opened_seq"),
-    ("tool_calls", "ended_seq, position"),
+/// Projections that are compared in step with the log.
+const IN_STEP: &[&str] = &["requests", "tool_calls"];
+/// Projections that are collected first, each with its primary key.
+const COLLECTED: &[(&str, &str)] = &[
     ("usage_hourly", "hour, provider_name, model, user_id"),
     ("opened_minutes", "minute"),
     ("store_sessions", "opened_seq"),
     ("gaps", "seq"),
 ];
 
-/// Indexes that neither applying events nor comparing needs.
-const INDEXES_NOT_NEEDED: &[&str] = &[
-    "requests_by_request_id",
-    "requests_by_trace_id",
-    "requests_by_conversation",
-    "requests_by_session_id",
-    "requests_by_user_id",
-    "requests_by_status",
-];
-
 const COMPARING: &str = "comparing the projections";
 
 /// More than this many differences of a table are only counted.
-const DIFFERENCES_LISTED_MAX: usize = 20;
+pub(super) const DIFFERENCES_LISTED_MAX: usize = 20;
 
 /// A projection that does not say what the log says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,12 +55,15 @@ pub(crate) fn rebuild_projections(path: &DatabasePath) -> Result<u64, OpenError>
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .context("rebuilding the projections")?;
-        for (table, _) in PROJECTIONS {
+        let collected = COLLECTED.iter().map(|(table, _)| table);
+        for table in IN_STEP.iter().chain(collected) {
             transaction
                 .execute(&format!("DELETE FROM {table}"), [])
                 .context("rebuilding the projections")?;
         }
-        let scan = replay(&transaction, &transaction)?;
+        let scan = replay(&transaction, |events| {
+            project::apply(&transaction, &mut Fold::new(events))
+        })?;
         if let Some(finding) = scan.findings.into_iter().next() {
             return Err(DbError::corrupt("rebuilding the projections", finding));
         }
@@ -79,62 +73,82 @@ pub(crate) fn rebuild_projections(path: &DatabasePath) -> Result<u64, OpenError>
     rebuild(&mut connection).map_err(|error| open::open_error(path.as_path(), error))
 }
 
-/// Rebuilds the projections beside the file and compares them with it, row by row, as of one
-/// moment. Memory stays bounded: both sides are read in step.
-pub(crate) fn compare_projections(
-    path: &Path,
-) -> Result<(LogScan, Vec<ProjectionDifference>), DbError> {
+/// What comparing the projections with the log found.
+#[derive(Debug)]
+pub(crate) struct Compared {
+    pub(crate) scan: LogScan,
+    pub(crate) differences: Vec<ProjectionDifference>,
+    /// Sessions whose accounts do not add up, each with the seq of its opening.
+    pub(crate) accounts: Vec<(u64, String)>,
+}
+
+/// Compares the projections with the log, row by row, as of one moment. Memory stays bounded: both
+/// are read in step.
+pub(crate) fn compare_projections(path: &Path) -> Result<Compared, DbError> {
     let connection = pool::open_reader(path)?;
     let snapshot = connection.unchecked_transaction().context(COMPARING)?;
-    let rebuilt = Rebuilt::new()?;
-    let scan = replay(&snapshot, &rebuilt.connection)?;
-    let differences = rebuilt.compare(&snapshot)?;
-    Ok((scan, differences))
+    let mut tables = Tables::new(&snapshot)?;
+    let mut comparison = tables.compare()?;
+    let (mut accounts, mut findings) = (Accounts::default(), Vec::new());
+    let scan = replay(&snapshot, |events| {
+        for event in events {
+            findings.extend(accounts.event(event));
+            comparison.apply(event)?;
+        }
+        Ok(())
+    })?;
+    Ok(Compared {
+        scan,
+        differences: comparison.finish()?,
+        accounts: findings,
+    })
 }
 
 /// Projections made from events alone, in a temporary database.
 #[derive(Debug)]
-pub(crate) struct Rebuilt {
+pub(super) struct Rebuilt {
     connection: Connection,
 }
 
 impl Rebuilt {
-    pub(crate) fn new() -> Result<Self, DbError> {
+    pub(super) fn new() -> Result<Self, DbError> {
         // An unnamed database lies in memory and spills to a temporary file.
         let mut connection = Connection::open("").context("opening a temporary database")?;
         migrate::migrate(&mut connection)?;
-        for index in INDEXES_NOT_NEEDED {
-            connection
-                .execute_batch(&format!("DROP INDEX {index}"))
-                .context(COMPARING)?;
-        }
-        // Nothing of it outlives the comparison: no journal, no sync, and 8 MiB of cache.
+        // Nothing of it outlives the comparison: no journal, no sync, and 4 MiB of cache.
         connection
-            .execute_batch("PRAGMA journal_mode = OFF; PRAGMA cache_size = -8192; BEGIN")
+            .execute_batch("PRAGMA journal_mode = OFF; PRAGMA cache_size = -4096; BEGIN")
             .context(COMPARING)?;
         Ok(Self { connection })
     }
 
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// Applies the next events of the log.
-    pub(crate) fn apply(&self, events: &[Event]) -> Result<(), DbError> {
+    pub(super) fn apply(&self, events: &[Event]) -> Result<(), DbError> {
         project::apply(&self.connection, &mut Fold::new(events))
     }
 
-    /// Compares every projection, row by row.
-    pub(super) fn compare(
+    /// Compares what was collected, row by row.
+    pub(super) fn compare_collected(
         &self,
         stored: &Connection,
-    ) -> Result<Vec<ProjectionDifference>, DbError> {
-        let mut differences = Vec::new();
-        for (table, key) in PROJECTIONS {
-            compare_table(stored, &self.connection, table, key, &mut differences)?;
+        differences: &mut Vec<ProjectionDifference>,
+    ) -> Result<(), DbError> {
+        for (table, key) in COLLECTED {
+            compare_table(stored, &self.connection, table, key, differences)?;
         }
-        Ok(differences)
+        Ok(())
     }
 }
 
-/// Reads the log of `source` and applies it to the projections of `target`.
-fn replay(source: &Connection, target: &Connection) -> Result<LogScan, DbError> {
+/// Reads the log of `source` and hands its events on, segment by segment.
+fn replay(
+    source: &Connection,
+    mut apply: impl FnMut(&[Event]) -> Result<(), DbError>,
+) -> Result<LogScan, DbError> {
     let mut decoder =
         SegmentDecoder::new().map_err(|error| DbError::corrupt("reading the log", error))?;
     let mut scan = LogScan::default();
@@ -144,7 +158,7 @@ fn replay(source: &Connection, target: &Connection) -> Result<LogScan, DbError> 
             Ok(events) => {
                 let count = u64::try_from(events.len()).unwrap_or(u64::MAX);
                 scan.events = scan.events.saturating_add(count);
-                project::apply(target, &mut Fold::new(&events))
+                apply(&events)
             }
             Err(finding) => {
                 scan.findings

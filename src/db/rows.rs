@@ -58,9 +58,21 @@ const END_COLUMNS: &[&str] = &[
 ];
 
 fn all_columns() -> String {
-    [START_COLUMNS, SERVED_COLUMNS, END_COLUMNS, &["altered"]]
-        .concat()
-        .join(", ")
+    COLUMN_GROUPS.concat().join(", ")
+}
+
+const COLUMN_GROUPS: [&[&str]; 4] = [START_COLUMNS, SERVED_COLUMNS, END_COLUMNS, &["altered"]];
+
+/// How many columns are known when a request is opened. They come first.
+pub(super) const START_COUNT: usize = START_COLUMNS.len();
+
+/// All columns of a request's row.
+pub(super) const COLUMN_COUNT: usize = START_COUNT + SERVED_COLUMNS.len() + END_COLUMNS.len() + 1;
+
+/// The name of a column, counted from 0.
+pub(super) fn column_name(index: usize) -> &'static str {
+    let mut names = COLUMN_GROUPS.iter().copied().flatten();
+    names.nth(index).copied().unwrap_or_default()
 }
 
 /// Start columns, served columns, end columns, altered.

@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, Row, Rows, Statement};
 
+use super::compare::Tables;
 use super::error::{Context, DbError};
-use super::inspect::{accounting_findings_in, integrity_findings};
 use super::read::{StoredSegment, count_at, optional_count_at, segment_from_row};
-use super::rebuild::{ProjectionDifference, Rebuilt};
 use super::{migrate, pool};
+use crate::payload::{Bases, bases_of};
 
 const READING: &str = "reading the file";
 
@@ -19,16 +21,82 @@ pub(crate) struct Snapshot {
     connection: Connection,
 }
 
-/// A payload without its content.
+/// Payloads in the order of their ids, read one after the other.
 #[derive(Debug)]
-pub(crate) struct PayloadFacts {
+pub(crate) struct PayloadStatement<'s>(Statement<'s>);
+
+impl PayloadStatement<'_> {
+    /// From the first one on.
+    pub(crate) fn rows(&mut self) -> Result<PayloadRows<'_>, DbError> {
+        Ok(PayloadRows {
+            rows: self.0.query([]).context(READING)?,
+            is_new: true,
+        })
+    }
+}
+
+/// A walk over the payloads.
+pub(crate) struct PayloadRows<'r> {
+    rows: Rows<'r>,
+    /// Whether the first row is still to be read.
+    is_new: bool,
+}
+
+/// A payload where it lies: nothing is copied.
+#[derive(Debug)]
+pub(crate) struct PayloadRow<'r> {
     pub(crate) payload_id: i64,
     pub(crate) length: u64,
-    pub(crate) sha256: Vec<u8>,
-    pub(crate) salt: Vec<u8>,
+    pub(crate) sha256: &'r [u8],
+    pub(crate) salt: &'r [u8],
     pub(crate) kept: u64,
     pub(crate) head: Option<u64>,
+    pub(crate) encoding: i64,
+    pub(crate) bases: Option<Bases>,
     pub(crate) has_data: bool,
+    /// The packed content, where it is there and was asked for.
+    pub(crate) data: Option<&'r [u8]>,
+}
+
+impl PayloadRows<'_> {
+    /// The id of the payload that comes next.
+    pub(crate) fn next_id(&mut self) -> Result<Option<i64>, DbError> {
+        if std::mem::take(&mut self.is_new) {
+            self.advance()?;
+        }
+        let row = self.rows.get();
+        row.map(|row| row.get(0)).transpose().context(READING)
+    }
+
+    /// The payload that comes next.
+    pub(crate) fn row(&self) -> Result<Option<PayloadRow<'_>>, DbError> {
+        let Some(row) = self.rows.get() else {
+            return Ok(None);
+        };
+        payload_row(row).map(Some).context(READING)
+    }
+
+    /// Leaves the payload behind.
+    pub(crate) fn advance(&mut self) -> Result<(), DbError> {
+        self.rows.advance().context(READING)
+    }
+}
+
+fn payload_row<'r>(row: &'r Row<'_>) -> rusqlite::Result<PayloadRow<'r>> {
+    let blob = |index| -> rusqlite::Result<&'r [u8]> { Ok(row.get_ref(index)?.as_blob()?) };
+    let data = row.get_ref(9)?.as_blob_or_null()?;
+    Ok(PayloadRow {
+        payload_id: row.get(0)?,
+        length: count_at(row, 1)?,
+        sha256: blob(2)?,
+        salt: blob(3)?,
+        kept: count_at(row, 4)?,
+        head: optional_count_at(row, 5)?,
+        encoding: row.get(6)?,
+        bases: bases_of(row.get(7)?, row.get(8)?),
+        has_data: row.get_ref(10)? != ValueRef::Null,
+        data,
+    })
 }
 
 /// A checkpoint as it lies in the file.
@@ -69,30 +137,21 @@ impl Snapshot {
             .context(READING)
     }
 
-    /// The next payloads above `after`, at most `limit`.
-    pub(crate) fn payloads_after(
-        &self,
-        after: i64,
-        limit: usize,
-    ) -> Result<Vec<PayloadFacts>, DbError> {
-        // `length(data)` does not read the content.
-        self.rows_after(
-            "SELECT payload_id, length, sha256, salt, kept, head, length(data) FROM payloads \
-             WHERE payload_id > ?1 ORDER BY payload_id LIMIT ?2",
-            after,
-            limit,
-            |row| {
-                Ok(PayloadFacts {
-                    payload_id: row.get(0)?,
-                    length: count_at(row, 1)?,
-                    sha256: row.get(2)?,
-                    salt: row.get(3)?,
-                    kept: count_at(row, 4)?,
-                    head: optional_count_at(row, 5)?,
-                    has_data: row.get::<_, Option<i64>>(6)?.is_some(),
-                })
-            },
-        )
+    /// All payloads, with or without their packed content.
+    pub(crate) fn payloads(&self, with_data: bool) -> Result<PayloadStatement<'_>, DbError> {
+        // What is not asked for is not read from the row's overflow pages; `length(data)` does not.
+        let data = if with_data { "data" } else { "NULL" };
+        let sql = format!(
+            "SELECT payload_id, length, sha256, salt, kept, head, encoding, base_id, \
+             second_base_id, {data}, length(data) FROM payloads ORDER BY payload_id"
+        );
+        let statement = self.connection.prepare(&sql).context(READING)?;
+        Ok(PayloadStatement(statement))
+    }
+
+    /// The tables that are to be compared with the log.
+    pub(crate) fn tables(&self) -> Result<Tables<'_>, DbError> {
+        Tables::new(&self.connection)
     }
 
     /// The next checkpoints above `after`, at most `limit`.
@@ -131,16 +190,6 @@ impl Snapshot {
         Ok(end.and_then(|end| u64::try_from(end).ok()).unwrap_or(0))
     }
 
-    /// SQLite's own verdict; empty when it has none.
-    pub(crate) fn integrity_findings(&self) -> Result<Vec<String>, DbError> {
-        integrity_findings(&self.connection)
-    }
-
-    /// Sessions whose accounts do not add up, each with its seq.
-    pub(crate) fn accounting_findings(&self) -> Result<Vec<(u64, String)>, DbError> {
-        accounting_findings_in(&self.connection)
-    }
-
     /// Tables, indexes and the like that are not those of this version.
     pub(crate) fn schema_findings(&self) -> Result<Vec<String>, DbError> {
         let mut fresh = Connection::open_in_memory().context("opening a temporary database")?;
@@ -156,11 +205,6 @@ impl Snapshot {
             .filter(|item| !own.iter().any(|own| (&own.0, &own.1) == (&item.0, &item.1)))
             .map(|item| format!("{} is missing", named(item)));
         Ok(extra.chain(missing).collect())
-    }
-
-    /// Compares every projection with what the log's events made of an empty file.
-    pub(crate) fn compare(&self, rebuilt: &Rebuilt) -> Result<Vec<ProjectionDifference>, DbError> {
-        rebuilt.compare(&self.connection)
     }
 
     fn rows_after<T>(

@@ -3,10 +3,11 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::append::{Appender, Segment};
-use super::error::{Context, DbError};
+use super::error::{Context, DbError, DbErrorKind};
 use super::seq_to_sql;
 use crate::log::{Event, Fact, SegmentDecoder, lines};
 use crate::proof::CompactRange;
+use crate::record::Digest;
 
 const READING: &str = "reading the tree over the log";
 const WRITING: &str = "writing a checkpoint";
@@ -48,6 +49,19 @@ impl Appender {
                 .and_then(|size| u64::try_from(size).ok())
                 .unwrap_or(0),
         })
+    }
+
+    /// The root over the first `size` events. `None`: there are fewer, or no commit ended there, as
+    /// one did wherever a checkpoint was made.
+    pub(crate) fn root_at(&self, size: u64) -> Result<Option<Digest>, DbError> {
+        if size > self.next_seq()? {
+            return Ok(None);
+        }
+        match range_at(self.connection(), size) {
+            Ok(range) => Ok(Some(range.root())),
+            Err(error) if error.kind == DbErrorKind::Corrupt => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Writes a checkpoint without events.

@@ -3,6 +3,10 @@
 //! The order of the fields is the order of declaration here. It is part of the file format, as are
 //! the names: a line is written once, and the bytes written are the bytes that are hashed.
 
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::record::{ActorKind, Digest, Status};
@@ -268,16 +272,6 @@ impl Kept {
 pub(crate) enum EventError {
     #[error("the line is not an event: {0}")]
     Json(#[from] serde_json::Error),
-    #[error("the event {0:?} is not known")]
-    UnknownEvent(String),
-}
-
-/// The fields that every line starts with.
-#[derive(Deserialize)]
-struct Head<'a> {
-    seq: u64,
-    at: i64,
-    event: &'a str,
 }
 
 impl Event {
@@ -332,30 +326,69 @@ impl Event {
 
     /// Reads a line, with or without its newline.
     pub(crate) fn from_line(line: &[u8]) -> Result<Self, EventError> {
-        let head: Head<'_> = serde_json::from_slice(line)?;
-        let ended = |kind| -> Result<Fact, EventError> {
-            let mut ended: Ended = serde_json::from_slice(line)?;
-            ended.kind = kind;
-            Ok(Fact::Ended(Box::new(ended)))
+        Ok(serde_json::from_slice(line)?)
+    }
+}
+
+/// Reads an event in one pass: its first three fields say what the others are.
+impl<'de> Deserialize<'de> for Event {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Line;
+        impl<'de> Visitor<'de> for Line {
+            type Value = Event;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an event")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Event, M::Error> {
+                let seq = field(&mut map, "seq")?;
+                let at = field(&mut map, "at")?;
+                let name: &'de str = field(&mut map, "event")?;
+                let fact = Fact::read(name, MapAccessDeserializer::new(map))?;
+                Ok(Event { seq, at, fact })
+            }
+        }
+        deserializer.deserialize_map(Line)
+    }
+}
+
+/// The value of the next field, which must have this name.
+fn field<'de, T: Deserialize<'de>, M: MapAccess<'de>>(
+    map: &mut M,
+    name: &'static str,
+) -> Result<T, M::Error> {
+    match map.next_key::<&str>()? {
+        Some(found) if found == name => map.next_value(),
+        _ => Err(M::Error::custom(format_args!(
+            "the field {name:?} is not where it belongs"
+        ))),
+    }
+}
+
+impl Fact {
+    /// The fields of the event that has this name.
+    fn read<'de, D: Deserializer<'de>>(name: &str, fields: D) -> Result<Self, D::Error> {
+        let kind = match name {
+            "opened" => return Deserialize::deserialize(fields).map(Self::Opened),
+            "served" => return Deserialize::deserialize(fields).map(Self::Served),
+            "gap" => return Deserialize::deserialize(fields).map(Self::Gap),
+            "store_opened" => return Deserialize::deserialize(fields).map(Self::StoreOpened),
+            "store_closed" => return Deserialize::deserialize(fields).map(Self::StoreClosed),
+            "completed" => EndKind::Completed,
+            "failed" => EndKind::Failed,
+            "rejected" => EndKind::Rejected,
+            "abandoned" => EndKind::Abandoned,
+            "interrupted" => EndKind::Interrupted,
+            other => {
+                return Err(D::Error::custom(format_args!(
+                    "the event {other:?} is not known"
+                )));
+            }
         };
-        let fact = match head.event {
-            "opened" => Fact::Opened(serde_json::from_slice(line)?),
-            "served" => Fact::Served(serde_json::from_slice(line)?),
-            "completed" => ended(EndKind::Completed)?,
-            "failed" => ended(EndKind::Failed)?,
-            "rejected" => ended(EndKind::Rejected)?,
-            "abandoned" => ended(EndKind::Abandoned)?,
-            "interrupted" => ended(EndKind::Interrupted)?,
-            "gap" => Fact::Gap(serde_json::from_slice(line)?),
-            "store_opened" => Fact::StoreOpened(serde_json::from_slice(line)?),
-            "store_closed" => Fact::StoreClosed(serde_json::from_slice(line)?),
-            other => return Err(EventError::UnknownEvent(other.to_owned())),
-        };
-        Ok(Self {
-            seq: head.seq,
-            at: head.at,
-            fact,
-        })
+        let mut ended: Box<Ended> = Deserialize::deserialize(fields)?;
+        ended.kind = kind;
+        Ok(Self::Ended(ended))
     }
 }
 

@@ -218,7 +218,8 @@ impl<'a> Fold<'a> {
         self.changes.get_mut(place)
     }
 
-    fn count_minute(&mut self, opened_at: i64, opened_seq: u64) {
+    /// Counts an opening in its minute.
+    pub(crate) fn count_minute(&mut self, opened_at: i64, opened_seq: u64) {
         self.minutes
             .entry(opened_at.div_euclid(MICROS_PER_MINUTE))
             .and_modify(|range| {

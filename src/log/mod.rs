@@ -2,10 +2,12 @@
 //!
 //! Pure: knows nothing of the database or of threads.
 
+mod accounts;
 mod event;
 mod fold;
 mod segment;
 
+pub(crate) use accounts::Accounts;
 pub(crate) use event::{
     BodyFact, EndKind, Ended, Event, Fact, Gap, Kept, Opened, Served, StoreClosed, StoreOpened,
     ToolCallFact, pairs,

@@ -125,38 +125,82 @@ impl Applied {
     }
 }
 
-/// Unpacks the stored form of a delta of `length` bytes. `None`: its parts, the bases and the
-/// length contradict each other.
+/// Unpacks one delta. Who unpacks many holds an [`Unpacker`].
 pub(crate) fn apply(
     first: &[u8],
     second: Option<&[u8]>,
-    mut data: &[u8],
+    data: &[u8],
     length: u64,
 ) -> Option<Applied> {
-    let mut number = || read_number(&mut data);
-    let (head, tail) = (number()?, number()?);
-    let (from, prefix_length, second_length) = (number()?, number()?, number()?);
-    let size = |number: u64| usize::try_from(number).ok();
-    let prefix = first.get(size(from)?..size(from.checked_add(prefix_length)?)?)?;
-    let second = second.unwrap_or_default().get(..size(second_length)?)?;
-    let prefix = [prefix, second].concat();
-    // Memory is taken only for what the frame and the recorded length agree on.
-    let new_length = get_frame_content_size(data).ok()??;
-    let copied = head.checked_add(tail)?;
-    if copied.checked_add(new_length)? != length || size(copied)? > first.len() {
-        return None;
+    Unpacker::new().apply(first, second, data, length)
+}
+
+/// Unpacks deltas; holds zstd's working memory between them, which costs more to set up than a
+/// short delta to unpack.
+pub(crate) struct Unpacker {
+    context: DCtx<'static>,
+}
+
+impl Unpacker {
+    pub(crate) fn new() -> Self {
+        Self {
+            context: DCtx::create(),
+        }
     }
-    let mut new = Vec::with_capacity(size(new_length)?);
-    let mut context = DCtx::create();
-    if !prefix.is_empty() {
-        context.ref_prefix(&prefix).ok()?;
+
+    /// Unpacks the stored form of a delta of `length` bytes. `None`: its parts, the bases and the
+    /// length contradict each other.
+    pub(crate) fn apply(
+        &mut self,
+        first: &[u8],
+        second: Option<&[u8]>,
+        mut data: &[u8],
+        length: u64,
+    ) -> Option<Applied> {
+        let mut number = || read_number(&mut data);
+        let (head, tail) = (number()?, number()?);
+        let (from, prefix_length, second_length) = (number()?, number()?, number()?);
+        let size = |number: u64| usize::try_from(number).ok();
+        let prefix = first.get(size(from)?..size(from.checked_add(prefix_length)?)?)?;
+        let second = second.unwrap_or_default().get(..size(second_length)?)?;
+        let prefix = [prefix, second].concat();
+        // Memory is taken only for what the frame and the recorded length agree on.
+        let new_length = get_frame_content_size(data).ok()??;
+        let copied = head.checked_add(tail)?;
+        if copied.checked_add(new_length)? != length || size(copied)? > first.len() {
+            return None;
+        }
+        let mut new = Vec::with_capacity(size(new_length)?);
+        self.frame(&prefix, data, &mut new)?;
+        (new.len() == size(new_length)?).then_some(Applied {
+            head: size(head)?,
+            new,
+            tail: size(tail)?,
+        })
     }
-    context.decompress(&mut new, data).ok()?;
-    (new.len() == size(new_length)?).then_some(Applied {
-        head: size(head)?,
-        new,
-        tail: size(tail)?,
-    })
+
+    /// Unpacks a frame against its prefix, into the room that `out` has.
+    fn frame(&mut self, prefix: &[u8], frame: &[u8], out: &mut Vec<u8>) -> Option<()> {
+        /// What a trained dictionary begins with. Source: RFC 8878, section 5.
+        const DICTIONARY_MAGIC: [u8; 4] = [0x37, 0xA4, 0x30, 0xEC];
+        if prefix.starts_with(&DICTIONARY_MAGIC) {
+            // Content that looks like a dictionary must not be taken for one.
+            let mut context = DCtx::create();
+            context.ref_prefix(prefix).ok()?;
+            return context.decompress(out, frame).ok().map(drop);
+        }
+        // Anything else is taken as it is, which is what a prefix is.
+        self.context
+            .decompress_using_dict(out, frame, prefix)
+            .ok()
+            .map(drop)
+    }
+}
+
+impl std::fmt::Debug for Unpacker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Unpacker")
+    }
 }
 
 /// A zstd frame that holds its content as it is (RFC 8878, section 3.1.1): what remains when the
@@ -228,6 +272,36 @@ mod tests {
             let mut back = Vec::with_capacity(length);
             DCtx::create().decompress(&mut back, &frame).unwrap();
             assert_eq!(back, content);
+        }
+    }
+
+    #[test]
+    fn a_prefix_that_looks_like_a_dictionary_is_content_like_any_other() {
+        let rest = b"says what is said, and says it again";
+        for start in [&[0x37, 0xA4, 0x30, 0xEC, 1, 2, 3, 4][..], b"content "] {
+            let first = [start, rest].concat();
+            let new = [rest.as_slice(), b"; and more"].concat();
+            let texts = [first.clone(), new.clone()].concat();
+            let planned = PlannedDelta {
+                bases: Bases {
+                    first: 1,
+                    second: None,
+                },
+                head: 0,
+                tail: 0,
+                first_range: (0, first.len() as u64),
+                second_length: 0,
+                prefix: 0..first.len(),
+                new: first.len()..texts.len(),
+            };
+            let data = Packer::new().delta(1, &planned, &texts);
+            assert!(data.len() < new.len(), "packed against the prefix");
+            let length = new.len() as u64;
+            let mut unpacker = Unpacker::new();
+            for _ in 0..2 {
+                let applied = unpacker.apply(&first, None, &data, length).unwrap();
+                assert_eq!(applied.join(&first).unwrap(), new);
+            }
         }
     }
 }

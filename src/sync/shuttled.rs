@@ -34,6 +34,7 @@ thread_local! {
 }
 
 /// Begins a schedule.
+#[cfg(test)]
 pub(crate) fn begin(plan: Plan) {
     PLAN.set(plan);
     NOW_NANOS.set(0);

@@ -5,9 +5,9 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use crate::chain;
-use crate::db::{self, PayloadFacts, Snapshot, StoredPayload};
+use crate::db::{PayloadRow, Snapshot};
 use crate::log::{BodyFact, Kept};
-use crate::payload::{Encoding, apply, commitment, sha256, unpack_alone};
+use crate::payload::{Encoding, Unpacker, commitment, sha256, unpack_alone};
 
 /// Bytes of contents that are held for others.
 const HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -16,6 +16,7 @@ const HELD_CONTENT_BYTES_MAX: usize = HELD_BYTES_MAX / 4;
 
 pub(super) struct Contents<'a> {
     snapshot: &'a Snapshot,
+    unpacker: Unpacker,
     held: HashMap<i64, Held>,
     /// Ids by their last use, oldest first; an entry whose stamp is not the last is void.
     uses: VecDeque<(i64, u64)>,
@@ -33,6 +34,7 @@ impl<'a> Contents<'a> {
     pub(super) fn new(snapshot: &'a Snapshot) -> Self {
         Self {
             snapshot,
+            unpacker: Unpacker::new(),
             held: HashMap::new(),
             uses: VecDeque::new(),
             stamp: 0,
@@ -47,18 +49,18 @@ impl<'a> Contents<'a> {
     }
 
     /// Whether the row's content is what was committed to. Its digest is known to be.
-    pub(super) fn check(&mut self, row: &PayloadFacts, fact: &BodyFact) -> Result<(), String> {
+    pub(super) fn check(&mut self, row: &PayloadRow<'_>, fact: &BodyFact) -> Result<(), String> {
         let id = row.payload_id;
-        let content = Rc::new(self.unpack(id)?);
+        let content = Rc::new(self.unpack(row)?);
         self.bytes = self
             .bytes
             .saturating_add(u64::try_from(content.len()).unwrap_or(u64::MAX));
         let digest = sha256(&content);
         let is_committed = if fact.kept == Kept::Excerpt {
-            <&[u8; 32]>::try_from(row.salt.as_slice())
+            <&[u8; 32]>::try_from(row.salt)
                 .is_ok_and(|salt| fact.excerpt_commitment == Some(commitment(salt, &digest)))
         } else {
-            digest.0 == *row.sha256
+            digest.0 == row.sha256
         };
         if !is_committed {
             return Err("it does not have the digest that was committed to".to_owned());
@@ -67,25 +69,23 @@ impl<'a> Contents<'a> {
         Ok(())
     }
 
-    fn unpack(&mut self, id: i64) -> Result<Vec<u8>, String> {
-        let row = db::payload(self.snapshot.connection(), id, true)
-            .map_err(|error| crate::error::chain(&error))?
-            .ok_or_else(|| "it is not there any more".to_owned())?;
+    fn unpack(&mut self, row: &PayloadRow<'_>) -> Result<Vec<u8>, String> {
         let damaged = || "it does not unpack to what was recorded".to_owned();
-        chain::check_sizes(id, &row).map_err(|_| damaged())?;
-        let StoredPayload {
+        let &PayloadRow {
+            payload_id: id,
+            length,
             kept,
-            encoding,
+            head,
             bases,
-            data,
             ..
         } = row;
-        let (encoding, data) = Encoding::from_code(encoding)
-            .zip(data)
+        chain::check_sizes(id, length, kept, head, row.has_data).map_err(|_| damaged())?;
+        let (encoding, data) = Encoding::from_code(row.encoding)
+            .zip(row.data)
             .ok_or_else(damaged)?;
         let bases = match (encoding, bases) {
             (Encoding::Delta, Some(bases)) => bases,
-            (_, None) => return unpack_alone(encoding, data, kept).ok_or_else(damaged),
+            (_, None) => return unpack_alone(encoding, data.to_vec(), kept).ok_or_else(damaged),
             (_, Some(_)) => {
                 return Err("it names what it is packed against, and is not packed so".to_owned());
             }
@@ -93,7 +93,10 @@ impl<'a> Contents<'a> {
         let first = self.base(id, bases.first)?;
         let second = bases.second.map(|base| self.base(id, base)).transpose()?;
         let second = second.as_deref().map(Vec::as_slice);
-        let applied = apply(&first, second, &data, kept).ok_or_else(damaged)?;
+        let applied = self
+            .unpacker
+            .apply(&first, second, data, kept)
+            .ok_or_else(damaged)?;
         applied.join(&first).ok_or_else(damaged)
     }
 

@@ -1,12 +1,12 @@
 //! The log from end to end: lines, tree, and what is checked in step with it.
 
-use super::VerifyOptions;
+use super::decoding::{Decoded, Line, SegmentHead, Segments};
 use super::payloads::PayloadPass;
-use super::report::{FindingKind, Findings, VerifyReport};
+use super::report::{FINDINGS_LISTED_MAX, FindingKind, Findings, VerifyReport};
 use super::statements::Statements;
-use crate::db::{DbError, Rebuilt, Snapshot, StoredSegment};
-use crate::log::{Event, Fact, SegmentDecoder, lines};
-use crate::proof::{CompactRange, leaf_hash};
+use crate::db::{Comparison, DbError, DbErrorKind, Snapshot};
+use crate::log::{Accounts, Event, Fact, SegmentDecoder, lines};
+use crate::proof::CompactRange;
 
 /// The writer makes a checkpoint at least every 10,000 events and the rest of a group commit, which
 /// has at most 8,192 and a few.
@@ -26,12 +26,10 @@ pub(super) fn origin(snapshot: &Snapshot) -> Option<String> {
 }
 
 pub(super) struct LogPass<'a> {
-    snapshot: &'a Snapshot,
-    decoder: SegmentDecoder,
     statements: Statements<'a>,
     payloads: PayloadPass<'a>,
     /// `None` once part of the log cannot be read: what follows from it cannot be compared.
-    rebuilt: Option<Rebuilt>,
+    derived: Option<Derived<'a>>,
     /// `None` once leaves are missing that nothing stands for.
     tree: Option<CompactRange>,
     next_seq: u64,
@@ -39,49 +37,58 @@ pub(super) struct LogPass<'a> {
     lifecycles_lost: u64,
 }
 
+/// What is derived from the log.
+struct Derived<'a> {
+    /// `None` once the tables cannot be read.
+    tables: Option<Comparison<'a>>,
+    accounts: Accounts,
+    wrong_accounts: Vec<(u64, String)>,
+}
+
 impl<'a> LogPass<'a> {
     pub(super) fn new(
-        snapshot: &'a Snapshot,
-        options: &VerifyOptions,
         statements: Statements<'a>,
-    ) -> Result<Self, crate::error::ReadError> {
-        Ok(Self {
-            snapshot,
-            decoder: SegmentDecoder::new()
-                .map_err(|error| DbError::corrupt("reading the log", error))?,
+        payloads: PayloadPass<'a>,
+        tables: Option<Comparison<'a>>,
+    ) -> Self {
+        Self {
             statements,
-            payloads: PayloadPass::new(snapshot, !options.skip_bodies),
-            rebuilt: Some(Rebuilt::new()?),
+            payloads,
+            derived: Some(Derived {
+                tables,
+                accounts: Accounts::default(),
+                wrong_accounts: Vec::new(),
+            }),
             tree: Some(CompactRange::default()),
             next_seq: 0,
             log_id: None,
             lifecycles_lost: 0,
-        })
+        }
     }
 
     /// Reads the whole log. `progress` is told the seq that was reached.
     pub(super) fn run(
         &mut self,
+        segments: Segments<'_>,
         findings: &mut Findings,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), DbError> {
-        let result = self.read(findings, progress);
+        let result = self.read(segments, findings, progress);
         if result.is_err() {
-            self.rebuilt = None;
+            self.derived = None;
         }
         result
     }
 
     fn read(
         &mut self,
+        mut segments: Segments<'_>,
         findings: &mut Findings,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), DbError> {
-        let mut key = i64::MIN;
         self.state_size(findings)?;
-        while let Some((found, segment)) = self.snapshot.segment_after(key)? {
-            key = found;
-            self.segment(key, segment, findings)?;
+        while let Some(head) = segments.next()? {
+            self.segment(&head, &mut segments, findings)?;
             progress(self.next_seq);
         }
         self.payloads.rest(findings)?;
@@ -93,34 +100,50 @@ impl<'a> LogPass<'a> {
         self.statements.rest(self.next_seq, findings)
     }
 
-    /// Fills in the report, and gives the projections as they should be.
+    /// Fills in the report, with what could be said only at the end of the log.
     pub(super) fn finish(
         self,
         report: &mut VerifyReport,
         findings: &mut Findings,
-    ) -> Option<Rebuilt> {
+    ) -> Result<(), crate::error::ReadError> {
         report.events = self.next_seq;
         report.root = self.tree.map(|tree| tree.root());
         self.statements.fill(report, findings);
         self.payloads.fill(report);
         report.not_kept.lifecycles = self.lifecycles_lost;
-        self.rebuilt
+        let Some(derived) = self.derived else {
+            report.notes.push(
+                "the tables for reading were not compared with the log, because not all of the \
+                 log can be read"
+                    .to_owned(),
+            );
+            return Ok(());
+        };
+        if let Some(tables) = derived.tables {
+            let differences = findings.keep(FindingKind::Projection, tables.finish())?;
+            for difference in differences.unwrap_or_default() {
+                let what = format!("table {}: {}", difference.table, difference.what);
+                findings.add(FindingKind::Projection, difference.seq, what);
+            }
+        }
+        for (seq, what) in derived.wrong_accounts {
+            findings.add(FindingKind::Accounts, Some(seq), what);
+        }
+        Ok(())
     }
 
     fn segment(
         &mut self,
-        key: i64,
-        segment: StoredSegment,
+        head: &SegmentHead,
+        segments: &mut Segments<'_>,
         findings: &mut Findings,
     ) -> Result<(), DbError> {
-        let StoredSegment {
+        let &SegmentHead {
+            key,
             first_seq,
             count,
-            length,
-            encoding,
-            data,
-            tree: stored,
-        } = segment;
+            ref tree,
+        } = head;
         let last_seq = first_seq.saturating_add(count.saturating_sub(1));
         if u64::try_from(key) != Ok(first_seq) || first_seq < self.next_seq || count == 0 {
             let what = format!(
@@ -128,7 +151,8 @@ impl<'a> LogPass<'a> {
                 self.next_seq
             );
             findings.add_range(FindingKind::Log, Some(first_seq), Some(last_seq), what);
-            self.rebuilt = None;
+            self.derived = None;
+            segments.skip();
             return Ok(());
         }
         if first_seq > self.next_seq {
@@ -140,24 +164,21 @@ impl<'a> LogPass<'a> {
                 Some(last_missing),
                 what,
             );
-            self.rebuilt = None;
+            self.derived = None;
             self.tree = None;
             self.payloads.skip_until(first_seq)?;
         }
         let before = self.tree.clone();
         self.next_seq = first_seq;
         let end = first_seq.saturating_add(count);
-        match self.decoder.decode(encoding, data, length) {
-            Ok(text) => self.lines(&text, end, findings)?,
-            Err(error) => {
-                let what = format!("the segment's lines cannot be read: {error}");
-                findings.add_range(FindingKind::Log, Some(first_seq), Some(last_seq), what);
-                self.rebuilt = None;
-                self.payloads.skip_until(end)?;
-            }
+        if let Err(error) = self.lines(segments, end, findings)? {
+            let what = format!("the segment's lines cannot be read: {error}");
+            findings.add_range(FindingKind::Log, Some(first_seq), Some(last_seq), what);
+            self.derived = None;
+            self.payloads.skip_until(end)?;
         }
         self.next_seq = end;
-        let stated = before.and_then(|before| before.extended(count, &stored));
+        let stated = before.and_then(|before| before.extended(count, tree));
         if self.tree.is_some() && self.tree != stated {
             let what = "the lines are not those over which the tree was made: changed, or the hashes \
                         beside them are";
@@ -168,35 +189,24 @@ impl<'a> LogPass<'a> {
         self.state_size(findings)
     }
 
-    fn lines(&mut self, text: &[u8], end: u64, findings: &mut Findings) -> Result<(), DbError> {
-        let mut events = Vec::new();
-        let is_whole = text.ends_with(b"\n");
-        for line in lines(text) {
-            let seq = self.next_seq;
-            self.next_seq = seq.saturating_add(1);
-            if let Some(tree) = &mut self.tree {
-                tree.push(leaf_hash(line));
-            }
-            match Event::from_line(line) {
-                Ok(event) if event.seq == seq => {
-                    self.event(&event, findings)?;
-                    events.push(event);
+    /// Takes the lines of a segment. The inner error says why they cannot be read.
+    fn lines(
+        &mut self,
+        segments: &mut Segments<'_>,
+        end: u64,
+        findings: &mut Findings,
+    ) -> Result<Result<(), String>, DbError> {
+        let is_whole = loop {
+            match segments.decoded() {
+                Decoded::Lines(lines) => {
+                    for line in lines {
+                        self.line(line, end, findings)?;
+                    }
                 }
-                Ok(event) => {
-                    let what = format!("seq {} stands where {seq} should", event.seq);
-                    findings.add(FindingKind::Log, Some(seq), what);
-                    self.rebuilt = None;
-                }
-                Err(error) => {
-                    findings.add(FindingKind::Log, Some(seq), error.to_string());
-                    self.rebuilt = None;
-                }
+                Decoded::End(Ok(is_whole)) => break is_whole,
+                Decoded::End(Err(error)) => return Ok(Err(error)),
             }
-            // The segment's end is checked once its hashes are.
-            if self.next_seq < end {
-                self.state_size(findings)?;
-            }
-        }
+        };
         if self.next_seq != end || !is_whole {
             let what = format!("the segment should end before seq {end} with a whole line");
             findings.add(
@@ -204,11 +214,61 @@ impl<'a> LogPass<'a> {
                 Some(self.next_seq.saturating_sub(1)),
                 what,
             );
-            self.rebuilt = None;
+            self.derived = None;
         }
-        if let Some(rebuilt) = &self.rebuilt {
-            rebuilt.apply(&events)?;
+        Ok(Ok(()))
+    }
+
+    fn line(&mut self, line: Line, end: u64, findings: &mut Findings) -> Result<(), DbError> {
+        let seq = self.next_seq;
+        self.next_seq = seq.saturating_add(1);
+        if let Some(tree) = &mut self.tree {
+            tree.push(line.leaf);
         }
+        match line.event {
+            Ok(event) if event.seq == seq => {
+                self.event(&event, findings)?;
+                self.derive(&event, findings)?;
+            }
+            Ok(event) => {
+                let what = format!("seq {} stands where {seq} should", event.seq);
+                findings.add(FindingKind::Log, Some(seq), what);
+                self.derived = None;
+            }
+            Err(error) => {
+                findings.add(FindingKind::Log, Some(seq), error);
+                self.derived = None;
+            }
+        }
+        // The segment's end is checked once its hashes are.
+        if self.next_seq < end {
+            self.state_size(findings)?;
+        }
+        Ok(())
+    }
+
+    /// Holds what is derived from the log against it.
+    fn derive(&mut self, event: &Event, findings: &mut Findings) -> Result<(), DbError> {
+        let Some(derived) = &mut self.derived else {
+            return Ok(());
+        };
+        let wrong = derived.accounts.event(event);
+        if derived.wrong_accounts.len() < FINDINGS_LISTED_MAX {
+            derived.wrong_accounts.extend(wrong);
+        }
+        let Some(tables) = &mut derived.tables else {
+            return Ok(());
+        };
+        let Err(error) = tables.apply(event) else {
+            return Ok(());
+        };
+        if error.kind != DbErrorKind::Corrupt {
+            return Err(error);
+        }
+        // The log itself goes on.
+        let what = crate::error::chain(&error);
+        findings.add(FindingKind::Projection, Some(event.seq), what);
+        derived.tables = None;
         Ok(())
     }
 

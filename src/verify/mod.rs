@@ -1,21 +1,27 @@
 //! Verification: is the trail what was recorded, and is all of it there?
 //!
-//! One pass over the log as of one moment, in step with payloads, checkpoints and anchors; then the
-//! projections. Memory is bounded however long the log. Findings are data, never errors.
+//! One pass over the log as of one moment, in step with payloads, projections, checkpoints and
+//! anchors, while SQLite checks the file's structure on a connection of its own. Memory is bounded
+//! however long the log. Findings are data, never errors.
 
 mod content;
+mod decoding;
 mod log;
 mod payloads;
 mod report;
 mod statements;
 
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread::{Builder, Scope};
 
-use crate::db::{DbError, Snapshot};
+use crate::db::{self, DbError, Snapshot};
 use crate::error::{ReadError, VerifyError};
 use crate::proof::VerifyingKey;
 
+use decoding::Segments;
 use log::LogPass;
+use payloads::PayloadPass;
 pub(crate) use report::Findings;
 pub use report::{Finding, FindingKind, NotKept, VerifyReport};
 use statements::Statements;
@@ -41,7 +47,8 @@ pub struct VerifyOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum VerifyStage {
-    /// SQLite's own check of the file's structure. Its progress is not known.
+    /// SQLite's own check of the file's structure, which has been going on meanwhile. Its progress is
+    /// not known.
     Structure,
     /// The log, with its tree, checkpoints, payloads and bodies. Counted in events.
     Log,
@@ -68,63 +75,80 @@ pub(crate) fn verify(
     progress: &mut dyn FnMut(VerifyProgress),
 ) -> Result<VerifyReport, VerifyError> {
     let snapshot = Snapshot::open(path).map_err(ReadError::from)?;
+    std::thread::scope(|scope| {
+        // Two connections may see two moments; the structure has to be sound in both.
+        let check = || db::integrity_findings_of(path);
+        let builder = Builder::new().name("auditlite-verify-structure".to_owned());
+        let structure = builder.spawn_scoped(scope, check);
+        let (mut report, mut findings) = verify_log(&snapshot, options, scope, progress)?;
+        progress(VerifyProgress {
+            stage: VerifyStage::Structure,
+            done: 0,
+            total: 0,
+        });
+        let structure = match structure {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            // There is no thread to be had.
+            Err(_) => check(),
+        };
+        let mut first = Findings::default();
+        let kind = FindingKind::Structure;
+        for line in first.keep(kind, structure)?.unwrap_or_default() {
+            first.add(kind, None, format!("SQLite's integrity check: {line}"));
+        }
+        for line in first
+            .keep(kind, snapshot.schema_findings())?
+            .unwrap_or_default()
+        {
+            first.add(kind, None, line);
+        }
+        findings.put_first(first);
+        report.explain(options);
+        findings.into_report(&mut report);
+        Ok(report)
+    })
+}
+
+/// Checks the log, and everything that can be held against it in step with it.
+fn verify_log<'scope>(
+    snapshot: &Snapshot,
+    options: &VerifyOptions,
+    scope: &'scope Scope<'scope, '_>,
+    progress: &mut dyn FnMut(VerifyProgress),
+) -> Result<(VerifyReport, Findings), VerifyError> {
     let mut findings = Findings::default();
     let mut notify = |stage, done, total| progress(VerifyProgress { stage, done, total });
-
-    notify(VerifyStage::Structure, 0, 0);
-    let structure = snapshot.integrity_findings();
-    for line in findings
-        .keep(FindingKind::Structure, structure)?
-        .unwrap_or_default()
-    {
-        let what = format!("SQLite's integrity check: {line}");
-        findings.add(FindingKind::Structure, None, what);
-    }
-    let schema = snapshot.schema_findings();
-    for line in findings
-        .keep(FindingKind::Structure, schema)?
-        .unwrap_or_default()
-    {
-        findings.add(FindingKind::Structure, None, line);
-    }
-
     let total = snapshot.log_end().unwrap_or(0);
-    let origin = log::origin(&snapshot);
-    let statements = Statements::new(&snapshot, options, origin.clone(), &mut findings)?;
-    let mut pass = LogPass::new(&snapshot, options, statements)?;
-    let ended = pass.run(&mut findings, &mut |done| {
-        notify(VerifyStage::Log, done, total);
-    });
-    findings.keep(FindingKind::Structure, ended)?;
+    notify(VerifyStage::Log, 0, total);
     let mut report = VerifyReport {
-        origin,
+        origin: log::origin(snapshot),
         ..VerifyReport::default()
     };
-    let rebuilt = pass.finish(&mut report, &mut findings);
-
+    let statements = Statements::new(snapshot, options, report.origin.clone(), &mut findings)?;
+    let mut payloads = findings.keep(
+        FindingKind::Structure,
+        snapshot.payloads(!options.skip_bodies),
+    )?;
+    let payloads = match &mut payloads {
+        Some(statement) => findings.keep(FindingKind::Structure, statement.rows())?,
+        None => None,
+    };
+    let mut tables = findings.keep(FindingKind::Projection, snapshot.tables())?;
+    let tables = match &mut tables {
+        Some(tables) => findings.keep(FindingKind::Projection, tables.compare())?,
+        None => None,
+    };
+    let payloads = PayloadPass::new(snapshot, payloads, !options.skip_bodies);
+    let mut pass = LogPass::new(statements, payloads, tables);
+    let ended = Segments::new(snapshot, scope).and_then(|segments| {
+        pass.run(segments, &mut findings, &mut |done| {
+            notify(VerifyStage::Log, done, total);
+        })
+    });
+    findings.keep(FindingKind::Structure, ended)?;
     notify(VerifyStage::Projections, 0, 0);
-    match rebuilt {
-        None => report.notes.push(
-            "the tables for reading were not compared with the log, because not all of the log \
-             can be read"
-                .to_owned(),
-        ),
-        Some(rebuilt) => {
-            let differences = snapshot.compare(&rebuilt);
-            let differences = findings.keep(FindingKind::Projection, differences)?;
-            for difference in differences.unwrap_or_default() {
-                let what = format!("table {}: {}", difference.table, difference.what);
-                findings.add(FindingKind::Projection, difference.seq, what);
-            }
-            let accounts = findings.keep(FindingKind::Accounts, snapshot.accounting_findings())?;
-            for (seq, what) in accounts.unwrap_or_default() {
-                findings.add(FindingKind::Accounts, Some(seq), what);
-            }
-        }
-    }
-    report.explain(options);
-    findings.into_report(&mut report);
-    Ok(report)
+    pass.finish(&mut report, &mut findings)?;
+    Ok((report, findings))
 }
 
 impl Findings {

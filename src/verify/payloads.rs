@@ -1,23 +1,15 @@
 //! Payloads in step with the events that commit to them: both are in the same order.
 
-use std::collections::VecDeque;
-
 use super::content::Contents;
 use super::report::{FindingKind, Findings, NotKept, VerifyReport};
-use crate::db::{DbError, Part, PayloadFacts, Snapshot, event_seq, payload_id};
+use crate::db::{DbError, Part, PayloadRow, PayloadRows, Snapshot, event_seq, payload_id};
 use crate::log::{BodyFact, Event, Fact, Kept};
 use crate::payload::commitment;
 use crate::record::Digest;
 
-/// Rows are read in pieces of so many.
-const PIECE: usize = 256;
-
 pub(super) struct PayloadPass<'a> {
-    snapshot: &'a Snapshot,
-    /// The next rows.
-    ahead: VecDeque<PayloadFacts>,
-    last_id: i64,
-    is_read: bool,
+    /// Absent where they cannot be read at all.
+    rows: Option<PayloadRows<'a>>,
     /// Absent where bodies are not to be unpacked.
     contents: Option<Contents<'a>>,
     payloads: u64,
@@ -25,12 +17,13 @@ pub(super) struct PayloadPass<'a> {
 }
 
 impl<'a> PayloadPass<'a> {
-    pub(super) fn new(snapshot: &'a Snapshot, with_bodies: bool) -> Self {
+    pub(super) fn new(
+        snapshot: &'a Snapshot,
+        rows: Option<PayloadRows<'a>>,
+        with_bodies: bool,
+    ) -> Self {
         Self {
-            snapshot,
-            ahead: VecDeque::new(),
-            last_id: i64::MIN,
-            is_read: false,
+            rows,
             contents: with_bodies.then(|| Contents::new(snapshot)),
             payloads: 0,
             not_kept: NotKept::default(),
@@ -64,7 +57,9 @@ impl<'a> PayloadPass<'a> {
     /// Lets the rows of events pass that cannot be read.
     pub(super) fn skip_until(&mut self, seq: u64) -> Result<(), DbError> {
         let end = payload_id(seq, Part::Body);
-        while self.next_below(end)?.is_some() {}
+        while self.next_below(end)?.is_some() {
+            self.advance()?;
+        }
         Ok(())
     }
 
@@ -99,47 +94,54 @@ impl<'a> PayloadPass<'a> {
             return Ok(());
         };
         self.unknown_below(id, findings)?;
-        let Some(row) = self.next_below(id.saturating_add(1))? else {
+        if self.next_below(id.saturating_add(1))?.is_none() {
             let what = format!(
                 "its {} is not in the file, and no event says why",
                 name(part)
             );
             findings.add(FindingKind::PayloadMissing, Some(seq), what);
             return Ok(());
-        };
-        if let Some(what) = mismatch(fact, committed, &row) {
-            let what = format!("its {}: {what}", name(part));
-            findings.add(FindingKind::PayloadCommitment, Some(seq), what);
-        } else if let Some(contents) = &mut self.contents
-            && row.has_data
-            && let Err(what) = contents.check(&row, fact)
-        {
-            let what = format!("its {}: {what}", name(part));
-            findings.add(FindingKind::PayloadContent, Some(seq), what);
         }
-        Ok(())
+        if let Some(rows) = &self.rows
+            && let Some(row) = rows.row()?
+        {
+            let wrong = match mismatch(fact, committed, &row) {
+                Some(what) => Some((FindingKind::PayloadCommitment, what.to_owned())),
+                None => self
+                    .contents
+                    .as_mut()
+                    .filter(|_| row.has_data)
+                    .and_then(|contents| contents.check(&row, fact).err())
+                    .map(|what| (FindingKind::PayloadContent, what)),
+            };
+            if let Some((kind, what)) = wrong {
+                findings.add(kind, Some(seq), format!("its {}: {what}", name(part)));
+            }
+        }
+        self.advance()
     }
 
     fn unknown_below(&mut self, id: i64, findings: &mut Findings) -> Result<(), DbError> {
-        while let Some(row) = self.next_below(id)? {
-            let seq = u64::try_from(event_seq(row.payload_id)).ok();
-            let what = format!("payload {} is one that no event commits to", row.payload_id);
+        while let Some(found) = self.next_below(id)? {
+            let seq = u64::try_from(event_seq(found)).ok();
+            let what = format!("payload {found} is one that no event commits to");
             findings.add(FindingKind::PayloadUnknown, seq, what);
+            self.advance()?;
         }
         Ok(())
     }
 
-    /// The next row, if its id is below this one.
-    fn next_below(&mut self, id: i64) -> Result<Option<PayloadFacts>, DbError> {
-        if self.ahead.is_empty() && !self.is_read {
-            let rows = self.snapshot.payloads_after(self.last_id, PIECE)?;
-            self.is_read = rows.len() < PIECE;
-            self.last_id = rows.last().map_or(self.last_id, |row| row.payload_id);
-            self.ahead = rows.into();
-        }
-        let row = self.ahead.pop_front_if(|row| row.payload_id < id);
-        self.payloads = self.payloads.saturating_add(u64::from(row.is_some()));
-        Ok(row)
+    /// The id of the next row, if it is below this one.
+    fn next_below(&mut self, id: i64) -> Result<Option<i64>, DbError> {
+        let Some(rows) = &mut self.rows else {
+            return Ok(None);
+        };
+        Ok(rows.next_id()?.filter(|next| *next < id))
+    }
+
+    fn advance(&mut self) -> Result<(), DbError> {
+        self.payloads = self.payloads.saturating_add(1);
+        self.rows.as_mut().map_or(Ok(()), PayloadRows::advance)
     }
 }
 
@@ -152,10 +154,10 @@ fn name(part: Part) -> &'static str {
 }
 
 /// What a row has that its event does not commit to.
-fn mismatch(fact: &BodyFact, committed: &Digest, row: &PayloadFacts) -> Option<&'static str> {
+fn mismatch(fact: &BodyFact, committed: &Digest, row: &PayloadRow<'_>) -> Option<&'static str> {
     let (Ok(salt), Ok(sha256)) = (
-        <&[u8; 32]>::try_from(row.salt.as_slice()),
-        <[u8; 32]>::try_from(row.sha256.as_slice()),
+        <&[u8; 32]>::try_from(row.salt),
+        <[u8; 32]>::try_from(row.sha256),
     ) else {
         return Some("salt or digest do not have 32 bytes");
     };

@@ -6,7 +6,7 @@ use super::VerifyOptions;
 use crate::record::Digest;
 
 /// More findings than this are only counted.
-const FINDINGS_LISTED_MAX: usize = 1000;
+pub(super) const FINDINGS_LISTED_MAX: usize = 1000;
 
 /// What is wrong, by what has to be doubted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -187,6 +187,15 @@ impl Findings {
                 what: what.into(),
             });
         }
+    }
+
+    /// Puts those before all others: they are what the others may follow from.
+    pub(super) fn put_first(&mut self, first: Self) {
+        let mut listed = first.listed;
+        listed.append(&mut self.listed);
+        listed.truncate(FINDINGS_LISTED_MAX);
+        self.listed = listed;
+        self.total = self.total.saturating_add(first.total);
     }
 
     pub(crate) fn into_list(self) -> Vec<Finding> {

@@ -46,7 +46,7 @@ fn without_lone_surrogates(text: &str) -> String {
     clean
 }
 
-/// The number of `uXXXX`.
+/// The UTF-16 code unit of an escape: `u` and four hexadecimal digits.
 fn code_unit(escape: &str) -> Option<u16> {
     let digits = escape.strip_prefix('u')?.get(..4)?;
     u16::from_str_radix(digits, 16).ok()

@@ -5,13 +5,17 @@
 //! (`chattr +a`, another machine's share).
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+
+use crate::proof::{Checkpoint, Notes};
 
 /// What ends a note in the file, and is missing where a crash tore the last one.
 const END: &[u8] = b"\n\n";
 /// Ends whatever a crash left, so that the next note is one of its own.
 const REPAIR: &[u8] = b"\n\n\n";
+/// What an opening reads of a long file first: some thousand notes.
+const TAIL_BYTES: u64 = 1 << 20;
 
 #[derive(Debug)]
 pub(super) struct AnchorFile {
@@ -25,6 +29,39 @@ impl AnchorFile {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The note that states most of this log, of those near the end of the file; where none of them
+    /// is about this log, of all. `None`: there is none, or no file.
+    pub(super) fn latest(&self, origin: &str) -> io::Result<Option<Checkpoint>> {
+        let mut file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let length = file.metadata()?.len();
+        let mut starts = vec![length.saturating_sub(TAIL_BYTES), 0];
+        starts.dedup();
+        for start in starts {
+            file.seek(SeekFrom::Start(start))?;
+            let mut latest: Option<Checkpoint> = None;
+            for note in Notes::new(BufReader::new(&mut file)) {
+                // What a crash tore, and what the beginning cuts off, is no note.
+                let Ok((checkpoint, _)) = Checkpoint::parse(&note?) else {
+                    continue;
+                };
+                let is_later = latest
+                    .as_ref()
+                    .is_none_or(|latest| checkpoint.size >= latest.size);
+                if checkpoint.origin == origin && is_later {
+                    latest = Some(checkpoint);
+                }
+            }
+            if latest.is_some() {
+                return Ok(latest);
+            }
+        }
+        Ok(None)
     }
 
     /// Appends a note and waits until it is on the disk. Opened each time: the file may have been
@@ -71,10 +108,7 @@ fn ends_well(file: &mut File) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::BufReader;
-
     use super::*;
-    use crate::proof::{Checkpoint, Notes};
     use crate::record::Digest;
 
     #[test]

@@ -46,7 +46,9 @@ pub(crate) struct OpenCommand {
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) at: i64,
     pub(crate) context: RequestContext,
+    /// Empty where there was no room for it.
     pub(crate) body: Bytes,
+    pub(crate) body_length: u64,
     pub(crate) room: BodyRoom,
     pub(crate) altered: Altered,
     /// The policy that went over the content.

@@ -47,6 +47,14 @@ pub enum Alarm {
     /// Moving the write-ahead log into the database fails. Nothing is lost by it: the log keeps
     /// what it has, and grows.
     CheckpointsFail,
+    /// At its opening the log was not all that the anchor file states: its end is missing, or an
+    /// older copy was put in its place. Stays until the store is closed; with
+    /// [`Durability::Full`](crate::Durability::Full) the opening is refused instead
+    /// ([`OpenError::BehindAnchor`](crate::OpenError::BehindAnchor)).
+    BehindAnchor {
+        /// Events that the anchor file states.
+        anchored_events: u64,
+    },
 }
 
 /// A snapshot of the writer's state and counters since the store was opened.
@@ -124,6 +132,8 @@ pub(crate) struct Vitals {
     free_bytes: AtomicU64,
     is_wal_pinned: AtomicBool,
     do_checkpoints_fail: AtomicBool,
+    /// Events that an anchor states and the log did not have; 0: nothing is missing.
+    missing_of_anchor: AtomicU64,
 }
 
 impl Vitals {
@@ -195,6 +205,11 @@ impl Vitals {
         self.do_checkpoints_fail.swap(failed, Ordering::Relaxed) != failed
     }
 
+    pub(crate) fn set_behind_anchor(&self, anchored_events: u64) {
+        self.missing_of_anchor
+            .store(anchored_events, Ordering::Relaxed);
+    }
+
     pub(crate) fn wal_checkpoint_failures(&self) -> u64 {
         self.wal_checkpoint_failures.load(Ordering::Relaxed)
     }
@@ -211,7 +226,10 @@ impl Vitals {
         let wal_bytes = self.wal_bytes();
         let pinned = self.is_wal_pinned.load(Ordering::Relaxed);
         let failing = self.do_checkpoints_fail.load(Ordering::Relaxed);
+        let anchored_events = self.missing_of_anchor.load(Ordering::Relaxed);
+        let behind = Alarm::BehindAnchor { anchored_events };
         room.into_iter()
+            .chain((anchored_events > 0).then_some(behind))
             .chain(pinned.then_some(Alarm::LogPinned { wal_bytes }))
             .chain(failing.then_some(Alarm::CheckpointsFail))
             .collect()

@@ -89,14 +89,15 @@ pub(super) struct Packing {
     /// Responses of the batch that were read.
     responses: Vec<(usize, ParsedResponse)>,
     completer: Completer,
-    /// The tree over the log up to the last batch that was sealed.
-    tree: CompactRange,
+    /// The tree over the log up to the last batch that was sealed; `None` where its cost is
+    /// measured by leaving it out.
+    tree: Option<CompactRange>,
 }
 
 impl Packing {
     pub(super) fn new(
         shared: Arc<Shared>,
-        tree: CompactRange,
+        tree: Option<CompactRange>,
         price_book: Option<Arc<PriceBook>>,
     ) -> Result<Self, Cause> {
         Ok(Self {
@@ -167,8 +168,9 @@ impl Packing {
             let start = self.lines.len();
             event.write_line(&mut self.lines)?;
             let line = self.lines.get(start..).unwrap_or_default();
-            self.tree
-                .push(leaf_hash(line.strip_suffix(b"\n").unwrap_or(line)));
+            if let Some(tree) = &mut self.tree {
+                tree.push(leaf_hash(line.strip_suffix(b"\n").unwrap_or(line)));
+            }
         }
         let (encoding, data) = self.segment_encoder.encode(&self.lines)?;
         let segment = Segment {
@@ -177,7 +179,7 @@ impl Packing {
             length: count(self.lines.len()),
             encoding,
             data,
-            tree: self.tree.clone(),
+            tree: self.tree.clone().unwrap_or_default(),
         };
         // A rare large batch must not hold its room for good.
         self.lines.shrink_to(LINES_BYTES_KEPT);

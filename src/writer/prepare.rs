@@ -21,7 +21,7 @@ use crate::record::{Altered, Digest, Normaliser, REQUEST_UNPARSED, RequestContex
 use crate::wire::{RequestSummary, ResponseParser};
 
 /// Bytes of recent bodies that others are packed against.
-const CONVERSATION_BYTES_MAX: usize = 8 * 1024 * 1024;
+const CONVERSATION_BYTES_MAX: usize = 6 * 1024 * 1024;
 
 /// Turns commands into batches; owns the working memory for it.
 #[derive(Debug)]
@@ -48,6 +48,7 @@ impl Preparer {
             at,
             mut context,
             body,
+            body_length,
             room,
             mut altered,
             redaction_id,
@@ -61,7 +62,7 @@ impl Preparer {
         let is_read = self.reads_bodies && protocol.is_supported();
         let capture = context.capture.unwrap_or(self.capture);
         let seq = prepared.next_seq();
-        let body_bytes = room.bytes(count(body.len()));
+        let body_bytes = room.bytes(body_length);
         let conversation = context
             .conversation_id
             .as_ref()
@@ -74,7 +75,7 @@ impl Preparer {
             is_unparsed = Some(!summary.is_complete);
             describe(&mut context, summary, &mut altered);
         };
-        let (request_body, payload) = self.body(&body, room, capture, |conversations, body| {
+        let (mut request_body, payload) = self.body(&body, room, capture, |conversations, body| {
             let id = payload_id(seq, Part::Body);
             let reading = is_read.then_some(RequestReading {
                 protocol: &protocol,
@@ -97,6 +98,7 @@ impl Preparer {
             altered.push(REQUEST_UNPARSED.to_owned());
             prepared.unparsed = prepared.unparsed.saturating_add(1);
         }
+        request_body.length = body_length;
         let (content, content_payload) = self.content(context.messages.as_ref(), room, capture);
         {
             let mut notes = lifecycle.notes();

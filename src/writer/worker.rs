@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::anchor::AnchorFile;
 use super::batch::{Prepared, Replies};
 use super::checkpoints::Checkpoints;
 use super::command::Command;
@@ -16,7 +17,9 @@ use super::shared::Shared;
 use super::space::SpaceWatch;
 use crate::clock::now_micros;
 use crate::config::{Capture, Config, Durability, Overflow};
-use crate::db::{Appender, DatabasePath, FileWatch, WriterLock, open_error, sqlite_version};
+use crate::db::{
+    Appender, DatabasePath, FileWatch, TreeHead, WriterLock, open_error, sqlite_version,
+};
 use crate::error::{Cause, OpenError};
 use crate::log::{EndKind, Ended, Fact, StoreOpened};
 use crate::pricing::PriceBook;
@@ -76,7 +79,7 @@ pub(crate) fn spawn(
         Builder::new()
             .name("auditlite-intake".to_owned())
             .spawn(move || {
-                let _bomb = Bomb(Arc::clone(&shared));
+                let _bomb = Bomb::new(&shared, true);
                 shared.set_writer(thread::current());
                 let opening = Opening {
                     config: &config,
@@ -153,7 +156,7 @@ fn start(
             let stop = committer.run(&incoming);
             Committer::latch(shared, &committer.path, stop);
         };
-        match start_stage("auditlite-writer", committer, run, shared) {
+        match start_stage("auditlite-writer", true, committer, run, shared) {
             Ok(thread) => {
                 threads.push(thread);
                 Commit::Thread(batches)
@@ -173,7 +176,7 @@ fn start(
             shared.set_stopped(reason);
         }
     };
-    match start_stage("auditlite-packer", stage, run, shared) {
+    match start_stage("auditlite-packer", false, stage, run, shared) {
         Ok(thread) => {
             threads.push(thread);
             (Downstream::Thread(steps), threads)
@@ -182,9 +185,10 @@ fn start(
     }
 }
 
-/// Runs a stage on a thread of its own. Gives it back where there is no thread to be had.
+/// Runs a stage on a thread of its own; `is_last`: the writer ends with it. Gives it back where there is no thread to be had.
 fn start_stage<S: Send + 'static>(
     name: &str,
+    is_last: bool,
     stage: S,
     run: impl FnOnce(S, &Shared) + Send + 'static,
     shared: &Arc<Shared>,
@@ -194,7 +198,7 @@ fn start_stage<S: Send + 'static>(
     let thread = {
         let shared = Arc::clone(shared);
         Builder::new().name(name.to_owned()).spawn(move || {
-            let _bomb = Bomb(Arc::clone(&shared));
+            let _bomb = Bomb::new(&shared, is_last);
             if let Ok(stage) = handed_over.recv() {
                 run(stage, &shared);
             }
@@ -213,16 +217,30 @@ fn start_stage<S: Send + 'static>(
 }
 
 /// Latches the store as stopped if the thread ends in any other way than by a close.
-struct Bomb(Arc<Shared>);
+struct Bomb {
+    shared: Arc<Shared>,
+    /// Whether the writer is over with this thread. Another one ends in good order while those
+    /// after it still commit what it handed on: it only has a panic to tell of.
+    is_last: bool,
+}
+
+impl Bomb {
+    fn new(shared: &Arc<Shared>, is_last: bool) -> Self {
+        let shared = Arc::clone(shared);
+        Self { shared, is_last }
+    }
+}
 
 impl Drop for Bomb {
     fn drop(&mut self) {
         let reason = if std::thread::panicking() {
             "it panicked; this is a bug, please report it"
-        } else {
+        } else if self.is_last {
             "it ended"
+        } else {
+            return;
         };
-        self.0.set_stopped(reason.to_owned());
+        self.shared.set_stopped(reason.to_owned());
     }
 }
 
@@ -252,12 +270,14 @@ impl Opening<'_> {
         let mut head = appender
             .tree_head()
             .map_err(|error| open_error(&path, error))?;
+        self.check_anchor(&checkpoints, &appender, &head, shared)?;
         let watch = FileWatch::new(&path).map_err(|error| failed(&path, error.into()))?;
         let log_id = head
             .log_id
             .take()
             .unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
-        let mut packing = Packing::new(Arc::clone(shared), head.range.clone(), price_book)
+        let tree = (!self.config.is_without_tree).then(|| head.range.clone());
+        let mut packing = Packing::new(Arc::clone(shared), tree, price_book)
             .map_err(|source| failed(&path, source))?;
         let mut committer = Committer {
             shared: Arc::clone(shared),
@@ -276,6 +296,61 @@ impl Opening<'_> {
             .map_err(|source| failed(&path, source))?;
         let preparer = Preparer::new(self.config);
         Ok((Stages { packing, committer }, preparer, next_seq))
+    }
+}
+
+impl Opening<'_> {
+    /// Whether the log is at least what was anchored of it. Going on from an older copy would sign
+    /// another past. After power loss a log that is buffered may well be shorter than its anchor:
+    /// there it is an alarm, so that a gateway comes up by itself.
+    fn check_anchor(
+        &self,
+        checkpoints: &CheckpointSettings,
+        appender: &Appender,
+        head: &TreeHead,
+        shared: &Shared,
+    ) -> Result<(), OpenError> {
+        let (Some(anchor), Some(log_id)) = (&checkpoints.anchor, &head.log_id) else {
+            return Ok(());
+        };
+        let path = self.path.as_path();
+        let latest = match AnchorFile::new(anchor.clone()).latest(&format!("auditlite/{log_id}")) {
+            Ok(latest) => latest,
+            Err(error) => {
+                // As with an anchor that cannot be written: it must not keep a gateway down.
+                tracing::warn!(target: "auditlite", ?anchor, %error, "the anchor file cannot be read; whether the log is still all that it states was not checked");
+                shared
+                    .vitals
+                    .checkpoint_failures
+                    .fetch_add(1, Ordering::Relaxed);
+                return Ok(());
+            }
+        };
+        let Some(latest) = latest else { return Ok(()) };
+        let (anchored_events, events) = (latest.size, head.range.end());
+        let root = appender
+            .root_at(anchored_events)
+            .map_err(|error| open_error(path, error))?;
+        if root == Some(latest.root) {
+            return Ok(());
+        }
+        let what = if anchored_events > events {
+            format!("it has {events} events of this log, and there were {anchored_events}")
+        } else {
+            format!("its first {anchored_events} events are not those that there were")
+        };
+        if self.config.durability == Durability::Buffered {
+            tracing::error!(target: "auditlite", ?path, ?anchor, what, "the audit log is not what its anchor states; recording goes on");
+            shared.vitals.set_behind_anchor(anchored_events);
+            return Ok(());
+        }
+        Err(OpenError::BehindAnchor {
+            path: path.to_owned(),
+            anchor: anchor.clone(),
+            anchored_events,
+            events,
+            what,
+        })
     }
 }
 

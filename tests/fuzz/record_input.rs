@@ -1,11 +1,18 @@
 //! Fuzzing of what `auditlite record` reads: whatever a line is, it is recorded within the bounds or
 //! refused with a reason of one line.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation
+)]
 
 use super::line::Exchange;
 
 #[path = "../support/mutation.rs"]
 mod mutation;
-#[allow(unreachable_pub)]
 #[path = "../support/seeds.rs"]
 mod seeds;
 

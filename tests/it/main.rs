@@ -10,6 +10,7 @@
 )]
 
 mod accounts;
+mod anchored;
 mod bounds;
 mod checkpoints;
 mod extraction;

@@ -118,3 +118,32 @@ fn close_and_drop_keep_their_deadlines_and_say_what_is_lost() {
     );
     drop(stall);
 }
+
+#[test]
+fn flushes_that_nobody_waits_for_any_more_take_nobodys_place() {
+    let folder = Folder::new();
+    let store = folder.builder().capacity_events(16).open().unwrap();
+    let held: Vec<_> = (0..8)
+        .map(|number| {
+            let context = RequestContext::new("").request_id(format!("r-{number}"));
+            store.recorder().open(context, "q").unwrap()
+        })
+        .collect();
+    store.flush(PATIENCE).unwrap();
+    let stall = Stall::begin(&folder);
+    // The writer is busy with these, and does not come to look into the channel.
+    drop(store.recorder().open(RequestContext::new(""), "q").unwrap());
+    assert!(store.flush(Duration::from_millis(50)).is_err());
+    drop(store.recorder().open(RequestContext::new(""), "q").unwrap());
+    // More than the channel has places for beside those of the capacity.
+    for _ in 0..1000 {
+        assert!(store.flush(Duration::ZERO).is_err());
+    }
+    for audit in held {
+        audit.complete(Completion::new()).unwrap();
+    }
+    drop(stall);
+    store.flush(PATIENCE).unwrap();
+    close(store);
+    assert!(findings(&folder).is_empty());
+}

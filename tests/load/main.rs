@@ -22,6 +22,8 @@
 
 #[path = "../../benches/common/memory.rs"]
 mod memory;
+#[path = "../support/random.rs"]
+mod random;
 #[path = "../support/seeds.rs"]
 mod seeds;
 mod slow_disk;

@@ -11,7 +11,8 @@ const CHILD: &str = "AUDITLITE_STALLED_DISK_CHILD";
 const CAPACITY_MIB: usize = 64;
 const BODY_BYTES: usize = 50_000;
 const STALL: Duration = Duration::from_secs(5);
-/// What may be resident beyond the byte capacity, in MiB.
+/// What may be resident beyond the byte capacity, in MiB. The design's bar is 32, of which this
+/// load takes 31 to 32: the rest is room for an allocator on a busy machine.
 const BEYOND_MIB: f64 = 32.0;
 
 /// The process whose memory is measured.
@@ -23,6 +24,8 @@ fn child() {
     let folder = tempfile::tempdir().unwrap();
     let rule = vfs::rule(folder.path());
     let path = folder.path().join("audit.db");
+    // The program's own is not the store's.
+    let before = memory::resident_mib().unwrap_or(0.0);
     let builder = Store::builder(&path).capacity_bytes(CAPACITY_MIB << 20);
     let store = builder.open().unwrap();
     let is_over = AtomicBool::new(false);
@@ -54,7 +57,7 @@ fn child() {
         is_over.store(true, Ordering::Relaxed);
     });
     rule.world.slow_syncs(Duration::ZERO);
-    println!("peak_mib={}", memory::peak_mib().unwrap_or(0.0));
+    println!("peak_mib={}", memory::peak_mib().unwrap_or(0.0) - before);
     println!("slow={}", slow.load(Ordering::Relaxed));
     println!("slowest_us={}", slowest.load(Ordering::Relaxed));
     println!("count={}", count.load(Ordering::Relaxed));

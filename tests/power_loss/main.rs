@@ -24,6 +24,8 @@ mod oracle;
 mod random;
 #[path = "../support/scene.rs"]
 mod scene;
+#[path = "../support/seeds.rs"]
+mod seeds;
 #[path = "../support/vfs.rs"]
 mod vfs;
 #[path = "../support/world.rs"]
@@ -36,7 +38,8 @@ use auditlite::Overflow;
 
 use oracle::{Accounts, Ledger, Promises, examine, recover};
 use random::Random;
-use scene::{builder, folder, run_cases, size, work};
+use scene::{builder, folder, run_cases, work};
+use seeds::number;
 use vfs::rule;
 use world::{CallKind, Fault, Plan, Snapshot, Span, copy_database};
 
@@ -158,7 +161,7 @@ fn scene_of(number: u64, images_each: u64) -> Vec<String> {
 #[test]
 fn what_a_receipt_called_durable_survives_power_loss() {
     const IMAGES_EACH: u64 = 200;
-    let images = size("AUDITLITE_POWER_IMAGES", 1000);
+    let images = number("AUDITLITE_POWER_IMAGES", 200);
     let scenes = images.div_ceil(IMAGES_EACH).max(1);
     run_cases(
         &format!("power loss, {IMAGES_EACH} images each"),

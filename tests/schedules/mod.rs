@@ -10,6 +10,14 @@
 //! `AUDITLITE_SCHEDULES` sets how many each test explores, `AUDITLITE_SCHEDULES_SEED` repeats a run.
 //! What is explored is interleavings, of sequentially consistent memory: the order of weaker
 //! memory, and what happens inside of crossbeam's channel, are not.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation
+)]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,15 +27,12 @@ use rusqlite::Connection;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::thread;
 
+use crate::seeds;
 use crate::sync::{Fault, Plan, begin};
 use crate::{
     CloseReport, Completion, FlushError, Overflow, ReadOnlyStore, Receipt, ReceiptError,
     RecordError, RequestContext, Store,
 };
-
-#[path = "../support/seeds.rs"]
-#[allow(unreachable_pub)]
-mod seeds;
 
 /// Longer than any schedule's clock runs.
 const PATIENCE: Duration = Duration::from_secs(1_000_000);

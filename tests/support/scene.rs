@@ -55,14 +55,6 @@ pub fn work(store: &Store, ledger: &Ledger, name: &str, batches: u64, patience: 
     all_flushed
 }
 
-/// A number from the environment, or what is done in CI.
-pub fn size(variable: &str, in_ci: u64) -> u64 {
-    std::env::var(variable)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(in_ci)
-}
-
 /// Runs the cases on as many threads as there are processors, or the one that `variable` names.
 /// Panics with all violations, each with the number that replays it.
 pub fn run_cases(what: &str, variable: &str, count: u64, case: impl Fn(u64) -> Vec<String> + Sync) {

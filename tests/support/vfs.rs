@@ -201,11 +201,10 @@ unsafe extern "C" fn delete(
     unsafe {
         let path = path_of(name);
         let world = path.as_deref().and_then(world_of);
-        if let (Some(world), Some(path)) = (&world, &path) {
-            if let Verdict::Fail(code) | Verdict::Short(code) = world.before(CallKind::Delete, path)
-            {
-                return code;
-            }
+        if let (Some(world), Some(path)) = (&world, &path)
+            && let Verdict::Fail(code) | Verdict::Short(code) = world.before(CallKind::Delete, path)
+        {
+            return code;
         }
         let real = real_vfs(vfs);
         let Some(real_delete) = (*real).xDelete else {

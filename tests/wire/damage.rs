@@ -5,7 +5,7 @@
 //! failure prints the seed.
 
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use auditlite::{
     CanonicalMessage, ParsedRequest, ParsedResponse, RequestSummary, ResponseParser, WireProtocol,
@@ -14,6 +14,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::corpus::samples;
+use crate::seeds;
 
 const PROTOCOLS: [WireProtocol; 7] = [
     WireProtocol::OpenAiChat,
@@ -63,21 +64,6 @@ const TOKENS: [&[u8]; 22] = [
     b"[DONE]",
 ];
 
-/// Says how to repeat a run that panics.
-struct Repeat(u64);
-
-impl Drop for Repeat {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("repeat with AUDITLITE_FUZZ_SEED={}", self.0);
-        }
-    }
-}
-
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap())
-}
-
 fn damaged(random: &mut StdRng, bodies: &[Vec<u8>]) -> Vec<u8> {
     let mut body = bodies[random.random_range(0..bodies.len())].clone();
     for _ in 0..random.random_range(0..6) {
@@ -114,10 +100,8 @@ fn damaged(random: &mut StdRng, bodies: &[Vec<u8>]) -> Vec<u8> {
 
 #[test]
 fn damaged_bodies_are_read_as_far_as_they_go() {
-    let nanos = SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
-    let seed = setting("AUDITLITE_FUZZ_SEED").unwrap_or(u64::from(nanos));
-    let time = Duration::from_secs(setting("AUDITLITE_FUZZ_SECONDS").unwrap_or(3));
-    let _repeat = Repeat(seed);
+    let seed = seeds::seed("AUDITLITE_FUZZ_SEED");
+    let time = Duration::from_secs(seeds::number("AUDITLITE_FUZZ_SECONDS", 3));
     let mut random = StdRng::seed_from_u64(seed);
     let mut bodies: Vec<Vec<u8>> = SEEDS.iter().map(|body| body.as_bytes().to_vec()).collect();
     for exchange in samples(3) {

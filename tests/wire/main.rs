@@ -14,5 +14,7 @@
 mod agreement;
 mod corpus;
 mod damage;
+#[path = "../support/seeds.rs"]
+mod seeds;
 mod speed;
 mod splits;

@@ -1,14 +1,16 @@
 //! auditlite at its defaults, FULL durability and all digests included.
 //!
 //! `auditlite` waits for room instead of shedding, so that every lifecycle counts; its request
-//! threads then take as long as the writer. `auditlite_shed` never waits, as is the default, and
-//! shows what request threads notice of a writer that cannot keep up. Both are told what the exchange
-//! says; `auditlite_extracting` is told the status alone, and the writer reads the rest from the bytes.
+//! threads then take as long as the writer. `auditlite_without_tree` is the same without the Merkle
+//! tree, whose cost is the difference; such a file cannot be verified. `auditlite_shed` never waits,
+//! as is the default, and shows what request threads notice of a writer that cannot keep up. All are
+//! told what the exchange says; `auditlite_extracting` is told the status alone, and the writer reads
+//! the rest from the bytes.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use auditlite::{Overflow, Recorder, RequestContext, Store};
+use auditlite::{Overflow, Recorder, RequestContext, Store, StoreBuilder};
 
 use super::super::common::bytes_on_disk;
 use super::super::gateway::Lifecycle;
@@ -26,27 +28,42 @@ pub(crate) struct Auditlite {
 
 impl Auditlite {
     pub(crate) fn waiting(folder: &Path, byte_budget: usize) -> Self {
-        Self::open(folder, byte_budget, Overflow::Wait(TIMEOUT), false)
-    }
-
-    pub(crate) fn shedding(folder: &Path, byte_budget: usize) -> Self {
-        Self::open(folder, byte_budget, Overflow::Shed, false)
+        Self::open(folder, byte_budget, Overflow::Wait(TIMEOUT), |builder| {
+            builder
+        })
     }
 
     pub(crate) fn extracting(folder: &Path, byte_budget: usize) -> Self {
-        let mut subject = Self::open(folder, byte_budget, Overflow::Wait(TIMEOUT), true);
+        let mut subject = Self::waiting(folder, byte_budget);
         subject.is_extracting = true;
         subject
     }
 
-    fn open(folder: &Path, byte_budget: usize, overflow: Overflow, read_bodies: bool) -> Self {
+    pub(crate) fn without_tree(folder: &Path, byte_budget: usize) -> Self {
+        let overflow = Overflow::Wait(TIMEOUT);
+        Self::open(
+            folder,
+            byte_budget,
+            overflow,
+            StoreBuilder::without_integrity_for_measurement,
+        )
+    }
+
+    pub(crate) fn shedding(folder: &Path, byte_budget: usize) -> Self {
+        Self::open(folder, byte_budget, Overflow::Shed, |builder| builder)
+    }
+
+    fn open(
+        folder: &Path,
+        byte_budget: usize,
+        overflow: Overflow,
+        set: impl FnOnce(StoreBuilder) -> StoreBuilder,
+    ) -> Self {
         let path = folder.join("audit.db");
-        let store = Store::builder(&path)
+        let builder = Store::builder(&path)
             .overflow(overflow)
-            .read_bodies(read_bodies)
-            .capacity_bytes(byte_budget)
-            .open()
-            .unwrap();
+            .capacity_bytes(byte_budget);
+        let store = set(builder).open().unwrap();
         Self {
             recorder: store.recorder(),
             store,

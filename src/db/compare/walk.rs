@@ -1,0 +1,246 @@
+//! Rows in the order of their keys, and what is held against them.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+
+use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator;
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Row, Rows, Statement, ToSql};
+
+use super::COMPARING;
+use crate::db::error::{Context, DbError};
+use crate::db::project::Values;
+use crate::db::rebuild::{DIFFERENCES_LISTED_MAX, ProjectionDifference};
+use crate::db::rows::{COLUMN_COUNT, START_COUNT, column_name};
+
+/// A table's rows in the order of their keys.
+pub(super) struct Cursor<'r> {
+    pub(super) rows: Rows<'r>,
+    table: &'static str,
+    key_length: usize,
+    /// Key of the current row; `None` behind the last one. A key of one column has 0 as its second.
+    key: Option<(i64, i64)>,
+}
+
+impl<'r> Cursor<'r> {
+    pub(super) fn new(
+        statement: &'r mut Statement<'_>,
+        table: &'static str,
+        key_length: usize,
+    ) -> Result<Self, DbError> {
+        let mut cursor = Self {
+            rows: statement.query([]).context(COMPARING)?,
+            table,
+            key_length,
+            key: None,
+        };
+        cursor.advance()?;
+        Ok(cursor)
+    }
+
+    pub(super) fn advance(&mut self) -> Result<(), DbError> {
+        self.rows.advance().context(COMPARING)?;
+        self.key = match self.rows.get() {
+            None => None,
+            Some(row) => {
+                let second = if self.key_length > 1 {
+                    row.get(1)
+                } else {
+                    Ok(0)
+                };
+                Some((row.get(0).context(COMPARING)?, second.context(COMPARING)?))
+            }
+        };
+        Ok(())
+    }
+
+    /// Goes on to the row with this key. `false`: there is none, which is a difference. So are the
+    /// rows before it.
+    pub(super) fn reach(
+        &mut self,
+        key: (i64, i64),
+        differences: &mut Differences,
+    ) -> Result<bool, DbError> {
+        while let Some(found) = self.key.filter(|found| *found < key) {
+            differences.add(self.table, found, self.key_length, " is not in the log");
+            self.advance()?;
+        }
+        let is_there = self.key == Some(key);
+        if !is_there {
+            differences.add(self.table, key, self.key_length, " is missing");
+        }
+        Ok(is_there)
+    }
+
+    /// Rows behind the last one that the log makes.
+    pub(super) fn rest(&mut self, differences: &mut Differences) -> Result<(), DbError> {
+        while let Some(found) = self.key {
+            differences.add(self.table, found, self.key_length, " is not in the log");
+            self.advance()?;
+        }
+        Ok(())
+    }
+}
+
+/// Holds a row against the values that it should have.
+pub(super) struct Check<'r> {
+    row: &'r Row<'r>,
+    next: usize,
+    changed: Vec<usize>,
+}
+
+impl<'r> Check<'r> {
+    pub(super) fn new(row: &'r Row<'r>, next: usize) -> Self {
+        Self {
+            row,
+            next,
+            changed: Vec::new(),
+        }
+    }
+}
+
+impl Values for Check<'_> {
+    fn bind(&mut self, value: impl ToSql) -> Result<(), DbError> {
+        let found = self.row.get_ref(self.next).context(COMPARING)?;
+        let value = value.to_sql().context(COMPARING)?;
+        if value_of(&value) != found {
+            self.changed.push(self.next);
+        }
+        self.next += 1;
+        Ok(())
+    }
+}
+
+/// A keyed hash of values: who doctors a file cannot know the key, and so cannot make two rows
+/// collide.
+#[derive(Default)]
+pub(super) struct Rest {
+    key: RandomState,
+    bytes: Vec<u8>,
+}
+
+impl Rest {
+    pub(super) fn begin(&mut self) {
+        self.bytes.clear();
+    }
+
+    pub(super) fn hash(&self) -> u64 {
+        self.key.hash_one(self.bytes.as_slice())
+    }
+
+    /// The hash of the columns that are not known at the opening.
+    pub(super) fn of_row(&mut self, row: &Row<'_>) -> Result<u64, DbError> {
+        self.begin();
+        for index in START_COUNT..COLUMN_COUNT {
+            self.push(row.get_ref(index).context(COMPARING)?);
+        }
+        Ok(self.hash())
+    }
+
+    /// Values of different types or lengths never give the same bytes.
+    fn push(&mut self, value: ValueRef<'_>) {
+        let (tag, bytes): (u8, &[u8]) = match value {
+            ValueRef::Null => (0, &[]),
+            ValueRef::Integer(number) => {
+                self.bytes.push(1);
+                self.bytes.extend_from_slice(&number.to_le_bytes());
+                return;
+            }
+            ValueRef::Real(number) => {
+                self.bytes.push(2);
+                self.bytes.extend_from_slice(&number.to_le_bytes());
+                return;
+            }
+            ValueRef::Text(text) => (3, text),
+            ValueRef::Blob(blob) => (4, blob),
+        };
+        self.bytes.push(tag);
+        if tag > 0 {
+            self.bytes.extend_from_slice(&bytes.len().to_le_bytes());
+            self.bytes.extend_from_slice(bytes);
+        }
+    }
+}
+
+impl Values for Rest {
+    fn bind(&mut self, value: impl ToSql) -> Result<(), DbError> {
+        self.push(value_of(&value.to_sql().context(COMPARING)?));
+        Ok(())
+    }
+}
+
+fn value_of<'v>(output: &'v ToSqlOutput<'_>) -> ValueRef<'v> {
+    match output {
+        ToSqlOutput::Borrowed(value) => *value,
+        ToSqlOutput::Owned(value) => value.into(),
+        // No other kind of value is ever bound here.
+        _ => ValueRef::Null,
+    }
+}
+
+/// Collects differences, and counts those beyond the bound of each table.
+#[derive(Debug, Default)]
+pub(super) struct Differences {
+    listed: Vec<ProjectionDifference>,
+    found: BTreeMap<&'static str, usize>,
+}
+
+impl Differences {
+    pub(super) fn add(
+        &mut self,
+        table: &'static str,
+        key: (i64, i64),
+        key_length: usize,
+        what: &str,
+    ) {
+        let found = self.found.entry(table).or_default();
+        *found = found.saturating_add(1);
+        if *found > DIFFERENCES_LISTED_MAX {
+            return;
+        }
+        let row = match key_length {
+            1 => key.0.to_string(),
+            _ => format!("{}, {}", key.0, key.1),
+        };
+        self.listed.push(ProjectionDifference {
+            table,
+            seq: u64::try_from(key.0).ok(),
+            what: format!("row {row}{what}"),
+        });
+    }
+
+    pub(super) fn add_changed(
+        &mut self,
+        table: &'static str,
+        key: (i64, i64),
+        key_length: usize,
+        check: Check<'_>,
+    ) {
+        if check.changed.is_empty() {
+            return;
+        }
+        let names: Vec<&str> = check
+            .changed
+            .iter()
+            .map(|&index| match table {
+                "requests" => column_name(index),
+                _ => check.row.as_ref().column_name(index).unwrap_or_default(),
+            })
+            .collect();
+        let what = format!(": {} not as the log says", names.join(", "));
+        self.add(table, key, key_length, &what);
+    }
+
+    pub(super) fn into_list(mut self) -> Vec<ProjectionDifference> {
+        for (table, found) in self.found {
+            if found > DIFFERENCES_LISTED_MAX {
+                self.listed.push(ProjectionDifference {
+                    table,
+                    seq: None,
+                    what: format!("{} more rows differ", found - DIFFERENCES_LISTED_MAX),
+                });
+            }
+        }
+        self.listed
+    }
+}

@@ -1,0 +1,209 @@
+//! The log's segments, unpacked, hashed and parsed ahead of the checks.
+//!
+//! All of it is read from one connection, so that everything is as of one moment; what does not need
+//! the connection is done on a thread of its own, where there is a processor for it.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{Builder, Scope};
+
+use crate::db::{DbError, Snapshot, StoredSegment};
+use crate::log::{Event, SegmentDecoder, lines};
+use crate::proof::leaf_hash;
+use crate::record::Digest;
+use crate::sync::thread::processors;
+
+/// Segments that are read before they are needed. A segment is one group commit of the writer's,
+/// some megabytes at the most.
+const SEGMENTS_AHEAD: usize = 2;
+/// Lines that are handed over together, and how many such pieces may wait.
+const LINES_TOGETHER: usize = 512;
+const PIECES_AHEAD: usize = 4;
+
+/// One line of the log.
+pub(super) struct Line {
+    pub(super) leaf: Digest,
+    /// What it says, or why it says nothing.
+    pub(super) event: Result<Event, String>,
+}
+
+/// What becomes of a segment.
+pub(super) enum Decoded {
+    Lines(Vec<Line>),
+    /// Its last line has been handed over; whether that is a whole line. Or it does not unpack.
+    End(Result<bool, String>),
+}
+
+/// A segment without its lines.
+pub(super) struct SegmentHead {
+    pub(super) key: i64,
+    pub(super) first_seq: u64,
+    pub(super) count: u64,
+    pub(super) tree: Vec<u8>,
+}
+
+struct Packed {
+    encoding: i64,
+    data: Vec<u8>,
+    length: u64,
+}
+
+/// The log's segments, in order.
+pub(super) struct Segments<'a> {
+    snapshot: &'a Snapshot,
+    decoding: Decoding,
+    /// Segments that were read, and handed over to be decoded.
+    ahead: VecDeque<SegmentHead>,
+    last_key: i64,
+    is_read: bool,
+    /// Reading went wrong behind those that are ahead.
+    failed: Option<DbError>,
+}
+
+enum Decoding {
+    Thread {
+        packed: SyncSender<Packed>,
+        decoded: Receiver<Decoded>,
+    },
+    Here {
+        decoder: Box<SegmentDecoder>,
+        decoded: VecDeque<Decoded>,
+    },
+}
+
+impl<'a> Segments<'a> {
+    /// From the start of the log on. `scope` is where the thread runs.
+    pub(super) fn new<'scope>(
+        snapshot: &'a Snapshot,
+        scope: &'scope Scope<'scope, '_>,
+    ) -> Result<Self, DbError> {
+        Ok(Self {
+            snapshot,
+            decoding: Decoding::start(scope)?,
+            ahead: VecDeque::new(),
+            last_key: i64::MIN,
+            is_read: false,
+            failed: None,
+        })
+    }
+
+    /// The next segment. All that [`decoded`](Self::decoded) gives up to its end belongs to it.
+    pub(super) fn next(&mut self) -> Result<Option<SegmentHead>, DbError> {
+        while !self.is_read && self.ahead.len() < SEGMENTS_AHEAD {
+            match self.snapshot.segment_after(self.last_key) {
+                Ok(Some((key, segment))) => self.add(key, segment),
+                Ok(None) => self.is_read = true,
+                Err(error) => {
+                    self.is_read = true;
+                    self.failed = Some(error);
+                }
+            }
+        }
+        match self.ahead.pop_front() {
+            Some(segment) => Ok(Some(segment)),
+            None => self.failed.take().map_or(Ok(None), Err),
+        }
+    }
+
+    /// What comes next of the segment.
+    pub(super) fn decoded(&mut self) -> Decoded {
+        let decoded = match &mut self.decoding {
+            Decoding::Thread { decoded, .. } => decoded.recv().ok(),
+            Decoding::Here { decoded, .. } => decoded.pop_front(),
+        };
+        decoded.unwrap_or_else(|| Decoded::End(Err("the thread that unpacks has ended".to_owned())))
+    }
+
+    /// Leaves the segment's lines out.
+    pub(super) fn skip(&mut self) {
+        while let Decoded::Lines(_) = self.decoded() {}
+    }
+
+    fn add(&mut self, key: i64, segment: StoredSegment) {
+        let StoredSegment {
+            first_seq,
+            count,
+            length,
+            encoding,
+            data,
+            tree,
+        } = segment;
+        self.last_key = key;
+        self.ahead.push_back(SegmentHead {
+            key,
+            first_seq,
+            count,
+            tree,
+        });
+        let next = Packed {
+            encoding,
+            data,
+            length,
+        };
+        match &mut self.decoding {
+            // Never waits: no more than fit are ahead. A thread that has ended says so later.
+            Decoding::Thread { packed, .. } => drop(packed.send(next)),
+            Decoding::Here { decoder, decoded } => decode(decoder, next, &mut |piece| {
+                decoded.push_back(piece);
+                true
+            }),
+        }
+    }
+}
+
+impl Decoding {
+    fn start<'scope>(scope: &'scope Scope<'scope, '_>) -> Result<Self, DbError> {
+        let new_decoder = || {
+            SegmentDecoder::new()
+                .map(Box::new)
+                .map_err(|error| DbError::corrupt("reading the log", error))
+        };
+        if processors() > 1 {
+            let mut decoder = new_decoder()?;
+            let (packed, incoming) = sync_channel::<Packed>(SEGMENTS_AHEAD);
+            let (outgoing, decoded) = sync_channel(PIECES_AHEAD);
+            let run = move || {
+                while let Ok(packed) = incoming.recv() {
+                    decode(&mut decoder, packed, &mut |piece| {
+                        outgoing.send(piece).is_ok()
+                    });
+                }
+            };
+            let builder = Builder::new().name("auditlite-verify-log".to_owned());
+            if builder.spawn_scoped(scope, run).is_ok() {
+                return Ok(Self::Thread { packed, decoded });
+            }
+        }
+        Ok(Self::Here {
+            decoder: new_decoder()?,
+            decoded: VecDeque::new(),
+        })
+    }
+}
+
+/// Hands on a segment's lines until nobody wants them.
+fn decode(decoder: &mut SegmentDecoder, packed: Packed, hand_on: &mut dyn FnMut(Decoded) -> bool) {
+    let text = match decoder.decode(packed.encoding, packed.data, packed.length) {
+        Ok(text) => text,
+        Err(error) => {
+            hand_on(Decoded::End(Err(error.to_string())));
+            return;
+        }
+    };
+    let mut piece = Vec::with_capacity(LINES_TOGETHER);
+    for line in lines(&text) {
+        piece.push(Line {
+            leaf: leaf_hash(line),
+            event: Event::from_line(line).map_err(|error| error.to_string()),
+        });
+        if piece.len() == LINES_TOGETHER {
+            let full = std::mem::replace(&mut piece, Vec::with_capacity(LINES_TOGETHER));
+            if !hand_on(Decoded::Lines(full)) {
+                return;
+            }
+        }
+    }
+    if hand_on(Decoded::Lines(piece)) {
+        hand_on(Decoded::End(Ok(text.ends_with(b"\n"))));
+    }
+}
