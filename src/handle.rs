@@ -27,8 +27,9 @@ const PIECE_BYTES: usize = 1 << 20;
 /// of them, it ends as `abandoned`: the client went away, or the gateway's code did. Where the bytes
 /// show a stream that had said that it was over, it is `completed` all the same: clients hang up then.
 ///
-/// What an end does not say is read from the response's bytes by the writer, but for `complete` and
-/// `reject`, which are taken to know all.
+/// What `finish` and a drop do not say, the writer reads from the response's bytes. The other ends are
+/// taken to know all; nothing is parsed for them unless they ask
+/// ([`Completion::read_body`](crate::Completion::read_body)).
 ///
 /// No method waits for the disk, and none fails the gateway's request.
 #[must_use = "dropping the handle records the request as abandoned"]
@@ -272,8 +273,8 @@ impl RequestHandle {
         self.end(Ending::finished(http_status), Altered::new())
     }
 
-    /// Ends the lifecycle as completed. Nothing is read from the response: what is not given is not
-    /// recorded.
+    /// Ends the lifecycle as completed. What is not given is not recorded, unless
+    /// [`Completion::read_body`](crate::Completion::read_body) asks the writer to read it.
     ///
     /// # Blocking
     ///
@@ -290,7 +291,8 @@ impl RequestHandle {
         self.end(completion.into(), normaliser.into_altered())
     }
 
-    /// Ends the lifecycle as failed. What is not given is read from the response as far as it came.
+    /// Ends the lifecycle as failed. What is not given is not recorded, unless
+    /// [`Failure::read_body`](crate::Failure::read_body) asks the writer to read it.
     ///
     /// # Blocking
     ///

@@ -55,12 +55,11 @@ impl StoreBuilder {
         self
     }
 
-    /// Whether the writer reads bodies of supported wire protocols for what the gateway does not say:
-    /// of a request the model, `max_tokens`, `temperature`, `top_p` and whether a stream is asked for;
-    /// of a response, where the request ends in any other way than by
-    /// [`complete`](crate::RequestHandle::complete) or [`reject`](crate::RequestHandle::reject), what
-    /// [`finish`](crate::RequestHandle::finish) lists. Default: `true`. Off, only what is handed over
-    /// is recorded.
+    /// Whether the writer may read bodies at all. Default: `true`: a request's as its context says
+    /// ([`RequestContext::read_body`](crate::RequestContext::read_body)), a response's where the request
+    /// ends by [`finish`](crate::RequestHandle::finish), is dropped, or its end asks for it
+    /// ([`Completion::read_body`](crate::Completion::read_body)). `false`: only what is handed over is
+    /// recorded.
     pub fn read_bodies(mut self, read_bodies: bool) -> Self {
         self.config.read_bodies = read_bodies;
         self

@@ -329,7 +329,7 @@ impl Held {
 
     /// Becomes a body that stands alone.
     fn start(&mut self, id: i64, body: &[u8], reading: &mut Option<RequestReading<'_>>) -> Planned {
-        self.read(reading, body, 0);
+        self.read(reading, body, 0, 0);
         let sha256 = self.become_body(id, body, 0);
         self.depth = 0;
         self.chain_bytes = count(body.len());
@@ -359,7 +359,7 @@ impl Held {
     ) -> Planned {
         let anchor = self.anchor;
         let cut = common_head(&self.bytes, body);
-        self.read(reading, body, cut);
+        self.read(reading, body, cut, 0);
         let copied = cut.min(anchor.common);
         let from = copied.saturating_sub(WINDOW_BYTES);
         let start = texts.len();
@@ -399,12 +399,12 @@ impl Held {
         texts: &mut Vec<u8>,
     ) -> Planned {
         let cut = common_head(&self.bytes, body);
-        self.read(reading, body, cut);
         let from = cut.saturating_sub(WINDOW_BYTES);
         let tail = common_tail(
             self.bytes.get(cut..).unwrap_or_default(),
             body.get(cut..).unwrap_or_default(),
         );
+        self.read(reading, body, cut, tail);
         let end = self.bytes.len() - tail;
         let to = end.min(cut.saturating_add(REPLACED_BYTES_MAX));
         let start = texts.len();
@@ -438,19 +438,31 @@ impl Held {
         }
     }
 
-    /// Reads the request that follows this one, and has `common` bytes at its start in common.
-    fn read(&mut self, reading: &mut Option<RequestReading<'_>>, body: &[u8], common: usize) {
+    /// Reads the request that follows this one, and has `common` bytes at its start in common, and
+    /// after them `tail` at its end.
+    fn read(
+        &mut self,
+        reading: &mut Option<RequestReading<'_>>,
+        body: &[u8],
+        common: usize,
+        tail: usize,
+    ) {
         let before = self.summary.take();
         let Some(reading) = reading else { return };
         let (protocol, path) = (reading.protocol, reading.path);
-        let summary = match before.as_deref() {
-            Some((known, summary)) if known == protocol => {
-                summary.parse_next(path, &self.bytes, body, common)
+        let summary = match before {
+            Some(mut before) if before.0 == *protocol => {
+                let known = std::mem::take(&mut before.1);
+                before.1 = known.into_next(path, self.bytes.len(), body, common, tail);
+                before
             }
-            _ => RequestSummary::parse(protocol, path, body),
+            _ => {
+                let summary = RequestSummary::parse(protocol, path, body);
+                Box::new((protocol.clone(), summary))
+            }
         };
-        (reading.take)(&summary);
-        self.summary = Some(Box::new((protocol.clone(), summary)));
+        (reading.take)(&summary.1);
+        self.summary = Some(summary);
     }
 
     /// Takes the bytes in, of which the first `common` are here already, and digests what is new.

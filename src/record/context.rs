@@ -86,11 +86,7 @@ pub struct RequestContext {
     pub request_model: Option<String>,
     /// The model that the client asked for, where it differs from `request_model`.
     pub requested_model: Option<String>,
-    /// Most tokens that the response may have. This, the two below, whether a stream is asked for, and
-    /// the model are read from the body where they are not given, see
-    /// [`StoreBuilder::read_bodies`](crate::StoreBuilder::read_bodies).
-    ///
-    /// Where `request_model` is given and the body names another one, that is `requested_model`.
+    /// Most tokens that the response may have.
     pub max_tokens: Option<u64>,
     /// Sampling temperature. A value that is not finite is left out.
     pub temperature: Option<f64>,
@@ -117,6 +113,12 @@ pub struct RequestContext {
     /// it. For gateways that open only once they have the whole body: the latency then covers its
     /// upload too.
     pub arrived: Option<std::time::Instant>,
+    /// Whether the writer reads the request's body for what is not given here: the model, `max_tokens`,
+    /// `temperature`, `top_p` and whether a stream is asked for. Where `request_model` is given and the
+    /// body names another one, that is `requested_model`. Default: where there is no `request_model`,
+    /// since who knows the model has read the body already. Reading costs the writer some
+    /// microseconds, and the request thread nothing.
+    pub read_body: Option<bool>,
     /// Whether bodies and other content of this request are kept. Default: as the store is set.
     pub capture: Option<crate::config::Capture>,
 }
@@ -134,7 +136,8 @@ impl RequestContext {
         text: request_id, user_id, session_id, context_id, conversation_id, trace_id,
             operation_name, provider_name, request_model, requested_model, url_path;
         value: max_tokens: u64, temperature: f64, top_p: f64, messages: Vec<Message>,
-            started_at: i64, arrived: std::time::Instant, capture: crate::config::Capture;
+            started_at: i64, arrived: std::time::Instant, read_body: bool,
+            capture: crate::config::Capture;
     }
 
     /// Sets [`actor`](Self::actor).

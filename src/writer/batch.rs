@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::sync::channel::Sender;
 
 use super::capacity::Reservation;
+use super::command::Reading;
 use super::lifecycle::{Lifecycle, Stage};
 use super::reading::Response;
 use crate::db::{Batch, Part, payload_id};
@@ -86,8 +87,8 @@ pub(super) struct EndNote {
     /// What served or was to serve, as the price book looks for it.
     pub(super) request_model: Option<String>,
     pub(super) requested_model: Option<String>,
-    /// Whether the response may decide how the request ended.
-    pub(super) is_read: bool,
+    /// What its response is read for.
+    pub(super) reading: Reading,
 }
 
 impl Prepared {

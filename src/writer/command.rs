@@ -105,12 +105,32 @@ pub(crate) struct EndCommand {
     pub(crate) reservation: Reservation,
 }
 
-/// The three ends that a gateway tells, and the one it does not, in one shape.
+/// What is read from the bytes of a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Reading {
+    #[default]
+    Nothing,
+    /// What the end does not say.
+    Missing,
+    /// That, and how the request ended.
+    Outcome,
+}
+
+impl Reading {
+    fn missing(read_body: bool) -> Self {
+        if read_body {
+            Self::Missing
+        } else {
+            Self::Nothing
+        }
+    }
+}
+
+/// The ends that a gateway tells, and the one it does not, in one shape.
 #[derive(Debug, Default)]
 pub(crate) struct Ending {
     pub(crate) kind: EndKind,
-    /// Whether what is not given is read from the response's bytes.
-    pub(crate) is_read: bool,
+    pub(crate) reading: Reading,
     pub(crate) error_type: Option<String>,
     pub(crate) error_message: Option<String>,
     pub(crate) usage: Option<Usage>,
@@ -128,7 +148,7 @@ impl From<Completion> for Ending {
     fn from(completion: Completion) -> Self {
         Self {
             kind: EndKind::Completed,
-            is_read: false,
+            reading: Reading::missing(completion.read_body),
             error_type: None,
             error_message: None,
             usage: completion.usage,
@@ -148,7 +168,7 @@ impl From<Failure> for Ending {
     fn from(failure: Failure) -> Self {
         Self {
             kind: EndKind::Failed,
-            is_read: true,
+            reading: Reading::missing(failure.read_body),
             error_type: Some(failure.error_type),
             error_message: failure.error_message,
             usage: failure.usage,
@@ -186,7 +206,7 @@ impl Ending {
                 0..400 => EndKind::Completed,
                 _ => EndKind::Failed,
             },
-            is_read: true,
+            reading: Reading::Outcome,
             http_status: Some(http_status),
             ..Self::default()
         }
@@ -196,7 +216,7 @@ impl Ending {
     pub(crate) fn abandoned() -> Self {
         Self {
             kind: EndKind::Abandoned,
-            is_read: true,
+            reading: Reading::Outcome,
             ..Self::default()
         }
     }

@@ -5,7 +5,9 @@
 use bytes::Bytes;
 
 use super::batch::{EndNote, Prepared};
-use super::command::{ChunksCommand, EndCommand, OpenCommand, PreparedCommand, ServedCommand};
+use super::command::{
+    ChunksCommand, EndCommand, OpenCommand, PreparedCommand, Reading, ServedCommand,
+};
 use super::content::EndContent;
 use super::lifecycle::Stage;
 use super::reading::Response;
@@ -59,7 +61,10 @@ impl Preparer {
             context.wire_protocol = WireProtocol::detect(&path, &body);
         }
         let protocol = context.wire_protocol.clone();
-        let is_read = self.reads_bodies && protocol.is_supported();
+        // Who names the model has read the body already.
+        let is_wanted = context.read_body.unwrap_or(context.request_model.is_none());
+        let can_be_read = self.reads_bodies && protocol.is_supported();
+        let is_read = can_be_read && is_wanted;
         let capture = context.capture.unwrap_or(self.capture);
         let seq = prepared.next_seq();
         let body_bytes = room.bytes(body_length);
@@ -106,7 +111,7 @@ impl Preparer {
             notes.request_model.clone_from(&context.request_model);
             notes.requested_model.clone_from(&context.requested_model);
             notes.conversation = key;
-            notes.wire_protocol = is_read.then_some(protocol);
+            notes.wire_protocol = can_be_read.then_some(protocol);
             notes.request_sha256 = match &payload {
                 Some(payload) => Some(payload.sha256),
                 None => body.is_empty().then(|| sha256(&[])),
@@ -209,7 +214,10 @@ impl Preparer {
         let capture = capture.unwrap_or(self.capture);
         let seq = prepared.next_seq();
         let mut notes = std::mem::take(&mut *lifecycle.notes());
-        let protocol = notes.wire_protocol.take().filter(|_| ending.is_read);
+        let protocol = notes
+            .wire_protocol
+            .take()
+            .filter(|_| ending.reading != Reading::Nothing);
         let mut response = None;
         let (response_body, payload) = match (ending.response_body.take(), room) {
             (_, BodyRoom::Shed) => (Some(shed(response_length)), None),
@@ -272,7 +280,7 @@ impl Preparer {
             provider_name,
             request_model: notes.request_model.take(),
             requested_model: notes.requested_model.take(),
-            is_read: ending.is_read,
+            reading: ending.reading,
         });
         if let Some(response) = response {
             prepared.group.responses.push((event_index, response));

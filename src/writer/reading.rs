@@ -9,9 +9,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::batch::EndNote;
+use super::command::Reading;
 use crate::log::{EndKind, Ended, Event, Fact, ToolCallFact};
 use crate::pricing::PriceBook;
-use crate::record::{Altered, Failure, Normaliser, RESPONSE_UNPARSED, Usage, WireProtocol};
+use crate::record::{
+    Altered, Failure, MessagePart, Normaliser, RESPONSE_UNPARSED, ToolCall, Usage, WireProtocol,
+};
 use crate::wire::{ParsedResponse, ResponseError, ResponseParser};
 
 /// Models without a price are warned of once each, up to this many.
@@ -29,9 +32,8 @@ impl Response {
     pub(super) fn read(self) -> ParsedResponse {
         match self {
             Self::Whole(protocol, body) => {
-                let mut parser = ResponseParser::new(&protocol).without_texts();
-                parser.feed(&body);
-                parser.finish()
+                let parser = ResponseParser::new(&protocol).without_texts();
+                parser.parse_whole(&body)
             }
             Self::Streamed(parser) => parser.finish(),
         }
@@ -74,9 +76,12 @@ impl Completer {
             };
             if let Some(response) = response {
                 unparsed = unparsed.saturating_add(u64::from(response.unparsed > 0));
-                add_response(ended, response);
+                add_response(ended, note.reading, response);
             }
-            if note.is_read && ended.kind == EndKind::Failed && ended.error_type.is_none() {
+            if note.reading == Reading::Outcome
+                && ended.kind == EndKind::Failed
+                && ended.error_type.is_none()
+            {
                 let status = ended.http_status.map(|status| status.to_string());
                 ended.error_type = Some(status.unwrap_or_else(|| "_OTHER".to_owned()));
             }
@@ -125,15 +130,28 @@ impl EndNote {
 }
 
 /// Adds what the end does not say, within its bounds.
-fn add_response(ended: &mut Ended, response: ParsedResponse) {
+fn add_response(ended: &mut Ended, reading: Reading, response: ParsedResponse) {
     if response.unparsed > 0 {
         ended.altered.push(RESPONSE_UNPARSED.to_owned());
     }
     let is_whole = !response.is_broken_off && response.error.is_none();
     let is_error_status = ended.http_status.is_some_and(|status| status >= 400);
     let mut found = Failure::new("");
-    found.tool_calls = response.tool_calls();
+    let mut input_bytes = Vec::new();
+    for part in response
+        .messages
+        .into_iter()
+        .flat_map(|message| message.parts)
+    {
+        if let MessagePart::ToolCall(call) = part {
+            input_bytes.push(u64::try_from(call.input.len()).unwrap_or(u64::MAX));
+            // The input itself stays in the body.
+            let call = ToolCall::new(call.tool_call_id, call.tool_name, "");
+            found.tool_calls.push(call);
+        }
+    }
     match ended.kind {
+        _ if reading != Reading::Outcome => {}
         EndKind::Completed if !is_whole => ended.kind = EndKind::Failed,
         // Clients hang up once a stream has said that it is over, often before its last bytes.
         EndKind::Abandoned if is_whole && response.is_streamed && !is_error_status => {
@@ -178,8 +196,9 @@ fn add_response(ended: &mut Ended, response: ParsedResponse) {
         ended.tool_calls = found
             .tool_calls
             .into_iter()
-            .map(|call| ToolCallFact {
-                input_bytes: u64::try_from(call.input.len()).unwrap_or(u64::MAX),
+            .zip(input_bytes)
+            .map(|(call, input_bytes)| ToolCallFact {
+                input_bytes,
                 tool_call_id: call.tool_call_id,
                 tool_name: call.tool_name,
             })

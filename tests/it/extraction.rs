@@ -105,7 +105,8 @@ fn what_is_given_wins() {
         .request_model("routed")
         .max_tokens(1)
         .temperature(0.0)
-        .is_streaming(false);
+        .is_streaming(false)
+        .read_body(true);
     let mut audit = store.recorder().open(context, REQUEST).unwrap();
     audit.chunk(STREAM);
     audit.set_usage(Usage::new(7, 8));
@@ -272,22 +273,33 @@ fn a_client_that_goes_away() {
     assert_eq!(findings(&folder), [""; 0]);
 }
 
-#[test]
-fn a_failure_is_filled_in_and_a_completion_is_not() {
+/// Records the stream with these ends, and what was asked for of the first.
+fn ended(read_body: bool) -> (RequestRecord, RequestRecord) {
     let folder = Folder::new();
     let store = folder.open();
     let mut audit = store.recorder().open(context("failed"), REQUEST).unwrap();
     audit.chunk(STREAM);
-    audit
-        .fail(Failure::new("timeout").error_message("too slow"))
-        .unwrap();
-    let completion = Completion::new().response_body(STREAM).http_status(200);
-    let audit = store
+    let failure = Failure::new("timeout").error_message("too slow");
+    audit.fail(failure.read_body(read_body)).unwrap();
+    let mut audit = store
         .recorder()
         .open(context("completed"), REQUEST)
         .unwrap();
+    // Half of a stream: `finish` would call it failed.
+    audit.chunk(&STREAM[..STREAM.find("data: [DONE]").unwrap() - 20]);
+    let completion = Completion::new().http_status(200).finish_reason("told");
+    let completion = completion.read_body(read_body);
     audit.complete(completion).unwrap().wait(PATIENCE).unwrap();
     let failed = store.reader().get("failed").unwrap();
+    let completed = store.reader().get("completed").unwrap();
+    close(store);
+    assert_eq!(findings(&folder), [""; 0]);
+    (failed, completed)
+}
+
+#[test]
+fn explicit_ends_are_filled_in_where_they_ask_for_it() {
+    let (failed, completed) = ended(true);
     assert_eq!(
         (failed.status, failed.error_type.as_deref()),
         (Status::Failed, Some("timeout"))
@@ -297,11 +309,39 @@ fn a_failure_is_filled_in_and_a_completion_is_not() {
         (failed.input_tokens, failed.tool_call_count),
         (Some(1000), 1)
     );
-    let completed = store.reader().get("completed").unwrap();
-    assert_eq!(
-        (completed.input_tokens, completed.tool_call_count),
-        (None, 0)
-    );
+    assert_eq!(completed.status, Status::Completed, "the gateway's word");
+    assert_eq!(completed.finish_reasons, ["told"]);
+    assert_eq!(completed.response_id.as_deref(), Some("c-1"));
+    assert_eq!(completed.tool_call_count, 1);
+}
+
+#[test]
+fn explicit_ends_are_taken_as_they_are() {
+    let (failed, completed) = ended(false);
+    for found in [failed, completed] {
+        assert_eq!((found.input_tokens, found.tool_call_count), (None, 0));
+        assert_eq!((found.response_id, found.response_model), (None, None));
+        assert_eq!(found.altered, [""; 0]);
+    }
+}
+
+#[test]
+fn a_request_is_read_where_its_context_has_no_model_or_asks_for_it() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let named = |id: &str| context(id).request_model("gpt-4o");
+    for (context, max_tokens) in [
+        (context("bare"), Some(64)),
+        (context("bare, off").read_body(false), None),
+        (named("named"), None),
+        (named("named, on").read_body(true), Some(64)),
+    ] {
+        let found = finish_as(&store, context, REQUEST, STREAM, 200);
+        assert_eq!(found.max_tokens, max_tokens, "{}", found.request_id);
+        assert_eq!(found.input_tokens, Some(1000), "{}", found.request_id);
+    }
+    let garbage = finish_as(&store, named("garbage"), "no JSON", STREAM, 200);
+    assert!(!garbage.is_unparsed(), "nothing looked at it");
     close(store);
 }
 
