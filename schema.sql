@@ -164,6 +164,30 @@ CREATE TABLE store_sessions (
     payloads_lost        INTEGER
 ) STRICT;
 
+-- Projection: what was taken out of the log or of payloads on purpose.
+CREATE TABLE removals (
+    kind      TEXT NOT NULL,     -- erased: an event's line and content; content, metadata: pruned
+    first_seq INTEGER NOT NULL,  -- events whose content, or whose lines too, are gone
+    last_seq  INTEGER NOT NULL,
+    seq       INTEGER NOT NULL,  -- seq of the erased or pruned event
+    requests  INTEGER NOT NULL,  -- metadata: requests whose rows are gone
+    PRIMARY KEY (kind, first_seq, seq)
+) STRICT, WITHOUT ROWID;
+
+-- Which payloads are packed against which: what erasing and pruning have to pack anew. Filled when
+-- they need it, so that recording pays nothing for it. May name what is not so any more; the row of
+-- the payload counts.
+CREATE TABLE payload_links (
+    base_id    INTEGER NOT NULL,
+    payload_id INTEGER NOT NULL,
+    PRIMARY KEY (base_id, payload_id)
+) STRICT, WITHOUT ROWID;
+
+-- One row, once payload_links is used: up to which payload it is filled.
+CREATE TABLE payload_links_filled (
+    through INTEGER PRIMARY KEY -- payload_id
+) STRICT;
+
 -- Projection: what was lost for want of capacity.
 CREATE TABLE gaps (
     seq        INTEGER PRIMARY KEY,  -- seq of the gap event

@@ -208,6 +208,41 @@ pub enum FlushError {
     WriterStopped,
 }
 
+/// Why something could not be erased or pruned. What was not taken out is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemovalError {
+    /// A request that is to be erased has not ended.
+    #[error("request {request_id:?} has not ended; erase it once it has")]
+    Pending {
+        /// Its id.
+        request_id: String,
+    },
+    /// Another request's body is packed against what is to go, and cannot be read.
+    #[error("what is to go is needed by the content of event {seq}, which cannot be read: {what}")]
+    Dependant {
+        /// The event whose content it is.
+        seq: u64,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// An argument is out of its bounds.
+    #[error("{0}")]
+    InvalidArgument(String),
+    /// The file could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A step took longer than any should. It may still be done.
+    #[error("the writer did not get to it within {0:?}; look at the store's health")]
+    Timeout(Duration),
+    /// The writer has stopped.
+    #[error("the audit store's writer has stopped; open the store again")]
+    WriterStopped,
+    /// The database did not take it.
+    #[error("it could not be written: {0}")]
+    Failed(String),
+}
+
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -223,7 +258,7 @@ pub enum ReadError {
         /// Some of the request ids that match.
         candidates: Vec<String>,
     },
-    /// The body is not kept: capture was off, or it was shed.
+    /// The body is not kept: capture was off, or it was shed, erased or pruned.
     #[error(
         "the {side} body of {request_id:?} was not kept ({reason}); its length was {length} bytes"
     )]
@@ -286,6 +321,9 @@ pub enum VerifyError {
         /// The limit.
         bytes_max: u64,
     },
+    /// The operating system gave no thread.
+    #[error("no thread could be started to check the payloads")]
+    Thread(#[source] std::io::Error),
 }
 
 /// Why a bundle could not be written or read.

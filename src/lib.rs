@@ -59,6 +59,7 @@ mod receipt;
 mod record;
 mod recorder;
 mod redact;
+mod removal;
 mod store;
 mod sync;
 mod verify;
@@ -98,7 +99,7 @@ pub use config::{
 pub use doctor::DoctorReport;
 pub use error::{
     BundleError, FlushError, KeyError, OpenError, PriceBookError, ReadError, ReceiptError,
-    RecordError, VerifyError,
+    RecordError, RemovalError, VerifyError,
 };
 pub use handle::RequestHandle;
 pub use pricing::PriceBook;
@@ -113,6 +114,7 @@ pub use record::{
 };
 pub use recorder::Recorder;
 pub use redact::{Redaction, RedactionError};
+pub use removal::{EraseReport, EraseSelector, PruneReport, Retention};
 pub use store::{Store, StoreBuilder, rebuild};
 pub use verify::{
     Finding, FindingKind, NotKept, VerifyOptions, VerifyProgress, VerifyReport, VerifyStage,

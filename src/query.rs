@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::chain::{self, digest_of};
 use crate::config::TOOL_INPUT_BYTES_MAX;
-use crate::db::{self, Part, ReadConnection, payload_id};
+use crate::db::{self, Part, ReadConnection, RemovalKind, payload_id};
 use crate::error::ReadError;
 use crate::payload::{sha256, text_prefix};
 use crate::record::{
@@ -112,6 +112,14 @@ fn place(request: &RequestRecord, side: PayloadSide) -> Option<(u64, u64)> {
     }
 }
 
+/// What somebody is told of a removal.
+fn removed(kind: RemovalKind) -> &'static str {
+    match kind {
+        RemovalKind::Erased => "erased",
+        RemovalKind::Content | RemovalKind::Metadata => "pruned",
+    }
+}
+
 /// What is known of a body; `None`: there is none.
 pub(crate) fn body_info(
     connection: &ReadConnection,
@@ -127,6 +135,7 @@ pub(crate) fn body_info(
             sha256: Some(sha256(&[])),
             kept: 0,
             stored: 0,
+            removed: None,
         }));
     }
     let stored = db::payload(connection, payload_id(seq, Part::Body), false)?;
@@ -136,6 +145,7 @@ pub(crate) fn body_info(
             sha256: None,
             kept: 0,
             stored: 0,
+            removed: db::removal_of(connection, seq)?.map(removed),
         }));
     };
     Ok(Some(BodyInfo {
@@ -143,6 +153,7 @@ pub(crate) fn body_info(
         sha256: Some(digest_of(&stored)?),
         kept: stored.kept,
         stored: stored.stored.unwrap_or(0),
+        removed: None,
     }))
 }
 
@@ -162,6 +173,7 @@ pub(crate) fn prepared_body(
         sha256: Some(digest_of(&stored)?),
         kept: 0,
         stored: 0,
+        removed: None,
     }))
 }
 
@@ -196,9 +208,11 @@ pub(crate) fn payload(
             PayloadSide::Request => REQUEST_WITHHELD,
             PayloadSide::Response => RESPONSE_WITHHELD,
         }]);
-        return Err(not_kept(match is_withheld {
-            true => "its redaction failed",
-            false => "it was shed for want of capacity",
+        return Err(not_kept(match db::removal_of(connection, seq)? {
+            Some(RemovalKind::Erased) => "it was erased",
+            Some(_) => "it was pruned",
+            None if is_withheld => "its redaction failed",
+            None => "it was shed for want of capacity",
         }));
     };
     let Some(bytes) = bytes else {

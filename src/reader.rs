@@ -17,6 +17,9 @@ use crate::record::{
     BodyInfo, CanonicalMessage, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter,
     RequestRecord, StatsFilter, StatsRow, ToolResult,
 };
+use crate::removal::{
+    EraseReport, EraseSelector, PruneReport, Retention, preview_erase, preview_prune,
+};
 use crate::verify::{self, VerifyOptions, VerifyProgress, VerifyReport};
 use crate::wire::{OfferedTool, ParsedResponse};
 
@@ -355,6 +358,25 @@ impl ReadOnlyStore {
     /// 0, or what the database reported.
     pub fn consistency_proof(&self, old_size: u64) -> Result<String, BundleError> {
         consistency_proof(&self.path, old_size)
+    }
+
+    /// What [`Store::erase`](crate::Store::erase) would erase. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// What the database reported.
+    pub fn preview_erase(&self, selector: &EraseSelector) -> Result<EraseReport, ReadError> {
+        preview_erase(&*self.reader.connection()?, selector)
+    }
+
+    /// What [`Store::prune`](crate::Store::prune) would take out: where `max_size_bytes` decides,
+    /// roughly, and content only. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// What the database reported.
+    pub fn preview_prune(&self, retention: &Retention) -> Result<PruneReport, ReadError> {
+        preview_prune(&*self.reader.connection()?, retention)
     }
 
     /// As [`verify`](Self::verify), and tells how far it is.

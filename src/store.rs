@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use crate::config::{Capture, Config, Durability, Overflow};
 use crate::db::{DatabasePath, WriterLock, rebuild_projections};
-use crate::error::{FlushError, OpenError};
+use crate::error::{FlushError, OpenError, RemovalError};
 use crate::pricing::PriceBook;
 use crate::proof::SigningKey;
 use crate::reader::Reader;
 use crate::recorder::Recorder;
 use crate::redact::Redaction;
+use crate::removal::{
+    EraseReport, EraseSelector, PruneReport, Remover, Retention, RetentionThread,
+};
 use crate::sync::Instant;
 use crate::sync::channel::{RecvTimeoutError, bounded};
 use crate::writer::{
@@ -26,6 +29,7 @@ pub struct StoreBuilder {
     config: Config,
     price_book: Option<Arc<PriceBook>>,
     checkpoints: CheckpointSettings,
+    retention: Retention,
 }
 
 impl StoreBuilder {
@@ -198,6 +202,16 @@ impl StoreBuilder {
         self
     }
 
+    /// How long what is recorded is kept: looked after at the opening and once a minute, in short
+    /// steps by a thread of its own, as [`Store::prune`] does. Default: everything, for ever.
+    ///
+    /// Its `max_size_bytes` should be well below [`max_size`](Self::max_size), so that room is made
+    /// before anything has to be left out.
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
     /// Leaves out the tree over the log, so that a benchmark can tell what it costs. What is
     /// recorded so can neither be verified nor gone on with: not part of the API.
     #[doc(hidden)]
@@ -231,7 +245,14 @@ impl StoreBuilder {
         let absolute = path.as_path().to_owned();
         let close_timeout = self.config.close_timeout;
         let (shared, thread) = spawn(self.config, path, lock, self.price_book, checkpoints)?;
+        let remover = Remover::new(Arc::clone(&shared), &absolute);
+        let retention = (self.retention != Retention::default())
+            .then(|| RetentionThread::start(remover.clone(), self.retention))
+            .transpose()
+            .map_err(OpenError::Thread)?;
         Ok(Store {
+            remover,
+            retention,
             path: absolute,
             recorder: Recorder { shared },
             reader,
@@ -273,6 +294,9 @@ pub struct Store {
     recorder: Recorder,
     reader: Reader,
     close_timeout: Duration,
+    remover: Remover,
+    /// Applies the retention policy.
+    retention: Option<RetentionThread>,
     /// Taken by the close.
     thread: Option<WriterThread>,
 }
@@ -284,6 +308,7 @@ impl Store {
             config: Config::new(path.into()),
             price_book: None,
             checkpoints: CheckpointSettings::default(),
+            retention: Retention::default(),
         }
     }
 
@@ -336,6 +361,56 @@ impl Store {
             })
     }
 
+    /// Erases content, salts and personal metadata of requests, with the reason in the log.
+    ///
+    /// What is left of a request: its id, when it was, what served it and what it used. Of its two
+    /// lines in the log the hashes are left, so that the log still verifies. Nothing of the rest is
+    /// left in the file, in its free pages or, where [`EraseReport::is_wiped`] says so, in its
+    /// write-ahead log. The reason is kept: it must not repeat what is to be erased.
+    ///
+    /// In steps of up to 256 requests, each of them whole or not at all; where it fails, it can be
+    /// called again for the rest. Recording goes on meanwhile.
+    ///
+    /// ```
+    /// # use auditlite::{EraseSelector, Store};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let store = Store::builder(folder.path().join("audit.db")).open()?;
+    /// let report = store.erase(&EraseSelector::User("u-17".to_owned()), "request of 2026-11-20")?;
+    /// assert_eq!(report.requests, 0); // there was none
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Blocking
+    ///
+    /// Blocks until it is committed, and what was recorded before this call too.
+    ///
+    /// # Errors
+    ///
+    /// [`RemovalError::Pending`] where one of the requests has not ended,
+    /// [`RemovalError::Dependant`] where another body needs what is to go and is damaged.
+    pub fn erase(
+        &self,
+        selector: &EraseSelector,
+        reason: &str,
+    ) -> Result<EraseReport, RemovalError> {
+        self.remover.erase(selector, reason)
+    }
+
+    /// Takes out what is older than asked for, or too much, and gives its space back to the disk.
+    /// Each step is stated by an event. Nothing goes that is of a request that has not ended, or
+    /// came after one. Recording goes on meanwhile.
+    ///
+    /// # Blocking
+    ///
+    /// Blocks until all of it is committed.
+    ///
+    /// # Errors
+    ///
+    /// As [`erase`](Self::erase). What was taken out until then is stated, and stays so.
+    pub fn prune(&self, retention: &Retention) -> Result<PruneReport, RemovalError> {
+        self.remover.prune(retention, false, &|| true)
+    }
+
     /// Ends admission, commits what is queued, states the session's accounts in the log, moves the
     /// write-ahead log into the database, and reports.
     ///
@@ -352,6 +427,9 @@ impl Store {
         let begun = Instant::now();
         let deadline = begun.checked_add(timeout).unwrap_or(begun);
         let mut is_complete = false;
+        if let Some(mut retention) = self.retention.take() {
+            retention.end();
+        }
         if let Some(thread) = self.thread.take() {
             let shared = self.shared();
             shared.begin_closing(deadline);

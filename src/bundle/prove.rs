@@ -13,7 +13,7 @@ use crate::db::Snapshot;
 use crate::error::BundleError;
 use crate::proof::{
     Checkpoint, PathCollector, Trust, VerifyingKey, consistency_ranges, inclusion_ranges,
-    leaf_hash, verify_consistency, verify_inclusion,
+    leaf_hash, leaf_of, verify_consistency, verify_inclusion,
 };
 use crate::record::Digest;
 
@@ -78,7 +78,7 @@ fn prove(
     let mut collector = PathCollector::new(ranges);
     visit_lines(&snapshot, size, |seq, line| {
         if collector.wanted().is_some_and(|wanted| wanted <= seq) {
-            collector.push(seq, leaf_hash(line));
+            collector.push(seq, leaf_of(line));
         }
         Ok(())
     })?;

@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use super::{BundleOptions, BundleSummary, HEAD, LEFT_OUT};
 use crate::db::{DbError, Snapshot};
 use crate::error::{BundleError, ReadError};
-use crate::log::{Event, Fact, SegmentDecoder, lines};
-use crate::proof::{CompactRange, leaf_hash};
+use crate::log::{Event, Fact, SegmentDecoder, lines, removed_leaf};
+use crate::proof::{CompactRange, leaf_of};
 
 /// Checkpoints are read in pieces of so many.
 const PIECE: usize = 256;
@@ -29,7 +29,7 @@ pub(crate) fn write_bundle(
     let mut left_out = CompactRange::default();
     visit_lines(&snapshot, size, |seq, line| {
         if !is_chosen(options, seq, line) {
-            left_out.push(leaf_hash(line));
+            left_out.push(leaf_of(line));
             return Ok(());
         }
         write_left_out(&left_out, out)?;
@@ -99,6 +99,9 @@ pub(super) fn last_checkpoint(
 }
 
 fn is_chosen(options: &BundleOptions, seq: u64, line: &[u8]) -> bool {
+    if removed_leaf(line).is_some() {
+        return false;
+    }
     if options
         .seqs
         .as_ref()

@@ -4,7 +4,9 @@ use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
 
-use auditlite::{BundleError, OpenError, PriceBookError, ReadError, RecordError, VerifyError};
+use auditlite::{
+    BundleError, OpenError, PriceBookError, ReadError, RecordError, RemovalError, VerifyError,
+};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +44,9 @@ pub(crate) enum CliError {
     /// The database cannot be verified.
     #[error(transparent)]
     Verify(#[from] VerifyError),
+    /// What is to go could not be taken out.
+    #[error(transparent)]
+    Removal(#[from] RemovalError),
     /// A request cannot be recorded, and the next one could not either.
     #[error("recording stopped")]
     Record(#[from] RecordError),

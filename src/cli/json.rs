@@ -44,7 +44,7 @@ fn record_entries<M: SerializeMap>(map: &mut M, record: &RequestRecord) -> Resul
         map, record;
         input_tokens, output_tokens, cache_read_input_tokens, cache_write_input_tokens,
         reasoning_output_tokens, cost_microdollars, finish_reasons, tool_call_count, response_id,
-        http_status, error_type, error_message, request_bytes, response_bytes, altered,
+        http_status, error_type, error_message, request_bytes, response_bytes, altered, is_erased,
     );
     Ok(())
 }
@@ -203,7 +203,7 @@ struct NotKeptJson<'a>(&'a NotKept);
 impl Serialize for NotKeptJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        fields!(map, self.0; shed, digest_only, excerpts, lifecycles);
+        fields!(map, self.0; shed, digest_only, excerpts, lifecycles, pruned, lines);
         map.end()
     }
 }

@@ -6,6 +6,7 @@
 mod bundle;
 mod database;
 mod doctor;
+mod erase;
 mod error;
 mod filter;
 mod format;
@@ -16,6 +17,7 @@ mod list;
 mod output;
 mod path;
 mod payload;
+mod prune;
 mod record;
 mod resolve;
 mod show;
@@ -95,6 +97,10 @@ enum Command {
     Verify(verify::Args),
     /// Write part of the log with its proof, for somebody without the database, or check one
     Bundle(bundle::Args),
+    /// Erase content and personal metadata of requests
+    Erase(erase::Args),
+    /// Take out what is too old or too much, and give its space back
+    Prune(prune::Args),
     /// Make a key that signs the checkpoints of a store
     Keygen(keygen::Args),
     /// Print the path of the database that is used
@@ -130,6 +136,8 @@ fn run(cli: Cli, out: &mut dyn Write) -> Result<Outcome, CliError> {
         Command::Doctor(args) => doctor::run(&args, database, out),
         Command::Verify(args) => verify::run(&args, database, out),
         Command::Bundle(args) => bundle::run(&args, database, out),
+        Command::Erase(args) => erase::run(&args, database, out),
+        Command::Prune(args) => prune::run(&args, database, out),
         Command::Keygen(args) => keygen::run(&args, database, out),
         Command::Path(args) => path::run(&args, database, out),
     }

@@ -150,6 +150,11 @@ fn write_report(
             not_kept.lifecycles,
             "requests: left out for want of capacity",
         ),
+        (not_kept.pruned, "bodies: pruned"),
+        (
+            not_kept.lines,
+            "events: erased or pruned, with their bodies",
+        ),
     ] {
         if count > 0 {
             writeln!(out, "not kept     {} {reason}", format::count(count))?;

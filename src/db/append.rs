@@ -9,6 +9,7 @@ use rusqlite::{Connection, TransactionBehavior, params};
 use super::error::{Context, DbError};
 use super::files::DatabasePath;
 use super::project::{self, optional_number};
+use super::remove::Removal;
 use super::rows::status_is;
 use super::tree::{self, CheckpointRow};
 use super::{open, seq_to_sql};
@@ -39,6 +40,8 @@ pub(crate) struct Batch {
     /// By their ids.
     pub(crate) payloads: Vec<(i64, EncodedPayload)>,
     pub(crate) checkpoint: Option<CheckpointRow>,
+    /// What the last event states as removed.
+    pub(crate) removal: Option<Removal>,
 }
 
 impl Batch {
@@ -103,6 +106,10 @@ impl Appender {
         &self.connection
     }
 
+    pub(super) fn connection_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
     /// The seq that the next event gets.
     pub(crate) fn next_seq(&self) -> Result<u64, DbError> {
         let next = optional_number(
@@ -144,6 +151,21 @@ impl Appender {
     /// Writes the batch in one transaction. When this returns an error nothing of it is written,
     /// except where the commit itself failed: [`next_seq`](Self::next_seq) then tells.
     pub(crate) fn append(&mut self, batch: &Batch) -> Result<(), DbError> {
+        if !batch
+            .removal
+            .as_ref()
+            .is_some_and(|removal| removal.is_secure)
+        {
+            return self.write(batch);
+        }
+        self.set_secure(true)?;
+        let result = self.write(batch);
+        // Where this fails too, what is freed later is overwritten as well.
+        let _ = self.set_secure(false);
+        result
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<(), DbError> {
         const WRITING: &str = "writing a group commit";
         let transaction = self
             .connection
@@ -192,6 +214,9 @@ impl Appender {
             }
             tree::insert_checkpoint(&transaction, batch.checkpoint.as_ref())?;
             project::apply(&transaction, &mut Fold::new(&batch.events))?;
+            if let Some(removal) = &batch.removal {
+                removal.execute(&transaction)?;
+            }
         }
         transaction.commit().context("committing")
     }

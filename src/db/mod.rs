@@ -13,6 +13,8 @@ mod pool;
 mod project;
 mod read;
 mod rebuild;
+mod removals;
+mod remove;
 mod rows;
 mod snapshot;
 mod tree;
@@ -24,16 +26,27 @@ pub(crate) use error::{DbError, DbErrorKind};
 pub(crate) use files::{DatabasePath, WriterLock, free_space};
 pub(crate) use inspect::{inspect, integrity_findings_of};
 pub(crate) use open::{open_error, sqlite_version};
-pub(crate) use pool::{ReadConnection, ReaderPool, check_store};
+pub(crate) use pool::{ReadConnection, ReaderPool, check_store, open_reader};
 pub(crate) use read::{
     StoredPayload, StoredSegment, by_request_id, by_request_id_prefix, by_session_id, by_trace_id,
     list, payload, stats, tool_calls,
 };
 pub(crate) use rebuild::{Compared, compare_projections, rebuild_projections};
+pub(crate) use removals::{
+    RemovalKind, RemovedRange, has_removals, pruned_to, removal_of, removed_between,
+    removed_requests, usage_between,
+};
+pub(crate) use remove::{
+    Bound, Links, Redacted, Removal, Repacked, bound, dependants, links_through, packed_against,
+    payloads_between, requests_between, segment_of, segment_start, space_used,
+};
 pub(crate) use rusqlite::Connection;
 pub(crate) use snapshot::{PayloadRow, PayloadRows, Snapshot, StoredCheckpoint};
 pub(crate) use tree::{CheckpointRow, TreeHead};
 pub(crate) use watch::{FileWatch, Presence};
+
+/// Bytes of a page; that of every file that this library creates.
+pub(crate) const PAGE_BYTES: u64 = 8192;
 
 /// Parts of an event's content, as they number the rows of `payloads`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

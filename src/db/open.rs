@@ -162,6 +162,7 @@ fn set_up_writer(connection: &Connection, durability: Durability) -> Result<(), 
     // The writer's page cache: 4 MiB, part of the memory bound.
     pragma(connection, "cache_size", -4096)?;
     pragma(connection, "temp_store", 2)?;
+    super::remove::set_secure(connection, false)?;
     keep_log_on_close(connection, false)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     Ok(())

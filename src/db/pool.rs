@@ -95,7 +95,7 @@ pub(crate) fn check_store(path: &DatabasePath) -> Result<(), OpenError> {
 }
 
 /// One reading connection outside any pool.
-pub(super) fn open_reader(path: &Path) -> Result<Connection, DbError> {
+pub(crate) fn open_reader(path: &Path) -> Result<Connection, DbError> {
     let (target, flags) = target(path);
     let connection = Connection::open_with_flags(target, flags)
         .map_err(|error| DbError::new("opening the file for reading", error))?;

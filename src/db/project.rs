@@ -3,6 +3,7 @@
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, ToSql, params};
 
 use super::error::{Context, DbError};
+use super::removals;
 use super::rows;
 use super::seq_to_sql;
 use crate::log::{Ended, Fold, HourKey, HourSums, Opened, RequestChange, RequestEnd, RequestStart};
@@ -22,13 +23,22 @@ pub(super) fn apply(connection: &Connection, fold: &mut Fold<'_>) -> Result<(), 
     for change in &fold.changes {
         match (&change.start, &change.end) {
             (Some(start), end) => statements.insert(change, start, end.as_ref())?,
-            (None, Some(end)) => {
-                late.extend(statements.end(change, end)?.map(|key| (key, end.ended)))
-            }
+            (None, Some(end)) => match statements.end(change, end)? {
+                Some(key) => late.push((key, end.ended)),
+                // Its request was taken out, and this line is not yet.
+                None => continue,
+            },
             (None, None) => statements.serve(change)?,
         }
         if let Some(end) = &change.end {
             statements.insert_tool_calls(end)?;
+        }
+    }
+    removals::apply(connection, fold)?;
+    for change in &fold.remains {
+        removals::take_rows(connection, change.opened_seq, change.opened_seq)?;
+        if let Some(start) = &change.start {
+            statements.insert(change, start, change.end.as_ref())?;
         }
     }
     for (key, ended) in late {
@@ -44,6 +54,18 @@ pub(super) fn apply(connection: &Connection, fold: &mut Fold<'_>) -> Result<(), 
             .context(WRITING)?;
     }
     apply_store_events(connection, fold)
+}
+
+/// Writes the rows that are left of requests that were erased, and nothing that counts them.
+pub(super) fn insert_remains(connection: &Connection, fold: &Fold<'_>) -> Result<(), DbError> {
+    let mut statements = Statements::prepare(connection)?;
+    for change in &fold.remains {
+        removals::drop_rows(connection, change.opened_seq, change.opened_seq)?;
+        if let Some(start) = &change.start {
+            statements.insert(change, start, change.end.as_ref())?;
+        }
+    }
+    Ok(())
 }
 
 /// Events of the store itself: rare, so their statements are looked up as needed.

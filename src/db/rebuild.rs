@@ -10,10 +10,10 @@ use super::compare::Tables;
 use super::error::{Context, DbError};
 use super::files::DatabasePath;
 use super::read::{StoredSegment, visit_segments};
-use super::{migrate, open, pool, project};
+use super::{migrate, open, pool, project, removals};
 use crate::config::Durability;
 use crate::error::OpenError;
-use crate::log::{Accounts, Event, Fold, SegmentDecoder, lines};
+use crate::log::{Accounts, Event, Fold, SegmentDecoder, lines, removed_leaf};
 
 /// Projections that are compared in step with the log.
 const IN_STEP: &[&str] = &["requests", "tool_calls"];
@@ -23,6 +23,7 @@ const COLLECTED: &[(&str, &str)] = &[
     ("opened_minutes", "minute"),
     ("store_sessions", "opened_seq"),
     ("gaps", "seq"),
+    ("removals", "kind, first_seq, seq"),
 ];
 
 const COMPARING: &str = "comparing the projections";
@@ -92,7 +93,8 @@ pub(crate) fn compare_projections(path: &Path) -> Result<Compared, DbError> {
     let (mut accounts, mut findings) = (Accounts::default(), Vec::new());
     let scan = replay(&snapshot, |events| {
         for event in events {
-            findings.extend(accounts.event(event));
+            let removed = |events| removals::removed_requests(&snapshot, events);
+            findings.extend(accounts.event(event, removed)?);
             comparison.apply(event)?;
         }
         Ok(())
@@ -126,6 +128,14 @@ impl Rebuilt {
         &self.connection
     }
 
+    /// Takes what an event states as removed. Its rows are those of requests that were erased; what
+    /// these count is told at the end, by those that are left.
+    pub(super) fn remove(&self, event: &Event) -> Result<(), DbError> {
+        let fold = Fold::new(std::slice::from_ref(event));
+        removals::note_and_drop(&self.connection, &fold)?;
+        project::insert_remains(&self.connection, &fold)
+    }
+
     /// Applies the next events of the log.
     pub(super) fn apply(&self, events: &[Event]) -> Result<(), DbError> {
         project::apply(&self.connection, &mut Fold::new(events))
@@ -153,10 +163,9 @@ fn replay(
         SegmentDecoder::new().map_err(|error| DbError::corrupt("reading the log", error))?;
     let mut scan = LogScan::default();
     visit_segments(source, |segment| {
-        let first_seq = segment.first_seq;
+        let (first_seq, count) = (segment.first_seq, segment.count);
         match events_of(&mut decoder, segment, scan.events) {
             Ok(events) => {
-                let count = u64::try_from(events.len()).unwrap_or(u64::MAX);
                 scan.events = scan.events.saturating_add(count);
                 apply(&events)
             }
@@ -183,20 +192,22 @@ fn events_of(
         .decode(segment.encoding, segment.data, segment.length)
         .map_err(|error| error.to_string())?;
     let mut events = Vec::new();
+    let mut expected = expected_seq;
     for line in lines(&text) {
+        let seq = expected;
+        expected = expected.saturating_add(1);
+        if removed_leaf(line).is_some() {
+            continue;
+        }
         let event = Event::from_line(line).map_err(|error| error.to_string())?;
-        let expected = expected_seq.saturating_add(u64::try_from(events.len()).unwrap_or(u64::MAX));
-        if event.seq != expected {
-            return Err(format!("seq {} stands where {expected} should", event.seq));
+        if event.seq != seq {
+            return Err(format!("seq {} stands where {seq} should", event.seq));
         }
         events.push(event);
     }
-    if u64::try_from(events.len()).ok() != Some(segment.count) {
-        return Err(format!(
-            "it holds {} events and says {}",
-            events.len(),
-            segment.count
-        ));
+    let held = expected.saturating_sub(expected_seq);
+    if held != segment.count {
+        return Err(format!("it holds {held} events and says {}", segment.count));
     }
     Ok(events)
 }

@@ -140,8 +140,16 @@ pub(super) const INSERT_GAP: &str = "INSERT INTO gaps \
      (seq, first_at, last_at, lifecycles, payloads, notices) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
 /// `SELECT … FROM requests`, to be read by [`request_from_row`].
-pub(super) static SELECT_REQUEST: LazyLock<String> =
-    LazyLock::new(|| format!("SELECT {} FROM requests", all_columns()));
+pub(super) static SELECT_REQUEST: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {}, EXISTS (SELECT 1 FROM removals WHERE kind = 'erased' \
+             AND first_seq = opened_seq) FROM requests",
+        all_columns()
+    )
+});
+
+/// Where [`SELECT_REQUEST`] says whether the request was erased.
+pub(super) const IS_ERASED: usize = COLUMN_COUNT;
 
 /// Reads a row of [`SELECT_REQUEST`].
 pub(super) fn request_from_row(row: &Row<'_>) -> rusqlite::Result<RequestRecord> {
@@ -189,11 +197,13 @@ pub(super) fn request_from_row(row: &Row<'_>) -> rusqlite::Result<RequestRecord>
         error_message: columns.get()?,
         response_bytes: columns.optional_count()?,
         altered: Vec::new(),
+        is_erased: false,
     };
     let altered: Option<String> = columns.get()?;
     if let Some(names) = altered {
         record.altered = names.split(',').map(str::to_owned).collect();
     }
+    record.is_erased = columns.get()?;
     Ok(record)
 }
 

@@ -13,6 +13,9 @@ use super::{migrate, pool};
 use crate::payload::{Bases, bases_of};
 
 const READING: &str = "reading the file";
+/// Beginning to read takes microseconds and a group commit takes a thousand, so that a second try
+/// is rare.
+const TRIES_MAX: u32 = 1000;
 
 /// One read transaction. The writer goes on meanwhile, but its write-ahead log grows until this
 /// ends.
@@ -110,9 +113,51 @@ pub(crate) struct StoredCheckpoint {
 
 impl Snapshot {
     pub(crate) fn open(path: &Path) -> Result<Self, DbError> {
-        let connection = pool::open_reader(path)?;
-        connection.execute_batch("BEGIN").context(READING)?;
-        Ok(Self { connection })
+        let snapshot = Self {
+            connection: pool::open_reader(path)?,
+        };
+        snapshot.begin()?;
+        Ok(snapshot)
+    }
+
+    /// Two of the same moment, for two threads: no commit of anybody came between them.
+    pub(crate) fn open_two(path: &Path) -> Result<[Self; 2], DbError> {
+        let witness = pool::open_reader(path)?;
+        // Changes whenever somebody else has committed.
+        let version = || -> Result<i64, DbError> {
+            let read = witness.query_row("PRAGMA data_version", [], |row| row.get(0));
+            read.context(READING)
+        };
+        let snapshots = [Self::open(path)?, Self::open(path)?];
+        for _ in 0..TRIES_MAX {
+            let before = version()?;
+            for snapshot in &snapshots {
+                snapshot.begin()?;
+            }
+            if version()? == before {
+                return Ok(snapshots);
+            }
+            // A commit takes many times longer than this.
+            std::thread::yield_now();
+        }
+        Err(DbError::new(
+            "reading the file as of one moment",
+            rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
+                None,
+            ),
+        ))
+    }
+
+    /// Sees the file as of now, and no later.
+    fn begin(&self) -> Result<(), DbError> {
+        if !self.connection.is_autocommit() {
+            self.connection.execute_batch("COMMIT").context(READING)?;
+        }
+        // A transaction begins with the first thing that it reads.
+        self.connection
+            .execute_batch("BEGIN; PRAGMA schema_version")
+            .context(READING)
     }
 
     pub(crate) fn connection(&self) -> &Connection {
@@ -232,4 +277,55 @@ fn schema_of(connection: &Connection) -> Result<Vec<SchemaItem>, DbError> {
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .context(READING)?;
     rows.collect::<Result<_, _>>().context(READING)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// Ends the other thread, whatever happens.
+    struct Over<'o>(&'o AtomicBool);
+
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn two_snapshots_show_the_same_moment_while_others_commit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.db");
+        let mut writer = Connection::open(&path).unwrap();
+        writer
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF")
+            .unwrap();
+        migrate::migrate(&mut writer).unwrap();
+        writer.execute_batch("CREATE TABLE t (x)").unwrap();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let is_over = &is_over;
+            scope.spawn(move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    writer.execute("INSERT INTO t VALUES (1)", []).unwrap();
+                }
+            });
+            let _is_over_at_the_end = Over(is_over);
+            let mut seen = std::collections::BTreeSet::new();
+            for _ in 0..300 {
+                let counts = Snapshot::open_two(&path).unwrap().map(|snapshot| {
+                    snapshot
+                        .connection()
+                        .query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0))
+                        .unwrap()
+                });
+                assert_eq!(counts[0], counts[1]);
+                seen.insert(counts[0]);
+            }
+            // Somebody did commit meanwhile.
+            assert!(seen.len() > 10, "{seen:?}");
+        });
+    }
 }

@@ -1,5 +1,7 @@
 //! A session's accounts, held against what the log has of it.
 
+use std::ops::RangeInclusive;
+
 use super::event::{Event, Fact, StoreClosed};
 
 /// Follows the log from its start: submitted = stored + stated as lost, in each session.
@@ -14,8 +16,13 @@ pub(crate) struct Accounts {
 
 impl Accounts {
     /// Takes the next event. What is wrong with the accounts that it closes, each with the seq of
-    /// the session.
-    pub(crate) fn event(&mut self, event: &Event) -> Vec<(u64, String)> {
+    /// the session. `removed` says how many requests were opened by events of a session, first and
+    /// last, whose lines were taken out since.
+    pub(crate) fn event<E>(
+        &mut self,
+        event: &Event,
+        removed: impl FnOnce(RangeInclusive<u64>) -> Result<u64, E>,
+    ) -> Result<Vec<(u64, String)>, E> {
         match &event.fact {
             Fact::StoreOpened(_) => {
                 *self = Self {
@@ -28,16 +35,18 @@ impl Accounts {
                 self.lost = self.lost.saturating_add(gap.lifecycles);
                 self.payloads_lost = self.payloads_lost.saturating_add(gap.payloads);
             }
-            Fact::StoreClosed(closed) => return self.close(closed),
+            Fact::StoreClosed(closed) => {
+                if let Some(session) = self.session {
+                    self.stored = self.stored.saturating_add(removed(session..=event.seq)?);
+                    return Ok(self.close(session, closed));
+                }
+            }
             _ => {}
         }
-        Vec::new()
+        Ok(Vec::new())
     }
 
-    fn close(&mut self, closed: &StoreClosed) -> Vec<(u64, String)> {
-        let Some(seq) = self.session else {
-            return Vec::new();
-        };
+    fn close(&self, seq: u64, closed: &StoreClosed) -> Vec<(u64, String)> {
         let StoreClosed {
             lifecycles_submitted: submitted,
             lifecycles_stored: stored,
@@ -48,7 +57,7 @@ impl Accounts {
             stored: found,
             lost: stated,
             payloads_lost: payloads_stated,
-            ..
+            session: _,
         } = *self;
         let mut findings = Vec::new();
         if submitted != stored.saturating_add(lost) {
@@ -91,11 +100,32 @@ mod tests {
     }
 
     fn findings(facts: Vec<Fact>) -> Vec<(u64, String)> {
+        findings_where_removed(facts, 0)
+    }
+
+    fn findings_where_removed(facts: Vec<Fact>, removed: u64) -> Vec<(u64, String)> {
         let mut accounts = Accounts::default();
-        (0..)
-            .zip(facts)
-            .flat_map(|(seq, fact)| accounts.event(&Event { seq, at: 0, fact }))
-            .collect()
+        let take = |(seq, fact)| {
+            let event = Event { seq, at: 0, fact };
+            let found = accounts.event(&event, |_| Ok::<_, ()>(removed));
+            found.unwrap()
+        };
+        (0..).zip(facts).flat_map(take).collect()
+    }
+
+    #[test]
+    fn what_was_taken_out_counts_as_stored() {
+        let closed = StoreClosed {
+            lifecycles_submitted: 6,
+            lifecycles_stored: 6,
+            lifecycles_lost: 0,
+            payloads_lost: 0,
+        };
+        let facts = || session(4, &Gap::default(), &closed);
+        assert!(findings_where_removed(facts(), 2).is_empty());
+        for wrong in [0, 1, 3] {
+            assert_eq!(findings_where_removed(facts(), wrong).len(), 1);
+        }
     }
 
     #[test]

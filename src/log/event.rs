@@ -9,6 +9,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use super::removal::{Erased, Pruned};
 use crate::record::{ActorKind, Digest, Status};
 
 /// One line of the log.
@@ -29,6 +30,8 @@ pub(crate) enum Fact {
     Served(Served),
     Ended(Box<Ended>),
     Gap(Gap),
+    Erased(Box<Erased>),
+    Pruned(Box<Pruned>),
 }
 
 /// A store session begins: everything up to the next one of these belongs to it.
@@ -142,6 +145,19 @@ pub(crate) enum EndKind {
 }
 
 impl EndKind {
+    /// How a request with this status ended; `None` for one that has not.
+    pub(crate) fn of(status: Status) -> Option<Self> {
+        [
+            Self::Completed,
+            Self::Failed,
+            Self::Rejected,
+            Self::Abandoned,
+            Self::Interrupted,
+        ]
+        .into_iter()
+        .find(|kind| kind.status() == status)
+    }
+
     pub(crate) fn status(self) -> Status {
         match self {
             Self::Completed => Status::Completed,
@@ -284,6 +300,8 @@ impl Event {
             Fact::Served(_) => "served",
             Fact::Ended(ended) => ended.kind.status().name(),
             Fact::Gap(_) => "gap",
+            Fact::Erased(_) => "erased",
+            Fact::Pruned(_) => "pruned",
         }
     }
 
@@ -321,6 +339,8 @@ impl Event {
             Fact::Served(fact) => write(self, fact, out),
             Fact::Ended(fact) => write(self, fact, out),
             Fact::Gap(fact) => write(self, fact, out),
+            Fact::Erased(fact) => write(self, fact, out),
+            Fact::Pruned(fact) => write(self, fact, out),
         }
     }
 
@@ -373,6 +393,14 @@ impl Fact {
             "opened" => return Deserialize::deserialize(fields).map(Self::Opened),
             "served" => return Deserialize::deserialize(fields).map(Self::Served),
             "gap" => return Deserialize::deserialize(fields).map(Self::Gap),
+            "erased" => {
+                let mut erased: Box<Erased> = Deserialize::deserialize(fields)?;
+                for request in &mut erased.requests {
+                    request.ended.kind = request.status;
+                }
+                return Ok(Self::Erased(erased));
+            }
+            "pruned" => return Deserialize::deserialize(fields).map(Self::Pruned),
             "store_opened" => return Deserialize::deserialize(fields).map(Self::StoreOpened),
             "store_closed" => return Deserialize::deserialize(fields).map(Self::StoreClosed),
             "completed" => EndKind::Completed,

@@ -4,7 +4,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use serde::{Deserialize, Serialize};
+
 use super::event::{EndKind, Ended, Event, Fact, Gap, Opened, StoreClosed, ToolCallFact};
+use super::removal::{Erased, ErasedRequest, Pruned, is_zero};
 
 const MICROS_PER_MINUTE: i64 = 60_000_000;
 const MICROS_PER_HOUR: i64 = 60 * MICROS_PER_MINUTE;
@@ -58,6 +61,21 @@ impl<'a> RequestChange<'a> {
         }
     }
 
+    fn remaining(request: &'a ErasedRequest) -> Self {
+        let start = RequestStart {
+            at: 0,
+            opened: &request.opened,
+        };
+        let ended = &request.ended;
+        let mut change = Self::new(request.opened_seq(), Some(start));
+        change.serve(&ended.response_model, &ended.response_provider_name);
+        change.end = Some(RequestEnd {
+            seq: request.ended_seq,
+            ended,
+        });
+        change
+    }
+
     /// The latest word on what served counts; silence changes nothing.
     fn serve(&mut self, model: &'a Option<String>, provider_name: &'a Option<String>) {
         self.response_model = model.as_deref().or(self.response_model);
@@ -86,25 +104,73 @@ impl HourKey {
 }
 
 /// What ended requests add to a row of `usage_hourly`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct HourSums {
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) completed: u64,
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) failed: u64,
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) rejected: u64,
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) abandoned: u64,
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) interrupted: u64,
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) input_tokens: u64,
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) output_tokens: u64,
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) cache_read_input_tokens: u64,
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) cache_write_input_tokens: u64,
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) reasoning_output_tokens: u64,
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) cost_microdollars: u64,
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) unpriced: u64,
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) latency_us_sum: u64,
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) latency_count: u64,
 }
 
 impl HourSums {
+    /// Adds what other requests add.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        let own = self.fields();
+        for (sum, value) in own.into_iter().zip(other.values()) {
+            *sum = sum.saturating_add(value);
+        }
+    }
+
+    /// In the order of the columns.
+    pub(crate) fn values(&self) -> [u64; 14] {
+        let mut copy = *self;
+        copy.fields().map(|value| *value)
+    }
+
+    fn fields(&mut self) -> [&mut u64; 14] {
+        [
+            &mut self.completed,
+            &mut self.failed,
+            &mut self.rejected,
+            &mut self.abandoned,
+            &mut self.interrupted,
+            &mut self.input_tokens,
+            &mut self.output_tokens,
+            &mut self.cache_read_input_tokens,
+            &mut self.cache_write_input_tokens,
+            &mut self.reasoning_output_tokens,
+            &mut self.cost_microdollars,
+            &mut self.unpriced,
+            &mut self.latency_us_sum,
+            &mut self.latency_count,
+        ]
+    }
+
     pub(crate) fn add(&mut self, ended: &Ended) {
         let count = match ended.kind {
             EndKind::Completed => &mut self.completed,
@@ -160,6 +226,10 @@ pub(crate) struct Fold<'a> {
     /// Store sessions that ended: seq and time.
     pub(crate) closings: Vec<(u64, i64, &'a StoreClosed)>,
     pub(crate) gaps: Vec<(u64, &'a Gap)>,
+    /// What remains of requests that were erased. It takes the place of what their rows had.
+    pub(crate) remains: Vec<RequestChange<'a>>,
+    pub(crate) erased: Vec<(u64, &'a Erased)>,
+    pub(crate) pruned: Vec<(u64, &'a Pruned)>,
 }
 
 impl<'a> Fold<'a> {
@@ -200,10 +270,41 @@ impl<'a> Fold<'a> {
                 Fact::StoreOpened(_) => fold.sessions.push((event.seq, event.at)),
                 Fact::StoreClosed(closed) => fold.closings.push((event.seq, event.at, closed)),
                 Fact::Gap(gap) => fold.gaps.push((event.seq, gap)),
+                Fact::Erased(erased) => fold.erase(event.seq, erased),
+                Fact::Pruned(pruned) => fold.prune(event.seq, pruned),
             }
         }
         fold.count_hours();
         fold
+    }
+
+    fn erase(&mut self, seq: u64, erased: &'a Erased) {
+        for request in &erased.requests {
+            let change = RequestChange::remaining(request);
+            if let Some(start) = &change.start {
+                self.count_minute(start.opened_at(), change.opened_seq);
+            }
+            self.remains.push(change);
+        }
+        self.erased.push((seq, erased));
+    }
+
+    fn prune(&mut self, seq: u64, pruned: &'a Pruned) {
+        self.count_pruned(pruned);
+        self.pruned.push((seq, pruned));
+    }
+
+    /// Counts what pruned requests counted.
+    pub(crate) fn count_pruned(&mut self, pruned: &Pruned) {
+        for usage in &pruned.usage {
+            let key = HourKey {
+                hour: usage.hour,
+                provider_name: usage.provider_name.clone(),
+                model: usage.model.clone(),
+                user_id: String::new(),
+            };
+            self.hours.entry(key).or_default().merge(&usage.sums);
+        }
     }
 
     fn change(
@@ -235,7 +336,7 @@ impl<'a> Fold<'a> {
     /// Requests that were opened and ended in this run. Those that were opened before count once
     /// their row has told when and by whom, see [`count_end`](Self::count_end).
     fn count_hours(&mut self) {
-        for change in &self.changes {
+        for change in self.changes.iter().chain(&self.remains) {
             let (Some(start), Some(end)) = (&change.start, &change.end) else {
                 continue;
             };

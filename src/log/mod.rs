@@ -5,6 +5,7 @@
 mod accounts;
 mod event;
 mod fold;
+mod removal;
 mod segment;
 
 pub(crate) use accounts::Accounts;
@@ -15,5 +16,9 @@ pub(crate) use event::{
 pub(crate) use fold::{
     Fold, HourKey, HourSums, RequestChange, RequestEnd, RequestStart, hour_of, hour_start,
     minute_of,
+};
+pub(crate) use removal::{
+    ERASED_REQUESTS_MAX, Erased, ErasedRequest, Pruned, PrunedKind, PrunedUsage, removed_leaf,
+    write_removed,
 };
 pub(crate) use segment::{SegmentDecoder, SegmentEncoder, lines};

@@ -77,7 +77,7 @@ impl PlannedPayload {
         let (encoding, bases, data) = match &self.content {
             Content::Digest => (Encoding::AsIs, None, None),
             Content::Alone(content) => {
-                let (encoding, data) = pack_alone(packer, content);
+                let (encoding, data) = alone(packer, content);
                 (encoding, None, Some(data))
             }
             Content::Delta(planned) => {
@@ -98,8 +98,13 @@ impl PlannedPayload {
     }
 }
 
+/// Content packed so that it stands alone.
+pub(crate) fn pack_alone(content: &[u8]) -> (Encoding, Vec<u8>) {
+    alone(&mut Packer::new(), content)
+}
+
 /// The packed content; as it is where packing does not make it smaller.
-fn pack_alone(packer: &mut Packer<'_>, content: &[u8]) -> (Encoding, Vec<u8>) {
+fn alone(packer: &mut Packer<'_>, content: &[u8]) -> (Encoding, Vec<u8>) {
     if content.len() >= PACK_BYTES_MIN {
         let level = if content.len() < SHORT_BYTES {
             LEVEL_SHORT

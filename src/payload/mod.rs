@@ -12,7 +12,9 @@ mod hash;
 mod tests;
 
 pub(crate) use caps::{Excerpt, StreamedBody, excerpt_of, text_prefix};
-pub(crate) use codec::{Content, Encoding, PlannedPayload, bases_of, unpack, unpack_alone};
+pub(crate) use codec::{
+    Content, Encoding, PlannedPayload, bases_of, pack_alone, unpack, unpack_alone,
+};
 pub(crate) use conversation::{Conversations, Key, Planned, RequestReading};
 pub(crate) use delta::{Bases, Packer, Unpacker, apply};
 pub(crate) use hash::{commitment, sha256};

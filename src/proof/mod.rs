@@ -16,4 +16,4 @@ pub(crate) use note::Trust;
 pub(crate) use paths::{
     PathCollector, consistency_ranges, inclusion_ranges, verify_consistency, verify_inclusion,
 };
-pub(crate) use tree::{CompactRange, leaf_hash};
+pub(crate) use tree::{CompactRange, leaf_hash, leaf_of};

@@ -6,6 +6,7 @@
 
 use sha2::{Digest as _, Sha256};
 
+use crate::log::removed_leaf;
 use crate::record::Digest;
 
 /// The hash of a leaf: SHA-256(0x00 || line). The line comes without its newline.
@@ -14,6 +15,11 @@ pub(crate) fn leaf_hash(line: &[u8]) -> Digest {
     hasher.update([0]);
     hasher.update(line);
     Digest(hasher.finalize().into())
+}
+
+/// The leaf of a line of a segment: what stands for one that was taken out says it itself.
+pub(crate) fn leaf_of(line: &[u8]) -> Digest {
+    removed_leaf(line).unwrap_or_else(|| leaf_hash(line))
 }
 
 /// The hash of an inner node: SHA-256(0x01 || left || right).

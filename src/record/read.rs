@@ -137,6 +137,9 @@ pub struct RequestRecord {
     /// `request_unparsed`, `response_unparsed` for bodies that could not be read in full,
     /// `request_withheld`, `response_withheld` for content left out because its redaction failed.
     pub altered: Vec<String>,
+    /// Whether its content and personal metadata were erased. What is left is its id, when it was,
+    /// what served it and what it used.
+    pub is_erased: bool,
 }
 
 impl RequestRecord {
@@ -263,12 +266,14 @@ impl fmt::Display for PayloadSide {
 pub struct BodyInfo {
     /// Length of the full body in bytes, whatever is kept.
     pub length: u64,
-    /// SHA-256 of the full body, whatever is kept. Absent only where the body was shed.
+    /// SHA-256 of the full body, whatever is kept. Absent where the body was shed, erased or pruned.
     pub sha256: Option<Digest>,
     /// Bytes that are kept.
     pub kept: u64,
     /// Bytes that the kept content takes in the file.
     pub stored: u64,
+    /// Where it is not in the file any more: `erased` or `pruned`.
+    pub removed: Option<&'static str>,
 }
 
 /// One body, exactly as sent or as far as it was kept.

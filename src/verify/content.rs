@@ -1,7 +1,8 @@
 //! The content of payloads, unpacked in order: what one is packed against was unpacked shortly
 //! before, and is held.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use crate::chain;
@@ -9,15 +10,16 @@ use crate::db::{PayloadRow, Snapshot};
 use crate::log::{BodyFact, Kept};
 use crate::payload::{Encoding, Unpacker, commitment, sha256, unpack_alone};
 
-/// Bytes of contents that are held for others.
-const HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of contents that are held for others; somewhat more than what the writer packs against.
+const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// A longer content is not held: it would push out all others.
-const HELD_CONTENT_BYTES_MAX: usize = HELD_BYTES_MAX / 4;
+const HELD_CONTENT_BYTES_MAX: usize = HELD_BYTES_MAX / 2;
 
 pub(super) struct Contents<'a> {
     snapshot: &'a Snapshot,
     unpacker: Unpacker,
-    held: HashMap<i64, Held>,
+    /// Ordered, because ids come and go in order: both ends stay in the processor's cache.
+    held: BTreeMap<i64, Held>,
     /// Ids by their last use, oldest first; an entry whose stamp is not the last is void.
     uses: VecDeque<(i64, u64)>,
     stamp: u64,
@@ -35,7 +37,7 @@ impl<'a> Contents<'a> {
         Self {
             snapshot,
             unpacker: Unpacker::new(),
-            held: HashMap::new(),
+            held: BTreeMap::new(),
             uses: VecDeque::new(),
             stamp: 0,
             held_bytes: 0,
@@ -136,10 +138,11 @@ impl<'a> Contents<'a> {
             let Some((id, stamp)) = self.uses.pop_front() else {
                 break;
             };
-            if self.held.get(&id).is_some_and(|held| held.stamp == stamp)
-                && let Some(held) = self.held.remove(&id)
+            if let Entry::Occupied(held) = self.held.entry(id)
+                && held.get().stamp == stamp
             {
-                self.held_bytes = self.held_bytes.saturating_sub(held_size(&held.content));
+                let content = held.remove().content;
+                self.held_bytes = self.held_bytes.saturating_sub(held_size(&content));
             }
         }
     }

@@ -1,35 +1,46 @@
-//! The log's segments, unpacked, hashed and parsed ahead of the checks.
+//! The log's segments, unpacked and hashed ahead of the checks.
 //!
 //! All of it is read from one connection, so that everything is as of one moment; what does not need
 //! the connection is done on a thread of its own, where there is a processor for it.
 
 use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, Scope};
 
 use crate::db::{DbError, Snapshot, StoredSegment};
-use crate::log::{Event, SegmentDecoder, lines};
-use crate::proof::leaf_hash;
+use crate::log::{SegmentDecoder, lines};
+use crate::proof::leaf_of;
 use crate::record::Digest;
 use crate::sync::thread::processors;
 
 /// Segments that are read before they are needed. A segment is one group commit of the writer's,
 /// some megabytes at the most.
 const SEGMENTS_AHEAD: usize = 2;
-/// Lines that are handed over together, and how many such pieces may wait.
-const LINES_TOGETHER: usize = 512;
+/// Leaves that are handed over together, and how many such pieces may wait.
+const LEAVES_TOGETHER: usize = 512;
 const PIECES_AHEAD: usize = 4;
 
-/// One line of the log.
-pub(super) struct Line {
-    pub(super) leaf: Digest,
-    /// What it says, or why it says nothing.
-    pub(super) event: Result<Event, String>,
+/// Lines of one segment, and their leaves. They are parsed by whoever takes them: what one thread
+/// allocates and another one frees costs more than the parsing.
+pub(super) struct Lines {
+    text: Arc<Vec<u8>>,
+    range: Range<usize>,
+    leaves: Vec<Digest>,
+}
+
+impl Lines {
+    /// Each line without its newline, with its leaf.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], Digest)> {
+        let text = self.text.get(self.range.clone()).unwrap_or_default();
+        lines(text).zip(self.leaves.iter().copied())
+    }
 }
 
 /// What becomes of a segment.
 pub(super) enum Decoded {
-    Lines(Vec<Line>),
+    Lines(Lines),
     /// Its last line has been handed over; whether that is a whole line. Or it does not unpack.
     End(Result<bool, String>),
 }
@@ -190,20 +201,25 @@ fn decode(decoder: &mut SegmentDecoder, packed: Packed, hand_on: &mut dyn FnMut(
             return;
         }
     };
-    let mut piece = Vec::with_capacity(LINES_TOGETHER);
-    for line in lines(&text) {
-        piece.push(Line {
-            leaf: leaf_hash(line),
-            event: Event::from_line(line).map_err(|error| error.to_string()),
-        });
-        if piece.len() == LINES_TOGETHER {
-            let full = std::mem::replace(&mut piece, Vec::with_capacity(LINES_TOGETHER));
-            if !hand_on(Decoded::Lines(full)) {
-                return;
-            }
+    let text = Arc::new(text);
+    let is_whole = text.ends_with(b"\n");
+    let mut begin = 0;
+    while begin < text.len() {
+        let mut end = begin;
+        let mut leaves = Vec::with_capacity(LEAVES_TOGETHER);
+        for line in lines(text.get(begin..).unwrap_or_default()).take(LEAVES_TOGETHER) {
+            leaves.push(leaf_of(line));
+            end = text.len().min(end + line.len() + 1);
         }
+        let piece = Lines {
+            text: Arc::clone(&text),
+            range: begin..end,
+            leaves,
+        };
+        if !hand_on(Decoded::Lines(piece)) {
+            return;
+        }
+        begin = end;
     }
-    if hand_on(Decoded::Lines(piece)) {
-        hand_on(Decoded::End(Ok(text.ends_with(b"\n"))));
-    }
+    hand_on(Decoded::End(Ok(is_whole)));
 }

@@ -1,12 +1,14 @@
 //! The log from end to end: lines, tree, and what is checked in step with it.
 
-use super::decoding::{Decoded, Line, SegmentHead, Segments};
-use super::payloads::PayloadPass;
+use super::decoding::{Decoded, SegmentHead, Segments};
+use super::payloads::Payloads;
+use super::removed::Removed;
 use super::report::{FINDINGS_LISTED_MAX, FindingKind, Findings, VerifyReport};
 use super::statements::Statements;
-use crate::db::{Comparison, DbError, DbErrorKind, Snapshot};
-use crate::log::{Accounts, Event, Fact, SegmentDecoder, lines};
+use crate::db::{Comparison, DbError, DbErrorKind, Snapshot, removed_requests};
+use crate::log::{Accounts, Event, Fact, SegmentDecoder, lines, removed_leaf};
 use crate::proof::CompactRange;
+use crate::record::Digest;
 
 /// The writer makes a checkpoint at least every 10,000 events and the rest of a group commit, which
 /// has at most 8,192 and a few.
@@ -25,9 +27,10 @@ pub(super) fn origin(snapshot: &Snapshot) -> Option<String> {
     }
 }
 
-pub(super) struct LogPass<'a> {
+pub(super) struct LogPass<'a, 'scope> {
     statements: Statements<'a>,
-    payloads: PayloadPass<'a>,
+    payloads: Payloads<'scope>,
+    removed: Removed<'a>,
     /// `None` once part of the log cannot be read: what follows from it cannot be compared.
     derived: Option<Derived<'a>>,
     /// `None` once leaves are missing that nothing stands for.
@@ -45,15 +48,17 @@ struct Derived<'a> {
     wrong_accounts: Vec<(u64, String)>,
 }
 
-impl<'a> LogPass<'a> {
+impl<'a, 'scope> LogPass<'a, 'scope> {
     pub(super) fn new(
         statements: Statements<'a>,
-        payloads: PayloadPass<'a>,
+        payloads: Payloads<'scope>,
+        removed: Removed<'a>,
         tables: Option<Comparison<'a>>,
     ) -> Self {
         Self {
             statements,
             payloads,
+            removed,
             derived: Some(Derived {
                 tables,
                 accounts: Accounts::default(),
@@ -91,7 +96,7 @@ impl<'a> LogPass<'a> {
             self.segment(&head, &mut segments, findings)?;
             progress(self.next_seq);
         }
-        self.payloads.rest(findings)?;
+        self.payloads.end();
         if self.next_seq == 0 {
             findings.add(FindingKind::Log, None, "the log has no event at all");
         }
@@ -109,7 +114,8 @@ impl<'a> LogPass<'a> {
         report.events = self.next_seq;
         report.root = self.tree.map(|tree| tree.root());
         self.statements.fill(report, findings);
-        self.payloads.fill(report);
+        self.payloads.finish(report, findings)?;
+        report.not_kept.lines = self.removed.lines();
         report.not_kept.lifecycles = self.lifecycles_lost;
         let Some(derived) = self.derived else {
             report.notes.push(
@@ -166,16 +172,17 @@ impl<'a> LogPass<'a> {
             );
             self.derived = None;
             self.tree = None;
-            self.payloads.skip_until(first_seq)?;
+            self.payloads.skip_until(first_seq);
         }
         let before = self.tree.clone();
         self.next_seq = first_seq;
         let end = first_seq.saturating_add(count);
+        self.removed.reach(first_seq, last_seq)?;
         if let Err(error) = self.lines(segments, end, findings)? {
             let what = format!("the segment's lines cannot be read: {error}");
             findings.add_range(FindingKind::Log, Some(first_seq), Some(last_seq), what);
             self.derived = None;
-            self.payloads.skip_until(end)?;
+            self.payloads.skip_until(end);
         }
         self.next_seq = end;
         let stated = before.and_then(|before| before.extended(count, tree));
@@ -199,8 +206,8 @@ impl<'a> LogPass<'a> {
         let is_whole = loop {
             match segments.decoded() {
                 Decoded::Lines(lines) => {
-                    for line in lines {
-                        self.line(line, end, findings)?;
+                    for (line, leaf) in lines.iter() {
+                        self.line(line, leaf, end, findings)?;
                     }
                 }
                 Decoded::End(Ok(is_whole)) => break is_whole,
@@ -219,15 +226,22 @@ impl<'a> LogPass<'a> {
         Ok(Ok(()))
     }
 
-    fn line(&mut self, line: Line, end: u64, findings: &mut Findings) -> Result<(), DbError> {
+    fn line(
+        &mut self,
+        line: &[u8],
+        leaf: Digest,
+        end: u64,
+        findings: &mut Findings,
+    ) -> Result<(), DbError> {
         let seq = self.next_seq;
         self.next_seq = seq.saturating_add(1);
         if let Some(tree) = &mut self.tree {
-            tree.push(line.leaf);
+            tree.push(leaf);
         }
-        match line.event {
+        match Event::from_line(line) {
             Ok(event) if event.seq == seq => {
-                self.event(&event, findings)?;
+                self.removed.check_event(&event, findings);
+                self.event(&event, findings);
                 self.derive(&event, findings)?;
             }
             Ok(event) => {
@@ -235,8 +249,9 @@ impl<'a> LogPass<'a> {
                 findings.add(FindingKind::Log, Some(seq), what);
                 self.derived = None;
             }
+            Err(_) if removed_leaf(line).is_some() => self.removed.check_line(seq, findings),
             Err(error) => {
-                findings.add(FindingKind::Log, Some(seq), error);
+                findings.add(FindingKind::Log, Some(seq), error.to_string());
                 self.derived = None;
             }
         }
@@ -252,7 +267,8 @@ impl<'a> LogPass<'a> {
         let Some(derived) = &mut self.derived else {
             return Ok(());
         };
-        let wrong = derived.accounts.event(event);
+        let removed = |events| removed_requests(self.removed.connection(), events);
+        let wrong = derived.accounts.event(event, removed)?;
         if derived.wrong_accounts.len() < FINDINGS_LISTED_MAX {
             derived.wrong_accounts.extend(wrong);
         }
@@ -272,7 +288,7 @@ impl<'a> LogPass<'a> {
         Ok(())
     }
 
-    fn event(&mut self, event: &Event, findings: &mut Findings) -> Result<(), DbError> {
+    fn event(&mut self, event: &Event, findings: &mut Findings) {
         if event.seq == 0 && !matches!(event.fact, Fact::StoreOpened(_)) {
             let what = "the log does not begin with the opening of a store";
             findings.add(FindingKind::Log, Some(0), what);
@@ -292,9 +308,14 @@ impl<'a> LogPass<'a> {
             Fact::Gap(gap) => {
                 self.lifecycles_lost = self.lifecycles_lost.saturating_add(gap.lifecycles);
             }
-            Fact::Opened(_) | Fact::Ended(_) | Fact::Served(_) => {}
+            Fact::Opened(_)
+            | Fact::Ended(_)
+            | Fact::Served(_)
+            | Fact::Erased(_)
+            | Fact::Pruned(_) => {}
         }
-        self.payloads.event(event, findings)
+        let is_pruned = self.removed.is_content_gone(event.seq);
+        self.payloads.event(event, is_pruned);
     }
 
     /// Holds the tree as it is now against what states this size.

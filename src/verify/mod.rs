@@ -8,6 +8,7 @@ mod content;
 mod decoding;
 mod log;
 mod payloads;
+mod removed;
 mod report;
 mod statements;
 
@@ -15,13 +16,14 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::thread::{Builder, Scope};
 
-use crate::db::{self, DbError, Snapshot};
+use crate::db::{self, Snapshot};
 use crate::error::{ReadError, VerifyError};
 use crate::proof::VerifyingKey;
 
 use decoding::Segments;
 use log::LogPass;
-use payloads::PayloadPass;
+use payloads::Payloads;
+use removed::Removed;
 pub(crate) use report::Findings;
 pub use report::{Finding, FindingKind, NotKept, VerifyReport};
 use statements::Statements;
@@ -74,13 +76,14 @@ pub(crate) fn verify(
     options: &VerifyOptions,
     progress: &mut dyn FnMut(VerifyProgress),
 ) -> Result<VerifyReport, VerifyError> {
-    let snapshot = Snapshot::open(path).map_err(ReadError::from)?;
+    let [snapshot, of_payloads] = Snapshot::open_two(path).map_err(ReadError::from)?;
     std::thread::scope(|scope| {
-        // Two connections may see two moments; the structure has to be sound in both.
+        // This one may see a later moment; the structure has to be sound in both.
         let check = || db::integrity_findings_of(path);
         let builder = Builder::new().name("auditlite-verify-structure".to_owned());
         let structure = builder.spawn_scoped(scope, check);
-        let (mut report, mut findings) = verify_log(&snapshot, options, scope, progress)?;
+        let (mut report, mut findings) =
+            verify_log(&snapshot, of_payloads, options, scope, progress)?;
         progress(VerifyProgress {
             stage: VerifyStage::Structure,
             done: 0,
@@ -112,6 +115,7 @@ pub(crate) fn verify(
 /// Checks the log, and everything that can be held against it in step with it.
 fn verify_log<'scope>(
     snapshot: &Snapshot,
+    of_payloads: Snapshot,
     options: &VerifyOptions,
     scope: &'scope Scope<'scope, '_>,
     progress: &mut dyn FnMut(VerifyProgress),
@@ -125,21 +129,17 @@ fn verify_log<'scope>(
         ..VerifyReport::default()
     };
     let statements = Statements::new(snapshot, options, report.origin.clone(), &mut findings)?;
-    let mut payloads = findings.keep(
-        FindingKind::Structure,
-        snapshot.payloads(!options.skip_bodies),
-    )?;
-    let payloads = match &mut payloads {
-        Some(statement) => findings.keep(FindingKind::Structure, statement.rows())?,
-        None => None,
-    };
     let mut tables = findings.keep(FindingKind::Projection, snapshot.tables())?;
     let tables = match &mut tables {
         Some(tables) => findings.keep(FindingKind::Projection, tables.compare())?,
         None => None,
     };
-    let payloads = PayloadPass::new(snapshot, payloads, !options.skip_bodies);
-    let mut pass = LogPass::new(statements, payloads, tables);
+    let payloads =
+        Payloads::new(of_payloads, !options.skip_bodies, scope).map_err(VerifyError::Thread)?;
+    let removed = findings
+        .keep(FindingKind::Projection, Removed::new(snapshot))?
+        .unwrap_or_else(|| Removed::unreadable(snapshot));
+    let mut pass = LogPass::new(statements, payloads, removed, tables);
     let ended = Segments::new(snapshot, scope).and_then(|segments| {
         pass.run(segments, &mut findings, &mut |done| {
             notify(VerifyStage::Log, done, total);
@@ -153,12 +153,12 @@ fn verify_log<'scope>(
 
 impl Findings {
     /// What was read; where it could not be because of damage, that is a finding.
-    fn keep<T>(
+    fn keep<T, E: Into<ReadError>>(
         &mut self,
         kind: FindingKind,
-        result: Result<T, DbError>,
+        result: Result<T, E>,
     ) -> Result<Option<T>, ReadError> {
-        match result.map_err(ReadError::from) {
+        match result.map_err(E::into) {
             Ok(value) => Ok(Some(value)),
             Err(ReadError::Damaged(what)) => {
                 self.add(kind, None, what);

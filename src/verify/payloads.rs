@@ -1,37 +1,77 @@
 //! Payloads in step with the events that commit to them: both are in the same order.
+//!
+//! On a thread and a connection of their own where there is a processor for it.
+
+use std::panic::resume_unwind;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 use super::content::Contents;
 use super::report::{FindingKind, Findings, NotKept, VerifyReport};
 use crate::db::{DbError, Part, PayloadRow, PayloadRows, Snapshot, event_seq, payload_id};
+use crate::error::ReadError;
 use crate::log::{BodyFact, Event, Fact, Kept};
 use crate::payload::commitment;
 use crate::record::Digest;
 
-pub(super) struct PayloadPass<'a> {
-    /// Absent where they cannot be read at all.
-    rows: Option<PayloadRows<'a>>,
-    /// Absent where bodies are not to be unpacked.
-    contents: Option<Contents<'a>>,
+/// Steps that are handed over together, and how many such pieces may wait.
+const STEPS_TOGETHER: usize = 512;
+const PIECES_AHEAD: usize = 8;
+
+/// The payloads, as the pass over the log sees them. What is wrong with them is known at the end.
+pub(super) struct Payloads<'scope> {
+    steps: Vec<Step>,
+    sender: SyncSender<Vec<Step>>,
+    thread: ScopedJoinHandle<'scope, Outcome>,
+}
+
+/// What the payloads are held against, in the order of the log.
+enum Step {
+    Body {
+        seq: u64,
+        part: Part,
+        fact: BodyFact,
+        is_pruned: bool,
+    },
+    /// Events up to this one cannot be read.
+    SkipUntil(u64),
+    /// The log has been read to its end.
+    End,
+}
+
+type Outcome = (Result<Found, ReadError>, Findings);
+
+/// What was seen of the payloads.
+#[derive(Default)]
+struct Found {
     payloads: u64,
+    body_bytes: u64,
     not_kept: NotKept,
 }
 
-impl<'a> PayloadPass<'a> {
+impl<'scope> Payloads<'scope> {
+    /// From the first one on. `scope` is where the thread runs.
     pub(super) fn new(
-        snapshot: &'a Snapshot,
-        rows: Option<PayloadRows<'a>>,
+        snapshot: Snapshot,
         with_bodies: bool,
-    ) -> Self {
-        Self {
-            rows,
-            contents: with_bodies.then(|| Contents::new(snapshot)),
-            payloads: 0,
-            not_kept: NotKept::default(),
-        }
+        scope: &'scope Scope<'scope, '_>,
+    ) -> std::io::Result<Self> {
+        let (sender, receiver) = sync_channel(PIECES_AHEAD);
+        let builder = Builder::new().name("auditlite-verify-payloads".to_owned());
+        let run = move || {
+            let mut findings = Findings::default();
+            let found = run(&snapshot, with_bodies, &receiver, &mut findings);
+            (found, findings)
+        };
+        Ok(Self {
+            steps: Vec::with_capacity(STEPS_TOGETHER),
+            sender,
+            thread: builder.spawn_scoped(scope, run)?,
+        })
     }
 
-    /// Checks what the event commits to.
-    pub(super) fn event(&mut self, event: &Event, findings: &mut Findings) -> Result<(), DbError> {
+    /// Checks what the event commits to. Where it `is_pruned`, that must be gone.
+    pub(super) fn event(&mut self, event: &Event, is_pruned: bool) {
         let bodies = match &event.fact {
             Fact::Opened(opened) => [
                 Some((Part::Body, &opened.request_body)),
@@ -46,32 +86,110 @@ impl<'a> PayloadPass<'a> {
                     .as_ref()
                     .map(|fact| (Part::Prepared, fact)),
             ],
-            _ => return Ok(()),
+            _ => return,
         };
         for (part, fact) in bodies.into_iter().flatten() {
-            self.body(event.seq, part, fact, findings)?;
+            self.step(Step::Body {
+                seq: event.seq,
+                part,
+                fact: fact.clone(),
+                is_pruned,
+            });
         }
-        Ok(())
     }
 
     /// Lets the rows of events pass that cannot be read.
-    pub(super) fn skip_until(&mut self, seq: u64) -> Result<(), DbError> {
-        let end = payload_id(seq, Part::Body);
-        while self.next_below(end)?.is_some() {
-            self.advance()?;
-        }
+    pub(super) fn skip_until(&mut self, seq: u64) {
+        self.step(Step::SkipUntil(seq));
+    }
+
+    /// The log has been read to its end: rows that are left are ones that no event commits to.
+    pub(super) fn end(&mut self) {
+        self.step(Step::End);
+    }
+
+    /// Waits for the rest, and tells what was found.
+    pub(super) fn finish(
+        self,
+        report: &mut VerifyReport,
+        findings: &mut Findings,
+    ) -> Result<(), ReadError> {
+        // A thread that has ended says so when it is joined.
+        drop(self.sender.send(self.steps));
+        drop(self.sender);
+        let (found, own) = self
+            .thread
+            .join()
+            .unwrap_or_else(|panic| resume_unwind(panic));
+        findings.append(own);
+        let found = findings
+            .keep(FindingKind::Structure, found)?
+            .unwrap_or_default();
+        report.payloads = found.payloads;
+        report.not_kept = found.not_kept;
+        report.body_bytes = found.body_bytes;
         Ok(())
     }
 
-    /// Rows that no event commits to.
-    pub(super) fn rest(&mut self, findings: &mut Findings) -> Result<(), DbError> {
-        self.unknown_below(i64::MAX, findings)
+    fn step(&mut self, step: Step) {
+        self.steps.push(step);
+        if self.steps.len() >= STEPS_TOGETHER {
+            let next = Vec::with_capacity(STEPS_TOGETHER);
+            drop(self.sender.send(std::mem::replace(&mut self.steps, next)));
+        }
     }
+}
 
-    pub(super) fn fill(self, report: &mut VerifyReport) {
-        report.payloads = self.payloads;
-        report.not_kept = self.not_kept;
-        report.body_bytes = self.contents.map_or(0, |contents| contents.bytes());
+fn run(
+    snapshot: &Snapshot,
+    with_bodies: bool,
+    steps: &Receiver<Vec<Step>>,
+    findings: &mut Findings,
+) -> Result<Found, ReadError> {
+    let kind = FindingKind::Structure;
+    let mut statement = findings.keep(kind, snapshot.payloads(with_bodies))?;
+    let rows = match &mut statement {
+        Some(statement) => findings.keep(kind, statement.rows())?,
+        None => None,
+    };
+    let mut pass = PayloadPass {
+        rows,
+        contents: with_bodies.then(|| Contents::new(snapshot)),
+        found: Found::default(),
+    };
+    for step in steps.iter().flatten() {
+        pass.step(&step, findings)?;
+    }
+    pass.found.body_bytes = pass.contents.map_or(0, |contents| contents.bytes());
+    Ok(pass.found)
+}
+
+struct PayloadPass<'a> {
+    /// Absent where they cannot be read at all.
+    rows: Option<PayloadRows<'a>>,
+    /// Absent where bodies are not to be unpacked.
+    contents: Option<Contents<'a>>,
+    found: Found,
+}
+
+impl PayloadPass<'_> {
+    fn step(&mut self, step: &Step, findings: &mut Findings) -> Result<(), DbError> {
+        match step {
+            Step::Body {
+                seq,
+                part,
+                fact,
+                is_pruned,
+            } => self.body(*seq, *part, fact, *is_pruned, findings),
+            Step::SkipUntil(seq) => {
+                let end = payload_id(*seq, Part::Body);
+                while self.next_below(end)?.is_some() {
+                    self.advance()?;
+                }
+                Ok(())
+            }
+            Step::End => self.unknown_below(i64::MAX, findings),
+        }
     }
 
     fn body(
@@ -79,28 +197,37 @@ impl<'a> PayloadPass<'a> {
         seq: u64,
         part: Part,
         fact: &BodyFact,
+        is_pruned: bool,
         findings: &mut Findings,
     ) -> Result<(), DbError> {
         let id = payload_id(seq, part);
         match fact.kept {
             Kept::Whole => {}
-            Kept::Excerpt => self.not_kept.excerpts += 1,
+            Kept::Excerpt => self.found.not_kept.excerpts += 1,
             // The body that was forwarded is never kept; its digest is what matters.
             Kept::Digest if part == Part::Prepared => {}
-            Kept::Digest => self.not_kept.digest_only += 1,
-            Kept::Nothing => self.not_kept.shed += 1,
+            Kept::Digest => self.found.not_kept.digest_only += 1,
+            Kept::Nothing => self.found.not_kept.shed += 1,
         }
         let Some(committed) = &fact.commitment else {
             return Ok(());
         };
         self.unknown_below(id, findings)?;
         if self.next_below(id.saturating_add(1))?.is_none() {
+            if is_pruned {
+                self.found.not_kept.pruned = self.found.not_kept.pruned.saturating_add(1);
+                return Ok(());
+            }
             let what = format!(
                 "its {} is not in the file, and no event says why",
                 name(part)
             );
             findings.add(FindingKind::PayloadMissing, Some(seq), what);
             return Ok(());
+        }
+        if is_pruned {
+            let what = format!("its {} is stated as pruned, and still there", name(part));
+            findings.add(FindingKind::PayloadUnknown, Some(seq), what);
         }
         if let Some(rows) = &self.rows
             && let Some(row) = rows.row()?
@@ -140,7 +267,7 @@ impl<'a> PayloadPass<'a> {
     }
 
     fn advance(&mut self) -> Result<(), DbError> {
-        self.payloads = self.payloads.saturating_add(1);
+        self.found.payloads = self.found.payloads.saturating_add(1);
         self.rows.as_mut().map_or(Ok(()), PayloadRows::advance)
     }
 }

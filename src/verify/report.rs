@@ -90,6 +90,10 @@ pub struct NotKept {
     pub excerpts: u64,
     /// Requests of which nothing is recorded, for want of capacity.
     pub lifecycles: u64,
+    /// Bodies and other content that were pruned.
+    pub pruned: u64,
+    /// Lines of the log, and what they committed to, that were erased or pruned.
+    pub lines: u64,
 }
 
 /// What [`ReadOnlyStore::verify`](crate::ReadOnlyStore::verify) found.
@@ -189,13 +193,17 @@ impl Findings {
         }
     }
 
+    /// Puts those behind the others.
+    pub(super) fn append(&mut self, mut other: Self) {
+        self.listed.append(&mut other.listed);
+        self.listed.truncate(FINDINGS_LISTED_MAX);
+        self.total = self.total.saturating_add(other.total);
+    }
+
     /// Puts those before all others: they are what the others may follow from.
     pub(super) fn put_first(&mut self, first: Self) {
-        let mut listed = first.listed;
-        listed.append(&mut self.listed);
-        listed.truncate(FINDINGS_LISTED_MAX);
-        self.listed = listed;
-        self.total = self.total.saturating_add(first.total);
+        let others = std::mem::replace(self, first);
+        self.append(others);
     }
 
     pub(crate) fn into_list(self) -> Vec<Finding> {

@@ -8,6 +8,7 @@ use super::capacity::Reservation;
 use super::command::Reading;
 use super::lifecycle::{Lifecycle, Stage};
 use super::reading::Response;
+use super::upkeep::Upkeep;
 use crate::db::{Batch, Part, payload_id};
 use crate::log::{Event, Fact};
 use crate::payload::PlannedPayload;
@@ -65,6 +66,8 @@ pub(super) struct Replies {
     pub(super) flushes: Vec<Sender<()>>,
     /// Present with the last batch of a session.
     pub(super) close: Option<Sender<bool>>,
+    /// Present with a batch that a step of a removal ends.
+    pub(super) upkeep: Option<Upkeep>,
 }
 
 /// A group commit that is ready to be written.

@@ -16,7 +16,7 @@ const IDLE_LONGEST: Duration = Duration::from_secs(30);
 const CLOSE_PATIENCE: Duration = Duration::from_millis(250);
 /// A log of this many times the size at which it should have been moved is pinned.
 const PINNED_TIMES: u64 = 2;
-pub(super) const PAGE_BYTES: u64 = 8192;
+pub(super) use crate::db::PAGE_BYTES;
 
 /// When to move the log next.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::capacity::Reservation;
 use super::lifecycle::Lifecycle;
 use super::shared::BodyRoom;
+use super::upkeep::{UpkeepCommand, UpkeepReply};
 use crate::log::EndKind;
 use crate::record::{Altered, Completion, Failure, Rejection, RequestContext, ToolCall, Usage};
 use crate::sync::channel::Sender;
@@ -23,6 +24,8 @@ pub(crate) enum Command {
     Wake,
     /// Answer once everything before this is committed.
     Flush(Sender<()>),
+    /// Take out what is to be removed, after everything before this.
+    Upkeep(Box<(UpkeepCommand, UpkeepReply)>),
     /// Drain, commit, checkpoint, stop. Answers `true` when all of it succeeded.
     Close(Sender<bool>),
 }
@@ -36,7 +39,9 @@ impl Command {
             Self::Prepared(command) => command.reservation,
             Self::Chunks(command) => command.reservation,
             Self::End(command) => command.reservation,
-            Self::Wake | Self::Flush(_) | Self::Close(_) => Reservation::default(),
+            Self::Wake | Self::Flush(_) | Self::Upkeep(_) | Self::Close(_) => {
+                Reservation::default()
+            }
         }
     }
 }

@@ -87,6 +87,9 @@ impl Committer {
         }
         self.shared.capacity.release(ready.reservation);
         self.shared.commits.announce();
+        if let Some(upkeep) = ready.replies.upkeep {
+            self.upkeep(upkeep);
+        }
         for reply in ready.replies.flushes {
             let _ = reply.send(());
         }

@@ -13,6 +13,7 @@ use super::packing::{PackStage, Step};
 use super::prepare::Preparer;
 use super::shared::Shared;
 use super::space::Room;
+use super::upkeep::Upkeep;
 use crate::clock::now_micros;
 use crate::log::{Fact, Gap, StoreClosed};
 use crate::sync::channel::{Receiver, Sender};
@@ -79,13 +80,16 @@ impl Intake {
             if let Some(group) = prepared.take_group() {
                 self.downstream.step(Step::Group(group))?;
             }
-            if prepared.is_full(BATCH_EVENTS_MAX, BATCH_BYTES_MAX) {
+            // A removal is the last event of its batch: it is about what was committed before.
+            if replies.upkeep.is_some() || prepared.is_full(BATCH_EVENTS_MAX, BATCH_BYTES_MAX) {
                 break;
             }
             next = self.receiver.try_recv().ok();
         }
         let is_used_up = self.shared.vitals.room() == Room::UsedUp;
-        if let Some(gap) = self.shared.losses.take_due(is_used_up) {
+        if replies.upkeep.is_none()
+            && let Some(gap) = self.shared.losses.take_due(is_used_up)
+        {
             self.state_loss(gap, &mut prepared);
         }
         Ok(prepared)
@@ -105,6 +109,23 @@ impl Intake {
             Command::Flush(reply) => {
                 self.shared.free_control_slot();
                 replies.flushes.push(reply);
+            }
+            Command::Upkeep(command) => {
+                self.shared.free_control_slot();
+                let (command, reply) = *command;
+                if command.is_forgetting {
+                    self.preparer.forget();
+                }
+                let is_stated = command.fact.is_some();
+                if let Some(fact) = command.fact {
+                    prepared.push(now_micros(), fact);
+                }
+                replies.upkeep = Some(Upkeep {
+                    is_stated,
+                    removal: command.removal,
+                    is_truncating: command.is_truncating,
+                    reply,
+                });
             }
             Command::Close(reply) => replies.close = Some(reply),
         }

@@ -24,6 +24,7 @@ mod recovery;
 mod redacting;
 mod shared;
 mod space;
+mod upkeep;
 mod worker;
 
 pub use health::{Alarm, CloseReport, Health, HealthState};
@@ -41,4 +42,5 @@ pub(crate) use redacting::Redactor;
 #[cfg(all(test, shuttle))]
 pub(crate) use shared::CONTROL_SLOTS;
 pub(crate) use shared::{Admission, BodyRoom, Shared};
+pub(crate) use upkeep::{UpkeepCommand, UpkeepError};
 pub(crate) use worker::{WriterThread, spawn};

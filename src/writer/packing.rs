@@ -143,6 +143,12 @@ impl Packing {
             .unparsed_bodies
             .fetch_add(unparsed, Ordering::Relaxed);
         let payloads = std::mem::take(&mut self.payloads);
+        let stated = sealed
+            .replies
+            .upkeep
+            .as_mut()
+            .filter(|upkeep| upkeep.is_stated);
+        let removal = stated.map(|upkeep| std::mem::take(&mut upkeep.removal));
         let batch = if sealed.events.is_empty() {
             None
         } else {
@@ -151,6 +157,7 @@ impl Packing {
                 events: sealed.events,
                 payloads,
                 checkpoint: None,
+                removal,
             })
         };
         Ok(Ready {

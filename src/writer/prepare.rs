@@ -44,6 +44,11 @@ impl Preparer {
         }
     }
 
+    /// Packs nothing that comes later against what came before.
+    pub(super) fn forget(&mut self) {
+        self.conversations = Conversations::new(CONVERSATION_BYTES_MAX);
+    }
+
     pub(super) fn open(&mut self, command: OpenCommand, prepared: &mut Prepared) {
         let OpenCommand {
             lifecycle,

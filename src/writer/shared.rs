@@ -279,6 +279,15 @@ impl Shared {
         reply: Sender<()>,
         timeout: Duration,
     ) -> Result<(), FlushError> {
+        self.submit_control(Command::Flush(reply), timeout)
+    }
+
+    /// Sends what has one of the control slots, waiting for one until the timeout.
+    pub(super) fn submit_control(
+        &self,
+        command: Command,
+        timeout: Duration,
+    ) -> Result<(), FlushError> {
         let begun = Instant::now();
         while !self.take_control_slot() {
             let left = timeout.saturating_sub(begun.elapsed());
@@ -290,7 +299,7 @@ impl Shared {
             }
             thread::sleep(left.min(CONTROL_STEP));
         }
-        if self.sender.try_send(Command::Flush(reply)).is_err() {
+        if self.sender.try_send(command).is_err() {
             self.free_control_slot();
             return Err(FlushError::WriterStopped);
         }

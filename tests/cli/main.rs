@@ -15,5 +15,6 @@ mod everything;
 mod hostile;
 mod reading;
 mod recording;
+mod removing;
 mod support;
 mod verifying;

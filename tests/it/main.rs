@@ -22,6 +22,7 @@ mod payloads;
 mod reading;
 mod rebuild;
 mod redaction;
+mod removal;
 mod stall;
 mod support;
 mod tracing_events;

@@ -3,9 +3,10 @@
 //! `auditlite` waits for room instead of shedding, so that every lifecycle counts; its request
 //! threads then take as long as the writer. `auditlite_without_tree` is the same without the Merkle
 //! tree, whose cost is the difference; such a file cannot be verified. `auditlite_shed` never waits,
-//! as is the default, and shows what request threads notice of a writer that cannot keep up. All are
-//! told what the exchange says; `auditlite_extracting` is told the status alone, and the writer reads
-//! the rest from the bytes.
+//! as is the default, and shows what request threads notice of a writer that cannot keep up. These are
+//! told usage and a finish reason; `auditlite_told` is told all that a response says, as by a gateway
+//! that has parsed it (before the clock starts); `auditlite_extracting` records the same from a status
+//! alone, and the writer reads the bytes.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,7 +24,15 @@ pub(crate) struct Auditlite {
     recorder: Recorder,
     path: PathBuf,
     is_shedding: bool,
-    is_extracting: bool,
+    telling: Telling,
+}
+
+/// What the gateway knows of a response.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Telling {
+    Usage,
+    Everything,
+    Status,
 }
 
 impl Auditlite {
@@ -33,10 +42,18 @@ impl Auditlite {
         })
     }
 
+    pub(crate) fn told(folder: &Path, byte_budget: usize) -> Self {
+        Self {
+            telling: Telling::Everything,
+            ..Self::waiting(folder, byte_budget)
+        }
+    }
+
     pub(crate) fn extracting(folder: &Path, byte_budget: usize) -> Self {
-        let mut subject = Self::waiting(folder, byte_budget);
-        subject.is_extracting = true;
-        subject
+        Self {
+            telling: Telling::Status,
+            ..Self::waiting(folder, byte_budget)
+        }
     }
 
     pub(crate) fn without_tree(folder: &Path, byte_budget: usize) -> Self {
@@ -69,16 +86,18 @@ impl Auditlite {
             store,
             path,
             is_shedding: overflow == Overflow::Shed,
-            is_extracting: false,
+            telling: Telling::Usage,
         }
     }
 }
 
 impl Subject for Auditlite {
     fn record(&self, lifecycle: Lifecycle) -> bool {
-        if self.is_extracting {
-            return self.extract(lifecycle);
-        }
+        let lifecycle = match self.telling {
+            Telling::Usage => lifecycle,
+            Telling::Everything => tell_everything(lifecycle),
+            Telling::Status => return self.extract(lifecycle),
+        };
         let audit = self
             .recorder
             .open(lifecycle.context, lifecycle.request)
@@ -128,4 +147,15 @@ impl Auditlite {
         audit.finish(200).unwrap();
         is_recorded
     }
+}
+
+fn tell_everything(mut lifecycle: Lifecycle) -> Lifecycle {
+    let said = &lifecycle.said;
+    let completion = &mut lifecycle.completion;
+    completion.response_id.clone_from(&said.response_id);
+    completion.response_model.clone_from(&said.response_model);
+    completion.usage = said.usage;
+    completion.finish_reasons.clone_from(&said.finish_reasons);
+    completion.tool_calls = said.tool_calls();
+    lifecycle
 }

@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use super::error::{Context, DbError};
 use super::project::{self, Values, bind_end, bind_start, joined};
 use super::rebuild::{ProjectionDifference, Rebuilt};
-use super::rows::{SELECT_REQUEST, START_COUNT};
+use super::removals::visit_ended;
+use super::rows::{IS_ERASED, SELECT_REQUEST, START_COUNT};
 use super::seq_to_sql;
 use crate::log::{Ended, Event, Fact, Fold, HourKey, Opened, RequestEnd, RequestStart, Served};
 use walk::{Check, Cursor, Differences, Rest};
@@ -64,8 +65,8 @@ impl<'s> Tables<'s> {
     pub(crate) fn compare(&mut self) -> Result<Comparison<'_>, DbError> {
         Ok(Comparison {
             connection: self.connection,
-            requests: Cursor::new(&mut self.requests, "requests", 1)?,
-            tool_calls: Cursor::new(&mut self.tool_calls, "tool_calls", 2)?,
+            requests: Cursor::new(&mut self.requests, "requests", 1, Some(IS_ERASED))?,
+            tool_calls: Cursor::new(&mut self.tool_calls, "tool_calls", 2, None)?,
             bounds: BOUNDS,
             open: BTreeMap::new(),
             open_bytes: 0,
@@ -125,6 +126,11 @@ impl Comparison<'_> {
             Fact::StoreOpened(_) | Fact::StoreClosed(_) | Fact::Gap(_) => {
                 self.rebuilt.apply(std::slice::from_ref(event))
             }
+            Fact::Erased(_) => self.rebuilt.remove(event),
+            Fact::Pruned(pruned) => {
+                self.sums.count_pruned(pruned);
+                self.rebuilt.remove(event)
+            }
         }
     }
 
@@ -136,6 +142,9 @@ impl Comparison<'_> {
         self.check_spilled()?;
         self.requests.rest(&mut self.differences)?;
         self.tool_calls.rest(&mut self.differences)?;
+        self.count_remains()?;
+        self.differences
+            .add_remains(self.connection, self.rebuilt.connection())?;
         self.add_sums()?;
         let mut differences = self.differences.into_list();
         self.rebuilt
@@ -189,6 +198,10 @@ impl Comparison<'_> {
 
     fn ended(&mut self, seq: u64, ended: &Ended) -> Result<(), DbError> {
         let end = RequestEnd { seq, ended };
+        // Of a request that was taken out, or has ended, it says nothing.
+        let Some(mut request) = self.take(ended.opened_seq)? else {
+            return Ok(());
+        };
         for (position, call) in (0..).zip(end.tool_calls()) {
             let key = (seq_to_sql(seq), position);
             if self.tool_calls.reach(key, &mut self.differences)?
@@ -202,9 +215,6 @@ impl Comparison<'_> {
                 self.tool_calls.advance()?;
             }
         }
-        let Some(mut request) = self.take(ended.opened_seq)? else {
-            return Ok(());
-        };
         request.serve(&ended.response_model, &ended.response_provider_name);
         if !ended.altered.is_empty() {
             let before = request.altered.take().map(String::from);
@@ -244,6 +254,23 @@ impl Comparison<'_> {
             request.bind_rest(&mut check, end)?;
             self.differences.add_changed("requests", (key, 0), 1, check);
         }
+        Ok(())
+    }
+
+    /// Counts what is left of requests that were erased.
+    fn count_remains(&mut self) -> Result<(), DbError> {
+        let mut all = Fold::default();
+        std::mem::swap(&mut all, &mut self.sums);
+        let (connection, bound) = (self.rebuilt.connection(), self.bounds.sums);
+        visit_ended(connection, 0..=u64::MAX, |request| {
+            all.count_minute(request.opened_at, request.opened_seq);
+            all.count_end(request.key, &request.ended);
+            if all.hours.len() + all.minutes.len() > bound {
+                project::apply(connection, &mut std::mem::take(&mut all))?;
+            }
+            Ok(())
+        })?;
+        self.sums = all;
         Ok(())
     }
 

@@ -5,19 +5,21 @@ use std::hash::{BuildHasher, RandomState};
 
 use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Row, Rows, Statement, ToSql};
+use rusqlite::{Connection, Row, Rows, Statement, ToSql};
 
 use super::COMPARING;
 use crate::db::error::{Context, DbError};
 use crate::db::project::Values;
 use crate::db::rebuild::{DIFFERENCES_LISTED_MAX, ProjectionDifference};
-use crate::db::rows::{COLUMN_COUNT, START_COUNT, column_name};
+use crate::db::rows::{COLUMN_COUNT, SELECT_REQUEST, START_COUNT, column_name};
 
 /// A table's rows in the order of their keys.
 pub(super) struct Cursor<'r> {
     pub(super) rows: Rows<'r>,
     table: &'static str,
     key_length: usize,
+    /// The column that says whether a row is what is left of an erased request.
+    erased_column: Option<usize>,
     /// Key of the current row; `None` behind the last one. A key of one column has 0 as its second.
     key: Option<(i64, i64)>,
 }
@@ -27,11 +29,13 @@ impl<'r> Cursor<'r> {
         statement: &'r mut Statement<'_>,
         table: &'static str,
         key_length: usize,
+        erased_column: Option<usize>,
     ) -> Result<Self, DbError> {
         let mut cursor = Self {
             rows: statement.query([]).context(COMPARING)?,
             table,
             key_length,
+            erased_column,
             key: None,
         };
         cursor.advance()?;
@@ -61,9 +65,8 @@ impl<'r> Cursor<'r> {
         key: (i64, i64),
         differences: &mut Differences,
     ) -> Result<bool, DbError> {
-        while let Some(found) = self.key.filter(|found| *found < key) {
-            differences.add(self.table, found, self.key_length, " is not in the log");
-            self.advance()?;
+        while self.key.is_some_and(|found| found < key) {
+            self.leave_behind(differences)?;
         }
         let is_there = self.key == Some(key);
         if !is_there {
@@ -74,11 +77,23 @@ impl<'r> Cursor<'r> {
 
     /// Rows behind the last one that the log makes.
     pub(super) fn rest(&mut self, differences: &mut Differences) -> Result<(), DbError> {
-        while let Some(found) = self.key {
-            differences.add(self.table, found, self.key_length, " is not in the log");
-            self.advance()?;
+        while self.key.is_some() {
+            self.leave_behind(differences)?;
         }
         Ok(())
+    }
+
+    /// Leaves a row behind that no line makes. What is left of erased requests is compared once the
+    /// events that say so have been read.
+    fn leave_behind(&mut self, differences: &mut Differences) -> Result<(), DbError> {
+        let is_erased = match (self.rows.get(), self.erased_column) {
+            (Some(row), Some(column)) => row.get(column).context(COMPARING)?,
+            _ => false,
+        };
+        if !is_erased && let Some(found) = self.key {
+            differences.add(self.table, found, self.key_length, " is not in the log");
+        }
+        self.advance()
     }
 }
 
@@ -97,17 +112,19 @@ impl<'r> Check<'r> {
             changed: Vec::new(),
         }
     }
-}
 
-impl Values for Check<'_> {
-    fn bind(&mut self, value: impl ToSql) -> Result<(), DbError> {
-        let found = self.row.get_ref(self.next).context(COMPARING)?;
-        let value = value.to_sql().context(COMPARING)?;
-        if value_of(&value) != found {
+    fn hold(&mut self, value: ValueRef<'_>) -> Result<(), DbError> {
+        if value != self.row.get_ref(self.next).context(COMPARING)? {
             self.changed.push(self.next);
         }
         self.next += 1;
         Ok(())
+    }
+}
+
+impl Values for Check<'_> {
+    fn bind(&mut self, value: impl ToSql) -> Result<(), DbError> {
+        self.hold(value_of(&value.to_sql().context(COMPARING)?))
     }
 }
 
@@ -229,6 +246,36 @@ impl Differences {
             .collect();
         let what = format!(": {} not as the log says", names.join(", "));
         self.add(table, key, key_length, &what);
+    }
+
+    /// Holds the rows that are left of erased requests against what the log says of them.
+    pub(super) fn add_remains(
+        &mut self,
+        stored: &Connection,
+        rebuilt: &Connection,
+    ) -> Result<(), DbError> {
+        let sql = SELECT_REQUEST.as_str();
+        let mut rebuilt = rebuilt
+            .prepare(&format!("{sql} ORDER BY opened_seq"))
+            .context(COMPARING)?;
+        let mut stored = stored
+            .prepare(&format!("{sql} WHERE opened_seq = ?1"))
+            .context(COMPARING)?;
+        let mut rows = rebuilt.query([]).context(COMPARING)?;
+        while let Some(row) = rows.next().context(COMPARING)? {
+            let key: i64 = row.get(0).context(COMPARING)?;
+            let mut found = stored.query([key]).context(COMPARING)?;
+            let Some(found) = found.next().context(COMPARING)? else {
+                self.add("requests", (key, 0), 1, " is missing");
+                continue;
+            };
+            let mut check = Check::new(found, 0);
+            for index in 0..COLUMN_COUNT {
+                check.hold(row.get_ref(index).context(COMPARING)?)?;
+            }
+            self.add_changed("requests", (key, 0), 1, check);
+        }
+        Ok(())
     }
 
     pub(super) fn into_list(mut self) -> Vec<ProjectionDifference> {

@@ -1,0 +1,139 @@
+//! `auditlite erase`.
+
+use std::io::Write;
+use std::time::Duration;
+
+use auditlite::{EraseReport, EraseSelector, ReadOnlyStore, Store};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use super::database::DatabaseArgs;
+use super::error::CliError;
+use super::{Outcome, format, output};
+
+const AFTER_HELP: &str = "\
+Examples:
+  auditlite erase --user u-17 --reason 'request of 2026-11-20' --dry-run
+  auditlite erase --user u-17 --reason 'request of 2026-11-20'
+  auditlite erase --request 0199f0a2-6c1e-7cc1-b2f0-6a1a1c9f2a55 --reason 'wrong tenant'
+
+Nobody may be recording to the file; a gateway that is, erases by its own store.
+Exit status: 0 erased, 1 nothing matches, 2 error.";
+
+/// Erase content and personal metadata of requests
+///
+/// Their bodies, salts, users, sessions, conversations, attributes and error messages go, and no
+/// byte of them is left in the file. Their ids, times, models, tokens and cost stay; of their lines
+/// in the log the hashes stay, so that it still verifies. It cannot be undone.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    selector: Selector,
+
+    /// Why; kept in the log, so that it must not repeat what is erased
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+
+    /// Only say what would be erased
+    #[arg(long)]
+    dry_run: bool,
+
+    /// One JSON object; docs/cli.md describes the fields
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Selector {
+    /// Every request with exactly this id
+    #[arg(long, value_name = "ID")]
+    request: Option<String>,
+
+    /// Every request of this user
+    #[arg(long, value_name = "ID")]
+    user: Option<String>,
+
+    /// Every request of this conversation: conversation id, else context id, else session id
+    #[arg(long, value_name = "ID")]
+    conversation: Option<String>,
+}
+
+impl Selector {
+    fn selector(&self) -> Option<EraseSelector> {
+        let request = self.request.clone().map(EraseSelector::Request);
+        let user = self.user.clone().map(EraseSelector::User);
+        let conversation = self.conversation.clone().map(EraseSelector::Conversation);
+        request.or(user).or(conversation)
+    }
+}
+
+/// How long closing the file may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Runs the command.
+pub(crate) fn run(
+    args: &Args,
+    database: &DatabaseArgs,
+    out: &mut dyn Write,
+) -> Result<Outcome, CliError> {
+    let path = database.resolve()?.path;
+    let Some(selector) = args.selector.selector() else {
+        return Err(CliError::Message("nothing says what to erase".to_owned()));
+    };
+    // A path that names nothing must not become an empty store.
+    let reading = ReadOnlyStore::open(&path)?;
+    let report = if args.dry_run {
+        reading.preview_erase(&selector)?
+    } else {
+        drop(reading);
+        let store = Store::builder(path).open()?;
+        let report = store.erase(&selector, &args.reason);
+        store.close(CLOSE_TIMEOUT);
+        report?
+    };
+    if args.json {
+        let is_dry_run = args.dry_run;
+        output::json_line(out, &Json { report, is_dry_run })?;
+    } else {
+        let verb = if args.dry_run {
+            "would erase"
+        } else {
+            "erased"
+        };
+        writeln!(
+            out,
+            "{verb} {}, {} ({})",
+            format::counted(report.requests, "request", "requests"),
+            format::counted(report.payloads, "body", "bodies"),
+            format::bytes(report.payload_bytes),
+        )?;
+    }
+    if !args.dry_run && !report.is_wiped {
+        output::say("a reader is in the way: what was erased is still in the write-ahead log");
+    }
+    Ok(if report.requests == 0 {
+        Outcome::Findings
+    } else {
+        Outcome::Fine
+    })
+}
+
+struct Json {
+    report: EraseReport,
+    is_dry_run: bool,
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        let report = &self.report;
+        map.serialize_entry("dry_run", &self.is_dry_run)?;
+        map.serialize_entry("requests", &report.requests)?;
+        map.serialize_entry("payloads", &report.payloads)?;
+        map.serialize_entry("payload_bytes", &report.payload_bytes)?;
+        map.serialize_entry("repacked", &report.repacked)?;
+        map.serialize_entry("is_wiped", &report.is_wiped)?;
+        map.end()
+    }
+}

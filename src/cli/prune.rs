@@ -1,0 +1,148 @@
+//! `auditlite prune`.
+
+use std::io::Write;
+use std::time::Duration;
+
+use auditlite::{PruneReport, ReadOnlyStore, Retention, Store};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use super::database::DatabaseArgs;
+use super::error::CliError;
+use super::{Outcome, format, output};
+
+const AFTER_HELP: &str = "\
+Examples:
+  auditlite prune --content-older-than 7d --metadata-older-than 365d --dry-run
+  auditlite prune --content-older-than 7d
+  auditlite prune --max-size 10GiB
+
+Nobody may be recording to the file; a gateway that is, sets a retention policy instead.
+Exit status: 0 pruned, or nothing was due; 2 error.";
+
+/// Take out what is too old or too much, and give its space back
+///
+/// Content goes before metadata, the oldest first. The log keeps the hashes of what goes, and says
+/// that it went. It cannot be undone.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    retention: RetentionArgs,
+
+    /// Only say what would go
+    #[arg(long)]
+    dry_run: bool,
+
+    /// One JSON object; docs/cli.md describes the fields
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true)]
+struct RetentionArgs {
+    /// Bodies and other content of requests that arrived longer ago: 7d, 36h, 90m, 30s
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    content_older_than: Option<Duration>,
+
+    /// Requests that arrived longer ago go altogether
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    metadata_older_than: Option<Duration>,
+
+    /// Most bytes that the file may take: 10GiB, 500MiB, 1000000
+    #[arg(long, value_name = "BYTES", value_parser = size)]
+    max_size: Option<u64>,
+}
+
+fn age(text: &str) -> Result<Duration, String> {
+    const HINT: &str = "give a number and s, m, h or d, such as 7d";
+    number_with_unit(text, &[("s", 1), ("m", 60), ("h", 3600), ("d", 24 * 3600)])
+        .map(Duration::from_secs)
+        .ok_or_else(|| HINT.to_owned())
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    const HINT: &str = "give bytes, or a number and KiB, MiB, GiB or TiB, such as 10GiB";
+    let units = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+        ("", 1),
+    ];
+    number_with_unit(text, &units).ok_or_else(|| HINT.to_owned())
+}
+
+fn number_with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let end = text
+        .find(|character: char| !character.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(end)?;
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+/// How long closing the file may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Runs the command.
+pub(crate) fn run(
+    args: &Args,
+    database: &DatabaseArgs,
+    out: &mut dyn Write,
+) -> Result<Outcome, CliError> {
+    let path = database.resolve()?.path;
+    let retention = Retention {
+        content_older_than: args.retention.content_older_than,
+        metadata_older_than: args.retention.metadata_older_than,
+        max_size_bytes: args.retention.max_size,
+    };
+    // A path that names nothing must not become an empty store.
+    let reading = ReadOnlyStore::open(&path)?;
+    let report = if args.dry_run {
+        reading.preview_prune(&retention)?
+    } else {
+        drop(reading);
+        let store = Store::builder(path).open()?;
+        let report = store.prune(&retention);
+        store.close(CLOSE_TIMEOUT);
+        report?
+    };
+    if args.json {
+        let is_dry_run = args.dry_run;
+        output::json_line(out, &Json { report, is_dry_run })?;
+    } else {
+        let verb = if args.dry_run {
+            "would prune"
+        } else {
+            "pruned"
+        };
+        writeln!(
+            out,
+            "{verb} {} ({}) and {}",
+            format::counted(report.payloads, "body", "bodies"),
+            format::bytes(report.payload_bytes),
+            format::counted(report.requests, "request", "requests"),
+        )?;
+    }
+    Ok(Outcome::Fine)
+}
+
+struct Json {
+    report: PruneReport,
+    is_dry_run: bool,
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        let report = &self.report;
+        map.serialize_entry("dry_run", &self.is_dry_run)?;
+        map.serialize_entry("payloads", &report.payloads)?;
+        map.serialize_entry("payload_bytes", &report.payload_bytes)?;
+        map.serialize_entry("requests", &report.requests)?;
+        map.serialize_entry("repacked", &report.repacked)?;
+        map.serialize_entry("freed_bytes", &report.freed_bytes)?;
+        map.end()
+    }
+}

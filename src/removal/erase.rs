@@ -1,0 +1,274 @@
+//! Erasing: content, salts and personal metadata of requests, on somebody's demand.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::redact::Redactor;
+use super::{Session, dependants};
+use crate::db::{self, Bound, Connection, Removal, payload_id};
+use crate::error::{ReadError, RemovalError};
+use crate::log::{
+    BodyFact, ERASED_REQUESTS_MAX, EndKind, Ended, Erased, ErasedRequest, Fact, Opened,
+};
+use crate::record::{RequestFilter, RequestRecord, Status};
+
+/// Longest reason in bytes.
+const REASON_BYTES_MAX: usize = 1024;
+/// Most requests with one id.
+const LIST_MAX: usize = 100_000;
+/// Most segments of the log that one step packs anew: bounds its transaction.
+const SEGMENTS_EACH: usize = 16;
+
+/// Whose content and personal metadata are to be erased.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EraseSelector {
+    /// Every request with exactly this id.
+    Request(String),
+    /// Every request of this user.
+    User(String),
+    /// Every request of this conversation: `conversation_id`, else `context_id`, else `session_id`.
+    Conversation(String),
+}
+
+/// What [`Store::erase`](crate::Store::erase) erased, or would.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct EraseReport {
+    /// Requests.
+    pub requests: u64,
+    /// Bodies and other content, kept or only digested.
+    pub payloads: u64,
+    /// Bytes that their content took in the file.
+    pub payload_bytes: u64,
+    /// Bodies of others that were packed against these, and stand alone now. 0 in a preview.
+    pub repacked: u64,
+    /// Whether nothing of it is left in the write-ahead log either. `false`: a reader of an old
+    /// state was in the way for 10 s; it goes with the next checkpoint that can be completed.
+    pub is_wiped: bool,
+}
+
+impl EraseSelector {
+    fn id(&self) -> &str {
+        let (Self::Request(id) | Self::User(id) | Self::Conversation(id)) = self;
+        id
+    }
+
+    /// The next requests before this seq, newest first.
+    fn page(
+        &self,
+        connection: &Connection,
+        before: u64,
+        status: Option<Status>,
+    ) -> Result<Vec<RequestRecord>, ReadError> {
+        let mut filter = RequestFilter {
+            status,
+            ..RequestFilter::default()
+        };
+        match self {
+            Self::Request(id) => {
+                let mut found = db::by_request_id(connection, id, LIST_MAX)?;
+                found.retain(|request| {
+                    request.opened_seq < before && status.is_none_or(|is| request.status == is)
+                });
+                found.truncate(ERASED_REQUESTS_MAX);
+                return Ok(found);
+            }
+            Self::User(id) => filter.user_id = Some(id.clone()),
+            Self::Conversation(id) => filter.conversation_id = Some(id.clone()),
+        }
+        Ok(db::list(
+            connection,
+            &filter,
+            Some(before),
+            ERASED_REQUESTS_MAX,
+        )?)
+    }
+}
+
+/// What would be erased.
+pub(crate) fn preview(
+    connection: &Connection,
+    selector: &EraseSelector,
+) -> Result<EraseReport, ReadError> {
+    let mut report = EraseReport::default();
+    let mut before = u64::MAX;
+    loop {
+        let page = selector.page(connection, before, None)?;
+        let Some(last) = page.last() else {
+            return Ok(report);
+        };
+        before = last.opened_seq;
+        for request in page.iter().filter(|request| !request.is_erased) {
+            report.count(connection, request)?;
+        }
+    }
+}
+
+pub(super) fn erase(
+    session: &Session<'_>,
+    selector: &EraseSelector,
+    reason: &str,
+) -> Result<EraseReport, RemovalError> {
+    if selector.id().is_empty() {
+        return Err(RemovalError::InvalidArgument(
+            "an empty id names nothing".to_owned(),
+        ));
+    }
+    if reason.is_empty() || reason.len() > REASON_BYTES_MAX {
+        return Err(RemovalError::InvalidArgument(format!(
+            "a reason has 1 to {REASON_BYTES_MAX} bytes"
+        )));
+    }
+    session.forget()?;
+    let connection = &session.connection;
+    let end = db::bound(connection, Bound::LogEnd)
+        .map_err(ReadError::from)?
+        .unwrap_or(0);
+    let pending = selector.page(connection, end, Some(Status::Pending))?;
+    if let Some(pending) = pending.into_iter().next() {
+        return Err(RemovalError::Pending {
+            request_id: pending.request_id,
+        });
+    }
+    let mut report = EraseReport::default();
+    let mut redactor = Redactor::new()?;
+    let mut before = end;
+    loop {
+        let page = selector.page(connection, before, None)?;
+        let Some(last) = page.last() else { break };
+        before = last.opened_seq;
+        let mut requests: Vec<_> = page
+            .into_iter()
+            .filter(|request| !request.is_erased && request.ended_seq.is_some())
+            .collect();
+        requests.reverse();
+        if report.requests == 0 && !requests.is_empty() {
+            dependants::fill_links(session)?;
+        }
+        while !requests.is_empty() {
+            step(session, &mut redactor, &mut requests, reason, &mut report)?;
+        }
+    }
+    report.is_wiped = session.truncate()?;
+    Ok(report)
+}
+
+/// Erases the first of the requests, as many as one step may.
+fn step(
+    session: &Session<'_>,
+    redactor: &mut Redactor,
+    requests: &mut Vec<RequestRecord>,
+    reason: &str,
+    report: &mut EraseReport,
+) -> Result<(), RemovalError> {
+    let connection = &session.connection;
+    // Lines that go, by the segment that they are in.
+    let mut lines: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+    let mut erased = Vec::new();
+    let mut payloads = Vec::new();
+    for request in &*requests {
+        if !erased.is_empty() && lines.len() >= SEGMENTS_EACH {
+            break;
+        }
+        let Some(ended_seq) = request.ended_seq else {
+            continue;
+        };
+        for seq in [request.opened_seq, ended_seq] {
+            let segment = db::segment_start(connection, seq).map_err(ReadError::from)?;
+            lines.entry(segment.unwrap_or(0)).or_default().insert(seq);
+            payloads.push(ids_of(seq));
+        }
+        report.count(connection, request)?;
+        erased.push(remains_of(request, ended_seq));
+    }
+    requests.drain(..erased.len().min(requests.len()));
+    payloads.sort_unstable();
+    let repacked = dependants::repack(session, &payloads)?;
+    report.repacked = report.repacked.saturating_add(repacked);
+    let mut segments = Vec::new();
+    for (segment, seqs) in lines {
+        let stored = db::segment_of(connection, segment).map_err(ReadError::from)?;
+        let stored = stored.ok_or_else(|| {
+            ReadError::Damaged(format!("the log segment at seq {segment} is gone"))
+        })?;
+        segments.extend(redactor.redact(stored, |seq, _| seqs.contains(&seq))?);
+    }
+    let fact = Fact::Erased(Box::new(Erased {
+        reason: reason.to_owned(),
+        requests: erased,
+    }));
+    session.step(
+        Some(fact),
+        Removal {
+            segments,
+            payloads,
+            ..Removal::default()
+        },
+    )
+}
+
+/// Ids that the payloads of an event can have.
+fn ids_of(seq: u64) -> (i64, i64) {
+    let first = payload_id(seq, db::Part::Body);
+    (first, first.saturating_add(3))
+}
+
+impl EraseReport {
+    fn count(&mut self, connection: &Connection, request: &RequestRecord) -> Result<(), ReadError> {
+        self.requests = self.requests.saturating_add(1);
+        for seq in [Some(request.opened_seq), request.ended_seq] {
+            let Some((first, last)) = seq.map(ids_of) else {
+                continue;
+            };
+            let (payloads, bytes) = db::payloads_between(connection, first, last)?;
+            self.payloads = self.payloads.saturating_add(payloads);
+            self.payload_bytes = self.payload_bytes.saturating_add(bytes);
+        }
+        Ok(())
+    }
+}
+
+/// What stays of a request: nothing that says who it was, where it belongs or what was said.
+fn remains_of(request: &RequestRecord, ended_seq: u64) -> ErasedRequest {
+    let status = EndKind::of(request.status).unwrap_or_default();
+    let body = |length| BodyFact {
+        length,
+        ..BodyFact::default()
+    };
+    ErasedRequest {
+        ended_seq,
+        status,
+        opened: Opened {
+            request_id: request.request_id.clone(),
+            started_at: Some(request.opened_at),
+            operation_name: request.operation_name.clone(),
+            provider_name: request.provider_name.clone(),
+            requested_model: request.requested_model.clone(),
+            request_model: request.request_model.clone(),
+            wire_protocol: request.wire_protocol.clone(),
+            is_streaming: request.is_streaming,
+            request_body: body(request.request_bytes),
+            ..Opened::default()
+        },
+        ended: Ended {
+            kind: status,
+            request_id: request.request_id.clone(),
+            opened_seq: request.opened_seq,
+            response_model: request.response_model.clone(),
+            response_provider_name: request.response_provider_name.clone(),
+            http_status: request.http_status,
+            error_type: request.error_type.clone(),
+            input_tokens: request.input_tokens,
+            output_tokens: request.output_tokens,
+            cache_read_input_tokens: request.cache_read_input_tokens,
+            cache_write_input_tokens: request.cache_write_input_tokens,
+            reasoning_output_tokens: request.reasoning_output_tokens,
+            cost_microdollars: request.cost_microdollars,
+            latency_us: request.latency_us,
+            upstream_latency_us: request.upstream_latency_us,
+            time_to_first_chunk_us: request.time_to_first_chunk_us,
+            response_body: request.response_bytes.map(body),
+            ..Ended::default()
+        },
+    }
+}

@@ -1,0 +1,180 @@
+//! Removal: erasing on request, and pruning by age or size.
+//!
+//! Planned here, on the caller's thread and a reading connection; written by the writer in short
+//! steps. What others are packed against is never taken out before they are packed anew, in steps of
+//! their own that change no content: a system prompt that all conversations share has as many
+//! dependants as there are conversations, too many for one transaction. The step that takes
+//! something out states it in the log in the same transaction. A crash in between leaves a file in
+//! which all is well and some is not taken out yet.
+
+mod dependants;
+mod erase;
+mod policy;
+mod prune;
+mod redact;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::db::{Connection, Removal, open_reader};
+use crate::error::{FlushError, ReadError, RemovalError};
+use crate::log::Fact;
+use crate::sync::channel::{RecvTimeoutError, bounded};
+use crate::sync::{Instant, thread};
+use crate::writer::{Shared, UpkeepCommand, UpkeepError};
+
+pub use erase::{EraseReport, EraseSelector};
+pub use prune::{PruneReport, Retention};
+
+pub(crate) use erase::preview as preview_erase;
+pub(crate) use policy::RetentionThread;
+pub(crate) use prune::preview as preview_prune;
+
+/// Longest wait for one step, which takes milliseconds: after it, the writer is in trouble.
+const STEP_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the write-ahead log is tried to be emptied while readers are in the way.
+const TRUNCATE_TIMEOUT: Duration = Duration::from_secs(10);
+const TRUNCATE_PAUSE: Duration = Duration::from_millis(20);
+
+/// Has the writer take out what is planned. One removal at a time.
+#[derive(Debug, Clone)]
+pub(crate) struct Remover {
+    shared: Arc<Shared>,
+    path: Arc<Path>,
+    one_at_a_time: Arc<Mutex<()>>,
+}
+
+/// A removal that is going on.
+struct Session<'r> {
+    shared: &'r Shared,
+    connection: Connection,
+    /// Whether what is freed is overwritten.
+    is_secure: bool,
+    /// Whether the writer gets as much time for others as a step took.
+    is_paced: bool,
+}
+
+impl Remover {
+    pub(crate) fn new(shared: Arc<Shared>, path: &Path) -> Self {
+        Self {
+            shared,
+            path: path.into(),
+            one_at_a_time: Arc::default(),
+        }
+    }
+
+    pub(crate) fn erase(
+        &self,
+        selector: &EraseSelector,
+        reason: &str,
+    ) -> Result<EraseReport, RemovalError> {
+        self.run(true, false, |session| {
+            erase::erase(session, selector, reason)
+        })
+    }
+
+    /// `go_on` is asked between steps.
+    pub(crate) fn prune(
+        &self,
+        retention: &Retention,
+        is_paced: bool,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<PruneReport, RemovalError> {
+        self.run(false, is_paced, |session| {
+            prune::prune(session, retention, go_on)
+        })
+    }
+
+    fn run<T>(
+        &self,
+        is_secure: bool,
+        is_paced: bool,
+        work: impl FnOnce(&Session<'_>) -> Result<T, RemovalError>,
+    ) -> Result<T, RemovalError> {
+        let _only = self
+            .one_at_a_time
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let session = Session {
+            shared: &self.shared,
+            connection: open_reader(&self.path).map_err(ReadError::from)?,
+            is_secure,
+            is_paced,
+        };
+        work(&session)
+    }
+}
+
+impl Session<'_> {
+    /// Has everything before committed, and nothing later packed against it.
+    fn forget(&self) -> Result<(), RemovalError> {
+        self.submit(UpkeepCommand {
+            is_forgetting: true,
+            ..UpkeepCommand::default()
+        })
+    }
+
+    /// One step; it is committed when this returns.
+    fn step(&self, fact: Option<Fact>, removal: Removal) -> Result<(), RemovalError> {
+        let begun = Instant::now();
+        self.submit(UpkeepCommand {
+            fact,
+            removal: Removal {
+                is_secure: self.is_secure,
+                ..removal
+            },
+            ..UpkeepCommand::default()
+        })?;
+        if self.is_paced {
+            thread::sleep(begun.elapsed());
+        }
+        Ok(())
+    }
+
+    /// Empties the write-ahead log. `false`: a reader was in the way all the time.
+    fn truncate(&self) -> Result<bool, RemovalError> {
+        let begun = Instant::now();
+        loop {
+            let result = self.send(UpkeepCommand {
+                is_truncating: true,
+                ..UpkeepCommand::default()
+            })?;
+            match result {
+                Ok(()) => return Ok(true),
+                Err(UpkeepError::Failed(what)) => return Err(RemovalError::Failed(what)),
+                Err(UpkeepError::ReaderInTheWay) if begun.elapsed() >= TRUNCATE_TIMEOUT => {
+                    return Ok(false);
+                }
+                Err(UpkeepError::ReaderInTheWay) => thread::sleep(TRUNCATE_PAUSE),
+            }
+        }
+    }
+
+    fn submit(&self, command: UpkeepCommand) -> Result<(), RemovalError> {
+        self.send(command)?.map_err(|error| match error {
+            UpkeepError::Failed(what) => RemovalError::Failed(what),
+            UpkeepError::ReaderInTheWay => {
+                RemovalError::Failed("a reader is in the way".to_owned())
+            }
+        })
+    }
+
+    fn send(&self, command: UpkeepCommand) -> Result<Result<(), UpkeepError>, RemovalError> {
+        if self.shared.is_over() {
+            return Err(RemovalError::WriterStopped);
+        }
+        let (reply, done) = bounded(1);
+        self.shared
+            .submit_upkeep(command, reply, STEP_TIMEOUT)
+            .map_err(|error| match error {
+                FlushError::Timeout(timeout) => RemovalError::Timeout(timeout),
+                FlushError::WriterStopped => RemovalError::WriterStopped,
+            })?;
+        done.recv_timeout(STEP_TIMEOUT)
+            .map_err(|error| match error {
+                RecvTimeoutError::Timeout => RemovalError::Timeout(STEP_TIMEOUT),
+                RecvTimeoutError::Disconnected => RemovalError::WriterStopped,
+            })
+    }
+}

@@ -1,0 +1,309 @@
+//! Pruning: what is too old, or too much, goes; content first, then metadata. Oldest first.
+
+use std::time::Duration;
+
+use super::redact::Redactor;
+use super::{Session, dependants};
+use crate::clock::now_micros;
+use crate::db::{self, Bound, Connection, Part, Removal, RemovalKind, payload_id};
+use crate::error::{ReadError, RemovalError};
+use crate::log::{Event, Fact, Pruned, PrunedKind, PrunedUsage, minute_of};
+
+/// Events of which one step takes the content out.
+const CONTENT_EVENTS_EACH: u64 = 512;
+/// Metadata goes by whole segments: those of so many events, and one at least.
+const METADATA_EVENTS_EACH: u64 = 512;
+/// Free pages that one step gives back.
+const VACUUM_PAGES_EACH: u32 = 64;
+
+/// How long what is recorded is kept. Default: everything, for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Retention {
+    /// Bodies and other content of requests that arrived longer ago than this go. Lengths,
+    /// commitments and everything else that the log says stay.
+    pub content_older_than: Option<Duration>,
+    /// Requests that arrived longer ago than this go altogether; of their events the leaf hashes
+    /// stay, and of their usage the hourly sums without the user. Content goes before.
+    pub metadata_older_than: Option<Duration>,
+    /// Bytes that the file's pages in use may take; where it is more, the oldest content goes, and
+    /// where no content is left, the oldest requests.
+    pub max_size_bytes: Option<u64>,
+}
+
+/// What [`Store::prune`](crate::Store::prune) took out, or would.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct PruneReport {
+    /// Bodies and other content, kept or only digested.
+    pub payloads: u64,
+    /// Bytes that their content took in the file.
+    pub payload_bytes: u64,
+    /// Requests that are gone altogether.
+    pub requests: u64,
+    /// Bodies that were packed against these, and stand alone now. 0 in a preview.
+    pub repacked: u64,
+    /// Bytes that were given back to the disk. 0 in a preview.
+    pub freed_bytes: u64,
+}
+
+/// Up to where content and metadata go, by their age.
+#[derive(Debug, Clone, Copy)]
+struct Cuts {
+    content: u64,
+    metadata: u64,
+    /// Nothing goes from here on: requests that have not ended, and what came after them.
+    limit: u64,
+}
+
+impl Cuts {
+    fn new(connection: &Connection, retention: &Retention) -> Result<Self, ReadError> {
+        let end = db::bound(connection, Bound::LogEnd)?.unwrap_or(0);
+        let pending = db::bound(connection, Bound::FirstPending)?;
+        let limit = pending.map_or(end, |pending| pending.min(end));
+        let now = now_micros();
+        let cut = |age: Option<Duration>| -> Result<u64, ReadError> {
+            let Some(age) = age else { return Ok(0) };
+            let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+            let minute = minute_of(now.saturating_sub(age));
+            let first = db::bound(connection, Bound::FirstSince(minute))?;
+            Ok(first.unwrap_or(end).min(limit))
+        };
+        let metadata = cut(retention.metadata_older_than)?;
+        Ok(Self {
+            content: cut(retention.content_older_than)?.max(metadata),
+            metadata,
+            limit,
+        })
+    }
+}
+
+/// What would go.
+pub(crate) fn preview(
+    connection: &Connection,
+    retention: &Retention,
+) -> Result<PruneReport, ReadError> {
+    let cuts = Cuts::new(connection, retention)?;
+    let mut report = PruneReport::default();
+    let first = payload_id(0, Part::Body);
+    let count = |to: u64| {
+        let last = payload_id(to, Part::Body).saturating_sub(1);
+        db::payloads_between(connection, first, last)
+    };
+    (report.payloads, report.payload_bytes) = count(cuts.content)?;
+    if let Some(max) = retention.max_size_bytes {
+        let (used, _) = db::space_used(connection)?;
+        let mut to = cuts.content;
+        while used.saturating_sub(report.payload_bytes) > max && to < cuts.limit {
+            to = to.saturating_add(CONTENT_EVENTS_EACH).min(cuts.limit);
+            (report.payloads, report.payload_bytes) = count(to)?;
+        }
+    }
+    report.requests = db::requests_between(connection, 0, cuts.metadata.saturating_sub(1))?;
+    Ok(report)
+}
+
+pub(super) fn prune(
+    session: &Session<'_>,
+    retention: &Retention,
+    go_on: &dyn Fn() -> bool,
+) -> Result<PruneReport, RemovalError> {
+    let connection = &session.connection;
+    let cuts = Cuts::new(connection, retention)?;
+    let mut pruner = Pruner {
+        session,
+        redactor: Redactor::new()?,
+        report: PruneReport::default(),
+        is_prepared: false,
+    };
+    while go_on() && pruner.content(cuts.content)? {}
+    while go_on() && pruner.metadata(cuts.metadata)? {}
+    if let Some(max) = retention.max_size_bytes {
+        let used = || db::space_used(connection).map_err(ReadError::from);
+        while go_on()
+            && used()?.0 > max
+            && (pruner.content(cuts.limit)? || pruner.metadata(cuts.limit)?)
+        {}
+    }
+    pruner.give_back(go_on)?;
+    Ok(pruner.report)
+}
+
+struct Pruner<'s> {
+    session: &'s Session<'s>,
+    redactor: Redactor,
+    report: PruneReport,
+    is_prepared: bool,
+}
+
+impl Pruner<'_> {
+    /// The oldest content before `cut`, as much as one step may. `false`: there is none.
+    fn content(&mut self, cut: u64) -> Result<bool, RemovalError> {
+        let connection = &self.session.connection;
+        let from = db::pruned_to(connection, RemovalKind::Content).map_err(ReadError::from)?;
+        let before = payload_id(from, Part::Body).saturating_sub(1);
+        let next = db::packed_against(connection, before, 1).map_err(ReadError::from)?;
+        let Some(next) = next.first() else {
+            return Ok(false);
+        };
+        let from = u64::try_from(db::event_seq(next.payload_id)).unwrap_or(from);
+        if from >= cut {
+            return Ok(false);
+        }
+        let to = from.saturating_add(CONTENT_EVENTS_EACH).min(cut);
+        self.prepare()?;
+        let range = (
+            payload_id(from, Part::Body),
+            payload_id(to, Part::Body).saturating_sub(1),
+        );
+        let repacked = dependants::repack(self.session, &[range])?;
+        let (payloads, bytes) =
+            db::payloads_between(connection, range.0, range.1).map_err(ReadError::from)?;
+        self.session.step(
+            Some(Fact::Pruned(Box::new(Pruned {
+                what: PrunedKind::Content,
+                from,
+                to,
+                ..Pruned::default()
+            }))),
+            Removal {
+                payloads: vec![range],
+                ..Removal::default()
+            },
+        )?;
+        let report = &mut self.report;
+        report.repacked = report.repacked.saturating_add(repacked);
+        report.payloads = report.payloads.saturating_add(payloads);
+        report.payload_bytes = report.payload_bytes.saturating_add(bytes);
+        Ok(true)
+    }
+
+    /// The oldest requests before `cut`, as many as one step may. `false`: there are none.
+    fn metadata(&mut self, cut: u64) -> Result<bool, RemovalError> {
+        let connection = &self.session.connection;
+        let mut from = db::pruned_to(connection, RemovalKind::Metadata).map_err(ReadError::from)?;
+        loop {
+            // A range lies in one session, so that its accounts can be checked.
+            let session =
+                db::bound(connection, Bound::NextSession(from)).map_err(ReadError::from)?;
+            let end = session.map_or(cut, |session| session.min(cut));
+            let mut segments = Vec::new();
+            let mut to = from;
+            while to.saturating_sub(from) < METADATA_EVENTS_EACH {
+                let segment = db::segment_of(connection, to).map_err(ReadError::from)?;
+                let after = |first: u64, count: u64| first.saturating_add(count);
+                let Some(segment) = segment
+                    .filter(|segment| segment.first_seq == to)
+                    .filter(|segment| after(segment.first_seq, segment.count) <= end)
+                else {
+                    break;
+                };
+                to = after(segment.first_seq, segment.count);
+                segments.extend(
+                    self.redactor
+                        .redact(segment, |_, line| is_of_request(line))?,
+                );
+            }
+            if to == from {
+                return Ok(false);
+            }
+            let last = to.saturating_sub(1);
+            let requests = db::requests_between(connection, from, last).map_err(ReadError::from)?;
+            if segments.is_empty() && requests == 0 {
+                // Nothing but events of the store itself, which stay.
+                from = to;
+                continue;
+            }
+            let fact = self.pruned_metadata(from, to, requests)?;
+            self.session.step(
+                Some(fact),
+                Removal {
+                    segments,
+                    ..Removal::default()
+                },
+            )?;
+            self.report.requests = self.report.requests.saturating_add(requests);
+            return Ok(true);
+        }
+    }
+
+    fn pruned_metadata(&self, from: u64, to: u64, requests: u64) -> Result<Fact, RemovalError> {
+        let rows = db::usage_between(&self.session.connection, from, to.saturating_sub(1))
+            .map_err(ReadError::from)?;
+        let mut usage: Vec<PrunedUsage> = Vec::new();
+        let mut rows: Vec<_> = rows.into_iter().collect();
+        rows.sort_by(|(left, _), (right, _)| {
+            let key = |key: &crate::log::HourKey| {
+                (key.hour, key.provider_name.clone(), key.model.clone())
+            };
+            key(left).cmp(&key(right))
+        });
+        for (key, sums) in rows {
+            let is_same = |usage: &&mut PrunedUsage| {
+                usage.hour == key.hour
+                    && usage.provider_name == key.provider_name
+                    && usage.model == key.model
+            };
+            match usage.last_mut().filter(is_same) {
+                Some(usage) => usage.sums.merge(&sums),
+                None => usage.push(PrunedUsage {
+                    hour: key.hour,
+                    provider_name: key.provider_name,
+                    model: key.model,
+                    sums,
+                }),
+            }
+        }
+        Ok(Fact::Pruned(Box::new(Pruned {
+            what: PrunedKind::Metadata,
+            from,
+            to,
+            requests,
+            usage,
+        })))
+    }
+
+    fn prepare(&mut self) -> Result<(), RemovalError> {
+        if !self.is_prepared {
+            self.session.forget()?;
+            dependants::fill_links(self.session)?;
+            self.is_prepared = true;
+        }
+        Ok(())
+    }
+
+    /// Gives free pages back to the disk.
+    fn give_back(&mut self, go_on: &dyn Fn() -> bool) -> Result<(), RemovalError> {
+        let space = || db::space_used(&self.session.connection).map_err(ReadError::from);
+        let (_, mut free) = space()?;
+        let mut given = 0_u64;
+        while free > 0 && go_on() {
+            self.session.step(
+                None,
+                Removal {
+                    vacuum_pages: VACUUM_PAGES_EACH,
+                    ..Removal::default()
+                },
+            )?;
+            let (_, left) = space()?;
+            if left >= free {
+                break;
+            }
+            given = given.saturating_add(free - left);
+            free = left;
+        }
+        self.report.freed_bytes = given.saturating_mul(db::PAGE_BYTES);
+        if given > 0 {
+            // A reader that is in the way delays it until the next checkpoint.
+            let _ = self.session.truncate()?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a line is of a request's lifecycle; those of the store itself stay.
+fn is_of_request(line: &[u8]) -> bool {
+    matches!(
+        Event::from_line(line).map(|event| event.fact),
+        Ok(Fact::Opened(_) | Fact::Served(_) | Fact::Ended(_))
+    )
+}

@@ -1,0 +1,114 @@
+//! What the log states as taken out, held against what is there.
+//!
+//! The table of removals is read ahead of the events that state them, which come later in the log;
+//! that the two say the same is checked with the other tables.
+
+use super::report::{FindingKind, Findings};
+use crate::db::{
+    Connection, DbError, RemovalKind, RemovedRange, Snapshot, has_removals, removed_between,
+};
+use crate::log::{Event, Fact, PrunedKind};
+
+pub(super) struct Removed<'a> {
+    snapshot: &'a Snapshot,
+    /// Whether anything was ever taken out.
+    is_any: bool,
+    /// What is stated of the segment that is being read.
+    ranges: Vec<RemovedRange>,
+    /// Lines that were taken out, as stated.
+    lines: u64,
+}
+
+impl<'a> Removed<'a> {
+    pub(super) fn new(snapshot: &'a Snapshot) -> Result<Self, DbError> {
+        Ok(Self {
+            snapshot,
+            is_any: has_removals(snapshot.connection())?,
+            ranges: Vec::new(),
+            lines: 0,
+        })
+    }
+
+    /// Where the table cannot be read: nothing is taken as stated.
+    pub(super) fn unreadable(snapshot: &'a Snapshot) -> Self {
+        Self {
+            snapshot,
+            is_any: false,
+            ranges: Vec::new(),
+            lines: 0,
+        }
+    }
+
+    pub(super) fn connection(&self) -> &'a Connection {
+        self.snapshot.connection()
+    }
+
+    /// These events come next.
+    pub(super) fn reach(&mut self, first_seq: u64, last_seq: u64) -> Result<(), DbError> {
+        if self.is_any {
+            self.ranges = removed_between(self.connection(), first_seq, last_seq)?;
+        }
+        Ok(())
+    }
+
+    /// Lines that were taken out.
+    pub(super) fn lines(&self) -> u64 {
+        self.lines
+    }
+
+    pub(super) fn is_content_gone(&self, seq: u64) -> bool {
+        let is_content = |range: &RemovedRange| range.kind == RemovalKind::Content;
+        self.ranges
+            .iter()
+            .any(|range| is_content(range) && range.has(seq))
+    }
+
+    /// A line that was taken out.
+    pub(super) fn check_line(&mut self, seq: u64, findings: &mut Findings) {
+        if self.is_line_gone(seq) {
+            self.lines = self.lines.saturating_add(1);
+        } else {
+            let what = "its line was taken out, and no event says why";
+            findings.add(FindingKind::Log, Some(seq), what);
+        }
+    }
+
+    /// A line that is there, and what it says of others.
+    pub(super) fn check_event(&self, event: &Event, findings: &mut Findings) {
+        let seq = event.seq;
+        let is_later = |what: &str, other: u64, findings: &mut Findings| {
+            let what = format!("it states {what} up to seq {other}, which comes after it");
+            findings.add(FindingKind::Log, Some(seq), what);
+        };
+        match &event.fact {
+            Fact::Opened(_) | Fact::Served(_) | Fact::Ended(_) if self.is_line_gone(seq) => {
+                let what = "its line is stated as taken out, and still there";
+                findings.add(FindingKind::Log, Some(seq), what);
+            }
+            Fact::Erased(erased) => {
+                let seqs = erased
+                    .requests
+                    .iter()
+                    .map(|request| request.ended_seq.max(request.opened_seq()));
+                if let Some(last) = seqs.max().filter(|last| *last >= seq) {
+                    is_later("an erasure", last, findings);
+                }
+            }
+            Fact::Pruned(pruned) if pruned.to > seq => {
+                let what = match pruned.what {
+                    PrunedKind::Content => "pruned content",
+                    PrunedKind::Metadata => "pruned requests",
+                };
+                is_later(what, pruned.to, findings);
+            }
+            _ => {}
+        }
+    }
+
+    fn is_line_gone(&self, seq: u64) -> bool {
+        let takes_line = |range: &RemovedRange| range.kind.takes_line();
+        self.ranges
+            .iter()
+            .any(|range| takes_line(range) && range.has(seq))
+    }
+}

@@ -1,0 +1,84 @@
+//! Upkeep: what erasing and pruning have the writer do. They are planned outside of it, on committed
+//! data; what they write passes through the channel like everything else, so that it has its place
+//! in the log's order, and in steps that are short.
+
+use std::time::Duration;
+
+use super::committer::Committer;
+use super::shared::Shared;
+use crate::db::Removal;
+use crate::error::{FlushError, chain};
+use crate::log::Fact;
+use crate::sync::channel::Sender;
+
+/// How long emptying the write-ahead log waits for readers that are in the way, each time.
+const TRUNCATE_PATIENCE: Duration = Duration::from_millis(100);
+
+/// One step, as it is asked for.
+#[derive(Debug, Default)]
+pub(crate) struct UpkeepCommand {
+    /// The event that states it; `None` for what changes nothing that can be read.
+    pub(crate) fact: Option<Fact>,
+    pub(crate) removal: Removal,
+    /// Nothing that comes later is packed against what came before.
+    pub(crate) is_forgetting: bool,
+    /// Empties the write-ahead log, where no reader is in the way.
+    pub(crate) is_truncating: bool,
+}
+
+/// Why a step was not done.
+#[derive(Debug)]
+pub(crate) enum UpkeepError {
+    /// Somebody reads an old state of the file.
+    ReaderInTheWay,
+    Failed(String),
+}
+
+pub(crate) type UpkeepReply = Sender<Result<(), UpkeepError>>;
+
+/// One step on its way to the committer.
+#[derive(Debug)]
+pub(super) struct Upkeep {
+    pub(super) is_stated: bool,
+    pub(super) removal: Removal,
+    pub(super) is_truncating: bool,
+    pub(super) reply: UpkeepReply,
+}
+
+impl Committer {
+    /// Does what no event states, and answers. What one states was committed with its batch.
+    pub(super) fn upkeep(&mut self, upkeep: Upkeep) {
+        let mut result = Ok(());
+        if !upkeep.is_stated {
+            result = self
+                .appender
+                .remove(&upkeep.removal)
+                .map_err(|error| UpkeepError::Failed(chain(&error)));
+            self.checkpoints.note_commit();
+        }
+        if upkeep.is_truncating && result.is_ok() {
+            result = match self.appender.checkpoint_truncate(TRUNCATE_PATIENCE) {
+                Ok(checkpoint) if checkpoint.is_done() => Ok(()),
+                Ok(_) => Err(UpkeepError::ReaderInTheWay),
+                Err(error) => Err(UpkeepError::Failed(chain(&error))),
+            };
+            self.note_wal();
+        }
+        let _ = upkeep.reply.send(result);
+    }
+}
+
+impl Shared {
+    /// Hands a step to the writer, waiting for a slot until the timeout.
+    pub(crate) fn submit_upkeep(
+        &self,
+        command: UpkeepCommand,
+        reply: UpkeepReply,
+        timeout: Duration,
+    ) -> Result<(), FlushError> {
+        self.submit_control(
+            super::command::Command::Upkeep(Box::new((command, reply))),
+            timeout,
+        )
+    }
+}
