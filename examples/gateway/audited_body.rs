@@ -61,7 +61,11 @@ impl AuditedBody {
     fn fail(&mut self, error_type: &str, message: String) {
         if let Some(mut audit) = self.audit.take() {
             audit.upstream_ended();
-            note(audit.fail(Failure::new(error_type).error_message(message)));
+            // What came before says what it cost all the same.
+            let failure = Failure::new(error_type)
+                .error_message(message)
+                .read_body(true);
+            note(audit.fail(failure));
         }
     }
 }
