@@ -19,6 +19,7 @@ mod rows;
 mod snapshot;
 mod tree;
 mod watch;
+mod wipe;
 
 pub(crate) use append::{Appender, Batch, Checkpoint, Segment};
 pub(crate) use compare::Comparison;
@@ -44,6 +45,7 @@ pub(crate) use rusqlite::Connection;
 pub(crate) use snapshot::{PayloadRow, PayloadRows, Snapshot, StoredCheckpoint};
 pub(crate) use tree::{CheckpointRow, TreeHead};
 pub(crate) use watch::{FileWatch, Presence};
+pub(crate) use wipe::RawFile;
 
 /// Bytes of a page; that of every file that this library creates.
 pub(crate) const PAGE_BYTES: u64 = 8192;

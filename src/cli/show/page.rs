@@ -29,6 +29,9 @@ impl Page<'_> {
         let record = &details.record;
         self.line("request", &record.request_id)?;
         self.line("status", record.status.name())?;
+        if record.is_erased {
+            self.line("erased", "yes: its content, and who it was of")?;
+        }
         self.times(details)?;
         self.error(record)?;
         self.who(record)?;
@@ -331,6 +334,9 @@ fn kept(info: &BodyInfo) -> String {
     let length = format::counted(info.length, "byte", "bytes");
     if info.kept == info.length {
         return length;
+    }
+    if let Some(removed) = info.removed {
+        return format!("{length}, {removed}");
     }
     if info.kept == 0 {
         return format!("{length}, not kept");
