@@ -5,34 +5,27 @@
 
 use std::{error::Error, time::Duration};
 
-use auditlite::{Completion, PayloadSide, RequestContext, Store, Usage, WireProtocol};
+use auditlite::{RequestContext, Store, WireProtocol};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let store = Store::builder(std::env::temp_dir().join("auditlite-quickstart.db")).open()?;
 
     // A request arrives.
-    let context = RequestContext::new(WireProtocol::OpenAiChat)
-        .user_id("u-17")
-        .provider_name("openai")
-        .request_model("gpt-4o");
+    let context = RequestContext::new(WireProtocol::OpenAiChat).user_id("u-17");
     let body = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"Hello?"}]}"#;
-    let audit = store.recorder().open(context, body)?;
+    let mut audit = store.recorder().open(context, body)?;
     let id = audit.request_id().to_owned();
 
-    // It was answered. The receipt is proof once it is durable; a gateway need not wait for it.
-    let answer = r#"{"choices":[{"message":{"role":"assistant","content":"Hello!"}}]}"#;
-    let completion = Completion::new()
-        .response_body(answer)
-        .usage(Usage::new(9, 2))
-        .finish_reason("stop")
-        .http_status(200);
-    audit.complete(completion)?.wait(Duration::from_secs(5))?;
+    // It was answered, in one piece or many; the writer reads from the bytes what they say. The
+    // receipt is proof once it is durable; a gateway need not wait for it.
+    audit.chunk(r#"{"choices":[{"message":{"content":"Hello!"}}],"usage":{"prompt_tokens":9,"completion_tokens":2}}"#);
+    audit.finish(200)?.wait(Duration::from_secs(5))?;
 
     // Anyone can read it now, from this process or another one.
     let record = store.reader().get(&id)?;
-    let response = store.reader().payload(&record, PayloadSide::Response)?;
+    let answer = store.reader().assistant_text(&record)?;
     println!("{id} {}: {:?}", record.status, record.model());
-    println!("{}", String::from_utf8_lossy(&response.bytes));
+    println!("{:?} output tokens: {answer:?}", record.output_tokens);
     println!("{:?}", store.close(Duration::from_secs(5)));
     Ok(())
 }

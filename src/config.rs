@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::redact::Redaction;
+
 /// Longest identifier or name (request id, user id, model, …) in bytes.
 pub const IDENTIFIER_BYTES_MAX: usize = 256;
 /// Most attributes that one request may carry.
@@ -92,6 +94,8 @@ pub(crate) struct Config {
     pub(crate) checkpoint_bytes: u64,
     pub(crate) space: SpaceLimits,
     pub(crate) has_search_index: bool,
+    pub(crate) read_bodies: bool,
+    pub(crate) redaction: Option<Redaction>,
     /// For one benchmark only: the tree over the log is left out, so that its cost can be told.
     pub(crate) is_without_tree: bool,
 }
@@ -123,6 +127,8 @@ impl Config {
             checkpoint_bytes: 16 * 1024 * 1024,
             space: SpaceLimits::default(),
             has_search_index: false,
+            read_bodies: true,
+            redaction: None,
             is_without_tree: false,
         }
     }

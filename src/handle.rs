@@ -11,19 +11,25 @@ use crate::config::Capture;
 use crate::error::RecordError;
 use crate::receipt::Receipt;
 use crate::record::{
-    Altered, Completion, Failure, Normaliser, Rejection, Usage, seen_usage, served_name,
+    Altered, Completion, Failure, Normaliser, RESPONSE_WITHHELD, Rejection, Usage, seen_usage,
+    served_name,
 };
 use crate::writer::{
-    BodyRoom, ChunksCommand, Command, EndCommand, EndKind, Ending, Lifecycle, Loss,
-    PreparedCommand, Reservation, ServedCommand, Shared, Stage,
+    BodyRoom, ChunksCommand, Command, EndCommand, Ending, Lifecycle, Loss, PreparedCommand,
+    Redactor, Reservation, ServedCommand, Shared, Stage,
 };
 
 /// Chunks beyond the payload cap go to the writer in pieces of this size, in bytes.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// One request's lifecycle, to be ended by [`complete`](Self::complete), [`fail`](Self::fail) or
-/// [`reject`](Self::reject). Dropped without one of them, it ends as `abandoned`: the client went
-/// away, or the gateway's code did.
+/// One request's lifecycle, to be ended by [`finish`](Self::finish), or by
+/// [`complete`](Self::complete), [`fail`](Self::fail) or [`reject`](Self::reject). Dropped without one
+/// of them, it ends as `abandoned`: the client went away, or the gateway's code did. Where the bytes
+/// show a stream that had said that it was over, it is `completed` all the same: clients hang up then.
+///
+/// What `finish` and a drop do not say, the writer reads from the response's bytes. The other ends are
+/// taken to know all; nothing is parsed for them unless they ask
+/// ([`Completion::read_body`](crate::Completion::read_body)).
 ///
 /// No method waits for the disk, and none fails the gateway's request.
 #[must_use = "dropping the handle records the request as abandoned"]
@@ -61,6 +67,8 @@ struct Active {
     /// Whether chunks were sent ahead, because the response is above the payload cap.
     is_above_cap: bool,
     response_room: BodyRoom,
+    /// Whether the response is left out because no policy could go over it.
+    is_withheld: bool,
     capture: Option<Capture>,
     altered: Altered,
     /// What the end needs, and the bytes of `chunks`.
@@ -95,6 +103,7 @@ impl RequestHandle {
                 streamed_bytes: 0,
                 is_above_cap: false,
                 response_room: BodyRoom::Kept,
+                is_withheld: false,
                 capture,
                 altered: Altered::new(),
                 reservation,
@@ -191,7 +200,12 @@ impl RequestHandle {
         let Some(active) = &mut self.active else {
             return;
         };
-        let body = body.into();
+        let mut body = body.into();
+        if let Some(mut redactor) = Redactor::of(&active.shared)
+            && !redactor.body(&mut body)
+        {
+            return; // not even its digest may be known
+        }
         let reservation = Reservation::new(1, body.len());
         if active.shared.capacity.try_reserve(reservation) {
             let command = PreparedCommand {
@@ -227,7 +241,40 @@ impl RequestHandle {
         }
     }
 
-    /// Ends the lifecycle as completed.
+    /// Ends the lifecycle with the HTTP status that the client got; the writer reads the rest from the
+    /// bytes that were handed over: the provider's id, the model that served, usage, finish reasons,
+    /// tool calls, and what went wrong. Text and tool inputs stay in the body, and are read from it
+    /// when asked for.
+    ///
+    /// Completed is a response below 400 that is whole. Failed is any other: one from 400 on, one
+    /// that carries an error, be it in the middle of a stream, and a stream that ends before its own
+    /// end (`incomplete_stream`). What was set on the handle wins over what the bytes say.
+    ///
+    /// ```
+    /// # use auditlite::{Recorder, RecordError, RequestContext, WireProtocol};
+    /// # fn serve(recorder: &Recorder, request: bytes::Bytes, chunks: Vec<bytes::Bytes>) -> Result<(), RecordError> {
+    /// let mut audit = recorder.open(RequestContext::new(WireProtocol::OpenAiChat), request)?;
+    /// for chunk in chunks {
+    ///     audit.chunk(chunk);
+    /// }
+    /// audit.finish(200)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Blocking
+    ///
+    /// As [`complete`](Self::complete).
+    ///
+    /// # Errors
+    ///
+    /// As [`complete`](Self::complete).
+    pub fn finish(mut self, http_status: u16) -> Result<Receipt, RecordError> {
+        self.end(Ending::finished(http_status), Altered::new())
+    }
+
+    /// Ends the lifecycle as completed. What is not given is not recorded, unless
+    /// [`Completion::read_body`](crate::Completion::read_body) asks the writer to read it.
     ///
     /// # Blocking
     ///
@@ -244,7 +291,8 @@ impl RequestHandle {
         self.end(completion.into(), normaliser.into_altered())
     }
 
-    /// Ends the lifecycle as failed.
+    /// Ends the lifecycle as failed. What is not given is not recorded, unless
+    /// [`Failure::read_body`](crate::Failure::read_body) asks the writer to read it.
     ///
     /// # Blocking
     ///
@@ -330,7 +378,14 @@ impl Active {
             self.shared.payload_cap_bytes
         };
         if self.held_bytes > bound {
-            self.send_ahead();
+            match Redactor::of(&self.shared) {
+                None => self.send_ahead(),
+                // A secret may lie across pieces.
+                Some(mut redactor) => {
+                    redactor.fail();
+                    self.withhold_response();
+                }
+            }
         }
     }
 
@@ -374,9 +429,38 @@ impl Active {
         self.shared.capacity.release(held);
     }
 
+    /// Leaves the response body out because no policy could go over it.
+    fn withhold_response(&mut self) {
+        self.shed_response();
+        self.is_withheld = true;
+    }
+
+    /// A policy goes over the response in one piece, and over what else there is. Gives its id.
+    fn redact(&mut self, ending: &mut Ending) -> Option<String> {
+        let shared = Arc::clone(&self.shared);
+        let mut redactor = Redactor::of(&shared)?;
+        redactor.ending(ending);
+        if let Some(body) = &mut ending.response_body {
+            self.is_withheld = !redactor.body(body);
+        } else if !self.chunks.is_empty() {
+            let mut body = Bytes::from(self.chunks.concat());
+            if redactor.body(&mut body) {
+                self.streamed_bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
+                self.chunks = vec![body];
+            } else {
+                self.withhold_response();
+            }
+        }
+        if self.is_withheld {
+            self.altered.push(RESPONSE_WITHHELD.to_owned());
+        }
+        Some(redactor.into_id(RESPONSE_WITHHELD, &mut Altered::new()))
+    }
+
     fn end(mut self, mut ending: Ending, altered: Altered) -> Result<Receipt, RecordError> {
         let at = now_micros();
         let latency_us = self.elapsed_us();
+        let redaction_id = self.redact(&mut ending);
         self.reservation
             .add(self.shared.capacity.force_reserve(ending.metadata_bytes()));
         let response_length = match &ending.response_body {
@@ -385,7 +469,10 @@ impl Active {
                 // The body in one piece counts, whatever was streamed before.
                 self.chunks = Vec::new();
                 let length = body.len();
-                self.response_room = self.room_for(length);
+                self.response_room = match self.is_withheld {
+                    true => BodyRoom::Shed,
+                    false => self.room_for(length),
+                };
                 u64::try_from(length).unwrap_or(u64::MAX)
             }
         };
@@ -393,8 +480,9 @@ impl Active {
         if self.response_room == BodyRoom::Shed {
             ending.response_body = None;
         }
-        for room in [self.response_room, content_room] {
-            if room == BodyRoom::Shed {
+        let is_response_lost = self.response_room == BodyRoom::Shed && !self.is_withheld;
+        for is_lost in [is_response_lost, content_room == BodyRoom::Shed] {
+            if is_lost {
                 self.shared.count_loss(Loss::Payload, at);
             }
         }
@@ -423,6 +511,7 @@ impl Active {
             response_provider_name: self.response_provider_name,
             capture: self.capture,
             altered: self.altered,
+            redaction_id,
             span: tracing::Span::current(),
             reservation: self.reservation,
         };
@@ -436,12 +525,8 @@ impl Active {
 impl Drop for RequestHandle {
     fn drop(&mut self) {
         if let Some(active) = self.active.take() {
-            let ending = Ending {
-                kind: EndKind::Abandoned,
-                ..Ending::default()
-            };
             // An error means that the store is gone; the next open marks the request interrupted.
-            let _ = active.end(ending, Altered::new());
+            let _ = active.end(Ending::abandoned(), Altered::new());
         }
     }
 }

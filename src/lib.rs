@@ -15,14 +15,15 @@
 //! # Example: a streamed response, and a client that goes away
 //!
 //! ```
-//! # use auditlite::{Completion, Recorder, RequestContext, RecordError};
+//! # use auditlite::{Recorder, RequestContext, RecordError};
 //! # fn serve(recorder: &Recorder, chunks: Vec<bytes::Bytes>) -> Result<(), RecordError> {
-//! let context = RequestContext::new("openai.chat").is_streaming(true);
-//! let mut audit = recorder.open(context, r#"{"stream":true}"#)?;
+//! let mut audit = recorder.open(RequestContext::new("openai.chat"), r#"{"stream":true}"#)?;
 //! for chunk in chunks {
 //!     audit.chunk(chunk); // not copied; the writer joins them
 //! }
-//! audit.complete(Completion::new())?; // dropped before this line, it is recorded as abandoned
+//! // Usage, models, tool calls, errors: the writer reads them from the bytes. Dropped before this
+//! // line, the request is recorded as abandoned.
+//! audit.finish(200)?;
 //! # Ok(())
 //! # }
 //! ```
@@ -33,6 +34,7 @@
 //! - [`Recorder`] and [`RequestHandle`] record; [`RequestContext`], [`Completion`], [`Failure`] and
 //!   [`Rejection`] carry what is recorded.
 //! - [`Reader`] reads, from the store or from a [`ReadOnlyStore`] in another process.
+//! - [`Redaction`] takes secrets out before anything is recorded.
 //! - [`PriceBook`] turns usage into cost.
 //! - [`ParsedRequest`], [`RequestSummary`] and [`ParsedResponse`] read bodies of seven wire
 //!   protocols, streamed or not; [`WireProtocol::detect`] tells which it is.
@@ -58,6 +60,7 @@ mod reader;
 mod receipt;
 mod record;
 mod recorder;
+mod redact;
 mod removal;
 mod search;
 mod store;
@@ -116,6 +119,7 @@ pub use record::{
     StatsFilter, StatsKey, StatsRow, Status, Timing, ToolCall, ToolStats, Usage, WireProtocol,
 };
 pub use recorder::Recorder;
+pub use redact::{Redaction, RedactionError};
 pub use removal::{EraseReport, EraseSelector, PruneReport, Retention};
 pub use search::{
     SearchHit, SearchLag, SearchOptions, SearchResult, SnippetPart, update_search_index,

@@ -4,11 +4,12 @@ use crate::chain::{self, digest_of};
 use crate::config::TOOL_INPUT_BYTES_MAX;
 use crate::db::{self, Connection, Part, RemovalKind, payload_id};
 use crate::error::ReadError;
-use crate::payload::{EndContent, sha256};
+use crate::payload::{EndContent, sha256, text_prefix};
 use crate::record::{
-    BodyInfo, Message, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestOrder,
-    RequestRecord,
+    BodyInfo, Message, Page, Payload, PayloadSide, REQUEST_WITHHELD, RESPONSE_WITHHELD,
+    RecordedToolCall, RequestFilter, RequestOrder, RequestRecord, ToolCall, WireProtocol,
 };
+use crate::wire::{OfferedTool, ParsedRequest, ParsedResponse};
 
 /// Most requests of one page.
 pub(crate) const PAGE_REQUESTS_MAX: usize = 10_000;
@@ -206,9 +207,14 @@ pub(crate) fn payload(
         length,
     };
     let Some((stored, bytes)) = chain::read(connection, payload_id(seq, Part::Body))? else {
+        let is_withheld = request.has_flag(&[match side {
+            PayloadSide::Request => REQUEST_WITHHELD,
+            PayloadSide::Response => RESPONSE_WITHHELD,
+        }]);
         return Err(not_kept(match db::removal_of(connection, seq)? {
             Some(RemovalKind::Erased) => "it was erased",
             Some(_) => "it was pruned",
+            None if is_withheld => "its redaction failed",
             None => "it was shed for want of capacity",
         }));
     };
@@ -236,12 +242,58 @@ fn content<T: serde::de::DeserializeOwned>(
         .map_err(|error| ReadError::Damaged(format!("content is not what it should be: {error}")))
 }
 
-/// Canonical messages that the gateway handed over; none where it did not.
+/// Messages that the gateway handed over; none where it did not.
 pub(crate) fn messages(
     connection: &Connection,
     request: &RequestRecord,
 ) -> Result<Vec<Message>, ReadError> {
     Ok(content(connection, request.opened_seq)?.unwrap_or_default())
+}
+
+/// The tools that the request offers.
+pub(crate) fn offered_tools(
+    connection: &Connection,
+    request: &RequestRecord,
+) -> Result<Vec<OfferedTool>, ReadError> {
+    let parsed = parsed_request(connection, request)?;
+    Ok(parsed.map(|parsed| parsed.tools).unwrap_or_default())
+}
+
+fn parsed_request(
+    connection: &Connection,
+    request: &RequestRecord,
+) -> Result<Option<ParsedRequest>, ReadError> {
+    let read = |protocol, body: Vec<u8>| ParsedRequest::parse(&protocol, "", &body);
+    Ok(whole_body(connection, request, PayloadSide::Request)?
+        .map(|(protocol, body)| read(protocol, body)))
+}
+
+/// What the response's body says.
+pub(crate) fn response(
+    connection: &Connection,
+    request: &RequestRecord,
+) -> Result<Option<ParsedResponse>, ReadError> {
+    let read = |protocol, body: Vec<u8>| ParsedResponse::parse(&protocol, &body);
+    Ok(whole_body(connection, request, PayloadSide::Response)?
+        .map(|(protocol, body)| read(protocol, body)))
+}
+
+/// A body that was kept whole, and the protocol to read it in; `None` where it cannot be read.
+fn whole_body(
+    connection: &Connection,
+    request: &RequestRecord,
+    side: PayloadSide,
+) -> Result<Option<(WireProtocol, Vec<u8>)>, ReadError> {
+    let protocol = WireProtocol::from(request.wire_protocol.as_deref().unwrap_or_default());
+    if !protocol.is_supported() {
+        return Ok(None);
+    }
+    match payload(connection, request, side) {
+        Ok(payload) if payload.is_truncated() => Ok(None),
+        Ok(payload) => Ok(Some((protocol, payload.bytes))),
+        Err(ReadError::NoBody { .. } | ReadError::NotKept { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// What the gateway handed over at the end.
@@ -255,12 +307,16 @@ pub(crate) fn end_content(
     }
 }
 
-/// The assistant's text that the gateway handed over.
+/// The assistant's text: that which the gateway handed over, else as the body says.
 pub(crate) fn assistant_text(
     connection: &Connection,
     request: &RequestRecord,
 ) -> Result<Option<String>, ReadError> {
-    Ok(end_content(connection, request)?.assistant_text)
+    if let Some(text) = end_content(connection, request)?.assistant_text {
+        return Ok(Some(text));
+    }
+    let text = response(connection, request)?.map(|response| response.assistant_text());
+    Ok(text.filter(|text| !text.is_empty()))
 }
 
 /// Tool calls with their inputs, as far as these were kept.
@@ -275,7 +331,11 @@ pub(crate) fn tool_calls(
     if calls.is_empty() {
         return Ok(calls);
     }
-    let mut inputs = end_content(connection, request)?.tool_inputs.into_iter();
+    let mut inputs = end_content(connection, request)?.tool_inputs;
+    if inputs.is_empty() {
+        inputs = derived_inputs(connection, request, &calls)?;
+    }
+    let mut inputs = inputs.into_iter();
     for call in &mut calls {
         call.input = inputs.next();
         let is_too_long = |input: &String| input.len() > TOOL_INPUT_BYTES_MAX;
@@ -286,4 +346,25 @@ pub(crate) fn tool_calls(
         }
     }
     Ok(calls)
+}
+
+/// Inputs as the body says, where its calls are those of the log.
+fn derived_inputs(
+    connection: &Connection,
+    request: &RequestRecord,
+    calls: &[RecordedToolCall],
+) -> Result<Vec<String>, ReadError> {
+    let Some(response) = response(connection, request)? else {
+        return Ok(Vec::new());
+    };
+    let derived = response.tool_calls();
+    let is_same = calls.iter().zip(&derived).all(|(call, derived)| {
+        let length = u64::try_from(derived.input.len()).unwrap_or(u64::MAX);
+        call.tool_name == derived.tool_name && call.input_bytes == length
+    });
+    if !is_same || derived.len() < calls.len() {
+        return Ok(Vec::new());
+    }
+    let cut = |call: ToolCall| text_prefix(&call.input, TOOL_INPUT_BYTES_MAX).to_owned();
+    Ok(derived.into_iter().map(cut).collect())
 }

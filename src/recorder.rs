@@ -9,8 +9,8 @@ use crate::clock::{elapsed_micros, now_micros};
 use crate::error::RecordError;
 use crate::handle::RequestHandle;
 use crate::receipt::Receipt;
-use crate::record::{Normaliser, Rejection, RequestContext};
-use crate::writer::{Admission, BodyRoom, Command, Lifecycle, OpenCommand, Shared};
+use crate::record::{Normaliser, REQUEST_WITHHELD, Rejection, RequestContext};
+use crate::writer::{Admission, BodyRoom, Command, Lifecycle, OpenCommand, Redactor, Shared};
 
 /// Heap and channel room that every lifecycle takes beside its own texts, in bytes: the commands,
 /// the shared state, the encoded events.
@@ -63,20 +63,30 @@ impl Recorder {
                 (arrived, now_micros().saturating_sub(ago))
             }
         };
-        let body = request_body.into();
+        let mut body = request_body.into();
         let mut normaliser = Normaliser::default();
         normaliser.context(&mut context);
-        let altered = normaliser.into_altered();
+        let mut altered = normaliser.into_altered();
+        let mut is_withheld = false;
+        let redaction_id = Redactor::of(&self.shared).map(|mut redactor| {
+            redactor.context(&mut context);
+            is_withheld = !redactor.body(&mut body);
+            redactor.into_id(REQUEST_WITHHELD, &mut altered)
+        });
         let request_id = context
             .request_id
             .take()
             .unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
         self.shared.open(|| {
             let metadata = LIFECYCLE_BYTES.saturating_add(context_bytes(&context));
-            let (mut reservation, room) = match self.shared.admit(metadata, body.len(), at)? {
+            let body_bytes = if is_withheld { 0 } else { body.len() };
+            let (mut reservation, mut room) = match self.shared.admit(metadata, body_bytes, at)? {
                 Admission::Admitted(reservation, room) => (reservation, room),
                 Admission::Lost => return Ok(RequestHandle::lost(request_id)),
             };
+            if is_withheld {
+                room = BodyRoom::Shed;
+            }
             let capture = context.capture;
             let is_live = context.started_at.is_none();
             let lifecycle = Arc::new(Lifecycle::new(request_id));
@@ -94,6 +104,7 @@ impl Recorder {
                 body_length,
                 room,
                 altered,
+                redaction_id,
                 reservation: reservation.split_off(1),
             };
             if let Err(refusal) = self.shared.submit(Command::Open(Box::new(command))) {
@@ -140,6 +151,7 @@ fn context_bytes(context: &RequestContext) -> usize {
         &context.provider_name,
         &context.request_model,
         &context.requested_model,
+        &context.url_path,
     ];
     let texts: usize = texts.into_iter().flatten().map(String::len).sum();
     let attributes: usize = context

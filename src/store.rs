@@ -12,6 +12,7 @@ use crate::pricing::PriceBook;
 use crate::proof::SigningKey;
 use crate::reader::Reader;
 use crate::recorder::Recorder;
+use crate::redact::Redaction;
 use crate::removal::{
     EraseReport, EraseSelector, LOOK_EVERY, PruneReport, Remover, Retention, RetentionThread,
 };
@@ -57,6 +58,23 @@ impl StoreBuilder {
     /// kept. Default: 16 MiB; between 16 KiB and 512 MiB.
     pub fn payload_cap(mut self, bytes: usize) -> Self {
         self.config.payload_cap_bytes = bytes;
+        self
+    }
+
+    /// Whether the writer may read bodies at all. Default: `true`: a request's as its context says
+    /// ([`RequestContext::read_body`](crate::RequestContext::read_body)), a response's where the request
+    /// ends by [`finish`](crate::RequestHandle::finish), is dropped, or its end asks for it
+    /// ([`Completion::read_body`](crate::Completion::read_body)). `false`: only what is handed over is
+    /// recorded.
+    pub fn read_bodies(mut self, read_bodies: bool) -> Self {
+        self.config.read_bodies = read_bodies;
+        self
+    }
+
+    /// Takes secrets out of everything that is recorded. Default: none. See [`Redaction`] for what it
+    /// costs on the request thread.
+    pub fn redaction(mut self, redaction: Redaction) -> Self {
+        self.config.redaction = Some(redaction);
         self
     }
 

@@ -9,7 +9,7 @@ use crate::error::ReadError;
 use crate::payload::Hasher;
 use crate::query;
 use crate::record::{
-    CanonicalMessage, Digest, Message, MessagePart, MessageToolCall, RequestFilter, RequestRecord,
+    CanonicalMessage, Digest, MessagePart, MessageToolCall, RequestFilter, RequestRecord,
     WireProtocol,
 };
 use crate::wire::{ParsedRequest, ParsedResponse};
@@ -112,7 +112,7 @@ pub(crate) fn transcript(
     }
     if transcript.messages.is_empty() {
         let handed_over = query::messages(connection, request)?;
-        transcript.messages = (0..).zip(handed_over).map(canonical).collect();
+        transcript.messages = (0..).zip(handed_over).map(CanonicalMessage::from).collect();
     }
     let Some(ended_seq) = request.ended_seq else {
         return Ok(transcript);
@@ -170,25 +170,6 @@ fn body(
     }
     let found = recent.read(connection, payload_id(seq, Part::Body))?;
     Ok(found.and_then(|(row, content)| content.filter(|_| row.head.is_none())))
-}
-
-fn canonical((position, message): (u64, Message)) -> CanonicalMessage {
-    let mut parts = Vec::new();
-    if !message.text.is_empty() {
-        parts.push(MessagePart::Text(message.text));
-    }
-    parts.extend(message.tool_calls.into_iter().map(MessagePart::ToolCall));
-    parts.extend(
-        message
-            .tool_results
-            .into_iter()
-            .map(MessagePart::ToolResult),
-    );
-    CanonicalMessage {
-        position,
-        role: message.role,
-        parts,
-    }
 }
 
 /// What two messages have in common that are the same one, sent again: role, text, tool calls and

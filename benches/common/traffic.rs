@@ -2,8 +2,9 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::sync::Arc;
 
-use auditlite::{Completion, RequestContext, Usage};
+use auditlite::{Completion, ParsedResponse, RequestContext, Usage, WireProtocol};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -19,6 +20,8 @@ pub struct Exchange {
     pub model: String,
     pub request: Bytes,
     pub response: Bytes,
+    /// What the response says, for the subject that is told everything.
+    pub said: Arc<ParsedResponse>,
     /// Whether the bodies are JSON on one line, so that they fit into JSON Lines as they are.
     pub request_is_json: bool,
     pub response_is_json: bool,
@@ -124,16 +127,23 @@ fn read_file(path: &Path, limit: usize, exchanges: &mut Vec<Exchange>) {
         };
         let (request_is_json, request) = body(line.request, line.request_body);
         let (response_is_json, response) = body(line.response, line.response_body);
+        let wire = line.wire.unwrap_or_default();
+        let said = said(&wire, &response);
         exchanges.push(Exchange {
             conversation: line.conversation.or(line.source).unwrap_or_default(),
-            wire: line.wire.unwrap_or_default(),
+            wire,
             model: line.model.unwrap_or_else(|| "unknown".to_owned()),
             request,
             response,
+            said,
             request_is_json,
             response_is_json,
         });
     }
+}
+
+fn said(wire: &str, response: &[u8]) -> Arc<ParsedResponse> {
+    Arc::new(ParsedResponse::parse(&WireProtocol::from(wire), response))
 }
 
 /// Conversations of up to 30 turns: a system prompt that all share, and a history that grows.
@@ -155,14 +165,16 @@ fn generated(limit: usize) -> Vec<Exchange> {
             ));
             let length = 100 + words.next() as usize % 900;
             let answer = words.text(length);
+            let response = Bytes::from(format!(
+                r#"{{"id":"chatcmpl-{conversation}-{turn}","model":"gpt-4o","choices":[{{"index":0,"message":{{"role":"assistant","content":"{answer}"}},"finish_reason":"stop"}}],"usage":{{"prompt_tokens":1200,"completion_tokens":80}}}}"#
+            ));
             exchanges.push(Exchange {
                 conversation: format!("conversation-{conversation}"),
                 wire: "openai.chat".to_owned(),
                 model: "gpt-4o".to_owned(),
                 request: Bytes::from(format!("{history}]}}")),
-                response: Bytes::from(format!(
-                    r#"{{"id":"chatcmpl-{conversation}-{turn}","model":"gpt-4o","choices":[{{"index":0,"message":{{"role":"assistant","content":"{answer}"}},"finish_reason":"stop"}}],"usage":{{"prompt_tokens":1200,"completion_tokens":80}}}}"#
-                )),
+                said: said("openai.chat", &response),
+                response,
                 request_is_json: true,
                 response_is_json: true,
             });

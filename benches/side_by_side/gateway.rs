@@ -10,9 +10,10 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 use std::time::Duration;
 
-use auditlite::{Completion, RequestContext, Timing, Usage};
+use auditlite::{Completion, ParsedResponse, RequestContext, Timing, Usage};
 use bytes::Bytes;
 
 use super::common::traffic::Exchange;
@@ -27,6 +28,8 @@ pub(crate) struct Lifecycle {
     pub(crate) context: RequestContext,
     pub(crate) request: Bytes,
     pub(crate) completion: Completion,
+    /// What the response says, for the subject that is told everything.
+    pub(crate) said: Arc<ParsedResponse>,
     /// Whether the bodies are JSON on one line.
     pub(crate) request_is_json: bool,
     pub(crate) response_is_json: bool,
@@ -191,6 +194,7 @@ impl<'t> Producer<'t> {
                 .finish_reason("stop")
                 .http_status(200)
                 .timing(timing),
+            said: Arc::clone(&exchange.said),
             request_is_json: exchange.request_is_json,
             response_is_json: exchange.response_is_json,
         }

@@ -7,7 +7,8 @@ use lexopt::prelude::*;
 use crate::forward::Upstream;
 
 pub(crate) const HELP: &str = "\
-An audited reverse proxy for OpenAI-compatible APIs, as an example of auditlite.
+An audited reverse proxy for APIs of language models (OpenAI's and compatible
+ones, Anthropic's, Gemini's), as an example of auditlite.
 
 Usage: gateway [OPTIONS]
 
@@ -15,12 +16,12 @@ Without --listen and --upstream it serves itself a few conversations on the
 loopback interface, prints the recorded trail and ends.
 
 Options:
-      --listen ADDR     Serve /v1/* on this address, for example 127.0.0.1:8080
+      --listen ADDR     Serve on this address, for example 127.0.0.1:8080
                         [default with --upstream: 127.0.0.1:8080; port 0: any]
       --upstream URL    What stands before /v1, for example https://api.openai.com
                         [default with --listen: the built-in upstream]
       --provider NAME   The upstream's name in the trail
-                        [default: by its host; built-in: openai]
+                        [default: by its host; built-in: by the protocol]
       --db PATH         The database
                         [default: auditlite-gateway.db in the temporary folder]
   -h, --help            Print this help

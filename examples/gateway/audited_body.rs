@@ -1,20 +1,19 @@
 //! A response's body with the request's audit handle inside.
 //!
-//! Whatever happens to the body happens to the trail: read to its end, the request is completed;
-//! broken off by the upstream, failed; dropped because the client went away, abandoned.
+//! Whatever happens to the body happens to the trail: read to its end, the request is finished; broken
+//! off by the upstream, failed; dropped because the client went away, abandoned. What the bytes say is
+//! read from them by the store's writer, later and elsewhere.
 
 use std::error::Error;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use auditlite::{Completion, Failure, Receipt, RecordError, RequestHandle};
+use auditlite::{Failure, Receipt, RecordError, RequestHandle};
 use axum::http::StatusCode;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
-
-use crate::openai::{Answer, ResponseReader};
 
 /// Longest time that an upstream may say nothing, before its answer and in the middle of it.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(600);
@@ -24,25 +23,18 @@ pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(600);
 pub(crate) struct AuditedBody {
     upstream: Incoming,
     /// Absent once the request has ended.
-    trail: Option<Trail>,
+    audit: Option<RequestHandle>,
+    status: StatusCode,
     silence: Pin<Box<Sleep>>,
 }
 
 impl AuditedBody {
     /// Passes on `upstream`, records it with `audit`.
-    pub(crate) fn new(
-        upstream: Incoming,
-        audit: RequestHandle,
-        reader: ResponseReader,
-        status: StatusCode,
-    ) -> Self {
+    pub(crate) fn new(upstream: Incoming, audit: RequestHandle, status: StatusCode) -> Self {
         let mut body = Self {
             upstream,
-            trail: Some(Trail {
-                audit,
-                reader,
-                status,
-            }),
+            audit: Some(audit),
+            status,
             silence: Box::pin(tokio::time::sleep(SILENCE_MAX)),
         };
         // A server does not ask a body that it knows to be empty.
@@ -52,16 +44,28 @@ impl AuditedBody {
 
     /// The server stops asking once it has as many bytes as were announced.
     fn end_if_over(&mut self) {
-        if self.upstream.is_end_stream()
-            && let Some(trail) = self.trail.take()
-        {
-            trail.end();
+        if self.upstream.is_end_stream() {
+            self.finish();
         }
     }
 
+    /// The upstream's response is complete, for better or worse.
+    fn finish(&mut self) {
+        if let Some(mut audit) = self.audit.take() {
+            audit.upstream_ended();
+            note(audit.finish(self.status.as_u16()));
+        }
+    }
+
+    /// The upstream's response will not become complete.
     fn fail(&mut self, error_type: &str, message: String) {
-        if let Some(trail) = self.trail.take() {
-            trail.fail(error_type, message);
+        if let Some(mut audit) = self.audit.take() {
+            audit.upstream_ended();
+            // What came before says what it cost all the same.
+            let failure = Failure::new(error_type)
+                .error_message(message)
+                .read_body(true);
+            note(audit.fail(failure));
         }
     }
 }
@@ -77,8 +81,8 @@ impl Body for AuditedBody {
         let body = self.get_mut();
         match Pin::new(&mut body.upstream).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
-                if let (Some(trail), Some(chunk)) = (&mut body.trail, frame.data_ref()) {
-                    trail.chunk(chunk);
+                if let (Some(audit), Some(chunk)) = (&mut body.audit, frame.data_ref()) {
+                    audit.chunk(chunk.clone());
                 }
                 body.silence.as_mut().reset(Instant::now() + SILENCE_MAX);
                 body.end_if_over();
@@ -89,9 +93,7 @@ impl Body for AuditedBody {
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Ready(None) => {
-                if let Some(trail) = body.trail.take() {
-                    trail.end();
-                }
+                body.finish();
                 Poll::Ready(None)
             }
             Poll::Pending => {
@@ -111,80 +113,6 @@ impl Body for AuditedBody {
 
     fn size_hint(&self) -> SizeHint {
         self.upstream.size_hint()
-    }
-}
-
-impl Drop for AuditedBody {
-    fn drop(&mut self) {
-        // Clients hang up as soon as a stream has said that it is over, often before the last
-        // empty chunk. Any other trail that is dropped here is recorded as abandoned.
-        if let Some(trail) = self.trail.take_if(|trail| trail.reader.is_done()) {
-            trail.end();
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Trail {
-    audit: RequestHandle,
-    reader: ResponseReader,
-    status: StatusCode,
-}
-
-/// Sets what [`Completion`] and [`Failure`] have in common.
-macro_rules! with_answer {
-    ($end:expr, $answer:expr, $status:expr) => {{
-        let (mut end, mut answer, status): (_, Answer, StatusCode) = ($end, $answer, $status);
-        end.http_status = Some(status.as_u16());
-        end.usage = answer.usage;
-        end.finish_reasons = answer.finish_reasons();
-        end.tool_calls = answer.tool_calls();
-        end.response_id = answer.id;
-        end.response_model = answer.model;
-        end.assistant_text = (!answer.text.is_empty()).then_some(answer.text);
-        end
-    }};
-}
-
-impl Trail {
-    fn chunk(&mut self, chunk: &Bytes) {
-        self.audit.chunk(chunk.clone());
-        let was_known = self.reader.model().is_some();
-        self.reader.feed(chunk);
-        // Told at once, so that an abandoned request has it too.
-        if let (false, Some(model)) = (was_known, self.reader.model()) {
-            self.audit.set_served_model(model);
-        }
-    }
-
-    /// The upstream's response is complete, for better or worse.
-    fn end(mut self) {
-        self.audit.upstream_ended();
-        let is_cut_off = self.reader.is_cut_off();
-        let mut answer = self.reader.finish();
-        let error = answer.error.take();
-        if self.status.as_u16() < 400 && error.is_none() && !is_cut_off {
-            let completion = with_answer!(Completion::new(), answer, self.status);
-            note(self.audit.complete(completion));
-            return;
-        }
-        let (error_type, message) = match error {
-            Some(error) => (error.error_type, error.message),
-            None if is_cut_off => (Some("incomplete_stream".to_owned()), None),
-            None => (None, None),
-        };
-        let error_type = error_type.unwrap_or_else(|| self.status.as_str().to_owned());
-        let mut failure = with_answer!(Failure::new(error_type), answer, self.status);
-        failure.error_message = message;
-        note(self.audit.fail(failure));
-    }
-
-    /// The upstream's response will not become complete.
-    fn fail(mut self, error_type: &str, message: String) {
-        self.audit.upstream_ended();
-        let failure = Failure::new(error_type).error_message(message);
-        let failure = with_answer!(failure, self.reader.finish(), self.status);
-        note(self.audit.fail(failure));
     }
 }
 

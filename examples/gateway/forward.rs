@@ -4,6 +4,7 @@ use std::io;
 use std::str::FromStr;
 use std::time::Duration;
 
+use auditlite::WireProtocol;
 use axum::http::uri::{Authority, Scheme};
 use axum::http::{HeaderMap, HeaderName, Request, Response, Uri, header};
 use bytes::Bytes;
@@ -16,18 +17,28 @@ use hyper_util::rt::TokioExecutor;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// An OpenAI-compatible server.
+/// A provider's server.
 #[derive(Debug, Clone)]
 pub(crate) struct Upstream {
     scheme: Scheme,
     authority: Authority,
     /// What stands before `/v1`, without a slash at its end.
     prefix: String,
-    /// Its name in the trail.
-    pub(crate) provider_name: String,
+    /// Its name in the trail; `None`: by the protocol that it is spoken to in.
+    pub(crate) provider_name: Option<String>,
 }
 
 impl Upstream {
+    /// Its name in the trail.
+    pub(crate) fn provider_name(&self, protocol: &WireProtocol) -> &str {
+        match (&self.provider_name, protocol) {
+            (Some(name), _) => name,
+            (None, WireProtocol::AnthropicMessages) => "anthropic",
+            (None, WireProtocol::GeminiGenerate) => "gcp.gemini",
+            (None, _) => "openai",
+        }
+    }
+
     /// The address of a request with this path and query.
     pub(crate) fn uri(&self, path_and_query: &str) -> Result<Uri, axum::http::Error> {
         Uri::builder()
@@ -63,7 +74,7 @@ impl FromStr for Upstream {
             scheme: scheme.clone(),
             authority: authority.clone(),
             prefix: prefix.to_owned(),
-            provider_name: provider_name(authority.host()).to_owned(),
+            provider_name: Some(provider_name(authority.host()).to_owned()),
         })
     }
 }
@@ -76,6 +87,7 @@ fn provider_name(host: &str) -> &str {
         "api.deepseek.com" => "deepseek",
         "api.groq.com" => "groq",
         "api.mistral.ai" => "mistral_ai",
+        "generativelanguage.googleapis.com" => "gcp.gemini",
         other => other,
     }
 }

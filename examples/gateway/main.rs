@@ -1,4 +1,4 @@
-//! An audited reverse proxy for OpenAI-compatible APIs.
+//! An audited reverse proxy for APIs of language models.
 //!
 //! `cargo run --release --example gateway` needs nothing else: it starts a built-in upstream and
 //! the gateway on the loopback interface, has a few conversations with itself, and prints the
@@ -14,7 +14,7 @@ mod args;
 mod audited_body;
 mod demo;
 mod forward;
-mod openai;
+mod other_apis;
 mod proxy;
 mod server;
 mod trail;
@@ -44,6 +44,8 @@ const PRICES: &str = r#"{"prices":[
     {"provider":"openai","model":"gpt-4o","input":2.5,"output":10.0,"cache_read":1.25},
     {"provider":"openai","model":"gpt-4o-20*","input":2.5,"output":10.0,"cache_read":1.25},
     {"provider":"openai","model":"gpt-4o-mini*","input":0.15,"output":0.6,"cache_read":0.075},
+    {"provider":"anthropic","model":"claude-sonnet-4*","input":3.0,"output":15.0,"cache_read":0.3,"cache_write":3.75},
+    {"provider":"gcp.gemini","model":"gemini-2.5-pro","input":1.25,"output":10.0,"cache_read":0.125},
     {"provider":"openai","model":"text-embedding-3-small","input":0.02,"output":0.0}
 ]}"#;
 
@@ -132,12 +134,12 @@ async fn start(
         None => {
             let built_in = Server::start("127.0.0.1:0", upstream::router()).await?;
             let mut upstream: Upstream = format!("http://{}", built_in.address).parse()?;
-            "openai".clone_into(&mut upstream.provider_name);
+            upstream.provider_name = None;
             upstream
         }
     };
     if let Some(name) = provider_name {
-        upstream.provider_name = name;
+        upstream.provider_name = Some(name);
     }
     let client = Client::for_upstream(&upstream)
         .map_err(|error| format!("no certificates to check the upstream's with: {error}"))?;

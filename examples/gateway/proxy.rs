@@ -1,4 +1,4 @@
-//! The gateway itself: `/v1/*` in, the upstream's answer out, the trail in between.
+//! The gateway itself: a request in, the upstream's answer out, the trail in between.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,7 +15,6 @@ use hyper::body::Incoming;
 
 use crate::audited_body::{AuditedBody, SILENCE_MAX, chain, note};
 use crate::forward::{self, Client, Upstream};
-use crate::openai::{RequestFields, ResponseReader};
 
 /// Largest request body that is taken in.
 pub(crate) const REQUEST_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -23,11 +22,12 @@ pub(crate) const REQUEST_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Tells the client under which id its request was recorded.
 const AUDIT_ID: HeaderName = HeaderName::from_static("x-audit-request-id");
 
-/// Where API keys come in: OpenAI and most others, Anthropic, Azure.
-const CREDENTIALS: [HeaderName; 3] = [
+/// Where API keys come in: OpenAI and most others, Anthropic, Azure, Google.
+const CREDENTIALS: [HeaderName; 4] = [
     header::AUTHORIZATION,
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
 ];
 
 /// What every request needs.
@@ -41,16 +41,7 @@ pub(crate) struct Gateway {
 /// The gateway's routes.
 pub(crate) fn router(gateway: Gateway) -> Router {
     Router::new()
-        .route("/v1/{*path}", any(proxy))
-        .fallback(|| async {
-            Refusal {
-                status: StatusCode::NOT_FOUND,
-                error_type: "not_found",
-                message: "this gateway serves /v1/* only".to_owned(),
-                cause: None,
-            }
-            .response()
-        })
+        .fallback(any(proxy))
         .with_state(Arc::new(gateway))
 }
 
@@ -77,9 +68,8 @@ async fn proxy(State(gateway): State<Arc<Gateway>>, request: Request) -> Respons
         Err(refusal) => return gateway.reject(context, refusal),
     };
 
-    let context = RequestFields::read(&body)
-        .describe(context)
-        .provider_name(gateway.upstream.provider_name.as_str());
+    let provider_name = gateway.upstream.provider_name(&context.wire_protocol);
+    let context = context.provider_name(provider_name);
     let mut audit = gateway.open(context, body.clone());
     let id = audit_id(&audit);
     audit.upstream_started();
@@ -151,13 +141,7 @@ fn pass_on(answer: Response<Incoming>, mut audit: RequestHandle) -> Response<Bod
     let (head, body) = answer.into_parts();
     // Told at once, so that an abandoned request has it too.
     audit.set_http_status(head.status.as_u16());
-    let reader = ResponseReader::new(&head.headers);
-    let mut response = Response::new(Body::new(AuditedBody::new(
-        body,
-        audit,
-        reader,
-        head.status,
-    )));
+    let mut response = Response::new(Body::new(AuditedBody::new(body, audit, head.status)));
     *response.status_mut() = head.status;
     *response.headers_mut() = forward::headers_down(head.headers);
     response
@@ -190,14 +174,14 @@ fn with_audit_id(mut response: Response<Body>, id: Option<HeaderValue>) -> Respo
 /// carry credentials. A gateway with accounts would take the user from the key instead.
 fn describe(head: &request::Parts) -> RequestContext {
     let path = head.uri.path();
-    let (protocol, operation_name) = match path {
-        "/v1/chat/completions" => (WireProtocol::OpenAiChat, Some("chat")),
-        "/v1/responses" => (WireProtocol::OpenAiResponses, Some("chat")),
-        "/v1/embeddings" => (WireProtocol::OpenAiEmbeddings, Some("embeddings")),
-        "/v1/messages" => (WireProtocol::AnthropicMessages, Some("chat")),
-        _ => (WireProtocol::Unknown, None),
+    let protocol = WireProtocol::detect(path, b"");
+    let operation_name = match protocol {
+        WireProtocol::Unknown => None,
+        WireProtocol::OpenAiEmbeddings => Some("embeddings"),
+        _ => Some("chat"),
     };
     let mut context = RequestContext::new(protocol)
+        .url_path(path)
         .attribute("http_method", head.method.as_str())
         .attribute("route_match", path);
     context.operation_name = operation_name.map(str::to_owned);

@@ -1,4 +1,4 @@
-//! The built-in upstream: speaks the OpenAI API and knows nothing.
+//! The built-in upstream: speaks OpenAI's API, and in `other_apis` two more, and knows nothing.
 //!
 //! Its answers depend on the request alone, so that what the trail says can be checked. Models
 //! `error-429`, `error-500` and `broken-stream` fail on purpose.
@@ -14,6 +14,8 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
+use crate::other_apis;
+
 /// What it serves, and under which name it answers.
 const MODELS: [(&str, &str); 3] = [
     ("gpt-4o", "gpt-4o-2024-08-06"),
@@ -22,9 +24,9 @@ const MODELS: [(&str, &str); 3] = [
 ];
 const EMBEDDING_MODEL: &str = "text-embedding-3-small";
 /// Between the chunks of a stream.
-const PACE: Duration = Duration::from_millis(5);
+pub(crate) const PACE: Duration = Duration::from_millis(5);
 /// Chunks that a broken stream brings.
-const CHUNKS_BEFORE_BREAK: usize = 4;
+pub(crate) const CHUNKS_BEFORE_BREAK: usize = 4;
 /// Bound on a request's body; the gateway has one of its own.
 const REQUEST_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -34,6 +36,7 @@ pub(crate) fn router() -> Router {
         .route("/v1/models", get(models))
         .route("/v1/chat/completions", post(chat))
         .route("/v1/embeddings", post(embeddings))
+        .merge(other_apis::router())
         .layer(axum::extract::DefaultBodyLimit::max(REQUEST_BYTES_MAX))
         .fallback(|| async { error(StatusCode::NOT_FOUND, "not_found", "unknown path") })
 }
@@ -281,7 +284,7 @@ fn reply_text(said: &str, message_count: usize) -> String {
 }
 
 /// Four bytes each, as a rule of thumb.
-fn tokens(text: &str) -> usize {
+pub(crate) fn tokens(text: &str) -> usize {
     text.len().div_ceil(4)
 }
 
@@ -290,11 +293,11 @@ fn error(status: StatusCode, code: &str, message: &str) -> Response<Body> {
     answer(status, &json!({"error": error}))
 }
 
-fn answer(status: StatusCode, body: &Value) -> Response<Body> {
+pub(crate) fn answer(status: StatusCode, body: &Value) -> Response<Body> {
     response(status, "application/json", Body::from(body.to_string()))
 }
 
-fn response(status: StatusCode, media_type: &'static str, body: Body) -> Response<Body> {
+pub(crate) fn response(status: StatusCode, media_type: &'static str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let media_type = HeaderValue::from_static(media_type);

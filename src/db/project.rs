@@ -309,6 +309,7 @@ pub(super) fn bind_start(
         request_body,
         content: _,
         altered: _,
+        redaction_id: _,
     } = start.opened;
     binder.bind(sql(opened_seq))?;
     binder.bind(request_id)?;
@@ -366,6 +367,7 @@ pub(super) fn bind_end(
         content: _,
         prepared_body: _,
         altered: _,
+        redaction_id: _,
     } = end.map_or(&nothing, |end| end.ended);
     binder.bind(end.map(|end| sql(end.seq)))?;
     binder.bind(status.name())?;

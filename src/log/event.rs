@@ -116,6 +116,9 @@ pub(crate) struct Opened {
     pub(crate) content: Option<BodyFact>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) altered: Vec<String>,
+    /// The policy that took secrets out of the content before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) redaction_id: Option<String>,
 }
 
 /// What answered became known before the end.
@@ -220,6 +223,9 @@ pub(crate) struct Ended {
     pub(crate) prepared_body: Option<BodyFact>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) altered: Vec<String>,
+    /// The policy that took secrets out of the content before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) redaction_id: Option<String>,
 }
 
 impl Ended {

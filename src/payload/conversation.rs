@@ -16,14 +16,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::common::{common_head, common_tail};
 use super::delta::{Bases, PlannedDelta};
 use super::hash::Hasher;
-use crate::record::Digest;
+use crate::record::{Digest, WireProtocol};
+use crate::wire::RequestSummary;
 
 /// Before the cut, so much of the base is part of the prefix.
 const WINDOW_BYTES: usize = 2 * 1024;
-/// A common tail is cut off too, from so many bytes.
-const TAIL_BYTES_MIN: usize = 64;
 /// Between the cuts, at most so much of the base is part of the prefix.
 const REPLACED_BYTES_MAX: usize = 128 * 1024;
 /// At most so much of a response is.
@@ -70,6 +70,16 @@ struct Held {
     depth: u32,
     chain_bytes: u64,
     anchor: Anchor,
+    /// What a request asks for, so that only what is new of the next one is read.
+    summary: Option<Box<(WireProtocol, RequestSummary)>>,
+}
+
+/// How a request is to be read while it is planned.
+pub(crate) struct RequestReading<'a> {
+    pub(crate) protocol: &'a WireProtocol,
+    pub(crate) path: &'a str,
+    /// Gets what was read.
+    pub(crate) take: &'a mut dyn FnMut(&RequestSummary),
 }
 
 /// The body that a chain goes back to when it has become long. Conversations grow at their end, so
@@ -131,14 +141,17 @@ impl Conversations {
     }
 
     /// Digests a request and plans its packing. `texts` collects what is packed and against what.
+    /// `reading` is called unless the body is too short or too long to be held.
     /// The key is to be given back with the response.
     pub(crate) fn request(
         &mut self,
         conversation: Option<&str>,
         id: i64,
         body: &Bytes,
+        mut reading: Option<RequestReading<'_>>,
         texts: &mut Vec<u8>,
     ) -> (Planned, Option<Key>) {
+        let reading = &mut reading;
         let key = self.key_for(conversation, body);
         let Some(key) = key.filter(|_| is_held(body)) else {
             return (alone(body), None);
@@ -146,11 +159,12 @@ impl Conversations {
         let mut turn = self.take(&key);
         let planned = match &mut turn {
             Some(turn) if turn.request.can_be_followed() => {
-                turn.request.follow(turn.response.as_ref(), id, body, texts)
+                turn.request
+                    .follow(turn.response.as_ref(), id, body, reading, texts)
             }
             Some(turn) if turn.request.can_go_back() => {
                 turn.response = None;
-                turn.request.go_back(id, body, texts)
+                turn.request.go_back(id, body, reading, texts)
             }
             _ => {
                 let head = head_of(body);
@@ -163,11 +177,12 @@ impl Conversations {
                 let mut request = root.map(|root| root.request.clone()).unwrap_or_default();
                 let planned = match root {
                     Some(root) => {
-                        let planned = request.follow(root.response.as_ref(), id, body, texts);
+                        let planned =
+                            request.follow(root.response.as_ref(), id, body, reading, texts);
                         request.become_anchor();
                         planned
                     }
-                    None => request.start(id, body),
+                    None => request.start(id, body, reading),
                 };
                 turn = Some(Turn {
                     request,
@@ -295,7 +310,10 @@ impl Conversations {
 impl Held {
     /// Memory that it takes: what is reserved, not what is filled.
     fn held_bytes(&self) -> usize {
-        self.bytes.capacity() + self.states.capacity() * size_of::<(usize, Hasher)>()
+        let summary = self.summary.as_ref().map_or(0, |summary| {
+            size_of_val(&**summary) + summary.1.heap_bytes()
+        });
+        self.bytes.capacity() + self.states.capacity() * size_of::<(usize, Hasher)>() + summary
     }
 
     fn can_be_followed(&self) -> bool {
@@ -310,7 +328,8 @@ impl Held {
     }
 
     /// Becomes a body that stands alone.
-    fn start(&mut self, id: i64, body: &[u8]) -> Planned {
+    fn start(&mut self, id: i64, body: &[u8], reading: &mut Option<RequestReading<'_>>) -> Planned {
+        self.read(reading, body, 0, 0);
         let sha256 = self.become_body(id, body, 0);
         self.depth = 0;
         self.chain_bytes = count(body.len());
@@ -331,9 +350,16 @@ impl Held {
     }
 
     /// Becomes a body that is planned against the anchor, and the anchor of those to come.
-    fn go_back(&mut self, id: i64, body: &Bytes, texts: &mut Vec<u8>) -> Planned {
+    fn go_back(
+        &mut self,
+        id: i64,
+        body: &Bytes,
+        reading: &mut Option<RequestReading<'_>>,
+        texts: &mut Vec<u8>,
+    ) -> Planned {
         let anchor = self.anchor;
         let cut = common_head(&self.bytes, body);
+        self.read(reading, body, cut, 0);
         let copied = cut.min(anchor.common);
         let from = copied.saturating_sub(WINDOW_BYTES);
         let start = texts.len();
@@ -369,6 +395,7 @@ impl Held {
         response: Option<&Held>,
         id: i64,
         body: &Bytes,
+        reading: &mut Option<RequestReading<'_>>,
         texts: &mut Vec<u8>,
     ) -> Planned {
         let cut = common_head(&self.bytes, body);
@@ -377,6 +404,7 @@ impl Held {
             self.bytes.get(cut..).unwrap_or_default(),
             body.get(cut..).unwrap_or_default(),
         );
+        self.read(reading, body, cut, tail);
         let end = self.bytes.len() - tail;
         let to = end.min(cut.saturating_add(REPLACED_BYTES_MAX));
         let start = texts.len();
@@ -408,6 +436,33 @@ impl Held {
             sha256,
             delta: Some(delta),
         }
+    }
+
+    /// Reads the request that follows this one, and has `common` bytes at its start in common, and
+    /// after them `tail` at its end.
+    fn read(
+        &mut self,
+        reading: &mut Option<RequestReading<'_>>,
+        body: &[u8],
+        common: usize,
+        tail: usize,
+    ) {
+        let before = self.summary.take();
+        let Some(reading) = reading else { return };
+        let (protocol, path) = (reading.protocol, reading.path);
+        let summary = match before {
+            Some(mut before) if before.0 == *protocol => {
+                let known = std::mem::take(&mut before.1);
+                before.1 = known.into_next(path, self.bytes.len(), body, common, tail);
+                before
+            }
+            _ => {
+                let summary = RequestSummary::parse(protocol, path, body);
+                Box::new((protocol.clone(), summary))
+            }
+        };
+        (reading.take)(&summary.1);
+        self.summary = Some(summary);
     }
 
     /// Takes the bytes in, of which the first `common` are here already, and digests what is new.
@@ -524,45 +579,4 @@ fn head_of(body: &[u8]) -> Option<u64> {
 
 fn count(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
-}
-
-/// Length of the common tail of what two bodies have after their common head; nothing where it is
-/// not worth its number.
-fn common_tail(left: &[u8], right: &[u8]) -> usize {
-    const STEP: usize = 256;
-    let blocks = left
-        .rchunks_exact(STEP)
-        .zip(right.rchunks_exact(STEP))
-        .take_while(|(left, right)| left == right)
-        .count();
-    let rest = |bytes| {
-        let end = <[u8]>::len(bytes).saturating_sub(blocks.saturating_mul(STEP));
-        <[u8]>::get(bytes, ..end).unwrap_or_default()
-    };
-    let equal = rest(left)
-        .iter()
-        .rev()
-        .zip(rest(right).iter().rev())
-        .take_while(|(left, right)| left == right)
-        .count();
-    let equal = equal.saturating_add(blocks.saturating_mul(STEP));
-    if equal < TAIL_BYTES_MIN { 0 } else { equal }
-}
-
-/// Length of the common head of two bodies.
-fn common_head(left: &[u8], right: &[u8]) -> usize {
-    const STEP: usize = 1024;
-    let blocks = left
-        .chunks_exact(STEP)
-        .zip(right.chunks_exact(STEP))
-        .take_while(|(left, right)| left == right)
-        .count();
-    let start = blocks.saturating_mul(STEP);
-    let rest = |bytes| <[u8]>::get(bytes, start..).unwrap_or_default();
-    let equal = rest(left)
-        .iter()
-        .zip(rest(right))
-        .take_while(|(left, right)| left == right)
-        .count();
-    start.saturating_add(equal)
 }

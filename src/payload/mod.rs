@@ -4,6 +4,7 @@
 
 mod caps;
 mod codec;
+mod common;
 mod content;
 mod conversation;
 mod delta;
@@ -16,7 +17,7 @@ pub(crate) use codec::{
     Content, Encoding, PlannedPayload, bases_of, pack_alone, unpack, unpack_alone,
 };
 pub(crate) use content::EndContent;
-pub(crate) use conversation::{Conversations, Key, Planned};
+pub(crate) use conversation::{Conversations, Key, Planned, RequestReading};
 pub(crate) use delta::{Bases, Packer, Unpacker, apply};
 pub(crate) use hash::{Hasher, commitment, sha256};
 

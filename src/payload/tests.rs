@@ -70,7 +70,7 @@ impl Model {
         let mut texts = Vec::new();
         let (planned, key) = self
             .conversations
-            .request(conversation, id, body, &mut texts);
+            .request(conversation, id, body, None, &mut texts);
         self.store(id, body, planned, &texts);
         (id, key)
     }

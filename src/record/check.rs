@@ -14,6 +14,15 @@ use crate::config::{
 /// 9999-12-31T23:59:59.999999Z, the last time that RFC 3339 can write.
 const TIME_MAX: i64 = 253_402_300_799_999_999;
 
+/// What stands in the place of a credential.
+const REDACTED: &str = "[redacted]";
+
+/// Names among the altered fields that say something of a whole body.
+pub(crate) const REQUEST_UNPARSED: &str = "request_unparsed";
+pub(crate) const RESPONSE_UNPARSED: &str = "response_unparsed";
+pub(crate) const REQUEST_WITHHELD: &str = "request_withheld";
+pub(crate) const RESPONSE_WITHHELD: &str = "response_withheld";
+
 /// A field that is out of its bounds, and how.
 ///
 /// Returned by [`RequestContext::check`] and its like; recording itself never fails for it.
@@ -123,8 +132,63 @@ impl Normaliser {
         }
         self.count("attributes", attributes, ATTRIBUTES_MAX);
         for (key, value) in attributes {
+            self.credentials(key, value);
             self.text("attributes", key, ATTRIBUTE_KEY_BYTES_MAX);
             self.text("attributes", value, ATTRIBUTE_VALUE_BYTES_MAX);
+        }
+    }
+
+    /// Headers and queries that carry credentials never enter, whoever hands them over.
+    fn credentials(&mut self, key: &str, value: &mut String) {
+        const HEADERS: [&str; 8] = [
+            "authorization",
+            "proxy-authorization",
+            "cookie",
+            "set-cookie",
+            "x-api-key",
+            "api-key",
+            "x-goog-api-key",
+            "x-amz-security-token",
+        ];
+        const PARAMETERS: [&str; 10] = [
+            "key",
+            "api_key",
+            "api-key",
+            "apikey",
+            "access_token",
+            "token",
+            "sig",
+            "signature",
+            "x-amz-signature",
+            "x-amz-security-token",
+        ];
+        // `http.request.header.authorization`, as OpenTelemetry names it.
+        let name = key.rsplit('.').next().unwrap_or(key).replace('_', "-");
+        let is_one_of =
+            |names: &[&str], name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
+        if is_one_of(&HEADERS, &name) && !value.is_empty() {
+            self.note("attributes", format!("{key} holds a credential"));
+            REDACTED.clone_into(value);
+            return;
+        }
+        let Some((path, query)) = value.split_once('?') else {
+            return;
+        };
+        let mut is_changed = false;
+        let parameters: Vec<String> = query
+            .split('&')
+            .map(|parameter| match parameter.split_once('=') {
+                Some((name, value)) if !value.is_empty() && is_one_of(&PARAMETERS, name) => {
+                    is_changed = true;
+                    format!("{name}={REDACTED}")
+                }
+                _ => parameter.to_owned(),
+            })
+            .collect();
+        if is_changed {
+            let redacted = format!("{path}?{}", parameters.join("&"));
+            self.note("attributes", format!("{key} holds a credential in a query"));
+            *value = redacted;
         }
     }
 
@@ -159,6 +223,10 @@ impl Normaliser {
         self.identifier("provider_name", &mut context.provider_name);
         self.identifier("request_model", &mut context.request_model);
         self.identifier("requested_model", &mut context.requested_model);
+        if let Some(path) = &mut context.url_path {
+            // Not recorded, and not flagged: a longer one is none of a model's.
+            path.truncate(path.floor_char_boundary(ATTRIBUTE_VALUE_BYTES_MAX));
+        }
         if let Some(actor) = &mut context.actor {
             self.text("actor", &mut actor.id, IDENTIFIER_BYTES_MAX);
         }
@@ -340,6 +408,21 @@ mod tests {
                 "temperature"
             ]
         );
+    }
+
+    #[test]
+    fn credentials_of_headers_and_queries_do_not_enter() {
+        let mut context = RequestContext::new("")
+            .attribute("Authorization", "Bearer abc")
+            .attribute("http.request.header.x-api-key", "abc")
+            .attribute("url", "/v1/models?key=abc&alt=sse&api_key=x#?")
+            .attribute("question", "what? key=abc");
+        let mut normaliser = Normaliser::default();
+        normaliser.context(&mut context);
+        let values: Vec<&str> = context.attributes.iter().map(|(_, v)| v.as_str()).collect();
+        let url = "/v1/models?key=[redacted]&alt=sse&api_key=[redacted]";
+        assert_eq!(values, ["[redacted]", "[redacted]", url, "what? key=abc"]);
+        assert_eq!(normaliser.into_altered(), ["attributes"]);
     }
 
     #[test]

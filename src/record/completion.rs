@@ -115,6 +115,13 @@ macro_rules! response_setters {
             self
         }
 
+        /// Sets [`read_body`](Self::read_body).
+        #[must_use]
+        pub fn read_body(mut self, read_body: bool) -> Self {
+            self.read_body = read_body;
+            self
+        }
+
         /// Adds one of the [`finish_reasons`](Self::finish_reasons).
         #[must_use]
         pub fn finish_reason(mut self, reason: impl Into<String>) -> Self {
@@ -165,6 +172,9 @@ pub struct Completion {
     pub cost_microdollars: Option<u64>,
     /// Times that the gateway knows better than the handle.
     pub timing: Option<Timing>,
+    /// Whether the writer reads what is not given here from the response. Default: `false`; nothing is
+    /// parsed then. [`finish`](crate::RequestHandle::finish) reads always.
+    pub read_body: bool,
 }
 
 impl Completion {
@@ -205,6 +215,9 @@ pub struct Failure {
     pub cost_microdollars: Option<u64>,
     /// Times that the gateway knows better than the handle.
     pub timing: Option<Timing>,
+    /// Whether the writer reads what is not given here from the response, as far as it came. Default:
+    /// `false`; nothing is parsed then.
+    pub read_body: bool,
 }
 
 impl Failure {

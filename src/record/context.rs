@@ -41,7 +41,7 @@ pub struct Actor {
 
 /// What a gateway knows about a request when it arrives.
 ///
-/// Every field is optional. Names follow OpenTelemetry's GenAI conventions
+/// Every field is optional; what is given wins over what a body says. Names follow OpenTelemetry's GenAI conventions
 /// (<https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/>, without the `gen_ai.`
 /// prefix) where they have one. Identifiers are at most 256 bytes: a longer one, or one with a
 /// NUL byte, is shortened or cleaned, and the record says which fields were
@@ -96,6 +96,10 @@ pub struct RequestContext {
     pub is_streaming: bool,
     /// The protocol of the bodies.
     pub wire_protocol: WireProtocol,
+    /// Path of the request's URL. Not recorded, and a query, which can carry a key, is not looked at:
+    /// it tells the wire protocol where [`wire_protocol`](Self::wire_protocol) is unknown, and the
+    /// model of Gemini's and Bedrock's requests.
+    pub url_path: Option<String>,
     /// Free attributes, for example `route_match` or `system_prompt_override`: at most 64, keys
     /// up to 128 bytes, values up to 16 KiB. What is over is shortened or left out, and flagged.
     pub attributes: Vec<(String, String)>,
@@ -109,6 +113,12 @@ pub struct RequestContext {
     /// it. For gateways that open only once they have the whole body: the latency then covers its
     /// upload too.
     pub arrived: Option<std::time::Instant>,
+    /// Whether the writer reads the request's body for what is not given here: the model, `max_tokens`,
+    /// `temperature`, `top_p` and whether a stream is asked for. Where `request_model` is given and the
+    /// body names another one, that is `requested_model`. Default: where there is no `request_model`,
+    /// since who knows the model has read the body already. Reading costs the writer some
+    /// microseconds, and the request thread nothing.
+    pub read_body: Option<bool>,
     /// Whether bodies and other content of this request are kept. Default: as the store is set.
     pub capture: Option<crate::config::Capture>,
 }
@@ -124,9 +134,10 @@ impl RequestContext {
 
     setters! {
         text: request_id, user_id, session_id, context_id, conversation_id, trace_id,
-            operation_name, provider_name, request_model, requested_model;
+            operation_name, provider_name, request_model, requested_model, url_path;
         value: max_tokens: u64, temperature: f64, top_p: f64, messages: Vec<Message>,
-            started_at: i64, arrived: std::time::Instant, capture: crate::config::Capture;
+            started_at: i64, arrived: std::time::Instant, read_body: bool,
+            capture: crate::config::Capture;
     }
 
     /// Sets [`actor`](Self::actor).

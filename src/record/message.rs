@@ -116,6 +116,24 @@ impl CanonicalMessage {
     }
 }
 
+/// A message that the gateway handed over, and its place.
+impl From<(u64, Message)> for CanonicalMessage {
+    fn from((position, message): (u64, Message)) -> Self {
+        let text = (!message.text.is_empty()).then_some(MessagePart::Text(message.text));
+        let calls = message.tool_calls.into_iter().map(MessagePart::ToolCall);
+        let results = message.tool_results.into_iter();
+        Self {
+            position,
+            role: message.role,
+            parts: text
+                .into_iter()
+                .chain(calls)
+                .chain(results.map(MessagePart::ToolResult))
+                .collect(),
+        }
+    }
+}
+
 /// Role, text (with thinking and refusals), tool calls and tool results, apart from each other.
 impl From<&CanonicalMessage> for Message {
     fn from(message: &CanonicalMessage) -> Self {

@@ -20,7 +20,10 @@ pub use read::{
 };
 pub use wire::WireProtocol;
 
-pub(crate) use check::{Altered, Normaliser, seen_usage, served_name};
+pub(crate) use check::{
+    Altered, Normaliser, REQUEST_UNPARSED, REQUEST_WITHHELD, RESPONSE_UNPARSED, RESPONSE_WITHHELD,
+    seen_usage, served_name,
+};
 
 /// Chainable setters named like their fields; the field's own documentation says the rest.
 macro_rules! setters {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::check::{REQUEST_UNPARSED, REQUEST_WITHHELD, RESPONSE_UNPARSED, RESPONSE_WITHHELD};
+
 /// Where a request stands in its lifecycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -131,7 +133,9 @@ pub struct RequestRecord {
     pub request_bytes: u64,
     /// Length of the full response body in bytes; absent where there was none.
     pub response_bytes: Option<u64>,
-    /// Fields that were brought into their bounds, see [`InvalidField`](crate::InvalidField).
+    /// Fields that were brought into their bounds, see [`InvalidField`](crate::InvalidField); and
+    /// `request_unparsed`, `response_unparsed` for bodies that could not be read in full,
+    /// `request_withheld`, `response_withheld` for content left out because its redaction failed.
     pub altered: Vec<String>,
     /// Whether its content and personal metadata were erased. What is left is its id, when it was,
     /// what served it and what it used.
@@ -146,6 +150,22 @@ impl RequestRecord {
             .as_deref()
             .or(self.context_id.as_deref())
             .or(self.session_id.as_deref())
+    }
+
+    /// Whether a body could not be read, or not in full, as the wire protocol that it is said to be in.
+    pub fn is_unparsed(&self) -> bool {
+        self.has_flag(&[REQUEST_UNPARSED, RESPONSE_UNPARSED])
+    }
+
+    /// Whether content was left out because its redaction failed.
+    pub fn is_withheld(&self) -> bool {
+        self.has_flag(&[REQUEST_WITHHELD, RESPONSE_WITHHELD])
+    }
+
+    pub(crate) fn has_flag(&self, flags: &[&str]) -> bool {
+        self.altered
+            .iter()
+            .any(|name| flags.contains(&name.as_str()))
     }
 
     /// The model that served, else the one routed to, else the one asked for.

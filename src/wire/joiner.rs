@@ -34,7 +34,10 @@ pub(super) struct Joiner {
     pub(super) error: Option<ResponseError>,
     pub(super) unparsed: u64,
     pub(super) counts: Counts,
-    choices: BTreeMap<u64, Choice>,
+    /// Texts, thinking and refusals are passed over: only the rest is wanted.
+    pub(super) skips_texts: bool,
+    /// In order of their index. A vector: most responses have one choice.
+    choices: Vec<(u64, Choice)>,
     /// How many parts all choices have.
     parts: usize,
     has_ended: bool,
@@ -45,7 +48,8 @@ struct Choice {
     role: Option<String>,
     finish_reason: Option<String>,
     parts: Vec<MessagePart>,
-    places: BTreeMap<Slot, usize>,
+    /// In order of the slots, which new ones mostly are too.
+    places: Vec<(Slot, usize)>,
     /// The part that the piece before belonged to, as the next one usually does.
     last: Option<(Slot, usize)>,
     /// Which call stands for a number now.
@@ -130,7 +134,7 @@ impl Joiner {
         piece: &str,
         is_whole: bool,
     ) {
-        if piece.is_empty() {
+        if piece.is_empty() || self.skips_texts {
             return;
         }
         if let Some(
@@ -162,9 +166,9 @@ impl Joiner {
     ) -> Option<&mut MessageToolCall> {
         let id = id.filter(|id| !id.is_empty());
         let mut slot = Slot::Call(number);
-        if let Some(known) = self.choices.get(&choice) {
+        if let Some(known) = self.known_choice(choice) {
             slot = known.current_calls.get(&number).copied().unwrap_or(slot);
-            let before = known.places.get(&slot).and_then(|at| known.parts.get(*at));
+            let before = known.place(slot).and_then(|at| known.parts.get(at));
             if let (Some(id), Some(MessagePart::ToolCall(before))) = (id, before)
                 && !before.tool_call_id.is_empty()
                 && before.tool_call_id != id
@@ -175,7 +179,7 @@ impl Joiner {
         // Kept only beside a part, so that these are bounded as parts are.
         self.call(choice, slot)?;
         if slot != Slot::Call(number)
-            && let Some(choice) = self.choices.get_mut(&choice)
+            && let Some(choice) = self.choice(choice)
         {
             choice.current_calls.insert(number, slot);
         }
@@ -202,7 +206,10 @@ impl Joiner {
 
     /// The last part of a choice, where pieces are continued without being named.
     pub(super) fn last_part(&mut self, choice: u64) -> Option<&mut MessagePart> {
-        self.choices.get_mut(&choice)?.parts.last_mut()
+        let at = self
+            .choices
+            .binary_search_by_key(&choice, |(index, _)| *index);
+        self.choices.get_mut(at.ok()?)?.1.parts.last_mut()
     }
 
     /// Forgets the parts, because they follow once more and whole.
@@ -222,7 +229,7 @@ impl Joiner {
             unparsed: self.unparsed,
             ..ParsedResponse::default()
         };
-        for (position, choice) in (0..).zip(self.choices.into_values()) {
+        for (position, (_, choice)) in (0..).zip(self.choices) {
             if let Some(reason) = choice.finish_reason
                 && response.finish_reasons.len() < FINISH_REASONS_MAX
             {
@@ -239,6 +246,13 @@ impl Joiner {
         response
     }
 
+    fn known_choice(&self, index: u64) -> Option<&Choice> {
+        let at = self
+            .choices
+            .binary_search_by_key(&index, |(index, _)| *index);
+        self.choices.get(at.ok()?).map(|(_, choice)| choice)
+    }
+
     fn choice(&mut self, index: u64) -> Option<&mut Choice> {
         find_choice(&mut self.choices, &mut self.unparsed, index)
     }
@@ -252,16 +266,16 @@ impl Joiner {
         let choice = find_choice(&mut self.choices, &mut self.unparsed, choice)?;
         let at = match choice.last {
             Some((last, at)) if last == slot => at,
-            _ => match choice.places.get(&slot) {
-                Some(at) => *at,
-                None if self.parts >= RESPONSE_PARTS_MAX => {
+            _ => match choice.places.binary_search_by_key(&slot, |(slot, _)| *slot) {
+                Ok(place) => choice.places.get(place)?.1,
+                Err(_) if self.parts >= RESPONSE_PARTS_MAX => {
                     self.unparsed = self.unparsed.saturating_add(1);
                     return None;
                 }
-                None => {
+                Err(place) => {
                     let at = choice.parts.len();
                     choice.parts.push(new());
-                    choice.places.insert(slot, at);
+                    choice.places.insert(place, (slot, at));
                     self.parts += 1;
                     at
                 }
@@ -272,15 +286,29 @@ impl Joiner {
     }
 }
 
+impl Choice {
+    fn place(&self, slot: Slot) -> Option<usize> {
+        let at = self.places.binary_search_by_key(&slot, |(slot, _)| *slot);
+        self.places.get(at.ok()?).map(|(_, at)| *at)
+    }
+}
+
 /// The choice of this index, unless there are too many.
 fn find_choice<'a>(
-    choices: &'a mut BTreeMap<u64, Choice>,
+    choices: &'a mut Vec<(u64, Choice)>,
     unparsed: &mut u64,
     index: u64,
 ) -> Option<&'a mut Choice> {
-    if choices.len() >= CHOICES_MAX && !choices.contains_key(&index) {
-        *unparsed = unparsed.saturating_add(1);
-        return None;
-    }
-    Some(choices.entry(index).or_default())
+    let at = match choices.binary_search_by_key(&index, |(index, _)| *index) {
+        Ok(at) => at,
+        Err(_) if choices.len() >= CHOICES_MAX => {
+            *unparsed = unparsed.saturating_add(1);
+            return None;
+        }
+        Err(at) => {
+            choices.insert(at, (index, Choice::default()));
+            at
+        }
+    };
+    choices.get_mut(at).map(|(_, choice)| choice)
 }

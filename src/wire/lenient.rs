@@ -49,6 +49,29 @@ pub(super) enum Content<'a, T, const MAX: usize> {
     Parts(Vec<T>),
 }
 
+/// Whether texts are wanted: in a type, so that what is not is never taken out of the body.
+pub(super) trait Texts: Default {
+    const ARE_WANTED: bool;
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Wanted;
+
+#[derive(Debug, Default)]
+pub(super) struct Skipped;
+
+impl Texts for Wanted {
+    const ARE_WANTED: bool = true;
+}
+
+impl Texts for Skipped {
+    const ARE_WANTED: bool = false;
+}
+
+/// What is passed over unread where texts are not wanted.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Prose<V, T>(pub(super) V, PhantomData<T>);
+
 impl Text<'_> {
     /// The string, unless it is empty.
     pub(super) fn non_empty(&self) -> Option<&str> {
@@ -304,5 +327,15 @@ impl<'de: 'a, 'a, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Co
             ignore!(map);
         }
         deserializer.deserialize_any(ContentVisitor(PhantomData))
+    }
+}
+
+impl<'de, V: Deserialize<'de> + Default, T: Texts> Deserialize<'de> for Prose<V, T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if T::ARE_WANTED {
+            V::deserialize(deserializer).map(|value| Self(value, PhantomData))
+        } else {
+            IgnoredAny::deserialize(deserializer).map(|_| Self(V::default(), PhantomData))
+        }
     }
 }

@@ -52,7 +52,8 @@ use parts::Parts;
 /// What a file of a protocol provides.
 #[derive(Debug)]
 struct Protocol {
-    /// Reads one document of a response; `false` if it is none of the protocol's.
+    /// Reads one document of a response; `false`, and nothing is taken of it, if it is none of the
+    /// protocol's.
     response: fn(&Frame<'_>, &mut Joiner) -> bool,
     /// Reads a request; `false` if it is none of the protocol's.
     request: fn(&[u8], &mut ParsedRequest) -> bool,
@@ -68,6 +69,13 @@ macro_rules! protocol {
             message: $module::message,
         }
     };
+}
+
+impl WireProtocol {
+    /// Whether bodies of this protocol can be read.
+    pub fn is_supported(&self) -> bool {
+        Protocol::of(self).is_some()
+    }
 }
 
 impl Protocol {

@@ -7,7 +7,9 @@ use serde_json::value::RawValue;
 use super::error::{BareError, ResponseError};
 use super::framing::Frame;
 use super::joiner::{CHOICES_MAX, Joiner, Slot};
-use super::lenient::{Content, Count, Flag, List, Object, Raw, Real, Text, text_of};
+use super::lenient::{
+    Content, Count, Flag, List, Object, Prose, Raw, Real, Skipped, Text, Texts, Wanted, text_of,
+};
 use super::parts::{CONTENT_PARTS_MAX, Parts, result_text};
 use super::request::{ITEMS_MAX, ParsedRequest, TOOLS_MAX, tool};
 use super::usage::OpenAiUsage;
@@ -15,8 +17,8 @@ use crate::config::TOOL_CALLS_MAX;
 use crate::record::{MessagePart, MessageToolCall, MessageToolResult};
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Event<'a> {
+#[serde(default, bound(deserialize = "T: Texts"))]
+struct Event<'a, T> {
     #[serde(borrow)]
     id: Text<'a>,
     #[serde(borrow)]
@@ -26,7 +28,7 @@ struct Event<'a> {
     #[serde(borrow)]
     error: Raw<'a>,
     #[serde(borrow)]
-    choices: List<Object<Choice<'a>>, CHOICES_MAX>,
+    choices: List<Object<Choice<'a, T>>, CHOICES_MAX>,
 }
 
 /// Groq's place for the usage of a stream.
@@ -37,33 +39,33 @@ struct Groq {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Choice<'a> {
+#[serde(default, bound(deserialize = "T: Texts"))]
+struct Choice<'a, T> {
     index: Count,
     #[serde(borrow)]
     finish_reason: Text<'a>,
     #[serde(borrow)]
-    delta: Object<Message<'a>>,
+    delta: Object<Message<'a, T>>,
     #[serde(borrow)]
-    message: Object<Message<'a>>,
+    message: Object<Message<'a, T>>,
     /// OpenRouter's: the upstream of this choice failed.
     #[serde(borrow)]
     error: Raw<'a>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Message<'a> {
+#[serde(default, bound(deserialize = "T: Texts"))]
+struct Message<'a, T> {
     #[serde(borrow)]
     role: Text<'a>,
     #[serde(borrow)]
-    content: Content<'a, Object<Part<'a>>, CONTENT_PARTS_MAX>,
+    content: Prose<Content<'a, Object<Part<'a>>, CONTENT_PARTS_MAX>, T>,
     #[serde(borrow)]
-    reasoning_content: Text<'a>,
+    reasoning_content: Prose<Text<'a>, T>,
     #[serde(borrow)]
-    reasoning: Text<'a>,
+    reasoning: Prose<Text<'a>, T>,
     #[serde(borrow)]
-    refusal: Text<'a>,
+    refusal: Prose<Text<'a>, T>,
     #[serde(borrow)]
     audio: Object<Audio<'a>>,
     #[serde(borrow)]
@@ -119,10 +121,10 @@ struct Function<'a> {
     input: Raw<'a>,
 }
 
-impl Message<'_> {
+impl<T> Message<'_, T> {
     fn thinking(&self) -> Option<&str> {
-        let first = self.reasoning_content.non_empty();
-        first.or_else(|| self.reasoning.non_empty())
+        let first = self.reasoning_content.0.non_empty();
+        first.or_else(|| self.reasoning.0.non_empty())
     }
 }
 
@@ -143,7 +145,15 @@ pub(super) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
         joiner.end();
         return true;
     }
-    let Ok(event) = serde_json::from_slice::<Event<'_>>(frame.data) else {
+    if joiner.skips_texts {
+        document::<Skipped>(frame, joiner)
+    } else {
+        document::<Wanted>(frame, joiner)
+    }
+}
+
+fn document<T: Texts>(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
+    let Ok(event) = serde_json::from_slice::<Event<'_, T>>(frame.data) else {
         return false;
     };
     joiner.identify(event.id.as_str(), event.model.as_str());
@@ -175,12 +185,12 @@ pub(super) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
     true
 }
 
-fn join(choice: u64, message: &Message<'_>, joiner: &mut Joiner) {
+fn join<T>(choice: u64, message: &Message<'_, T>, joiner: &mut Joiner) {
     joiner.role(choice, message.role.as_str());
     if let Some(thinking) = message.thinking() {
         joiner.thinking(choice, Slot::Thinking(0, 0), thinking);
     }
-    match &message.content {
+    match &message.content.0 {
         Content::Absent => {}
         Content::Text(text) => joiner.text(choice, Slot::Text(0, 0), text),
         Content::Parts(parts) => {
@@ -198,7 +208,7 @@ fn join(choice: u64, message: &Message<'_>, joiner: &mut Joiner) {
         let transcript = audio.transcript.as_str().unwrap_or_default();
         joiner.text(choice, Slot::Text(1, 0), transcript);
     }
-    let refusal = message.refusal.as_str().unwrap_or_default();
+    let refusal = message.refusal.0.as_str().unwrap_or_default();
     joiner.refusal(choice, Slot::Refusal(0, 0), refusal);
     for (position, call) in (0..).zip(&message.tool_calls.0) {
         let Some(call) = &call.0 else { continue };
@@ -266,7 +276,7 @@ pub(super) fn request(body: &[u8], parsed: &mut ParsedRequest) -> bool {
 }
 
 pub(super) fn message(raw: &RawValue, parts: &mut Parts<'_>) -> Option<String> {
-    let message = serde_json::from_str::<Object<Message<'_>>>(raw.get())
+    let message = serde_json::from_str::<Object<Message<'_, Wanted>>>(raw.get())
         .ok()?
         .0?;
     let role = message.role.owned()?;
@@ -274,7 +284,7 @@ pub(super) fn message(raw: &RawValue, parts: &mut Parts<'_>) -> Option<String> {
         parts.push(MessagePart::Thinking(thinking.to_owned()));
     }
     if role == "tool" || role == "function" {
-        let text = match &message.content {
+        let text = match &message.content.0 {
             Content::Absent => String::new(),
             Content::Text(text) => text.clone().into_owned(),
             Content::Parts(parts) => {
@@ -289,7 +299,7 @@ pub(super) fn message(raw: &RawValue, parts: &mut Parts<'_>) -> Option<String> {
             text,
         }));
     } else {
-        match &message.content {
+        match &message.content.0 {
             Content::Absent => {}
             Content::Text(text) => parts.text(text),
             Content::Parts(content) => {
@@ -299,7 +309,7 @@ pub(super) fn message(raw: &RawValue, parts: &mut Parts<'_>) -> Option<String> {
             }
         }
     }
-    if let Some(refusal) = message.refusal.owned() {
+    if let Some(refusal) = message.refusal.0.owned() {
         parts.push(MessagePart::Refusal(refusal));
     }
     for call in message

@@ -59,9 +59,7 @@ impl ParsedResponse {
     /// JSON, AWS event stream) shows in the bytes. A protocol that is unknown or not supported
     /// leaves everything unread.
     pub fn parse(protocol: &WireProtocol, body: &[u8]) -> Self {
-        let mut parser = ResponseParser::new(protocol);
-        parser.feed(body);
-        parser.finish()
+        ResponseParser::new(protocol).parse_whole(body)
     }
 
     /// The text of the first choice.
@@ -142,6 +140,14 @@ impl ResponseParser {
         }
     }
 
+    /// Passes over texts, thinking and refusals: for whoever wants identity, usage, finish reasons,
+    /// tool calls and errors only.
+    #[must_use]
+    pub fn without_texts(mut self) -> Self {
+        self.joiner.skips_texts = true;
+        self
+    }
+
     /// Takes in the next chunk.
     pub fn feed(&mut self, chunk: &[u8]) {
         let room = RESPONSE_BYTES_MAX.saturating_sub(self.bytes);
@@ -155,6 +161,26 @@ impl ResponseParser {
                 }
             });
         }
+    }
+
+    /// What a response said that is here as a whole. Most are one document, whose end then need not be
+    /// looked for.
+    pub(crate) fn parse_whole(mut self, body: &[u8]) -> ParsedResponse {
+        let document = body.trim_ascii();
+        let frame = Frame {
+            name: None,
+            is_error: false,
+            data: document,
+        };
+        if let Some(protocol) = self.protocol
+            && document.starts_with(b"{")
+            && body.len() <= RESPONSE_BYTES_MAX
+            && (protocol.response)(&frame, &mut self.joiner)
+        {
+            return self.joiner.into_response(false, false);
+        }
+        self.feed(body);
+        self.finish()
     }
 
     /// The model that serves, once the response has named it.

@@ -124,13 +124,49 @@ impl RequestSummary {
         body: &[u8],
         common_head: usize,
     ) -> Self {
-        let scan = self.scan.resume(previous_body, body, common_head);
+        let common_tail = match (previous_body.get(common_head..), body.get(common_head..)) {
+            (Some(before), Some(after)) => {
+                let equal = |(before, after): &(&u8, &u8)| before == after;
+                let pairs = before.iter().rev().zip(after.iter().rev());
+                pairs.take_while(equal).count()
+            }
+            _ => 0,
+        };
+        let next = self.clone();
+        next.into_next(path, previous_body.len(), body, common_head, common_tail)
+    }
+
+    /// [`parse_next`](Self::parse_next) for whoever knows how long the previous body was, and how much
+    /// both bodies have in common at their ends too, beside `common_head`.
+    pub(crate) fn into_next(
+        self,
+        path: &str,
+        previous_length: usize,
+        body: &[u8],
+        common_head: usize,
+        common_tail: usize,
+    ) -> Self {
+        let streams_by_default = self.streams_by_default;
+        let scan = self
+            .scan
+            .resume(previous_length, body, common_head, common_tail);
         let scan = scan.unwrap_or_else(|| {
             let mut cursor = Cursor::new(body, 0, Scan::default());
             cursor.scan.is_complete = cursor.object().is_some();
             cursor.scan
         });
-        Self::new(path, scan, self.streams_by_default)
+        Self::new(path, scan, streams_by_default)
+    }
+
+    /// Memory that it takes on the heap, in bytes.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let models = [
+            &self.model,
+            &self.scan.fields.model,
+            &self.scan.before.model,
+        ];
+        let models: usize = models.into_iter().flatten().map(String::capacity).sum();
+        models + self.scan.boundaries.capacity() * size_of::<(usize, u64)>()
     }
 
     /// The messages from [`first_new_message`](Self::first_new_message) on, in canonical form, with
@@ -188,38 +224,35 @@ impl RequestSummary {
 
 impl Scan {
     /// Scans on from the last message that both bodies have in common; `None` where there is none.
-    fn resume(&self, previous_body: &[u8], body: &[u8], common_head: usize) -> Option<Self> {
+    fn resume(
+        mut self,
+        previous_length: usize,
+        body: &[u8],
+        common_head: usize,
+        common_tail: usize,
+    ) -> Option<Self> {
         let previous_end = self.messages_end?;
         let common = |(end, _): &&(usize, u64)| *end <= common_head && *end <= body.len();
         let (at, messages) = *self.boundaries.iter().rev().find(common)?;
-        let scan = Self {
-            fields: self.before.clone(),
-            before: self.before.clone(),
-            boundaries: self
-                .boundaries
-                .iter()
-                .copied()
-                .filter(|(end, _)| *end <= at)
-                .collect(),
-            messages,
-            first_new: messages,
-            lists: 1,
-            ..Self::default()
-        };
-        let mut cursor = Cursor::new(body, at, scan);
-        let is_listed = cursor.elements(at);
-        let rest = body.get(cursor.at..).unwrap_or_default();
-        if is_listed.is_some()
-            && self.is_complete
-            && previous_body
-                .get(previous_end..)
-                .is_some_and(|known| known == rest)
-        {
-            cursor.scan.fields = self.fields.clone();
-            cursor.scan.is_complete = true;
+        self.boundaries.retain(|(end, _)| *end <= at);
+        self.messages = messages;
+        self.first_new = messages;
+        self.lists = 1;
+        self.messages_end = None;
+        self.new = 0..0;
+        self.is_text = false;
+        let was_complete = std::mem::take(&mut self.is_complete);
+        let mut cursor = Cursor::new(body, at, self);
+        let is_listed = cursor.elements(at).is_some();
+        let rest = body.len().saturating_sub(cursor.at);
+        let is_known =
+            rest <= common_tail && previous_length.checked_sub(previous_end) == Some(rest);
+        cursor.scan.is_complete = if is_listed && was_complete && is_known {
+            true
         } else {
-            cursor.scan.is_complete = is_listed.and_then(|()| cursor.members()).is_some();
-        }
+            cursor.scan.fields.clone_from(&cursor.scan.before);
+            is_listed && cursor.members().is_some()
+        };
         Some(cursor.scan)
     }
 }

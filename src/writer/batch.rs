@@ -5,7 +5,9 @@ use std::sync::Arc;
 use crate::sync::channel::Sender;
 
 use super::capacity::Reservation;
+use super::command::Reading;
 use super::lifecycle::{Lifecycle, Stage};
+use super::reading::Response;
 use super::upkeep::Upkeep;
 use crate::db::{Batch, Part, payload_id};
 use crate::log::{Event, Fact};
@@ -26,6 +28,8 @@ pub(super) struct Prepared {
     pub(super) group: Group,
     pub(super) reached: Vec<(Arc<Lifecycle>, Stage)>,
     pub(super) ends: Vec<EndNote>,
+    /// Bodies that could not be read as what they are.
+    pub(super) unparsed: u64,
     /// Bytes that are kept until the commit: metadata, and what is new in bodies.
     bytes: u64,
     /// What is given back once the batch is committed.
@@ -38,6 +42,8 @@ pub(super) struct Group {
     pub(super) payloads: Vec<(i64, PlannedPayload)>,
     /// What deltas pack, and against what.
     pub(super) texts: Vec<u8>,
+    /// Responses that are read for their events, by their index in the batch.
+    pub(super) responses: Vec<(usize, Response)>,
     /// What is given back once they are packed: the memory of the bodies.
     pub(super) freed: Reservation,
 }
@@ -49,6 +55,7 @@ pub(super) struct Sealed {
     pub(super) events: Vec<Event>,
     pub(super) reached: Vec<(Arc<Lifecycle>, Stage)>,
     pub(super) ends: Vec<EndNote>,
+    pub(super) unparsed: u64,
     pub(super) reservation: Reservation,
     pub(super) replies: Replies,
 }
@@ -74,13 +81,17 @@ pub(super) struct Ready {
     pub(super) replies: Replies,
 }
 
-/// What is traced of an end.
+/// What completes an end's event, and what is traced of it.
 #[derive(Debug)]
 pub(super) struct EndNote {
     pub(super) event_index: usize,
     pub(super) span: tracing::Span,
     pub(super) provider_name: Option<String>,
-    pub(super) model: Option<String>,
+    /// What served or was to serve, as the price book looks for it.
+    pub(super) request_model: Option<String>,
+    pub(super) requested_model: Option<String>,
+    /// What its response is read for.
+    pub(super) reading: Reading,
 }
 
 impl Prepared {
@@ -137,6 +148,7 @@ impl Prepared {
             events: self.events,
             reached: self.reached,
             ends: self.ends,
+            unparsed: self.unparsed,
             reservation: self.reservation,
             replies,
         };

@@ -56,6 +56,8 @@ pub(crate) struct OpenCommand {
     pub(crate) body_length: u64,
     pub(crate) room: BodyRoom,
     pub(crate) altered: Altered,
+    /// The policy that went over the content.
+    pub(crate) redaction_id: Option<String>,
     /// Given back when this command is committed; the end's share stays with the handle.
     pub(crate) reservation: Reservation,
 }
@@ -102,15 +104,38 @@ pub(crate) struct EndCommand {
     pub(crate) response_provider_name: Option<String>,
     pub(crate) capture: Option<crate::config::Capture>,
     pub(crate) altered: Altered,
+    pub(crate) redaction_id: Option<String>,
     /// The caller's span: the end is traced inside it.
     pub(crate) span: tracing::Span,
     pub(crate) reservation: Reservation,
 }
 
-/// The three ends that a gateway tells, and the one it does not, in one shape.
+/// What is read from the bytes of a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Reading {
+    #[default]
+    Nothing,
+    /// What the end does not say.
+    Missing,
+    /// That, and how the request ended.
+    Outcome,
+}
+
+impl Reading {
+    fn missing(read_body: bool) -> Self {
+        if read_body {
+            Self::Missing
+        } else {
+            Self::Nothing
+        }
+    }
+}
+
+/// The ends that a gateway tells, and the one it does not, in one shape.
 #[derive(Debug, Default)]
 pub(crate) struct Ending {
     pub(crate) kind: EndKind,
+    pub(crate) reading: Reading,
     pub(crate) error_type: Option<String>,
     pub(crate) error_message: Option<String>,
     pub(crate) usage: Option<Usage>,
@@ -130,6 +155,7 @@ impl From<Completion> for Ending {
     fn from(completion: Completion) -> Self {
         Self {
             kind: EndKind::Completed,
+            reading: Reading::missing(completion.read_body),
             error_type: None,
             error_message: None,
             usage: completion.usage,
@@ -150,6 +176,7 @@ impl From<Failure> for Ending {
     fn from(failure: Failure) -> Self {
         Self {
             kind: EndKind::Failed,
+            reading: Reading::missing(failure.read_body),
             error_type: Some(failure.error_type),
             error_message: failure.error_message,
             usage: failure.usage,
@@ -181,6 +208,28 @@ impl From<Rejection> for Ending {
 }
 
 impl Ending {
+    /// The end of which only the HTTP status is known: the bytes tell the rest.
+    pub(crate) fn finished(http_status: u16) -> Self {
+        Self {
+            kind: match http_status {
+                0..400 => EndKind::Completed,
+                _ => EndKind::Failed,
+            },
+            reading: Reading::Outcome,
+            http_status: Some(http_status),
+            ..Self::default()
+        }
+    }
+
+    /// The handle was dropped.
+    pub(crate) fn abandoned() -> Self {
+        Self {
+            kind: EndKind::Abandoned,
+            reading: Reading::Outcome,
+            ..Self::default()
+        }
+    }
+
     /// Bytes of the text that is content: kept apart, and shed before the metadata.
     pub(crate) fn content_bytes(&self) -> usize {
         let text = self.assistant_text.as_ref().map_or(0, String::len);

@@ -139,11 +139,15 @@ impl Committer {
 
 /// One `tracing` event for each end that is committed: ids and figures, never content.
 fn trace_ends(batch: &Batch, ends: Vec<EndNote>) {
+    if !tracing::enabled!(target: "auditlite", tracing::Level::WARN) {
+        return;
+    }
     for note in ends {
         let Some(Fact::Ended(ended)) = batch.events.get(note.event_index).map(|event| &event.fact)
         else {
             continue;
         };
+        let model = note.models(ended).first().copied();
         macro_rules! trace_end {
             ($level:ident) => {
                 tracing::$level!(
@@ -152,7 +156,7 @@ fn trace_ends(batch: &Batch, ends: Vec<EndNote>) {
                     request_id = ended.request_id,
                     status = ended.kind.status().name(),
                     provider_name = note.provider_name,
-                    model = note.model,
+                    model,
                     http_status = ended.http_status,
                     error_type = ended.error_type,
                     input_tokens = ended.input_tokens,

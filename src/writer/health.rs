@@ -88,6 +88,12 @@ pub struct Health {
     /// Checkpoints that could not be written, appended to the anchor file, or handed to the
     /// callback. Recording is not affected; the next one makes up for them.
     pub checkpoint_failures: u64,
+    /// Bodies that could not be read, or not in full, as the wire protocol that they are said to be
+    /// in. They are recorded byte for byte, and their requests are
+    /// [flagged](crate::RequestRecord::is_unparsed).
+    pub unparsed_bodies: u64,
+    /// Bodies and other content left out because the redaction failed.
+    pub redaction_failures: u64,
 }
 
 /// What became of everything that was handed over, told by [`Store::close`](crate::Store::close).
@@ -117,6 +123,8 @@ pub(crate) struct Vitals {
     pub(crate) commit_retries: AtomicU64,
     pub(crate) reopens: AtomicU64,
     pub(crate) checkpoint_failures: AtomicU64,
+    pub(crate) unparsed_bodies: AtomicU64,
+    pub(crate) redaction_failures: AtomicU64,
     wal_checkpoint_failures: AtomicU64,
     wal_bytes: AtomicU64,
     room: AtomicU8,

@@ -3,8 +3,10 @@
 use std::sync::PoisonError;
 
 use crate::payload::{Key, PlannedPayload, StreamedBody};
+use crate::record::WireProtocol;
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
+use crate::wire::ResponseParser;
 
 /// How far a lifecycle has come on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +37,10 @@ pub(crate) struct Notes {
     pub(crate) conversation: Option<Key>,
     /// A response above the payload cap, digested as it comes.
     pub(crate) streamed: Option<StreamedBody>,
+    /// The protocol to read the response in; absent where it is not to be read.
+    pub(crate) wire_protocol: Option<WireProtocol>,
+    /// Reads a response above the payload cap as it comes.
+    pub(crate) parser: Option<ResponseParser>,
     /// The forwarded body's digest, for the end's event.
     pub(crate) prepared: Option<PlannedPayload>,
     /// The request body's digest: tells whether the forwarded body differs.

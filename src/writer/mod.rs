@@ -19,7 +19,9 @@ mod losses;
 mod notary;
 mod packing;
 mod prepare;
+mod reading;
 mod recovery;
+mod redacting;
 mod shared;
 mod space;
 mod upkeep;
@@ -28,7 +30,6 @@ mod worker;
 pub use health::{Alarm, CloseReport, Health, HealthState};
 pub use notary::CheckpointNotice;
 
-pub(crate) use crate::log::EndKind;
 pub(crate) use capacity::Reservation;
 pub(crate) use command::{
     ChunksCommand, Command, EndCommand, Ending, OpenCommand, PreparedCommand, ServedCommand,
@@ -36,6 +37,7 @@ pub(crate) use command::{
 pub(crate) use lifecycle::{Lifecycle, Stage};
 pub(crate) use losses::Loss;
 pub(crate) use notary::CheckpointSettings;
+pub(crate) use redacting::Redactor;
 #[cfg(all(test, shuttle))]
 pub(crate) use shared::CONTROL_SLOTS;
 pub(crate) use shared::{Admission, BodyRoom, Shared};

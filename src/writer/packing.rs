@@ -9,12 +9,16 @@ use crate::sync::channel::{Receiver, Sender};
 
 use super::batch::{Group, Ready, Sealed};
 use super::committer::{Committer, Stop};
+use super::reading::{Completer, Response};
 use super::shared::Shared;
 use crate::db::{Batch, Segment};
 use crate::error::Cause;
 use crate::log::SegmentEncoder;
 use crate::payload::{EncodedPayload, Packer};
+use crate::pricing::PriceBook;
 use crate::proof::{CompactRange, leaf_hash};
+use crate::sync::atomic::Ordering;
+use crate::wire::ParsedResponse;
 
 /// Room for lines that is kept between batches, in bytes.
 const LINES_BYTES_KEPT: usize = 4 << 20;
@@ -82,29 +86,41 @@ pub(super) struct Packing {
     segment_encoder: SegmentEncoder,
     lines: Vec<u8>,
     payloads: Vec<(i64, EncodedPayload)>,
+    /// Responses of the batch that were read.
+    responses: Vec<(usize, ParsedResponse)>,
+    completer: Completer,
     /// The tree over the log up to the last batch that was sealed; `None` where its cost is
     /// measured by leaving it out.
     tree: Option<CompactRange>,
 }
 
 impl Packing {
-    pub(super) fn new(shared: Arc<Shared>, tree: Option<CompactRange>) -> Result<Self, Cause> {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        tree: Option<CompactRange>,
+        price_book: Option<Arc<PriceBook>>,
+    ) -> Result<Self, Cause> {
         Ok(Self {
             shared,
             segment_encoder: SegmentEncoder::new()?,
             lines: Vec::new(),
             payloads: Vec::new(),
+            responses: Vec::new(),
+            completer: Completer::new(price_book),
             tree,
         })
     }
 
-    /// Packs payloads of the batch and gives back what their bodies took.
+    /// Packs payloads of the batch, reads responses, and gives back what their bodies took.
     pub(super) fn pack(&mut self, group: Group) {
         let Group {
             payloads,
             texts,
+            responses,
             freed,
         } = group;
+        let read = |(index, response): (usize, Response)| (index, response.read());
+        self.responses.extend(responses.into_iter().map(read));
         if !payloads.is_empty() {
             let mut packer = Packer::new();
             let packed = payloads
@@ -117,6 +133,15 @@ impl Packing {
 
     /// Encodes the events; the batch is then complete.
     pub(super) fn seal(&mut self, mut sealed: Sealed) -> Result<Ready, Cause> {
+        let responses = std::mem::take(&mut self.responses);
+        let unparsed = self
+            .completer
+            .complete(&mut sealed.events, &sealed.ends, responses);
+        let unparsed = unparsed.saturating_add(sealed.unparsed);
+        self.shared
+            .vitals
+            .unparsed_bodies
+            .fetch_add(unparsed, Ordering::Relaxed);
         let payloads = std::mem::take(&mut self.payloads);
         let stated = sealed
             .replies

@@ -2,27 +2,24 @@
 //!
 //! A batch is prepared once; retries of its commit write the same bytes.
 
-use std::collections::HashSet;
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use super::batch::{EndNote, Prepared};
-use super::command::{ChunksCommand, EndCommand, OpenCommand, PreparedCommand, ServedCommand};
+use super::command::{
+    ChunksCommand, EndCommand, OpenCommand, PreparedCommand, Reading, ServedCommand,
+};
 use super::lifecycle::Stage;
+use super::reading::Response;
 use super::shared::BodyRoom;
 use crate::config::{Capture, Config};
 use crate::db::{Part, payload_id};
 use crate::log::{BodyFact, Ended, Fact, Kept, Opened, Served, ToolCallFact};
 use crate::payload::{
-    Content, Conversations, EndContent, Excerpt, Planned, PlannedPayload, StreamedBody, commitment,
-    excerpt_of, sha256,
+    Content, Conversations, EndContent, Excerpt, Planned, PlannedPayload, RequestReading,
+    StreamedBody, commitment, excerpt_of, sha256,
 };
-use crate::pricing::PriceBook;
-use crate::record::{Digest, Usage};
-
-/// Models without a price are warned of once each, up to this many.
-const UNPRICED_MODELS_MAX: usize = 1024;
+use crate::record::{Altered, Digest, Normaliser, REQUEST_UNPARSED, RequestContext, WireProtocol};
+use crate::wire::{RequestSummary, ResponseParser};
 
 /// Bytes of recent bodies that others are packed against.
 const CONVERSATION_BYTES_MAX: usize = 6 * 1024 * 1024;
@@ -32,18 +29,16 @@ const CONVERSATION_BYTES_MAX: usize = 6 * 1024 * 1024;
 pub(super) struct Preparer {
     payload_cap_bytes: usize,
     capture: Capture,
-    price_book: Option<Arc<PriceBook>>,
-    unpriced_models: HashSet<String>,
+    reads_bodies: bool,
     conversations: Conversations,
 }
 
 impl Preparer {
-    pub(super) fn new(config: &Config, price_book: Option<Arc<PriceBook>>) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Self {
             payload_cap_bytes: config.payload_cap_bytes,
             capture: config.capture,
-            price_book,
-            unpriced_models: HashSet::new(),
+            reads_bodies: config.read_bodies,
             conversations: Conversations::new(CONVERSATION_BYTES_MAX),
         }
     }
@@ -57,29 +52,61 @@ impl Preparer {
         let OpenCommand {
             lifecycle,
             at,
-            context,
+            mut context,
             body,
             body_length,
             room,
-            altered,
+            mut altered,
+            redaction_id,
             reservation,
         } = command;
+        let path = context.url_path.take().unwrap_or_default();
+        if self.reads_bodies && context.wire_protocol == WireProtocol::Unknown && !path.is_empty() {
+            context.wire_protocol = WireProtocol::detect(&path, &body);
+        }
+        let protocol = context.wire_protocol.clone();
+        // Who names the model has read the body already.
+        let is_wanted = context.read_body.unwrap_or(context.request_model.is_none());
+        let can_be_read = self.reads_bodies && protocol.is_supported();
+        let is_read = can_be_read && is_wanted;
         let capture = context.capture.unwrap_or(self.capture);
         let seq = prepared.next_seq();
         let body_bytes = room.bytes(body_length);
         let conversation = context
             .conversation_id
-            .as_deref()
-            .or(context.context_id.as_deref())
-            .or(context.session_id.as_deref());
+            .as_ref()
+            .or(context.context_id.as_ref())
+            .or(context.session_id.as_ref())
+            .cloned();
         let mut key = None;
+        let mut is_unparsed = None;
+        let mut take = |summary: &RequestSummary| {
+            is_unparsed = Some(!summary.is_complete);
+            describe(&mut context, summary, &mut altered);
+        };
         let (mut request_body, payload) = self.body(&body, room, capture, |conversations, body| {
             let id = payload_id(seq, Part::Body);
+            let reading = is_read.then_some(RequestReading {
+                protocol: &protocol,
+                path: &path,
+                take: &mut take,
+            });
+            let conversation = conversation.as_deref();
+            let texts = &mut prepared.group.texts;
             let planned;
-            (planned, key) =
-                conversations.request(conversation, id, body, &mut prepared.group.texts);
+            (planned, key) = conversations.request(conversation, id, body, reading, texts);
             planned
         });
+        if is_unparsed.is_none() && is_read && room == BodyRoom::Kept && !body.is_empty() {
+            // Too short or too long to be held, or not kept at all.
+            let summary = RequestSummary::parse(&protocol, &path, &body);
+            is_unparsed = Some(!summary.is_complete);
+            describe(&mut context, &summary, &mut altered);
+        }
+        if is_unparsed == Some(true) {
+            altered.push(REQUEST_UNPARSED.to_owned());
+            prepared.unparsed = prepared.unparsed.saturating_add(1);
+        }
         request_body.length = body_length;
         let (content, content_payload) = self.content(context.messages.as_ref(), room, capture);
         {
@@ -88,6 +115,7 @@ impl Preparer {
             notes.request_model.clone_from(&context.request_model);
             notes.requested_model.clone_from(&context.requested_model);
             notes.conversation = key;
+            notes.wire_protocol = can_be_read.then_some(protocol);
             notes.request_sha256 = match &payload {
                 Some(payload) => Some(payload.sha256),
                 None => body.is_empty().then(|| sha256(&[])),
@@ -120,6 +148,7 @@ impl Preparer {
             request_body,
             content,
             altered,
+            redaction_id,
         };
         prepared.push(at, Fact::Opened(Box::new(opened)));
         prepared.push_payload(seq, Part::Body, payload);
@@ -156,10 +185,15 @@ impl Preparer {
     pub(super) fn chunks(&mut self, command: ChunksCommand, prepared: &mut Prepared) {
         prepared.hold(command.reservation, u64::MAX);
         let mut notes = command.lifecycle.notes();
-        let streamed = notes.streamed.get_or_insert_default();
-        for chunk in &command.chunks {
-            streamed.push(chunk);
+        let notes = &mut *notes;
+        if let Some(protocol) = &notes.wire_protocol {
+            let parser = notes
+                .parser
+                .get_or_insert_with(|| ResponseParser::new(protocol).without_texts());
+            command.chunks.iter().for_each(|chunk| parser.feed(chunk));
         }
+        let streamed = notes.streamed.get_or_insert_default();
+        command.chunks.iter().for_each(|chunk| streamed.push(chunk));
     }
 
     pub(super) fn end(&mut self, command: EndCommand, prepared: &mut Prepared) {
@@ -177,19 +211,32 @@ impl Preparer {
             response_provider_name,
             capture,
             mut altered,
+            redaction_id,
             span,
             reservation,
         } = command;
         let capture = capture.unwrap_or(self.capture);
         let seq = prepared.next_seq();
         let mut notes = std::mem::take(&mut *lifecycle.notes());
+        let protocol = notes
+            .wire_protocol
+            .take()
+            .filter(|_| ending.reading != Reading::Nothing);
+        let mut response = None;
         let (response_body, payload) = match (ending.response_body.take(), room) {
             (_, BodyRoom::Shed) => (Some(shed(response_length)), None),
             (body, BodyRoom::Kept) => match (notes.streamed.take(), body, chunks.as_slice()) {
-                (Some(streamed), None, chunks) => self.streamed_body(streamed, chunks, capture),
+                (Some(streamed), None, chunks) => {
+                    if let Some(mut parser) = notes.parser.take().filter(|_| protocol.is_some()) {
+                        chunks.iter().for_each(|chunk| parser.feed(chunk));
+                        response = Some(Response::Streamed(Box::new(parser)));
+                    }
+                    self.streamed_body(streamed, chunks, capture)
+                }
                 (_, None, []) => (None, None),
                 (_, body, chunks) => {
                     let body = body.unwrap_or_else(|| joined(chunks));
+                    response = protocol.map(|protocol| Response::Whole(protocol, body.clone()));
                     let request_id = payload_id(lifecycle.opened_seq(), Part::Body);
                     let key = notes.conversation.take();
                     let (fact, payload) = self.body(&body, room, capture, |conversations, body| {
@@ -230,25 +277,17 @@ impl Preparer {
             .clone()
             .or_else(|| notes.provider_name.take());
         let usage = ending.usage.unwrap_or_default();
-        let candidates = [
-            ending.response_model.as_deref(),
-            notes.request_model.as_deref(),
-            notes.requested_model.as_deref(),
-        ];
-        // More than the file can hold is not a cost.
-        let known = ending
-            .cost_microdollars
-            .filter(|&cost| i64::try_from(cost).is_ok());
-        let cost_microdollars =
-            known.or_else(|| self.cost(provider_name.as_deref(), &candidates, &usage));
-        if tracing::enabled!(tracing::Level::WARN) {
-            let model = candidates.into_iter().flatten().next().map(str::to_owned);
-            prepared.ends.push(EndNote {
-                event_index: prepared.events.len(),
-                span,
-                provider_name,
-                model,
-            });
+        let event_index = prepared.events.len();
+        prepared.ends.push(EndNote {
+            event_index,
+            span,
+            provider_name,
+            request_model: notes.request_model.take(),
+            requested_model: notes.requested_model.take(),
+            reading: ending.reading,
+        });
+        if let Some(response) = response {
+            prepared.group.responses.push((event_index, response));
         }
         let ended = Ended {
             kind: ending.kind,
@@ -267,7 +306,11 @@ impl Preparer {
             cache_read_input_tokens: usage.cache_read_input_tokens,
             cache_write_input_tokens: usage.cache_write_input_tokens,
             reasoning_output_tokens: usage.reasoning_output_tokens,
-            cost_microdollars,
+            // Where the gateway does not know it: once the response is read. More than the file can
+            // hold is not a cost.
+            cost_microdollars: ending
+                .cost_microdollars
+                .filter(|&cost| i64::try_from(cost).is_ok()),
             latency_us: ending.timing.latency_us.or(latency_us),
             upstream_latency_us: ending.timing.upstream_latency_us.or(upstream_latency_us),
             time_to_first_chunk_us: ending
@@ -279,6 +322,7 @@ impl Preparer {
             content,
             prepared_body,
             altered,
+            redaction_id,
         };
         prepared.push(at, Fact::Ended(Box::new(ended)));
         prepared.hold(reservation, room.bytes(response_length));
@@ -355,42 +399,34 @@ impl Preparer {
         });
         (Some(fact), payload)
     }
+}
 
-    fn cost(
-        &mut self,
-        provider_name: Option<&str>,
-        candidates: &[Option<&str>],
-        usage: &Usage,
-    ) -> Option<u64> {
-        let book = self.price_book.as_ref()?;
-        if usage.input_tokens.is_none() && usage.output_tokens.is_none() {
-            return None;
-        }
-        let candidates: Vec<&str> = candidates.iter().copied().flatten().collect();
-        let cost = book.cost_microdollars(provider_name, &candidates, usage);
-        // More than the file can hold is not a cost.
-        let cost = cost.filter(|&cost| i64::try_from(cost).is_ok());
-        if cost.is_none() {
-            self.warn_unpriced(
-                provider_name,
-                candidates.first().copied().unwrap_or_default(),
-            );
-        }
-        cost
-    }
-
-    fn warn_unpriced(&mut self, provider_name: Option<&str>, model: &str) {
-        if self.unpriced_models.len() < UNPRICED_MODELS_MAX && !self.unpriced_models.contains(model)
+/// Adds what the gateway does not say, within its bounds.
+fn describe(context: &mut RequestContext, summary: &RequestSummary, altered: &mut Altered) {
+    let mut found = RequestContext::default();
+    if let Some(model) = summary.model.as_deref().filter(|model| !model.is_empty()) {
+        if context.request_model.is_none() {
+            found.request_model = Some(model.to_owned());
+        } else if context.requested_model.is_none()
+            && context.request_model.as_deref() != Some(model)
         {
-            self.unpriced_models.insert(model.to_owned());
-            tracing::warn!(
-                target: "auditlite",
-                provider_name,
-                model,
-                "the price book has no price for this model; its requests are recorded without a cost"
-            );
+            found.requested_model = Some(model.to_owned());
         }
     }
+    found.max_tokens = summary.max_tokens.filter(|_| context.max_tokens.is_none());
+    found.temperature = summary
+        .temperature
+        .filter(|_| context.temperature.is_none());
+    found.top_p = summary.top_p.filter(|_| context.top_p.is_none());
+    let mut normaliser = Normaliser::default();
+    normaliser.context(&mut found);
+    altered.extend(normaliser.into_altered());
+    context.request_model = context.request_model.take().or(found.request_model);
+    context.requested_model = context.requested_model.take().or(found.requested_model);
+    context.max_tokens = context.max_tokens.or(found.max_tokens);
+    context.temperature = context.temperature.or(found.temperature);
+    context.top_p = context.top_p.or(found.top_p);
+    context.is_streaming |= summary.is_streaming;
 }
 
 /// The event's part and the file's part of a payload.

@@ -14,6 +14,7 @@ use crate::clock::now_micros;
 use crate::config::{Config, Overflow};
 use crate::error::{FlushError, RecordError};
 use crate::log::{EndKind, Event, Fact};
+use crate::redact::Redaction;
 use crate::sync::Instant;
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::sync::channel::{Receiver, Sender, TrySendError, bounded};
@@ -64,6 +65,7 @@ pub(crate) enum Admission {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) payload_cap_bytes: usize,
+    pub(crate) redaction: Option<Redaction>,
     overflow: Overflow,
     pub(crate) capacity: Capacity,
     pub(crate) losses: Losses,
@@ -109,6 +111,7 @@ impl Shared {
         let (sender, receiver) = bounded(config.capacity_events.saturating_add(CONTROL_SLOTS + 1));
         let shared = Self {
             payload_cap_bytes: config.payload_cap_bytes,
+            redaction: config.redaction.clone(),
             overflow: config.overflow,
             capacity: Capacity::new(
                 config.capacity_events,
@@ -440,6 +443,8 @@ impl Shared {
             alarms: vitals.alarms(),
             wal_bytes: vitals.wal_bytes(),
             checkpoint_failures: vitals.checkpoint_failures.load(Ordering::Relaxed),
+            unparsed_bodies: vitals.unparsed_bodies.load(Ordering::Relaxed),
+            redaction_failures: vitals.redaction_failures.load(Ordering::Relaxed),
         }
     }
 }

@@ -278,8 +278,8 @@ impl Opening<'_> {
             .take()
             .unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
         let tree = (!self.config.is_without_tree).then(|| head.range.clone());
-        let mut packing =
-            Packing::new(Arc::clone(shared), tree).map_err(|source| failed(&path, source))?;
+        let mut packing = Packing::new(Arc::clone(shared), tree, price_book)
+            .map_err(|source| failed(&path, source))?;
         let mut committer = Committer {
             shared: Arc::clone(shared),
             give_up: self.give_up,
@@ -297,7 +297,7 @@ impl Opening<'_> {
         let next_seq = begin_session(self.config, log_id, &mut committer, &mut packing)
             .map_err(|source| failed(&path, source))?;
         committer.begin_indexing(self.config.has_search_index);
-        let preparer = Preparer::new(self.config, price_book);
+        let preparer = Preparer::new(self.config);
         Ok((Stages { packing, committer }, preparer, next_seq))
     }
 }

@@ -1,4 +1,4 @@
-"""Compares what openai_client.py sent with the trail that the gateway recorded.
+"""Compares what the clients sent with the trail that the gateway recorded.
 
 Reads the trail with the `auditlite` program only. Prints every difference, and exits with 1 where
 there is one. Needs nothing but Python's standard library.
@@ -59,7 +59,7 @@ def check_record(call, record, check):
     if call["expected_status"] == "rejected":
         check.equal("provider_name", record.get("provider_name"), None)
     else:
-        check.equal("provider_name", record.get("provider_name"), "openai")
+        check.equal("provider_name", record.get("provider_name"), call.get("provider_name", "openai"))
     for name in ["response_id", "error_type", "temperature", "max_tokens"]:
         if name in call:
             check.equal(name, record.get(name), call[name])
@@ -95,12 +95,21 @@ def check_response(call, record, trail, check):
     check.equal("response_bytes", record.get("response_bytes"), len(body))
     if "response_body" in call:
         check.equal("response body", body, call["response_body"].encode())
-    if call["streamed"]:
+    if call["streamed"] and call.get("provider_name", "openai") == "openai":
         is_whole = body.decode().rstrip().endswith("data: [DONE]")
         check.equal("response body is a whole stream", is_whole, not call.get("is_cut_off", False))
     if call["streamed"] and "answer" in call:
         check.equal("text of the streamed response", streamed_text(body), call["answer"])
     return body
+
+
+def check_tool_calls(call, record, trail, check):
+    if "tool_calls" not in call:
+        return
+    details = json.loads(trail.run("show", "--json", record["request_id"]))
+    found = details["tool_calls"]
+    for wanted, found in zip(call["tool_calls"], found):
+        check.equal("tool call", {name: found.get(name) for name in wanted}, wanted)
 
 
 def streamed_text(body):
@@ -114,13 +123,15 @@ def streamed_text(body):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sent", required=True, help="output of openai_client.py")
+    parser.add_argument("--sent", required=True, nargs="+", help="output of the clients")
     parser.add_argument("--auditlite", required=True, help="the program")
     parser.add_argument("--db", required=True)
     arguments = parser.parse_args()
     key = os.environ["OPENAI_API_KEY"]
-    with open(arguments.sent, encoding="utf-8") as file:
-        calls = json.load(file)
+    calls = []
+    for path in arguments.sent:
+        with open(path, encoding="utf-8") as file:
+            calls += json.load(file)
 
     trail = Trail(arguments.auditlite, arguments.db)
     problems = []
@@ -136,6 +147,7 @@ def main():
             continue
         [record] = found
         check_record(call, record, check)
+        check_tool_calls(call, record, trail, check)
         bodies = [
             check_request(call, record, trail, check),
             check_response(call, record, trail, check),

@@ -16,6 +16,8 @@ import urllib.request
 
 import openai
 
+from expectations import Mismatch, expect
+
 USER = "u-python"
 CONVERSATION = "c-python"
 WEATHER_TOOL = {
@@ -30,15 +32,6 @@ WEATHER_TOOL = {
         },
     },
 }
-
-
-class Mismatch(Exception):
-    """An answer is not what it should be."""
-
-
-def expect(what, found, wanted):
-    if found != wanted:
-        raise Mismatch(f"{what}: expected {wanted!r}, found {found!r}")
 
 
 class Calls:

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# The example gateway against a client that was not written for it: the official `openai` package.
-# Starts the gateway with its built-in upstream, lets the client talk, stops the gateway, and
-# compares the trail, as the `auditlite` program shows it, with what the client sent.
+# The example gateway against clients that were not written for it: the official `openai`,
+# `anthropic` and `google-genai` packages. Starts the gateway with its built-in upstream, lets the
+# clients talk, stops the gateway, and compares the trail, as the `auditlite` program shows it, with
+# what the clients sent.
 #
 # Needs Python 3.9 or later with venv, and network access for pip on the first run.
 set -euo pipefail
 
-OPENAI_PACKAGE='openai>=3,<4'
+PACKAGES=('openai>=3,<4' 'anthropic<1' 'google-genai>=1')
 WAIT_SECONDS=60
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -18,10 +19,10 @@ target="$(cargo metadata --format-version 1 --no-deps |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')"
 
 venv="$target/openai-client"
-if ! "$venv/bin/python" -c 'import openai' 2>/dev/null; then
+if ! "$venv/bin/python" -c 'import openai, anthropic, google.genai' 2>/dev/null; then
     python3 -m venv --clear "$venv"
 fi
-"$venv/bin/pip" install --quiet --disable-pip-version-check "$OPENAI_PACKAGE"
+"$venv/bin/pip" install --quiet --disable-pip-version-check "${PACKAGES[@]}"
 
 work="$(mktemp -d)"
 gateway=''
@@ -75,7 +76,9 @@ fi
 
 # A proxy of the environment must not stand between client and gateway.
 NO_PROXY='*' no_proxy='*' "$venv/bin/python" "$here/openai_client.py" \
-    --base-url "$address/v1" >"$work/sent.json"
+    --base-url "$address/v1" >"$work/openai.json"
+NO_PROXY='*' no_proxy='*' "$venv/bin/python" "$here/other_clients.py" \
+    --base-url "$address" >"$work/others.json"
 
 kill -TERM "$gateway"
 wait_until has_ended
@@ -91,4 +94,4 @@ if grep -qF "$OPENAI_API_KEY" "$work/gateway.out" "$work/gateway.err"; then
 fi
 
 "$venv/bin/python" "$here/check_trail.py" \
-    --sent "$work/sent.json" --auditlite "$target/debug/auditlite" --db "$db"
+    --sent "$work/openai.json" "$work/others.json" --auditlite "$target/debug/auditlite" --db "$db"

@@ -7,17 +7,18 @@ use std::path::{Path, PathBuf};
 const ORDER: &[&str] = &[
     // of the crate's own tests, and of no layer
     "seeds", // 0 words
+    "redact",
     "error",
     "config",
     "clock",
     "sync",
     "record", // 1 pure
+    "wire",
     "payload",
     "log",
     "pricing",
-    "proof",
-    "wire", // 2 the database
-    "db",   // what both the writer and readers do with it
+    "proof", // 2 the database
+    "db",    // what both the writer and readers do with it
     "chain",
     "query",
     "transcript",

@@ -174,15 +174,20 @@ impl Request {
                 .as_ref()
                 .is_none_or(|wanted| found.contains(&Some(wanted)))
         };
+        // Of the patterns, words have this one only.
+        let is_like = |wanted: &Option<String>, found: &[Option<&String>]| {
+            let is_any = wanted.as_deref() == Some("*") && found.iter().any(Option::is_some);
+            is_any || is(wanted, found)
+        };
         let at = self.started_at.unwrap_or(self.window.0);
         filter.since.is_none_or(|since| at >= since)
             && filter.until.is_none_or(|until| at < until)
             && filter.status.is_none_or(|status| status == self.status)
-            && is(
+            && is_like(
                 &filter.provider_name,
                 &[self.provider_name.as_ref(), self.response_provider.as_ref()],
             )
-            && is(
+            && is_like(
                 &filter.model,
                 &[
                     self.response_model.as_ref(),
@@ -268,7 +273,10 @@ impl Request {
         assert_eq!(found.error_message, self.error_message, "{id}");
         let response_bytes = self.response.as_ref().map(|body| body.bytes.len() as u64);
         assert_eq!(found.response_bytes, response_bytes, "{id}");
-        assert_eq!(found.altered, self.altered, "{id}");
+        // What bodies say is the business of `wire` and `it::extraction`; the ones here say nothing.
+        let is_told = |name: &&String| !name.ends_with("_unparsed");
+        let altered: Vec<&String> = found.altered.iter().filter(is_told).collect();
+        assert_eq!(altered, self.altered.iter().collect::<Vec<_>>(), "{id}");
         assert_eq!(found.is_erased, self.is_erased, "{id}");
     }
 }

@@ -2,13 +2,16 @@
 //!
 //! `auditlite` waits for room instead of shedding, so that every lifecycle counts; its request
 //! threads then take as long as the writer. `auditlite_without_tree` is the same without the Merkle
-//! tree, whose cost is the difference; such a file cannot be verified. `auditlite_shed` never waits, as is the default, and
-//! shows what request threads notice of a writer that cannot keep up.
+//! tree, whose cost is the difference; such a file cannot be verified. `auditlite_shed` never waits,
+//! as is the default, and shows what request threads notice of a writer that cannot keep up. These are
+//! told usage and a finish reason; `auditlite_told` is told all that a response says, as by a gateway
+//! that has parsed it (before the clock starts); `auditlite_extracting` records the same from a status
+//! alone, and the writer reads the bytes.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use auditlite::{Overflow, Recorder, Store, StoreBuilder};
+use auditlite::{Overflow, Recorder, RequestContext, Store, StoreBuilder};
 
 use super::super::common::bytes_on_disk;
 use super::super::gateway::Lifecycle;
@@ -21,6 +24,15 @@ pub(crate) struct Auditlite {
     recorder: Recorder,
     path: PathBuf,
     is_shedding: bool,
+    telling: Telling,
+}
+
+/// What the gateway knows of a response.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Telling {
+    Usage,
+    Everything,
+    Status,
 }
 
 impl Auditlite {
@@ -28,6 +40,20 @@ impl Auditlite {
         Self::open(folder, byte_budget, Overflow::Wait(TIMEOUT), |builder| {
             builder
         })
+    }
+
+    pub(crate) fn told(folder: &Path, byte_budget: usize) -> Self {
+        Self {
+            telling: Telling::Everything,
+            ..Self::waiting(folder, byte_budget)
+        }
+    }
+
+    pub(crate) fn extracting(folder: &Path, byte_budget: usize) -> Self {
+        Self {
+            telling: Telling::Status,
+            ..Self::waiting(folder, byte_budget)
+        }
     }
 
     pub(crate) fn without_tree(folder: &Path, byte_budget: usize) -> Self {
@@ -60,12 +86,18 @@ impl Auditlite {
             store,
             path,
             is_shedding: overflow == Overflow::Shed,
+            telling: Telling::Usage,
         }
     }
 }
 
 impl Subject for Auditlite {
     fn record(&self, lifecycle: Lifecycle) -> bool {
+        let lifecycle = match self.telling {
+            Telling::Usage => lifecycle,
+            Telling::Everything => tell_everything(lifecycle),
+            Telling::Status => return self.extract(lifecycle),
+        };
         let audit = self
             .recorder
             .open(lifecycle.context, lifecycle.request)
@@ -100,4 +132,30 @@ impl Subject for Auditlite {
         assert!(self.is_shedding || report.shed_payloads + report.shed_lifecycles == 0);
         bytes_on_disk(&self.path)
     }
+}
+
+impl Auditlite {
+    /// What a gateway does that parses nothing.
+    fn extract(&self, lifecycle: Lifecycle) -> bool {
+        let mut context = RequestContext::new(lifecycle.context.wire_protocol);
+        context.user_id = lifecycle.context.user_id;
+        context.conversation_id = lifecycle.context.conversation_id;
+        context.provider_name = lifecycle.context.provider_name;
+        let mut audit = self.recorder.open(context, lifecycle.request).unwrap();
+        let is_recorded = audit.is_recorded();
+        audit.chunk(lifecycle.completion.response_body.unwrap());
+        audit.finish(200).unwrap();
+        is_recorded
+    }
+}
+
+fn tell_everything(mut lifecycle: Lifecycle) -> Lifecycle {
+    let said = &lifecycle.said;
+    let completion = &mut lifecycle.completion;
+    completion.response_id.clone_from(&said.response_id);
+    completion.response_model.clone_from(&said.response_model);
+    completion.usage = said.usage;
+    completion.finish_reasons.clone_from(&said.finish_reasons);
+    completion.tool_calls = said.tool_calls();
+    lifecycle
 }

@@ -11,8 +11,10 @@ use std::path::Path;
 use super::gateway::Lifecycle;
 
 /// In the order of the table.
-pub(crate) const ALL: [&str; 10] = [
+pub(crate) const ALL: [&str; 12] = [
     "auditlite",
+    "auditlite_told",
+    "auditlite_extracting",
     "auditlite_without_tree",
     "auditlite_shed",
     "commit_full",
@@ -51,6 +53,8 @@ pub(crate) trait Subject: Sync {
 pub(crate) fn open(subject: &str, folder: &Path, byte_budget: usize) -> Box<dyn Subject> {
     match subject {
         "auditlite" => Box::new(auditlite::Auditlite::waiting(folder, byte_budget)),
+        "auditlite_told" => Box::new(auditlite::Auditlite::told(folder, byte_budget)),
+        "auditlite_extracting" => Box::new(auditlite::Auditlite::extracting(folder, byte_budget)),
         "auditlite_without_tree" => {
             Box::new(auditlite::Auditlite::without_tree(folder, byte_budget))
         }

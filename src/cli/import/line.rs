@@ -80,6 +80,8 @@ struct Line {
     error_message: Option<String>,
     #[serde(default)]
     tool_calls: Vec<Call>,
+    #[serde(default)]
+    altered: Vec<String>,
     request: Option<Body>,
     response: Option<Body>,
 }
@@ -163,6 +165,8 @@ impl Line {
         context.max_tokens = self.max_tokens;
         context.temperature = self.temperature;
         context.top_p = self.top_p;
+        // What was read of a body is in the line already, but for this.
+        context.read_body = Some(self.is_flagged("request_unparsed"));
         let kind = match self.actor_type.as_deref() {
             Some("user") => Some(ActorKind::User),
             Some("job") => Some(ActorKind::Job),
@@ -185,6 +189,10 @@ impl Line {
         context
     }
 
+    fn is_flagged(&self, flag: &str) -> bool {
+        self.altered.iter().any(|altered| altered == flag)
+    }
+
     fn ending(self, status: Status, body: Option<Bytes>) -> Option<Ending> {
         let mut usage = Usage::default();
         usage.input_tokens = self.input_tokens;
@@ -197,6 +205,7 @@ impl Line {
         timing.latency_us = self.latency_us;
         timing.upstream_latency_us = self.upstream_latency_us;
         timing.time_to_first_chunk_us = self.time_to_first_chunk_us;
+        let read_body = self.is_flagged("response_unparsed");
         let tool_calls: Vec<ToolCall> = self
             .tool_calls
             .into_iter()
@@ -219,6 +228,7 @@ impl Line {
                 $end.http_status = self.http_status;
                 $end.cost_microdollars = self.cost_microdollars;
                 $end.timing = Some(timing);
+                $end.read_body = read_body;
             };
         }
         let error_type = self.error_type.unwrap_or_default();

@@ -126,6 +126,8 @@ impl Line<'_> {
         context.started_at = self
             .started_at
             .or_else(|| Some(jiff::Timestamp::now().as_microsecond()));
+        // What the line does not say, the bodies may.
+        context.read_body = Some(true);
         context.check().map_err(|problem| problem.to_string())?;
 
         let timing = self.latency_us.map(|us| Timing::default().latency_us(us));
@@ -135,6 +137,7 @@ impl Line<'_> {
             failure.http_status = self.status;
             failure.timing = timing;
             failure.response_body = response_body.map(Into::into);
+            failure.read_body = true;
             failure.check().map_err(|problem| problem.to_string())?;
             End::Failed(failure)
         } else {
@@ -143,6 +146,7 @@ impl Line<'_> {
             completion.http_status = self.status;
             completion.timing = timing;
             completion.response_body = response_body.map(Into::into);
+            completion.read_body = true;
             completion.check().map_err(|problem| problem.to_string())?;
             End::Completed(completion)
         };

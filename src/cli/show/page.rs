@@ -42,18 +42,38 @@ impl Page<'_> {
         self.model(record)?;
         self.usage(record)?;
         self.bodies(details)?;
-        if !record.altered.is_empty() {
-            let altered = format!(
-                "{} (out of bounds, shortened or left out)",
-                record.altered.join(", ")
-            );
-            self.line("altered", &altered)?;
-        }
+        self.altered(&record.altered)?;
         self.attributes(&record.attributes)?;
         if has_calls {
             self.tool_calls(details)?;
         }
         Ok(())
+    }
+
+    /// What became of fields, and of bodies as a whole, in words.
+    fn altered(&mut self, altered: &[String]) -> io::Result<()> {
+        let mut shortened = Vec::new();
+        for name in altered {
+            let (label, body) = match name.rsplit_once('_') {
+                Some((body, "unparsed")) => ("not read", body),
+                Some((body, "withheld")) => ("withheld", body),
+                _ => {
+                    shortened.push(name.as_str());
+                    continue;
+                }
+            };
+            let why = match label {
+                "not read" => "is not, or not in full, of its protocol; kept as it came",
+                _ => "the redaction failed on it, so that it was left out",
+            };
+            self.line(label, &format!("the {body} body: {why}"))?;
+        }
+        if shortened.is_empty() {
+            return Ok(());
+        }
+        let shortened = shortened.join(", ");
+        let altered = format!("{shortened} (out of bounds, shortened or left out)");
+        self.line("altered", &altered)
     }
 
     fn times(&mut self, details: &Details) -> io::Result<()> {

@@ -1,6 +1,8 @@
 //! JSON documents: one, several after another (as Ollama streams them, a line each), or as the
 //! items of one array (as Gemini streams them without `alt=sse`).
 
+use memchr::memchr2;
+
 use super::{Frame, Rest};
 
 #[derive(Debug, Default)]
@@ -29,14 +31,12 @@ enum Array {
 impl JsonDocuments {
     pub(super) fn feed(&mut self, chunk: &[u8], take: &mut dyn FnMut(Frame<'_>)) {
         let mut start = 0;
-        for (at, byte) in chunk.iter().enumerate() {
+        let mut next = 0;
+        while let Some(byte) = chunk.get(next) {
+            let at = next;
+            next += 1;
             if self.is_in_string {
-                match byte {
-                    _ if self.is_after_backslash => self.is_after_backslash = false,
-                    b'\\' => self.is_after_backslash = true,
-                    b'"' => self.is_in_string = false,
-                    _ => {}
-                }
+                next = self.string(chunk, at);
                 continue;
             }
             match byte {
@@ -69,6 +69,25 @@ impl JsonDocuments {
             let rest = chunk.get(start..).unwrap_or_default();
             self.begun.extend_from_slice(rest);
         }
+    }
+
+    /// Goes on within a string; returns where it ends, or the chunk does.
+    fn string(&mut self, chunk: &[u8], from: usize) -> usize {
+        let mut at = from;
+        if std::mem::take(&mut self.is_after_backslash) {
+            at += 1;
+        }
+        while let Some(found) = memchr2(b'"', b'\\', chunk.get(at..).unwrap_or_default()) {
+            at += found;
+            if chunk.get(at) == Some(&b'"') {
+                self.is_in_string = false;
+                return at + 1;
+            }
+            at += 2;
+        }
+        // An escape whose second byte is in the next chunk.
+        self.is_after_backslash = at > chunk.len();
+        chunk.len()
     }
 
     pub(super) fn finish(&self) -> Rest {

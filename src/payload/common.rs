@@ -1,0 +1,45 @@
+//! What two bodies have in common.
+
+/// A common tail is cut off too, from so many bytes.
+const TAIL_BYTES_MIN: usize = 64;
+
+/// Length of the common tail of what two bodies have after their common head; nothing where it is
+/// not worth its number.
+pub(super) fn common_tail(left: &[u8], right: &[u8]) -> usize {
+    const STEP: usize = 256;
+    let blocks = left
+        .rchunks_exact(STEP)
+        .zip(right.rchunks_exact(STEP))
+        .take_while(|(left, right)| left == right)
+        .count();
+    let rest = |bytes| {
+        let end = <[u8]>::len(bytes).saturating_sub(blocks.saturating_mul(STEP));
+        <[u8]>::get(bytes, ..end).unwrap_or_default()
+    };
+    let equal = rest(left)
+        .iter()
+        .rev()
+        .zip(rest(right).iter().rev())
+        .take_while(|(left, right)| left == right)
+        .count();
+    let equal = equal.saturating_add(blocks.saturating_mul(STEP));
+    if equal < TAIL_BYTES_MIN { 0 } else { equal }
+}
+
+/// Length of the common head of two bodies.
+pub(super) fn common_head(left: &[u8], right: &[u8]) -> usize {
+    const STEP: usize = 1024;
+    let blocks = left
+        .chunks_exact(STEP)
+        .zip(right.chunks_exact(STEP))
+        .take_while(|(left, right)| left == right)
+        .count();
+    let start = blocks.saturating_mul(STEP);
+    let rest = |bytes| <[u8]>::get(bytes, start..).unwrap_or_default();
+    let equal = rest(left)
+        .iter()
+        .zip(rest(right))
+        .take_while(|(left, right)| left == right)
+        .count();
+    start.saturating_add(equal)
+}

@@ -1,0 +1,195 @@
+//! Secrets are taken out before anything is enqueued or hashed.
+
+use auditlite::{
+    Completion, PayloadSide, Redaction, RequestContext, RequestRecord, Status, Store, ToolCall,
+};
+
+use crate::support::{Folder, PATIENCE, close, findings};
+
+const KEY: &str = "sk-proj-SECRETSECRETSECRETSECRET";
+
+/// Every file of the store, as bytes and as what zstd frames in it hold.
+fn is_anywhere(folder: &Folder, secret: &str) -> bool {
+    let store = auditlite::ReadOnlyStore::open(folder.path()).unwrap();
+    let reader = store.reader();
+    let page = reader
+        .list(&auditlite::RequestFilter::default(), None, 100)
+        .unwrap();
+    let in_bodies = page.requests.iter().any(|request| {
+        let sides = [PayloadSide::Request, PayloadSide::Response];
+        sides.into_iter().any(|side| {
+            let body = reader.payload(request, side);
+            body.is_ok_and(|body| String::from_utf8_lossy(&body.bytes).contains(secret))
+        })
+    });
+    let in_records = page.requests.iter().any(|request| {
+        format!("{request:?}").contains(secret)
+            || format!(
+                "{:?}",
+                reader
+                    .tool_calls(request)
+                    .unwrap()
+                    .into_iter()
+                    .map(|call| call.input)
+                    .collect::<Vec<_>>()
+            )
+            .contains(secret)
+            || reader
+                .assistant_text(request)
+                .unwrap()
+                .is_some_and(|text| text.contains(secret))
+    });
+    let bytes = std::fs::read(folder.path()).unwrap();
+    let in_file = bytes
+        .windows(secret.len())
+        .any(|window| window == secret.as_bytes());
+    in_bodies || in_records || in_file
+}
+
+fn lifecycle(store: &Store, id: &str) -> RequestRecord {
+    let context = RequestContext::new("openai.chat")
+        .request_id(id)
+        .attribute("note", format!("uses {KEY}"));
+    let request = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{KEY}"}}]}}"#);
+    let mut audit = store.recorder().open(context, request).unwrap();
+    // The key lies across chunks.
+    for chunk in format!(r#"{{"choices":[{{"message":{{"content":"it is {KEY}"}}}}]}}"#)
+        .as_bytes()
+        .chunks(5)
+    {
+        audit.chunk(chunk.to_vec());
+    }
+    audit.finish(200).unwrap().wait(PATIENCE).unwrap();
+    store.reader().get(id).unwrap()
+}
+
+#[test]
+fn secrets_are_nowhere() {
+    let folder = Folder::new();
+    let store = folder
+        .builder()
+        .redaction(Redaction::credentials("policy-7"))
+        .open()
+        .unwrap();
+    let found = lifecycle(&store, "a");
+    assert_eq!(found.status, Status::Completed);
+    assert_eq!(
+        found.request_model.as_deref(),
+        Some("m"),
+        "what is left is read"
+    );
+    let body = store
+        .reader()
+        .payload(&found, PayloadSide::Response)
+        .unwrap();
+    assert_eq!(
+        body.bytes,
+        br#"{"choices":[{"message":{"content":"it is [redacted]"}}]}"#
+    );
+    assert_eq!(found.attributes[0].1, "uses [redacted]");
+    let context = RequestContext::new("in-house").request_id("b");
+    let completion = Completion::new()
+        .response_body(format!("say {KEY}"))
+        .assistant_text(format!("say {KEY}"))
+        .tool_call(ToolCall::new("call", "tool", format!("with {KEY}")));
+    let audit = store
+        .recorder()
+        .open(context, format!("ask {KEY}"))
+        .unwrap();
+    audit.complete(completion).unwrap();
+    close(store);
+    assert!(!is_anywhere(&folder, KEY));
+    assert!(!is_anywhere(&folder, "SECRETSECRET"));
+    assert_eq!(findings(&folder), [""; 0]);
+}
+
+#[test]
+fn without_a_policy_they_stay() {
+    let folder = Folder::new();
+    let store = folder.open();
+    lifecycle(&store, "a");
+    close(store);
+    assert!(is_anywhere(&folder, KEY), "the test would see them");
+}
+
+#[test]
+fn a_policy_that_fails_or_panics_costs_the_content_only() {
+    for panics in [false, true] {
+        let folder = Folder::new();
+        let policy = Redaction::callback("broken", move |text| {
+            assert!(
+                !panics || !text.windows(3).any(|word| word == b"sk-"),
+                "broken"
+            );
+            match text.windows(3).any(|word| word == b"sk-") {
+                true => Err("broken".into()),
+                false => Ok(None),
+            }
+        });
+        let store = folder.builder().redaction(policy).open().unwrap();
+        let found = lifecycle(&store, "a");
+        assert_eq!(found.status, Status::Completed);
+        assert!(found.is_withheld());
+        assert_eq!(found.altered, ["request_withheld", "response_withheld"]);
+        let error = store
+            .reader()
+            .payload(&found, PayloadSide::Request)
+            .unwrap_err();
+        assert!(error.to_string().contains("redaction"), "{error}");
+        let health = store.health();
+        assert_eq!((health.redaction_failures, health.shed_payloads), (3, 0));
+        close(store);
+        assert!(!is_anywhere(&folder, KEY));
+        assert_eq!(findings(&folder), [""; 0]);
+    }
+}
+
+#[test]
+fn a_stream_above_the_cap_is_withheld() {
+    let folder = Folder::new();
+    let store = folder
+        .builder()
+        .payload_cap(16 * 1024)
+        .redaction(Redaction::credentials("p"))
+        .open()
+        .unwrap();
+    let mut audit = store
+        .recorder()
+        .open(RequestContext::new("").request_id("r"), "x")
+        .unwrap();
+    for _ in 0..100 {
+        audit.chunk(vec![b'x'; 1000]);
+    }
+    audit.finish(200).unwrap().wait(PATIENCE).unwrap();
+    let found = store.reader().get("r").unwrap();
+    assert_eq!(found.response_bytes, Some(100_000));
+    assert!(found.is_withheld());
+    assert!(
+        store
+            .reader()
+            .payload(&found, PayloadSide::Response)
+            .is_err()
+    );
+    close(store);
+    assert_eq!(findings(&folder), [""; 0]);
+}
+
+#[test]
+fn the_policy_s_id_is_in_the_events() {
+    let folder = Folder::new();
+    let store = folder
+        .builder()
+        .redaction(Redaction::credentials("policy-7"))
+        .open()
+        .unwrap();
+    lifecycle(&store, "a");
+    close(store);
+    let mut bundle = Vec::new();
+    let options = auditlite::BundleOptions::default();
+    auditlite::ReadOnlyStore::open(folder.path())
+        .unwrap()
+        .write_bundle(&options, &mut bundle)
+        .unwrap();
+    let text = String::from_utf8_lossy(&bundle);
+    assert_eq!(text.matches(r#""redaction_id":"policy-7""#).count(), 2);
+}
