@@ -183,6 +183,12 @@ CREATE TABLE payload_links (
     PRIMARY KEY (base_id, payload_id)
 ) STRICT, WITHOUT ROWID;
 
+-- One row, where something was erased and what SQLite may have left of it on other pages has not been
+-- looked for to the end.
+CREATE TABLE wipe_pending (
+    is_pending INTEGER PRIMARY KEY
+) STRICT;
+
 -- One row, once payload_links is used: up to which payload it is filled.
 CREATE TABLE payload_links_filled (
     through INTEGER PRIMARY KEY -- payload_id

@@ -16,6 +16,7 @@ mod rebuild;
 mod removals;
 mod remove;
 mod rows;
+mod scrub;
 mod snapshot;
 mod tree;
 mod watch;
@@ -41,6 +42,7 @@ pub(crate) use remove::{
     payloads_between, requests_between, segment_of, segment_start, space_used,
 };
 pub(crate) use rusqlite::Connection;
+pub(crate) use scrub::{Needles, Scrub, is_wipe_pending, leftovers};
 pub(crate) use snapshot::{PayloadRow, PayloadRows, Snapshot, StoredCheckpoint};
 pub(crate) use tree::{CheckpointRow, TreeHead};
 pub(crate) use watch::{FileWatch, Presence};

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use super::append::Appender;
 use super::error::{Context, DbError};
 use super::read::{StoredSegment, segment_from_row};
+use super::scrub::{self, Scrub};
 use super::seq_to_sql;
 use crate::payload::{Bases, Encoding};
 use crate::record::Status;
@@ -23,6 +24,10 @@ pub(crate) struct Removal {
     /// Payloads that go, by first and last id.
     pub(crate) payloads: Vec<(i64, i64)>,
     pub(crate) links: Option<Links>,
+    /// What is erased is to be looked for on other pages; or it has been.
+    pub(crate) wipe_pending: Option<bool>,
+    /// Pages of which what is left of moved rows is overwritten.
+    pub(crate) scrubs: Vec<Scrub>,
     /// Free pages that are given back to the disk.
     pub(crate) vacuum_pages: u32,
 }
@@ -63,6 +68,12 @@ impl Removal {
                 .and_then(|mut statement| statement.execute(values))
                 .context(REMOVING)
         };
+        if let Some(is_pending) = self.wipe_pending {
+            scrub::set_wipe_pending(connection, is_pending)?;
+        }
+        for scrub in &self.scrubs {
+            scrub.execute(connection)?;
+        }
         for row in &self.repacked {
             execute(
                 "UPDATE payloads SET encoding = ?2, base_id = ?3, second_base_id = ?4, data = ?5 \

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::redact::Redactor;
 use super::{Session, dependants};
-use crate::db::{self, Bound, Connection, Removal, payload_id};
+use crate::db::{self, Bound, Connection, Needles, Removal, payload_id};
 use crate::error::{ReadError, RemovalError};
 use crate::log::{
     BodyFact, ERASED_REQUESTS_MAX, EndKind, Ended, Erased, ErasedRequest, Fact, Opened,
@@ -132,6 +132,12 @@ pub(super) fn erase(
     }
     let mut report = EraseReport::default();
     let mut redactor = Redactor::new()?;
+    let is_left = db::is_wipe_pending(connection).map_err(ReadError::from)?;
+    let mut needles = if is_left {
+        Needles::everything()
+    } else {
+        Needles::default()
+    };
     let mut before = end;
     loop {
         let page = selector.page(connection, before, None)?;
@@ -142,6 +148,9 @@ pub(super) fn erase(
             .filter(|request| !request.is_erased && request.ended_seq.is_some())
             .collect();
         requests.reverse();
+        for request in &requests {
+            add_personal(connection, request, &mut needles)?;
+        }
         if report.requests == 0 && !requests.is_empty() {
             dependants::fill_links(session)?;
         }
@@ -149,7 +158,7 @@ pub(super) fn erase(
             step(session, &mut redactor, &mut requests, reason, &mut report)?;
         }
     }
-    report.is_wiped = session.truncate()?;
+    report.is_wiped = session.wipe(&needles)?;
     Ok(report)
 }
 
@@ -202,9 +211,40 @@ fn step(
         Removal {
             segments,
             payloads,
+            wipe_pending: Some(true),
             ..Removal::default()
         },
     )
+}
+
+/// What the rows of a request say of whom it was of, and what was said.
+fn add_personal(
+    connection: &Connection,
+    request: &RequestRecord,
+    needles: &mut Needles,
+) -> Result<(), ReadError> {
+    let texts = [
+        &request.user_id,
+        &request.session_id,
+        &request.context_id,
+        &request.conversation_id,
+        &request.trace_id,
+        &request.actor_id,
+        &request.response_id,
+        &request.error_message,
+    ];
+    let texts = texts.into_iter().flatten();
+    let attributes = request.attributes.iter().map(|(_, value)| value);
+    for text in texts.chain(attributes) {
+        needles.add(text);
+    }
+    if let Some(ended_seq) = request.ended_seq.filter(|_| request.tool_call_count > 0) {
+        for call in db::tool_calls(connection, ended_seq)? {
+            needles.add(&call.tool_call_id);
+            needles.add(&call.tool_name);
+        }
+    }
+    Ok(())
 }
 
 /// Ids that the payloads of an event can have.

@@ -12,6 +12,7 @@ mod erase;
 mod policy;
 mod prune;
 mod redact;
+mod wipe;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,6 +49,7 @@ pub(crate) struct Remover {
 /// A removal that is going on.
 struct Session<'r> {
     shared: &'r Shared,
+    path: &'r Path,
     connection: Connection,
     /// Whether the writer gets as much time for others as a step took.
     is_paced: bool,
@@ -91,6 +93,7 @@ impl Remover {
             .unwrap_or_else(PoisonError::into_inner);
         let session = Session {
             shared: &self.shared,
+            path: &self.path,
             connection: open_reader(&self.path).map_err(ReadError::from)?,
             is_paced,
         };
