@@ -42,7 +42,7 @@ pub(crate) use remove::{
     payloads_between, requests_between, segment_of, segment_start, space_used,
 };
 pub(crate) use rusqlite::Connection;
-pub(crate) use scrub::{Needles, Scrub, is_wipe_pending, leftovers};
+pub(crate) use scrub::{Needles, is_wipe_pending, leftovers};
 pub(crate) use snapshot::{PayloadRow, PayloadRows, Snapshot, StoredCheckpoint};
 pub(crate) use tree::{CheckpointRow, TreeHead};
 pub(crate) use watch::{FileWatch, Presence};

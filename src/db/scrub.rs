@@ -7,7 +7,7 @@
 //! having SQLite lay them out once more in a way that does. Source for the layout of pages:
 //! <https://www.sqlite.org/fileformat2.html#b_tree_pages>.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
@@ -23,10 +23,10 @@ const SCRUBBING: &str = "overwriting what is left of erased rows";
 const UNREACHED_BYTES: usize = 24;
 /// The largest cell that a page holds without another one for the rest of it.
 const CELL_BYTES_MAX: usize = 8_150;
-/// Bytes of text that are looked for together; shorter ones are looked for as they are.
+/// Bytes of a text that are looked for where it may be there in part.
 const GRAM_BYTES: usize = 6;
 const SHORTEST_BYTES: usize = 3;
-/// Beyond so many, everything is taken for something that was looked for.
+/// Beyond so many parts of them, everything is taken for something that was looked for.
 const GRAMS_MAX: usize = 1_000_000;
 
 /// Tables by their rows' numbers, each with a column that can be written to and back.
@@ -41,6 +41,9 @@ const REWRITTEN: &[&str] = &["usage_hourly", "tool_calls"];
 /// Text that is to be found nowhere.
 #[derive(Debug, Default)]
 pub(crate) struct Needles {
+    /// By how they begin.
+    texts: HashMap<[u8; GRAM_BYTES], HashSet<Vec<u8>>>,
+    /// Every part of them.
     grams: HashSet<[u8; GRAM_BYTES]>,
     short: HashSet<Vec<u8>>,
     is_everything: bool,
@@ -55,41 +58,47 @@ impl Needles {
         }
     }
 
-    pub(crate) fn is_everything(&self) -> bool {
-        self.is_everything
-    }
-
     pub(crate) fn add(&mut self, text: &str) {
-        let bytes = text.as_bytes();
-        if bytes.len() < GRAM_BYTES {
-            if bytes.len() >= SHORTEST_BYTES {
-                self.short.insert(bytes.to_vec());
+        let text = text.as_bytes();
+        let Some(start) = text.first_chunk::<GRAM_BYTES>() else {
+            if text.len() >= SHORTEST_BYTES {
+                self.short.insert(text.to_vec());
             }
             return;
-        }
-        for window in bytes.windows(GRAM_BYTES) {
-            if self.is_full() {
-                return;
-            }
-            self.grams.extend(<[u8; GRAM_BYTES]>::try_from(window));
+        };
+        if self.grams.len() + text.len() > GRAMS_MAX {
+            self.is_everything = true;
+        } else if self.texts.entry(*start).or_default().insert(text.to_vec()) {
+            let windows = text.windows(GRAM_BYTES);
+            self.grams
+                .extend(windows.flat_map(<[u8; GRAM_BYTES]>::try_from));
         }
     }
 
-    fn is_full(&self) -> bool {
-        self.is_everything || self.grams.len() >= GRAMS_MAX
-    }
-
+    /// Whether one of the texts is in the gap.
     fn are_in(&self, gap: &[u8]) -> bool {
+        let is_whole = |place: usize| {
+            let Some(rest) = gap.get(place..) else {
+                return false;
+            };
+            let texts = rest.first_chunk().and_then(|start| self.texts.get(start));
+            texts.is_some_and(|texts| texts.iter().any(|text| rest.starts_with(text)))
+        };
+        self.is_everything || (0..gap.len()).any(is_whole) || self.has_short(gap)
+    }
+
+    /// Whether a part of one is: of a row that was overwritten in part.
+    fn are_in_part_in(&self, gap: &[u8]) -> bool {
         let has = |gram: &[u8]| {
             let gram = <[u8; GRAM_BYTES]>::try_from(gram);
             gram.is_ok_and(|gram| self.grams.contains(&gram))
         };
-        self.is_full()
-            || gap.windows(GRAM_BYTES).any(has)
-            || self
-                .short
-                .iter()
-                .any(|text| gap.windows(text.len()).any(|window| window == text))
+        self.is_everything || gap.windows(GRAM_BYTES).any(has) || self.has_short(gap)
+    }
+
+    fn has_short(&self, gap: &[u8]) -> bool {
+        let mut short = self.short.iter();
+        short.any(|text| gap.windows(text.len()).any(|window| window == text))
     }
 }
 
@@ -136,10 +145,13 @@ pub(crate) enum Scrub {
 
 /// Pages on which something is left, as of a moment at which the write-ahead log is empty or
 /// nothing in it matters. Holds a read transaction, so that what is in the file stays as it is.
+/// `with_parts`: rows of which only a part is left too, which finds others that have a part in
+/// common.
 pub(crate) fn leftovers(
     connection: &Connection,
     path: &Path,
     needles: &Needles,
+    with_parts: bool,
 ) -> Result<Vec<Scrub>, DbError> {
     let transaction = connection.unchecked_transaction().context(SCRUBBING)?;
     let mut trees: Vec<(String, String, u32)> = Vec::new();
@@ -165,7 +177,12 @@ pub(crate) fn leftovers(
                 // Requests are moved while they are recorded; the others only by a removal.
                 let is_left = page.is_table_leaf()
                     && has_more_than_pointers(gap)
-                    && (table != "requests" || needles.are_in(gap));
+                    && (table != "requests"
+                        || if with_parts {
+                            needles.are_in_part_in(gap)
+                        } else {
+                            needles.are_in(gap)
+                        });
                 if is_left && let Some(row) = page.row() {
                     let is_alone = page.cells == 1;
                     let reached = gap.get(UNREACHED_BYTES..).unwrap_or_default();
