@@ -13,7 +13,7 @@ use crate::random::Random;
 use crate::{PATIENCE, lifecycle};
 
 /// How long each half of a round takes.
-const HALF: Duration = Duration::from_secs(2);
+const HALF: Duration = Duration::from_secs(4);
 const ROUNDS: u64 = 3;
 const BODY_BYTES: usize = 20_000;
 /// What a busy machine adds to a call now and then.
@@ -98,7 +98,7 @@ fn removal_is_not_noticed_by_those_who_record() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.db");
     // What waits is little, so that a removal gets its turn often.
-    let builder = Store::builder(&path).capacity_bytes(4 << 20);
+    let builder = Store::builder(&path).capacity_events(2048);
     let store = builder.open().unwrap();
     drop(latencies(&store)); // the first calls of a process are slower
     let (mut erased, mut is_unmoved) = (0, false);
