@@ -91,6 +91,7 @@ pub(crate) struct Config {
     pub(crate) read_timeout: Duration,
     pub(crate) checkpoint_bytes: u64,
     pub(crate) space: SpaceLimits,
+    pub(crate) has_search_index: bool,
     /// For one benchmark only: the tree over the log is left out, so that its cost can be told.
     pub(crate) is_without_tree: bool,
 }
@@ -121,6 +122,7 @@ impl Config {
             read_timeout: READ_TIMEOUT,
             checkpoint_bytes: 16 * 1024 * 1024,
             space: SpaceLimits::default(),
+            has_search_index: false,
             is_without_tree: false,
         }
     }

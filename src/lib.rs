@@ -46,6 +46,8 @@ mod config;
 mod db;
 mod doctor;
 mod error;
+mod export;
+mod follow;
 mod handle;
 mod log;
 mod payload;
@@ -57,8 +59,10 @@ mod receipt;
 mod record;
 mod recorder;
 mod removal;
+mod search;
 mod store;
 mod sync;
+mod transcript;
 mod verify;
 mod wire;
 mod writer;
@@ -95,9 +99,11 @@ pub use config::{
 };
 pub use doctor::DoctorReport;
 pub use error::{
-    BundleError, FlushError, KeyError, OpenError, PriceBookError, ReadError, ReceiptError,
-    RecordError, RemovalError, VerifyError,
+    BundleError, ExportError, FlushError, KeyError, OpenError, PriceBookError, ReadError,
+    ReceiptError, RecordError, RemovalError, SearchIndexError, VerifyError,
 };
+pub use export::{BackupReport, ExportContent, ExportFormat, ExportOptions, ExportSummary};
+pub use follow::Follower;
 pub use handle::RequestHandle;
 pub use pricing::PriceBook;
 pub use proof::{SigningKey, VerifyingKey};
@@ -106,12 +112,16 @@ pub use receipt::Receipt;
 pub use record::{
     Actor, ActorKind, BodyInfo, CanonicalMessage, Completion, Digest, Failure, InvalidField,
     Message, MessagePart, MessageToolCall, MessageToolResult, Page, Payload, PayloadSide,
-    RecordedToolCall, Rejection, RequestContext, RequestFilter, RequestRecord, StatsFilter,
-    StatsKey, StatsRow, Status, Timing, ToolCall, Usage, WireProtocol,
+    RecordedToolCall, Rejection, RequestContext, RequestFilter, RequestOrder, RequestRecord,
+    StatsFilter, StatsKey, StatsRow, Status, Timing, ToolCall, ToolStats, Usage, WireProtocol,
 };
 pub use recorder::Recorder;
 pub use removal::{EraseReport, EraseSelector, PruneReport, Retention};
+pub use search::{
+    SearchHit, SearchLag, SearchOptions, SearchResult, SnippetPart, update_search_index,
+};
 pub use store::{Store, StoreBuilder, rebuild};
+pub use transcript::{Conversation, ConversationMessage, ToolResult, Transcript};
 pub use verify::{
     Finding, FindingKind, NotKept, VerifyOptions, VerifyProgress, VerifyReport, VerifyStage,
 };

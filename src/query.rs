@@ -2,13 +2,13 @@
 
 use crate::chain::{self, digest_of};
 use crate::config::TOOL_INPUT_BYTES_MAX;
-use crate::db::{self, Part, ReadConnection, RemovalKind, payload_id};
+use crate::db::{self, Connection, Part, RemovalKind, payload_id};
 use crate::error::ReadError;
-use crate::payload::sha256;
+use crate::payload::{EndContent, sha256};
 use crate::record::{
-    BodyInfo, Message, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestRecord,
+    BodyInfo, Message, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestOrder,
+    RequestRecord,
 };
-use crate::writer::EndContent;
 
 /// Most requests of one page.
 pub(crate) const PAGE_REQUESTS_MAX: usize = 10_000;
@@ -16,7 +16,7 @@ pub(crate) const PAGE_REQUESTS_MAX: usize = 10_000;
 const CANDIDATES_NAMED: usize = 5;
 
 /// The request of this id, of this unique prefix of one, or of this trace.
-pub(crate) fn get(connection: &ReadConnection, id: &str) -> Result<RequestRecord, ReadError> {
+pub(crate) fn get(connection: &Connection, id: &str) -> Result<RequestRecord, ReadError> {
     // Of several requests with the same id the newest counts.
     let mut found = lookup(connection, id, CANDIDATES_NAMED + 1)?;
     let is_same_id = found.iter().all(|request| request.request_id == id);
@@ -38,7 +38,7 @@ pub(crate) fn get(connection: &ReadConnection, id: &str) -> Result<RequestRecord
 
 /// All requests of this id, else of this prefix, trace or session, newest first.
 pub(crate) fn find(
-    connection: &ReadConnection,
+    connection: &Connection,
     id: &str,
     limit: usize,
 ) -> Result<Vec<RequestRecord>, ReadError> {
@@ -51,7 +51,7 @@ pub(crate) fn find(
 }
 
 fn lookup(
-    connection: &ReadConnection,
+    connection: &Connection,
     id: &str,
     limit: usize,
 ) -> Result<Vec<RequestRecord>, ReadError> {
@@ -67,16 +67,16 @@ fn lookup(
     Ok(Vec::new())
 }
 
-/// One page, newest first.
+/// One page.
 pub(crate) fn list(
-    connection: &ReadConnection,
+    connection: &Connection,
     filter: &RequestFilter,
-    before: Option<u64>,
+    walk: db::Walk,
     limit: usize,
 ) -> Result<Page, ReadError> {
     let limit = check_limit(limit)?;
     // One more than asked for tells whether there is a next page.
-    let mut requests = db::list(connection, filter, before, limit + 1)?;
+    let mut requests = db::list(connection, filter, walk, limit + 1)?;
     let has_more = requests.len() > limit;
     requests.truncate(limit);
     let next = requests
@@ -84,6 +84,16 @@ pub(crate) fn list(
         .filter(|_| has_more)
         .map(|request| request.opened_seq);
     Ok(Page { requests, next })
+}
+
+/// Requests that have most of something.
+pub(crate) fn top(
+    connection: &Connection,
+    filter: &RequestFilter,
+    order: RequestOrder,
+    limit: usize,
+) -> Result<Vec<RequestRecord>, ReadError> {
+    Ok(db::top(connection, filter, order, check_limit(limit)?)?)
 }
 
 fn check_limit(limit: usize) -> Result<usize, ReadError> {
@@ -114,7 +124,7 @@ fn removed(kind: RemovalKind) -> &'static str {
 
 /// What is known of a body; `None`: there is none.
 pub(crate) fn body_info(
-    connection: &ReadConnection,
+    connection: &Connection,
     request: &RequestRecord,
     side: PayloadSide,
 ) -> Result<Option<BodyInfo>, ReadError> {
@@ -151,7 +161,7 @@ pub(crate) fn body_info(
 
 /// The digest and length of the body that was forwarded upstream, where it differed.
 pub(crate) fn prepared_body(
-    connection: &ReadConnection,
+    connection: &Connection,
     request: &RequestRecord,
 ) -> Result<Option<BodyInfo>, ReadError> {
     let Some(seq) = request.ended_seq else {
@@ -171,7 +181,7 @@ pub(crate) fn prepared_body(
 
 /// A body's bytes, checked against its recorded digest.
 pub(crate) fn payload(
-    connection: &ReadConnection,
+    connection: &Connection,
     request: &RequestRecord,
     side: PayloadSide,
 ) -> Result<Payload, ReadError> {
@@ -215,7 +225,7 @@ pub(crate) fn payload(
 
 /// Content beside a body, as the JSON that was handed over.
 fn content<T: serde::de::DeserializeOwned>(
-    connection: &ReadConnection,
+    connection: &Connection,
     seq: u64,
 ) -> Result<Option<T>, ReadError> {
     let Some((_, Some(json))) = chain::read(connection, payload_id(seq, Part::Content))? else {
@@ -228,14 +238,15 @@ fn content<T: serde::de::DeserializeOwned>(
 
 /// Canonical messages that the gateway handed over; none where it did not.
 pub(crate) fn messages(
-    connection: &ReadConnection,
+    connection: &Connection,
     request: &RequestRecord,
 ) -> Result<Vec<Message>, ReadError> {
     Ok(content(connection, request.opened_seq)?.unwrap_or_default())
 }
 
-fn end_content(
-    connection: &ReadConnection,
+/// What the gateway handed over at the end.
+pub(crate) fn end_content(
+    connection: &Connection,
     request: &RequestRecord,
 ) -> Result<EndContent, ReadError> {
     match request.ended_seq {
@@ -246,7 +257,7 @@ fn end_content(
 
 /// The assistant's text that the gateway handed over.
 pub(crate) fn assistant_text(
-    connection: &ReadConnection,
+    connection: &Connection,
     request: &RequestRecord,
 ) -> Result<Option<String>, ReadError> {
     Ok(end_content(connection, request)?.assistant_text)
@@ -254,7 +265,7 @@ pub(crate) fn assistant_text(
 
 /// Tool calls with their inputs, as far as these were kept.
 pub(crate) fn tool_calls(
-    connection: &ReadConnection,
+    connection: &Connection,
     request: &RequestRecord,
 ) -> Result<Vec<RecordedToolCall>, ReadError> {
     let Some(seq) = request.ended_seq else {

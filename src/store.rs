@@ -154,6 +154,14 @@ impl StoreBuilder {
         self
     }
 
+    /// Keeps a [search index](crate::Reader::search) of what is said, from the beginning of the log
+    /// on, built by the writer in idle times. An index that is there already is kept up in any case.
+    /// It takes about as much room in the file as all the rest. Default: no.
+    pub fn search_index(mut self, is_kept: bool) -> Self {
+        self.config.has_search_index = is_kept;
+        self
+    }
+
     /// Appends every checkpoint to this file, and syncs it. It must lie outside of the database's
     /// directory, best on another machine or where it can only be appended to: a database alone
     /// cannot show that its end was cut off or that an older copy was put back. Created for its
@@ -357,8 +365,8 @@ impl Store {
     ///
     /// What is left of a request: its id, when it was, what served it and what it used. Of its two
     /// lines in the log the hashes are left, so that the log still verifies. Nothing of the rest is
-    /// left in the file, in its free pages or, where [`EraseReport::is_wiped`] says so, in its
-    /// write-ahead log. The reason is kept: it must not repeat what is to be erased.
+    /// left in the file, in its free pages, in space that pages do not use or in its write-ahead log
+    /// ([`EraseReport::is_wiped`]), for which all of the file is read once. The reason is kept: it must not repeat what is to be erased.
     ///
     /// In steps of up to 256 requests, each of them whole or not at all; where it fails, it can be
     /// called again for the rest. Recording goes on meanwhile.

@@ -83,12 +83,6 @@ fn child() {
     let Some(path) = std::env::var_os(CHILD).map(PathBuf::from) else {
         return;
     };
-    // Its other threads would go on for ever.
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        hook(panic);
-        std::process::exit(3);
-    }));
     let number: u64 = std::env::var(NUMBER).unwrap().parse().unwrap();
     // Checkpoints come often: the kill is to strike them too.
     let store = Store::builder(&path)
@@ -121,12 +115,11 @@ fn child() {
                 whole.store(conversation + 1, Ordering::Release);
             }
         });
-        let mut next = 0;
-        for step in 0.. {
+        for next in 0.. {
             while next >= whole.load(Ordering::Acquire) {
                 std::thread::yield_now();
             }
-            match step % 4 {
+            match next % 4 {
                 0 | 2 => {
                     let talk = format!("talk of {}", name(next));
                     say(&format!("begin erase {talk}"));
@@ -148,12 +141,11 @@ fn child() {
                     let retention = Retention {
                         content_older_than: Some(age),
                         metadata_older_than: Some(age + DAY),
-                        max_size_bytes: (step % 8 == 3).then_some(length / 8 * 7),
+                        max_size_bytes: (next % 8 == 3).then_some(length / 8 * 7),
                     };
                     store.prune(&retention).unwrap();
                 }
             }
-            next += 1;
             say("end");
         }
     });

@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use super::append::Appender;
 use super::error::{Context, DbError};
 use super::read::{StoredSegment, segment_from_row};
-use super::scrub::{self, Scrub};
-use super::seq_to_sql;
+use super::search;
+use super::{event_seq, seq_to_sql};
 use crate::payload::{Bases, Encoding};
 use crate::record::Status;
 
@@ -24,10 +24,6 @@ pub(crate) struct Removal {
     /// Payloads that go, by first and last id.
     pub(crate) payloads: Vec<(i64, i64)>,
     pub(crate) links: Option<Links>,
-    /// What is erased is to be looked for on other pages; or it has been.
-    pub(crate) wipe_pending: Option<bool>,
-    /// Pages of which what is left of moved rows is overwritten.
-    pub(crate) scrubs: Vec<Scrub>,
     /// Free pages that are given back to the disk.
     pub(crate) vacuum_pages: u32,
 }
@@ -60,6 +56,15 @@ pub(crate) struct Links {
 }
 
 impl Removal {
+    /// Takes out of the search index what payloads that go said. Inside the caller's transaction,
+    /// before the rows of requests change: they tell who else said it.
+    pub(super) fn forget_words(&self, connection: &Connection) -> Result<(), DbError> {
+        for (first, last) in &self.payloads {
+            search::remove_between(connection, event_seq(*first), event_seq(*last))?;
+        }
+        Ok(())
+    }
+
     /// Inside the caller's transaction.
     pub(super) fn execute(&self, connection: &Connection) -> Result<(), DbError> {
         let execute = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
@@ -68,12 +73,6 @@ impl Removal {
                 .and_then(|mut statement| statement.execute(values))
                 .context(REMOVING)
         };
-        if let Some(is_pending) = self.wipe_pending {
-            scrub::set_wipe_pending(connection, is_pending)?;
-        }
-        for scrub in &self.scrubs {
-            scrub.execute(connection)?;
-        }
         for row in &self.repacked {
             execute(
                 "UPDATE payloads SET encoding = ?2, base_id = ?3, second_base_id = ?4, data = ?5 \
@@ -136,6 +135,7 @@ impl Appender {
             .connection_mut()
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .context(REMOVING)?;
+        removal.forget_words(&transaction)?;
         removal.execute(&transaction)?;
         if removal.vacuum_pages > 0 {
             let pages = removal.vacuum_pages;

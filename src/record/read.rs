@@ -273,6 +273,20 @@ impl fmt::Debug for Payload {
     }
 }
 
+/// How often a tool was asked for, see [`Reader::tools`](crate::Reader::tools).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ToolStats {
+    /// The tool's name.
+    pub tool_name: String,
+    /// How often a model asked to have it called.
+    pub calls: u64,
+    /// In how many responses.
+    pub requests: u64,
+    /// Bytes of all inputs together.
+    pub input_bytes: u64,
+}
+
 /// Which requests a list shows. Every condition that is set must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RequestFilter {
@@ -282,9 +296,10 @@ pub struct RequestFilter {
     pub until: Option<i64>,
     /// In this state.
     pub status: Option<Status>,
-    /// Routed to or served by this provider.
+    /// Routed to or served by this provider; `*` and `?` stand for any characters and for one.
     pub provider_name: Option<String>,
-    /// Served by this model, routed to it, or asked for it.
+    /// Served by this model, routed to it, or asked for it; `*` and `?` stand for any characters
+    /// and for one.
     pub model: Option<String>,
     /// Of this user.
     pub user_id: Option<String>,
@@ -294,14 +309,83 @@ pub struct RequestFilter {
     pub conversation_id: Option<String>,
     /// Of this trace.
     pub trace_id: Option<String>,
+    /// The model asked to have this tool called; `*` and `?` stand for any characters and for one.
+    pub tool_name: Option<String>,
+    /// Cost at least this, in millionths of a US dollar; requests whose cost is not known do not.
+    pub cost_microdollars_min: Option<u64>,
+    /// Took at least this long, in microseconds.
+    pub latency_us_min: Option<u64>,
+    /// Have all of these attributes: key and value.
+    pub attributes: Vec<(String, String)>,
+    /// Opened after the request with this `opened_seq`: the cursor of whoever reads what is new.
+    pub after: Option<u64>,
 }
 
-/// One page of a list, newest first.
+/// What the requests of [`Reader::top`](crate::Reader::top) have most of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RequestOrder {
+    /// Cost.
+    Cost,
+    /// Latency of the whole request.
+    Latency,
+    /// Time to the first chunk of a streamed response.
+    FirstChunk,
+    /// Input tokens.
+    InputTokens,
+    /// Output tokens.
+    OutputTokens,
+    /// Length of the request body.
+    RequestBytes,
+}
+
+impl RequestOrder {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Cost,
+        Self::Latency,
+        Self::FirstChunk,
+        Self::InputTokens,
+        Self::OutputTokens,
+        Self::RequestBytes,
+    ];
+
+    /// The name as the command line writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cost => "cost",
+            Self::Latency => "latency",
+            Self::FirstChunk => "first-chunk",
+            Self::InputTokens => "input-tokens",
+            Self::OutputTokens => "output-tokens",
+            Self::RequestBytes => "request-bytes",
+        }
+    }
+
+    /// The order of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|order| order.name() == name)
+    }
+
+    pub(crate) fn column(self) -> &'static str {
+        match self {
+            Self::Cost => "cost_microdollars",
+            Self::Latency => "latency_us",
+            Self::FirstChunk => "time_to_first_chunk_us",
+            Self::InputTokens => "input_tokens",
+            Self::OutputTokens => "output_tokens",
+            Self::RequestBytes => "request_bytes",
+        }
+    }
+}
+
+/// One page of a list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page {
     /// The requests.
     pub requests: Vec<RequestRecord>,
-    /// Pass this as `before` to get the next page; absent on the last one.
+    /// Pass this as `before`, or as `after` where the list goes from old to new, to get the next
+    /// page; absent on the last one.
     pub next: Option<u64>,
 }
 
@@ -344,9 +428,9 @@ pub struct StatsFilter {
     pub since: Option<i64>,
     /// Opened before the end of this hour.
     pub until: Option<i64>,
-    /// Served by this provider.
+    /// Served by this provider; `*` and `?` stand for any characters and for one.
     pub provider_name: Option<String>,
-    /// Served by this model.
+    /// Served by this model; `*` and `?` stand for any characters and for one.
     pub model: Option<String>,
     /// Of this user.
     pub user_id: Option<String>,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::redact::Redactor;
 use super::{Session, dependants};
-use crate::db::{self, Bound, Connection, Needles, Removal, payload_id};
+use crate::db::{self, Bound, Connection, Removal, Walk, payload_id};
 use crate::error::{ReadError, RemovalError};
 use crate::log::{
     BodyFact, ERASED_REQUESTS_MAX, EndKind, Ended, Erased, ErasedRequest, Fact, Opened,
@@ -42,8 +42,9 @@ pub struct EraseReport {
     pub payload_bytes: u64,
     /// Bodies of others that were packed against these, and stand alone now. 0 in a preview.
     pub repacked: u64,
-    /// Whether nothing of it is left in the write-ahead log either. `false`: a reader of an old
-    /// state was in the way for 10 s; it goes with the next checkpoint that can be completed.
+    /// Whether no byte of it is left: neither in the write-ahead log nor in space that the file does
+    /// not use. `false`: a reader of an old state was in the way for 10 s. Erasing again, then with
+    /// nothing left to erase, takes care of the rest.
     pub is_wiped: bool,
 }
 
@@ -79,7 +80,7 @@ impl EraseSelector {
         Ok(db::list(
             connection,
             &filter,
-            Some(before),
+            Walk::Before(Some(before)),
             ERASED_REQUESTS_MAX,
         )?)
     }
@@ -132,12 +133,6 @@ pub(super) fn erase(
     }
     let mut report = EraseReport::default();
     let mut redactor = Redactor::new()?;
-    let is_left = db::is_wipe_pending(connection).map_err(ReadError::from)?;
-    let mut needles = if is_left {
-        Needles::everything()
-    } else {
-        Needles::default()
-    };
     let mut before = end;
     loop {
         let page = selector.page(connection, before, None)?;
@@ -148,9 +143,6 @@ pub(super) fn erase(
             .filter(|request| !request.is_erased && request.ended_seq.is_some())
             .collect();
         requests.reverse();
-        for request in &requests {
-            add_personal(connection, request, &mut needles)?;
-        }
         if report.requests == 0 && !requests.is_empty() {
             dependants::fill_links(session)?;
         }
@@ -158,7 +150,7 @@ pub(super) fn erase(
             step(session, &mut redactor, &mut requests, reason, &mut report)?;
         }
     }
-    report.is_wiped = session.wipe(&needles)?;
+    report.is_wiped = session.wipe()?;
     Ok(report)
 }
 
@@ -211,40 +203,9 @@ fn step(
         Removal {
             segments,
             payloads,
-            wipe_pending: Some(true),
             ..Removal::default()
         },
     )
-}
-
-/// What the rows of a request say of whom it was of, and what was said.
-fn add_personal(
-    connection: &Connection,
-    request: &RequestRecord,
-    needles: &mut Needles,
-) -> Result<(), ReadError> {
-    let texts = [
-        &request.user_id,
-        &request.session_id,
-        &request.context_id,
-        &request.conversation_id,
-        &request.trace_id,
-        &request.actor_id,
-        &request.response_id,
-        &request.error_message,
-    ];
-    let texts = texts.into_iter().flatten();
-    let attributes = request.attributes.iter().map(|(_, value)| value);
-    for text in texts.chain(attributes) {
-        needles.add(text);
-    }
-    if let Some(ended_seq) = request.ended_seq.filter(|_| request.tool_call_count > 0) {
-        for call in db::tool_calls(connection, ended_seq)? {
-            needles.add(&call.tool_call_id);
-            needles.add(&call.tool_name);
-        }
-    }
-    Ok(())
 }
 
 /// Ids that the payloads of an event can have.

@@ -12,14 +12,13 @@ mod erase;
 mod policy;
 mod prune;
 mod redact;
-mod wipe;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::db::{Connection, Removal, open_reader};
-use crate::error::{FlushError, ReadError, RemovalError};
+use crate::db::{Connection, RawFile, Removal, open_reader};
+use crate::error::{FlushError, ReadError, RemovalError, chain};
 use crate::log::Fact;
 use crate::sync::channel::{RecvTimeoutError, bounded};
 use crate::sync::{Instant, thread};
@@ -37,6 +36,8 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the write-ahead log is tried to be emptied while readers are in the way.
 const TRUNCATE_TIMEOUT: Duration = Duration::from_secs(10);
 const TRUNCATE_PAUSE: Duration = Duration::from_millis(20);
+/// Pages that are overwritten in one step, some milliseconds.
+const WIPED_PAGES_EACH: usize = 256;
 
 /// Has the writer take out what is planned. One removal at a time.
 #[derive(Debug, Clone)]
@@ -124,12 +125,31 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Empties the write-ahead log. `false`: a reader was in the way all the time.
-    fn truncate(&self) -> Result<bool, RemovalError> {
+    /// Leaves nothing behind of what was taken out: neither in the write-ahead log nor in the space
+    /// that pages do not use. `false`: a reader was in the way all the time.
+    fn wipe(&self) -> Result<bool, RemovalError> {
+        if !self.truncate(&[])? {
+            return Ok(false);
+        }
+        let pages = RawFile::open(self.path)
+            .and_then(|file| file.pages_to_wipe())
+            .map_err(|error| RemovalError::Failed(chain(&error)))?;
+        for pages in pages.chunks(WIPED_PAGES_EACH) {
+            if !self.truncate(pages)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Empties the write-ahead log and overwrites what these pages do not use. `false`: a reader was
+    /// in the way all the time.
+    fn truncate(&self, wiped_pages: &[u32]) -> Result<bool, RemovalError> {
         let begun = Instant::now();
         loop {
             let result = self.send(UpkeepCommand {
                 is_truncating: true,
+                wiped_pages: wiped_pages.to_vec(),
                 ..UpkeepCommand::default()
             })?;
             match result {

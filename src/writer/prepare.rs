@@ -9,15 +9,14 @@ use bytes::Bytes;
 
 use super::batch::{EndNote, Prepared};
 use super::command::{ChunksCommand, EndCommand, OpenCommand, PreparedCommand, ServedCommand};
-use super::content::EndContent;
 use super::lifecycle::Stage;
 use super::shared::BodyRoom;
 use crate::config::{Capture, Config};
 use crate::db::{Part, payload_id};
 use crate::log::{BodyFact, Ended, Fact, Kept, Opened, Served, ToolCallFact};
 use crate::payload::{
-    Content, Conversations, Excerpt, Planned, PlannedPayload, StreamedBody, commitment, excerpt_of,
-    sha256,
+    Content, Conversations, EndContent, Excerpt, Planned, PlannedPayload, StreamedBody, commitment,
+    excerpt_of, sha256,
 };
 use crate::pricing::PriceBook;
 use crate::record::{Digest, Usage};
@@ -236,7 +235,12 @@ impl Preparer {
             notes.request_model.as_deref(),
             notes.requested_model.as_deref(),
         ];
-        let cost_microdollars = self.cost(provider_name.as_deref(), &candidates, &usage);
+        // More than the file can hold is not a cost.
+        let known = ending
+            .cost_microdollars
+            .filter(|&cost| i64::try_from(cost).is_ok());
+        let cost_microdollars =
+            known.or_else(|| self.cost(provider_name.as_deref(), &candidates, &usage));
         if tracing::enabled!(tracing::Level::WARN) {
             let model = candidates.into_iter().flatten().next().map(str::to_owned);
             prepared.ends.push(EndNote {

@@ -115,9 +115,8 @@ impl Machine {
         let connection = rusqlite::Connection::open(self.path()).unwrap();
         let [content, metadata] = ["content", "metadata"].map(|kind| {
             let sql = "SELECT coalesce(max(last_seq) + 1, 0) FROM removals WHERE kind = ?1";
-            connection
-                .query_row(sql, [kind], |row| row.get::<_, i64>(0))
-                .unwrap() as u64
+            let limit: u32 = connection.query_row(sql, [kind], |row| row.get(0)).unwrap();
+            u64::from(limit)
         });
         (content, metadata)
     }
