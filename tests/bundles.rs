@@ -20,8 +20,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use auditlite::{
-    BundleError, BundleOptions, BundleSignature, Completion, ReadOnlyStore, RequestContext,
-    SigningKey, Store, VerifyingKey, verify_bundle, verify_consistency_proof,
+    BundleError, BundleOptions, BundleSignature, Completion, EraseSelector, ReadOnlyStore,
+    RequestContext, SigningKey, Store, VerifyingKey, verify_bundle, verify_consistency_proof,
     verify_inclusion_proof,
 };
 use rand::rngs::StdRng;
@@ -174,6 +174,37 @@ fn bundles_of_every_choice_hold_for_both_verifiers() {
         python_holds(folder.path(), &bundles, Some(&stranger)),
         nowhere
     );
+}
+
+/// What was erased is left out by its hashes, and nothing else changes: not even for a bundle of a
+/// range that it lies in.
+#[test]
+fn bundles_of_a_log_with_lines_taken_out_hold_for_both_verifiers() {
+    let trail = Trail::recorded(3);
+    let store = Store::builder(trail.path())
+        .signing_key(trail.key.clone())
+        .open()
+        .unwrap();
+    for id in ["r-0-3", "r-1-5"] {
+        let report = store.erase(&EraseSelector::Request(id.to_owned()), "why");
+        assert_eq!(report.unwrap().requests, 1);
+    }
+    assert!(store.close(PATIENCE).is_complete);
+    let bundles = trail.bundles();
+    // Opened, erased twice, closed; two lines of each of the two are gone.
+    let size = 48 + 4;
+    let report = verify_bundle(bundles[0].as_slice(), &[trail.vkey()]).unwrap();
+    assert_eq!(
+        (report.events, report.left_out, report.size),
+        (size - 4, 4, size)
+    );
+    for bundle in &bundles {
+        let report = verify_bundle(bundle.as_slice(), &[trail.vkey()]).unwrap();
+        assert!(report.findings.is_empty(), "{:?}", report.findings);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let both = python_holds(folder.path(), &bundles, Some(&trail.vkey()));
+    assert_eq!(both, vec![true; bundles.len()]);
 }
 
 fn mutated(bundle: &[u8], other: &[u8], random: &mut StdRng) -> Vec<u8> {

@@ -83,6 +83,12 @@ fn child() {
     let Some(path) = std::env::var_os(CHILD).map(PathBuf::from) else {
         return;
     };
+    // Its other threads would go on for ever.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        hook(panic);
+        std::process::exit(3);
+    }));
     let number: u64 = std::env::var(NUMBER).unwrap().parse().unwrap();
     // Checkpoints come often: the kill is to strike them too.
     let store = Store::builder(&path)

@@ -8,20 +8,27 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr,
+    clippy::cast_possible_wrap,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    unreachable_pub,
     missing_docs
 )]
 
+#[path = "support/forge.rs"]
+mod forge;
 #[path = "support/seeds.rs"]
 mod seeds;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use auditlite::{
-    BundleOptions, Completion, Failure, Message, PayloadSide, ReadOnlyStore, RequestContext,
-    RequestFilter, SigningKey, StatsFilter, Store, ToolCall, Usage, VerifyOptions,
+    BundleOptions, Completion, EraseSelector, Failure, Message, PayloadSide, ReadOnlyStore,
+    RequestContext, RequestFilter, Retention, SigningKey, StatsFilter, Store, ToolCall, Usage,
+    VerifyOptions,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -39,6 +46,9 @@ const TABLES: &[&str] = &[
     "opened_minutes",
     "store_sessions",
     "gaps",
+    "removals",
+    "payload_links",
+    "payload_links_filled",
 ];
 
 /// A trail with a write-ahead log, its anchors, and what can be read of it.
@@ -75,6 +85,13 @@ impl Copy {
 }
 
 fn record(store: &Store, session: u32) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let now = i64::try_from(now.as_micros()).unwrap();
+    let ages_days = if session == 0 {
+        [30, 10, 10, 0, 0, 0]
+    } else {
+        [0; 6]
+    };
     let mut history = format!("system prompt of session {session}; ");
     for turn in 0..6_u32 {
         history.push_str(&format!("turn {turn}: please go on; ").repeat(10));
@@ -84,6 +101,7 @@ fn record(store: &Store, session: u32) {
             .user_id("someone")
             .provider_name("openai")
             .request_model("gpt-4o")
+            .started_at(now - i64::from(ages_days[turn as usize]) * 24 * 3_600_000_000)
             .messages(vec![Message {
                 role: "user".to_owned(),
                 text: "hello".to_owned(),
@@ -128,11 +146,30 @@ fn fresh() -> Copy {
     }
 }
 
+/// Something of everything: a request pruned, content pruned, a request and a user erased.
+fn remove(store: &Store) {
+    let days = |count: u64| Some(Duration::from_secs(count * 24 * 60 * 60));
+    let retention = Retention {
+        content_older_than: days(5),
+        metadata_older_than: days(20),
+        ..Retention::default()
+    };
+    let report = store.prune(&retention).unwrap();
+    assert_eq!(report.requests, 1, "{report:?}");
+    assert!(report.payloads > 2, "{report:?}");
+    let selector = EraseSelector::Request("s0-t3".to_owned());
+    assert_eq!(store.erase(&selector, "why").unwrap().requests, 1);
+}
+
 /// Two sessions, the second one still in the write-ahead log and covered by an anchor.
-fn made(key: &SigningKey) -> (Copy, Vec<u8>, Vec<u8>) {
+fn made(key: &SigningKey, is_removed: bool) -> (Copy, Vec<u8>, Vec<u8>) {
     let copy = fresh();
     let store = builder(&copy, key).open().unwrap();
     record(&store, 0);
+    store.flush(PATIENCE).unwrap();
+    if is_removed {
+        remove(&store);
+    }
     assert!(store.close(PATIENCE).is_complete);
     let old = std::fs::read(copy.database()).unwrap();
     let (sender, notices) = mpsc::channel();
@@ -175,10 +212,10 @@ fn made(key: &SigningKey) -> (Copy, Vec<u8>, Vec<u8>) {
 }
 
 impl Clean {
-    fn new() -> Self {
+    fn new(is_removed: bool) -> Self {
         let key = SigningKey::generate("test").unwrap();
-        let (files, wal, old) = made(&key);
-        let (other, other_wal, _) = made(&key);
+        let (files, wal, old) = made(&key, is_removed);
+        let (other, other_wal, _) = made(&key, is_removed);
         let read = |path: PathBuf| std::fs::read(path).unwrap();
         let mut clean = Self {
             database: read(files.database()),
@@ -316,6 +353,10 @@ fn damage(clean: &Clean, copy: &Copy, random: &mut StdRng) -> String {
             std::fs::write(copy.anchor(), bytes).unwrap();
             format!("anchors: {what}")
         }
+        12..=13 => {
+            let connection = rusqlite::Connection::open(copy.database()).unwrap();
+            forge::forge(&connection, random)
+        }
         _ => edit(copy, random),
     }
 }
@@ -349,6 +390,8 @@ fn edit(copy: &Copy, random: &mut StdRng) -> String {
         "usage_hourly" => "(hour, provider_name, model, user_id)",
         "usage_daily" => "(day, provider_name, model)",
         "tool_calls" => "(ended_seq, position)",
+        "removals" => "(kind, first_seq, seq)",
+        "payload_links" => "(base_id, payload_id)",
         _ => "rowid",
     };
     let of = |place: i64| {
@@ -400,12 +443,14 @@ fn every_change_is_reported_or_harmless() {
     let seed = seeds::seed("AUDITLITE_TAMPER_SEED");
     let mutations = seeds::number("AUDITLITE_TAMPER_MUTATIONS", 150);
     let mut random = StdRng::seed_from_u64(seed);
-    let clean = Clean::new();
+    let trails = [Clean::new(false), Clean::new(true)];
     let (mut reported, mut harmless) = (BTreeMap::<String, u64>::new(), 0_u64);
     let mut missed = Vec::new();
     for number in 0..mutations {
+        // Most of them where something was removed.
+        let clean = &trails[usize::from(number % 3 > 0)];
         let copy = clean.copy();
-        let what = damage(&clean, &copy, &mut random);
+        let what = damage(clean, &copy, &mut random);
         match clean.verify(&copy) {
             Err(kind) => {
                 // Errors name the path, which differs each time.

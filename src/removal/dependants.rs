@@ -12,7 +12,7 @@ use crate::error::{ReadError, RemovalError};
 use crate::payload::pack_alone;
 
 /// Rows that are looked at in one step.
-const LINKS_EACH: usize = 1024;
+const LINKS_EACH: usize = 4096;
 /// Dependants of one step, and the bytes of their packed content.
 const DEPENDANTS_EACH: usize = 64;
 const PACKED_BYTES_EACH: usize = 1024 * 1024;

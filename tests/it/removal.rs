@@ -272,3 +272,53 @@ fn nothing_of_an_erased_user_is_left_in_a_file_of_many() {
     close(store);
     assert_clean(&folder);
 }
+
+/// Requests that end later than they are opened make their rows grow, and SQLite move others: what it
+/// leaves of them where they were is found and overwritten.
+#[test]
+fn nothing_is_left_on_pages_where_rows_once_were() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let (mut open, mut texts) = (Vec::new(), Vec::new());
+    for number in 0..4000 {
+        let user = format!("user-{:04}-of-some", (number * 7919) % 1500);
+        let context = RequestContext::new("")
+            .user_id(user.clone())
+            .session_id(format!("session of {user}"))
+            .conversation_id(format!("talk-{:05}-of-some", number / 4))
+            .attribute("note", format!("attribute of {user}"));
+        open.push(
+            store
+                .recorder()
+                .open(context, format!("body {number}"))
+                .unwrap(),
+        );
+        if number % 5 == 0 {
+            store.flush(PATIENCE).unwrap();
+        }
+        if open.len() > 20 {
+            let end =
+                Completion::new().tool_call(ToolCall::new("id", format!("tool-{number}"), "{}"));
+            open.remove(0).complete(end).unwrap();
+        }
+    }
+    drop(open);
+    store.flush(PATIENCE).unwrap();
+    for number in (0..1500).step_by(29) {
+        let user = format!("user-{number:04}-of-some");
+        let selector = EraseSelector::User(user.clone());
+        assert!(store.erase(&selector, "why").unwrap().is_wiped);
+        texts.push(user);
+    }
+    for number in (0..1000).step_by(29) {
+        let talk = format!("talk-{number:05}-of-some");
+        let selector = EraseSelector::Conversation(talk.clone());
+        assert!(store.erase(&selector, "why").unwrap().is_wiped);
+        texts.push(talk);
+    }
+    for text in texts {
+        assert_eq!(occurrences(&folder, &text), [], "{text}");
+    }
+    close(store);
+    assert_clean(&folder);
+}

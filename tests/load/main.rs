@@ -24,6 +24,7 @@
 mod memory;
 #[path = "../support/random.rs"]
 mod random;
+mod removal;
 #[path = "../support/seeds.rs"]
 mod seeds;
 mod slow_disk;
