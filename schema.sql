@@ -144,6 +144,29 @@ CREATE TABLE usage_hourly (
     PRIMARY KEY (hour, provider_name, model, user_id)
 ) STRICT, WITHOUT ROWID;
 
+-- Projection: the same sums by day over all users, so that statistics of all time stay quick: it grows
+-- with days and models, not with users. One row write for each day and model of a group commit.
+CREATE TABLE usage_daily (
+    day                      INTEGER NOT NULL,  -- days since the Unix epoch, of the arrival
+    provider_name            TEXT NOT NULL,     -- served, else routed to, else ''
+    model                    TEXT NOT NULL,     -- served, else routed to, else asked for, else ''
+    completed                INTEGER NOT NULL,  -- requests by how they ended
+    failed                   INTEGER NOT NULL,
+    rejected                 INTEGER NOT NULL,
+    abandoned                INTEGER NOT NULL,
+    interrupted              INTEGER NOT NULL,
+    input_tokens             INTEGER NOT NULL,
+    output_tokens            INTEGER NOT NULL,
+    cache_read_input_tokens  INTEGER NOT NULL,
+    cache_write_input_tokens INTEGER NOT NULL,
+    reasoning_output_tokens  INTEGER NOT NULL,
+    cost_microdollars        INTEGER NOT NULL,
+    unpriced                 INTEGER NOT NULL,  -- requests with usage and no price
+    latency_us_sum           INTEGER NOT NULL,
+    latency_count            INTEGER NOT NULL,  -- requests with a latency
+    PRIMARY KEY (day, provider_name, model)
+) STRICT, WITHOUT ROWID;
+
 -- Projection: which part of the log holds the requests that arrived in a minute. Answers time ranges
 -- without an index entry for each request, and stays right when the clock jumps.
 CREATE TABLE opened_minutes (
@@ -196,4 +219,39 @@ CREATE TABLE gaps (
     lifecycles INTEGER NOT NULL,     -- lifecycles of which nothing is recorded
     payloads   INTEGER NOT NULL,     -- bodies left out of recorded lifecycles
     notices    INTEGER NOT NULL      -- notices of the served model or forwarded body left out
+) STRICT;
+
+-- Full text search. No projection: made from payloads, it holds content, may lag behind the log, and
+-- can be emptied and built anew. It is empty until somebody searches, or the store is to keep it.
+
+-- Each message once: in the request in which it first appeared.
+CREATE TABLE search_messages (
+    message_id  INTEGER PRIMARY KEY, -- its row in search_index
+    request_seq INTEGER NOT NULL,    -- opened_seq of the request
+    is_reply    INTEGER NOT NULL,    -- 1: said by the model, in the response
+    position    INTEGER NOT NULL,    -- its place in the request's messages, or in the replies
+    role        TEXT NOT NULL,
+    message_key BLOB NOT NULL,       -- 16 bytes of a digest of conversation (else user) and message
+    text        BLOB NOT NULL        -- what is searched, at most 256 KiB, zstd
+) STRICT;
+-- building: is it known already?
+CREATE UNIQUE INDEX search_messages_by_key ON search_messages (message_key);
+-- erasing: the messages of a request
+CREATE INDEX search_messages_by_request ON search_messages (request_seq);
+
+-- The words, without the texts. What is deleted from it leaves no trace ('secure-delete').
+CREATE VIRTUAL TABLE search_index USING fts5 (
+    text, content = '', tokenize = "unicode61 remove_diacritics 2"
+);
+INSERT INTO search_index (search_index, rank) VALUES ('secure-delete', 1);
+
+-- How far the index is: no row where there is none.
+CREATE TABLE search_state (
+    id       INTEGER PRIMARY KEY CHECK (id = 0),
+    next_seq INTEGER NOT NULL        -- requests opened from this seq on are not in it
+) STRICT;
+
+-- Requests before next_seq that are still to be looked at, once they have ended.
+CREATE TABLE search_pending (
+    opened_seq INTEGER PRIMARY KEY
 ) STRICT;

@@ -3,7 +3,8 @@
 //! A body's bases always have smaller ids than itself, so that a chain ends however damaged a file
 //! is; how many rows and bytes a chain may take is bounded all the same.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 
 use crate::config::PAYLOAD_CAP_BYTES_MAX;
 use crate::db::{self, Connection, StoredPayload, event_seq};
@@ -15,6 +16,11 @@ use crate::record::Digest;
 const ROWS_MAX: usize = 1024;
 /// No chain that the writer makes unpacks to more bytes in all.
 const BYTES_MAX: u64 = 1 << 30;
+
+/// Contents that a [`Recent`] holds, in number and in bytes. A chain goes back to an anchor that is
+/// at most 96 bodies old.
+const RECENT_MAX: usize = 200;
+const RECENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The digest that a row records.
 pub(crate) fn digest_of(stored: &StoredPayload) -> Result<Digest, ReadError> {
@@ -45,6 +51,95 @@ pub(crate) fn read(
         assembled => assembled,
     };
     assembled.map(|(row, content)| Some((row, Some(content))))
+}
+
+/// As [`ReadPayload`], of a content that others still need.
+pub(crate) type SharedPayload = (StoredPayload, Option<Arc<Vec<u8>>>);
+
+/// Contents that were read last: whoever reads a conversation in order finds in here what its next
+/// body is packed against, and does not unpack the whole chain for each turn.
+#[derive(Debug)]
+pub(crate) struct Recent {
+    contents: VecDeque<(i64, Arc<Vec<u8>>)>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self::with_bytes(RECENT_BYTES_MAX)
+    }
+}
+
+impl Recent {
+    /// Holds at most so many bytes.
+    pub(crate) fn with_bytes(bytes_max: usize) -> Self {
+        Self {
+            contents: VecDeque::new(),
+            bytes: 0,
+            bytes_max,
+        }
+    }
+
+    /// As [`read`].
+    pub(crate) fn read(
+        &mut self,
+        connection: &Connection,
+        payload_id: i64,
+    ) -> Result<Option<SharedPayload>, ReadError> {
+        let Some(mut row) = db::payload(connection, payload_id, true)? else {
+            return Ok(None);
+        };
+        if row.data.is_none() {
+            return Ok(Some((row, None)));
+        }
+        check_sizes(payload_id, row.length, row.kept, row.head, true)?;
+        let content = match self.apply(&row) {
+            Some(content) => content,
+            None => match read(connection, payload_id)? {
+                Some((_, Some(content))) => content,
+                _ => return Ok(None),
+            },
+        };
+        row.data = None;
+        let content = Arc::new(content);
+        self.hold(payload_id, &content);
+        Ok(Some((row, Some(content))))
+    }
+
+    /// The content from bases that are held; `None` also where it is not what was recorded.
+    fn apply(&self, row: &StoredPayload) -> Option<Vec<u8>> {
+        let bases = row.bases?;
+        if Encoding::from_code(row.encoding) != Some(Encoding::Delta) {
+            return None;
+        }
+        let first = self.content(bases.first)?;
+        let second = match bases.second {
+            None => None,
+            Some(second) => Some(self.content(second)?.as_slice()),
+        };
+        let applied = apply(first, second, row.data.as_deref()?, row.kept)?;
+        let content = applied.join(first)?;
+        let is_whole = row.head.is_none();
+        (!is_whole || digest_of(row).ok()? == sha256(&content)).then_some(content)
+    }
+
+    fn content(&self, id: i64) -> Option<&Arc<Vec<u8>>> {
+        let mut newest_first = self.contents.iter().rev();
+        newest_first
+            .find(|(held, _)| *held == id)
+            .map(|(_, content)| content)
+    }
+
+    fn hold(&mut self, id: i64, content: &Arc<Vec<u8>>) {
+        self.bytes = self.bytes.saturating_add(content.len());
+        self.contents.push_back((id, Arc::clone(content)));
+        while (self.bytes > self.bytes_max || self.contents.len() > RECENT_MAX)
+            && let Some((_, content)) = self.contents.pop_front()
+        {
+            self.bytes = self.bytes.saturating_sub(content.len());
+        }
+    }
 }
 
 fn assemble(

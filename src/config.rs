@@ -95,6 +95,7 @@ pub(crate) struct Config {
     pub(crate) space: SpaceLimits,
     pub(crate) read_bodies: bool,
     pub(crate) redaction: Option<Redaction>,
+    pub(crate) has_search_index: bool,
     /// For one benchmark only: the tree over the log is left out, so that its cost can be told.
     pub(crate) is_without_tree: bool,
 }
@@ -127,6 +128,7 @@ impl Config {
             space: SpaceLimits::default(),
             read_bodies: true,
             redaction: None,
+            has_search_index: false,
             is_without_tree: false,
         }
     }

@@ -297,6 +297,18 @@ pub enum ReadError {
     Database(#[source] Cause),
 }
 
+/// Why the search index could not be brought up to date.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SearchIndexError {
+    /// The file could not be opened for writing.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The file could not be read, or the index not be written.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
 /// Why a file could not be verified at all. What is wrong with it is no error, but a
 /// [finding](crate::Finding).
 #[derive(Debug, thiserror::Error)]
@@ -347,6 +359,31 @@ pub enum BundleError {
     /// What was read has not the form of a bundle.
     #[error("this is not a bundle: {0}")]
     NotABundle(&'static str),
+}
+
+/// Why an export could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The database could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The copy could not be verified.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// The export could not be written.
+    #[error("the export could not be written")]
+    Output(#[source] std::io::Error),
+    /// A file of the export could not be made.
+    #[error("{path:?} could not be {what}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// `created`, `written` or `put in its place`.
+        what: &'static str,
+        /// What the operating system reported.
+        source: std::io::Error,
+    },
 }
 
 /// Why a price book could not be loaded.

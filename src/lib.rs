@@ -48,6 +48,8 @@ mod config;
 mod db;
 mod doctor;
 mod error;
+mod export;
+mod follow;
 mod handle;
 mod log;
 mod payload;
@@ -60,8 +62,10 @@ mod record;
 mod recorder;
 mod redact;
 mod removal;
+mod search;
 mod store;
 mod sync;
+mod transcript;
 mod verify;
 mod wire;
 mod writer;
@@ -98,9 +102,11 @@ pub use config::{
 };
 pub use doctor::DoctorReport;
 pub use error::{
-    BundleError, FlushError, KeyError, OpenError, PriceBookError, ReadError, ReceiptError,
-    RecordError, RemovalError, VerifyError,
+    BundleError, ExportError, FlushError, KeyError, OpenError, PriceBookError, ReadError,
+    ReceiptError, RecordError, RemovalError, SearchIndexError, VerifyError,
 };
+pub use export::{BackupReport, ExportContent, ExportFormat, ExportOptions, ExportSummary};
+pub use follow::Follower;
 pub use handle::RequestHandle;
 pub use pricing::PriceBook;
 pub use proof::{SigningKey, VerifyingKey};
@@ -109,13 +115,17 @@ pub use receipt::Receipt;
 pub use record::{
     Actor, ActorKind, BodyInfo, CanonicalMessage, Completion, Digest, Failure, InvalidField,
     Message, MessagePart, MessageToolCall, MessageToolResult, Page, Payload, PayloadSide,
-    RecordedToolCall, Rejection, RequestContext, RequestFilter, RequestRecord, StatsFilter,
-    StatsKey, StatsRow, Status, Timing, ToolCall, ToolResult, Usage, WireProtocol,
+    RecordedToolCall, Rejection, RequestContext, RequestFilter, RequestOrder, RequestRecord,
+    StatsFilter, StatsKey, StatsRow, Status, Timing, ToolCall, ToolStats, Usage, WireProtocol,
 };
 pub use recorder::Recorder;
 pub use redact::{Redaction, RedactionError};
 pub use removal::{EraseReport, EraseSelector, PruneReport, Retention};
+pub use search::{
+    SearchHit, SearchLag, SearchOptions, SearchResult, SnippetPart, update_search_index,
+};
 pub use store::{Store, StoreBuilder, rebuild};
+pub use transcript::{Conversation, ConversationMessage, ToolResult, Transcript};
 pub use verify::{
     Finding, FindingKind, NotKept, VerifyOptions, VerifyProgress, VerifyReport, VerifyStage,
 };

@@ -1,30 +1,23 @@
 //! Reading: from an id to a record, from a record to its bodies, nothing trusted on the way.
 
-use std::collections::VecDeque;
-
 use crate::chain::{self, digest_of};
 use crate::config::TOOL_INPUT_BYTES_MAX;
-use crate::db::{self, Part, ReadConnection, RemovalKind, payload_id};
+use crate::db::{self, Connection, Part, RemovalKind, payload_id};
 use crate::error::ReadError;
-use crate::payload::{sha256, text_prefix};
+use crate::payload::{EndContent, sha256, text_prefix};
 use crate::record::{
-    BodyInfo, CanonicalMessage, Message, Page, Payload, PayloadSide, REQUEST_WITHHELD,
-    RESPONSE_WITHHELD, RecordedToolCall, RequestFilter, RequestRecord, ToolCall, ToolResult,
-    WireProtocol,
+    BodyInfo, Message, Page, Payload, PayloadSide, REQUEST_WITHHELD, RESPONSE_WITHHELD,
+    RecordedToolCall, RequestFilter, RequestOrder, RequestRecord, ToolCall, WireProtocol,
 };
 use crate::wire::{OfferedTool, ParsedRequest, ParsedResponse};
-use crate::writer::EndContent;
 
 /// Most requests of one page.
 pub(crate) const PAGE_REQUESTS_MAX: usize = 10_000;
-/// A tool's result is looked for in so many requests after the call, listed so many at once.
-const FOLLOWED_REQUESTS_MAX: usize = 64;
-const FOLLOWED_PAGE: usize = 256;
 /// Candidates named when an id is ambiguous.
 const CANDIDATES_NAMED: usize = 5;
 
 /// The request of this id, of this unique prefix of one, or of this trace.
-pub(crate) fn get(connection: &ReadConnection, id: &str) -> Result<RequestRecord, ReadError> {
+pub(crate) fn get(connection: &Connection, id: &str) -> Result<RequestRecord, ReadError> {
     // Of several requests with the same id the newest counts.
     let mut found = lookup(connection, id, CANDIDATES_NAMED + 1)?;
     let is_same_id = found.iter().all(|request| request.request_id == id);
@@ -46,7 +39,7 @@ pub(crate) fn get(connection: &ReadConnection, id: &str) -> Result<RequestRecord
 
 /// All requests of this id, else of this prefix, trace or session, newest first.
 pub(crate) fn find(
-    connection: &ReadConnection,
+    connection: &Connection,
     id: &str,
     limit: usize,
 ) -> Result<Vec<RequestRecord>, ReadError> {
@@ -59,7 +52,7 @@ pub(crate) fn find(
 }
 
 fn lookup(
-    connection: &ReadConnection,
+    connection: &Connection,
     id: &str,
     limit: usize,
 ) -> Result<Vec<RequestRecord>, ReadError> {
@@ -75,16 +68,16 @@ fn lookup(
     Ok(Vec::new())
 }
 
-/// One page, newest first.
+/// One page.
 pub(crate) fn list(
-    connection: &ReadConnection,
+    connection: &Connection,
     filter: &RequestFilter,
-    before: Option<u64>,
+    walk: db::Walk,
     limit: usize,
 ) -> Result<Page, ReadError> {
     let limit = check_limit(limit)?;
     // One more than asked for tells whether there is a next page.
-    let mut requests = db::list(connection, filter, before, limit + 1)?;
+    let mut requests = db::list(connection, filter, walk, limit + 1)?;
     let has_more = requests.len() > limit;
     requests.truncate(limit);
     let next = requests
@@ -92,6 +85,16 @@ pub(crate) fn list(
         .filter(|_| has_more)
         .map(|request| request.opened_seq);
     Ok(Page { requests, next })
+}
+
+/// Requests that have most of something.
+pub(crate) fn top(
+    connection: &Connection,
+    filter: &RequestFilter,
+    order: RequestOrder,
+    limit: usize,
+) -> Result<Vec<RequestRecord>, ReadError> {
+    Ok(db::top(connection, filter, order, check_limit(limit)?)?)
 }
 
 fn check_limit(limit: usize) -> Result<usize, ReadError> {
@@ -122,7 +125,7 @@ fn removed(kind: RemovalKind) -> &'static str {
 
 /// What is known of a body; `None`: there is none.
 pub(crate) fn body_info(
-    connection: &ReadConnection,
+    connection: &Connection,
     request: &RequestRecord,
     side: PayloadSide,
 ) -> Result<Option<BodyInfo>, ReadError> {
@@ -159,7 +162,7 @@ pub(crate) fn body_info(
 
 /// The digest and length of the body that was forwarded upstream, where it differed.
 pub(crate) fn prepared_body(
-    connection: &ReadConnection,
+    connection: &Connection,
     request: &RequestRecord,
 ) -> Result<Option<BodyInfo>, ReadError> {
     let Some(seq) = request.ended_seq else {
@@ -179,7 +182,7 @@ pub(crate) fn prepared_body(
 
 /// A body's bytes, checked against its recorded digest.
 pub(crate) fn payload(
-    connection: &ReadConnection,
+    connection: &Connection,
     request: &RequestRecord,
     side: PayloadSide,
 ) -> Result<Payload, ReadError> {
@@ -204,10 +207,10 @@ pub(crate) fn payload(
         length,
     };
     let Some((stored, bytes)) = chain::read(connection, payload_id(seq, Part::Body))? else {
-        let is_withheld = request.has_flag(&[match side {
+        let is_withheld = request.has_flag(match side {
             PayloadSide::Request => REQUEST_WITHHELD,
             PayloadSide::Response => RESPONSE_WITHHELD,
-        }]);
+        });
         return Err(not_kept(match db::removal_of(connection, seq)? {
             Some(RemovalKind::Erased) => "it was erased",
             Some(_) => "it was pruned",
@@ -228,7 +231,7 @@ pub(crate) fn payload(
 
 /// Content beside a body, as the JSON that was handed over.
 fn content<T: serde::de::DeserializeOwned>(
-    connection: &ReadConnection,
+    connection: &Connection,
     seq: u64,
 ) -> Result<Option<T>, ReadError> {
     let Some((_, Some(json))) = chain::read(connection, payload_id(seq, Part::Content))? else {
@@ -239,117 +242,17 @@ fn content<T: serde::de::DeserializeOwned>(
         .map_err(|error| ReadError::Damaged(format!("content is not what it should be: {error}")))
 }
 
-/// The request's messages: those that the gateway handed over, else as its body says.
+/// Canonical messages that the gateway handed over; none where it did not.
 pub(crate) fn messages(
-    connection: &ReadConnection,
+    connection: &Connection,
     request: &RequestRecord,
-) -> Result<Vec<CanonicalMessage>, ReadError> {
-    let handed_over: Option<Vec<Message>> = content(connection, request.opened_seq)?;
-    if let Some(messages) = handed_over {
-        let canonical = (0..).zip(messages).map(CanonicalMessage::from);
-        return Ok(canonical.collect());
-    }
-    let parsed = parsed_request(connection, request)?;
-    Ok(parsed.map(|parsed| parsed.messages).unwrap_or_default())
+) -> Result<Vec<Message>, ReadError> {
+    Ok(content(connection, request.opened_seq)?.unwrap_or_default())
 }
 
-/// The tools that the request offers.
-pub(crate) fn offered_tools(
-    connection: &ReadConnection,
-    request: &RequestRecord,
-) -> Result<Vec<OfferedTool>, ReadError> {
-    let parsed = parsed_request(connection, request)?;
-    Ok(parsed.map(|parsed| parsed.tools).unwrap_or_default())
-}
-
-fn parsed_request(
-    connection: &ReadConnection,
-    request: &RequestRecord,
-) -> Result<Option<ParsedRequest>, ReadError> {
-    let read = |protocol, body: Vec<u8>| ParsedRequest::parse(&protocol, "", &body);
-    Ok(whole_body(connection, request, PayloadSide::Request)?
-        .map(|(protocol, body)| read(protocol, body)))
-}
-
-/// What the response's body says.
-pub(crate) fn response(
-    connection: &ReadConnection,
-    request: &RequestRecord,
-) -> Result<Option<ParsedResponse>, ReadError> {
-    let read = |protocol, body: Vec<u8>| ParsedResponse::parse(&protocol, &body);
-    Ok(whole_body(connection, request, PayloadSide::Response)?
-        .map(|(protocol, body)| read(protocol, body)))
-}
-
-/// A body that was kept whole, and the protocol to read it in; `None` where it cannot be read.
-fn whole_body(
-    connection: &ReadConnection,
-    request: &RequestRecord,
-    side: PayloadSide,
-) -> Result<Option<(WireProtocol, Vec<u8>)>, ReadError> {
-    let protocol = WireProtocol::from(request.wire_protocol.as_deref().unwrap_or_default());
-    if !protocol.is_supported() {
-        return Ok(None);
-    }
-    match payload(connection, request, side) {
-        Ok(payload) if payload.is_truncated() => Ok(None),
-        Ok(payload) => Ok(Some((protocol, payload.bytes))),
-        Err(ReadError::NoBody { .. } | ReadError::NotKept { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// What the tool returned, as a later request of the conversation brings it.
-pub(crate) fn tool_result(
-    connection: &ReadConnection,
-    request: &RequestRecord,
-    tool_call_id: &str,
-) -> Result<Option<ToolResult>, ReadError> {
-    let mut filter = RequestFilter::default();
-    if let Some(conversation) = request.conversation() {
-        filter.conversation_id = Some(conversation.to_owned());
-    } else if let Some(trace_id) = &request.trace_id {
-        filter.trace_id = Some(trace_id.clone());
-    } else {
-        return Ok(None);
-    }
-    // Lists are newest first, and the result comes soon after the call.
-    let mut later = VecDeque::new();
-    let mut before = None;
-    loop {
-        let page = list(connection, &filter, before, FOLLOWED_PAGE)?;
-        let count = page.requests.len();
-        let is_later = |record: &RequestRecord| record.opened_seq > request.opened_seq;
-        let newer: Vec<RequestRecord> = page.requests.into_iter().filter(is_later).collect();
-        let is_last = newer.len() < count || page.next.is_none();
-        for record in newer {
-            later.push_front(record);
-            later.truncate(FOLLOWED_REQUESTS_MAX);
-        }
-        if is_last {
-            break;
-        }
-        before = page.next;
-    }
-    for request in later {
-        for message in messages(connection, &request)? {
-            let mut results = message.tool_results();
-            if let Some(found) = results.find(|result| result.tool_call_id == tool_call_id) {
-                let text = found.text.clone();
-                let position = message.position;
-                return Ok(Some(ToolResult {
-                    request,
-                    position,
-                    text,
-                }));
-            }
-        }
-    }
-    Ok(None)
-}
-
-fn end_content(
-    connection: &ReadConnection,
+/// What the gateway handed over at the end.
+pub(crate) fn end_content(
+    connection: &Connection,
     request: &RequestRecord,
 ) -> Result<EndContent, ReadError> {
     match request.ended_seq {
@@ -358,21 +261,17 @@ fn end_content(
     }
 }
 
-/// The assistant's text: that which the gateway handed over, else as the body says.
+/// The assistant's text that the gateway handed over.
 pub(crate) fn assistant_text(
-    connection: &ReadConnection,
+    connection: &Connection,
     request: &RequestRecord,
 ) -> Result<Option<String>, ReadError> {
-    if let Some(text) = end_content(connection, request)?.assistant_text {
-        return Ok(Some(text));
-    }
-    let text = response(connection, request)?.map(|response| response.assistant_text());
-    Ok(text.filter(|text| !text.is_empty()))
+    Ok(end_content(connection, request)?.assistant_text)
 }
 
 /// Tool calls with their inputs, as far as these were kept.
 pub(crate) fn tool_calls(
-    connection: &ReadConnection,
+    connection: &Connection,
     request: &RequestRecord,
 ) -> Result<Vec<RecordedToolCall>, ReadError> {
     let Some(seq) = request.ended_seq else {
@@ -399,9 +298,55 @@ pub(crate) fn tool_calls(
     Ok(calls)
 }
 
+/// The tools that the request offers.
+pub(crate) fn offered_tools(
+    connection: &Connection,
+    request: &RequestRecord,
+) -> Result<Vec<OfferedTool>, ReadError> {
+    let parsed = parsed_request(connection, request)?;
+    Ok(parsed.map(|parsed| parsed.tools).unwrap_or_default())
+}
+
+fn parsed_request(
+    connection: &Connection,
+    request: &RequestRecord,
+) -> Result<Option<ParsedRequest>, ReadError> {
+    let read = |protocol, body: Vec<u8>| ParsedRequest::parse(&protocol, "", &body);
+    Ok(whole_body(connection, request, PayloadSide::Request)?
+        .map(|(protocol, body)| read(protocol, body)))
+}
+
+/// What the response's body says.
+pub(crate) fn response(
+    connection: &Connection,
+    request: &RequestRecord,
+) -> Result<Option<ParsedResponse>, ReadError> {
+    let read = |protocol, body: Vec<u8>| ParsedResponse::parse(&protocol, &body);
+    Ok(whole_body(connection, request, PayloadSide::Response)?
+        .map(|(protocol, body)| read(protocol, body)))
+}
+
+/// A body that was kept whole, and the protocol to read it in; `None` where it cannot be read.
+fn whole_body(
+    connection: &Connection,
+    request: &RequestRecord,
+    side: PayloadSide,
+) -> Result<Option<(WireProtocol, Vec<u8>)>, ReadError> {
+    let protocol = WireProtocol::from(request.wire_protocol.as_deref().unwrap_or_default());
+    if !protocol.is_supported() {
+        return Ok(None);
+    }
+    match payload(connection, request, side) {
+        Ok(payload) if payload.is_truncated() => Ok(None),
+        Ok(payload) => Ok(Some((protocol, payload.bytes))),
+        Err(ReadError::NoBody { .. } | ReadError::NotKept { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Inputs as the body says, where its calls are those of the log.
 fn derived_inputs(
-    connection: &ReadConnection,
+    connection: &Connection,
     request: &RequestRecord,
     calls: &[RecordedToolCall],
 ) -> Result<Vec<String>, ReadError> {

@@ -8,18 +8,24 @@ use std::time::Duration;
 use crate::bundle::{
     BundleOptions, BundleSummary, consistency_proof, inclusion_proof, write_bundle,
 };
+use crate::chain::Recent;
 use crate::config::READ_TIMEOUT;
-use crate::db::{DatabasePath, ReadConnection, ReaderPool, check_store, stats};
+use crate::db::{
+    DatabasePath, ReadConnection, ReaderPool, Walk, check_store, stats, stats_of, tools,
+};
 use crate::doctor::{self, DoctorReport};
-use crate::error::{BundleError, OpenError, ReadError, VerifyError};
+use crate::error::{BundleError, ExportError, OpenError, ReadError, VerifyError};
+use crate::export::{self, BackupReport, ExportOptions, ExportSummary};
 use crate::query;
 use crate::record::{
-    BodyInfo, CanonicalMessage, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter,
-    RequestRecord, StatsFilter, StatsRow, ToolResult,
+    BodyInfo, Message, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestOrder,
+    RequestRecord, StatsFilter, StatsKey, StatsRow, ToolStats,
 };
 use crate::removal::{
     EraseReport, EraseSelector, PruneReport, Retention, preview_erase, preview_prune,
 };
+use crate::search::{self, SearchLag, SearchOptions, SearchResult};
+use crate::transcript::{self, Conversation, ToolResult, Transcript};
 use crate::verify::{self, VerifyOptions, VerifyProgress, VerifyReport};
 use crate::wire::{OfferedTool, ParsedResponse};
 
@@ -48,7 +54,7 @@ impl Reader {
         }
     }
 
-    fn connection(&self) -> Result<ReadConnection, ReadError> {
+    pub(crate) fn connection(&self) -> Result<ReadConnection, ReadError> {
         self.pool.get()
     }
 
@@ -59,7 +65,7 @@ impl Reader {
     ///
     /// [`ReadError::NotFound`], [`ReadError::Ambiguous`], or what the database reported.
     pub fn get(&self, id: &str) -> Result<RequestRecord, ReadError> {
-        query::get(&self.connection()?, id)
+        query::get(&*self.connection()?, id)
     }
 
     /// All requests with this id, else with this prefix of one, else of this trace, else of this
@@ -69,7 +75,7 @@ impl Reader {
     ///
     /// [`ReadError::InvalidArgument`], or what the database reported.
     pub fn find(&self, id: &str, limit: usize) -> Result<Vec<RequestRecord>, ReadError> {
-        query::find(&self.connection()?, id, limit)
+        query::find(&*self.connection()?, id, limit)
     }
 
     /// One page of the requests that match, newest first: at most `limit` (1 to 10,000) of those
@@ -105,7 +111,39 @@ impl Reader {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Page, ReadError> {
-        query::list(&self.connection()?, filter, before, limit)
+        query::list(&*self.connection()?, filter, Walk::Before(before), limit)
+    }
+
+    /// One page of the requests that match, oldest first: at most `limit` (1 to 10,000) of those
+    /// opened after the request with this `opened_seq`. Whoever follows a store, or takes away
+    /// what is new, keeps the last `opened_seq` and asks from there again.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::InvalidArgument`], or what the database reported.
+    pub fn list_after(
+        &self,
+        filter: &RequestFilter,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Page, ReadError> {
+        query::list(&*self.connection()?, filter, Walk::After(after), limit)
+    }
+
+    /// The requests that match and have most of something, most first, at most `limit` (1 to
+    /// 10,000). Requests of which it is not known are left out. Reads all that match: in a large
+    /// store narrow the filter down.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::InvalidArgument`], or what the database reported.
+    pub fn top(
+        &self,
+        filter: &RequestFilter,
+        order: RequestOrder,
+        limit: usize,
+    ) -> Result<Vec<RequestRecord>, ReadError> {
+        query::top(&*self.connection()?, filter, order, limit)
     }
 
     /// A body, exactly as sent, or the excerpt that was kept of one above the payload cap. What is
@@ -120,7 +158,7 @@ impl Reader {
         request: &RequestRecord,
         side: PayloadSide,
     ) -> Result<Payload, ReadError> {
-        query::payload(&self.connection()?, request, side)
+        query::payload(&*self.connection()?, request, side)
     }
 
     /// Length and digest of a body, without reading it; `None` where there is none.
@@ -133,7 +171,7 @@ impl Reader {
         request: &RequestRecord,
         side: PayloadSide,
     ) -> Result<Option<BodyInfo>, ReadError> {
-        query::body_info(&self.connection()?, request, side)
+        query::body_info(&*self.connection()?, request, side)
     }
 
     /// Length and digest of the body that was forwarded upstream; `None` where it was the client's.
@@ -142,7 +180,7 @@ impl Reader {
     ///
     /// [`ReadError::Damaged`], or what the database reported.
     pub fn prepared_body(&self, request: &RequestRecord) -> Result<Option<BodyInfo>, ReadError> {
-        query::prepared_body(&self.connection()?, request)
+        query::prepared_body(&*self.connection()?, request)
     }
 
     /// Tools that the model asked to have called, in order, with their inputs as far as kept.
@@ -151,18 +189,16 @@ impl Reader {
     ///
     /// [`ReadError::Damaged`], or what the database reported.
     pub fn tool_calls(&self, request: &RequestRecord) -> Result<Vec<RecordedToolCall>, ReadError> {
-        query::tool_calls(&self.connection()?, request)
+        query::tool_calls(&*self.connection()?, request)
     }
 
-    /// The request's messages in canonical form, system prompt first: those that the gateway handed
-    /// over, else read from the body. Empty where neither is to be had: a wire protocol that is not
-    /// supported, a body that was not kept whole.
+    /// The request's canonical messages, where the gateway handed them over; empty otherwise.
     ///
     /// # Errors
     ///
     /// [`ReadError::Damaged`], or what the database reported.
-    pub fn messages(&self, request: &RequestRecord) -> Result<Vec<CanonicalMessage>, ReadError> {
-        query::messages(&self.connection()?, request)
+    pub fn messages(&self, request: &RequestRecord) -> Result<Vec<Message>, ReadError> {
+        query::messages(&*self.connection()?, request)
     }
 
     /// The tools that the request offers to the model, read from the body; the file holds a catalogue
@@ -172,7 +208,7 @@ impl Reader {
     ///
     /// [`ReadError::Damaged`], or what the database reported.
     pub fn offered_tools(&self, request: &RequestRecord) -> Result<Vec<OfferedTool>, ReadError> {
-        query::offered_tools(&self.connection()?, request)
+        query::offered_tools(&*self.connection()?, request)
     }
 
     /// What the response says, read from its body: text, thinking, tool calls, usage, errors. `None`
@@ -182,43 +218,160 @@ impl Reader {
     ///
     /// [`ReadError::Damaged`], or what the database reported.
     pub fn response(&self, request: &RequestRecord) -> Result<Option<ParsedResponse>, ReadError> {
-        query::response(&self.connection()?, request)
+        query::response(&*self.connection()?, request)
     }
 
-    /// What the tool returned that this request's response asked to have called: found in the first
-    /// request of the same conversation, else of the same trace, that brings a result for the call.
-    /// `None` where none of the 64 requests after it does.
+    /// What the request and its response said: messages in canonical form, read from the bodies
+    /// where these are kept whole and their wire protocol is known, else what the gateway handed
+    /// over.
     ///
-    /// ```
-    /// # use auditlite::{Reader, ReadError, RequestRecord};
-    /// # fn follow(reader: &Reader, request: &RequestRecord) -> Result<(), ReadError> {
-    /// for call in reader.tool_calls(request)? {
-    ///     if let Some(result) = reader.tool_result(request, &call.tool_call_id)? {
-    ///         println!("{} returned {} B", call.tool_name, result.text.len());
-    ///     }
+    /// ```no_run
+    /// let reader = auditlite::ReadOnlyStore::open("audit.db")?.reader();
+    /// let request = reader.get("0199f0a2-6c1e")?;
+    /// for message in reader.transcript(&request)?.messages {
+    ///     println!("{}: {}", message.role, message.flattened());
     /// }
-    /// # Ok(())
-    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
     ///
     /// [`ReadError::Damaged`], or what the database reported.
-    pub fn tool_result(
-        &self,
-        request: &RequestRecord,
-        tool_call_id: &str,
-    ) -> Result<Option<ToolResult>, ReadError> {
-        query::tool_result(&self.connection()?, request, tool_call_id)
+    pub fn transcript(&self, request: &RequestRecord) -> Result<Transcript, ReadError> {
+        transcript::transcript(&*self.connection()?, &mut Recent::default(), request)
     }
 
-    /// The assistant's text: that which the gateway handed over, else read from the response's body.
+    /// The conversation of this id (`conversation_id`, else `context_id`, else `session_id` of its
+    /// requests): each message once, with the requests that carried it. At most 1,000 requests and
+    /// 64 MiB of text.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::NotFound`], or what the database reported. Damaged bodies are counted.
+    pub fn conversation(&self, id: &str) -> Result<Conversation, ReadError> {
+        transcript::conversation(&*self.connection()?, id)
+    }
+
+    /// The conversation of this request; the request alone where it belongs to none.
+    ///
+    /// # Errors
+    ///
+    /// As [`conversation`](Self::conversation).
+    pub fn conversation_of(&self, request: &RequestRecord) -> Result<Conversation, ReadError> {
+        match request.conversation() {
+            Some(id) => self.conversation(id),
+            None => transcript::join(&*self.connection()?, vec![request.clone()], false),
+        }
+    }
+
+    /// For each of these calls of the request's, by the ids of the calls, the result that a later request of the conversation
+    /// carried, if one of the next eight did.
+    ///
+    /// # Errors
+    ///
+    /// What the database reported.
+    pub fn tool_results(
+        &self,
+        request: &RequestRecord,
+        tool_call_ids: &[&str],
+    ) -> Result<Vec<Option<ToolResult>>, ReadError> {
+        transcript::tool_results(&*self.connection()?, request, tool_call_ids)
+    }
+
+    /// Searches what was said: each message once, where it first appeared. All words must be there;
+    /// `"a phrase"`, `begin*`, `-without`, and `OR` between groups. Case and accents do not matter.
+    /// Of a message the first 256 KiB are searched.
+    ///
+    /// ```no_run
+    /// # use auditlite::{ReadOnlyStore, SearchOptions};
+    /// let reader = ReadOnlyStore::open("audit.db")?.reader();
+    /// let result = reader.search("\"credit card\" refund*", &SearchOptions::default())?;
+    /// for hit in &result.hits {
+    ///     let text: String = hit.snippet.iter().map(|part| part.text.as_str()).collect();
+    ///     println!("{} {}: {text}", hit.request.request_id, hit.role);
+    /// }
+    /// if !result.lag.is_none() {
+    ///     println!("{} events are not searched yet", result.lag.events);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::InvalidArgument`] where there is nothing to search for; [`ReadError::Timeout`]
+    /// where a word is in so many messages that ranking them takes too long; what the database
+    /// reported.
+    pub fn search(&self, query: &str, options: &SearchOptions) -> Result<SearchResult, ReadError> {
+        search::search(&*self.connection()?, query, options)
+    }
+
+    /// How far the search index is behind.
+    ///
+    /// # Errors
+    ///
+    /// What the database reported.
+    pub fn search_lag(&self) -> Result<SearchLag, ReadError> {
+        search::lag(&*self.connection()?)
+    }
+
+    /// Tools that models asked to have called, by name, most called first. Reads every request that
+    /// matches; without a filter only the calls.
+    ///
+    /// # Errors
+    ///
+    /// What the database reported.
+    pub fn tools(&self, filter: &RequestFilter) -> Result<Vec<ToolStats>, ReadError> {
+        Ok(tools(&*self.connection()?, filter)?)
+    }
+
+    /// The assistant's text, where the gateway handed it over.
     ///
     /// # Errors
     ///
     /// [`ReadError::Damaged`], or what the database reported.
     pub fn assistant_text(&self, request: &RequestRecord) -> Result<Option<String>, ReadError> {
-        query::assistant_text(&self.connection()?, request)
+        query::assistant_text(&*self.connection()?, request)
+    }
+
+    /// Writes the requests that match, oldest first, as JSON Lines or CSV; `docs/export.md` describes
+    /// both. Requests that are opened after the export began are left out. Streams: memory is bounded
+    /// by 500 records and one request's bodies.
+    ///
+    /// ```no_run
+    /// use auditlite::{ExportContent, ExportOptions, ReadOnlyStore};
+    ///
+    /// let reader = ReadOnlyStore::open("audit.db")?.reader();
+    /// let mut options = ExportOptions::default();
+    /// options.content = ExportContent::Full;
+    /// let summary = reader.export(&options, &mut std::io::stdout().lock())?;
+    /// options.filter.after = summary.next_after; // what is new, the next time
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ExportError`]. A damaged body is no error: it is left out and counted.
+    pub fn export(
+        &self,
+        options: &ExportOptions,
+        out: &mut dyn std::io::Write,
+    ) -> Result<ExportSummary, ExportError> {
+        export::export(&|| self.connection(), options, out)
+    }
+
+    /// As [`export`](Self::export), to a file with a manifest (`<path>.manifest.json`) beside it.
+    /// Both replace what had their names, and only once they are whole and durable; an export that
+    /// fails leaves nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ExportError`].
+    pub fn export_to_file(
+        &self,
+        options: &ExportOptions,
+        path: &Path,
+    ) -> Result<ExportSummary, ExportError> {
+        export::export_to_file(&|| self.connection(), options, path)
     }
 
     /// Sums over ended requests, grouped as asked, from the hourly rollup.
@@ -228,6 +381,21 @@ impl Reader {
     /// What the database reported.
     pub fn stats(&self, filter: &StatsFilter) -> Result<Vec<StatsRow>, ReadError> {
         Ok(stats(&*self.connection()?, filter)?)
+    }
+
+    /// The same sums over exactly the ended requests that match, from the requests themselves. Reads
+    /// all that match (about a million in a second); where [`stats`](Self::stats) can answer, it is
+    /// much quicker.
+    ///
+    /// # Errors
+    ///
+    /// What the database reported.
+    pub fn stats_of(
+        &self,
+        filter: &RequestFilter,
+        group_by: &[StatsKey],
+    ) -> Result<Vec<StatsRow>, ReadError> {
+        Ok(stats_of(&*self.connection()?, filter, group_by)?)
     }
 }
 
@@ -288,6 +456,26 @@ impl ReadOnlyStore {
     /// What the database reported, where the file cannot even be checked.
     pub fn doctor(&self) -> Result<DoctorReport, ReadError> {
         doctor::examine(&self.path)
+    }
+
+    /// Copies the file, as of one moment and while a store writes to it, verifies the copy, and gives
+    /// it its name, which nothing may have yet. The copy is one file without a write-ahead log, and
+    /// only its owner can read it. What verifying found is in the report; the copy is there all the
+    /// same.
+    ///
+    /// # Blocking
+    ///
+    /// Reads the whole file in one read transaction, and the copy once more.
+    ///
+    /// # Errors
+    ///
+    /// [`ExportError`], after which there is no copy.
+    pub fn backup(
+        &self,
+        path: impl AsRef<Path>,
+        options: &VerifyOptions,
+    ) -> Result<BackupReport, ExportError> {
+        export::backup(&self.path, path.as_ref(), options)
     }
 
     /// Verifies the trail as of one moment: the log against its tree, the tree against every

@@ -172,6 +172,14 @@ impl StoreBuilder {
         self
     }
 
+    /// Keeps a [search index](crate::Reader::search) of what is said, from the beginning of the log
+    /// on, built by the writer in idle times. An index that is there already is kept up in any case.
+    /// It takes about as much room in the file as all the rest. Default: no.
+    pub fn search_index(mut self, is_kept: bool) -> Self {
+        self.config.has_search_index = is_kept;
+        self
+    }
+
     /// Appends every checkpoint to this file, and syncs it. It must lie outside of the database's
     /// directory, best on another machine or where it can only be appended to: a database alone
     /// cannot show that its end was cut off or that an older copy was put back. Created for its

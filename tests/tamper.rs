@@ -35,6 +35,7 @@ const TABLES: &[&str] = &[
     "requests",
     "tool_calls",
     "usage_hourly",
+    "usage_daily",
     "opened_minutes",
     "store_sessions",
     "gaps",
@@ -346,6 +347,7 @@ fn edit(copy: &Copy, random: &mut StdRng) -> String {
     let place = random.random_range(0..count(table));
     let key = match table {
         "usage_hourly" => "(hour, provider_name, model, user_id)",
+        "usage_daily" => "(day, provider_name, model)",
         "tool_calls" => "(ended_seq, position)",
         _ => "rowid",
     };

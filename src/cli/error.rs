@@ -5,7 +5,8 @@ use std::io;
 use std::path::PathBuf;
 
 use auditlite::{
-    BundleError, OpenError, PriceBookError, ReadError, RecordError, RemovalError, VerifyError,
+    BundleError, ExportError, OpenError, PriceBookError, ReadError, RecordError, RemovalError,
+    VerifyError,
 };
 
 /// Why a command failed.
@@ -41,6 +42,9 @@ pub(crate) enum CliError {
     /// A bundle cannot be written or read.
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    /// An export cannot be made.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// The database cannot be verified.
     #[error(transparent)]
     Verify(#[from] VerifyError),
@@ -60,7 +64,9 @@ impl CliError {
     pub(crate) fn is_broken_pipe(&self) -> bool {
         matches!(
             self,
-            Self::Output(error) | Self::Bundle(BundleError::Output(error))
+            Self::Output(error)
+                | Self::Bundle(BundleError::Output(error))
+                | Self::Export(ExportError::Output(error))
                 if error.kind() == io::ErrorKind::BrokenPipe
         )
     }

@@ -1,23 +1,120 @@
-//! Conditions that several commands share.
+//! The filter grammar that all commands share.
 
-use auditlite::{RequestFilter, StatsFilter, Status};
+use auditlite::{Reader, RequestFilter, StatsFilter, Status};
 use clap::builder::PossibleValuesParser;
+use jiff::SignedDuration;
 
 use super::error::CliError;
-use super::time;
+use super::{resolve, time};
 
-/// Between which times.
+const MICRODOLLARS: u64 = 1_000_000;
+
+/// Which requests a command is about.
 #[derive(Debug, clap::Args)]
-pub(crate) struct PeriodArgs {
-    /// Only requests from this time on: 30m, 2h, 7d (back from now), 2026-11-01 or RFC 3339, UTC
+#[command(next_help_heading = "Which requests (all conditions must hold)")]
+pub(crate) struct FilterArgs {
+    /// From this time on: 30m, 2h, 7d (back from now), 2026-11-01 or RFC 3339, UTC
     #[arg(long, value_name = "TIME", value_parser = time::parse, allow_hyphen_values = true)]
     since: Option<i64>,
-    /// Only requests before this time, written as for --since
+    /// Before this time, written as for --since
     #[arg(long, value_name = "TIME", value_parser = time::parse, allow_hyphen_values = true)]
     until: Option<i64>,
+    /// In this state
+    #[arg(
+        long,
+        value_name = "STATUS",
+        value_parser = PossibleValuesParser::new(Status::ALL.map(Status::name))
+    )]
+    status: Option<String>,
+    /// Routed to or served by this provider; `*` and `?` match any characters and one
+    #[arg(long, value_name = "NAME")]
+    provider: Option<String>,
+    /// Asked for, routed to or served by this model; `*` and `?` match any characters and one
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// Of this user
+    #[arg(long, value_name = "ID")]
+    user: Option<String>,
+    /// Of this session
+    #[arg(long, value_name = "ID")]
+    session: Option<String>,
+    /// Of this conversation
+    #[arg(long, value_name = "ID")]
+    conversation: Option<String>,
+    /// Of this trace
+    #[arg(long, value_name = "ID")]
+    trace: Option<String>,
+    /// The model asked to have this tool called; `*` and `?` match any characters and one
+    #[arg(long, value_name = "NAME")]
+    tool: Option<String>,
+    /// Cost at least this many US dollars, such as 0.05
+    #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
+    min_cost: Option<u64>,
+    /// Took at least this long: 500ms, 2s, 1m30s
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    min_latency: Option<u64>,
+    /// Has this attribute with this value; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = attribute)]
+    attr: Vec<(String, String)>,
+    /// Opened after this request (its id, or a unique beginning of it): what is new since then
+    #[arg(long, value_name = "ID")]
+    after: Option<String>,
 }
 
-impl PeriodArgs {
+impl FilterArgs {
+    /// The library's filter.
+    ///
+    /// # Errors
+    ///
+    /// The period is empty, or the request of `--after` is not there.
+    pub(crate) fn filter(&self, reader: &Reader) -> Result<RequestFilter, CliError> {
+        self.check()?;
+        let after = self.after.as_deref().map(|id| cursor(reader, id));
+        Ok(RequestFilter {
+            since: self.since,
+            until: self.until,
+            status: self.status.as_deref().and_then(Status::from_name),
+            provider_name: self.provider.clone(),
+            model: self.model.clone(),
+            user_id: self.user.clone(),
+            session_id: self.session.clone(),
+            conversation_id: self.conversation.clone(),
+            trace_id: self.trace.clone(),
+            tool_name: self.tool.clone(),
+            cost_microdollars_min: self.min_cost,
+            latency_us_min: self.min_latency,
+            attributes: self.attr.clone(),
+            after: after.transpose()?,
+        })
+    }
+
+    /// The filter of the hourly summary, where that can answer: it knows hours, providers, models
+    /// and users, and nothing else. `None`: the requests themselves must be read.
+    ///
+    /// # Errors
+    ///
+    /// The period is empty.
+    pub(crate) fn summary_filter(&self) -> Result<Option<StatsFilter>, CliError> {
+        self.check()?;
+        let other = self.status.is_some()
+            || self.session.is_some()
+            || self.conversation.is_some()
+            || self.trace.is_some()
+            || self.tool.is_some()
+            || self.min_cost.is_some()
+            || self.min_latency.is_some()
+            || !self.attr.is_empty()
+            || self.after.is_some();
+        Ok((!other).then(|| StatsFilter {
+            since: self.since,
+            until: self.until,
+            provider_name: self.provider.clone(),
+            model: self.model.clone(),
+            user_id: self.user.clone(),
+            group_by: Vec::new(),
+        }))
+    }
+
     /// Refuses a period that ends before it starts, in which nothing could be found.
     fn check(&self) -> Result<(), CliError> {
         match (self.since, self.until) {
@@ -31,91 +128,107 @@ impl PeriodArgs {
     }
 }
 
-/// Which requests a list shows.
+/// How many requests: `-n`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct ListFilterArgs {
-    #[command(flatten)]
-    period: PeriodArgs,
-    /// Only requests in this state
+pub(crate) struct LimitArgs {
+    /// At most this many requests; 0: all
     #[arg(
-        long,
-        value_name = "STATUS",
-        value_parser = PossibleValuesParser::new(Status::ALL.map(Status::name))
+        short = 'n',
+        long = "limit",
+        value_name = "COUNT",
+        default_value_t = 20
     )]
-    status: Option<String>,
-    /// Only requests routed to or served by this provider
-    #[arg(long, value_name = "NAME")]
-    provider: Option<String>,
-    /// Only requests that asked for, were routed to or served by this model
-    #[arg(long, value_name = "NAME")]
-    model: Option<String>,
-    /// Only requests of this user
-    #[arg(long, value_name = "ID")]
-    user: Option<String>,
-    /// Only requests of this session
-    #[arg(long, value_name = "ID")]
-    session: Option<String>,
-    /// Only requests of this conversation
-    #[arg(long, value_name = "ID")]
-    conversation: Option<String>,
-    /// Only requests of this trace
-    #[arg(long, value_name = "ID")]
-    trace: Option<String>,
+    limit: u64,
 }
 
-impl ListFilterArgs {
-    /// The library's filter.
-    ///
-    /// # Errors
-    ///
-    /// The period is empty.
-    pub(crate) fn filter(&self) -> Result<RequestFilter, CliError> {
-        self.period.check()?;
-        Ok(RequestFilter {
-            since: self.period.since,
-            until: self.period.until,
-            status: self.status.as_deref().and_then(Status::from_name),
-            provider_name: self.provider.clone(),
-            model: self.model.clone(),
-            user_id: self.user.clone(),
-            session_id: self.session.clone(),
-            conversation_id: self.conversation.clone(),
-            trace_id: self.trace.clone(),
-        })
+impl LimitArgs {
+    /// At most so many; all of them: `u64::MAX`.
+    pub(crate) fn count(&self) -> u64 {
+        match self.limit {
+            0 => u64::MAX,
+            limit => limit,
+        }
     }
 }
 
-/// Which requests statistics count.
-#[derive(Debug, clap::Args)]
-pub(crate) struct StatsFilterArgs {
-    #[command(flatten)]
-    period: PeriodArgs,
-    /// Only requests served by this provider
-    #[arg(long, value_name = "NAME")]
-    provider: Option<String>,
-    /// Only requests served by this model
-    #[arg(long, value_name = "NAME")]
-    model: Option<String>,
-    /// Only requests of this user
-    #[arg(long, value_name = "ID")]
-    user: Option<String>,
+fn cursor(reader: &Reader, id: &str) -> Result<u64, CliError> {
+    match resolve::resolve(reader, id)? {
+        Some(request) => Ok(request.opened_seq),
+        None => Err(CliError::Message(format!(
+            "--after {id:?} does not name one request"
+        ))),
+    }
 }
 
-impl StatsFilterArgs {
-    /// The library's filter, not grouped.
-    ///
-    /// # Errors
-    ///
-    /// The period is empty.
-    pub(crate) fn filter(&self) -> Result<StatsFilter, CliError> {
-        self.period.check()?;
-        Ok(StatsFilter {
-            since: self.period.since,
-            until: self.period.until,
-            provider_name: self.provider.clone(),
-            model: self.model.clone(),
-            user_id: self.user.clone(),
-            group_by: Vec::new(),
-        })
+/// Dollars, exactly: no floating point.
+fn dollars(text: &str) -> Result<u64, String> {
+    const HINT: &str = "give US dollars with up to six decimals, such as 0.05 or 12";
+    let number = text.trim().trim_start_matches('$');
+    let (whole, decimals) = number.split_once('.').unwrap_or((number, ""));
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number(whole)
+        || !is_number(decimals)
+        || decimals.len() > 6
+        || (whole.is_empty() && decimals.is_empty())
+    {
+        return Err(format!("not an amount; {HINT}"));
+    }
+    let parse = |text: &str| match text {
+        "" => Some(0),
+        text => text.parse::<u64>().ok(),
+    };
+    parse(whole)
+        .and_then(|whole| whole.checked_mul(MICRODOLLARS))
+        .and_then(|whole| whole.checked_add(parse(&format!("{decimals:0<6}"))?))
+        .ok_or_else(|| format!("too much; {HINT}"))
+}
+
+/// A length of time as microseconds.
+fn duration(text: &str) -> Result<u64, String> {
+    text.trim()
+        .parse::<SignedDuration>()
+        .ok()
+        .and_then(|duration| u64::try_from(duration.as_micros()).ok())
+        .ok_or_else(|| "not a length of time; give 500ms, 2s or 1m30s".to_owned())
+}
+
+fn attribute(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("not an attribute; give KEY=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_exact() {
+        assert_eq!(dollars("0.05"), Ok(50_000));
+        assert_eq!(dollars("$12"), Ok(12_000_000));
+        assert_eq!(dollars(".000001"), Ok(1));
+        for text in [
+            "",
+            ".",
+            "-1",
+            "1e3",
+            "0.0000001",
+            "1.2.3",
+            "99999999999999999999",
+        ] {
+            assert!(dollars(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn lengths_of_time_and_attributes() {
+        assert_eq!(duration("500ms"), Ok(500_000));
+        assert_eq!(duration("1m30s"), Ok(90_000_000));
+        assert!(duration("-2s").is_err());
+        assert!(duration("soon").is_err());
+        assert_eq!(attribute("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        assert_eq!(attribute("a="), Ok(("a".to_owned(), String::new())));
+        assert!(attribute("=b").is_err() && attribute("a").is_err());
     }
 }

@@ -1,12 +1,14 @@
 //! The JSON contract, described in `docs/cli.md`: names are the library's field names, every field is
 //! always there, and what is not known is `null`.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::bundle::signature_name;
 use auditlite::{
-    BodyInfo, BundleReport, DoctorReport, Finding, Message, NotKept, RecordedToolCall,
-    RequestRecord, StatsRow, VerifyReport,
+    BodyInfo, BundleReport, CanonicalMessage, Conversation, DoctorReport, Finding, Message,
+    NotKept, RecordedToolCall, RequestRecord, SearchHit, StatsRow, ToolResult, ToolStats,
+    Transcript, VerifyReport,
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -15,46 +17,6 @@ macro_rules! fields {
     ($map:ident, $of:expr; $($field:ident),* $(,)?) => {
         $( $map.serialize_entry(stringify!($field), &$of.$field)?; )*
     };
-}
-
-/// `list --json`.
-pub(crate) struct RecordJson<'a>(pub(crate) &'a RequestRecord);
-
-impl Serialize for RecordJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        record_entries(&mut map, self.0)?;
-        map.end()
-    }
-}
-
-fn record_entries<M: SerializeMap>(map: &mut M, record: &RequestRecord) -> Result<(), M::Error> {
-    fields!(map, record; opened_seq, ended_seq, request_id);
-    map.serialize_entry("status", record.status.name())?;
-    fields!(
-        map, record;
-        opened_at, latency_us, upstream_latency_us, time_to_first_chunk_us,
-        user_id, session_id, context_id, conversation_id, trace_id, actor_type, actor_id,
-        operation_name, provider_name, response_provider_name,
-        requested_model, request_model, response_model, wire_protocol, is_streaming,
-        max_tokens, temperature, top_p,
-    );
-    map.serialize_entry("attributes", &Attributes(&record.attributes))?;
-    fields!(
-        map, record;
-        input_tokens, output_tokens, cache_read_input_tokens, cache_write_input_tokens,
-        reasoning_output_tokens, cost_microdollars, finish_reasons, tool_call_count, response_id,
-        http_status, error_type, error_message, request_bytes, response_bytes, altered, is_erased,
-    );
-    Ok(())
-}
-
-struct Attributes<'a>(&'a [(String, String)]);
-
-impl Serialize for Attributes<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
-    }
 }
 
 /// Everything that `show` knows, short of the bodies.
@@ -67,10 +29,10 @@ pub(crate) struct Details {
     pub(crate) response: Option<BodyInfo>,
     /// Tools that the model asked for.
     pub(crate) tool_calls: Vec<RecordedToolCall>,
-    /// Messages that the gateway handed over, else as the request's body says.
-    pub(crate) messages: Vec<Message>,
-    /// The assistant's text that the gateway handed over.
-    pub(crate) assistant_text: Option<String>,
+    /// Their results, as far as later requests carried them.
+    pub(crate) tool_results: HashMap<String, ToolResult>,
+    /// What was said.
+    pub(crate) transcript: Transcript,
 }
 
 impl Details {
@@ -82,20 +44,43 @@ impl Details {
     }
 }
 
+impl Details {
+    /// The result of the call of this id.
+    pub(crate) fn result_of(&self, tool_call_id: &str) -> Option<&ToolResult> {
+        self.tool_results.get(tool_call_id)
+    }
+}
+
 /// `show --json`.
 impl Serialize for Details {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        record_entries(&mut map, &self.record)?;
-        map.serialize_entry("overhead_us", &self.overhead_us())?;
-        map.serialize_entry("request", &self.request.as_ref().map(BodyJson))?;
-        map.serialize_entry("response", &self.response.as_ref().map(BodyJson))?;
-        let tool_calls: Vec<_> = self.tool_calls.iter().map(ToolCallJson).collect();
-        map.serialize_entry("tool_calls", &tool_calls)?;
-        let messages: Vec<_> = self.messages.iter().map(MessageJson).collect();
-        map.serialize_entry("messages", &messages)?;
-        map.serialize_entry("assistant_text", &self.assistant_text)?;
-        map.end()
+        #[derive(serde::Serialize)]
+        struct Line<'a> {
+            #[serde(flatten)]
+            record: &'a RequestRecord,
+            overhead_us: Option<u64>,
+            request: Option<BodyJson<'a>>,
+            response: Option<BodyJson<'a>>,
+            tool_calls: Vec<ToolCallJson<'a>>,
+            messages: Vec<MessageJson>,
+            replies: Vec<MessageJson>,
+            unparsed: u64,
+        }
+        Line {
+            record: &self.record,
+            overhead_us: self.overhead_us(),
+            request: self.request.as_ref().map(BodyJson),
+            response: self.response.as_ref().map(BodyJson),
+            tool_calls: self
+                .tool_calls
+                .iter()
+                .map(|call| ToolCallJson(call, self.result_of(&call.tool_call_id)))
+                .collect(),
+            messages: self.transcript.messages.iter().map(message).collect(),
+            replies: self.transcript.replies.iter().map(message).collect(),
+            unparsed: self.transcript.unparsed,
+        }
+        .serialize(serializer)
     }
 }
 
@@ -111,22 +96,124 @@ impl Serialize for BodyJson<'_> {
     }
 }
 
-struct ToolCallJson<'a>(&'a RecordedToolCall);
+struct ToolCallJson<'a>(&'a RecordedToolCall, Option<&'a ToolResult>);
 
 impl Serialize for ToolCallJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(call, result) = self;
         let mut map = serializer.serialize_map(None)?;
-        fields!(map, self.0; position, tool_call_id, tool_name, input_bytes, input);
+        fields!(map, call; position, tool_call_id, tool_name, input_bytes, input);
+        map.serialize_entry("result", &result.map(ResultJson))?;
         map.end()
     }
 }
 
-struct MessageJson<'a>(&'a Message);
+struct ResultJson<'a>(&'a ToolResult);
 
-impl Serialize for MessageJson<'_> {
+impl Serialize for ResultJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        fields!(map, self.0; request_id, text);
+        map.end()
+    }
+}
+
+fn message(message: &CanonicalMessage) -> MessageJson {
+    MessageJson(Message::from(message))
+}
+
+struct MessageJson(Message);
+
+impl Serialize for MessageJson {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         fields!(map, self.0; role, text, tool_calls, tool_results);
+        map.end()
+    }
+}
+
+/// `conversation --json`.
+pub(crate) struct ConversationJson<'a>(pub(crate) &'a Conversation);
+
+impl Serialize for ConversationJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(serde::Serialize)]
+        struct Line<'a> {
+            #[serde(flatten)]
+            message: MessageJson,
+            is_reply: bool,
+            first_request_id: Option<&'a str>,
+            last_request_id: Option<&'a str>,
+            requests: usize,
+        }
+        let requests = &self.0.requests;
+        let id = |index: usize| {
+            let request = requests.get(index);
+            request.map(|request| request.request_id.as_str())
+        };
+        let mut map = serializer.serialize_map(None)?;
+        let name = requests.iter().find_map(RequestRecord::conversation);
+        map.serialize_entry("conversation_id", &name)?;
+        let ids: Vec<&str> = requests
+            .iter()
+            .map(|request| request.request_id.as_str())
+            .collect();
+        map.serialize_entry("request_ids", &ids)?;
+        let messages: Vec<Line<'_>> = self
+            .0
+            .messages
+            .iter()
+            .map(|said| Line {
+                message: message(&said.message),
+                is_reply: said.is_reply,
+                first_request_id: id(said.first),
+                last_request_id: id(said.last),
+                requests: said.requests,
+            })
+            .collect();
+        map.serialize_entry("messages", &messages)?;
+        fields!(map, self.0; damaged, is_cut);
+        map.end()
+    }
+}
+
+/// `search --json`.
+pub(crate) struct SearchHitJson<'a>(pub(crate) &'a SearchHit);
+
+impl Serialize for SearchHitJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(serde::Serialize)]
+        struct Part<'a> {
+            text: &'a str,
+            is_match: bool,
+        }
+        let hit = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        fields!(map, hit.request; request_id, opened_seq, opened_at);
+        map.serialize_entry("conversation_id", &hit.request.conversation())?;
+        fields!(map, hit.request; user_id);
+        map.serialize_entry("model", &hit.request.model())?;
+        fields!(map, hit; role, is_reply, position, score);
+        let parts: Vec<Part<'_>> = hit
+            .snippet
+            .iter()
+            .map(|part| Part {
+                text: &part.text,
+                is_match: part.is_match,
+            })
+            .collect();
+        map.serialize_entry("snippet", &parts)?;
+        map.end()
+    }
+}
+
+/// `tools --json`.
+pub(crate) struct ToolStatsJson<'a>(pub(crate) &'a ToolStats);
+
+impl Serialize for ToolStatsJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        fields!(map, self.0; tool_name, calls, requests, input_bytes);
         map.end()
     }
 }

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::io::Write;
 
-use auditlite::{ReadOnlyStore, Reader, RequestFilter, RequestRecord};
+use auditlite::{ReadOnlyStore, Reader, RequestFilter, RequestOrder, RequestRecord};
+use clap::builder::PossibleValuesParser;
 
 use super::database::DatabaseArgs;
 use super::error::CliError;
-use super::filter::ListFilterArgs;
+use super::filter::{FilterArgs, LimitArgs};
 use super::format::{self, or_absent};
-use super::json::RecordJson;
 use super::table::{Align, Table};
 use super::text::{escape, shorten};
 use super::{Outcome, output, time};
@@ -17,6 +17,8 @@ use super::{Outcome, output, time};
 /// Requests that are read at once. Also the most that one table aligns: a longer list is aligned
 /// part by part, so that memory stays bounded.
 const PAGE_REQUESTS: u64 = 2_000;
+/// Most requests of a sorted list.
+const SORTED_MAX: usize = 10_000;
 /// Shortest prefix of an id that is printed: the time part of a UUIDv7.
 const ID_CHARACTERS_MIN: usize = 13;
 /// Longest name that a cell shows.
@@ -26,8 +28,10 @@ const AFTER_HELP: &str = "\
 Examples:
   auditlite list
   auditlite list --status failed --since 2h
-  auditlite list --since 2026-11-01 --until 2026-11-02 --model 'gpt-4o' -n 0
+  auditlite list --since 2026-11-01 --until 2026-11-02 --model 'gpt-4o*' -n 0
   auditlite list --user u-17 --json | jq .cost_microdollars
+  auditlite list --tool 'web_*' --attr team=search --min-cost 0.10
+  auditlite list --sort latency --since 1d -n 10
 
 To go on where a list ended, pass the opened_seq of its last line (see --json) to --before.
 Exit status: 0 requests were listed, 1 there are none.";
@@ -40,21 +44,23 @@ Exit status: 0 requests were listed, 1 there are none.";
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
     #[command(flatten)]
-    filter: ListFilterArgs,
-    /// At most this many requests; 0: all
-    #[arg(
-        short = 'n',
-        long = "limit",
-        value_name = "COUNT",
-        default_value_t = 20
-    )]
-    limit: u64,
+    limit: LimitArgs,
     /// Only requests opened before the one with this opened_seq
     #[arg(long, value_name = "CURSOR")]
     before: Option<u64>,
+    /// Those that have most of this, most first, instead of the newest
+    #[arg(
+        long,
+        value_name = "BY",
+        conflicts_with = "before",
+        value_parser = PossibleValuesParser::new(RequestOrder::ALL.map(RequestOrder::name))
+    )]
+    sort: Option<String>,
     /// One JSON object per line and request; docs/cli.md describes the fields
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    filter: FilterArgs,
 }
 
 /// Runs the command.
@@ -63,35 +69,67 @@ pub(crate) fn run(
     database: &DatabaseArgs,
     out: &mut dyn Write,
 ) -> Result<Outcome, CliError> {
-    let filter = args.filter.filter()?;
     let store = ReadOnlyStore::open(database.resolve()?.path)?;
-    let mut pages = Pages {
-        reader: store.reader(),
-        filter,
-        before: args.before,
-        // 0 means all.
-        left: if args.limit == 0 {
-            u64::MAX
-        } else {
-            args.limit
-        },
-    };
-    let mut is_first = true;
-    while let Some(requests) = pages.next()? {
-        if args.json {
-            for request in &requests {
-                output::json_line(out, &RecordJson(request))?;
-            }
-        } else {
-            write_table(&requests, is_first, out)?;
+    let reader = store.reader();
+    let filter = args.filter.filter(&reader)?;
+    let order = args.sort.as_deref().and_then(RequestOrder::from_name);
+    let is_empty = match order {
+        Some(order) => {
+            let requests = top(&reader, &filter, order, args.limit.count())?;
+            write(args, &requests, true, out)?;
+            requests.is_empty()
         }
-        is_first = false;
-    }
-    if is_first {
+        None => {
+            let mut pages = Pages {
+                reader,
+                filter,
+                before: args.before,
+                left: args.limit.count(),
+            };
+            let mut is_first = true;
+            while let Some(requests) = pages.next()? {
+                write(args, &requests, is_first, out)?;
+                is_first = false;
+            }
+            is_first
+        }
+    };
+    if is_empty {
         output::say("no request matches");
         return Ok(Outcome::Findings);
     }
     Ok(Outcome::Fine)
+}
+
+fn write(
+    args: &Args,
+    requests: &[RequestRecord],
+    is_first: bool,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
+    if !args.json && !requests.is_empty() {
+        write_table(requests, is_first, out)?;
+    } else {
+        for request in requests {
+            output::json_line(out, request)?;
+        }
+    }
+    Ok(())
+}
+
+/// A sorted list is read at once: it has a bound.
+fn top(
+    reader: &Reader,
+    filter: &RequestFilter,
+    order: RequestOrder,
+    limit: u64,
+) -> Result<Vec<RequestRecord>, CliError> {
+    match usize::try_from(limit) {
+        Ok(limit @ 0..=SORTED_MAX) => Ok(reader.top(filter, order, limit)?),
+        _ => Err(CliError::Message(format!(
+            "--sort takes -n from 1 to {SORTED_MAX}"
+        ))),
+    }
 }
 
 /// Goes through a list page by page with the keyset cursor.
@@ -120,7 +158,7 @@ impl Pages {
     }
 }
 
-fn write_table(
+pub(super) fn write_table(
     requests: &[RequestRecord],
     has_header: bool,
     out: &mut dyn Write,

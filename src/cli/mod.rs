@@ -3,28 +3,40 @@
 //! Data goes to standard output, everything else to standard error. Exit status: 0 fine, 1 findings
 //! or nothing found, 2 error. A reader that closes the pipe early is no error.
 
+mod backup;
 mod bundle;
+mod completions;
+mod conversation;
 mod database;
 mod doctor;
 mod erase;
 mod error;
+mod export;
 mod filter;
 mod format;
+mod import;
 mod json;
 mod keygen;
 mod keys;
 mod list;
 mod output;
+mod pager;
 mod path;
 mod payload;
+mod progress;
 mod prune;
 mod record;
 mod resolve;
+mod search;
 mod show;
+mod source;
 mod stats;
+mod style;
 mod table;
+mod tail;
 mod text;
 mod time;
+mod tools;
 mod verify;
 
 use std::io::{self, BufWriter, Write};
@@ -34,6 +46,7 @@ use clap::{Parser, Subcommand};
 
 use database::DatabaseArgs;
 use error::CliError;
+use pager::Paged;
 
 /// How a command ended that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,8 +84,11 @@ Examples:
   auditlite list                          the 20 newest requests
   auditlite list --status failed --since 2h
   auditlite show 0199f0a2-6c1e            one request, by a unique prefix of its id
+  auditlite conversation c-42             all that was said, each message once
+  auditlite search timeout refund*        messages by what they say
   auditlite payload 0199f0a2-6c1e request > body.json
   auditlite stats --by day,model
+  auditlite export --format csv -o costs.csv
   auditlite doctor                        is the file in order?
   auditlite verify                        is the trail what was recorded?
 
@@ -83,14 +99,28 @@ Data goes to standard output, messages to standard error. `auditlite COMMAND --h
 enum Command {
     /// List requests, newest first
     List(list::Args),
+    /// Print requests as they end
+    Tail(tail::Args),
     /// Show everything known about one request
     Show(show::Args),
+    /// Show a conversation, each message once
+    Conversation(conversation::Args),
+    /// Search what was said
+    Search(search::Args),
     /// Write the exact bytes of a request's or response's body to standard output
     Payload(payload::Args),
     /// Count requests, tokens, cost and latency
     Stats(stats::Args),
+    /// Count the tools that models asked to have called
+    Tools(tools::Args),
+    /// Write requests as JSON Lines, CSV, OTLP or SQLite
+    Export(export::Args),
+    /// Take in requests that another store exported
+    Import(import::Args),
     /// Record finished exchanges from JSON Lines
     Record(record::Args),
+    /// Copy the database while it is written to, and verify the copy
+    Backup(backup::Args),
     /// Check the database file and say what is wrong with it
     Doctor(doctor::Args),
     /// Verify that the trail is what was recorded, and that all of it is there
@@ -103,17 +133,35 @@ enum Command {
     Prune(prune::Args),
     /// Make a key that signs the checkpoints of a store
     Keygen(keygen::Args),
+    /// Print what a shell needs to complete commands and options
+    Completions(completions::Args),
     /// Print the path of the database that is used
     Path(path::Args),
+}
+
+impl Command {
+    /// Whether the output is a text that people read, however long it gets.
+    fn is_read(&self) -> bool {
+        matches!(
+            self,
+            Self::List(_)
+                | Self::Show(_)
+                | Self::Conversation(_)
+                | Self::Search(_)
+                | Self::Stats(_)
+                | Self::Tools(_)
+        )
+    }
 }
 
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
-    let mut out = BufWriter::new(io::stdout().lock());
+    let is_read = cli.command.is_read();
+    let mut out = Paged::new(BufWriter::new(io::stdout().lock()), is_read);
     let result = run(cli, &mut out);
     // What was already written belongs before an error message.
-    let flushed = out.flush().map_err(CliError::Output);
+    let flushed = out.finish().map_err(CliError::Output);
     match result.and_then(|outcome| flushed.map(|()| outcome)) {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Findings) => ExitCode::FAILURE,
@@ -129,10 +177,18 @@ fn run(cli: Cli, out: &mut dyn Write) -> Result<Outcome, CliError> {
     let database = &cli.database;
     match cli.command {
         Command::List(args) => list::run(&args, database, out),
+        Command::Tail(args) => tail::run(&args, database, out),
         Command::Show(args) => show::run(&args, database, out),
+        Command::Conversation(args) => conversation::run(&args, database, out),
+        Command::Search(args) => search::run(&args, database, out),
         Command::Payload(args) => payload::run(&args, database, out),
         Command::Stats(args) => stats::run(&args, database, out),
+        Command::Tools(args) => tools::run(&args, database, out),
+        Command::Export(args) => export::run(&args, database, out),
+        Command::Completions(args) => completions::run(&args, out),
+        Command::Import(args) => import::run(&args, database),
         Command::Record(args) => record::run(&args, database),
+        Command::Backup(args) => backup::run(&args, database),
         Command::Doctor(args) => doctor::run(&args, database, out),
         Command::Verify(args) => verify::run(&args, database, out),
         Command::Bundle(args) => bundle::run(&args, database, out),

@@ -2,12 +2,12 @@
 
 use std::io::Write;
 
-use auditlite::{ReadOnlyStore, StatsKey, StatsRow};
+use auditlite::{ReadOnlyStore, StatsFilter, StatsKey, StatsRow};
 use clap::ValueEnum;
 
 use super::database::DatabaseArgs;
 use super::error::CliError;
-use super::filter::StatsFilterArgs;
+use super::filter::FilterArgs;
 use super::format::{self, ABSENT};
 use super::json::StatsJson;
 use super::table::{Align, Table};
@@ -23,8 +23,9 @@ Examples:
   auditlite stats --by day,model --since 7d
   auditlite stats --by user --provider openai --json
 
-Counts come from an hourly summary: --since and --until are widened to whole hours, and a request
-counts once it has ended.
+A request counts once it has ended. Counts by time, provider, model and user come from an hourly
+summary: --since and --until are widened to whole hours, --provider and --model are those that
+served. Any other condition has the requests themselves read, with the conditions of `list`.
 Exit status: 0 there are requests, 1 there are none.";
 
 /// Count requests, tokens, cost and latency
@@ -36,11 +37,11 @@ pub(crate) struct Args {
     /// What to group by, separated by commas; without it, everything is one line
     #[arg(long, value_name = "KEYS", value_delimiter = ',')]
     by: Vec<Key>,
-    #[command(flatten)]
-    filter: StatsFilterArgs,
     /// One JSON object per line and row, without totals; docs/cli.md describes the fields
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    filter: FilterArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -76,10 +77,13 @@ pub(crate) fn run(
     out: &mut dyn Write,
 ) -> Result<Outcome, CliError> {
     let keys = keys(&args.by)?;
-    let mut filter = args.filter.filter()?;
-    filter.group_by = keys.iter().copied().map(StatsKey::from).collect();
-    let store = ReadOnlyStore::open(database.resolve()?.path)?;
-    let mut rows = store.reader().stats(&filter)?;
+    let group_by: Vec<StatsKey> = keys.iter().copied().map(StatsKey::from).collect();
+    let summary = args.filter.summary_filter()?;
+    let reader = ReadOnlyStore::open(database.resolve()?.path)?.reader();
+    let mut rows = match summary {
+        Some(filter) => reader.stats(&StatsFilter { group_by, ..filter })?,
+        None => reader.stats_of(&args.filter.filter(&reader)?, &group_by)?,
+    };
     // A stable order is part of the contract.
     rows.sort_by(|one, other| order(one).cmp(&order(other)));
     if rows.iter().all(|row| row.requests == 0) {
@@ -94,6 +98,48 @@ pub(crate) fn run(
     }
     write_table(&keys, &rows, out)?;
     Ok(Outcome::Fine)
+}
+
+/// How long the longest bar is, in characters.
+const BAR_CHARACTERS: u64 = 24;
+
+/// Bars that show each row's share: of the cost, or of the requests where no cost is known.
+struct Bars {
+    most: u64,
+    is_cost: bool,
+}
+
+impl Bars {
+    /// `None`: there is nothing to compare.
+    fn new(rows: &[StatsRow]) -> Option<Self> {
+        let is_cost = rows.iter().any(|row| row.cost_microdollars > 0);
+        let mut bars = Self { most: 0, is_cost };
+        bars.most = rows.iter().map(|row| bars.value(row)).max()?;
+        (rows.len() > 1 && bars.most > 0).then_some(bars)
+    }
+
+    fn heading(&self) -> &'static str {
+        if self.is_cost { "cost" } else { "requests" }
+    }
+
+    fn value(&self, row: &StatsRow) -> u64 {
+        if self.is_cost {
+            row.cost_microdollars
+        } else {
+            row.requests
+        }
+    }
+
+    /// In eighths of a character, rounded up: what is there is seen.
+    fn bar(&self, row: &StatsRow) -> String {
+        const PARTS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+        let eighths = u128::from(self.value(row))
+            .saturating_mul(u128::from(BAR_CHARACTERS) * 8)
+            .div_ceil(u128::from(self.most.max(1)));
+        let whole = usize::try_from(eighths / 8).unwrap_or(0);
+        let part = usize::try_from(eighths % 8).unwrap_or(0);
+        format!("{}{}", "█".repeat(whole), PARTS.get(part).unwrap_or(&""))
+    }
 }
 
 type Order<'a> = (Option<i64>, [Option<&'a str>; 3]);
@@ -133,10 +179,15 @@ fn write_table(keys: &[Key], rows: &[StatsRow], out: &mut dyn Write) -> Result<(
         ("cost", Right),
         ("latency (mean)", Right),
     ]);
+    let bars = Bars::new(rows).filter(|_| !keys.is_empty() && output::is_terminal());
+    if let Some(bars) = &bars {
+        columns.push((bars.heading(), Left));
+    }
     let mut table = Table::new(&columns, true);
     for row in rows {
         let mut cells: Vec<String> = keys.iter().map(|key| group(*key, row)).collect();
         cells.extend(figures(row));
+        cells.extend(bars.as_ref().map(|bars| bars.bar(row)));
         table.row(cells);
     }
     let totals = totals(rows);
@@ -146,6 +197,7 @@ fn write_table(keys: &[Key], rows: &[StatsRow], out: &mut dyn Write) -> Result<(
             "total".clone_into(first);
         }
         cells.extend(figures(&totals));
+        cells.extend(bars.as_ref().map(|_| String::new()));
         table.row(cells);
     }
     table.write(out)?;
@@ -223,4 +275,29 @@ fn totals(rows: &[StatsRow]) -> StatsRow {
             latency_count);
     }
     totals
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_show_shares_and_hide_nothing() {
+        let row = |requests, cost_microdollars| {
+            let mut row = StatsRow::default();
+            (row.requests, row.cost_microdollars) = (requests, cost_microdollars);
+            row
+        };
+        let rows = [row(5, 1_000_000), row(50, 500_000), row(1, 1), row(9, 0)];
+        let bars = Bars::new(&rows).unwrap();
+        let lengths = rows.each_ref().map(|row| bars.bar(row).chars().count());
+        assert_eq!(bars.heading(), "cost");
+        assert_eq!(lengths, [24, 12, 1, 0]);
+        let bars = Bars::new(&[row(1, 0), row(4, 0)]).unwrap();
+        assert_eq!(
+            (bars.heading(), bars.bar(&row(1, 0)).as_str()),
+            ("requests", "██████")
+        );
+        assert!(Bars::new(&[row(1, 1)]).is_none());
+    }
 }

@@ -102,12 +102,13 @@ impl Appender {
         Ok(Self { connection })
     }
 
-    pub(super) fn connection(&self) -> &Connection {
-        &self.connection
+    /// For work in idle times, each in a transaction of its own.
+    pub(crate) fn connection_mut(&mut self) -> &mut Connection {
+        &mut self.connection
     }
 
-    pub(super) fn connection_mut(&mut self) -> &mut Connection {
-        &mut self.connection
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// The seq that the next event gets.
@@ -198,6 +199,9 @@ impl Appender {
                     .context(WRITING)?;
             }
             tree::insert_checkpoint(&transaction, batch.checkpoint.as_ref())?;
+            if let Some(removal) = &batch.removal {
+                removal.forget_words(&transaction)?;
+            }
             project::apply(&transaction, &mut Fold::new(&batch.events))?;
             if let Some(removal) = &batch.removal {
                 removal.execute(&transaction)?;

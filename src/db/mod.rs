@@ -3,12 +3,15 @@
 //! Opens, migrates, appends and reads. Knows nothing of channels or handles.
 
 mod append;
+mod backup;
 mod compare;
 mod error;
 mod files;
+mod filter;
 mod inspect;
 mod migrate;
 mod open;
+mod plain;
 mod pool;
 mod project;
 mod read;
@@ -16,21 +19,26 @@ mod rebuild;
 mod removals;
 mod remove;
 mod rows;
+pub(crate) mod search;
 mod snapshot;
+mod stats;
 mod tree;
 mod watch;
 mod wipe;
 
 pub(crate) use append::{Appender, Batch, Checkpoint, Segment};
+pub(crate) use backup::copy_into;
 pub(crate) use compare::Comparison;
 pub(crate) use error::{DbError, DbErrorKind};
 pub(crate) use files::{DatabasePath, WriterLock, free_space};
+pub(crate) use filter::{Walk, list, top};
 pub(crate) use inspect::{inspect, integrity_findings_of};
 pub(crate) use open::{open_error, sqlite_version};
+pub(crate) use plain::{PlainBody, PlainDatabase, PlainRequest};
 pub(crate) use pool::{ReadConnection, ReaderPool, check_store, open_reader};
 pub(crate) use read::{
     StoredPayload, StoredSegment, by_request_id, by_request_id_prefix, by_session_id, by_trace_id,
-    list, payload, stats, tool_calls,
+    payload, tool_calls,
 };
 pub(crate) use rebuild::{Compared, compare_projections, rebuild_projections};
 pub(crate) use removals::{
@@ -43,6 +51,7 @@ pub(crate) use remove::{
 };
 pub(crate) use rusqlite::Connection;
 pub(crate) use snapshot::{PayloadRow, PayloadRows, Snapshot, StoredCheckpoint};
+pub(crate) use stats::{stats, stats_of, tools};
 pub(crate) use tree::{CheckpointRow, TreeHead};
 pub(crate) use watch::{FileWatch, Presence};
 pub(crate) use wipe::RawFile;

@@ -6,7 +6,9 @@ use super::error::{Context, DbError};
 use super::removals;
 use super::rows;
 use super::seq_to_sql;
-use crate::log::{Ended, Fold, HourKey, HourSums, Opened, RequestChange, RequestEnd, RequestStart};
+use crate::log::{
+    DayKey, Ended, Fold, HourKey, HourSums, Opened, RequestChange, RequestEnd, RequestStart,
+};
 use crate::record::Status;
 
 const WRITING: &str = "writing the projections";
@@ -46,6 +48,9 @@ pub(super) fn apply(connection: &Connection, fold: &mut Fold<'_>) -> Result<(), 
     }
     for (key, sums) in &fold.hours {
         statements.add_hour(key, sums)?;
+    }
+    for (key, sums) in &fold.days() {
+        statements.add_day(key, sums)?;
     }
     for (minute, range) in &fold.minutes {
         statements
@@ -115,6 +120,7 @@ struct Statements<'c> {
     serve: CachedStatement<'c>,
     tool_call: CachedStatement<'c>,
     hour: CachedStatement<'c>,
+    day: CachedStatement<'c>,
     minute: CachedStatement<'c>,
 }
 
@@ -127,6 +133,7 @@ impl<'c> Statements<'c> {
             serve: prepare(rows::SERVE_REQUEST)?,
             tool_call: prepare(rows::INSERT_TOOL_CALL)?,
             hour: prepare(rows::ADD_HOUR)?,
+            day: prepare(rows::ADD_DAY)?,
             minute: prepare(rows::ADD_MINUTE)?,
         })
     }
@@ -215,30 +222,62 @@ impl<'c> Statements<'c> {
     }
 
     fn add_hour(&mut self, key: &HourKey, sums: &HourSums) -> Result<(), DbError> {
-        self.hour
-            .execute(params![
-                key.hour,
-                key.provider_name,
-                key.model,
-                key.user_id,
-                sql(sums.completed),
-                sql(sums.failed),
-                sql(sums.rejected),
-                sql(sums.abandoned),
-                sql(sums.interrupted),
-                sql(sums.input_tokens),
-                sql(sums.output_tokens),
-                sql(sums.cache_read_input_tokens),
-                sql(sums.cache_write_input_tokens),
-                sql(sums.reasoning_output_tokens),
-                sql(sums.cost_microdollars),
-                sql(sums.unpriced),
-                sql(sums.latency_us_sum),
-                sql(sums.latency_count),
-            ])
-            .context(WRITING)
-            .map(drop)
+        let mut binder = Binder::new(&mut self.hour);
+        binder.bind(key.hour)?;
+        binder.bind(&key.provider_name)?;
+        binder.bind(&key.model)?;
+        binder.bind(&key.user_id)?;
+        bind_sums(&mut binder, sums)?;
+        binder.execute()
     }
+
+    fn add_day(&mut self, key: &DayKey<'_>, sums: &HourSums) -> Result<(), DbError> {
+        let mut binder = Binder::new(&mut self.day);
+        binder.bind(key.day)?;
+        binder.bind(key.provider_name)?;
+        binder.bind(key.model)?;
+        bind_sums(&mut binder, sums)?;
+        binder.execute()
+    }
+}
+
+/// In the order of the columns of either rollup.
+fn bind_sums(binder: &mut Binder<'_, '_>, sums: &HourSums) -> Result<(), DbError> {
+    let HourSums {
+        completed,
+        failed,
+        rejected,
+        abandoned,
+        interrupted,
+        input_tokens,
+        output_tokens,
+        cache_read_input_tokens,
+        cache_write_input_tokens,
+        reasoning_output_tokens,
+        cost_microdollars,
+        unpriced,
+        latency_us_sum,
+        latency_count,
+    } = sums;
+    for sum in [
+        completed,
+        failed,
+        rejected,
+        abandoned,
+        interrupted,
+        input_tokens,
+        output_tokens,
+        cache_read_input_tokens,
+        cache_write_input_tokens,
+        reasoning_output_tokens,
+        cost_microdollars,
+        unpriced,
+        latency_us_sum,
+        latency_count,
+    ] {
+        binder.bind(sql(*sum))?;
+    }
+    Ok(())
 }
 
 /// In the order of [`rows::START_COLUMNS`].

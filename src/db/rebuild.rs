@@ -20,6 +20,7 @@ const IN_STEP: &[&str] = &["requests", "tool_calls"];
 /// Projections that are collected first, each with its primary key.
 const COLLECTED: &[(&str, &str)] = &[
     ("usage_hourly", "hour, provider_name, model, user_id"),
+    ("usage_daily", "day, provider_name, model"),
     ("opened_minutes", "minute"),
     ("store_sessions", "opened_seq"),
     ("gaps", "seq"),

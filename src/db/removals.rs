@@ -4,12 +4,15 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use super::error::{Context, DbError};
 use super::read::{count_at, optional_count_at};
 use super::seq_to_sql;
-use crate::log::{EndKind, Ended, Erased, Fold, HourKey, HourSums, Pruned, PrunedKind};
+use super::stats::SUMS;
+use crate::log::{
+    EndKind, Ended, Erased, Fold, HOURS_PER_DAY, HourKey, HourSums, Pruned, PrunedKind,
+};
 use crate::record::Status;
 
 const WRITING: &str = "writing what was removed";
@@ -193,56 +196,63 @@ fn ended_of(row: &Row<'_>) -> rusqlite::Result<EndedRow> {
     })
 }
 
-/// A row of the rollup that counts nothing any more goes too: the rebuild does not make it.
+/// A row of a rollup that counts nothing any more goes too: the rebuild does not make it.
 fn subtract(connection: &Connection, key: &HourKey, sums: &HourSums) -> Result<(), DbError> {
-    const COLUMNS: [&str; 14] = [
-        "completed",
-        "failed",
-        "rejected",
-        "abandoned",
-        "interrupted",
-        "input_tokens",
-        "output_tokens",
-        "cache_read_input_tokens",
-        "cache_write_input_tokens",
-        "reasoning_output_tokens",
-        "cost_microdollars",
-        "unpriced",
-        "latency_us_sum",
-        "latency_count",
-    ];
-    let sets: Vec<String> = COLUMNS
+    let day = key.hour.div_euclid(HOURS_PER_DAY);
+    let model: [&dyn ToSql; 2] = [&key.provider_name, &key.model];
+    let [provider, model] = model;
+    subtract_from(
+        connection,
+        "usage_hourly",
+        &[
+            ("hour", &key.hour),
+            ("provider_name", provider),
+            ("model", model),
+            ("user_id", &key.user_id),
+        ],
+        sums,
+    )?;
+    subtract_from(
+        connection,
+        "usage_daily",
+        &[("day", &day), ("provider_name", provider), ("model", model)],
+        sums,
+    )
+}
+
+fn subtract_from(
+    connection: &Connection,
+    table: &str,
+    key: &[(&str, &dyn ToSql)],
+    sums: &HourSums,
+) -> Result<(), DbError> {
+    let equal: Vec<String> = key
         .iter()
-        .zip(5..)
-        .map(|(column, place)| format!("{column} = {column} - ?{place}"))
+        .map(|(column, _)| format!("{column} = ?"))
         .collect();
-    let sql = format!(
-        "UPDATE usage_hourly SET {} WHERE hour = ?1 AND provider_name = ?2 AND model = ?3 \
-         AND user_id = ?4",
-        sets.join(", ")
-    );
-    let mut statement = connection.prepare_cached(&sql).context(WRITING)?;
-    let bind = |statement: &mut rusqlite::Statement<'_>| -> rusqlite::Result<()> {
-        statement.raw_bind_parameter(1, key.hour)?;
-        statement.raw_bind_parameter(2, &key.provider_name)?;
-        statement.raw_bind_parameter(3, &key.model)?;
-        statement.raw_bind_parameter(4, &key.user_id)?;
-        for (place, value) in (5..).zip(sums.values()) {
-            statement.raw_bind_parameter(place, seq_to_sql(value))?;
-        }
-        statement.raw_execute().map(drop)
+    let equal = equal.join(" AND ");
+    let sets: Vec<String> = SUMS
+        .iter()
+        .map(|column| format!("{column} = {column} - ?"))
+        .collect();
+    let sums = sums.values().map(seq_to_sql);
+    let mut values: Vec<&dyn ToSql> = sums.iter().map(|sum| sum as &dyn ToSql).collect();
+    let key: Vec<&dyn ToSql> = key.iter().map(|(_, value)| *value).collect();
+    values.extend(&key);
+    let execute = |sql: &str, values: &[&dyn ToSql]| {
+        connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute(values))
+            .context(WRITING)
     };
-    bind(&mut statement).context(WRITING)?;
-    connection
-        .prepare_cached(
-            "DELETE FROM usage_hourly WHERE hour = ?1 AND provider_name = ?2 AND model = ?3 \
-             AND user_id = ?4 AND completed + failed + rejected + abandoned + interrupted = 0",
-        )
-        .and_then(|mut statement| {
-            statement.execute(params![key.hour, key.provider_name, key.model, key.user_id])
-        })
-        .context(WRITING)
-        .map(drop)
+    let update = format!("UPDATE {table} SET {} WHERE {equal}", sets.join(", "));
+    execute(&update, &values)?;
+    let delete = format!(
+        "DELETE FROM {table} WHERE {equal} \
+         AND completed + failed + rejected + abandoned + interrupted = 0"
+    );
+    execute(&delete, &key)?;
+    Ok(())
 }
 
 /// The first and the last minute in which a request of the range arrived.

@@ -6,7 +6,8 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use super::append::Appender;
 use super::error::{Context, DbError};
 use super::read::{StoredSegment, segment_from_row};
-use super::seq_to_sql;
+use super::search;
+use super::{event_seq, seq_to_sql};
 use crate::payload::{Bases, Encoding};
 use crate::record::Status;
 
@@ -55,6 +56,15 @@ pub(crate) struct Links {
 }
 
 impl Removal {
+    /// Takes out of the search index what payloads that go said. Inside the caller's transaction,
+    /// before the rows of requests change: they tell who else said it.
+    pub(super) fn forget_words(&self, connection: &Connection) -> Result<(), DbError> {
+        for (first, last) in &self.payloads {
+            search::remove_between(connection, event_seq(*first), event_seq(*last))?;
+        }
+        Ok(())
+    }
+
     /// Inside the caller's transaction.
     pub(super) fn execute(&self, connection: &Connection) -> Result<(), DbError> {
         let execute = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
@@ -125,6 +135,7 @@ impl Appender {
             .connection_mut()
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .context(REMOVING)?;
+        removal.forget_words(&transaction)?;
         removal.execute(&transaction)?;
         if removal.vacuum_pages > 0 {
             let pages = removal.vacuum_pages;

@@ -3,6 +3,7 @@
 //! The writer and the rebuild of the projections use the same fold, so that both give the same rows.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,8 @@ use super::removal::{Erased, ErasedRequest, Pruned, is_zero};
 
 const MICROS_PER_MINUTE: i64 = 60_000_000;
 const MICROS_PER_HOUR: i64 = 60 * MICROS_PER_MINUTE;
+/// Hours of a day, UTC.
+pub(crate) const HOURS_PER_DAY: i64 = 24;
 
 /// An opening event.
 #[derive(Debug, Clone, Copy)]
@@ -103,7 +106,15 @@ impl HourKey {
     }
 }
 
-/// What ended requests add to a row of `usage_hourly`.
+/// Row of `usage_daily`, the same sums over all users of a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct DayKey<'k> {
+    pub(crate) day: i64,
+    pub(crate) provider_name: &'k str,
+    pub(crate) model: &'k str,
+}
+
+/// What ended requests add to a row of `usage_hourly` or `usage_daily`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct HourSums {
@@ -205,6 +216,38 @@ impl HourSums {
             .saturating_add(u64::from(ended.latency_us.is_some()));
         let unpriced = ended.has_usage() && ended.cost_microdollars.is_none();
         self.unpriced = self.unpriced.saturating_add(u64::from(unpriced));
+    }
+}
+
+impl AddAssign<&Self> for HourSums {
+    fn add_assign(&mut self, other: &Self) {
+        for (sum, value) in [
+            (&mut self.completed, other.completed),
+            (&mut self.failed, other.failed),
+            (&mut self.rejected, other.rejected),
+            (&mut self.abandoned, other.abandoned),
+            (&mut self.interrupted, other.interrupted),
+            (&mut self.input_tokens, other.input_tokens),
+            (&mut self.output_tokens, other.output_tokens),
+            (
+                &mut self.cache_read_input_tokens,
+                other.cache_read_input_tokens,
+            ),
+            (
+                &mut self.cache_write_input_tokens,
+                other.cache_write_input_tokens,
+            ),
+            (
+                &mut self.reasoning_output_tokens,
+                other.reasoning_output_tokens,
+            ),
+            (&mut self.cost_microdollars, other.cost_microdollars),
+            (&mut self.unpriced, other.unpriced),
+            (&mut self.latency_us_sum, other.latency_us_sum),
+            (&mut self.latency_count, other.latency_count),
+        ] {
+            *sum = sum.saturating_add(value);
+        }
     }
 }
 
@@ -356,6 +399,20 @@ impl<'a> Fold<'a> {
             );
             self.hours.entry(key).or_default().add(end.ended);
         }
+    }
+
+    /// The hours by day, over all users.
+    pub(crate) fn days(&self) -> HashMap<DayKey<'_>, HourSums> {
+        let mut days: HashMap<DayKey<'_>, HourSums> = HashMap::new();
+        for (key, sums) in &self.hours {
+            let key = DayKey {
+                day: key.hour.div_euclid(HOURS_PER_DAY),
+                provider_name: &key.provider_name,
+                model: &key.model,
+            };
+            *days.entry(key).or_default() += sums;
+        }
+        days
     }
 
     /// Counts the end of a request that was opened before this run.

@@ -14,8 +14,8 @@ pub(crate) use event::{
     ToolCallFact, pairs,
 };
 pub(crate) use fold::{
-    Fold, HourKey, HourSums, RequestChange, RequestEnd, RequestStart, hour_of, hour_start,
-    minute_of,
+    DayKey, Fold, HOURS_PER_DAY, HourKey, HourSums, RequestChange, RequestEnd, RequestStart,
+    hour_of, hour_start, minute_of,
 };
 pub(crate) use removal::{
     ERASED_REQUESTS_MAX, Erased, ErasedRequest, Pruned, PrunedKind, PrunedUsage, removed_leaf,

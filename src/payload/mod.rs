@@ -5,6 +5,7 @@
 mod caps;
 mod codec;
 mod common;
+mod content;
 mod conversation;
 mod delta;
 mod hash;
@@ -15,9 +16,10 @@ pub(crate) use caps::{Excerpt, StreamedBody, excerpt_of, text_prefix};
 pub(crate) use codec::{
     Content, Encoding, PlannedPayload, bases_of, pack_alone, unpack, unpack_alone,
 };
+pub(crate) use content::EndContent;
 pub(crate) use conversation::{Conversations, Key, Planned, RequestReading};
 pub(crate) use delta::{Bases, Packer, Unpacker, apply};
-pub(crate) use hash::{commitment, sha256};
+pub(crate) use hash::{Hasher, commitment, sha256};
 
 use crate::record::Digest;
 

@@ -105,7 +105,7 @@ macro_rules! response_setters {
     () => {
         setters! {
             text: assistant_text, response_id, response_model;
-            value: usage: Usage, http_status: u16, timing: Timing;
+            value: usage: Usage, http_status: u16, timing: Timing, cost_microdollars: u64;
         }
 
         /// Sets [`response_body`](Self::response_body).
@@ -167,6 +167,9 @@ pub struct Completion {
     pub response_model: Option<String>,
     /// The HTTP status that the client got.
     pub http_status: Option<u16>,
+    /// Cost in millionths of a US dollar, where the gateway knows it itself, such as from the
+    /// provider. Default: computed from the store's price book.
+    pub cost_microdollars: Option<u64>,
     /// Times that the gateway knows better than the handle.
     pub timing: Option<Timing>,
     /// Whether the writer reads what is not given here from the response. Default: `false`; nothing is
@@ -207,6 +210,9 @@ pub struct Failure {
     pub response_model: Option<String>,
     /// The HTTP status that the client got.
     pub http_status: Option<u16>,
+    /// Cost in millionths of a US dollar, where the gateway knows it itself, such as from the
+    /// provider. Default: computed from the store's price book.
+    pub cost_microdollars: Option<u64>,
     /// Times that the gateway knows better than the handle.
     pub timing: Option<Timing>,
     /// Whether the writer reads what is not given here from the response, as far as it came. Default:

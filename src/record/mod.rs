@@ -5,6 +5,7 @@
 mod check;
 mod completion;
 mod context;
+mod json;
 mod message;
 mod read;
 mod wire;
@@ -14,8 +15,8 @@ pub use completion::{Completion, Failure, Rejection, Timing, ToolCall, Usage};
 pub use context::{Actor, ActorKind, Message, MessageToolCall, MessageToolResult, RequestContext};
 pub use message::{CanonicalMessage, MessagePart};
 pub use read::{
-    BodyInfo, Digest, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestRecord,
-    StatsFilter, StatsKey, StatsRow, Status, ToolResult,
+    BodyInfo, Digest, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestOrder,
+    RequestRecord, StatsFilter, StatsKey, StatsRow, Status, ToolStats,
 };
 pub use wire::WireProtocol;
 

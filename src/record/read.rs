@@ -154,18 +154,16 @@ impl RequestRecord {
 
     /// Whether a body could not be read, or not in full, as the wire protocol that it is said to be in.
     pub fn is_unparsed(&self) -> bool {
-        self.has_flag(&[REQUEST_UNPARSED, RESPONSE_UNPARSED])
+        self.has_flag(REQUEST_UNPARSED) || self.has_flag(RESPONSE_UNPARSED)
     }
 
     /// Whether content was left out because its redaction failed.
     pub fn is_withheld(&self) -> bool {
-        self.has_flag(&[REQUEST_WITHHELD, RESPONSE_WITHHELD])
+        self.has_flag(REQUEST_WITHHELD) || self.has_flag(RESPONSE_WITHHELD)
     }
 
-    pub(crate) fn has_flag(&self, flags: &[&str]) -> bool {
-        self.altered
-            .iter()
-            .any(|name| flags.contains(&name.as_str()))
+    pub(crate) fn has_flag(&self, flag: &str) -> bool {
+        self.altered.iter().any(|name| name == flag)
     }
 
     /// The model that served, else the one routed to, else the one asked for.
@@ -209,29 +207,6 @@ impl fmt::Debug for RecordedToolCall {
             .field("tool_name", &self.tool_name)
             .field("input_bytes", &self.input_bytes)
             .finish_non_exhaustive()
-    }
-}
-
-/// What a tool returned, where a later request brings it.
-#[derive(Clone, PartialEq)]
-#[non_exhaustive]
-pub struct ToolResult {
-    /// The request that brings it: the first one of the conversation after the call.
-    pub request: RequestRecord,
-    /// The message among the request's.
-    pub position: u64,
-    /// The result's text.
-    pub text: String,
-}
-
-/// Prints the request's id, the place and the size, never the text.
-impl fmt::Debug for ToolResult {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ToolResult")
-            .field("request_id", &self.request.request_id)
-            .field("position", &self.position)
-            .field("text_bytes", &self.text.len())
-            .finish()
     }
 }
 
@@ -316,6 +291,20 @@ impl fmt::Debug for Payload {
     }
 }
 
+/// How often a tool was asked for, see [`Reader::tools`](crate::Reader::tools).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ToolStats {
+    /// The tool's name.
+    pub tool_name: String,
+    /// How often a model asked to have it called.
+    pub calls: u64,
+    /// In how many responses.
+    pub requests: u64,
+    /// Bytes of all inputs together.
+    pub input_bytes: u64,
+}
+
 /// Which requests a list shows. Every condition that is set must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RequestFilter {
@@ -325,9 +314,10 @@ pub struct RequestFilter {
     pub until: Option<i64>,
     /// In this state.
     pub status: Option<Status>,
-    /// Routed to or served by this provider.
+    /// Routed to or served by this provider; `*` and `?` stand for any characters and for one.
     pub provider_name: Option<String>,
-    /// Served by this model, routed to it, or asked for it.
+    /// Served by this model, routed to it, or asked for it; `*` and `?` stand for any characters
+    /// and for one.
     pub model: Option<String>,
     /// Of this user.
     pub user_id: Option<String>,
@@ -337,14 +327,83 @@ pub struct RequestFilter {
     pub conversation_id: Option<String>,
     /// Of this trace.
     pub trace_id: Option<String>,
+    /// The model asked to have this tool called; `*` and `?` stand for any characters and for one.
+    pub tool_name: Option<String>,
+    /// Cost at least this, in millionths of a US dollar; requests whose cost is not known do not.
+    pub cost_microdollars_min: Option<u64>,
+    /// Took at least this long, in microseconds.
+    pub latency_us_min: Option<u64>,
+    /// Have all of these attributes: key and value.
+    pub attributes: Vec<(String, String)>,
+    /// Opened after the request with this `opened_seq`: the cursor of whoever reads what is new.
+    pub after: Option<u64>,
 }
 
-/// One page of a list, newest first.
+/// What the requests of [`Reader::top`](crate::Reader::top) have most of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RequestOrder {
+    /// Cost.
+    Cost,
+    /// Latency of the whole request.
+    Latency,
+    /// Time to the first chunk of a streamed response.
+    FirstChunk,
+    /// Input tokens.
+    InputTokens,
+    /// Output tokens.
+    OutputTokens,
+    /// Length of the request body.
+    RequestBytes,
+}
+
+impl RequestOrder {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Cost,
+        Self::Latency,
+        Self::FirstChunk,
+        Self::InputTokens,
+        Self::OutputTokens,
+        Self::RequestBytes,
+    ];
+
+    /// The name as the command line writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cost => "cost",
+            Self::Latency => "latency",
+            Self::FirstChunk => "first-chunk",
+            Self::InputTokens => "input-tokens",
+            Self::OutputTokens => "output-tokens",
+            Self::RequestBytes => "request-bytes",
+        }
+    }
+
+    /// The order of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|order| order.name() == name)
+    }
+
+    pub(crate) fn column(self) -> &'static str {
+        match self {
+            Self::Cost => "cost_microdollars",
+            Self::Latency => "latency_us",
+            Self::FirstChunk => "time_to_first_chunk_us",
+            Self::InputTokens => "input_tokens",
+            Self::OutputTokens => "output_tokens",
+            Self::RequestBytes => "request_bytes",
+        }
+    }
+}
+
+/// One page of a list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page {
     /// The requests.
     pub requests: Vec<RequestRecord>,
-    /// Pass this as `before` to get the next page; absent on the last one.
+    /// Pass this as `before`, or as `after` where the list goes from old to new, to get the next
+    /// page; absent on the last one.
     pub next: Option<u64>,
 }
 
@@ -387,9 +446,9 @@ pub struct StatsFilter {
     pub since: Option<i64>,
     /// Opened before the end of this hour.
     pub until: Option<i64>,
-    /// Served by this provider.
+    /// Served by this provider; `*` and `?` stand for any characters and for one.
     pub provider_name: Option<String>,
-    /// Served by this model.
+    /// Served by this model; `*` and `?` stand for any characters and for one.
     pub model: Option<String>,
     /// Of this user.
     pub user_id: Option<String>,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::redact::Redactor;
 use super::{Session, dependants};
-use crate::db::{self, Bound, Connection, Removal, payload_id};
+use crate::db::{self, Bound, Connection, Removal, Walk, payload_id};
 use crate::error::{ReadError, RemovalError};
 use crate::log::{
     BodyFact, ERASED_REQUESTS_MAX, EndKind, Ended, Erased, ErasedRequest, Fact, Opened,
@@ -80,7 +80,7 @@ impl EraseSelector {
         Ok(db::list(
             connection,
             &filter,
-            Some(before),
+            Walk::Before(Some(before)),
             ERASED_REQUESTS_MAX,
         )?)
     }

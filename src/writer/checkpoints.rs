@@ -160,15 +160,21 @@ impl Committer {
     /// How long to wait for work before [`idle`](Self::idle) is called; `None`: as long as it takes.
     pub(super) fn idle_wait(&self) -> Option<Duration> {
         let look = self.shared.vitals.is_room_short().then_some(LOOK_EVERY);
-        [self.checkpoints.idle_wait(), self.notary.wait(), look]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.checkpoints.idle_wait(),
+            self.notary.wait(),
+            self.indexing.idle_wait(),
+            look,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Nothing was to be done for a while.
     pub(super) fn idle(&mut self, since: Instant) {
         self.state_log();
+        self.index_idle(since);
         if self
             .checkpoints
             .idle_wait()

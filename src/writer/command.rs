@@ -146,6 +146,8 @@ pub(crate) struct Ending {
     pub(crate) response_id: Option<String>,
     pub(crate) response_model: Option<String>,
     pub(crate) http_status: Option<u16>,
+    /// Where the gateway knows it itself.
+    pub(crate) cost_microdollars: Option<u64>,
     pub(crate) timing: crate::record::Timing,
 }
 
@@ -164,6 +166,7 @@ impl From<Completion> for Ending {
             response_id: completion.response_id,
             response_model: completion.response_model,
             http_status: completion.http_status,
+            cost_microdollars: completion.cost_microdollars,
             timing: completion.timing.unwrap_or_default(),
         }
     }
@@ -184,6 +187,7 @@ impl From<Failure> for Ending {
             response_id: failure.response_id,
             response_model: failure.response_model,
             http_status: failure.http_status,
+            cost_microdollars: failure.cost_microdollars,
             timing: failure.timing.unwrap_or_default(),
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::batch::{EndNote, Ready};
 use super::checkpoints::Checkpoints;
+use super::indexing::Indexing;
 use super::notary::Notary;
 use super::shared::Shared;
 use super::space::SpaceWatch;
@@ -35,6 +36,7 @@ pub(super) struct Committer {
     pub(super) checkpoints: Checkpoints,
     pub(super) notary: Notary,
     pub(super) space: SpaceWatch,
+    pub(super) indexing: Indexing,
     /// Held for as long as the file may be written.
     pub(super) _lock: WriterLock,
 }
@@ -117,6 +119,7 @@ impl Committer {
 
     pub(super) fn note_committed(&mut self, batch: &Batch) {
         self.checkpoints.note_commit();
+        self.indexing.note_commit();
         self.look_at_room();
         let vitals = &self.shared.vitals;
         self.notary.committed(batch, vitals);

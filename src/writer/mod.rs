@@ -11,8 +11,8 @@ mod checkpoints;
 mod command;
 mod commits;
 mod committer;
-mod content;
 mod health;
+mod indexing;
 mod intake;
 mod lifecycle;
 mod losses;
@@ -34,7 +34,6 @@ pub(crate) use capacity::Reservation;
 pub(crate) use command::{
     ChunksCommand, Command, EndCommand, Ending, OpenCommand, PreparedCommand, ServedCommand,
 };
-pub(crate) use content::EndContent;
 pub(crate) use lifecycle::{Lifecycle, Stage};
 pub(crate) use losses::Loss;
 pub(crate) use notary::CheckpointSettings;

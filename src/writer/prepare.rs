@@ -8,7 +8,6 @@ use super::batch::{EndNote, Prepared};
 use super::command::{
     ChunksCommand, EndCommand, OpenCommand, PreparedCommand, Reading, ServedCommand,
 };
-use super::content::EndContent;
 use super::lifecycle::Stage;
 use super::reading::Response;
 use super::shared::BodyRoom;
@@ -16,8 +15,8 @@ use crate::config::{Capture, Config};
 use crate::db::{Part, payload_id};
 use crate::log::{BodyFact, Ended, Fact, Kept, Opened, Served, ToolCallFact};
 use crate::payload::{
-    Content, Conversations, Excerpt, Planned, PlannedPayload, RequestReading, StreamedBody,
-    commitment, excerpt_of, sha256,
+    Content, Conversations, EndContent, Excerpt, Planned, PlannedPayload, RequestReading,
+    StreamedBody, commitment, excerpt_of, sha256,
 };
 use crate::record::{Altered, Digest, Normaliser, REQUEST_UNPARSED, RequestContext, WireProtocol};
 use crate::wire::{RequestSummary, ResponseParser};
@@ -278,6 +277,10 @@ impl Preparer {
             .clone()
             .or_else(|| notes.provider_name.take());
         let usage = ending.usage.unwrap_or_default();
+        // More than the file can hold is not a cost.
+        let cost_microdollars = ending
+            .cost_microdollars
+            .filter(|&cost| i64::try_from(cost).is_ok());
         let event_index = prepared.events.len();
         prepared.ends.push(EndNote {
             event_index,
@@ -307,8 +310,8 @@ impl Preparer {
             cache_read_input_tokens: usage.cache_read_input_tokens,
             cache_write_input_tokens: usage.cache_write_input_tokens,
             reasoning_output_tokens: usage.reasoning_output_tokens,
-            // Known once the response is read.
-            cost_microdollars: None,
+            // If the gateway does not know it: once the response is read.
+            cost_microdollars,
             latency_us: ending.timing.latency_us.or(latency_us),
             upstream_latency_us: ending.timing.upstream_latency_us.or(upstream_latency_us),
             time_to_first_chunk_us: ending

@@ -9,6 +9,7 @@ use super::batch::{Prepared, Replies};
 use super::checkpoints::Checkpoints;
 use super::command::Command;
 use super::committer::{Committer, Stop};
+use super::indexing::Indexing;
 use super::intake::{Accounts, Downstream, Intake};
 use super::notary::{CheckpointSettings, Notary};
 use super::packing::{Commit, PackStage, Packing};
@@ -290,10 +291,12 @@ impl Opening<'_> {
             checkpoints: Checkpoints::new(self.config.checkpoint_bytes),
             notary: Notary::new(checkpoints, &log_id, head),
             space: SpaceWatch::new(self.config.space),
+            indexing: Indexing::default(),
             _lock: self.lock,
         };
         let next_seq = begin_session(self.config, log_id, &mut committer, &mut packing)
             .map_err(|source| failed(&path, source))?;
+        committer.begin_indexing(self.config.has_search_index);
         let preparer = Preparer::new(self.config);
         Ok((Stages { packing, committer }, preparer, next_seq))
     }

@@ -24,6 +24,8 @@ fn flags(help: &str) -> BTreeSet<String> {
 fn commands(help: &str) -> Vec<String> {
     let list = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     list.take_while(|line| line.starts_with("  "))
+        // Lines that go on with a description are indented further.
+        .filter(|line| !line.starts_with("   "))
         .filter_map(|line| line.split_whitespace().next())
         .map(str::to_owned)
         .collect()
@@ -44,9 +46,16 @@ fn every_command_and_flag_is_documented() {
     let top = sandbox.run(&["--help"]);
     let commands = commands(top.text());
     assert!(commands.len() >= 7, "{commands:?}");
+    let (_, shared) = DOCUMENTATION.split_once("\n### Which requests").unwrap();
+    let shared = flags(shared.split("\n## ").next().unwrap());
     for command in commands.iter().filter(|command| *command != "help") {
         let help = sandbox.run(&[command, "--help"]);
-        let section = flags(section(command));
+        let text = section(command);
+        let mut section = flags(text);
+        // The conditions are described once.
+        if text.contains("(#which-requests)") {
+            section.extend(shared.clone());
+        }
         let everywhere = ["-h", "--help", "-V", "--version", "--db"].map(str::to_owned);
         let missing: Vec<_> = flags(help.text())
             .into_iter()
@@ -69,11 +78,18 @@ fn every_command_and_flag_is_documented() {
 #[test]
 fn every_field_of_the_json_contract_is_documented() {
     let sandbox = Sandbox::sample();
+    let agent = crate::conversing::agent();
     assert_eq!(sandbox.run(&["bundle", "-o", "a.bundle"]).exit, 0);
     let runs = [
         ("list", sandbox.run(&["list", "--json"])),
         ("show", sandbox.run(&["show", "call-0001", "--json"])),
         ("stats", sandbox.run(&["stats", "--json"])),
+        (
+            "conversation",
+            sandbox.run(&["conversation", "c-42", "--json"]),
+        ),
+        ("tools", agent.run(&["tools", "--json"])),
+        ("search", agent.run(&["search", "lyon", "--json"])),
         ("doctor", sandbox.run(&["doctor", "--json"])),
         ("verify", sandbox.run(&["verify", "--json"])),
         (

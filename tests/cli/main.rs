@@ -6,15 +6,20 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing
+    clippy::indexing_slicing,
+    clippy::print_stderr
 )]
 
+mod conversing;
 mod documentation;
 mod errors;
 mod everything;
+mod exporting;
 mod hostile;
+mod importing;
 mod reading;
 mod recording;
 mod removing;
+mod searching;
 mod support;
 mod verifying;

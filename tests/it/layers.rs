@@ -7,12 +7,34 @@ use std::path::{Path, PathBuf};
 const ORDER: &[&str] = &[
     // of the crate's own tests, and of no layer
     "seeds", // 0 words
-    "redact", "error", "config", "clock", "sync", "record", // 1 pure
-    "wire", "payload", "log", "pricing", "proof",  // 2 the database
-    "db",     // 3 the writer
+    "redact",
+    "error",
+    "config",
+    "clock",
+    "sync",
+    "record", // 1 pure
+    "wire",
+    "payload",
+    "log",
+    "pricing",
+    "proof", // 2 the database
+    "db",    // what both the writer and readers do with it
+    "chain",
+    "query",
+    "transcript",
+    "search", // 3 the writer
     "writer", // 4 operations
-    "chain", "query", "removal", "doctor", "verify", "bundle", // 5 façade
-    "receipt", "handle", "recorder", "reader", "store",
+    "removal",
+    "doctor",
+    "verify",
+    "bundle",
+    "export", // 5 façade
+    "receipt",
+    "handle",
+    "recorder",
+    "reader",
+    "follow",
+    "store",
 ];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {

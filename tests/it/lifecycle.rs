@@ -127,7 +127,7 @@ fn every_field_of_a_completed_request_comes_back() {
     let calls = reader.tool_calls(&request).unwrap();
     assert_eq!(calls[0].tool_name, "weather");
     assert_eq!(calls[0].input.as_deref(), Some(r#"{"city":"Köln"}"#));
-    assert_eq!(reader.messages(&request).unwrap()[0].text(), "hello");
+    assert_eq!(reader.messages(&request).unwrap()[0].text, "hello");
     let text = reader.assistant_text(&request).unwrap();
     assert_eq!(text.as_deref(), Some("it rains"));
 }

@@ -8,6 +8,7 @@ const PROJECTIONS: &[&str] = &[
     "requests",
     "tool_calls",
     "usage_hourly",
+    "usage_daily",
     "opened_minutes",
     "store_sessions",
     "gaps",
@@ -116,6 +117,7 @@ fn the_doctor_finds_a_projection_that_is_not_as_the_log_says_and_a_rebuild_mends
         "DELETE FROM requests WHERE opened_seq = (SELECT max(opened_seq) FROM requests)",
         "UPDATE tool_calls SET tool_name = 'x'",
         "UPDATE usage_hourly SET input_tokens = input_tokens + 1",
+        "UPDATE usage_daily SET output_tokens = output_tokens + 1",
         "DELETE FROM opened_minutes",
         "UPDATE gaps SET lifecycles = 0",
         "UPDATE store_sessions SET closed_at = 0",
@@ -154,4 +156,27 @@ fn a_damaged_log_is_found_and_never_rebuilt_from() {
         );
         assert_eq!(rows(&folder), before, "nothing is changed");
     }
+}
+
+/// Writer and rebuild share the code that makes both rollups: here SQL says what they must be.
+#[test]
+fn days_are_the_sums_of_their_hours() {
+    let folder = Folder::new();
+    varied(&folder);
+    let sums = "sum(completed), sum(failed), sum(rejected), sum(abandoned), sum(interrupted), \
+                sum(input_tokens), sum(output_tokens), sum(cost_microdollars), sum(unpriced), \
+                sum(latency_us_sum), sum(latency_count)";
+    let read = |day: &str, table: &str| -> Vec<String> {
+        let connection = sqlite(&folder);
+        let sql = format!(
+            "SELECT json_array({day}, provider_name, model, {sums}) FROM {table} \
+             GROUP BY {day}, provider_name, model"
+        );
+        let mut statement = connection.prepare(&sql).unwrap();
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        rows.collect::<Result<_, _>>().unwrap()
+    };
+    let days = read("day", "usage_daily");
+    assert!(!days.is_empty());
+    assert_eq!(days, read("hour / 24", "usage_hourly"));
 }

@@ -237,9 +237,7 @@ impl Machine {
             } else {
                 request.messages.as_slice()
             };
-            let found = reader.messages(found).unwrap();
-            let found: Vec<_> = found.iter().map(auditlite::Message::from).collect();
-            assert_eq!(found, messages);
+            assert_eq!(reader.messages(found).unwrap(), messages);
         }
         if request.status == Status::Pending || request.status == Status::Interrupted {
             assert_eq!(reader.prepared_body(found).unwrap(), None);

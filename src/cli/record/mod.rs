@@ -4,8 +4,6 @@
 #[path = "../../../tests/fuzz/record_input.rs"]
 mod fuzz;
 mod line;
-mod progress;
-mod source;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,11 +15,11 @@ use clap::ValueEnum;
 
 use super::database::DatabaseArgs;
 use super::error::CliError;
+use super::progress::Progress;
+use super::source::{self, LINE_BYTES_MAX, NextLine, Source};
 use super::text::{escape, shorten};
 use super::{Outcome, format, keys, output};
 use line::Exchange;
-use progress::Progress;
-use source::{LINE_BYTES_MAX, NextLine, Source};
 
 /// How long a full store may hold up the next request. The writer empties a full queue within
 /// seconds; so long a wait means that the disk takes nothing any more.
@@ -263,7 +261,7 @@ fn rates(requests: u64, bytes: u64, elapsed: Duration) -> String {
 }
 
 /// What the store itself says of how it went.
-fn outcome(report: &CloseReport) -> Result<Outcome, CliError> {
+pub(super) fn outcome(report: &CloseReport) -> Result<Outcome, CliError> {
     if report.lost_events > 0 || !report.is_complete {
         return Err(CliError::Message(format!(
             "the store did not close in order: {} could not be committed; \

@@ -1,10 +1,12 @@
 //! `auditlite show`.
 
-mod page;
+pub(super) mod page;
 
 use std::io::Write;
 
-use auditlite::{Message, PayloadSide, ReadError, ReadOnlyStore, Reader, RequestRecord};
+use auditlite::{
+    CanonicalMessage, PayloadSide, ReadError, ReadOnlyStore, Reader, RequestRecord, Transcript,
+};
 use clap::builder::NonEmptyStringValueParser;
 
 use super::database::DatabaseArgs;
@@ -16,6 +18,7 @@ const AFTER_HELP: &str = "\
 Examples:
   auditlite show 0199f0a2-6c1e
   auditlite show 0199f0a2-6c1e --no-body
+  auditlite show 0199f0a2-6c1e --raw           the bodies instead of the messages in them
   auditlite show 0199f0a2-6c1e --full | less
   auditlite show 4bf92f3577b34da6a3ce929d0e0e4736      by trace
   auditlite show 0199f0a2-6c1e --json | jq '.tool_calls[].tool_name'
@@ -25,8 +28,10 @@ Exit status: 0 the request was shown, 1 there is none or a choice must be made."
 
 /// Show everything known about one request
 ///
-/// Long texts are folded. Bodies are indented if they are JSON; `auditlite payload` writes their
-/// exact bytes. Characters that would steer the terminal are printed as \u{…}.
+/// Messages are read from the bodies; a body in which none are found is shown itself, as with
+/// --raw, indented if it is JSON. `auditlite payload` writes the exact bytes. A tool call is shown
+/// with the result that a later request of the conversation carried. Long texts are folded.
+/// Characters that would steer the terminal are printed as \u{…}.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -36,9 +41,12 @@ pub(crate) struct Args {
     /// Fold nothing
     #[arg(long)]
     full: bool,
-    /// Leave the two bodies out
+    /// Leave messages and bodies out
     #[arg(long)]
     no_body: bool,
+    /// Show the bodies instead of the messages in them
+    #[arg(long, conflicts_with = "no_body")]
+    raw: bool,
     /// One JSON object, without the bodies; docs/cli.md describes the fields
     #[arg(long, conflicts_with = "full")]
     json: bool,
@@ -64,11 +72,28 @@ pub(crate) fn run(
         out,
         is_full: args.full,
     };
-    page.details(&details)?;
+    // The reply has its calls in it.
+    let said = details.transcript.replies.iter();
+    let says_calls = said.flat_map(CanonicalMessage::tool_calls).next().is_some();
+    page.details(&details, args.raw || args.no_body || !says_calls)?;
     if args.no_body {
         return Ok(Outcome::Fine);
     }
-    for side in [PayloadSide::Request, PayloadSide::Response] {
+    let Transcript {
+        messages, replies, ..
+    } = &details.transcript;
+    if !args.raw {
+        page.messages("messages", messages, &details)?;
+        page.messages("reply", replies, &details)?;
+    }
+    let sides = [
+        (PayloadSide::Request, messages.is_empty()),
+        (PayloadSide::Response, replies.is_empty()),
+    ];
+    for (side, _) in sides
+        .into_iter()
+        .filter(|(_, is_unread)| *is_unread || args.raw)
+    {
         match reader.payload(&details.record, side) {
             Ok(payload) => page.body(side, &payload)?,
             // The page's heading part has said so.
@@ -80,16 +105,29 @@ pub(crate) fn run(
 }
 
 fn details(reader: &Reader, record: RequestRecord) -> Result<Details, CliError> {
+    let tool_calls = reader.tool_calls(&record)?;
+    let transcript = reader.transcript(&record)?;
+    let said = transcript.replies.iter();
+    let said = said.flat_map(CanonicalMessage::tool_calls);
+    let mut ids: Vec<&str> = tool_calls
+        .iter()
+        .map(|call| call.tool_call_id.as_str())
+        .chain(said.map(|call| call.tool_call_id.as_str()))
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let results = reader.tool_results(&record, &ids)?;
+    let tool_results = ids
+        .into_iter()
+        .zip(results)
+        .filter_map(|(id, result)| Some((id.to_owned(), result?)))
+        .collect();
     Ok(Details {
         request: reader.body_info(&record, PayloadSide::Request)?,
         response: reader.body_info(&record, PayloadSide::Response)?,
-        tool_calls: reader.tool_calls(&record)?,
-        messages: reader
-            .messages(&record)?
-            .iter()
-            .map(Message::from)
-            .collect(),
-        assistant_text: reader.assistant_text(&record)?,
+        tool_results,
+        tool_calls,
+        transcript,
         record,
     })
 }

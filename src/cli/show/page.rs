@@ -3,10 +3,13 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use auditlite::{BodyInfo, Message, Payload, PayloadSide, RecordedToolCall, RequestRecord};
+use auditlite::{
+    BodyInfo, CanonicalMessage, MessagePart, Payload, PayloadSide, RequestRecord, ToolResult,
+};
 
 use super::super::json::Details;
 use super::super::payload::truncation;
+use super::super::style::Style;
 use super::super::text::{self, Fold, escape};
 use super::super::{format, time};
 
@@ -16,19 +19,20 @@ const INDENTED_BYTES_MAX: usize = 256 * 1024;
 const NAME_WIDTH: usize = 16;
 
 /// A page on its way out.
-pub(super) struct Page<'a> {
+pub(crate) struct Page<'a> {
     /// Where it goes.
-    pub(super) out: &'a mut dyn Write,
+    pub(crate) out: &'a mut dyn Write,
     /// Nothing is folded.
-    pub(super) is_full: bool,
+    pub(crate) is_full: bool,
 }
 
 impl Page<'_> {
-    /// Everything but the bodies.
-    pub(super) fn details(&mut self, details: &Details) -> io::Result<()> {
+    /// Everything but what was said.
+    pub(super) fn details(&mut self, details: &Details, has_calls: bool) -> io::Result<()> {
         let record = &details.record;
         self.line("request", &record.request_id)?;
-        self.line("status", record.status.name())?;
+        let status = Style::of_status(record.status).paint(record.status.name());
+        self.painted("status", &status)?;
         if record.is_erased {
             self.line("erased", "yes: its content, and who it was of")?;
         }
@@ -40,11 +44,8 @@ impl Page<'_> {
         self.bodies(details)?;
         self.altered(&record.altered)?;
         self.attributes(&record.attributes)?;
-        self.tool_calls(&details.tool_calls)?;
-        self.messages(&details.messages)?;
-        if let Some(assistant_text) = &details.assistant_text {
-            self.heading("assistant text")?;
-            self.block(assistant_text, Fold::PART)?;
+        if has_calls {
+            self.tool_calls(details)?;
         }
         Ok(())
     }
@@ -81,7 +82,7 @@ impl Page<'_> {
         self.optional("latency", record.latency_us.map(format::latency))?;
         let parts = [
             ("  upstream", record.upstream_latency_us),
-            ("  overhead", details.overhead_us()),
+            ("  gateway", details.overhead_us()),
             ("  first chunk", record.time_to_first_chunk_us),
         ];
         for (name, part) in parts {
@@ -202,7 +203,8 @@ impl Page<'_> {
         Ok(())
     }
 
-    fn tool_calls(&mut self, calls: &[RecordedToolCall]) -> io::Result<()> {
+    fn tool_calls(&mut self, details: &Details) -> io::Result<()> {
+        let calls = &details.tool_calls;
         if calls.is_empty() {
             return Ok(());
         }
@@ -227,33 +229,88 @@ impl Page<'_> {
                 }
                 None => writeln!(self.out, "     (input not kept)")?,
             }
+            self.result(details.result_of(&call.tool_call_id), 5)?;
         }
         Ok(())
     }
 
-    fn messages(&mut self, messages: &[Message]) -> io::Result<()> {
+    /// Messages under a heading.
+    pub(super) fn messages(
+        &mut self,
+        heading: &str,
+        messages: &[CanonicalMessage],
+        details: &Details,
+    ) -> io::Result<()> {
         if messages.is_empty() {
             return Ok(());
         }
-        self.heading(&format!("messages ({})", messages.len()))?;
+        match messages.len() {
+            1 => self.heading(heading)?,
+            several => self.heading(&format!("{heading} ({several})"))?,
+        }
         for message in messages {
-            writeln!(self.out, "  {}:", escape(&message.role))?;
-            self.indented(&message.text, Fold::PART, 4)?;
-            for call in &message.tool_calls {
-                writeln!(
-                    self.out,
-                    "    calls {}  {}",
-                    escape(&call.tool_name),
-                    escape(&call.tool_call_id)
-                )?;
-                self.indented(&call.input, Fold::PART, 6)?;
-            }
-            for result in &message.tool_results {
-                writeln!(self.out, "    result of {}", escape(&result.tool_call_id))?;
-                self.indented(&result.text, Fold::PART, 6)?;
+            self.message("", message, "", Some(details))?;
+        }
+        Ok(())
+    }
+
+    /// One message. `remark` is written behind the role, as it is; results of tool calls are looked
+    /// up in `details`.
+    pub(crate) fn message(
+        &mut self,
+        number: &str,
+        message: &CanonicalMessage,
+        remark: &str,
+        details: Option<&Details>,
+    ) -> io::Result<()> {
+        let role = Style::Role.paint(&escape(&message.role));
+        let line = format!("  {number}{role}  {remark}");
+        let is_apart = !number.is_empty();
+        if is_apart {
+            writeln!(self.out)?;
+        }
+        writeln!(self.out, "{}", line.trim_end())?;
+        for part in &message.parts {
+            match part {
+                MessagePart::Text(text) => self.indented(text, Fold::SCREEN, 4)?,
+                MessagePart::Thinking(text) => {
+                    self.remark("thinking")?;
+                    self.indented(text, Fold::PART, 6)?;
+                }
+                MessagePart::Refusal(text) => {
+                    self.remark("refuses")?;
+                    self.indented(text, Fold::PART, 6)?;
+                }
+                MessagePart::ToolCall(call) => {
+                    let name = escape(&call.tool_name);
+                    self.remark(&format!("calls {name}  {}", escape(&call.tool_call_id)))?;
+                    self.indented(&indented_if_short(&call.input), Fold::PART, 6)?;
+                    let result = details.and_then(|details| details.result_of(&call.tool_call_id));
+                    self.result(result, 4)?;
+                }
+                MessagePart::ToolResult(result) => {
+                    self.remark(&format!("result of {}", escape(&result.tool_call_id)))?;
+                    self.indented(&result.text, Fold::PART, 6)?;
+                }
+                MessagePart::Other(kind) => self.remark(&format!("({})", escape(kind)))?,
+                // Kinds of parts that are added later.
+                _ => self.remark("(a part that is not shown)")?,
             }
         }
         Ok(())
+    }
+
+    fn remark(&mut self, words: &str) -> io::Result<()> {
+        let words = Style::Quiet.paint(words.trim_end());
+        writeln!(self.out, "    {words}")
+    }
+
+    /// What a tool returned.
+    fn result(&mut self, result: Option<&ToolResult>, columns: usize) -> io::Result<()> {
+        let Some(result) = result else { return Ok(()) };
+        let words = format!("returned, in {}", escape(&result.request_id));
+        writeln!(self.out, "{:columns$}{}", "", Style::Quiet.paint(&words))?;
+        self.indented(&result.text, Fold::PART, columns.saturating_add(2))
     }
 
     /// One of the two bodies.
@@ -286,15 +343,21 @@ impl Page<'_> {
     }
 
     fn heading(&mut self, heading: &str) -> io::Result<()> {
-        writeln!(self.out, "\n{heading}")
+        writeln!(self.out, "\n{}", Style::Heading.paint(heading))
     }
 
-    fn line(&mut self, name: &str, value: &str) -> io::Result<()> {
-        let line = format!("{name:<NAME_WIDTH$}{}", escape(value));
-        writeln!(self.out, "{}", line.trim_end())
+    /// A name and a value.
+    pub(crate) fn line(&mut self, name: &str, value: &str) -> io::Result<()> {
+        self.painted(name, &escape(value))
     }
 
-    fn optional(&mut self, name: &str, value: Option<impl ToString>) -> io::Result<()> {
+    fn painted(&mut self, name: &str, value: &str) -> io::Result<()> {
+        let name = Style::Quiet.paint(&format!("{name:<NAME_WIDTH$}"));
+        writeln!(self.out, "{}", format!("{name}{value}").trim_end())
+    }
+
+    /// A name and a value, where there is one.
+    pub(crate) fn optional(&mut self, name: &str, value: Option<impl ToString>) -> io::Result<()> {
         match value {
             Some(value) => self.line(name, &value.to_string()),
             None => Ok(()),

@@ -144,6 +144,7 @@ fn what_the_writer_makes_is_what_is_expected_and_any_other_cell_is_found() {
                 "requests",
                 "tool_calls",
                 "usage_hourly",
+                "usage_daily",
                 "opened_minutes",
                 "store_sessions",
                 "gaps",
@@ -168,6 +169,7 @@ fn what_the_writer_makes_is_what_is_expected_and_any_other_cell_is_found() {
             let key = match table {
                 "tool_calls" => "ended_seq, position",
                 "usage_hourly" => "hour, provider_name, model, user_id",
+                "usage_daily" => "day, provider_name, model",
                 _ => "rowid",
             };
             let place = random.i64(..rows);
@@ -189,6 +191,6 @@ fn what_the_writer_makes_is_what_is_expected_and_any_other_cell_is_found() {
             tables_seen.insert(table);
         }
     }
-    assert_eq!(tables_seen.len(), 6, "{tables_seen:?}");
+    assert_eq!(tables_seen.len(), 7, "{tables_seen:?}");
     assert!(spilled >= 30, "only {spilled} of 60 were too large");
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Progress over bytes read, whatever they decompress to.
-pub(super) struct Progress {
+pub(crate) struct Progress {
     bar: ProgressBar,
 }
 
 impl Progress {
     /// A bar; an invisible one where `is_quiet` or nobody watches.
-    pub(super) fn new(is_quiet: bool) -> Self {
+    pub(crate) fn new(is_quiet: bool) -> Self {
         if is_quiet || !io::stderr().is_terminal() {
             return Self {
                 bar: ProgressBar::hidden(),
@@ -28,7 +28,7 @@ impl Progress {
     }
 
     /// Counts what is read from `reader`, a file of `length` bytes where that is known.
-    pub(super) fn reading<R: Read>(&self, length: Option<u64>, reader: R) -> impl Read + use<R> {
+    pub(crate) fn reading<R: Read>(&self, length: Option<u64>, reader: R) -> impl Read + use<R> {
         match length {
             Some(length) => {
                 self.bar.reset();
@@ -40,19 +40,19 @@ impl Progress {
     }
 
     /// Says how many requests are recorded.
-    pub(super) fn recorded(&self, requests: u64) {
+    pub(crate) fn recorded(&self, requests: u64) {
         if !self.bar.is_hidden() && requests.is_multiple_of(64) {
             self.bar.set_message(format!("{requests} requests"));
         }
     }
 
     /// Prints something without tearing the bar apart.
-    pub(super) fn suspend(&self, print: impl FnOnce()) {
+    pub(crate) fn suspend(&self, print: impl FnOnce()) {
         self.bar.suspend(print);
     }
 
     /// Takes the bar away.
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }
 }

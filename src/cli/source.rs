@@ -4,11 +4,11 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use super::super::error::CliError;
+use super::error::CliError;
 use super::progress::Progress;
 
 /// Longest line that is read, in bytes. A longer one is skipped without being held in memory.
-pub(super) const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(crate) const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Largest window of a zstd frame, as a power of two: 128 MiB.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// How a zstd frame begins (RFC 8878, section 3.1.1).
@@ -17,7 +17,7 @@ const READ_BUFFER_BYTES: usize = 128 * 1024;
 
 /// What comes next.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum NextLine<'a> {
+pub(crate) enum NextLine<'a> {
     /// A line, with its line break where it has one.
     Line(&'a [u8]),
     /// A line above [`LINE_BYTES_MAX`], which was skipped.
@@ -27,7 +27,7 @@ pub(super) enum NextLine<'a> {
 }
 
 /// The lines of one file.
-pub(super) struct Source {
+pub(crate) struct Source {
     path: PathBuf,
     lines: Lines<Box<dyn BufRead>>,
 }
@@ -37,7 +37,7 @@ pub(super) struct Source {
 /// # Errors
 ///
 /// It cannot; or it is a folder.
-pub(super) fn check(path: &Path) -> Result<(), CliError> {
+pub(crate) fn check(path: &Path) -> Result<(), CliError> {
     if is_stdin(path) {
         return Ok(());
     }
@@ -71,7 +71,7 @@ impl Source {
     /// # Errors
     ///
     /// The file cannot be opened or read.
-    pub(super) fn open(path: &Path, progress: &Progress) -> Result<Self, CliError> {
+    pub(crate) fn open(path: &Path, progress: &Progress) -> Result<Self, CliError> {
         let opened = if is_stdin(path) {
             reader(progress.reading(None, io::stdin()))
         } else {
@@ -94,7 +94,7 @@ impl Source {
     /// # Errors
     ///
     /// The file cannot be read further, or what is compressed is damaged.
-    pub(super) fn next(&mut self) -> Result<NextLine<'_>, CliError> {
+    pub(crate) fn next(&mut self) -> Result<NextLine<'_>, CliError> {
         let path = &self.path;
         self.lines.next().map_err(|source| unreadable(path, source))
     }

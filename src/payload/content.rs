@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::text_prefix;
 use crate::config::TOOL_INPUT_BYTES_MAX;
-use crate::payload::text_prefix;
 use crate::record::{Altered, ToolCall};
 
 /// Part 1 of an end's payloads, as JSON.

@@ -1,0 +1,24 @@
+//! A copy of the file as of one moment.
+
+use std::path::Path;
+
+use super::error::{Context, DbError};
+use super::pool;
+
+/// Writes a copy into an empty file, while others read and write: as of one moment, without free
+/// pages. Source: <https://www.sqlite.org/lang_vacuum.html#vacuuminto>.
+pub(crate) fn copy_into(source: &Path, target: &Path) -> Result<(), DbError> {
+    const COPYING: &str = "copying the file";
+    let connection = pool::open_reader(source)?;
+    // The file itself is open for reading only; what is written is the copy.
+    connection
+        .pragma_update(None, "query_only", 0)
+        .context(COPYING)?;
+    let Some(target) = target.to_str() else {
+        return Err(DbError::corrupt(COPYING, "the path is not UTF-8"));
+    };
+    connection
+        .execute("VACUUM INTO ?1", [target])
+        .context(COPYING)
+        .map(drop)
+}

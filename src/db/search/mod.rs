@@ -1,0 +1,494 @@
+//! The full text index: which messages are in it, what matches, and how something gets out of it.
+//!
+//! The index holds content. It is no projection of the log: it is made from payloads, may lag, and can
+//! be dropped and built anew. The words lie in `search_index`, which keeps no text; the texts lie
+//! packed in `search_messages`.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, params_from_iter};
+
+use super::error::{Context, DbError};
+use super::filter::{self, Walk};
+use super::read::count_at;
+use super::rows::{SELECT_REQUEST, request_from_row};
+use super::seq_to_sql;
+use crate::payload::sha256;
+use crate::record::{Digest, RequestFilter, RequestRecord};
+
+const INDEXING: &str = "building the search index";
+const SEARCHING: &str = "searching";
+const REMOVING: &str = "removing from the search index";
+
+/// Longest text of one message that is searched, in bytes.
+pub(crate) const TEXT_BYTES_MAX: usize = 256 * 1024;
+const LEVEL: i32 = 3;
+/// What marks a match in a snippet until it is taken apart: no characters of any text.
+const MARKS: [char; 2] = ['\u{fdd0}', '\u{fdd1}'];
+/// Words of a snippet.
+const SNIPPET_TOKENS: i64 = 24;
+
+/// A message on its way into the index.
+#[derive(Debug)]
+pub(crate) struct NewMessage<'m> {
+    pub(crate) request_seq: u64,
+    pub(crate) is_reply: bool,
+    pub(crate) position: u64,
+    pub(crate) role: &'m str,
+    /// Tells it from all others that may be searched: a message that is sent again has the same.
+    pub(crate) key: [u8; 16],
+    pub(crate) text: &'m str,
+}
+
+/// A message that matches.
+#[derive(Debug)]
+pub(crate) struct FoundMessage {
+    pub(crate) request_seq: u64,
+    pub(crate) is_reply: bool,
+    pub(crate) position: u64,
+    pub(crate) role: String,
+    pub(crate) score: f64,
+    packed: Vec<u8>,
+}
+
+/// How far the index is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct IndexState {
+    /// Requests opened from this seq on are not in it; `None`: there is no index yet.
+    pub(crate) next_seq: Option<u64>,
+    /// The seq that the next event of the log gets.
+    pub(crate) log_end: u64,
+    /// Requests before `next_seq` that are still to be taken in, most of them not ended.
+    pub(crate) waiting: u64,
+    /// When the first request that is not in it was opened.
+    pub(crate) missing_since: Option<i64>,
+}
+
+/// How far the index is. Primary keys only.
+pub(crate) fn state(connection: &Connection) -> Result<IndexState, DbError> {
+    let transaction = connection.unchecked_transaction().context(SEARCHING)?;
+    let next_seq = next_seq(&transaction)?;
+    let number = |sql: &str| -> Result<Option<i64>, DbError> {
+        let mut statement = transaction.prepare_cached(sql).context(SEARCHING)?;
+        let found = statement.query_row([], |row| row.get(0)).optional();
+        found.context(SEARCHING)
+    };
+    let log_end =
+        number("SELECT first_seq + count FROM log_segments ORDER BY first_seq DESC LIMIT 1")?;
+    let waiting = number("SELECT count(*) FROM search_pending")?;
+    let missing_since = transaction
+        .prepare_cached(
+            "SELECT opened_at FROM requests WHERE opened_seq >= ?1 ORDER BY opened_seq LIMIT 1",
+        )
+        .and_then(|mut statement| {
+            statement
+                .query_row([seq_to_sql(next_seq.unwrap_or(0))], |row| row.get(0))
+                .optional()
+        })
+        .context(SEARCHING)?;
+    let count = |number: Option<i64>| u64::try_from(number.unwrap_or(0)).unwrap_or(0);
+    Ok(IndexState {
+        next_seq,
+        log_end: count(log_end),
+        waiting: count(waiting),
+        missing_since,
+    })
+}
+
+/// Where the index ends; `None`: there is none yet.
+pub(crate) fn next_seq(connection: &Connection) -> Result<Option<u64>, DbError> {
+    let next: Option<i64> = connection
+        .prepare_cached("SELECT next_seq FROM search_state")
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)).optional())
+        .context(SEARCHING)?;
+    Ok(next.map(|next| u64::try_from(next).unwrap_or(0)))
+}
+
+/// A step of building, in a transaction of its own that is undone where it fails.
+pub(crate) fn in_transaction<T, E: From<DbError>>(
+    connection: &mut Connection,
+    step: impl FnOnce(&Connection) -> Result<T, E>,
+) -> Result<T, E> {
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .context(INDEXING)?;
+    let done = step(&transaction)?;
+    transaction.commit().context(INDEXING)?;
+    Ok(done)
+}
+
+/// The next requests to look at: those that were waited for and have ended, then new ones.
+pub(crate) fn next_requests(
+    connection: &Connection,
+    next_seq: u64,
+    limit: usize,
+) -> Result<Vec<RequestRecord>, DbError> {
+    let ended = format!(
+        "{} WHERE opened_seq IN (SELECT opened_seq FROM search_pending) \
+         AND ended_seq IS NOT NULL LIMIT {limit}",
+        *SELECT_REQUEST
+    );
+    let new = format!(
+        "{} WHERE opened_seq >= ?1 ORDER BY opened_seq LIMIT {limit}",
+        *SELECT_REQUEST
+    );
+    let mut requests = Vec::new();
+    for (sql, values) in [(ended, Vec::new()), (new, vec![seq_to_sql(next_seq)])] {
+        let mut statement = connection.prepare_cached(&sql).context(INDEXING)?;
+        let rows = statement
+            .query_map(params_from_iter(values), request_from_row)
+            .context(INDEXING)?;
+        for request in rows {
+            requests.push(request.context(INDEXING)?);
+        }
+    }
+    requests.truncate(limit);
+    Ok(requests)
+}
+
+/// Has the request looked at once it has ended.
+pub(crate) fn wait_for(connection: &Connection, opened_seq: u64) -> Result<(), DbError> {
+    run(
+        connection,
+        "INSERT OR IGNORE INTO search_pending VALUES (?1)",
+        opened_seq,
+    )
+}
+
+/// The request need not be looked at any more.
+pub(crate) fn wait_no_more(connection: &Connection, opened_seq: u64) -> Result<(), DbError> {
+    run(
+        connection,
+        "DELETE FROM search_pending WHERE opened_seq = ?1",
+        opened_seq,
+    )
+}
+
+/// Requests before this one are in the index, or waited for.
+pub(crate) fn set_next_seq(connection: &Connection, next_seq: u64) -> Result<(), DbError> {
+    run(
+        connection,
+        "INSERT INTO search_state VALUES (0, ?1) ON CONFLICT DO UPDATE SET next_seq = excluded.next_seq",
+        next_seq,
+    )
+}
+
+fn run(connection: &Connection, sql: &str, seq: u64) -> Result<(), DbError> {
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.execute([seq_to_sql(seq)]))
+        .map(drop)
+        .context(INDEXING)
+}
+
+/// Takes a message in, unless it is known. Index: `search_messages_by_key`.
+pub(crate) fn add(connection: &Connection, message: &NewMessage<'_>) -> Result<bool, DbError> {
+    let packed = zstd::bulk::compress(message.text.as_bytes(), LEVEL)
+        .map_err(|error| DbError::corrupt(INDEXING, error))?;
+    let added = connection
+        .prepare_cached(
+            "INSERT INTO search_messages \
+             (request_seq, is_reply, position, role, message_key, text) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (message_key) DO NOTHING",
+        )
+        .and_then(|mut statement| {
+            statement.execute(params![
+                seq_to_sql(message.request_seq),
+                message.is_reply,
+                seq_to_sql(message.position),
+                message.role,
+                message.key,
+                packed
+            ])
+        })
+        .context(INDEXING)?;
+    if added == 0 {
+        return Ok(false);
+    }
+    connection
+        .prepare_cached("INSERT INTO search_index (rowid, text) VALUES (?1, ?2)")
+        .and_then(|mut statement| {
+            statement.execute(params![connection.last_insert_rowid(), message.text])
+        })
+        .context(INDEXING)?;
+    Ok(true)
+}
+
+/// Removes what requests that were opened by these events brought into the index. Only requests that
+/// did are looked at. Index: `search_messages_by_request`.
+pub(super) fn remove_between(
+    connection: &Connection,
+    first: i64,
+    last: i64,
+) -> Result<(), DbError> {
+    let requests: Vec<u64> = connection
+        .prepare_cached(
+            "SELECT DISTINCT request_seq FROM search_messages WHERE request_seq BETWEEN ?1 AND ?2",
+        )
+        .and_then(|mut statement| {
+            let rows = statement.query_map([first, last], |row| count_at(row, 0))?;
+            rows.collect()
+        })
+        .context(REMOVING)?;
+    connection
+        .prepare_cached("DELETE FROM search_pending WHERE opened_seq BETWEEN ?1 AND ?2")
+        .and_then(|mut statement| statement.execute([first, last]))
+        .context(REMOVING)?;
+    remove_up_to(connection, &requests, u64::try_from(last).unwrap_or(0)).map(drop)
+}
+
+/// Removes what these requests brought into the index, words and texts. What later requests that
+/// stay said again is taken in anew from them, at the next step. Within the caller's transaction, and
+/// **before** the rows of `requests` change. Bounded by one message at a time. With `secure_delete`
+/// on, nothing of the words is left in the file. Returns how many messages went.
+#[cfg(test)]
+fn remove(connection: &Connection, opened_seqs: &[u64]) -> Result<u64, DbError> {
+    remove_up_to(connection, opened_seqs, 0)
+}
+
+/// As `remove`; everything up to `last` goes too.
+fn remove_up_to(connection: &Connection, opened_seqs: &[u64], last: u64) -> Result<u64, DbError> {
+    let mut newest_first = opened_seqs.to_vec();
+    newest_first.sort_unstable_by(|one, other| other.cmp(one));
+    let (mut removed, mut scopes) = (0_u64, HashSet::new());
+    for seq in newest_first {
+        let count = remove_one(connection, seq)?;
+        wait_no_more(connection, seq)?;
+        removed = removed.saturating_add(count);
+        if count > 0 {
+            look_again(connection, seq, last, &mut scopes)?;
+        }
+    }
+    Ok(removed)
+}
+
+/// Removes the words and texts of one request.
+fn remove_one(connection: &Connection, opened_seq: u64) -> Result<u64, DbError> {
+    let mut removed = 0_u64;
+    loop {
+        let next: Option<(i64, Vec<u8>)> = connection
+            .prepare_cached(
+                "SELECT message_id, text FROM search_messages WHERE request_seq = ?1 LIMIT 1",
+            )
+            .and_then(|mut statement| {
+                statement
+                    .query_row([seq_to_sql(opened_seq)], |row| {
+                        Ok((row.get(0)?, row.get(1)?))
+                    })
+                    .optional()
+            })
+            .context(REMOVING)?;
+        let Some((message_id, packed)) = next else {
+            return Ok(removed);
+        };
+        let text = unpack(&packed)?;
+        // An index without texts is told what to forget.
+        // Source: <https://www.sqlite.org/fts5.html#the_delete_command>.
+        connection
+            .prepare_cached(
+                "INSERT INTO search_index (search_index, rowid, text) VALUES ('delete', ?1, ?2)",
+            )
+            .and_then(|mut statement| statement.execute(params![message_id, text]))
+            .context(REMOVING)?;
+        connection
+            .prepare_cached("DELETE FROM search_messages WHERE message_id = ?1")
+            .and_then(|mut statement| statement.execute([message_id]))
+            .context(REMOVING)?;
+        removed = removed.saturating_add(1);
+    }
+}
+
+/// Has the next request of the same conversation, which repeats what came before, looked at again.
+/// Once for each conversation, behind the last of the requests that go.
+fn look_again(
+    connection: &Connection,
+    opened_seq: u64,
+    last: u64,
+    scopes: &mut HashSet<Digest>,
+) -> Result<(), DbError> {
+    let sql = format!("{} WHERE opened_seq = ?1", *SELECT_REQUEST);
+    let request = connection
+        .prepare_cached(&sql)
+        .and_then(|mut statement| {
+            statement
+                .query_row([seq_to_sql(opened_seq)], request_from_row)
+                .optional()
+        })
+        .context(REMOVING)?;
+    let Some(request) = request else {
+        return Ok(());
+    };
+    if !scopes.insert(scope_of(&request)) {
+        return Ok(());
+    }
+    let mut filter = RequestFilter::default();
+    match request.conversation() {
+        Some(conversation) => filter.conversation_id = Some(conversation.to_owned()),
+        None => filter.user_id.clone_from(&request.user_id),
+    }
+    let next = filter::list_within(
+        connection,
+        &filter,
+        Walk::After(Some(opened_seq.max(last))),
+        1,
+    )?;
+    match next.first() {
+        Some(next) => wait_for(connection, next.opened_seq),
+        None => Ok(()),
+    }
+}
+
+/// A digest of whom a request's messages belong to: the conversation, else the user, else nobody.
+/// Within it, the same message is one message.
+pub(crate) fn scope_of(request: &RequestRecord) -> Digest {
+    match (request.conversation(), request.user_id.as_deref()) {
+        (Some(conversation), _) => sha256(format!("conversation {conversation}").as_bytes()),
+        (None, Some(user)) => sha256(format!("user {user}").as_bytes()),
+        (None, None) => sha256(b"nobody"),
+    }
+}
+
+/// Messages that match, best first, or newest first. `words` is an expression of FTS5. The index is
+/// asked first, and of each match the message and the request by their primary keys.
+pub(crate) fn find(
+    connection: &Connection,
+    words: &str,
+    request_filter: &RequestFilter,
+    is_newest_first: bool,
+    limit: usize,
+) -> Result<Vec<FoundMessage>, DbError> {
+    let transaction = connection.unchecked_transaction().context(SEARCHING)?;
+    let Some(conditions) = filter::conditions(&transaction, request_filter, Walk::Before(None))?
+    else {
+        return Ok(Vec::new());
+    };
+    let sql = find_sql(request_filter, &conditions, is_newest_first, limit);
+    let mut values = vec![words.to_owned().into()];
+    values.extend(conditions.values);
+    let mut statement = transaction.prepare_cached(&sql).context(SEARCHING)?;
+    let rows = statement
+        .query_map(params_from_iter(values), |row| {
+            Ok(FoundMessage {
+                request_seq: count_at(row, 0)?,
+                is_reply: row.get(1)?,
+                position: count_at(row, 2)?,
+                role: row.get(3)?,
+                score: row.get(4)?,
+                packed: row.get(5)?,
+            })
+        })
+        .context(SEARCHING)?;
+    rows.collect::<Result<_, _>>().context(SEARCHING)
+}
+
+fn find_sql(
+    request_filter: &RequestFilter,
+    conditions: &filter::Conditions,
+    is_newest_first: bool,
+    limit: usize,
+) -> String {
+    let mut source = "search_index CROSS JOIN search_messages \
+         ON search_messages.message_id = search_index.rowid"
+        .to_owned();
+    let mut wanted = " WHERE search_index MATCH ?".to_owned();
+    if *request_filter != RequestFilter::default() {
+        source
+            .push_str(" CROSS JOIN requests ON requests.opened_seq = search_messages.request_seq");
+        wanted.push_str(&conditions.to_sql().replacen(" WHERE ", " AND ", 1));
+    }
+    let order = if is_newest_first {
+        "search_index.rowid DESC"
+    } else {
+        "search_index.rank"
+    };
+    format!(
+        "SELECT request_seq, is_reply, search_messages.position, role, \
+         search_index.rank, search_messages.text FROM {source}{wanted} ORDER BY {order} LIMIT {limit}"
+    )
+}
+
+/// For each of the messages the part of its text that matches best: texts, and whether each is a
+/// match. SQLite finds it in an index of these messages alone, in memory.
+pub(crate) fn snippets(
+    found: &[FoundMessage],
+    words: &str,
+) -> Result<Vec<Vec<(String, bool)>>, DbError> {
+    let mut connection = Connection::open_in_memory().context(SEARCHING)?;
+    let transaction = connection.transaction().context(SEARCHING)?;
+    transaction
+        .execute_batch("CREATE VIRTUAL TABLE texts USING fts5(text, tokenize = \"unicode61 remove_diacritics 2\")")
+        .context(SEARCHING)?;
+    let mut snippets = vec![Vec::new(); found.len()];
+    {
+        let mut insert = transaction
+            .prepare("INSERT INTO texts (rowid, text) VALUES (?1, ?2)")
+            .context(SEARCHING)?;
+        for (index, message) in (0_i64..).zip(found) {
+            let text = unpack(&message.packed)?.replace(MARKS, "\u{fffd}");
+            insert.execute(params![index, text]).context(SEARCHING)?;
+        }
+        let mut select = transaction
+            .prepare(
+                "SELECT rowid, snippet(texts, 0, ?2, ?3, '…', ?4) FROM texts WHERE texts MATCH ?1",
+            )
+            .context(SEARCHING)?;
+        let [open, close] = MARKS.map(String::from);
+        let rows = select
+            .query_map(params![words, open, close, SNIPPET_TOKENS], |row| {
+                Ok((count_at(row, 0)?, row.get::<_, String>(1)?))
+            })
+            .context(SEARCHING)?;
+        for row in rows {
+            let (index, text) = row.context(SEARCHING)?;
+            let index = usize::try_from(index).unwrap_or(usize::MAX);
+            if let Some(snippet) = snippets.get_mut(index) {
+                *snippet = parts(&text);
+            }
+        }
+    }
+    Ok(snippets)
+}
+
+/// Takes a marked text apart.
+fn parts(text: &str) -> Vec<(String, bool)> {
+    let mut parts = Vec::new();
+    for (index, part) in text.split(MARKS).enumerate() {
+        if !part.is_empty() {
+            parts.push((part.to_owned(), index % 2 == 1));
+        }
+    }
+    parts
+}
+
+/// Content read from the file is not trusted: what unpacks to more than can be is none.
+fn unpack(packed: &[u8]) -> Result<String, DbError> {
+    let bytes = zstd::bulk::decompress(packed, TEXT_BYTES_MAX)
+        .map_err(|error| DbError::corrupt(SEARCHING, error))?;
+    String::from_utf8(bytes).map_err(|error| DbError::corrupt(SEARCHING, error))
+}
+
+/// A request by its primary key.
+pub(crate) fn by_opened_seq(
+    connection: &Connection,
+    opened_seq: u64,
+) -> Result<Option<RequestRecord>, DbError> {
+    let sql = format!("{} WHERE opened_seq = ?1", *SELECT_REQUEST);
+    connection
+        .prepare_cached(&sql)
+        .and_then(|mut statement| {
+            statement
+                .query_row([seq_to_sql(opened_seq)], request_from_row)
+                .optional()
+        })
+        .context(SEARCHING)
+}
+
+/// Opens the file for building the index. The caller holds the writer's lock.
+pub(crate) fn open_for_indexing(
+    path: &super::DatabasePath,
+) -> Result<Connection, crate::error::OpenError> {
+    super::open::open_for_writing(path, crate::config::Durability::Buffered)
+}

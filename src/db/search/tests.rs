@@ -1,0 +1,153 @@
+//! What the index finds, and what is left of what is removed.
+
+use super::*;
+
+fn plan(filter: &RequestFilter, is_newest_first: bool) -> String {
+    let mut connection = Connection::open_in_memory().unwrap();
+    super::super::migrate::migrate(&mut connection).unwrap();
+    let conditions = filter::conditions(&connection, filter, Walk::Before(None))
+        .unwrap()
+        .unwrap();
+    let sql = find_sql(filter, &conditions, is_newest_first, 20);
+    let mut statement = connection
+        .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+        .unwrap();
+    let mut values = vec!["word".to_owned().into()];
+    values.extend(conditions.values);
+    let rows = statement.query_map(params_from_iter(values), |row| row.get::<_, String>(3));
+    let lines: Vec<String> = rows.unwrap().collect::<Result<_, _>>().unwrap();
+    lines.join("\n")
+}
+
+/// The index finds and sorts; nothing else is scanned.
+#[test]
+fn a_search_asks_the_index_first_and_the_rest_by_primary_key() {
+    let filter = RequestFilter {
+        user_id: Some("u".to_owned()),
+        ..RequestFilter::default()
+    };
+    for filter in [RequestFilter::default(), filter] {
+        for is_newest_first in [true, false] {
+            let plan = plan(&filter, is_newest_first);
+            assert!(
+                plan.starts_with("SCAN search_index VIRTUAL TABLE INDEX"),
+                "{plan}"
+            );
+            assert!(
+                plan.contains("SEARCH search_messages USING INTEGER PRIMARY KEY"),
+                "{plan}"
+            );
+            assert_eq!(plan.matches("SCAN").count(), 1, "{plan}");
+            assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+        }
+    }
+}
+
+#[test]
+fn snippets_mark_what_matches() {
+    let text = "Über die Wörter: weather in Lyon\u{fdd0}";
+    let found = FoundMessage {
+        request_seq: 0,
+        is_reply: false,
+        position: 0,
+        role: "user".to_owned(),
+        score: 0.0,
+        packed: zstd::bulk::compress(text.as_bytes(), LEVEL).unwrap(),
+    };
+    let snippets = snippets(&[found], "\"worter\"").unwrap();
+    let parts: Vec<_> = snippets[0]
+        .iter()
+        .map(|(text, is_match)| (text.as_str(), *is_match))
+        .collect();
+    assert_eq!(
+        parts,
+        [
+            ("Über die ", false),
+            ("Wörter", true),
+            (": weather in Lyon\u{fffd}", false)
+        ]
+    );
+}
+
+fn request(connection: &Connection, opened_seq: i64, conversation: &str) {
+    connection
+        .execute(
+            "INSERT INTO requests (opened_seq, ended_seq, status, request_id, opened_at, \
+             conversation_id, is_streaming, tool_call_count, request_bytes) \
+             VALUES (?1, ?1 + 1, 'completed', ?2, 0, ?3, 0, 0, 0)",
+            params![opened_seq, format!("r-{opened_seq}"), conversation],
+        )
+        .unwrap();
+}
+
+fn matching(connection: &Connection, word: &str) -> Vec<u64> {
+    let found = find(connection, word, &RequestFilter::default(), true, 10).unwrap();
+    found.iter().map(|found| found.request_seq).collect()
+}
+
+/// Nothing of what is removed is left in the file, and what later requests repeat is looked at
+/// again, once for each conversation.
+#[test]
+fn what_is_removed_leaves_no_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.db");
+    let mut connection = Connection::open(&path).unwrap();
+    super::super::migrate::migrate(&mut connection).unwrap();
+    connection
+        .execute_batch("PRAGMA secure_delete = ON; PRAGMA journal_mode = DELETE")
+        .unwrap();
+    for (seq, conversation) in [(2, "a"), (4, "a"), (6, "b"), (8, "a"), (10, "a")] {
+        request(&connection, seq, conversation);
+    }
+    for (key, (seq, text)) in (0..).zip([
+        (2, "zanzibarquux is secret"),
+        (4, "quokkaville xylophonist"),
+        (6, "xylophonist elsewhere"),
+    ]) {
+        let message = NewMessage {
+            request_seq: seq,
+            is_reply: false,
+            position: 0,
+            role: "user",
+            key: [key; 16],
+            text,
+        };
+        assert!(add(&connection, &message).unwrap());
+        assert!(!add(&connection, &message).unwrap(), "once is enough");
+    }
+    set_next_seq(&connection, 11).unwrap();
+    wait_for(&connection, 4).unwrap();
+    assert_eq!(matching(&connection, "xylophonist"), [6, 4]);
+    let holds = |word: &str| {
+        let bytes = std::fs::read(&path).unwrap();
+        bytes
+            .windows(word.len())
+            .any(|window| window == word.as_bytes())
+    };
+    assert!(holds("zanzibarquux"), "the test would not see it");
+    let removed = in_transaction(&mut connection, |connection| {
+        remove(connection, &[4, 2, 77])
+    });
+    assert_eq!(removed.unwrap(), 2);
+    assert_eq!(matching(&connection, "xylophonist"), [6]);
+    assert!(matching(&connection, "zanzibarquux").is_empty());
+    let waiting: Vec<i64> = connection
+        .prepare("SELECT opened_seq FROM search_pending")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(waiting, [8]);
+    connection
+        .execute_batch("INSERT INTO search_index (search_index) VALUES ('integrity-check')")
+        .unwrap();
+    assert!(!holds("zanzibarquux") && !holds("quokkaville"));
+}
+
+#[test]
+fn a_text_that_unpacks_to_more_than_can_be_is_damage() {
+    let bomb = zstd::bulk::compress(&vec![b'a'; TEXT_BYTES_MAX + 1], LEVEL).unwrap();
+    assert!(unpack(&bomb).is_err());
+    assert!(unpack(b"no frame").is_err());
+}

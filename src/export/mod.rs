@@ -1,0 +1,460 @@
+//! Taking requests away: as JSON Lines, CSV, OTLP or SQLite, with or without their bodies, as a stream.
+//!
+//! An export is not trusted less than the file it comes from: it says in its manifest how many
+//! requests it holds, of which part of the log, and its own digest.
+
+mod backup;
+mod csv;
+mod file;
+mod jsonl;
+mod otlp;
+mod snapshot;
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use crate::chain::Recent;
+use crate::clock;
+use crate::db::ReadConnection;
+use crate::error::{ExportError, ReadError};
+use crate::payload::Hasher;
+use crate::query;
+use crate::record::{
+    CanonicalMessage, Digest, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestRecord,
+    Status,
+};
+use crate::transcript::transcript;
+
+pub use backup::BackupReport;
+pub(crate) use backup::backup;
+pub(crate) use file::export_to_file;
+
+/// Requests that are read at once.
+const PAGE_REQUESTS: usize = 500;
+/// Most characters of an excerpt of a body.
+pub(crate) const EXCERPT_CHARACTERS: usize = 1_000;
+/// Version of the manifest, and of the objects in JSON Lines.
+const FORMAT_VERSION: u32 = 1;
+/// Compression level of a compressed export.
+const ZSTD_LEVEL: i32 = 3;
+
+/// The form of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum ExportFormat {
+    /// JSON Lines: one object for each request.
+    #[default]
+    JsonLines,
+    /// CSV by RFC 4180: a heading, and one record for each request. Cells that a spreadsheet would
+    /// take for a formula begin with an apostrophe.
+    Csv,
+    /// OTLP/JSON: one span for each request by OpenTelemetry's GenAI conventions, one `TracesData` in
+    /// each line, as the collector's `otlpjsonfile` receiver reads them.
+    Otlp,
+    /// A plain, uncompressed SQLite database. To a file only.
+    Sqlite,
+}
+
+impl ExportFormat {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::JsonLines, Self::Csv, Self::Otlp, Self::Sqlite];
+
+    /// The name as the command line writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::JsonLines => "jsonl",
+            Self::Csv => "csv",
+            Self::Otlp => "otlp",
+            Self::Sqlite => "sqlite",
+        }
+    }
+
+    /// The format of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+}
+
+/// How much of the content of a request goes along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum ExportContent {
+    /// Nothing: metadata, lengths and digests.
+    #[default]
+    None,
+    /// The first 1,000 characters of either body.
+    Excerpt,
+    /// Both bodies, as far as they are kept, and the inputs of tool calls.
+    Full,
+}
+
+impl ExportContent {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::None, Self::Excerpt, Self::Full];
+
+    /// The name as the command line writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Excerpt => "excerpt",
+            Self::Full => "full",
+        }
+    }
+
+    /// The content of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|content| content.name() == name)
+    }
+}
+
+/// What to export, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExportOptions {
+    /// The form. Default: JSON Lines.
+    pub format: ExportFormat,
+    /// How much content goes along. Default: none.
+    pub content: ExportContent,
+    /// Which requests. Default: all.
+    pub filter: RequestFilter,
+    /// At most so many, from the oldest on. Default: all.
+    pub limit: Option<u64>,
+    /// Compress with zstd. Default: no.
+    pub is_compressed: bool,
+}
+
+/// What an export holds: its manifest.
+///
+/// [`to_json`](Self::to_json) gives it as it lies beside an exported file.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ExportSummary {
+    /// Version of the manifest's and the export's form: 1.
+    pub format_version: u32,
+    /// `jsonl`, `csv`, `otlp` or `sqlite`.
+    pub format: &'static str,
+    /// `none`, `excerpt` or `full`.
+    pub content: &'static str,
+    /// Whether the output is compressed with zstd.
+    pub is_compressed: bool,
+    /// The program and its version.
+    pub tool: &'static str,
+    /// When the export was made, in microseconds since the Unix epoch.
+    pub created_at: i64,
+    /// Requests in it.
+    pub requests: u64,
+    /// Of these: not ended when they were read. A later export has their ends.
+    pub pending: u64,
+    /// `opened_seq` of the first request in it.
+    pub first_seq: Option<u64>,
+    /// `opened_seq` of the last request in it.
+    pub last_seq: Option<u64>,
+    /// Where an incremental export goes on, as [`RequestFilter::after`]: the last request before the
+    /// first pending one, so that no end is missed. Absent where the first one is pending.
+    pub next_after: Option<u64>,
+    /// The id of that request.
+    pub next_after_id: Option<String>,
+    /// Bodies in it, in full or in part.
+    pub bodies: u64,
+    /// Bodies that are damaged in the database, and left out.
+    pub damaged: u64,
+    /// Bytes of the output, compressed where it is.
+    pub bytes: u64,
+    /// SHA-256 of the output, in hex.
+    pub sha256: String,
+}
+
+impl ExportSummary {
+    /// The manifest as JSON, several lines, with a newline at its end.
+    pub fn to_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+}
+
+/// What is written for one request.
+struct Item<'r> {
+    record: &'r RequestRecord,
+    tool_calls: Vec<RecordedToolCall>,
+    request: Body,
+    response: Body,
+    /// What was said, where the format has a place for it.
+    messages: Vec<CanonicalMessage>,
+    replies: Vec<CanonicalMessage>,
+}
+
+/// What is known of one body.
+enum Body {
+    /// There is none.
+    Absent,
+    /// Length, digest and, where wanted, the kept bytes.
+    Present {
+        length: u64,
+        sha256: Option<Digest>,
+        payload: Option<Payload>,
+        /// Why there are no bytes though they were wanted.
+        reason: Option<String>,
+    },
+}
+
+/// A format's side of an export.
+trait Sink {
+    fn write(&mut self, item: &Item<'_>, out: &mut dyn Write) -> Result<(), ExportError>;
+
+    /// What comes before the first request.
+    fn begin(&mut self, out: &mut dyn Write) -> Result<(), ExportError>;
+
+    /// Whether it has a place for messages.
+    fn wants_messages(&self) -> bool {
+        false
+    }
+}
+
+/// Writes the requests that match, oldest first, up to the newest one at the beginning.
+pub(crate) fn export(
+    connect: &dyn Fn() -> Result<ReadConnection, ReadError>,
+    options: &ExportOptions,
+    out: &mut dyn Write,
+) -> Result<ExportSummary, ExportError> {
+    let mut sink: Box<dyn Sink> = match options.format {
+        ExportFormat::JsonLines => Box::new(jsonl::JsonLines::new(options.content)),
+        ExportFormat::Csv => Box::new(csv::Csv::new(options.content)),
+        ExportFormat::Otlp => Box::new(otlp::Otlp::new(options.content)),
+        ExportFormat::Sqlite => {
+            return Err(ReadError::InvalidArgument(
+                "a SQLite database is written to a file, not as a stream".to_owned(),
+            )
+            .into());
+        }
+    };
+    let mut counted = Counted::new(out);
+    let mut counts = Counts::default();
+    if options.is_compressed {
+        let mut encoder =
+            zstd::stream::Encoder::new(&mut counted, ZSTD_LEVEL).map_err(ExportError::Output)?;
+        write_all(connect, options, sink.as_mut(), &mut encoder, &mut counts)?;
+        encoder.finish().map_err(ExportError::Output)?;
+    } else {
+        write_all(connect, options, sink.as_mut(), &mut counted, &mut counts)?;
+    }
+    counted.flush().map_err(ExportError::Output)?;
+    let (bytes, digest) = (counted.bytes, counted.hasher.finish());
+    Ok(counts.summary(options, bytes, digest))
+}
+
+fn write_all(
+    connect: &dyn Fn() -> Result<ReadConnection, ReadError>,
+    options: &ExportOptions,
+    sink: &mut dyn Sink,
+    out: &mut dyn Write,
+    counts: &mut Counts,
+) -> Result<(), ExportError> {
+    sink.begin(out)?;
+    // A store that goes on recording must not make the export endless.
+    let newest = query::list(
+        &*connect()?,
+        &RequestFilter::default(),
+        crate::db::Walk::Before(None),
+        1,
+    )?;
+    let Some(end) = newest.requests.first().map(|request| request.opened_seq) else {
+        return Ok(());
+    };
+    let mut after = options.filter.after;
+    let mut recent = Recent::default();
+    loop {
+        let left = options
+            .limit
+            .map_or(u64::MAX, |limit| limit.saturating_sub(counts.requests));
+        let limit = usize::try_from(left)
+            .unwrap_or(usize::MAX)
+            .min(PAGE_REQUESTS);
+        if limit == 0 {
+            return Ok(());
+        }
+        // A connection for each page: a long export leaves the others to other readers, and its
+        // read transactions are short.
+        let connection = connect()?;
+        let walk = crate::db::Walk::After(after);
+        let page = query::list(&connection, &options.filter, walk, limit)?;
+        for record in &page.requests {
+            if record.opened_seq > end {
+                return Ok(());
+            }
+            let mut item = item(&connection, record, options.content, counts)?;
+            if sink.wants_messages() {
+                match transcript(&connection, &mut recent, record) {
+                    Ok(found) => (item.messages, item.replies) = (found.messages, found.replies),
+                    // The body was counted as damaged already.
+                    Err(ReadError::Damaged(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            sink.write(&item, out)?;
+            counts.count(record);
+        }
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(()),
+        }
+    }
+}
+
+fn item<'r>(
+    connection: &ReadConnection,
+    record: &'r RequestRecord,
+    content: ExportContent,
+    counts: &mut Counts,
+) -> Result<Item<'r>, ExportError> {
+    let request = body(connection, record, PayloadSide::Request, content, counts)?;
+    let response = body(connection, record, PayloadSide::Response, content, counts)?;
+    let mut tool_calls = match query::tool_calls(connection, record) {
+        Err(ReadError::Damaged(_)) => {
+            counts.damaged = counts.damaged.saturating_add(1);
+            Vec::new()
+        }
+        other => other?,
+    };
+    if content != ExportContent::Full {
+        for call in &mut tool_calls {
+            call.input = None;
+        }
+    }
+    Ok(Item {
+        record,
+        tool_calls,
+        request,
+        response,
+        messages: Vec::new(),
+        replies: Vec::new(),
+    })
+}
+
+/// A damaged body is left out and counted: the others are still worth having.
+fn body(
+    connection: &ReadConnection,
+    record: &RequestRecord,
+    side: PayloadSide,
+    content: ExportContent,
+    counts: &mut Counts,
+) -> Result<Body, ExportError> {
+    let mut damaged = |what: String| {
+        counts.damaged = counts.damaged.saturating_add(1);
+        Some(what)
+    };
+    let mut reason = None;
+    let (length, sha256) = match query::body_info(connection, record, side) {
+        Ok(None) => return Ok(Body::Absent),
+        Ok(Some(info)) => (info.length, info.sha256),
+        Err(ReadError::Damaged(what)) => {
+            reason = damaged(what);
+            (0, None)
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let mut payload = None;
+    if content != ExportContent::None && reason.is_none() {
+        match query::payload(connection, record, side) {
+            Ok(found) => payload = Some(found),
+            Err(ReadError::NotKept { reason: why, .. }) => reason = Some(why.to_owned()),
+            Err(ReadError::Damaged(what)) => reason = damaged(what),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    counts.bodies = counts.bodies.saturating_add(u64::from(payload.is_some()));
+    Ok(Body::Present {
+        length,
+        sha256,
+        payload,
+        reason,
+    })
+}
+
+#[derive(Default)]
+struct Counts {
+    requests: u64,
+    pending: u64,
+    first_seq: Option<u64>,
+    last_seq: Option<u64>,
+    next_after: Option<(u64, String)>,
+    bodies: u64,
+    damaged: u64,
+}
+
+impl Counts {
+    fn summary(self, options: &ExportOptions, bytes: u64, digest: Digest) -> ExportSummary {
+        let (next_after, next_after_id) = self.next_after.unzip();
+        ExportSummary {
+            format_version: FORMAT_VERSION,
+            format: options.format.name(),
+            content: options.content.name(),
+            is_compressed: options.is_compressed,
+            tool: concat!("auditlite ", env!("CARGO_PKG_VERSION")),
+            created_at: clock::now_micros(),
+            requests: self.requests,
+            pending: self.pending,
+            first_seq: self.first_seq,
+            last_seq: self.last_seq,
+            next_after,
+            next_after_id,
+            bodies: self.bodies,
+            damaged: self.damaged,
+            bytes,
+            sha256: digest.to_string(),
+        }
+    }
+
+    fn count(&mut self, record: &RequestRecord) {
+        self.requests = self.requests.saturating_add(1);
+        self.first_seq = self.first_seq.or(Some(record.opened_seq));
+        self.last_seq = Some(record.opened_seq);
+        self.pending = self
+            .pending
+            .saturating_add(u64::from(record.status == Status::Pending));
+        if self.pending == 0 {
+            self.next_after = Some((record.opened_seq, record.request_id.clone()));
+        }
+    }
+}
+
+/// Counts and digests what passes by.
+struct Counted<'w> {
+    inner: &'w mut dyn Write,
+    bytes: u64,
+    hasher: Hasher,
+}
+
+impl<'w> Counted<'w> {
+    fn new(inner: &'w mut dyn Write) -> Self {
+        Self {
+            inner,
+            bytes: 0,
+            hasher: Hasher::default(),
+        }
+    }
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        let done = bytes.get(..written).unwrap_or(bytes);
+        self.hasher.update(done);
+        self.bytes = self
+            .bytes
+            .saturating_add(u64::try_from(written).unwrap_or(u64::MAX));
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// The first characters of a text.
+fn excerpt(text: &str) -> &str {
+    match text.char_indices().nth(EXCERPT_CHARACTERS) {
+        None => text,
+        Some((at, _)) => text.split_at(at).0,
+    }
+}

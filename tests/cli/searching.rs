@@ -1,0 +1,47 @@
+//! `search` from the command line.
+
+use std::time::Duration;
+
+use auditlite::{RequestContext, Store};
+
+use crate::conversing::agent;
+use crate::support::assert_golden;
+
+#[test]
+fn search() {
+    let sandbox = agent();
+    let runs = [
+        sandbox.run(&["search", "weather", "--no-update"]),
+        sandbox.run(&["search", "weather"]),
+        sandbox.run(&["search", "18", "degrees"]),
+        sandbox.run(&["search", "\"you are\" -brief"]),
+        sandbox.run(&["search", "sun*", "--newest", "--user", "u-1"]),
+        sandbox.run(&["search", "nothing-like-this"]),
+        sandbox.run(&["search", "-lyon"]),
+        sandbox.run(&["search", "welcome' OR 1=1; DROP TABLE requests; --"]),
+        sandbox.run(&["search", "weather", "-n", "0"]),
+    ];
+    assert_golden("search", &sandbox, &runs);
+    let found = sandbox.run(&["search", "lyon", "--json"]).json();
+    assert_eq!(found[0]["conversation_id"], "weather");
+    assert_eq!(sandbox.run(&["doctor"]).exit, 0);
+    assert_eq!(sandbox.run(&["verify"]).exit, 0);
+}
+
+#[test]
+fn while_a_store_has_the_file_open_the_lag_is_said() {
+    let sandbox = agent();
+    assert_eq!(sandbox.run(&["search", "weather"]).exit, 0);
+    let store = Store::builder(sandbox.path("audit.db")).open().unwrap();
+    let context = RequestContext::new("openai.chat").request_id("new");
+    let body = r#"{"messages":[{"role":"user","content":"brandnew"}]}"#;
+    let handle = store.recorder().open(context, body).unwrap();
+    store.flush(Duration::from_secs(60)).unwrap();
+    let run = sandbox.run(&["search", "brandnew"]);
+    assert_eq!(run.exit, 1);
+    // The store may have looked at it in the meantime: it has not ended.
+    assert!(run.stderr.contains("not searched yet"), "{}", run.stderr);
+    drop(handle);
+    assert!(store.close(Duration::from_secs(60)).is_complete);
+    assert_eq!(sandbox.run(&["search", "brandnew"]).exit, 0);
+}
