@@ -23,9 +23,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // Anyone can read it now, from this process or another one.
     let record = store.reader().get(&id)?;
-    let answer = store.reader().assistant_text(&record)?;
+    let answer = store.reader().transcript(&record)?.replies;
     println!("{id} {}: {:?}", record.status, record.model());
-    println!("{:?} output tokens: {answer:?}", record.output_tokens);
+    println!(
+        "{:?} output tokens: {:?}",
+        record.output_tokens,
+        answer[0].text()
+    );
     println!("{:?}", store.close(Duration::from_secs(5)));
     Ok(())
 }

@@ -93,9 +93,9 @@ pub(crate) struct Config {
     pub(crate) read_timeout: Duration,
     pub(crate) checkpoint_bytes: u64,
     pub(crate) space: SpaceLimits,
-    pub(crate) has_search_index: bool,
     pub(crate) read_bodies: bool,
     pub(crate) redaction: Option<Redaction>,
+    pub(crate) has_search_index: bool,
     /// For one benchmark only: the tree over the log is left out, so that its cost can be told.
     pub(crate) is_without_tree: bool,
 }
@@ -126,9 +126,9 @@ impl Config {
             read_timeout: READ_TIMEOUT,
             checkpoint_bytes: 16 * 1024 * 1024,
             space: SpaceLimits::default(),
-            has_search_index: false,
             read_bodies: true,
             redaction: None,
+            has_search_index: false,
             is_without_tree: false,
         }
     }

@@ -207,10 +207,10 @@ pub(crate) fn payload(
         length,
     };
     let Some((stored, bytes)) = chain::read(connection, payload_id(seq, Part::Body))? else {
-        let is_withheld = request.has_flag(&[match side {
+        let is_withheld = request.has_flag(match side {
             PayloadSide::Request => REQUEST_WITHHELD,
             PayloadSide::Response => RESPONSE_WITHHELD,
-        }]);
+        });
         return Err(not_kept(match db::removal_of(connection, seq)? {
             Some(RemovalKind::Erased) => "it was erased",
             Some(_) => "it was pruned",
@@ -242,12 +242,60 @@ fn content<T: serde::de::DeserializeOwned>(
         .map_err(|error| ReadError::Damaged(format!("content is not what it should be: {error}")))
 }
 
-/// Messages that the gateway handed over; none where it did not.
+/// Canonical messages that the gateway handed over; none where it did not.
 pub(crate) fn messages(
     connection: &Connection,
     request: &RequestRecord,
 ) -> Result<Vec<Message>, ReadError> {
     Ok(content(connection, request.opened_seq)?.unwrap_or_default())
+}
+
+/// What the gateway handed over at the end.
+pub(crate) fn end_content(
+    connection: &Connection,
+    request: &RequestRecord,
+) -> Result<EndContent, ReadError> {
+    match request.ended_seq {
+        None => Ok(EndContent::default()),
+        Some(seq) => Ok(content(connection, seq)?.unwrap_or_default()),
+    }
+}
+
+/// The assistant's text that the gateway handed over.
+pub(crate) fn assistant_text(
+    connection: &Connection,
+    request: &RequestRecord,
+) -> Result<Option<String>, ReadError> {
+    Ok(end_content(connection, request)?.assistant_text)
+}
+
+/// Tool calls with their inputs, as far as these were kept.
+pub(crate) fn tool_calls(
+    connection: &Connection,
+    request: &RequestRecord,
+) -> Result<Vec<RecordedToolCall>, ReadError> {
+    let Some(seq) = request.ended_seq else {
+        return Ok(Vec::new());
+    };
+    let mut calls = db::tool_calls(connection, seq)?;
+    if calls.is_empty() {
+        return Ok(calls);
+    }
+    let mut inputs = end_content(connection, request)?.tool_inputs;
+    if inputs.is_empty() {
+        inputs = derived_inputs(connection, request, &calls)?;
+    }
+    let mut inputs = inputs.into_iter();
+    for call in &mut calls {
+        call.input = inputs.next();
+        let is_too_long = |input: &String| input.len() > TOOL_INPUT_BYTES_MAX;
+        if call.input.as_ref().is_some_and(is_too_long) {
+            return Err(ReadError::Damaged(
+                "a tool input is longer than possible".to_owned(),
+            ));
+        }
+    }
+    Ok(calls)
 }
 
 /// The tools that the request offers.
@@ -294,58 +342,6 @@ fn whole_body(
         Err(ReadError::NoBody { .. } | ReadError::NotKept { .. }) => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// What the gateway handed over at the end.
-pub(crate) fn end_content(
-    connection: &Connection,
-    request: &RequestRecord,
-) -> Result<EndContent, ReadError> {
-    match request.ended_seq {
-        None => Ok(EndContent::default()),
-        Some(seq) => Ok(content(connection, seq)?.unwrap_or_default()),
-    }
-}
-
-/// The assistant's text: that which the gateway handed over, else as the body says.
-pub(crate) fn assistant_text(
-    connection: &Connection,
-    request: &RequestRecord,
-) -> Result<Option<String>, ReadError> {
-    if let Some(text) = end_content(connection, request)?.assistant_text {
-        return Ok(Some(text));
-    }
-    let text = response(connection, request)?.map(|response| response.assistant_text());
-    Ok(text.filter(|text| !text.is_empty()))
-}
-
-/// Tool calls with their inputs, as far as these were kept.
-pub(crate) fn tool_calls(
-    connection: &Connection,
-    request: &RequestRecord,
-) -> Result<Vec<RecordedToolCall>, ReadError> {
-    let Some(seq) = request.ended_seq else {
-        return Ok(Vec::new());
-    };
-    let mut calls = db::tool_calls(connection, seq)?;
-    if calls.is_empty() {
-        return Ok(calls);
-    }
-    let mut inputs = end_content(connection, request)?.tool_inputs;
-    if inputs.is_empty() {
-        inputs = derived_inputs(connection, request, &calls)?;
-    }
-    let mut inputs = inputs.into_iter();
-    for call in &mut calls {
-        call.input = inputs.next();
-        let is_too_long = |input: &String| input.len() > TOOL_INPUT_BYTES_MAX;
-        if call.input.as_ref().is_some_and(is_too_long) {
-            return Err(ReadError::Damaged(
-                "a tool input is longer than possible".to_owned(),
-            ));
-        }
-    }
-    Ok(calls)
 }
 
 /// Inputs as the body says, where its calls are those of the log.

@@ -192,15 +192,33 @@ impl Reader {
         query::tool_calls(&*self.connection()?, request)
     }
 
-    /// The request's messages in canonical form, system prompt first: those that the gateway handed
-    /// over, else read from the body. Empty where neither is to be had: a wire protocol that is not
-    /// supported, a body that was not kept whole.
+    /// The request's canonical messages, where the gateway handed them over; empty otherwise.
     ///
     /// # Errors
     ///
     /// [`ReadError::Damaged`], or what the database reported.
     pub fn messages(&self, request: &RequestRecord) -> Result<Vec<Message>, ReadError> {
         query::messages(&*self.connection()?, request)
+    }
+
+    /// The tools that the request offers to the model, read from the body; the file holds a catalogue
+    /// that requests repeat once. Empty where the body cannot be read.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Damaged`], or what the database reported.
+    pub fn offered_tools(&self, request: &RequestRecord) -> Result<Vec<OfferedTool>, ReadError> {
+        query::offered_tools(&*self.connection()?, request)
+    }
+
+    /// What the response says, read from its body: text, thinking, tool calls, usage, errors. `None`
+    /// where the body was not kept whole, or its wire protocol is not supported.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Damaged`], or what the database reported.
+    pub fn response(&self, request: &RequestRecord) -> Result<Option<ParsedResponse>, ReadError> {
+        query::response(&*self.connection()?, request)
     }
 
     /// What the request and its response said: messages in canonical form, read from the bodies
@@ -306,27 +324,7 @@ impl Reader {
         Ok(tools(&*self.connection()?, filter)?)
     }
 
-    /// The tools that the request offers to the model, read from the body; the file holds a catalogue
-    /// that requests repeat once. Empty where the body cannot be read.
-    ///
-    /// # Errors
-    ///
-    /// [`ReadError::Damaged`], or what the database reported.
-    pub fn offered_tools(&self, request: &RequestRecord) -> Result<Vec<OfferedTool>, ReadError> {
-        query::offered_tools(&*self.connection()?, request)
-    }
-
-    /// What the response says, read from its body: text, thinking, tool calls, usage, errors. `None`
-    /// where the body was not kept whole, or its wire protocol is not supported.
-    ///
-    /// # Errors
-    ///
-    /// [`ReadError::Damaged`], or what the database reported.
-    pub fn response(&self, request: &RequestRecord) -> Result<Option<ParsedResponse>, ReadError> {
-        query::response(&*self.connection()?, request)
-    }
-
-    /// The assistant's text: that which the gateway handed over, else read from the response's body.
+    /// The assistant's text, where the gateway handed it over.
     ///
     /// # Errors
     ///

@@ -19,6 +19,7 @@ use crate::upstream::{CHUNKS_BEFORE_BREAK, PACE, answer, response, tokens};
 pub(crate) fn router() -> Router {
     Router::new()
         .route("/v1/messages", post(messages))
+        .route("/v1/models/{call}", post(generate))
         .route("/v1beta/models/{call}", post(generate))
 }
 

@@ -154,18 +154,16 @@ impl RequestRecord {
 
     /// Whether a body could not be read, or not in full, as the wire protocol that it is said to be in.
     pub fn is_unparsed(&self) -> bool {
-        self.has_flag(&[REQUEST_UNPARSED, RESPONSE_UNPARSED])
+        self.has_flag(REQUEST_UNPARSED) || self.has_flag(RESPONSE_UNPARSED)
     }
 
     /// Whether content was left out because its redaction failed.
     pub fn is_withheld(&self) -> bool {
-        self.has_flag(&[REQUEST_WITHHELD, RESPONSE_WITHHELD])
+        self.has_flag(REQUEST_WITHHELD) || self.has_flag(RESPONSE_WITHHELD)
     }
 
-    pub(crate) fn has_flag(&self, flags: &[&str]) -> bool {
-        self.altered
-            .iter()
-            .any(|name| flags.contains(&name.as_str()))
+    pub(crate) fn has_flag(&self, flag: &str) -> bool {
+        self.altered.iter().any(|name| name == flag)
     }
 
     /// The model that served, else the one routed to, else the one asked for.

@@ -277,6 +277,10 @@ impl Preparer {
             .clone()
             .or_else(|| notes.provider_name.take());
         let usage = ending.usage.unwrap_or_default();
+        // More than the file can hold is not a cost.
+        let cost_microdollars = ending
+            .cost_microdollars
+            .filter(|&cost| i64::try_from(cost).is_ok());
         let event_index = prepared.events.len();
         prepared.ends.push(EndNote {
             event_index,
@@ -306,11 +310,8 @@ impl Preparer {
             cache_read_input_tokens: usage.cache_read_input_tokens,
             cache_write_input_tokens: usage.cache_write_input_tokens,
             reasoning_output_tokens: usage.reasoning_output_tokens,
-            // Where the gateway does not know it: once the response is read. More than the file can
-            // hold is not a cost.
-            cost_microdollars: ending
-                .cost_microdollars
-                .filter(|&cost| i64::try_from(cost).is_ok()),
+            // If the gateway does not know it: once the response is read.
+            cost_microdollars,
             latency_us: ending.timing.latency_us.or(latency_us),
             upstream_latency_us: ending.timing.upstream_latency_us.or(upstream_latency_us),
             time_to_first_chunk_us: ending

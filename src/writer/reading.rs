@@ -92,6 +92,7 @@ impl Completer {
 
     fn price(&mut self, ended: &mut Ended, note: &EndNote) {
         let Some(book) = &self.price_book else { return };
+        // The gateway's own word wins.
         if ended.cost_microdollars.is_some() || !ended.has_usage() {
             return;
         }

@@ -51,7 +51,7 @@ class Check:
 def check_record(call, record, check):
     check.equal("status", record.get("status"), call["expected_status"])
     check.equal("http_status", record.get("http_status"), call["http_status"])
-    check.equal("request_model", record.get("request_model"), call["model"])
+    check.equal("request_model", record.get("request_model"), call.get("read_model", call["model"]))
     check.equal("is_streaming", record.get("is_streaming"), call["streamed"])
     for name in ["user_id", "conversation_id", "trace_id"]:
         check.equal(name, record.get(name), call[name])

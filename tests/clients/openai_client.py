@@ -321,7 +321,8 @@ def main():
     by_hand(calls, base_url, "no_key", body, "rejected", 401, None, error_type="unauthorized")
     body = '{"model":"gpt-4o", this is no JSON'
     call = by_hand(calls, base_url, "no_json", body, "failed", 400, key, error_type="invalid_json")
-    call["request_body"] = body
+    # What comes before the fault is read.
+    call.update(request_body=body, read_model="gpt-4o")
     json.dump(calls.made, sys.stdout, indent=1)
     print()
 

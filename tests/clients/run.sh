@@ -7,7 +7,7 @@
 # Needs Python 3.9 or later with venv, and network access for pip on the first run.
 set -euo pipefail
 
-PACKAGES=('openai>=3,<4' 'anthropic<1' 'google-genai>=1')
+PACKAGES=('openai>=3,<4' 'anthropic<1' 'google-genai>=3,<4')
 WAIT_SECONDS=60
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"

@@ -86,10 +86,7 @@ fn a_status_and_the_bytes_are_enough() {
         ("call_1", "weather")
     );
     assert_eq!(calls[0].input.as_deref(), Some(r#"{"city":"Paris"}"#));
-    assert_eq!(
-        reader.assistant_text(&found).unwrap().as_deref(),
-        Some("Look")
-    );
+    assert_eq!(reader.transcript(&found).unwrap().replies[0].text(), "Look");
     let body = reader.payload(&found, PayloadSide::Response).unwrap();
     assert_eq!(body.bytes, STREAM.as_bytes());
     assert_eq!(store.health().unparsed_bodies, 0);
@@ -233,8 +230,8 @@ fn the_path_tells_protocol_and_model() {
         (Some(3), Some(2))
     );
     assert_eq!(
-        store.reader().assistant_text(&found).unwrap().as_deref(),
-        Some("Hello")
+        store.reader().transcript(&found).unwrap().replies[0].text(),
+        "Hello"
     );
     close(store);
     let file = std::fs::read(folder.path()).unwrap();
@@ -446,13 +443,14 @@ fn a_tool_call_can_be_followed_to_its_result() {
     );
     let reader = store.reader();
     let results = reader.tool_results(&asked, &["call_1", "call_2"]).unwrap();
-    let [Some(result), None] = &results[..] else {
-        panic!("{results:?}")
-    };
-    assert_eq!(result.request_id, "brings");
-    assert_eq!(result.text, "18 degrees");
+    let result = results[0].as_ref().unwrap();
+    assert_eq!(
+        (result.request_id.as_str(), result.text.as_str()),
+        ("brings", "18 degrees")
+    );
+    assert_eq!(results[1], None);
 
-    let brings = reader.get(&result.request_id).unwrap();
+    let brings = reader.get("brings").unwrap();
     let messages = reader.transcript(&brings).unwrap().messages;
     let roles: Vec<&str> = messages
         .iter()

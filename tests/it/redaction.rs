@@ -34,6 +34,11 @@ fn is_anywhere(folder: &Folder, secret: &str) -> bool {
                     .collect::<Vec<_>>()
             )
             .contains(secret)
+            || reader.transcript(request).is_ok_and(|said| {
+                let said = said.messages.into_iter().chain(said.replies);
+                said.into_iter()
+                    .any(|message| message.flattened().contains(secret))
+            })
             || reader
                 .assistant_text(request)
                 .unwrap()

@@ -153,6 +153,8 @@ impl Line {
             .request_id(&self.request_id)
             .started_at(self.opened_at)
             .is_streaming(self.is_streaming);
+        // What the trail did not say then, it does not say now.
+        context.read_body = Some(false);
         context.user_id.clone_from(&self.user_id);
         context.session_id.clone_from(&self.session_id);
         context.context_id.clone_from(&self.context_id);
