@@ -5,7 +5,7 @@
 
 use std::{error::Error, time::Duration};
 
-use auditlite::{RequestContext, Store, WireProtocol};
+use auditlite::{CanonicalMessage, RequestContext, Store, WireProtocol};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let store = Store::builder(std::env::temp_dir().join("auditlite-quickstart.db")).open()?;
@@ -23,13 +23,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // Anyone can read it now, from this process or another one.
     let record = store.reader().get(&id)?;
-    let answer = store.reader().transcript(&record)?.replies;
+    let said = store.reader().transcript(&record)?.replies;
     println!("{id} {}: {:?}", record.status, record.model());
-    println!(
-        "{:?} output tokens: {:?}",
-        record.output_tokens,
-        answer[0].text()
-    );
+    let answer = said.first().map(CanonicalMessage::text);
+    println!("{:?} output tokens: {answer:?}", record.output_tokens);
     println!("{:?}", store.close(Duration::from_secs(5)));
     Ok(())
 }

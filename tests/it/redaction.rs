@@ -109,6 +109,41 @@ fn secrets_are_nowhere() {
 }
 
 #[test]
+fn credentials_in_headers_and_queries_never_enter() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let mut context = RequestContext::default()
+        .request_id("r")
+        .url_path(format!("/v1/chat/completions?key={KEY}"))
+        .attribute("url.full", format!("https://h/v1?alt=sse&key={KEY}&n=1"));
+    let headers = [
+        "Authorization",
+        "proxy-authorization",
+        "cookie",
+        "set-cookie",
+        "X-Api-Key",
+        "api_key",
+        "x-goog-api-key",
+        "http.request.header.authorization",
+        "http.request.header.x_amz_security_token",
+    ];
+    for header in headers {
+        context = context.attribute(header, format!("Bearer {KEY}"));
+    }
+    let audit = store.recorder().open(context, "{}").unwrap();
+    audit.finish(200).unwrap().wait(PATIENCE).unwrap();
+    let found = store.reader().get("r").unwrap();
+    assert_eq!(found.attributes.len(), 1 + headers.len());
+    let (url, rest) = found.attributes.split_first().unwrap();
+    assert_eq!(url.1, "https://h/v1?alt=sse&key=[redacted]&n=1");
+    assert!(rest.iter().all(|(_, value)| value == "[redacted]"));
+    assert_eq!(found.altered, ["attributes"]);
+    close(store);
+    assert!(!is_anywhere(&folder, KEY));
+    assert!(!is_anywhere(&folder, "SECRETSECRET"));
+}
+
+#[test]
 fn without_a_policy_they_stay() {
     let folder = Folder::new();
     let store = folder.open();
