@@ -172,7 +172,6 @@ erasable = list(before)[-1]
 runs = [
     ("list", ["list", "-n", "50"]),
     ("stats", ["stats", "--by", "day,model,user"]),
-    ("tools", ["tools"]),
     ("show", ["show", some]),
     ("conversation", ["conversation", some]),
     ("search", ["search", "the OR paris"]),

@@ -41,7 +41,9 @@ export AUDITLITE_DB="$work/audit.db"
 corpus="${AUDITLITE_CORPUS:-../shared/corpus}"
 files=(tests/cli/sample.jsonl)
 if [ -e "$corpus/expand.py" ]; then
-    files+=("$corpus"/exchanges-*.jsonl.zst)
+    exchanges=("$corpus"/exchanges-*.jsonl.zst)
+    if [ -z "${AUDITLITE_CORPUS_FULL:-}" ]; then exchanges=("${exchanges[@]:0:3}"); fi
+    files+=("${exchanges[@]}")
     limit=(--limit 3) # conversations
     if [ -n "${AUDITLITE_CORPUS_FULL:-}" ]; then limit=(); fi
     for file in "$corpus"/trajectories-*.jsonl.zst; do
