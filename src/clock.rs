@@ -25,6 +25,17 @@ pub(crate) fn duration_micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
+/// Gives a thread that is started from here this thread's clock: it may be a test's.
+pub(crate) fn carried_over<T>(work: impl FnOnce() -> T + Send + 'static) -> impl FnOnce() -> T {
+    #[cfg(test)]
+    let shift = test_shift::get();
+    move || {
+        #[cfg(test)]
+        test_shift::set(shift);
+        work()
+    }
+}
+
 /// Lets a test have this thread's clock jump.
 #[cfg(test)]
 pub(crate) mod test_shift {

@@ -13,7 +13,7 @@ use crate::proof::SigningKey;
 use crate::reader::Reader;
 use crate::recorder::Recorder;
 use crate::removal::{
-    EraseReport, EraseSelector, PruneReport, Remover, Retention, RetentionThread,
+    EraseReport, EraseSelector, LOOK_EVERY, PruneReport, Remover, Retention, RetentionThread,
 };
 use crate::sync::Instant;
 use crate::sync::channel::{RecvTimeoutError, bounded};
@@ -29,6 +29,8 @@ pub struct StoreBuilder {
     price_book: Option<Arc<PriceBook>>,
     checkpoints: CheckpointSettings,
     retention: Retention,
+    /// Between two looks at it; what a test may set.
+    retention_every: Duration,
 }
 
 impl StoreBuilder {
@@ -202,6 +204,13 @@ impl StoreBuilder {
         self
     }
 
+    /// Has the retention policy looked after more often than once a minute.
+    #[cfg(test)]
+    pub(crate) fn retention_every(mut self, every: Duration) -> Self {
+        self.retention_every = every;
+        self
+    }
+
     /// Leaves out the tree over the log, so that a benchmark can tell what it costs. What is
     /// recorded so can neither be verified nor gone on with: not part of the API.
     #[doc(hidden)]
@@ -237,7 +246,7 @@ impl StoreBuilder {
         let (shared, thread) = spawn(self.config, path, lock, self.price_book, checkpoints)?;
         let remover = Remover::new(Arc::clone(&shared), &absolute);
         let retention = (self.retention != Retention::default())
-            .then(|| RetentionThread::start(remover.clone(), self.retention))
+            .then(|| RetentionThread::start(remover.clone(), self.retention, self.retention_every))
             .transpose()
             .map_err(OpenError::Thread)?;
         Ok(Store {
@@ -299,6 +308,7 @@ impl Store {
             price_book: None,
             checkpoints: CheckpointSettings::default(),
             retention: Retention::default(),
+            retention_every: LOOK_EVERY,
         }
     }
 
@@ -355,8 +365,8 @@ impl Store {
     ///
     /// What is left of a request: its id, when it was, what served it and what it used. Of its two
     /// lines in the log the hashes are left, so that the log still verifies. Nothing of the rest is
-    /// left in the file, in its free pages or, where [`EraseReport::is_wiped`] says so, in its
-    /// write-ahead log. The reason is kept: it must not repeat what is to be erased.
+    /// left in the file, in its free pages, in space that pages do not use or in its write-ahead log
+    /// ([`EraseReport::is_wiped`]), for which all of the file is read once. The reason is kept: it must not repeat what is to be erased.
     ///
     /// In steps of up to 256 requests, each of them whole or not at all; where it fails, it can be
     /// called again for the rest. Recording goes on meanwhile.
@@ -417,9 +427,7 @@ impl Store {
         let begun = Instant::now();
         let deadline = begun.checked_add(timeout).unwrap_or(begun);
         let mut is_complete = false;
-        if let Some(mut retention) = self.retention.take() {
-            retention.end();
-        }
+        let retention = self.retention.take().map(RetentionThread::stop);
         if let Some(thread) = self.thread.take() {
             let shared = self.shared();
             shared.begin_closing(deadline);
@@ -433,6 +441,9 @@ impl Store {
             // The thread closes the file after its reply.
             is_complete &=
                 thread.join_until(deadline.max(Instant::now() + Duration::from_millis(20)));
+        }
+        if let Some(retention) = retention {
+            retention.join_until(deadline);
         }
         self.report(is_complete)
     }

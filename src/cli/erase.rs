@@ -110,7 +110,10 @@ pub(crate) fn run(
         )?;
     }
     if !args.dry_run && !report.is_wiped {
-        output::say("a reader is in the way: what was erased is still in the write-ahead log");
+        output::say(
+            "a reader is in the way: what was erased can still be found by who reads the files as bytes; \
+             erase again",
+        );
     }
     Ok(if report.requests == 0 {
         Outcome::Findings

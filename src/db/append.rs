@@ -152,21 +152,6 @@ impl Appender {
     /// Writes the batch in one transaction. When this returns an error nothing of it is written,
     /// except where the commit itself failed: [`next_seq`](Self::next_seq) then tells.
     pub(crate) fn append(&mut self, batch: &Batch) -> Result<(), DbError> {
-        if !batch
-            .removal
-            .as_ref()
-            .is_some_and(|removal| removal.is_secure)
-        {
-            return self.write(batch);
-        }
-        self.set_secure(true)?;
-        let result = self.write(batch);
-        // Where this fails too, what is freed later is overwritten as well.
-        let _ = self.set_secure(false);
-        result
-    }
-
-    fn write(&mut self, batch: &Batch) -> Result<(), DbError> {
         const WRITING: &str = "writing a group commit";
         let transaction = self
             .connection

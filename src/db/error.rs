@@ -68,6 +68,15 @@ impl DbError {
         }
     }
 
+    /// What the operating system reported of the file.
+    pub(super) fn io(context: &'static str, source: std::io::Error) -> Self {
+        Self {
+            kind: DbErrorKind::Io,
+            context,
+            source: Some(source.into()),
+        }
+    }
+
     /// What is stored contradicts itself.
     pub(crate) fn corrupt(context: &'static str, source: impl Into<crate::error::Cause>) -> Self {
         Self {

@@ -24,6 +24,7 @@ mod snapshot;
 mod stats;
 mod tree;
 mod watch;
+mod wipe;
 
 pub(crate) use append::{Appender, Batch, Checkpoint, Segment};
 pub(crate) use backup::copy_into;
@@ -53,6 +54,7 @@ pub(crate) use snapshot::{PayloadRow, PayloadRows, Snapshot, StoredCheckpoint};
 pub(crate) use stats::{stats, stats_of, tools};
 pub(crate) use tree::{CheckpointRow, TreeHead};
 pub(crate) use watch::{FileWatch, Presence};
+pub(crate) use wipe::RawFile;
 
 /// Bytes of a page; that of every file that this library creates.
 pub(crate) const PAGE_BYTES: u64 = 8192;

@@ -162,10 +162,21 @@ fn set_up_writer(connection: &Connection, durability: Durability) -> Result<(), 
     // The writer's page cache: 4 MiB, part of the memory bound.
     pragma(connection, "cache_size", -4096)?;
     pragma(connection, "temp_store", 2)?;
-    super::remove::set_secure(connection, false)?;
+    overwrite_what_is_deleted(connection)?;
     keep_log_on_close(connection, false)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     Ok(())
+}
+
+/// Erasing has nothing to look for but what is there: all that was ever deleted is overwritten, in
+/// the transaction that deletes it. SQLite copies rows when it balances its pages, so that doing so
+/// only while erasing would leave copies behind, on pages that became free before: `FAST` too, which
+/// overwrites within pages only. Recording frees hardly any pages, and so pays hardly anything.
+/// Source: <https://www.sqlite.org/pragma.html#pragma_secure_delete>.
+fn overwrite_what_is_deleted(connection: &Connection) -> Result<(), DbError> {
+    connection
+        .pragma_update_and_check(None, "secure_delete", "ON", |_| Ok(()))
+        .context("setting up the connection")
 }
 
 /// Settings of every connection: what is read from the file is not trusted.

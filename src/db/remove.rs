@@ -17,8 +17,6 @@ const READING: &str = "looking for what is to be removed";
 /// One step of a removal.
 #[derive(Debug, Default)]
 pub(crate) struct Removal {
-    /// Whether what is freed is overwritten.
-    pub(crate) is_secure: bool,
     /// Payloads that are packed anew.
     pub(crate) repacked: Vec<Repacked>,
     /// Segments with lines taken out.
@@ -133,13 +131,6 @@ impl Removal {
 impl Appender {
     /// Writes a step that no event states, in a transaction of its own. It changes no content.
     pub(crate) fn remove(&mut self, removal: &Removal) -> Result<(), DbError> {
-        self.set_secure(removal.is_secure)?;
-        let result = self.write_removal(removal);
-        self.set_secure(false)?;
-        result
-    }
-
-    fn write_removal(&mut self, removal: &Removal) -> Result<(), DbError> {
         let transaction = self
             .connection_mut()
             .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -154,20 +145,6 @@ impl Appender {
         }
         transaction.commit().context(REMOVING)
     }
-
-    pub(super) fn set_secure(&self, is_secure: bool) -> Result<(), DbError> {
-        set_secure(self.connection(), is_secure)
-    }
-}
-
-/// Overwrites what is freed: always where that writes no page more than without, so that copies of
-/// rows that SQLite moves within its pages are not left behind; on demand in pages that become free
-/// too. Source: <https://www.sqlite.org/pragma.html#pragma_secure_delete>.
-pub(super) fn set_secure(connection: &Connection, is_secure: bool) -> Result<(), DbError> {
-    let mode = if is_secure { "ON" } else { "FAST" };
-    connection
-        .pragma_update_and_check(None, "secure_delete", mode, |_| Ok(()))
-        .context("setting up the connection")
 }
 
 /// What a payload is packed against.

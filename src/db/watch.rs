@@ -31,7 +31,7 @@ pub(crate) struct FileWatch {
 /// Device and number of a file. Nothing where the operating system does not tell: there files
 /// that are open can be neither removed nor replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Identity(Option<(u64, u64)>);
+pub(super) struct Identity(Option<(u64, u64)>);
 
 impl FileWatch {
     /// Watches files that are open now.
@@ -71,7 +71,7 @@ fn found(path: &Path) -> io::Result<Option<fs::Metadata>> {
 }
 
 #[cfg(unix)]
-fn identity(metadata: &fs::Metadata) -> Identity {
+pub(super) fn identity(metadata: &fs::Metadata) -> Identity {
     use std::os::unix::fs::MetadataExt;
     Identity(Some((metadata.dev(), metadata.ino())))
 }

@@ -42,8 +42,9 @@ pub struct EraseReport {
     pub payload_bytes: u64,
     /// Bodies of others that were packed against these, and stand alone now. 0 in a preview.
     pub repacked: u64,
-    /// Whether nothing of it is left in the write-ahead log either. `false`: a reader of an old
-    /// state was in the way for 10 s; it goes with the next checkpoint that can be completed.
+    /// Whether no byte of it is left: neither in the write-ahead log nor in space that the file does
+    /// not use. `false`: a reader of an old state was in the way for 10 s. Erasing again, then with
+    /// nothing left to erase, takes care of the rest.
     pub is_wiped: bool,
 }
 
@@ -149,7 +150,7 @@ pub(super) fn erase(
             step(session, &mut redactor, &mut requests, reason, &mut report)?;
         }
     }
-    report.is_wiped = session.truncate()?;
+    report.is_wiped = session.wipe()?;
     Ok(report)
 }
 

@@ -17,8 +17,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::db::{Connection, Removal, open_reader};
-use crate::error::{FlushError, ReadError, RemovalError};
+use crate::db::{Connection, RawFile, Removal, open_reader};
+use crate::error::{FlushError, ReadError, RemovalError, chain};
 use crate::log::Fact;
 use crate::sync::channel::{RecvTimeoutError, bounded};
 use crate::sync::{Instant, thread};
@@ -28,7 +28,7 @@ pub use erase::{EraseReport, EraseSelector};
 pub use prune::{PruneReport, Retention};
 
 pub(crate) use erase::preview as preview_erase;
-pub(crate) use policy::RetentionThread;
+pub(crate) use policy::{LOOK_EVERY, RetentionThread};
 pub(crate) use prune::preview as preview_prune;
 
 /// Longest wait for one step, which takes milliseconds: after it, the writer is in trouble.
@@ -36,6 +36,8 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the write-ahead log is tried to be emptied while readers are in the way.
 const TRUNCATE_TIMEOUT: Duration = Duration::from_secs(10);
 const TRUNCATE_PAUSE: Duration = Duration::from_millis(20);
+/// Pages that are overwritten in one step, some milliseconds.
+const WIPED_PAGES_EACH: usize = 256;
 
 /// Has the writer take out what is planned. One removal at a time.
 #[derive(Debug, Clone)]
@@ -48,9 +50,8 @@ pub(crate) struct Remover {
 /// A removal that is going on.
 struct Session<'r> {
     shared: &'r Shared,
+    path: &'r Path,
     connection: Connection,
-    /// Whether what is freed is overwritten.
-    is_secure: bool,
     /// Whether the writer gets as much time for others as a step took.
     is_paced: bool,
 }
@@ -69,9 +70,7 @@ impl Remover {
         selector: &EraseSelector,
         reason: &str,
     ) -> Result<EraseReport, RemovalError> {
-        self.run(true, false, |session| {
-            erase::erase(session, selector, reason)
-        })
+        self.run(false, |session| erase::erase(session, selector, reason))
     }
 
     /// `go_on` is asked between steps.
@@ -81,14 +80,11 @@ impl Remover {
         is_paced: bool,
         go_on: &dyn Fn() -> bool,
     ) -> Result<PruneReport, RemovalError> {
-        self.run(false, is_paced, |session| {
-            prune::prune(session, retention, go_on)
-        })
+        self.run(is_paced, |session| prune::prune(session, retention, go_on))
     }
 
     fn run<T>(
         &self,
-        is_secure: bool,
         is_paced: bool,
         work: impl FnOnce(&Session<'_>) -> Result<T, RemovalError>,
     ) -> Result<T, RemovalError> {
@@ -98,8 +94,8 @@ impl Remover {
             .unwrap_or_else(PoisonError::into_inner);
         let session = Session {
             shared: &self.shared,
+            path: &self.path,
             connection: open_reader(&self.path).map_err(ReadError::from)?,
-            is_secure,
             is_paced,
         };
         work(&session)
@@ -120,10 +116,7 @@ impl Session<'_> {
         let begun = Instant::now();
         self.submit(UpkeepCommand {
             fact,
-            removal: Removal {
-                is_secure: self.is_secure,
-                ..removal
-            },
+            removal,
             ..UpkeepCommand::default()
         })?;
         if self.is_paced {
@@ -132,12 +125,31 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Empties the write-ahead log. `false`: a reader was in the way all the time.
-    fn truncate(&self) -> Result<bool, RemovalError> {
+    /// Leaves nothing behind of what was taken out: neither in the write-ahead log nor in the space
+    /// that pages do not use. `false`: a reader was in the way all the time.
+    fn wipe(&self) -> Result<bool, RemovalError> {
+        if !self.truncate(&[])? {
+            return Ok(false);
+        }
+        let pages = RawFile::open(self.path)
+            .and_then(|file| file.pages_to_wipe())
+            .map_err(|error| RemovalError::Failed(chain(&error)))?;
+        for pages in pages.chunks(WIPED_PAGES_EACH) {
+            if !self.truncate(pages)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Empties the write-ahead log and overwrites what these pages do not use. `false`: a reader was
+    /// in the way all the time.
+    fn truncate(&self, wiped_pages: &[u32]) -> Result<bool, RemovalError> {
         let begun = Instant::now();
         loop {
             let result = self.send(UpkeepCommand {
                 is_truncating: true,
+                wiped_pages: wiped_pages.to_vec(),
                 ..UpkeepCommand::default()
             })?;
             match result {

@@ -4,45 +4,69 @@
 use std::time::Duration;
 
 use super::{Remover, Retention};
+use crate::clock::carried_over;
 use crate::error::RemovalError;
+use crate::sync::Instant;
 use crate::sync::channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use crate::sync::thread::{Builder, JoinHandle};
+use crate::sync::thread::{Builder, JoinHandle, sleep};
 
 /// Between two looks whether something is due.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Between two looks whether the thread has ended.
+const JOIN_STEP: Duration = Duration::from_micros(200);
 
-/// The thread; ends when told to, at the latest after the step that it is at.
+/// The thread; ends once told to, after the step that it is at.
 #[derive(Debug)]
 pub(crate) struct RetentionThread {
-    stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
 }
 
 impl RetentionThread {
-    pub(crate) fn start(remover: Remover, retention: Retention) -> std::io::Result<Self> {
+    /// Looks at once, and then again and again, `look_every` apart.
+    pub(crate) fn start(
+        remover: Remover,
+        retention: Retention,
+        look_every: Duration,
+    ) -> std::io::Result<Self> {
         let (stop, stopped) = bounded(1);
         let thread = Builder::new()
             .name("auditlite-retention".to_owned())
-            .spawn(move || work(&remover, &retention, &stopped))?;
-        Ok(Self {
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+            .spawn(carried_over(move || {
+                work(&remover, &retention, look_every, &stopped);
+            }))?;
+        Ok(Self { stop, thread })
     }
 
-    /// Ends it, and waits for the step that it is at.
-    pub(crate) fn end(&mut self) {
-        self.stop = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+    /// Tells it to end. Does not wait.
+    pub(crate) fn stop(self) -> StoppedRetention {
+        drop(self.stop);
+        StoppedRetention(self.thread)
     }
 }
 
-fn work(remover: &Remover, retention: &Retention, stopped: &Receiver<()>) {
+/// A thread that is about to end.
+#[derive(Debug)]
+pub(crate) struct StoppedRetention(JoinHandle<()>);
+
+impl StoppedRetention {
+    /// Waits for it until the deadline; where it takes longer it ends on its own, and writes nothing
+    /// any more. Blocks.
+    pub(crate) fn join_until(self, deadline: Instant) {
+        while !self.0.is_finished() {
+            if Instant::now() >= deadline {
+                return;
+            }
+            sleep(JOIN_STEP);
+        }
+        let _ = self.0.join();
+    }
+}
+
+fn work(remover: &Remover, retention: &Retention, look_every: Duration, stopped: &Receiver<()>) {
     let mut wait = Duration::ZERO;
     while matches!(stopped.recv_timeout(wait), Err(RecvTimeoutError::Timeout)) {
-        wait = LOOK_EVERY;
+        wait = look_every;
         let go_on = || {
             matches!(
                 stopped.recv_timeout(Duration::ZERO),

@@ -294,7 +294,7 @@ impl Pruner<'_> {
         self.report.freed_bytes = given.saturating_mul(db::PAGE_BYTES);
         if given > 0 {
             // A reader that is in the way delays it until the next checkpoint.
-            let _ = self.session.truncate()?;
+            let _ = self.session.truncate(&[])?;
         }
         Ok(())
     }

@@ -124,6 +124,7 @@ impl Intake {
                     is_stated,
                     removal: command.removal,
                     is_truncating: command.is_truncating,
+                    wiped_pages: command.wiped_pages,
                     reply,
                 });
             }

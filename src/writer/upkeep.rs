@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::committer::Committer;
 use super::shared::Shared;
-use crate::db::Removal;
+use crate::db::{DbError, Removal};
 use crate::error::{FlushError, chain};
 use crate::log::Fact;
 use crate::sync::channel::Sender;
@@ -24,6 +24,8 @@ pub(crate) struct UpkeepCommand {
     pub(crate) is_forgetting: bool,
     /// Empties the write-ahead log, where no reader is in the way.
     pub(crate) is_truncating: bool,
+    /// Then overwrites the unused space of these pages.
+    pub(crate) wiped_pages: Vec<u32>,
 }
 
 /// Why a step was not done.
@@ -42,6 +44,7 @@ pub(super) struct Upkeep {
     pub(super) is_stated: bool,
     pub(super) removal: Removal,
     pub(super) is_truncating: bool,
+    pub(super) wiped_pages: Vec<u32>,
     pub(super) reply: UpkeepReply,
 }
 
@@ -57,14 +60,20 @@ impl Committer {
             self.checkpoints.note_commit();
         }
         if upkeep.is_truncating && result.is_ok() {
-            result = match self.appender.checkpoint_truncate(TRUNCATE_PATIENCE) {
-                Ok(checkpoint) if checkpoint.is_done() => Ok(()),
-                Ok(_) => Err(UpkeepError::ReaderInTheWay),
+            result = match self.truncate(&upkeep.wiped_pages) {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(UpkeepError::ReaderInTheWay),
                 Err(error) => Err(UpkeepError::Failed(chain(&error))),
             };
             self.note_wal();
         }
         let _ = upkeep.reply.send(result);
+    }
+
+    fn truncate(&mut self, wiped_pages: &[u32]) -> Result<bool, DbError> {
+        let checkpoint = self.appender.checkpoint_truncate(TRUNCATE_PATIENCE)?;
+        Ok(checkpoint.is_done()
+            && (wiped_pages.is_empty() || self.appender.wipe(self.path.as_path(), wiped_pages)?))
     }
 }
 

@@ -11,6 +11,8 @@
     clippy::cast_possible_truncation
 )]
 
+mod retention;
+
 use std::time::Duration;
 
 use crate::clock::{now_micros, test_shift};

@@ -110,6 +110,9 @@ pub struct Request {
     pub response: Option<Body>,
     /// The forwarded body, where it differs.
     pub prepared: Option<Vec<u8>>,
+    pub is_erased: bool,
+    /// What events before this one committed to was pruned.
+    pub pruned_to: u64,
 }
 
 impl Request {
@@ -135,15 +138,25 @@ impl Request {
 
     /// Rows of content that the file holds of it, where nothing is shed.
     pub fn payload_rows(&self) -> u64 {
+        self.payload_rows_before(u64::MAX)
+    }
+
+    /// Of these, those of events before this one.
+    pub fn payload_rows_before(&self, end: u64) -> u64 {
+        let is_there =
+            |seq: Option<u64>| self.gone(seq).is_none() && seq.is_none_or(|seq| seq < end);
+        let (opening, ending) = (is_there(self.opened_seq), is_there(self.ended_seq));
         let has_content = self.text.is_some() || !self.calls.is_empty();
+        let has_response = self
+            .response
+            .as_ref()
+            .is_some_and(|body| !body.bytes.is_empty());
         [
-            !self.request.bytes.is_empty(),
-            self.has_messages,
-            self.response
-                .as_ref()
-                .is_some_and(|body| !body.bytes.is_empty()),
-            has_content && self.ended_seq.is_some(),
-            self.prepared.is_some() && self.response_can_be(),
+            opening && !self.request.bytes.is_empty(),
+            opening && self.has_messages,
+            ending && has_response,
+            ending && has_content && self.ended_seq.is_some(),
+            ending && self.prepared.is_some() && self.response_can_be(),
         ]
         .into_iter()
         .map(u64::from)
@@ -155,7 +168,7 @@ impl Request {
         !matches!(self.status, Status::Pending | Status::Interrupted)
     }
 
-    fn matches(&self, filter: &RequestFilter) -> bool {
+    pub fn matches(&self, filter: &RequestFilter) -> bool {
         let is = |wanted: &Option<String>, found: &[Option<&String>]| {
             wanted
                 .as_ref()
@@ -256,6 +269,7 @@ impl Request {
         let response_bytes = self.response.as_ref().map(|body| body.bytes.len() as u64);
         assert_eq!(found.response_bytes, response_bytes, "{id}");
         assert_eq!(found.altered, self.altered, "{id}");
+        assert_eq!(found.is_erased, self.is_erased, "{id}");
     }
 }
 
@@ -263,6 +277,8 @@ impl Request {
 #[derive(Debug, Default)]
 pub struct Model {
     pub requests: Vec<Request>,
+    /// Requests that were pruned altogether: they count, without their users.
+    pub pruned: Vec<Request>,
     /// Events in the log.
     pub events: u64,
     pub sessions: u64,
@@ -312,7 +328,7 @@ impl Model {
     /// The rows of a rollup, without times and latencies: key, counts by status, tokens, unpriced.
     pub fn stats(&self, filter: &StatsFilter) -> Vec<StatsSums> {
         let mut rows = std::collections::BTreeMap::new();
-        for request in &self.requests {
+        for request in self.requests.iter().chain(&self.pruned) {
             let provider = request.provider().cloned().unwrap_or_default();
             let model = request.model().cloned().unwrap_or_default();
             let user = request.user_id.clone().unwrap_or_default();

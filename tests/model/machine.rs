@@ -113,6 +113,11 @@ impl Machine {
         self.style != Style::Tight
     }
 
+    /// Events in the log when the store was opened.
+    pub fn events_before(&self) -> u64 {
+        self.events_before
+    }
+
     pub fn path(&self) -> PathBuf {
         self.folder.path().join("audit.db")
     }
@@ -132,6 +137,8 @@ impl Machine {
             Kind::Flush => self.flush(),
             Kind::Reopen => self.reopen(&mut rng),
             Kind::Crash => self.crash(&mut rng),
+            Kind::Erase => self.erase(&mut rng),
+            Kind::Prune => self.prune(&mut rng),
             Kind::Get => self.check_get(&mut rng),
             Kind::Find => self.check_find(&mut rng),
             Kind::List => self.check_list(&mut rng),
@@ -499,7 +506,8 @@ impl Machine {
         assert_eq!(report.shed_lifecycles, model.lost);
         if self.is_exact() {
             assert_eq!(report.events, model.events);
-            let rows: u64 = model.requests.iter().map(Request::payload_rows).sum();
+            let all = model.requests.iter().chain(&model.pruned);
+            let rows: u64 = all.map(Request::payload_rows).sum();
             assert_eq!(report.payloads, rows);
         }
     }

@@ -1,6 +1,6 @@
 //! Random sequences of everything that a gateway and its readers do, compared step by step with a
 //! model in memory: statuses, places in the log, lists, statistics, and every body byte for byte,
-//! across restarts, kills, caps, switched-off capture, small capacities and long conversations.
+//! across restarts, kills, erasing, pruning, caps, switched-off capture, small capacities and long conversations.
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
@@ -26,6 +26,7 @@ mod machine;
 mod opening;
 mod operation;
 mod reading;
+mod removing;
 #[path = "../support/seeds.rs"]
 mod seeds;
 mod words;

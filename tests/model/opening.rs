@@ -119,6 +119,8 @@ impl Machine {
             id,
             status: Status::Pending,
             started_at,
+            is_erased: false,
+            pruned_to: 0,
             window,
             user_id,
             session_id,

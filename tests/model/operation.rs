@@ -21,6 +21,10 @@ pub enum Kind {
     Reopen,
     /// Go on with a copy of the files as they are now, as after a kill.
     Crash,
+    /// Erase a request, a user or a conversation.
+    Erase,
+    /// Prune what is more than the file may take.
+    Prune,
     Get,
     Find,
     List,
@@ -67,6 +71,8 @@ impl Style {
                 (Kind::Flush, 3),
                 (Kind::Reopen, 2),
                 (Kind::Crash, 1),
+                (Kind::Erase, 2),
+                (Kind::Prune, 1),
                 (Kind::Get, 4),
                 (Kind::Find, 3),
                 (Kind::List, 5),
@@ -80,6 +86,8 @@ impl Style {
                 (Kind::Touch, 3),
                 (Kind::End, 3),
                 (Kind::Reopen, 1),
+                (Kind::Erase, 3),
+                (Kind::Prune, 1),
                 (Kind::Bodies, 8),
                 (Kind::List, 2),
             ],

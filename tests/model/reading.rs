@@ -219,7 +219,11 @@ impl Machine {
                 ));
                 continue;
             }
-            shed += u64::from(compare_body(reader, found, side, body));
+            let gone = request.gone(match side {
+                PayloadSide::Request => request.opened_seq,
+                PayloadSide::Response => request.ended_seq,
+            });
+            shed += u64::from(compare_body(reader, found, side, body, gone));
         }
         assert!(
             shed == 0 || !self.is_exact(),
@@ -227,19 +231,26 @@ impl Machine {
         );
         if self.is_exact() {
             // These go with a request body that is shed.
-            assert_eq!(reader.messages(found).unwrap(), request.messages);
+            let is_gone = request.gone(request.opened_seq).is_some();
+            let messages = if is_gone {
+                &[]
+            } else {
+                request.messages.as_slice()
+            };
+            assert_eq!(reader.messages(found).unwrap(), messages);
         }
         if request.status == Status::Pending || request.status == Status::Interrupted {
             assert_eq!(reader.prepared_body(found).unwrap(), None);
             return shed;
         }
+        let is_gone = request.gone(request.ended_seq).is_some();
         let prepared = reader.prepared_body(found).unwrap();
         if self.is_exact() {
             let digest = |bytes: &Vec<u8>| (bytes.len() as u64, Some(sha256(bytes)));
             let found = prepared.map(|info| (info.length, info.sha256.map(|digest| digest.0)));
             assert_eq!(
                 found,
-                request.prepared.as_ref().map(digest),
+                request.prepared.as_ref().filter(|_| !is_gone).map(digest),
                 "{}",
                 request.id
             );
@@ -270,7 +281,7 @@ impl Machine {
         }
         let has_content = request.text.is_some() || !request.calls.is_empty();
         if self.is_exact() {
-            let is_on = request.request.is_captured;
+            let is_on = request.request.is_captured && !is_gone;
             assert_eq!(is_captured, has_content && is_on, "{}", request.id);
         } else {
             shed += u64::from(has_content && !is_captured);
@@ -289,6 +300,7 @@ fn compare_body(
     found: &RequestRecord,
     side: PayloadSide,
     expected: Option<&Body>,
+    gone: Option<&'static str>,
 ) -> bool {
     let id = &found.request_id;
     let Some(body) = expected else {
@@ -305,6 +317,15 @@ fn compare_body(
         Ok(payload) => payload,
         Err(ReadError::NotKept { reason, length, .. }) => {
             assert_eq!(length, body.bytes.len() as u64);
+            if let Some(gone) = gone {
+                assert_eq!(reason, gone, "{id} {side}");
+                assert_eq!(info.sha256, None, "{id} {side}");
+                assert!(
+                    info.removed.is_some_and(|what| gone.ends_with(what)),
+                    "{id} {side}"
+                );
+                return false;
+            }
             if body.is_captured {
                 assert!(reason.contains("shed"), "{id} {side}: {reason}");
                 assert_eq!(info.sha256, None);
@@ -315,7 +336,10 @@ fn compare_body(
         }
         Err(error) => panic!("{id} {side}: {error}"),
     };
-    assert!(body.is_captured || body.bytes.is_empty(), "{id} {side}");
+    assert!(
+        body.bytes.is_empty() || (body.is_captured && gone.is_none()),
+        "{id} {side}"
+    );
     assert_eq!(payload.length, body.bytes.len() as u64, "{id} {side}");
     assert_eq!(payload.sha256.0, sha256(&body.bytes), "{id} {side}");
     if body.bytes.len() <= body.cap {

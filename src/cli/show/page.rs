@@ -33,6 +33,9 @@ impl Page<'_> {
         self.line("request", &record.request_id)?;
         let status = Style::of_status(record.status).paint(record.status.name());
         self.painted("status", &status)?;
+        if record.is_erased {
+            self.line("erased", "yes: its content, and who it was of")?;
+        }
         self.times(details)?;
         self.error(record)?;
         self.who(record)?;
@@ -374,6 +377,9 @@ fn kept(info: &BodyInfo) -> String {
     let length = format::counted(info.length, "byte", "bytes");
     if info.kept == info.length {
         return length;
+    }
+    if let Some(removed) = info.removed {
+        return format!("{length}, {removed}");
     }
     if info.kept == 0 {
         return format!("{length}, not kept");
