@@ -1,6 +1,6 @@
 //! Reading: from an id to a record, from a record to its bodies, nothing trusted on the way.
 
-use crate::chain::{self, digest_of};
+use crate::chain::{self, ReadPayload, Recent, digest_of};
 use crate::config::TOOL_INPUT_BYTES_MAX;
 use crate::db::{self, Connection, Part, RemovalKind, payload_id};
 use crate::error::ReadError;
@@ -186,6 +186,28 @@ pub(crate) fn payload(
     request: &RequestRecord,
     side: PayloadSide,
 ) -> Result<Payload, ReadError> {
+    payload_by(connection, request, side, |id| chain::read(connection, id))
+}
+
+/// As [`payload`], for whoever reads one request after the other.
+pub(crate) fn next_payload(
+    connection: &Connection,
+    recent: &mut Recent,
+    request: &RequestRecord,
+    side: PayloadSide,
+) -> Result<Payload, ReadError> {
+    payload_by(connection, request, side, |id| {
+        let found = recent.read(connection, id)?;
+        Ok(found.map(|(row, content)| (row, content.map(|content| content.to_vec()))))
+    })
+}
+
+fn payload_by(
+    connection: &Connection,
+    request: &RequestRecord,
+    side: PayloadSide,
+    read: impl FnOnce(i64) -> Result<Option<ReadPayload>, ReadError>,
+) -> Result<Payload, ReadError> {
     let Some((seq, length)) = place(request, side) else {
         return Err(ReadError::NoBody {
             request_id: request.request_id.clone(),
@@ -206,7 +228,7 @@ pub(crate) fn payload(
         reason,
         length,
     };
-    let Some((stored, bytes)) = chain::read(connection, payload_id(seq, Part::Body))? else {
+    let Some((stored, bytes)) = read(payload_id(seq, Part::Body))? else {
         let is_withheld = request.has_flag(match side {
             PayloadSide::Request => REQUEST_WITHHELD,
             PayloadSide::Response => RESPONSE_WITHHELD,

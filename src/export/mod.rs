@@ -275,14 +275,15 @@ fn write_all(
         }
         // A connection for each page: a long export leaves the others to other readers, and its
         // read transactions are short.
-        let connection = connect()?;
         let walk = crate::db::Walk::After(after);
-        let page = query::list(&connection, &options.filter, walk, limit)?;
+        let page = query::list(&*connect()?, &options.filter, walk, limit)?;
         for record in &page.requests {
             if record.opened_seq > end {
                 return Ok(());
             }
-            let mut item = item(&connection, record, options.content, counts)?;
+            // And for each request: the time that a read may take is that of one request's bodies.
+            let connection = connect()?;
+            let mut item = item(&connection, &mut recent, record, options.content, counts)?;
             if sink.wants_messages() {
                 match transcript(&connection, &mut recent, record) {
                     Ok(found) => (item.messages, item.replies) = (found.messages, found.replies),
@@ -303,12 +304,27 @@ fn write_all(
 
 fn item<'r>(
     connection: &ReadConnection,
+    recent: &mut Recent,
     record: &'r RequestRecord,
     content: ExportContent,
     counts: &mut Counts,
 ) -> Result<Item<'r>, ExportError> {
-    let request = body(connection, record, PayloadSide::Request, content, counts)?;
-    let response = body(connection, record, PayloadSide::Response, content, counts)?;
+    let request = body(
+        connection,
+        recent,
+        record,
+        PayloadSide::Request,
+        content,
+        counts,
+    )?;
+    let response = body(
+        connection,
+        recent,
+        record,
+        PayloadSide::Response,
+        content,
+        counts,
+    )?;
     let mut tool_calls = match query::tool_calls(connection, record) {
         Err(ReadError::Damaged(_)) => {
             counts.damaged = counts.damaged.saturating_add(1);
@@ -334,6 +350,7 @@ fn item<'r>(
 /// A damaged body is left out and counted: the others are still worth having.
 fn body(
     connection: &ReadConnection,
+    recent: &mut Recent,
     record: &RequestRecord,
     side: PayloadSide,
     content: ExportContent,
@@ -355,7 +372,7 @@ fn body(
     };
     let mut payload = None;
     if content != ExportContent::None && reason.is_none() {
-        match query::payload(connection, record, side) {
+        match query::next_payload(connection, recent, record, side) {
             Ok(found) => payload = Some(found),
             Err(ReadError::NotKept { reason: why, .. }) => reason = Some(why.to_owned()),
             Err(ReadError::Damaged(what)) => reason = damaged(what),

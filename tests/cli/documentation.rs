@@ -1,6 +1,7 @@
 //! What the program knows is in `docs/cli.md`.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use crate::support::Sandbox;
 
@@ -107,5 +108,14 @@ fn every_field_of_the_json_contract_is_documented() {
                 .any(|section| section.contains(&format!("| `{field}` |")));
             assert!(is_documented, "{command}: docs/cli.md lacks `{field}`");
         }
+        // tests/exports/run.sh validates more output against the schemas than their names.
+        let schema = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("docs/schemas")
+            .join(format!("{command}.json"));
+        let schema: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(&schema).unwrap()).unwrap();
+        let described: BTreeSet<_> = schema["properties"].as_object().unwrap().keys().collect();
+        let written: BTreeSet<_> = object.as_object().unwrap().keys().collect();
+        assert_eq!(described, written, "docs/schemas/{command}.json");
     }
 }
