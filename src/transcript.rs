@@ -251,8 +251,11 @@ pub(crate) fn join(
     // Where the nth message of a key stands: the same word may be said more than once.
     let mut places: HashMap<(Digest, usize), usize> = HashMap::new();
     let mut bytes = 0_usize;
+    // The keys of the messages, and where those of the request before stand: most of a request repeats
+    // it, and what is equal need not be digested again.
+    let (mut keys, mut before): (Vec<Digest>, Vec<usize>) = (Vec::new(), Vec::new());
     for request in requests {
-        let index = conversation.requests.len();
+        let request_index = conversation.requests.len();
         let found = match transcript(connection, &mut recent, &request) {
             Ok(found) => found,
             Err(ReadError::Damaged(_)) => {
@@ -265,16 +268,25 @@ pub(crate) fn join(
         let mut seen: HashMap<Digest, usize> = HashMap::new();
         let sent = found.messages.into_iter().map(|message| (message, false));
         let said = found.replies.into_iter().map(|message| (message, true));
-        for (message, is_reply) in sent.chain(said) {
-            let key = message_key(&message);
+        let mut stands = Vec::new();
+        for (index, (message, is_reply)) in sent.chain(said).enumerate() {
+            let known = before.get(index).copied().filter(|place| {
+                let known = conversation.messages.get(*place);
+                known.is_some_and(|known| {
+                    known.message.role == message.role && known.message.parts == message.parts
+                })
+            });
+            let key = known.and_then(|place| keys.get(place).copied());
+            let key = key.unwrap_or_else(|| message_key(&message));
             let nth = seen.entry(key).or_insert(0);
             let place = *places
                 .entry((key, *nth))
                 .or_insert(conversation.messages.len());
             *nth = nth.saturating_add(1);
+            stands.push(place);
             match conversation.messages.get_mut(place) {
                 Some(known) => {
-                    known.last = index;
+                    known.last = request_index;
                     known.requests = known.requests.saturating_add(1);
                 }
                 None => {
@@ -286,13 +298,15 @@ pub(crate) fn join(
                     conversation.messages.push(ConversationMessage {
                         message,
                         is_reply,
-                        first: index,
-                        last: index,
+                        first: request_index,
+                        last: request_index,
                         requests: 1,
                     });
+                    keys.push(key);
                 }
             }
         }
+        before = stands;
     }
     Ok(conversation)
 }
