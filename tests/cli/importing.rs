@@ -28,9 +28,6 @@ fn original(line: &str) -> Value {
     let object = value.as_object_mut().unwrap();
     object.remove("opened_seq");
     object.remove("ended_seq");
-    // Which bodies could not be read is said of a store that was to read them; an import tells all.
-    let altered = object["altered"].as_array_mut().unwrap();
-    altered.retain(|name| !name.as_str().unwrap().ends_with("_unparsed"));
     value
 }
 

@@ -153,8 +153,6 @@ impl Line {
             .request_id(&self.request_id)
             .started_at(self.opened_at)
             .is_streaming(self.is_streaming);
-        // What the trail did not say then, it does not say now.
-        context.read_body = Some(false);
         context.user_id.clone_from(&self.user_id);
         context.session_id.clone_from(&self.session_id);
         context.context_id.clone_from(&self.context_id);
@@ -167,7 +165,7 @@ impl Line {
         context.max_tokens = self.max_tokens;
         context.temperature = self.temperature;
         context.top_p = self.top_p;
-        // What was read of a body is in the line already, but for this.
+        // What the trail did not say then, it does not say now, except that a body cannot be read.
         context.read_body = Some(self.is_flagged("request_unparsed"));
         let kind = match self.actor_type.as_deref() {
             Some("user") => Some(ActorKind::User),
