@@ -179,6 +179,16 @@ impl Unpacker {
         })
     }
 
+    /// Unpacks a frame that stands alone and holds `length` bytes.
+    pub(crate) fn alone(&mut self, frame: &[u8], length: u64) -> Option<Vec<u8>> {
+        if get_frame_content_size(frame).ok()?? != length {
+            return None;
+        }
+        let mut content = Vec::with_capacity(usize::try_from(length).ok()?);
+        self.frame(&[], frame, &mut content)?;
+        (u64::try_from(content.len()).ok()? == length).then_some(content)
+    }
+
     /// Unpacks a frame against its prefix, into the room that `out` has.
     fn frame(&mut self, prefix: &[u8], frame: &[u8], out: &mut Vec<u8>) -> Option<()> {
         /// What a trained dictionary begins with. Source: RFC 8878, section 5.

@@ -87,6 +87,7 @@ impl<'a> Contents<'a> {
             .ok_or_else(damaged)?;
         let bases = match (encoding, bases) {
             (Encoding::Delta, Some(bases)) => bases,
+            (Encoding::Zstd, None) => return self.unpacker.alone(data, kept).ok_or_else(damaged),
             (_, None) => return unpack_alone(encoding, data.to_vec(), kept).ok_or_else(damaged),
             (_, Some(_)) => {
                 return Err("it names what it is packed against, and is not packed so".to_owned());
