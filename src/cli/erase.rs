@@ -1,14 +1,13 @@
 //! `auditlite erase`.
 
 use std::io::Write;
-use std::time::Duration;
 
-use auditlite::{EraseReport, EraseSelector, ReadOnlyStore, Store};
+use auditlite::{EraseReport, EraseSelector};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::database::DatabaseArgs;
 use super::error::CliError;
-use super::{Outcome, format, output};
+use super::{Outcome, format, output, removing};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -68,9 +67,6 @@ impl Selector {
     }
 }
 
-/// How long closing the file may take.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// Runs the command.
 pub(crate) fn run(
     args: &Args,
@@ -81,17 +77,12 @@ pub(crate) fn run(
     let Some(selector) = args.selector.selector() else {
         return Err(CliError::Message("nothing says what to erase".to_owned()));
     };
-    // A path that names nothing must not become an empty store.
-    let reading = ReadOnlyStore::open(&path)?;
-    let report = if args.dry_run {
-        reading.preview_erase(&selector)?
-    } else {
-        drop(reading);
-        let store = Store::builder(path).open()?;
-        let report = store.erase(&selector, &args.reason);
-        store.close(CLOSE_TIMEOUT);
-        report?
-    };
+    let report = removing::report(
+        path,
+        args.dry_run,
+        |reading| reading.preview_erase(&selector),
+        |store| store.erase(&selector, &args.reason),
+    )?;
     if args.json {
         let is_dry_run = args.dry_run;
         output::json_line(out, &Json { report, is_dry_run })?;

@@ -26,6 +26,7 @@ mod payload;
 mod progress;
 mod prune;
 mod record;
+mod removing;
 mod resolve;
 mod search;
 mod show;

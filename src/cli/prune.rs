@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::time::Duration;
 
-use auditlite::{PruneReport, ReadOnlyStore, Retention, Store};
+use auditlite::{PruneReport, Retention};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::database::DatabaseArgs;
 use super::error::CliError;
-use super::{Outcome, format, output};
+use super::{Outcome, format, output, removing};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -82,9 +82,6 @@ fn number_with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
-/// How long closing the file may take.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// Runs the command.
 pub(crate) fn run(
     args: &Args,
@@ -97,17 +94,12 @@ pub(crate) fn run(
         metadata_older_than: args.retention.metadata_older_than,
         max_size_bytes: args.retention.max_size,
     };
-    // A path that names nothing must not become an empty store.
-    let reading = ReadOnlyStore::open(&path)?;
-    let report = if args.dry_run {
-        reading.preview_prune(&retention)?
-    } else {
-        drop(reading);
-        let store = Store::builder(path).open()?;
-        let report = store.prune(&retention);
-        store.close(CLOSE_TIMEOUT);
-        report?
-    };
+    let report = removing::report(
+        path,
+        args.dry_run,
+        |reading| reading.preview_prune(&retention),
+        |store| store.prune(&retention),
+    )?;
     if args.json {
         let is_dry_run = args.dry_run;
         output::json_line(out, &Json { report, is_dry_run })?;

@@ -17,7 +17,7 @@ const READ_BUFFER_BYTES: usize = 128 * 1024;
 
 /// What comes next.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum NextLine<'a> {
+enum NextLine<'a> {
     /// A line, with its line break where it has one.
     Line(&'a [u8]),
     /// A line above [`LINE_BYTES_MAX`], which was skipped.
@@ -89,14 +89,34 @@ impl Source {
         })
     }
 
-    /// The next line.
+    /// Hands over each line that is not blank, with its number from 1 on; for one that cannot be
+    /// taken, what is wrong with it.
     ///
     /// # Errors
     ///
-    /// The file cannot be read further, or what is compressed is damaged.
-    pub(crate) fn next(&mut self) -> Result<NextLine<'_>, CliError> {
-        let path = &self.path;
-        self.lines.next().map_err(|source| unreadable(path, source))
+    /// The file cannot be read further, or what is compressed is damaged; what `visit` returns.
+    pub(crate) fn each_line(
+        &mut self,
+        mut visit: impl FnMut(u64, Result<&[u8], String>) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        let mut number = 0_u64;
+        loop {
+            number = number.saturating_add(1);
+            let path = &self.path;
+            match self
+                .lines
+                .next()
+                .map_err(|source| unreadable(path, source))?
+            {
+                NextLine::End => return Ok(()),
+                NextLine::TooLong => {
+                    let problem = format!("is longer than {LINE_BYTES_MAX} bytes; it was skipped");
+                    visit(number, Err(problem))?;
+                }
+                NextLine::Line(line) if line.trim_ascii().is_empty() => {}
+                NextLine::Line(line) => visit(number, Ok(line))?,
+            }
+        }
     }
 }
 

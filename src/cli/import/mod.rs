@@ -12,7 +12,7 @@ use super::database::DatabaseArgs;
 use super::error::CliError;
 use super::progress::Progress;
 use super::record::outcome;
-use super::source::{self, LINE_BYTES_MAX, NextLine, Source};
+use super::source::{self, Source};
 use super::text::{escape, shorten};
 use super::{Outcome, format, output};
 use line::{Ending, Imported};
@@ -145,27 +145,15 @@ struct Import {
 impl Import {
     /// Takes in the lines of a file. An error means that reading or recording cannot go on.
     fn file(&mut self, path: &Path, origin: &str) -> Result<(), CliError> {
-        let mut source = Source::open(path, &self.progress)?;
-        let mut number = 0_u64;
-        loop {
-            number = number.saturating_add(1);
-            let line = match source.next()? {
-                NextLine::End => return Ok(()),
-                NextLine::TooLong => {
-                    let problem = format!("is longer than {LINE_BYTES_MAX} bytes; it was skipped");
+        Source::open(path, &self.progress)?.each_line(|number, line| {
+            match line.and_then(|line| Imported::parse(line, origin)) {
+                Ok(imported) => self.request(imported),
+                Err(problem) => {
                     self.bad_line(path, number, &problem);
-                    continue;
+                    Ok(())
                 }
-                NextLine::Line(line) => line,
-            };
-            if line.trim_ascii().is_empty() {
-                continue;
             }
-            match Imported::parse(line, origin) {
-                Ok(imported) => self.request(imported)?,
-                Err(problem) => self.bad_line(path, number, &problem),
-            }
-        }
+        })
     }
 
     fn request(&mut self, imported: Imported) -> Result<(), CliError> {

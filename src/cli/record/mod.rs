@@ -16,7 +16,7 @@ use clap::ValueEnum;
 use super::database::DatabaseArgs;
 use super::error::CliError;
 use super::progress::Progress;
-use super::source::{self, LINE_BYTES_MAX, NextLine, Source};
+use super::source::{self, Source};
 use super::text::{escape, shorten};
 use super::{Outcome, format, keys, output};
 use line::Exchange;
@@ -27,7 +27,7 @@ const ROOM_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long the last commits may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(600);
 /// Bytes that may wait for the writer: room for the longest line twice, so that any line fits.
-const CAPACITY_BYTES: usize = 2 * LINE_BYTES_MAX;
+const CAPACITY_BYTES: usize = 2 * source::LINE_BYTES_MAX;
 /// Longest reason that is printed for a line, in characters.
 const PROBLEM_CHARACTERS_MAX: usize = 300;
 /// Requests between two looks at the writer's health.
@@ -160,27 +160,15 @@ struct Summary {
 impl Recording {
     /// Records the lines of a file. An error means that reading or recording cannot go on.
     fn file(&mut self, path: &Path) -> Result<(), CliError> {
-        let mut source = Source::open(path, &self.progress)?;
-        let mut number = 0_u64;
-        loop {
-            number = number.saturating_add(1);
-            let line = match source.next()? {
-                NextLine::End => return Ok(()),
-                NextLine::TooLong => {
-                    let problem = format!("is longer than {LINE_BYTES_MAX} bytes; it was skipped");
+        Source::open(path, &self.progress)?.each_line(|number, line| {
+            match line.and_then(|line| Exchange::parse(line)) {
+                Ok(exchange) => self.exchange(exchange),
+                Err(problem) => {
                     self.bad_line(path, number, &problem);
-                    continue;
+                    Ok(())
                 }
-                NextLine::Line(line) => line,
-            };
-            if line.trim_ascii().is_empty() {
-                continue;
             }
-            match Exchange::parse(line) {
-                Ok(exchange) => self.exchange(exchange)?,
-                Err(problem) => self.bad_line(path, number, &problem),
-            }
-        }
+        })
     }
 
     fn exchange(&mut self, exchange: Exchange) -> Result<(), CliError> {
