@@ -14,6 +14,7 @@
 mod agreement;
 mod corpus;
 mod damage;
+mod recorded;
 #[path = "../support/seeds.rs"]
 mod seeds;
 mod speed;
