@@ -161,7 +161,7 @@ impl Recording {
     /// Records the lines of a file. An error means that reading or recording cannot go on.
     fn file(&mut self, path: &Path) -> Result<(), CliError> {
         Source::open(path, &self.progress)?.each_line(|number, line| {
-            match line.and_then(|line| Exchange::parse(line)) {
+            match line.and_then(Exchange::parse) {
                 Ok(exchange) => self.exchange(exchange),
                 Err(problem) => {
                     self.bad_line(path, number, &problem);
