@@ -2,12 +2,12 @@
 # The example gateway against clients that were not written for it: the official `openai`,
 # `anthropic` and `google-genai` packages. Starts the gateway with its built-in upstream, lets the
 # clients talk, stops the gateway, and compares the trail, as the `auditlite` program shows it, with
-# what the clients sent.
+# what the clients sent. Then the same with an upstream that replays recorded exchanges.
 #
 # Needs Python 3.9 or later with venv, and network access for pip on the first run.
 set -euo pipefail
 
-PACKAGES=('openai>=3,<4' 'anthropic<1' 'google-genai>=3,<4')
+PACKAGES=('openai>=3,<4' 'anthropic<1' 'google-genai>=3,<4' 'zstandard<1')
 WAIT_SECONDS=60
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -19,7 +19,7 @@ target="$(cargo metadata --format-version 1 --no-deps |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')"
 
 venv="$target/openai-client"
-if ! "$venv/bin/python" -c 'import openai, anthropic, google.genai' 2>/dev/null; then
+if ! "$venv/bin/python" -c 'import openai, anthropic, google.genai, zstandard' 2>/dev/null; then
     python3 -m venv --clear "$venv"
 fi
 "$venv/bin/pip" install --quiet --disable-pip-version-check "${PACKAGES[@]}"
@@ -95,3 +95,6 @@ fi
 
 "$venv/bin/python" "$here/check_trail.py" \
     --sent "$work/openai.json" "$work/others.json" --auditlite "$target/debug/auditlite" --db "$db"
+
+NO_PROXY='*' no_proxy='*' "$venv/bin/python" "$here/replay.py" --corpus "${AUDITLITE_CORPUS:-../shared/corpus}" \
+    --gateway "$target/debug/examples/gateway" --auditlite "$target/debug/auditlite"
