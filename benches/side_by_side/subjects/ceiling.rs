@@ -86,8 +86,9 @@ fn read(path: &Path) -> Vec<Table> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     let mut names = connection
         .prepare(
+            // Recording does not fill the search index, and it comes with rows of its own.
             "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
-             ORDER BY rowid",
+             AND name NOT LIKE 'search_%' ORDER BY rowid",
         )
         .unwrap();
     let names = names.query_map([], |row| row.get::<_, String>(0)).unwrap();
