@@ -264,8 +264,8 @@ impl Reader {
         }
     }
 
-    /// For each of these calls of the request's, by the ids of the calls, the result that a later request of the conversation
-    /// carried, if one of the next eight did.
+    /// For each of these calls of the request's, by the ids of the calls, the result that a later
+    /// request of the conversation carried, if one of the next eight did.
     ///
     /// # Errors
     ///

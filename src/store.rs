@@ -384,7 +384,8 @@ impl Store {
     /// What is left of a request: its id, when it was, what served it and what it used. Of its two
     /// lines in the log the hashes are left, so that the log still verifies. Nothing of the rest is
     /// left in the file, in its free pages, in space that pages do not use or in its write-ahead log
-    /// ([`EraseReport::is_wiped`]), for which all of the file is read once. The reason is kept: it must not repeat what is to be erased.
+    /// ([`EraseReport::is_wiped`]), for which all of the file is read once. The reason is kept: it
+    /// must not repeat what is to be erased.
     ///
     /// In steps of up to 256 requests, each of them whole or not at all; where it fails, it can be
     /// called again for the rest. Recording goes on meanwhile.

@@ -5,7 +5,9 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::error::CliError;
+use super::output;
 use super::progress::Progress;
+use super::text::{escape, shorten};
 
 /// Longest line that is read, in bytes. A longer one is skipped without being held in memory.
 pub(crate) const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -13,6 +15,8 @@ pub(crate) const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// How a zstd frame begins (RFC 8878, section 3.1.1).
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// Longest reason that is printed for a line, in characters.
+const PROBLEM_CHARACTERS_MAX: usize = 300;
 const READ_BUFFER_BYTES: usize = 128 * 1024;
 
 /// What comes next.
@@ -51,6 +55,14 @@ pub(crate) fn check(path: &Path) -> Result<(), CliError> {
         File::open(path).map_err(|source| unreadable(path, source))?;
     }
     Ok(())
+}
+
+/// Says what is wrong with a line. It may quote the line, and a line may be long and hostile.
+pub(crate) fn say_bad_line(progress: &Progress, path: &Path, number: u64, problem: &str) {
+    let path = path.to_string_lossy();
+    let problem = shorten(problem, PROBLEM_CHARACTERS_MAX);
+    let line = format!("{}:{number}: {}", escape(&path), escape(&problem));
+    progress.suspend(|| output::say_raw(&line));
 }
 
 fn is_stdin(path: &Path) -> bool {

@@ -41,7 +41,8 @@ pub struct Actor {
 
 /// What a gateway knows about a request when it arrives.
 ///
-/// Every field is optional; what is given wins over what a body says. Names follow OpenTelemetry's GenAI conventions
+/// Every field is optional; what is given wins over what a body says. Names follow OpenTelemetry's
+/// GenAI conventions
 /// (<https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/>, without the `gen_ai.`
 /// prefix) where they have one. Identifiers are at most 256 bytes: a longer one, or one with a
 /// NUL byte, is shortened or cleaned, and the record says which fields were

@@ -6,14 +6,13 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use auditlite::{HealthState, Overflow, ReadError, Reader, RecordError, Recorder, Store};
+use auditlite::{Overflow, ReadError, Reader, Recorder, Store};
 
 use super::database::DatabaseArgs;
 use super::error::CliError;
 use super::progress::Progress;
-use super::record::outcome;
+use super::record::{check_health, outcome};
 use super::source::{self, Source};
-use super::text::{escape, shorten};
 use super::{Outcome, format, output};
 use line::{Ending, Imported};
 
@@ -25,8 +24,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(600);
 const CAPACITY_BYTES: usize = 40 * 1024 * 1024;
 /// Requests that are taken in before those before them are looked up in the file.
 const BATCH: usize = 1_000;
-/// Longest reason that is printed for a line, in characters.
-const PROBLEM_CHARACTERS_MAX: usize = 300;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -207,7 +204,7 @@ impl Import {
     /// Whether the file has it, or will have.
     fn is_known(&mut self, request_id: &str) -> Result<bool, CliError> {
         if self.new_ids.len() >= BATCH {
-            self.check_health()?;
+            check_health(&self.store)?;
             self.store.flush(ROOM_TIMEOUT).map_err(|error| {
                 CliError::Message(format!("what was taken in is not committed: {error}"))
             })?;
@@ -224,20 +221,8 @@ impl Import {
         }
     }
 
-    fn check_health(&self) -> Result<(), CliError> {
-        let health = self.store.health();
-        if health.state == HealthState::Failed {
-            let problem = health.problem.unwrap_or_default();
-            return Err(RecordError::WriterStopped(problem).into());
-        }
-        Ok(())
-    }
-
     fn bad_line(&mut self, path: &Path, number: u64, problem: &str) {
         self.counts.bad_lines = self.counts.bad_lines.saturating_add(1);
-        let path = path.to_string_lossy();
-        let problem = shorten(problem, PROBLEM_CHARACTERS_MAX);
-        let line = format!("{}:{number}: {}", escape(&path), escape(&problem));
-        self.progress.suspend(|| output::say_raw(&line));
+        source::say_bad_line(&self.progress, path, number, problem);
     }
 }

@@ -17,7 +17,6 @@ use super::database::DatabaseArgs;
 use super::error::CliError;
 use super::progress::Progress;
 use super::source::{self, Source};
-use super::text::{escape, shorten};
 use super::{Outcome, format, keys, output};
 use line::Exchange;
 
@@ -28,8 +27,6 @@ const ROOM_TIMEOUT: Duration = Duration::from_secs(600);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(600);
 /// Bytes that may wait for the writer: room for the longest line twice, so that any line fits.
 const CAPACITY_BYTES: usize = 2 * source::LINE_BYTES_MAX;
-/// Longest reason that is printed for a line, in characters.
-const PROBLEM_CHARACTERS_MAX: usize = 300;
 /// Requests between two looks at the writer's health.
 const HEALTH_INTERVAL: u64 = 256;
 
@@ -157,6 +154,16 @@ struct Summary {
     outcome: Result<Outcome, CliError>,
 }
 
+/// Waiting for a writer that will not come back would take the whole timeout.
+pub(super) fn check_health(store: &Store) -> Result<(), CliError> {
+    let health = store.health();
+    if health.state == HealthState::Failed {
+        let problem = health.problem.unwrap_or_default();
+        return Err(RecordError::WriterStopped(problem).into());
+    }
+    Ok(())
+}
+
 impl Recording {
     /// Records the lines of a file. An error means that reading or recording cannot go on.
     fn file(&mut self, path: &Path) -> Result<(), CliError> {
@@ -173,7 +180,7 @@ impl Recording {
 
     fn exchange(&mut self, exchange: Exchange) -> Result<(), CliError> {
         if self.recorded.is_multiple_of(HEALTH_INTERVAL) {
-            self.check_health()?;
+            check_health(&self.store)?;
         }
         let bytes = exchange.body_bytes();
         let handle = self
@@ -189,23 +196,9 @@ impl Recording {
         Ok(())
     }
 
-    /// Waiting for a writer that will not come back would take the whole timeout.
-    fn check_health(&self) -> Result<(), CliError> {
-        let health = self.store.health();
-        if health.state == HealthState::Failed {
-            let problem = health.problem.unwrap_or_default();
-            return Err(RecordError::WriterStopped(problem).into());
-        }
-        Ok(())
-    }
-
     fn bad_line(&mut self, path: &Path, number: u64, problem: &str) {
         self.bad_lines = self.bad_lines.saturating_add(1);
-        let path = path.to_string_lossy();
-        // The problem may quote the line, and a line may be long and hostile.
-        let problem = shorten(problem, PROBLEM_CHARACTERS_MAX);
-        let line = format!("{}:{number}: {}", escape(&path), escape(&problem));
-        self.progress.suspend(|| output::say_raw(&line));
+        source::say_bad_line(&self.progress, path, number, problem);
     }
 
     fn close(self, started: Instant) -> Summary {
