@@ -223,7 +223,7 @@ impl StoreBuilder {
     }
 
     /// Has the retention policy looked after more often than once a minute.
-    #[cfg(test)]
+    #[cfg(all(test, not(shuttle)))]
     pub(crate) fn retention_every(mut self, every: Duration) -> Self {
         self.retention_every = every;
         self

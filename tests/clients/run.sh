@@ -13,8 +13,7 @@ WAIT_SECONDS=60
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 cd "$here/../.."
 
-cargo build --example gateway
-cargo build --features cli --bin auditlite
+cargo build --all-features --example gateway --bin auditlite
 target="$(cargo metadata --format-version 1 --no-deps |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')"
 

@@ -1,6 +1,7 @@
 //! The retention policy of a store, with a clock that the test sets: what becomes too old goes by
 //! itself, while others record, and nothing else.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{ClockSet, HOUR, PATIENCE, set_clock};
@@ -162,6 +163,7 @@ fn a_close_in_between_is_in_order() {
         let until = Instant::now() + Duration::from_millis(rounds * rounds * 5);
         while Instant::now() < until {
             record(&store, &format!("round-{rounds}"), 1);
+            thread::sleep(Duration::from_millis(1));
         }
         assert!(store.close(PATIENCE).is_complete);
         assert_clean(&path);

@@ -23,7 +23,7 @@ cd "$here/../.."
 
 # Optimised where all of the corpus is taken.
 profile="${AUDITLITE_PROFILE:-dev}"
-cargo build --features cli --bin auditlite --profile "$profile"
+cargo build --all-features --bin auditlite --profile "$profile"
 target="$(cargo metadata --format-version 1 --no-deps |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')"
 auditlite="$target/${profile/#dev/debug}/auditlite"

@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::corpus::samples;
-use crate::seeds;
+use crate::{ALLOCATED, seeds};
 
 const PROTOCOLS: [WireProtocol; 7] = [
     WireProtocol::OpenAiChat,
@@ -244,14 +244,6 @@ fn bombs() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Peak of this process's memory in bytes.
-fn peak_bytes() -> Option<usize> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kilobytes: usize = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kilobytes * 1024)
-}
-
 /// In a process of its own, so that the peak is that of parsing one body at a time.
 #[test]
 fn memory_is_bounded_by_the_body() {
@@ -268,19 +260,12 @@ fn memory_is_bounded_by_the_body() {
 #[ignore = "a part of memory_is_bounded_by_the_body"]
 fn parse_bombs() {
     /// Beyond a copy of the body while it is joined, and one of its texts.
-    const BEYOND_BYTES_MAX: usize = if cfg!(debug_assertions) {
-        6 << 20
-    } else {
-        16 << 20
-    };
+    const BEYOND_BYTES_MAX: usize = 4 << 20;
     let bombs = bombs();
-    let Some(before) = peak_bytes() else {
-        eprintln!("SKIPPED: no /proc/self/status");
-        return;
-    };
-    let mut last = before;
+    let before = ALLOCATED.current_usage();
     for (number, body) in bombs.iter().enumerate() {
         let begun = Instant::now();
+        ALLOCATED.reset_peak_usage();
         for protocol in &PROTOCOLS {
             let request = ParsedRequest::parse(protocol, "", body);
             let response = ParsedResponse::parse(protocol, body);
@@ -294,18 +279,17 @@ fn parse_bombs() {
             assert!(request.tools.len() <= 2 * 4096);
         }
         WireProtocol::detect("", body);
-        let peak = peak_bytes().unwrap();
+        let peak = ALLOCATED.peak_usage() - before;
         eprintln!(
-            "bomb {number}: {} MiB, {:?}, peak {} MiB more",
-            body.len() >> 20,
+            "bomb {number}: {} KiB, {:?}, peak {} KiB",
+            body.len() >> 10,
             begun.elapsed(),
-            (peak - last) >> 20
+            peak >> 10
         );
-        last = peak;
         assert!(
-            peak - before <= 2 * body.len() + BEYOND_BYTES_MAX,
-            "bomb {number}: {} MiB",
-            (peak - before) >> 20
+            peak <= 2 * body.len() + BEYOND_BYTES_MAX,
+            "bomb {number}: {} KiB",
+            peak >> 10
         );
     }
 }

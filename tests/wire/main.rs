@@ -19,3 +19,7 @@ mod recorded;
 mod seeds;
 mod speed;
 mod splits;
+
+/// Counts what is allocated: `damage::parse_bombs` asks for the peak.
+#[global_allocator]
+static ALLOCATED: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;
