@@ -50,9 +50,6 @@ pub struct DoctorReport {
 /// Examines the file at this path.
 pub(crate) fn examine(path: &Path) -> Result<DoctorReport, ReadError> {
     let (file, log, mut findings) = db::inspect(path)?;
-    for line in &mut findings {
-        line.insert_str(0, "SQLite's integrity check: ");
-    }
     let db::Compared {
         scan,
         differences,

@@ -12,7 +12,7 @@ use super::database::DatabaseArgs;
 use super::error::CliError;
 use super::json::BundleJson;
 use super::text::escape;
-use super::{Outcome, format, keys, output, time};
+use super::{Outcome, format, keys, output, resolve, time};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -31,7 +31,7 @@ Exit status: 0 written, or all is well; 1 the bundle does not hold; 2 error.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// Only the events of the request with exactly this id
+    /// Only the events of this request; its id, or an unambiguous beginning of it
     #[arg(long, value_name = "ID")]
     request: Option<String>,
     /// Only events from this seq on
@@ -63,12 +63,23 @@ pub(crate) fn run(
     if let Some(path) = &args.check {
         return check(args, path, out);
     }
+    if let Some((from, to)) = args.from.zip(args.to).filter(|(from, to)| from > to) {
+        let what = format!("--from {from} comes after --to {to}: no event is between them");
+        return Err(CliError::Message(what));
+    }
+    let store = ReadOnlyStore::open(database.resolve()?.path)?;
+    let request_id = match &args.request {
+        None => None,
+        Some(id) => match resolve::resolve(&store.reader(), id)? {
+            Some(request) => Some(request.request_id),
+            None => return Ok(Outcome::Findings),
+        },
+    };
     let options = BundleOptions {
         seqs: (args.from.is_some() || args.to.is_some())
             .then(|| args.from.unwrap_or(0)..=args.to.unwrap_or(u64::MAX)),
-        request_id: args.request.clone(),
+        request_id,
     };
-    let store = ReadOnlyStore::open(database.resolve()?.path)?;
     let summary = match &args.output {
         None => store.write_bundle(&options, out)?,
         Some(path) => {

@@ -8,10 +8,8 @@ use super::error::{Context, DbError};
 use super::files::wal_path;
 use super::pool;
 use super::rows::status_is;
+use super::structure::integrity_findings;
 use crate::record::Status;
-
-/// Most lines of SQLite's integrity check that are passed on.
-const INTEGRITY_LINES_MAX: i64 = 20;
 
 /// Sizes and versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,24 +71,6 @@ pub(crate) fn inspect(path: &Path) -> Result<(FileFacts, LogFacts, Vec<String>),
             .context("looking at the file")?,
     };
     Ok((file, log, integrity_findings(&connection)?))
-}
-
-/// SQLite's own check of the file at this path, on a connection of its own.
-pub(crate) fn integrity_findings_of(path: &Path) -> Result<Vec<String>, DbError> {
-    integrity_findings(&pool::open_reader(path)?)
-}
-
-/// SQLite's own check of the file's structure; empty when it is clean.
-fn integrity_findings(connection: &Connection) -> Result<Vec<String>, DbError> {
-    const CHECKING: &str = "checking the file's structure";
-    let mut statement = connection
-        .prepare(&format!("PRAGMA integrity_check({INTEGRITY_LINES_MAX})"))
-        .context(CHECKING)?;
-    let rows = statement
-        .query_map([], |row| row.get::<_, String>(0))
-        .context(CHECKING)?;
-    let lines: Vec<String> = rows.collect::<Result<_, _>>().context(CHECKING)?;
-    Ok(lines.into_iter().filter(|line| line != "ok").collect())
 }
 
 fn number(connection: &Connection, sql: &str) -> Result<i64, DbError> {

@@ -90,7 +90,7 @@ pub(crate) fn compare_projections(path: &Path) -> Result<Compared, DbError> {
     let connection = pool::open_reader(path)?;
     let snapshot = connection.unchecked_transaction().context(COMPARING)?;
     let mut tables = Tables::new(&snapshot)?;
-    let mut comparison = tables.compare()?;
+    let mut comparison = tables.compare(None)?;
     let (mut accounts, mut findings) = (Accounts::default(), Vec::new());
     let scan = replay(&snapshot, |events| {
         for event in events {
@@ -102,7 +102,7 @@ pub(crate) fn compare_projections(path: &Path) -> Result<Compared, DbError> {
     })?;
     Ok(Compared {
         scan,
-        differences: comparison.finish()?,
+        differences: comparison.finish()?.0,
         accounts: findings,
     })
 }

@@ -71,8 +71,17 @@ pub(super) const COLUMN_COUNT: usize = START_COUNT + SERVED_COLUMNS.len() + END_
 
 /// The name of a column, counted from 0.
 pub(super) fn column_name(index: usize) -> &'static str {
-    let mut names = COLUMN_GROUPS.iter().copied().flatten();
-    names.nth(index).copied().unwrap_or_default()
+    column_names().nth(index).unwrap_or_default()
+}
+
+/// The place of a column, counted from 0.
+pub(super) fn column_index(name: &str) -> usize {
+    let place = column_names().position(|column| column == name);
+    place.unwrap_or(COLUMN_COUNT)
+}
+
+fn column_names() -> impl Iterator<Item = &'static str> {
+    COLUMN_GROUPS.iter().copied().flatten().copied()
 }
 
 /// Start columns, served columns, end columns, altered.
@@ -225,13 +234,16 @@ pub(super) fn request_from_row(row: &Row<'_>) -> rusqlite::Result<RequestRecord>
     Ok(record)
 }
 
+/// The condition of the index by status.
+pub(super) const NOT_COMPLETED: &str = "status <> 'completed'";
+
 /// A condition on the status. The planner takes the partial index only where the index's own
 /// condition stands in the query word for word, with nothing bound.
 pub(super) fn status_is(status: Status) -> String {
     let is = format!("status = '{}'", status.name());
     match status {
         Status::Completed => is,
-        _ => format!("{is} AND status <> 'completed'"),
+        _ => format!("{is} AND {NOT_COMPLETED}"),
     }
 }
 

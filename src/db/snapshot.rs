@@ -1,5 +1,6 @@
 //! A file as of one moment, for whoever checks all of it: in order, in small pieces.
 
+use std::hash::RandomState;
 use std::path::Path;
 
 use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator;
@@ -9,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Rows, Statement};
 use super::compare::Tables;
 use super::error::{Context, DbError};
 use super::read::{StoredSegment, count_at, optional_count_at, segment_from_row};
+use super::structure::{IndexEntries, Structure};
 use super::{migrate, pool};
 use crate::payload::{Bases, bases_of};
 
@@ -120,15 +122,18 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// Two of the same moment, for two threads: no commit of anybody came between them.
-    pub(crate) fn open_two(path: &Path) -> Result<[Self; 2], DbError> {
+    /// Several of the same moment, for as many threads: no commit of anybody came between them.
+    pub(crate) fn open_many<const N: usize>(path: &Path) -> Result<[Self; N], DbError> {
         let witness = pool::open_reader(path)?;
         // Changes whenever somebody else has committed.
         let version = || -> Result<i64, DbError> {
             let read = witness.query_row("PRAGMA data_version", [], |row| row.get(0));
             read.context(READING)
         };
-        let snapshots = [Self::open(path)?, Self::open(path)?];
+        let snapshots: Vec<Self> = (0..N).map(|_| Self::open(path)).collect::<Result<_, _>>()?;
+        let Ok(snapshots) = <[Self; N]>::try_from(snapshots) else {
+            return Err(DbError::corrupt(READING, "no snapshots"));
+        };
         for _ in 0..TRIES_MAX {
             let before = version()?;
             for snapshot in &snapshots {
@@ -235,6 +240,20 @@ impl Snapshot {
         Ok(end.and_then(|end| u64::try_from(end).ok()).unwrap_or(0))
     }
 
+    /// SQLite's checks of the structure; what the indexes of the requests hold is counted with this key.
+    pub(crate) fn structure(&self, key: RandomState) -> Result<Structure, DbError> {
+        Structure::read(&self.connection, key)
+    }
+
+    /// All findings of these checks, once it is known what the indexes are to hold.
+    pub(crate) fn structure_findings(
+        &self,
+        structure: Structure,
+        expected: Option<&IndexEntries>,
+    ) -> Result<Vec<String>, DbError> {
+        structure.findings(&self.connection, expected)
+    }
+
     /// Tables, indexes and the like that are not those of this version.
     pub(crate) fn schema_findings(&self) -> Result<Vec<String>, DbError> {
         let mut fresh = Connection::open_in_memory().context("opening a temporary database")?;
@@ -315,7 +334,7 @@ mod tests {
             let _is_over_at_the_end = Over(is_over);
             let mut seen = std::collections::BTreeSet::new();
             for _ in 0..300 {
-                let counts = Snapshot::open_two(&path).unwrap().map(|snapshot| {
+                let counts = Snapshot::open_many::<2>(&path).unwrap().map(|snapshot| {
                     snapshot
                         .connection()
                         .query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0))

@@ -5,7 +5,7 @@ use super::payloads::Payloads;
 use super::removed::Removed;
 use super::report::{FINDINGS_LISTED_MAX, FindingKind, Findings, VerifyReport};
 use super::statements::Statements;
-use crate::db::{Comparison, DbError, DbErrorKind, Snapshot, removed_requests};
+use crate::db::{Comparison, DbError, DbErrorKind, IndexEntries, Snapshot, removed_requests};
 use crate::log::{Accounts, Event, Fact, SegmentDecoder, lines, removed_leaf};
 use crate::proof::CompactRange;
 use crate::record::Digest;
@@ -105,12 +105,13 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
         self.statements.rest(self.next_seq, findings)
     }
 
-    /// Fills in the report, with what could be said only at the end of the log.
+    /// Fills in the report, with what could be said only at the end of the log. Gives what the indexes of
+    /// the requests are to hold.
     pub(super) fn finish(
         self,
         report: &mut VerifyReport,
         findings: &mut Findings,
-    ) -> Result<(), crate::error::ReadError> {
+    ) -> Result<Option<IndexEntries>, crate::error::ReadError> {
         report.events = self.next_seq;
         report.root = self.tree.map(|tree| tree.root());
         self.statements.fill(report, findings);
@@ -123,11 +124,14 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
                  log can be read"
                     .to_owned(),
             );
-            return Ok(());
+            return Ok(None);
         };
+        let mut entries = None;
         if let Some(tables) = derived.tables {
-            let differences = findings.keep(FindingKind::Projection, tables.finish())?;
-            for difference in differences.unwrap_or_default() {
+            let finished = findings.keep(FindingKind::Projection, tables.finish())?;
+            let (differences, counted) = finished.unwrap_or_default();
+            entries = counted;
+            for difference in differences {
                 let what = format!("table {}: {}", difference.table, difference.what);
                 findings.add(FindingKind::Projection, difference.seq, what);
             }
@@ -135,7 +139,7 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
         for (seq, what) in derived.wrong_accounts {
             findings.add(FindingKind::Accounts, Some(seq), what);
         }
-        Ok(())
+        Ok(entries)
     }
 
     fn segment(

@@ -12,11 +12,12 @@ mod removed;
 mod report;
 mod statements;
 
+use std::hash::RandomState;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::thread::{Builder, Scope};
 
-use crate::db::{self, Snapshot};
+use crate::db::{IndexEntries, Snapshot};
 use crate::error::{ReadError, VerifyError};
 use crate::proof::VerifyingKey;
 
@@ -76,14 +77,17 @@ pub(crate) fn verify(
     options: &VerifyOptions,
     progress: &mut dyn FnMut(VerifyProgress),
 ) -> Result<VerifyReport, VerifyError> {
-    let [snapshot, of_payloads] = Snapshot::open_two(path).map_err(ReadError::from)?;
+    let [snapshot, of_payloads, of_structure] =
+        Snapshot::open_many(path).map_err(ReadError::from)?;
+    let key = RandomState::new();
     std::thread::scope(|scope| {
-        // This one may see a later moment; the structure has to be sound in both.
-        let check = || db::integrity_findings_of(path);
+        let entries = IndexEntries::new(key.clone());
+        let of_thread = key.clone();
+        let check = move || of_structure.structure(of_thread);
         let builder = Builder::new().name("auditlite-verify-structure".to_owned());
         let structure = builder.spawn_scoped(scope, check);
-        let (mut report, mut findings) =
-            verify_log(&snapshot, of_payloads, options, scope, progress)?;
+        let (mut report, mut findings, entries) =
+            verify_log(&snapshot, of_payloads, options, entries, scope, progress)?;
         progress(VerifyProgress {
             stage: VerifyStage::Structure,
             done: 0,
@@ -92,12 +96,14 @@ pub(crate) fn verify(
         let structure = match structure {
             Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
             // There is no thread to be had.
-            Err(_) => check(),
+            Err(_) => snapshot.structure(key),
         };
+        let structure = structure
+            .and_then(|structure| snapshot.structure_findings(structure, entries.as_ref()));
         let mut first = Findings::default();
         let kind = FindingKind::Structure;
         for line in first.keep(kind, structure)?.unwrap_or_default() {
-            first.add(kind, None, format!("SQLite's integrity check: {line}"));
+            first.add(kind, None, line);
         }
         for line in first
             .keep(kind, snapshot.schema_findings())?
@@ -112,14 +118,16 @@ pub(crate) fn verify(
     })
 }
 
-/// Checks the log, and everything that can be held against it in step with it.
+/// Checks the log, and everything that can be held against it in step with it. Gives what the indexes of
+/// the requests are to hold, too, where all of the requests could be read.
 fn verify_log<'scope>(
     snapshot: &Snapshot,
     of_payloads: Snapshot,
     options: &VerifyOptions,
+    entries: IndexEntries,
     scope: &'scope Scope<'scope, '_>,
     progress: &mut dyn FnMut(VerifyProgress),
-) -> Result<(VerifyReport, Findings), VerifyError> {
+) -> Result<(VerifyReport, Findings, Option<IndexEntries>), VerifyError> {
     let mut findings = Findings::default();
     let mut notify = |stage, done, total| progress(VerifyProgress { stage, done, total });
     let total = snapshot.log_end().unwrap_or(0);
@@ -131,7 +139,7 @@ fn verify_log<'scope>(
     let statements = Statements::new(snapshot, options, report.origin.clone(), &mut findings)?;
     let mut tables = findings.keep(FindingKind::Projection, snapshot.tables())?;
     let tables = match &mut tables {
-        Some(tables) => findings.keep(FindingKind::Projection, tables.compare())?,
+        Some(tables) => findings.keep(FindingKind::Projection, tables.compare(Some(entries)))?,
         None => None,
     };
     let payloads =
@@ -147,8 +155,8 @@ fn verify_log<'scope>(
     });
     findings.keep(FindingKind::Structure, ended)?;
     notify(VerifyStage::Projections, 0, 0);
-    pass.finish(&mut report, &mut findings)?;
-    Ok((report, findings))
+    let entries = pass.finish(&mut report, &mut findings)?;
+    Ok((report, findings, entries))
 }
 
 impl Findings {

@@ -22,7 +22,7 @@ fn flags(help: &str) -> BTreeSet<String> {
 }
 
 /// The commands that the program's help lists.
-fn commands(help: &str) -> Vec<String> {
+pub(crate) fn commands(help: &str) -> Vec<String> {
     let list = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     list.take_while(|line| line.starts_with("  "))
         // Lines that go on with a description are indented further.

@@ -103,3 +103,103 @@ fn a_line_above_the_limit_is_skipped() {
         "{messages}"
     );
 }
+
+/// What an export says is no more trusted than what `record` is given.
+#[test]
+fn hostile_exports_are_imported_harmlessly() {
+    let source = Sandbox::new();
+    let body = "é\u{1b}[2J".repeat(1 << 20);
+    let line = serde_json::json!({"request_id": "big\u{1b}[2J", "user_id": "' OR 1=1; --",
+        "request": {"model": "=cmd()", "text": body}});
+    let run = source.run_with(&["record", "-"], line.to_string().as_bytes());
+    assert_eq!(run.exit, 0, "{}", run.stderr);
+    let exported = source.run(&["export", "--content", "full"]).stdout;
+    assert!(exported.len() > 10_000_000, "{} bytes", exported.len());
+    let good: serde_json::Value = serde_json::from_slice(&exported).unwrap();
+    let changed = |field: &str, value: serde_json::Value| {
+        let mut line = good.clone();
+        line["request_id"] = format!("changed-{field}").into();
+        line["request"] = serde_json::Value::Null;
+        line[field] = value;
+        line.to_string().into_bytes()
+    };
+    let lies = serde_json::json!({"length": 1, "text": "y",
+        "sha256": "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"});
+    let lines: [Vec<u8>; 9] = [
+        changed("request", lies),
+        changed(
+            "request",
+            serde_json::json!({"length": 3, "base64": "\u{1b}[2J!"}),
+        ),
+        changed("status", "\u{1b}[2Jdone".into()),
+        changed("opened_at", u64::MAX.into()),
+        changed("tool_calls", serde_json::json!([{"tool_call_id": 1}])),
+        changed("attributes", serde_json::json!({"a": {}})),
+        b"{\"request_id\":\"\xff\xfe\"}".to_vec(),
+        b"[".repeat(1_000_000),
+        "x".repeat(10_000_000).into_bytes(),
+    ];
+    let bad = lines.len();
+    let mut all = lines.join(&b'\n');
+    all.push(b'\n');
+    all.extend(&exported);
+    let target = Sandbox::new();
+    target.write("a\u{1b}[2Jb.jsonl", &all);
+    let run = target.run(&["import", "a\u{1b}[2Jb.jsonl"]);
+    assert_eq!(run.exit, 1, "{}", run.stderr);
+    assert_eq!(
+        run.stderr.matches("b.jsonl:").count(),
+        bad,
+        "{}",
+        run.stderr
+    );
+    assert!(!run.stderr.contains('\u{1b}'), "{:?}", run.stderr);
+    assert!(run.stderr.len() < 8192, "{} bytes", run.stderr.len());
+    let listed = target.run(&["list", "--json"]).json();
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    let payload = target.run(&["payload", "big", "request"]);
+    let text: serde_json::Value = serde_json::from_slice(&payload.stdout).unwrap();
+    assert_eq!(text["text"].as_str().unwrap(), body);
+    assert_eq!(target.run(&["verify"]).exit, 0);
+}
+
+/// A gigabyte in a few kilobytes: what was before it is there, and memory stays bounded.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_compressed_bomb_is_one_line_that_is_too_long() {
+    let sandbox = Sandbox::new();
+    let mut packer = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    let good = "{\"request\":1,\"request_id\":\"before\"}\n";
+    std::io::Write::write_all(&mut packer, good.as_bytes()).unwrap();
+    std::io::copy(&mut std::io::repeat(b'[').take(1 << 30), &mut packer).unwrap();
+    let mut bomb = packer.finish().unwrap();
+    assert!(bomb.len() < 200_000);
+    sandbox.write("bomb.zst", &bomb);
+    // And one that breaks off.
+    bomb.truncate(bomb.len() / 2);
+    sandbox.write("half.zst", &bomb);
+    for (command, file, exit) in [
+        ("record", "bomb.zst", 1),
+        ("import", "bomb.zst", 1),
+        ("import", "half.zst", 2),
+    ] {
+        let program = env!("CARGO_BIN_EXE_auditlite");
+        // Address space in KiB; a line may have 64 MiB, and a buffer doubles.
+        let limited =
+            format!("ulimit -v 700000 && exec '{program}' --db '{command}.db' {command} {file}");
+        let output = std::process::Command::new("sh")
+            .args(["-c", &limited])
+            .current_dir(sandbox.folder.path())
+            .output()
+            .unwrap();
+        let messages = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(exit),
+            "{command} {file}: {messages}"
+        );
+        assert!(messages.contains(file), "{messages}");
+    }
+    let before = sandbox.run(&["--db", "record.db", "show", "before"]);
+    assert_eq!(before.exit, 0, "{}", before.stderr);
+}

@@ -10,6 +10,7 @@
     clippy::print_stderr
 )]
 
+mod commands;
 mod conversing;
 mod documentation;
 mod errors;

@@ -16,7 +16,7 @@ pub(crate) struct Sandbox {
 
 /// How a run ended.
 pub(crate) struct Run {
-    command: String,
+    pub(crate) command: String,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: String,
     pub(crate) exit: i32,

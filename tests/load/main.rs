@@ -20,10 +20,12 @@
     dead_code
 )]
 
+mod latency;
 #[path = "../../benches/common/memory.rs"]
 mod memory;
 #[path = "../support/random.rs"]
 mod random;
+mod reading;
 mod removal;
 #[path = "../support/seeds.rs"]
 mod seeds;

@@ -2,56 +2,16 @@
 //! what was erased is left, and the trail verifies.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use auditlite::{
     Completion, EraseSelector, ReadOnlyStore, RequestContext, Retention, Store, VerifyOptions,
 };
 
 use crate::random::Random;
-use crate::{PATIENCE, lifecycle};
+use crate::{PATIENCE, latency};
 
-/// How long each half of a round takes.
-const HALF: Duration = Duration::from_secs(4);
-const ROUNDS: u64 = 3;
 const BODY_BYTES: usize = 20_000;
-/// What a busy machine adds to a call now and then.
-const NOISE: Duration = Duration::from_millis(1);
-
-/// Latencies of open + complete on two threads that never pause, sorted.
-fn latencies(store: &Store) -> Vec<Duration> {
-    let is_over = AtomicBool::new(false);
-    let mut all = std::thread::scope(|scope| {
-        let producers: Vec<_> = (0..2)
-            .map(|producer| {
-                let (recorder, is_over) = (store.recorder(), &is_over);
-                scope.spawn(move || {
-                    let mut latencies = Vec::new();
-                    let mut number = producer;
-                    while !is_over.load(Ordering::Relaxed) {
-                        let begun = Instant::now();
-                        lifecycle(&recorder, number, BODY_BYTES);
-                        latencies.push(begun.elapsed());
-                        number += 2;
-                    }
-                    latencies
-                })
-            })
-            .collect();
-        std::thread::sleep(HALF);
-        is_over.store(true, Ordering::Relaxed);
-        let all = producers.into_iter().map(|thread| thread.join().unwrap());
-        all.flatten().collect::<Vec<_>>()
-    });
-    all.sort();
-    all
-}
-
-fn at(latencies: &[Duration], permille: usize) -> Duration {
-    latencies[(latencies.len() - 1) * permille / 1000]
-}
-
 /// Bytes that cannot be packed: where a file has them, a search finds them.
 fn secret(number: u64) -> Vec<u8> {
     let mut random = Random(number);
@@ -92,7 +52,6 @@ fn files(path: &Path) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Noise only ever adds: of three rounds the best one counts.
 #[test]
 fn removal_is_not_noticed_by_those_who_record() {
     let folder = tempfile::tempdir().unwrap();
@@ -100,30 +59,13 @@ fn removal_is_not_noticed_by_those_who_record() {
     // What waits is little, so that a removal gets its turn often.
     let builder = Store::builder(&path).capacity_events(2048);
     let store = builder.open().unwrap();
-    drop(latencies(&store)); // the first calls of a process are slower
-    let (mut erased, mut is_unmoved) = (0, false);
-    for round in 0..ROUNDS {
-        let quiet = latencies(&store);
-        let is_over = AtomicBool::new(false);
-        let removing = std::thread::scope(|scope| {
-            let (store, is_over, first) = (&store, &is_over, erased);
-            let remover = scope.spawn(move || remove(store, is_over, first));
-            let removing = latencies(store);
-            is_over.store(true, Ordering::Relaxed);
-            erased += remover.join().unwrap();
-            removing
-        });
-        for (what, latencies) in [("alone", &quiet), ("while erasing and pruning", &removing)] {
-            println!(
-                "round {round}: open + complete {what}: {} calls, p50 {:?}, p99 {:?}, p99.9 {:?}",
-                latencies.len(),
-                at(latencies, 500),
-                at(latencies, 990),
-                at(latencies, 999)
-            );
-        }
-        is_unmoved |= at(&removing, 990) <= at(&quiet, 990) * 2 + NOISE;
-    }
+    let erased = AtomicU64::new(0);
+    let what = "while others erase and prune";
+    let is_unmoved = latency::is_unmoved(&store, BODY_BYTES, what, |is_over| {
+        let first = erased.load(Ordering::Relaxed);
+        erased.fetch_add(remove(&store, is_over, first), Ordering::Relaxed);
+    });
+    let erased = erased.into_inner();
     println!("{erased} conversations erased, the file pruned as often");
     assert!(is_unmoved, "p99 moved");
     assert!(store.close(PATIENCE).is_complete);

@@ -14,13 +14,15 @@ use rusqlite::{Connection, OptionalExtension, Statement, params};
 use serde::{Deserialize, Serialize};
 
 use super::error::{Context, DbError};
+use super::keyed::KeyedHash;
 use super::project::{self, Values, bind_end, bind_start, joined};
 use super::rebuild::{ProjectionDifference, Rebuilt};
 use super::removals::visit_ended;
 use super::rows::{IS_ERASED, SELECT_REQUEST, START_COUNT};
 use super::seq_to_sql;
+use super::structure::IndexEntries;
 use crate::log::{Ended, Event, Fact, Fold, HourKey, Opened, RequestEnd, RequestStart, Served};
-use walk::{Check, Cursor, Differences, Rest};
+use walk::{Check, Cursor, Differences, hash_of_rest};
 
 const COMPARING: &str = "comparing the tables with the log";
 
@@ -61,19 +63,23 @@ impl<'s> Tables<'s> {
         })
     }
 
-    /// Begins at the start of the log.
-    pub(crate) fn compare(&mut self) -> Result<Comparison<'_>, DbError> {
+    /// Begins at the start of the log. Rows of requests are counted in these entries of indexes.
+    pub(crate) fn compare(
+        &mut self,
+        entries: Option<IndexEntries>,
+    ) -> Result<Comparison<'_>, DbError> {
+        let requests = &mut self.requests;
         Ok(Comparison {
             connection: self.connection,
-            requests: Cursor::new(&mut self.requests, "requests", 1, Some(IS_ERASED))?,
-            tool_calls: Cursor::new(&mut self.tool_calls, "tool_calls", 2, None)?,
+            requests: Cursor::new(requests, "requests", 1, Some(IS_ERASED), entries)?,
+            tool_calls: Cursor::new(&mut self.tool_calls, "tool_calls", 2, None, None)?,
             bounds: BOUNDS,
             open: BTreeMap::new(),
             open_bytes: 0,
             spilled: 0,
             sums: Fold::default(),
             rebuilt: Rebuilt::new()?,
-            rest: Rest::default(),
+            rest: KeyedHash::default(),
             differences: Differences::default(),
         })
     }
@@ -95,6 +101,9 @@ struct OpenRequest {
     rest: Option<u64>,
 }
 
+/// What a comparison ends with.
+type Differing = (Vec<ProjectionDifference>, Option<IndexEntries>);
+
 /// Walks the log and the tables in step.
 pub(crate) struct Comparison<'r> {
     connection: &'r Connection,
@@ -109,7 +118,7 @@ pub(crate) struct Comparison<'r> {
     /// Sums of hours and minutes that are not in the temporary database yet.
     sums: Fold<'static>,
     rebuilt: Rebuilt,
-    rest: Rest,
+    rest: KeyedHash,
     differences: Differences,
 }
 
@@ -134,13 +143,14 @@ impl Comparison<'_> {
         }
     }
 
-    /// The log has ended: what is left, and all differences.
-    pub(crate) fn finish(mut self) -> Result<Vec<ProjectionDifference>, DbError> {
+    /// The log has ended: what is left, all differences, and what the indexes of the requests are to
+    /// hold where that was counted.
+    pub(crate) fn finish(mut self) -> Result<Differing, DbError> {
         for (opened_seq, request) in std::mem::take(&mut self.open) {
             self.check_rest(opened_seq, &request, None)?;
         }
         self.check_spilled()?;
-        self.requests.rest(&mut self.differences)?;
+        let entries = self.requests.rest(&mut self.differences)?;
         self.tool_calls.rest(&mut self.differences)?;
         self.count_remains()?;
         self.differences
@@ -149,7 +159,7 @@ impl Comparison<'_> {
         let mut differences = self.differences.into_list();
         self.rebuilt
             .compare_collected(self.connection, &mut differences)?;
-        Ok(differences)
+        Ok((differences, entries))
     }
 
     fn opened(&mut self, seq: u64, start: &RequestStart<'_>) -> Result<(), DbError> {
@@ -162,7 +172,7 @@ impl Comparison<'_> {
             let mut check = Check::new(row, 0);
             bind_start(&mut check, seq, start)?;
             self.differences.add_changed("requests", key, 1, check);
-            rest = Some(self.rest.of_row(row)?);
+            rest = Some(hash_of_rest(&mut self.rest, row)?);
             self.requests.advance()?;
         }
         let Opened {

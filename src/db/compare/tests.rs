@@ -107,13 +107,13 @@ fn written(events: &[Event], random: &mut fastrand::Rng) -> Connection {
 /// What differs, and whether memory was too small for what was open.
 fn compare(connection: &Connection, events: &[Event], bounds: Bounds) -> (Vec<String>, bool) {
     let mut tables = Tables::new(connection).unwrap();
-    let mut comparison = tables.compare().unwrap();
+    let mut comparison = tables.compare(None).unwrap();
     comparison.bounds = bounds;
     for event in events {
         comparison.apply(event).unwrap();
     }
     let has_spilled = comparison.spilled > 0;
-    let differences = comparison.finish().unwrap();
+    let differences = comparison.finish().unwrap().0;
     let differences = differences
         .iter()
         .map(|found| format!("{} {}", found.table, found.what))

@@ -1,7 +1,6 @@
 //! Rows in the order of their keys, and what is held against them.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 
 use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator;
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -9,9 +8,11 @@ use rusqlite::{Connection, Row, Rows, Statement, ToSql};
 
 use super::COMPARING;
 use crate::db::error::{Context, DbError};
+use crate::db::keyed::KeyedHash;
 use crate::db::project::Values;
 use crate::db::rebuild::{DIFFERENCES_LISTED_MAX, ProjectionDifference};
 use crate::db::rows::{COLUMN_COUNT, SELECT_REQUEST, START_COUNT, column_name};
+use crate::db::structure::IndexEntries;
 
 /// A table's rows in the order of their keys.
 pub(super) struct Cursor<'r> {
@@ -22,6 +23,8 @@ pub(super) struct Cursor<'r> {
     erased_column: Option<usize>,
     /// Key of the current row; `None` behind the last one. A key of one column has 0 as its second.
     key: Option<(i64, i64)>,
+    /// What the rows so far are to have in the indexes; requests only.
+    entries: Option<IndexEntries>,
 }
 
 impl<'r> Cursor<'r> {
@@ -30,6 +33,7 @@ impl<'r> Cursor<'r> {
         table: &'static str,
         key_length: usize,
         erased_column: Option<usize>,
+        entries: Option<IndexEntries>,
     ) -> Result<Self, DbError> {
         let mut cursor = Self {
             rows: statement.query([]).context(COMPARING)?,
@@ -37,6 +41,7 @@ impl<'r> Cursor<'r> {
             key_length,
             erased_column,
             key: None,
+            entries,
         };
         cursor.advance()?;
         Ok(cursor)
@@ -47,6 +52,9 @@ impl<'r> Cursor<'r> {
         self.key = match self.rows.get() {
             None => None,
             Some(row) => {
+                if let Some(entries) = &mut self.entries {
+                    entries.add_row(row).context(COMPARING)?;
+                }
                 let second = if self.key_length > 1 {
                     row.get(1)
                 } else {
@@ -75,12 +83,15 @@ impl<'r> Cursor<'r> {
         Ok(is_there)
     }
 
-    /// Rows behind the last one that the log makes.
-    pub(super) fn rest(&mut self, differences: &mut Differences) -> Result<(), DbError> {
+    /// Rows behind the last one that the log makes. Gives what all rows are to have in the indexes.
+    pub(super) fn rest(
+        &mut self,
+        differences: &mut Differences,
+    ) -> Result<Option<IndexEntries>, DbError> {
         while self.key.is_some() {
             self.leave_behind(differences)?;
         }
-        Ok(())
+        Ok(self.entries.take())
     }
 
     /// Leaves a row behind that no line makes. What is left of erased requests is compared once the
@@ -128,58 +139,16 @@ impl Values for Check<'_> {
     }
 }
 
-/// A keyed hash of values: who doctors a file cannot know the key, and so cannot make two rows
-/// collide.
-#[derive(Default)]
-pub(super) struct Rest {
-    key: RandomState,
-    bytes: Vec<u8>,
+/// Of the columns that are not known at the opening.
+pub(super) fn hash_of_rest(hash: &mut KeyedHash, row: &Row<'_>) -> Result<u64, DbError> {
+    hash.begin();
+    for index in START_COUNT..COLUMN_COUNT {
+        hash.push(row.get_ref(index).context(COMPARING)?);
+    }
+    Ok(hash.hash())
 }
 
-impl Rest {
-    pub(super) fn begin(&mut self) {
-        self.bytes.clear();
-    }
-
-    pub(super) fn hash(&self) -> u64 {
-        self.key.hash_one(self.bytes.as_slice())
-    }
-
-    /// The hash of the columns that are not known at the opening.
-    pub(super) fn of_row(&mut self, row: &Row<'_>) -> Result<u64, DbError> {
-        self.begin();
-        for index in START_COUNT..COLUMN_COUNT {
-            self.push(row.get_ref(index).context(COMPARING)?);
-        }
-        Ok(self.hash())
-    }
-
-    /// Values of different types or lengths never give the same bytes.
-    fn push(&mut self, value: ValueRef<'_>) {
-        let (tag, bytes): (u8, &[u8]) = match value {
-            ValueRef::Null => (0, &[]),
-            ValueRef::Integer(number) => {
-                self.bytes.push(1);
-                self.bytes.extend_from_slice(&number.to_le_bytes());
-                return;
-            }
-            ValueRef::Real(number) => {
-                self.bytes.push(2);
-                self.bytes.extend_from_slice(&number.to_le_bytes());
-                return;
-            }
-            ValueRef::Text(text) => (3, text),
-            ValueRef::Blob(blob) => (4, blob),
-        };
-        self.bytes.push(tag);
-        if tag > 0 {
-            self.bytes.extend_from_slice(&bytes.len().to_le_bytes());
-            self.bytes.extend_from_slice(bytes);
-        }
-    }
-}
-
-impl Values for Rest {
+impl Values for KeyedHash {
     fn bind(&mut self, value: impl ToSql) -> Result<(), DbError> {
         self.push(value_of(&value.to_sql().context(COMPARING)?));
         Ok(())

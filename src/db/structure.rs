@@ -1,0 +1,310 @@
+//! The file's structure: SQLite's own checks, and the indexes of the requests.
+//!
+//! SQLite's `integrity_check` looks every row up in every index, which takes twice as long as all the
+//! rest of it. Whoever walks over all requests anyway counts, with a keyed hash, what the indexes are to
+//! hold; one scan of each says what it does hold, and in which order. Only where they differ SQLite
+//! looks.
+
+use std::hash::RandomState;
+use std::sync::LazyLock;
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row, ToSql};
+
+use super::error::{Context, DbError, DbErrorKind};
+use super::keyed::KeyedHash;
+use super::rows::{NOT_COMPLETED, column_index};
+use crate::record::Status;
+
+/// Most lines of one of SQLite's checks that are passed on.
+const LINES_MAX: i64 = 20;
+
+const CHECKING: &str = "checking the file's structure";
+const REQUESTS: &str = "requests";
+
+/// An index of the requests, as `schema.sql` has it.
+struct RequestIndex {
+    name: &'static str,
+    /// The first of these columns that is there is what a row is found by; without any, the row is not
+    /// in the index.
+    columns: &'static [&'static str],
+    is_completed_left_out: bool,
+}
+
+const fn by(name: &'static str, columns: &'static [&'static str]) -> RequestIndex {
+    RequestIndex {
+        name,
+        columns,
+        is_completed_left_out: false,
+    }
+}
+
+const REQUEST_INDEXES: [RequestIndex; 6] = [
+    by("requests_by_request_id", &["request_id"]),
+    by("requests_by_trace_id", &["trace_id"]),
+    by(
+        "requests_by_conversation",
+        &["conversation_id", "context_id", "session_id"],
+    ),
+    by("requests_by_session_id", &["session_id"]),
+    by("requests_by_user_id", &["user_id"]),
+    RequestIndex {
+        is_completed_left_out: true,
+        ..by("requests_by_status", &["status"])
+    },
+];
+
+/// [`REQUEST_INDEXES`], with the places of their columns in `SELECT_REQUEST`.
+static PLACES: LazyLock<[Vec<usize>; REQUEST_INDEXES.len()]> = LazyLock::new(|| {
+    REQUEST_INDEXES
+        .each_ref()
+        .map(|index| index.columns.iter().copied().map(column_index).collect())
+});
+
+impl RequestIndex {
+    /// All entries, in their order.
+    fn entries_sql(&self) -> String {
+        let value = match self.columns {
+            [column] => (*column).to_owned(),
+            columns => format!("coalesce({})", columns.join(", ")),
+        };
+        let condition = match self.is_completed_left_out {
+            true => NOT_COMPLETED.to_owned(),
+            false => format!("{value} IS NOT NULL"),
+        };
+        format!(
+            "SELECT {value}, opened_seq FROM {REQUESTS} INDEXED BY {} WHERE {condition} \
+             ORDER BY {value}, opened_seq",
+            self.name
+        )
+    }
+}
+
+/// What the indexes of the requests hold, or are to hold, in a form that can be compared.
+#[derive(Debug, Clone)]
+pub(crate) struct IndexEntries {
+    hash: KeyedHash,
+    /// Number and sum of the entries' hashes.
+    sums: [(u64, u64); REQUEST_INDEXES.len()],
+}
+
+impl IndexEntries {
+    /// None yet. Only what has the same key can be compared.
+    pub(crate) fn new(key: RandomState) -> Self {
+        Self {
+            hash: KeyedHash::new(key),
+            sums: [(0, 0); REQUEST_INDEXES.len()],
+        }
+    }
+
+    /// Adds those of a row, as `SELECT_REQUEST` reads it.
+    pub(super) fn add_row(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
+        let opened_seq = row.get_ref(0)?;
+        for (number, (index, places)) in REQUEST_INDEXES.iter().zip(PLACES.iter()).enumerate() {
+            let mut value = ValueRef::Null;
+            for &place in places {
+                value = row.get_ref(place)?;
+                if value != ValueRef::Null {
+                    break;
+                }
+            }
+            let is_left_out =
+                index.is_completed_left_out && value == ValueRef::from(Status::Completed.name());
+            if value != ValueRef::Null && !is_left_out {
+                self.add(number, value, opened_seq);
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, number: usize, value: ValueRef<'_>, opened_seq: ValueRef<'_>) {
+        self.hash.begin();
+        self.hash.push(value);
+        self.hash.push(opened_seq);
+        if let Some((count, sum)) = self.sums.get_mut(number) {
+            *count = count.wrapping_add(1);
+            *sum = sum.wrapping_add(self.hash.hash());
+        }
+    }
+
+    /// Which index does not hold what is expected.
+    fn difference(&self, expected: &Self) -> Option<String> {
+        let mut sums = self.sums.iter().zip(&expected.sums);
+        let number = sums.position(|(found, expected)| found != expected)?;
+        let name = REQUEST_INDEXES.get(number)?.name;
+        Some(format!(
+            "the index {name} does not hold what its table does"
+        ))
+    }
+
+    /// Reads those that are there. The inner error names an index whose entries are not in the order of
+    /// one, so that looking up does not find them.
+    fn read(
+        connection: &Connection,
+        key: RandomState,
+    ) -> rusqlite::Result<Result<Self, &'static str>> {
+        let mut entries = Self::new(key);
+        let mut before: Vec<u8> = Vec::new();
+        for (number, index) in REQUEST_INDEXES.iter().enumerate() {
+            let mut statement = connection.prepare(&index.entries_sql())?;
+            let mut rows = statement.query([])?;
+            let mut seq_before = None;
+            while let Some(row) = rows.next()? {
+                let (value, opened_seq) = (row.get_ref(0)?, row.get_ref(1)?);
+                let (ValueRef::Text(text), ValueRef::Integer(seq)) = (value, opened_seq) else {
+                    return Ok(Err(index.name));
+                };
+                let is_behind = seq_before
+                    .is_none_or(|seq_before| (before.as_slice(), seq_before) < (text, seq));
+                if !is_behind {
+                    return Ok(Err(index.name));
+                }
+                before.clear();
+                before.extend_from_slice(text);
+                seq_before = Some(seq);
+                entries.add(number, value, opened_seq);
+            }
+        }
+        Ok(Ok(entries))
+    }
+}
+
+/// What SQLite says of the structure of a file, but for the indexes of the requests.
+#[derive(Debug)]
+pub(crate) struct Structure {
+    lines: Vec<String>,
+    /// What these indexes hold, or why they cannot be read.
+    entries: Result<IndexEntries, String>,
+}
+
+impl Structure {
+    /// Reads all of the file.
+    pub(super) fn read(connection: &Connection, key: RandomState) -> Result<Self, DbError> {
+        let mut lines = check(connection, "quick_check", None)?;
+        // Tables that do not lie in their own order only.
+        let mut others = connection
+            .prepare(
+                "SELECT DISTINCT tbl_name FROM sqlite_schema WHERE type = 'index' AND tbl_name <> ?1",
+            )
+            .context(CHECKING)?;
+        let others = others
+            .query_map([REQUESTS], |row| row.get::<_, String>(0))
+            .context(CHECKING)?;
+        for table in others {
+            let table = table.context(CHECKING)?;
+            lines.extend(check(connection, "integrity_check", Some(&table))?);
+        }
+        let entries = match IndexEntries::read(connection, key).context(CHECKING) {
+            Ok(entries) => entries
+                .map_err(|index| format!("the entries of the index {index} are not in order")),
+            // Damaged, or an index is not there.
+            Err(error) if matches!(error.kind, DbErrorKind::Corrupt | DbErrorKind::Other) => {
+                Err(format!("the indexes of the requests: {error}"))
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Self { lines, entries })
+    }
+
+    /// All findings, once it is known what the indexes are to hold; `None`: it is not.
+    pub(super) fn findings(
+        self,
+        connection: &Connection,
+        expected: Option<&IndexEntries>,
+    ) -> Result<Vec<String>, DbError> {
+        let mut lines = self.lines;
+        let problem = match (&self.entries, expected) {
+            (Ok(found), Some(expected)) => found.difference(expected),
+            (Err(problem), _) => Some(problem.clone()),
+            // The rows could not all be read, which is a finding of its own.
+            (Ok(_), None) => None,
+        };
+        if problem.is_some() || expected.is_none() {
+            let before = lines.len();
+            lines.extend(check(connection, "integrity_check", Some(REQUESTS))?);
+            if lines.len() == before {
+                lines.extend(problem);
+            }
+        }
+        lines.dedup();
+        Ok(lines)
+    }
+}
+
+/// SQLite's own check of everything in the file; empty when it is clean.
+pub(super) fn integrity_findings(connection: &Connection) -> Result<Vec<String>, DbError> {
+    check(connection, "integrity_check", None)
+}
+
+fn check(
+    connection: &Connection,
+    pragma: &str,
+    table: Option<&str>,
+) -> Result<Vec<String>, DbError> {
+    let mut lines = Vec::new();
+    let of: &dyn ToSql = match &table {
+        Some(table) => table,
+        None => &LINES_MAX,
+    };
+    let line = |row: &Row<'_>| -> rusqlite::Result<()> {
+        lines.push(row.get(0)?);
+        Ok(())
+    };
+    connection
+        .pragma(None, pragma, of, line)
+        .context(CHECKING)?;
+    lines.retain(|line: &String| line != "ok");
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::migrate;
+
+    /// Otherwise the scan would read the table, and find there what the index does not hold.
+    #[test]
+    fn entries_are_read_from_the_indexes_and_from_nothing_else() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate::migrate(&mut connection).unwrap();
+        for index in &REQUEST_INDEXES {
+            let sql = format!("EXPLAIN QUERY PLAN {}", index.entries_sql());
+            let plan: Vec<String> = connection
+                .prepare(&sql)
+                .unwrap()
+                .query_map([], |row| row.get("detail"))
+                .unwrap()
+                .collect::<Result<_, _>>()
+                .unwrap();
+            let name = index.name;
+            assert_eq!(plan.len(), 1, "{plan:?}");
+            assert!(
+                plan[0].contains(&format!("requests USING COVERING INDEX {name}")),
+                "{plan:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_index_of_the_requests_is_known() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate::migrate(&mut connection).unwrap();
+        let mut named: Vec<String> = connection
+            .prepare("SELECT name FROM sqlite_schema WHERE type = 'index' AND tbl_name = ?1")
+            .unwrap()
+            .query_map([REQUESTS], |row| row.get(0))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        named.sort();
+        let mut known = REQUEST_INDEXES.map(|index| index.name.to_owned());
+        known.sort();
+        assert_eq!(named, known);
+        assert!(
+            PLACES
+                .iter()
+                .flatten()
+                .all(|&place| place > 0 && place < 100)
+        );
+    }
+}
