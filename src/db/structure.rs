@@ -14,6 +14,7 @@ use rusqlite::{Connection, Row, ToSql};
 use super::error::{Context, DbError, DbErrorKind};
 use super::keyed::KeyedHash;
 use super::rows::{NOT_COMPLETED, column_index};
+use crate::error::chain;
 use crate::record::Status;
 
 /// Most lines of one of SQLite's checks that are passed on.
@@ -21,6 +22,13 @@ const LINES_MAX: i64 = 20;
 
 const CHECKING: &str = "checking the file's structure";
 const REQUESTS: &str = "requests";
+
+/// Payloads that a removal would not pack anew, though it relies on `payload_links` to name them.
+const UNLINKED: &str = "SELECT count(*) FROM payloads AS packed \
+     WHERE payload_id <= (SELECT max(through) FROM payload_links_filled) AND EXISTS \
+     (SELECT 1 FROM (SELECT packed.base_id AS base UNION ALL SELECT packed.second_base_id) \
+     WHERE base IS NOT NULL AND NOT EXISTS (SELECT 1 FROM payload_links AS link \
+     WHERE link.base_id = base AND link.payload_id = packed.payload_id))";
 
 /// An index of the requests, as `schema.sql` has it.
 struct RequestIndex {
@@ -194,15 +202,21 @@ impl Structure {
             let table = table.context(CHECKING)?;
             lines.extend(check(connection, "integrity_check", Some(&table))?);
         }
-        let entries = match IndexEntries::read(connection, key).context(CHECKING) {
-            Ok(entries) => entries
-                .map_err(|index| format!("the entries of the index {index} are not in order")),
-            // Damaged, or an index is not there.
-            Err(error) if matches!(error.kind, DbErrorKind::Corrupt | DbErrorKind::Other) => {
-                Err(format!("the indexes of the requests: {error}"))
-            }
-            Err(error) => return Err(error),
-        };
+        let unlinked = connection
+            .query_row(UNLINKED, [], |row| row.get::<_, i64>(0))
+            .context(CHECKING);
+        match or_damage("the table payload_links", unlinked)? {
+            Ok(0) => {}
+            Ok(unlinked) => lines.push(format!(
+                "{unlinked} bodies are packed against others of which payload_links does not say so: \
+                 removing those would damage them"
+            )),
+            Err(damage) => lines.push(damage),
+        }
+        let entries = IndexEntries::read(connection, key).context(CHECKING);
+        let entries = or_damage("the indexes of the requests", entries)?.and_then(|entries| {
+            entries.map_err(|index| format!("the entries of the index {index} are not in order"))
+        });
         Ok(Self { lines, entries })
     }
 
@@ -228,6 +242,17 @@ impl Structure {
         }
         lines.dedup();
         Ok(lines)
+    }
+}
+
+/// What was read; the inner error says that the file is damaged there, or that something is not there.
+fn or_damage<T>(what: &str, result: Result<T, DbError>) -> Result<Result<T, String>, DbError> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(error) if matches!(error.kind, DbErrorKind::Corrupt | DbErrorKind::Other) => {
+            Ok(Err(format!("{what}: {}", chain(&error))))
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -1,9 +1,11 @@
-//! Indexes whose pages are all in order and which do not say what their table says: reading would miss
+//! What SQLite does not look at. Indexes whose pages are all in order and which do not say what their table says: reading would miss
 //! requests, and SQLite's quick check sees nothing of most.
 
-use auditlite::{Completion, Failure, FindingKind, ReadOnlyStore, RequestContext, VerifyOptions};
+use auditlite::{
+    Completion, EraseSelector, Failure, FindingKind, ReadOnlyStore, RequestContext, VerifyOptions,
+};
 
-use crate::support::{Folder, close, sqlite};
+use crate::support::{Folder, PATIENCE, close, sqlite};
 
 fn recorded() -> Folder {
     let folder = Folder::new();
@@ -113,4 +115,53 @@ fn an_index_that_does_not_say_what_its_table_says_is_found() {
         }
         assert!(found >= 2, "{name}: {found}");
     }
+}
+
+/// Removing relies on it to name what has to be packed anew.
+#[test]
+fn a_body_whose_base_does_not_name_it_is_found() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let mut history = "a system prompt that all of them have; ".repeat(50);
+    for turn in 0..10 {
+        history.push_str(&format!("turn {turn}; ").repeat(20));
+        let context = RequestContext::new("openai.chat").conversation_id("c");
+        let audit = store.recorder().open(context, history.clone()).unwrap();
+        let completion = Completion::new().response_body(format!("{history} answer"));
+        audit.complete(completion).unwrap();
+    }
+    let other = RequestContext::new("openai.chat").request_id("other");
+    let audit = store.recorder().open(other, "{}").unwrap();
+    audit.complete(Completion::new()).unwrap();
+    store.flush(PATIENCE).unwrap();
+    let selector = EraseSelector::Request("other".to_owned());
+    store.erase(&selector, "test").unwrap();
+    close(store);
+    let verify = || {
+        let store = ReadOnlyStore::open(folder.path()).unwrap();
+        store.verify(&VerifyOptions::default()).unwrap().findings
+    };
+    assert_eq!(verify(), []);
+    let deleted = sqlite(&folder)
+        .execute(
+            "DELETE FROM payload_links WHERE payload_id = (SELECT max(payload_id) FROM payload_links)",
+            [],
+        )
+        .unwrap();
+    assert!(deleted > 0);
+    let findings = verify();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert_eq!(findings[0].kind, FindingKind::Structure);
+    assert!(findings[0].what.contains("payload_links"), "{findings:?}");
+    sqlite(&folder)
+        .execute_batch("DROP TABLE payload_links")
+        .unwrap();
+    let findings = verify();
+    assert!(
+        findings
+            .iter()
+            .all(|finding| finding.what.contains("payload_links")),
+        "{findings:?}"
+    );
+    assert_eq!(findings.len(), 2, "{findings:?}");
 }
