@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use auditlite::{
-    ExportContent, ExportOptions, ReadOnlyStore, Reader, RequestFilter, SearchOptions, Store,
-    VerifyOptions, update_search_index,
+    Completion, ExportContent, ExportOptions, Overflow, ReadOnlyStore, Reader, RequestContext,
+    RequestFilter, SearchOptions, Store, VerifyOptions, WireProtocol, update_search_index,
 };
 
-use crate::{PATIENCE, latency, lifecycle};
+use crate::{PATIENCE, latency};
 
 /// As many as are there before, for an export to take its time.
 const REQUESTS: u64 = 20_000;
@@ -50,7 +50,9 @@ fn read(reader: &Reader, done: &Done, is_over: &AtomicBool) {
         });
         scope.spawn(|| {
             again_and_again(is_over, &done.searches, || {
-                let found = reader.search("17", &SearchOptions::default()).unwrap();
+                let found = reader
+                    .search("\"ticket 17\"", &SearchOptions::default())
+                    .unwrap();
                 assert!(!found.hits.is_empty());
                 std::thread::sleep(Duration::from_millis(100));
                 1
@@ -94,11 +96,15 @@ fn reading_is_not_noticed_by_those_who_record() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.db");
     let store = Store::builder(&path)
-        .overflow(auditlite::Overflow::Wait(PATIENCE))
+        .overflow(Overflow::Wait(PATIENCE))
         .open()
         .unwrap();
     for number in 0..REQUESTS {
-        lifecycle(&store.recorder(), number, BODY_BYTES / 10);
+        let context = RequestContext::new(WireProtocol::OpenAiChat);
+        let said = format!("ticket {number} says the invoice is wrong; ").repeat(10);
+        let body = format!(r#"{{"messages":[{{"role":"user","content":"{said}"}}]}}"#);
+        let audit = store.recorder().open(context, body).unwrap();
+        audit.complete(Completion::new()).unwrap();
     }
     assert!(store.close(PATIENCE).is_complete);
     update_search_index(&path, |_| true).unwrap();
