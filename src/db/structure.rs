@@ -272,13 +272,15 @@ fn check(
         None => &LINES_MAX,
     };
     let line = |row: &Row<'_>| -> rusqlite::Result<()> {
-        lines.push(row.get(0)?);
+        let line: String = row.get(0)?;
+        if line != "ok" {
+            lines.push(format!("SQLite's integrity check: {line}"));
+        }
         Ok(())
     };
     connection
         .pragma(None, pragma, of, line)
         .context(CHECKING)?;
-    lines.retain(|line: &String| line != "ok");
     Ok(lines)
 }
 
