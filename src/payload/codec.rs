@@ -4,7 +4,7 @@ use bytes::Bytes;
 use zstd::bulk::Decompressor;
 
 use super::EncodedPayload;
-use super::delta::{Bases, Packer, PlannedDelta};
+use super::delta::{Bases, Effort, Packer, PlannedDelta};
 use crate::record::Digest;
 
 /// How `payloads.data` is packed. The numbers are part of the file format.
@@ -29,7 +29,7 @@ impl Encoding {
 
 /// Content this short does not shrink by more than a frame's own header.
 const PACK_BYTES_MIN: usize = 64;
-/// Deltas and long bodies: packing harder gains a few percent for several times the time.
+/// Long bodies: packing harder gains a few percent for several times the time.
 const LEVEL_FAST: i32 = 1;
 /// Short bodies that stand alone.
 const LEVEL_SHORT: i32 = 3;
@@ -81,7 +81,7 @@ impl PlannedPayload {
                 (encoding, None, Some(data))
             }
             Content::Delta(planned) => {
-                let data = packer.delta(LEVEL_FAST, planned, texts);
+                let data = packer.delta(planned, texts);
                 (Encoding::Delta, Some(planned.bases), Some(data))
             }
         };
@@ -111,10 +111,11 @@ fn alone(packer: &mut Packer<'_>, content: &[u8]) -> (Encoding, Vec<u8>) {
         } else {
             LEVEL_FAST
         };
-        let mut packed = Vec::new();
-        match packer.frame(level, &[], content, &mut packed) {
-            Ok(()) if packed.len() < content.len() => return (Encoding::Zstd, packed),
-            Ok(()) => {}
+        match packer.frame(Effort::Level(level), &[], content) {
+            Ok(packed) if packed.len() < content.len() => {
+                return (Encoding::Zstd, packed.to_vec());
+            }
+            Ok(_) => {}
             Err(error) => tracing::error!(%error, "content could not be packed"),
         }
     }

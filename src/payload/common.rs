@@ -28,17 +28,20 @@ pub(super) fn common_tail(left: &[u8], right: &[u8]) -> usize {
 
 /// Length of the common head of two bodies.
 pub(super) fn common_head(left: &[u8], right: &[u8]) -> usize {
-    const STEP: usize = 1024;
-    let blocks = left
-        .chunks_exact(STEP)
-        .zip(right.chunks_exact(STEP))
-        .take_while(|(left, right)| left == right)
-        .count();
-    let start = blocks.saturating_mul(STEP);
-    let rest = |bytes| <[u8]>::get(bytes, start..).unwrap_or_default();
-    let equal = rest(left)
+    // Long steps keep up with memory, short ones come close to the end of what is common.
+    const STEPS: [usize; 2] = [1024, 64];
+    let rest = |bytes, start| <[u8]>::get(bytes, start..).unwrap_or_default();
+    let start = STEPS.iter().fold(0, |start: usize, &step| {
+        let blocks = rest(left, start)
+            .chunks_exact(step)
+            .zip(rest(right, start).chunks_exact(step))
+            .take_while(|(left, right)| left == right)
+            .count();
+        start.saturating_add(blocks.saturating_mul(step))
+    });
+    let equal = rest(left, start)
         .iter()
-        .zip(rest(right))
+        .zip(rest(right, start))
         .take_while(|(left, right)| left == right)
         .count();
     start.saturating_add(equal)

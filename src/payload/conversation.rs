@@ -330,7 +330,7 @@ impl Held {
     /// Becomes a body that stands alone.
     fn start(&mut self, id: i64, body: &[u8], reading: &mut Option<RequestReading<'_>>) -> Planned {
         self.read(reading, body, 0, 0);
-        let sha256 = self.become_body(id, body, 0);
+        let sha256 = self.become_body(id, body, 0, 0);
         self.depth = 0;
         self.chain_bytes = count(body.len());
         self.become_anchor();
@@ -381,7 +381,7 @@ impl Held {
         self.chain_bytes = anchor
             .chain_bytes
             .saturating_add(count(body.len() - copied));
-        let sha256 = self.become_body(id, body, cut);
+        let sha256 = self.become_body(id, body, cut, 0);
         self.become_anchor();
         Planned {
             sha256,
@@ -430,7 +430,7 @@ impl Held {
             .chain_bytes
             .max(response_chain.1)
             .saturating_add(count(body.len() - cut));
-        let sha256 = self.become_body(id, body, cut);
+        let sha256 = self.become_body(id, body, cut, tail);
         self.anchor.common = self.anchor.common.min(cut);
         Planned {
             sha256,
@@ -466,7 +466,8 @@ impl Held {
     }
 
     /// Takes the bytes in, of which the first `common` are here already, and digests what is new.
-    fn become_body(&mut self, id: i64, body: &[u8], common: usize) -> Digest {
+    /// `tail` bytes at the end are those of the body before.
+    fn become_body(&mut self, id: i64, body: &[u8], common: usize, tail: usize) -> Digest {
         self.id = id;
         self.bytes.truncate(common);
         let new = body.get(common..).unwrap_or_default();
@@ -478,8 +479,10 @@ impl Held {
         let kept = self.states.partition_point(|(at, _)| *at <= common);
         self.states.truncate(kept);
         let (mut at, mut hasher) = self.states.last().cloned().unwrap_or_default();
-        // The last state lies just before the closing brackets: there the next request goes on.
-        let last_state = body.len().saturating_sub(CLOSING_BYTES);
+        // The last state lies just before the closing brackets, or before the tools and parameters that
+        // close every request of the conversation: there the next one goes on.
+        let closing = if tail > 0 { tail } else { CLOSING_BYTES };
+        let last_state = body.len().saturating_sub(closing);
         while at < last_state {
             let end = (at + STATE_STEP).min(last_state);
             hasher.update(body.get(at..end).unwrap_or_default());

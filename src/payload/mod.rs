@@ -18,6 +18,8 @@ pub(crate) use codec::{
 };
 pub(crate) use content::EndContent;
 pub(crate) use conversation::{Conversations, Key, Planned, RequestReading};
+#[cfg(test)]
+pub(crate) use delta::Effort;
 pub(crate) use delta::{Bases, Packer, Unpacker, apply};
 pub(crate) use hash::{Hasher, commitment, sha256};
 

@@ -15,9 +15,9 @@ use crate::payload::PlannedPayload;
 
 /// Payloads are packed in groups: the packer works while the intake prepares the next ones, and the
 /// memory of their bodies is given back soon.
-const GROUP_PAYLOADS: usize = 128;
-const GROUP_TEXT_BYTES: usize = 256 * 1024;
-const GROUP_FREED_BYTES: u64 = 1024 * 1024;
+const GROUP_PAYLOADS: usize = 256;
+const GROUP_TEXT_BYTES: usize = 512 * 1024;
+const GROUP_FREED_BYTES: u64 = 2 * 1024 * 1024;
 
 /// A group commit in the making, and what is to be done once it is committed.
 #[derive(Debug, Default)]

@@ -22,6 +22,8 @@ use crate::wire::ParsedResponse;
 
 /// Room for lines that is kept between batches, in bytes.
 const LINES_BYTES_KEPT: usize = 4 << 20;
+/// Room for texts that is used again, in bytes.
+const ROOM_BYTES_KEPT: usize = 1 << 20;
 
 /// One step of the packer's work.
 #[derive(Debug)]
@@ -89,6 +91,8 @@ pub(super) struct Packing {
     /// Responses of the batch that were read.
     responses: Vec<(usize, ParsedResponse)>,
     completer: Completer,
+    /// Back to the intake go the rooms of texts that are packed.
+    rooms: Sender<Vec<u8>>,
     /// The tree over the log up to the last batch that was sealed; `None` where its cost is
     /// measured by leaving it out.
     tree: Option<CompactRange>,
@@ -99,6 +103,7 @@ impl Packing {
         shared: Arc<Shared>,
         tree: Option<CompactRange>,
         price_book: Option<Arc<PriceBook>>,
+        rooms: Sender<Vec<u8>>,
     ) -> Result<Self, Cause> {
         Ok(Self {
             shared,
@@ -107,6 +112,7 @@ impl Packing {
             payloads: Vec::new(),
             responses: Vec::new(),
             completer: Completer::new(price_book),
+            rooms,
             tree,
         })
     }
@@ -115,7 +121,7 @@ impl Packing {
     pub(super) fn pack(&mut self, group: Group) {
         let Group {
             payloads,
-            texts,
+            mut texts,
             responses,
             freed,
         } = group;
@@ -129,6 +135,12 @@ impl Packing {
             self.payloads.extend(packed);
         }
         self.shared.capacity.release(freed);
+        texts.clear();
+        texts.shrink_to(ROOM_BYTES_KEPT);
+        if texts.capacity() > 0 {
+            // There are enough already.
+            let _ = self.rooms.try_send(texts);
+        }
     }
 
     /// Encodes the events; the batch is then complete.

@@ -32,8 +32,11 @@ use crate::sync::{Instant, thread};
 /// Most requests that are marked interrupted in one transaction.
 const INTERRUPTED_MAX: usize = 8192;
 /// Groups of payloads that wait for the packer, and batches that wait for the committer.
-const GROUPS_AHEAD: usize = 2;
-const BATCHES_AHEAD: usize = 0;
+const GROUPS_AHEAD: usize = 4;
+const BATCHES_AHEAD: usize = 1;
+/// Rooms for texts on their way back to the intake: memory that it takes anew for each group costs it
+/// more than what it writes there.
+const ROOMS_KEPT: usize = GROUPS_AHEAD + 2;
 
 /// The owner's end of the thread.
 #[derive(Debug)]
@@ -118,12 +121,13 @@ fn work(
     next_seq: u64,
 ) {
     let path = stages.committer.path.clone();
-    let (downstream, threads) = start(stages, thread::processors() > 1, &shared);
+    let (downstream, rooms, threads) = start(stages, thread::processors() > 1, &shared);
     let mut intake = Intake {
         shared: Arc::clone(&shared),
         receiver,
         preparer,
         downstream,
+        rooms,
         next_seq,
         lifecycles_opened: 0,
         accounts: Accounts::default(),
@@ -140,6 +144,7 @@ fn work(
 
 /// What comes after the intake.
 struct Stages {
+    rooms: Receiver<Vec<u8>>,
     packing: Packing,
     committer: Committer,
 }
@@ -148,8 +153,12 @@ fn start(
     stages: Stages,
     on_threads: bool,
     shared: &Arc<Shared>,
-) -> (Downstream, Vec<JoinHandle<()>>) {
-    let Stages { packing, committer } = stages;
+) -> (Downstream, Receiver<Vec<u8>>, Vec<JoinHandle<()>>) {
+    let Stages {
+        rooms,
+        packing,
+        committer,
+    } = stages;
     let mut threads = Vec::new();
     let commit = if on_threads {
         let (batches, incoming) = bounded(BATCHES_AHEAD);
@@ -169,7 +178,7 @@ fn start(
     };
     let stage = PackStage { packing, commit };
     if threads.is_empty() {
-        return (Downstream::Here(Box::new(stage)), threads);
+        return (Downstream::Here(Box::new(stage)), rooms, threads);
     }
     let (steps, incoming) = bounded(GROUPS_AHEAD);
     let run = move |mut stage: PackStage, shared: &Shared| {
@@ -180,9 +189,9 @@ fn start(
     match start_stage("auditlite-packer", false, stage, run, shared) {
         Ok(thread) => {
             threads.push(thread);
-            (Downstream::Thread(steps), threads)
+            (Downstream::Thread(steps), rooms, threads)
         }
-        Err(stage) => (Downstream::Here(Box::new(stage)), threads),
+        Err(stage) => (Downstream::Here(Box::new(stage)), rooms, threads),
     }
 }
 
@@ -278,7 +287,8 @@ impl Opening<'_> {
             .take()
             .unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
         let tree = (!self.config.is_without_tree).then(|| head.range.clone());
-        let mut packing = Packing::new(Arc::clone(shared), tree, price_book)
+        let (rooms_back, rooms) = bounded(ROOMS_KEPT);
+        let mut packing = Packing::new(Arc::clone(shared), tree, price_book, rooms_back)
             .map_err(|source| failed(&path, source))?;
         let mut committer = Committer {
             shared: Arc::clone(shared),
@@ -298,7 +308,12 @@ impl Opening<'_> {
             .map_err(|source| failed(&path, source))?;
         committer.begin_indexing(self.config.has_search_index);
         let preparer = Preparer::new(self.config);
-        Ok((Stages { packing, committer }, preparer, next_seq))
+        let stages = Stages {
+            rooms,
+            packing,
+            committer,
+        };
+        Ok((stages, preparer, next_seq))
     }
 }
 

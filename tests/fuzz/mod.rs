@@ -15,7 +15,7 @@ mod files;
 use fastrand::Rng;
 
 use crate::log::{Event, SegmentDecoder, SegmentEncoder, lines};
-use crate::payload::{Encoding, Packer, apply, unpack_alone};
+use crate::payload::{Effort, Encoding, Packer, apply, unpack_alone};
 use crate::seeds;
 
 #[path = "../support/mutation.rs"]
@@ -110,15 +110,17 @@ fn payload_decoder() {
     let mut inputs = corpus("frame_");
     inputs.extend(corpus("delta_"));
     for body in &bodies {
-        let mut frame = Vec::new();
-        Packer::new().frame(3, &[], body, &mut frame).unwrap();
-        inputs.push(frame.clone());
+        let mut packer = Packer::new();
+        inputs.push(packer.frame(Effort::Level(3), &[], body).unwrap().to_vec());
         // As a delta: five numbers, then the frame.
         for header in [[0_u8, 0, 0, 0, 0], [64, 30, 0, 64, 16], [100, 1, 1, 100, 0]] {
-            let mut frame = header.to_vec();
             let prefix = bodies[1].get(..usize::from(header[3])).unwrap();
-            Packer::new().frame(1, prefix, body, &mut frame).unwrap();
-            inputs.push(frame);
+            let effort = Effort::Prefix {
+                is_small: false,
+                has_huffman: true,
+            };
+            let frame = packer.frame(effort, prefix, body).unwrap();
+            inputs.push([&header, frame].concat());
         }
     }
     fuzz("AUDITLITE_FUZZ_PAYLOAD_SEED", |rng| {
@@ -152,10 +154,10 @@ fn payload_decoder() {
 /// Small frames that say they hold, or do hold, very much: refused before memory is taken.
 #[test]
 fn decompression_bombs() {
-    let mut bomb = Vec::new();
-    Packer::new()
-        .frame(19, &[], &vec![0_u8; 200 << 20], &mut bomb)
-        .unwrap();
+    let bomb = Packer::new()
+        .frame(Effort::Level(19), &[], &vec![0_u8; 200 << 20])
+        .unwrap()
+        .to_vec();
     assert!(bomb.len() < 100_000);
     let before = resident_peak_kib();
     // What was recorded is less than what the frame holds.
