@@ -1,5 +1,6 @@
 //! The projections: rows that a fold of events becomes. Used by the writer and by the rebuild.
 
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, ToSql, params};
 
 use super::error::{Context, DbError};
@@ -399,7 +400,7 @@ fn sql(number: u64) -> i64 {
     seq_to_sql(number)
 }
 
-/// Binds one parameter after the other.
+/// Binds one parameter after the other. Most are NULL in most rows: these stay unbound.
 struct Binder<'s, 'c> {
     statement: &'s mut CachedStatement<'c>,
     bound: usize,
@@ -407,6 +408,7 @@ struct Binder<'s, 'c> {
 
 impl<'s, 'c> Binder<'s, 'c> {
     fn new(statement: &'s mut CachedStatement<'c>) -> Self {
+        statement.clear_bindings();
         Self {
             statement,
             bound: 0,
@@ -421,9 +423,14 @@ impl<'s, 'c> Binder<'s, 'c> {
 impl Values for Binder<'_, '_> {
     fn bind(&mut self, value: impl ToSql) -> Result<(), DbError> {
         self.bound += 1;
-        self.statement
-            .raw_bind_parameter(self.bound, value)
-            .context(WRITING)
+        let value = value.to_sql().context(WRITING)?;
+        match value {
+            ToSqlOutput::Borrowed(ValueRef::Null) | ToSqlOutput::Owned(Value::Null) => Ok(()),
+            value => self
+                .statement
+                .raw_bind_parameter(self.bound, value)
+                .context(WRITING),
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 //! The writer and the rebuild of the projections use the same fold, so that both give the same rows.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
@@ -98,7 +97,7 @@ pub(crate) struct HourKey {
 impl HourKey {
     pub(crate) fn new(opened_at: i64, provider_name: &str, model: &str, user_id: &str) -> Self {
         Self {
-            hour: opened_at.div_euclid(MICROS_PER_HOUR),
+            hour: hour_of(opened_at),
             provider_name: provider_name.to_owned(),
             model: model.to_owned(),
             user_id: user_id.to_owned(),
@@ -216,38 +215,6 @@ impl HourSums {
             .saturating_add(u64::from(ended.latency_us.is_some()));
         let unpriced = ended.has_usage() && ended.cost_microdollars.is_none();
         self.unpriced = self.unpriced.saturating_add(u64::from(unpriced));
-    }
-}
-
-impl AddAssign<&Self> for HourSums {
-    fn add_assign(&mut self, other: &Self) {
-        for (sum, value) in [
-            (&mut self.completed, other.completed),
-            (&mut self.failed, other.failed),
-            (&mut self.rejected, other.rejected),
-            (&mut self.abandoned, other.abandoned),
-            (&mut self.interrupted, other.interrupted),
-            (&mut self.input_tokens, other.input_tokens),
-            (&mut self.output_tokens, other.output_tokens),
-            (
-                &mut self.cache_read_input_tokens,
-                other.cache_read_input_tokens,
-            ),
-            (
-                &mut self.cache_write_input_tokens,
-                other.cache_write_input_tokens,
-            ),
-            (
-                &mut self.reasoning_output_tokens,
-                other.reasoning_output_tokens,
-            ),
-            (&mut self.cost_microdollars, other.cost_microdollars),
-            (&mut self.unpriced, other.unpriced),
-            (&mut self.latency_us_sum, other.latency_us_sum),
-            (&mut self.latency_count, other.latency_count),
-        ] {
-            *sum = sum.saturating_add(value);
-        }
     }
 }
 
@@ -379,6 +346,8 @@ impl<'a> Fold<'a> {
     /// Requests that were opened and ended in this run. Those that were opened before count once
     /// their row has told when and by whom, see [`count_end`](Self::count_end).
     fn count_hours(&mut self) {
+        // Many requests share a key, which is taken over once.
+        let mut counted: HashMap<_, HourSums> = HashMap::new();
         for change in self.changes.iter().chain(&self.remains) {
             let (Some(start), Some(end)) = (&change.start, &change.end) else {
                 continue;
@@ -391,13 +360,17 @@ impl<'a> Fold<'a> {
                 .response_model
                 .or(opened.request_model.as_deref())
                 .or(opened.requested_model.as_deref());
-            let key = HourKey::new(
-                start.opened_at(),
+            let key = (
+                hour_of(start.opened_at()),
                 provider.unwrap_or_default(),
                 model.unwrap_or_default(),
                 opened.user_id.as_deref().unwrap_or_default(),
             );
-            self.hours.entry(key).or_default().add(end.ended);
+            counted.entry(key).or_default().add(end.ended);
+        }
+        for ((hour, provider_name, model, user_id), sums) in counted {
+            let key = HourKey::new(hour_start(hour), provider_name, model, user_id);
+            self.hours.entry(key).or_default().merge(&sums);
         }
     }
 
@@ -410,7 +383,7 @@ impl<'a> Fold<'a> {
                 provider_name: &key.provider_name,
                 model: &key.model,
             };
-            *days.entry(key).or_default() += sums;
+            days.entry(key).or_default().merge(sums);
         }
         days
     }

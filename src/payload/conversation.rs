@@ -145,7 +145,7 @@ impl Conversations {
     /// The key is to be given back with the response.
     pub(crate) fn request(
         &mut self,
-        conversation: Option<&str>,
+        conversation: Option<Arc<str>>,
         id: i64,
         body: &Bytes,
         mut reading: Option<RequestReading<'_>>,
@@ -247,9 +247,9 @@ impl Conversations {
         self.held_bytes
     }
 
-    fn key_for(&mut self, conversation: Option<&str>, body: &[u8]) -> Option<Key> {
+    fn key_for(&mut self, conversation: Option<Arc<str>>, body: &[u8]) -> Option<Key> {
         if let Some(name) = conversation {
-            return Some(Key::Named(name.into()));
+            return Some(Key::Named(name));
         }
         let head = head_of(body)?;
         let best = (0..ANONYMOUS_SLOTS)

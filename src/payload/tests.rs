@@ -68,9 +68,9 @@ impl Model {
         let id = self.next_id;
         self.next_id += 1;
         let mut texts = Vec::new();
-        let (planned, key) = self
-            .conversations
-            .request(conversation, id, body, None, &mut texts);
+        let (planned, key) =
+            self.conversations
+                .request(conversation.map(Into::into), id, body, None, &mut texts);
         self.store(id, body, planned, &texts);
         (id, key)
     }

@@ -22,7 +22,7 @@ use crate::sync::{Instant, thread};
 /// Most events of one group commit.
 const BATCH_EVENTS_MAX: usize = 8192;
 /// Most bytes of one group commit before compression: metadata, and what is new in bodies.
-const BATCH_BYTES_MAX: u64 = 2 * 1024 * 1024;
+const BATCH_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// How long after its last work the intake looks for more on its own, and how often. A sender that
 /// has to wake a sleeping thread pays for a system call, several times the cost of everything else
 /// it does; during this time it need not. Whoever waits for a commit wakes the intake at once.

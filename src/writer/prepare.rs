@@ -2,6 +2,8 @@
 //!
 //! A batch is prepared once; retries of its commit write the same bytes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::batch::{EndNote, Prepared};
@@ -77,7 +79,7 @@ impl Preparer {
             .as_ref()
             .or(context.context_id.as_ref())
             .or(context.session_id.as_ref())
-            .cloned();
+            .map(|name| Arc::from(name.as_str()));
         let mut key = None;
         let mut is_unparsed = None;
         let mut take = |summary: &RequestSummary| {
@@ -91,7 +93,6 @@ impl Preparer {
                 path: &path,
                 take: &mut take,
             });
-            let conversation = conversation.as_deref();
             let texts = &mut prepared.group.texts;
             let planned;
             (planned, key) = conversations.request(conversation, id, body, reading, texts);
