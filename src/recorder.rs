@@ -73,10 +73,11 @@ impl Recorder {
             is_withheld = !redactor.body(&mut body);
             redactor.into_id(REQUEST_WITHHELD, &mut altered)
         });
-        let request_id = context
-            .request_id
-            .take()
-            .unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
+        let request_id = context.request_id.take().unwrap_or_else(|| {
+            let mut text = uuid::Uuid::encode_buffer();
+            let id = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut text);
+            id.to_owned()
+        });
         self.shared.open(|| {
             let metadata = LIFECYCLE_BYTES.saturating_add(context_bytes(&context));
             let body_bytes = if is_withheld { 0 } else { body.len() };

@@ -326,7 +326,7 @@ pub(super) fn bind_start(
     binder.bind(provider_name)?;
     binder.bind(requested_model)?;
     binder.bind(request_model)?;
-    binder.bind(wire_protocol)?;
+    binder.bind(wire_protocol.name())?;
     binder.bind(is_streaming)?;
     binder.bind(max_tokens.map(sql))?;
     binder.bind(temperature)?;

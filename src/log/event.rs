@@ -10,7 +10,7 @@ use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::removal::{Erased, Pruned};
-use crate::record::{ActorKind, Digest, Status};
+use crate::record::{ActorKind, Digest, Status, WireProtocol};
 
 /// One line of the log.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,8 +99,8 @@ pub(crate) struct Opened {
     pub(crate) requested_model: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) request_model: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) wire_protocol: Option<String>,
+    #[serde(default, skip_serializing_if = "is_unknown", with = "protocol")]
+    pub(crate) wire_protocol: WireProtocol,
     pub(crate) is_streaming: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) max_tokens: Option<u64>,
@@ -433,19 +433,17 @@ mod hex {
         digest: &Option<Digest>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        const DIGITS: [char; 16] = [
-            '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-        ];
+        const DIGITS: [u8; 16] = *b"0123456789abcdef";
         let Some(digest) = digest else {
             return serializer.serialize_none();
         };
-        let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or('0');
-        let mut text = String::with_capacity(64);
-        for byte in digest.0 {
-            text.push(digit(byte >> 4));
-            text.push(digit(byte & 15));
+        let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
+        let mut text = [0; 64];
+        let (pairs, _) = text.as_chunks_mut::<2>();
+        for (pair, byte) in pairs.iter_mut().zip(digest.0) {
+            *pair = [digit(byte >> 4), digit(byte & 15)];
         }
-        serializer.serialize_str(&text)
+        serializer.serialize_str(std::str::from_utf8(&text).map_err(serde::ser::Error::custom)?)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
@@ -474,6 +472,43 @@ mod hex {
             }
         }
         deserializer.deserialize_str(Hex).map(Some)
+    }
+}
+
+fn is_unknown(protocol: &WireProtocol) -> bool {
+    *protocol == WireProtocol::Unknown
+}
+
+/// Wire protocols by their names.
+mod protocol {
+    use serde::de::{Deserializer, Error, Visitor};
+    use serde::ser::Serializer;
+
+    use crate::record::WireProtocol;
+
+    pub(super) fn serialize<S: Serializer>(
+        protocol: &WireProtocol,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(protocol.name().unwrap_or_default())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<WireProtocol, D::Error> {
+        struct Name;
+        impl Visitor<'_> for Name {
+            type Value = WireProtocol;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("the name of a wire protocol")
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<WireProtocol, E> {
+                Ok(WireProtocol::from(name))
+            }
+        }
+        deserializer.deserialize_str(Name)
     }
 }
 

@@ -246,7 +246,7 @@ fn remains_of(request: &RequestRecord, ended_seq: u64) -> ErasedRequest {
             provider_name: request.provider_name.clone(),
             requested_model: request.requested_model.clone(),
             request_model: request.request_model.clone(),
-            wire_protocol: request.wire_protocol.clone(),
+            wire_protocol: request.wire_protocol.as_deref().unwrap_or_default().into(),
             is_streaming: request.is_streaming,
             request_body: body(request.request_bytes),
             ..Opened::default()

@@ -140,7 +140,7 @@ impl Preparer {
             provider_name: context.provider_name,
             requested_model: context.requested_model,
             request_model: context.request_model,
-            wire_protocol: context.wire_protocol.name().map(str::to_owned),
+            wire_protocol: context.wire_protocol,
             is_streaming: context.is_streaming,
             max_tokens: context.max_tokens,
             temperature: context.temperature,
