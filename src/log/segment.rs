@@ -118,10 +118,13 @@ impl std::fmt::Debug for SegmentDecoder {
 
 /// The lines of an unpacked segment, each without its newline.
 pub(crate) fn lines(segment: &[u8]) -> impl Iterator<Item = &[u8]> {
-    segment
-        .strip_suffix(b"\n")
-        .unwrap_or(segment)
-        .split(|&byte| byte == b'\n')
+    let mut rest = Some(segment.strip_suffix(b"\n").unwrap_or(segment));
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let end = memchr::memchr(b'\n', text);
+        rest = end.and_then(|end| text.get(end + 1..));
+        text.get(..end.unwrap_or(text.len()))
+    })
 }
 
 #[cfg(test)]
