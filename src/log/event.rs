@@ -288,6 +288,8 @@ impl Kept {
 pub(crate) enum EventError {
     #[error("the line is not an event: {0}")]
     Json(#[from] serde_json::Error),
+    #[error("the line is not an event: {0}")]
+    Utf8(#[from] std::str::Utf8Error),
 }
 
 impl Event {
@@ -346,7 +348,8 @@ impl Event {
 
     /// Reads a line, with or without its newline.
     pub(crate) fn from_line(line: &[u8]) -> Result<Self, EventError> {
-        Ok(serde_json::from_slice(line)?)
+        // Checked once, not string by string.
+        Ok(serde_json::from_str(std::str::from_utf8(line)?)?)
     }
 }
 
