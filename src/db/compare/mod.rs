@@ -386,13 +386,12 @@ impl OpenRequest {
     fn hour_key(&self) -> HourKey {
         let provider = self.response_provider_name.as_deref();
         let model = self.response_model.as_deref();
-        let or = |first: Option<&str>, second: &Option<Box<str>>| -> String {
-            first.or(second.as_deref()).unwrap_or_default().to_owned()
-        };
         HourKey::new(
             self.opened_at,
-            &or(provider, &self.provider_name),
-            &or(model, &self.model),
+            provider
+                .or(self.provider_name.as_deref())
+                .unwrap_or_default(),
+            model.or(self.model.as_deref()).unwrap_or_default(),
             self.user_id.as_deref().unwrap_or_default(),
         )
     }
