@@ -45,6 +45,7 @@ fn main() {
         .collect();
     requests(&exchanges, &before);
     responses(&exchanges, &before);
+    efforts(&exchanges, &before);
     hashing(&exchanges);
 }
 
@@ -89,6 +90,12 @@ fn common_head(left: &[u8], right: &[u8]) -> usize {
             .zip(&right[start..])
             .take_while(|(left, right)| left == right)
             .count()
+}
+
+/// Length of the common tail: tools and parameters that follow the messages.
+fn common_tail(left: &[u8], right: &[u8]) -> usize {
+    let pairs = left.iter().rev().zip(right.iter().rev());
+    pairs.take_while(|(left, right)| left == right).count()
 }
 
 fn requests<'a>(exchanges: &'a [Exchange], before: &'a [Before<'a>]) {
@@ -256,6 +263,83 @@ fn responses<'a>(exchanges: &'a [Exchange], before: &'a [Before<'a>]) {
             raw,
             packed,
             exchanges.len(),
+            begun.elapsed(),
+        );
+    }
+}
+
+/// Parameters of zstd, and from how many new bytes on literals are Huffman coded.
+const EFFORTS: [(&str, &[CParameter], usize); 6] = [
+    ("zstd 1", &[], 0),
+    ("zstd 1, smaller table", &[CParameter::HashLog(13)], 0),
+    ("zstd 1, matches of 6", &[CParameter::MinMatch(6)], 0),
+    (
+        "both",
+        &[CParameter::MinMatch(6), CParameter::HashLog(13)],
+        0,
+    ),
+    (
+        "both, Huffman from 1 KiB",
+        &[CParameter::MinMatch(6), CParameter::HashLog(13)],
+        1024,
+    ),
+    (
+        "both, no Huffman",
+        &[CParameter::MinMatch(6), CParameter::HashLog(13)],
+        usize::MAX,
+    ),
+];
+
+/// What packing costs that is all prefix and short new parts, as both sides of the writer's are:
+/// 2 KiB before the cut and the response before; the common tail is cut off too.
+fn efforts<'a>(exchanges: &'a [Exchange], before: &'a [Before<'a>]) {
+    const WINDOW: usize = 2 << 10;
+    // Prefix and new part adjoin.
+    let jobs: Vec<(Vec<u8>, usize)> = exchanges
+        .iter()
+        .zip(before)
+        .flat_map(|(exchange, before)| {
+            let base = before.request?;
+            let response = before.response?;
+            let body = &exchange.request;
+            let head = common_head(base, body);
+            let tail = common_tail(&base[head..], &body[head..]);
+            let own = body.len().saturating_sub(WINDOW);
+            let replaced = &base[head.saturating_sub(WINDOW)..base.len() - tail];
+            let request = [replaced, response, &body[head..body.len() - tail]];
+            let reply = [&body[own..], response, &exchange.response];
+            Some([
+                (request.concat(), body.len() - tail - head),
+                (reply.concat(), exchange.response.len()),
+            ])
+        })
+        .flatten()
+        .collect();
+    let raw = jobs.iter().map(|(_, new)| new).sum();
+    for (name, parameters, huffman_from) in EFFORTS {
+        let mut context = context(1);
+        let mut out = Vec::new();
+        for parameter in parameters {
+            context.set_parameter(*parameter).unwrap();
+        }
+        let begun = Instant::now();
+        let packed = jobs
+            .iter()
+            .map(|(job, new)| {
+                let (prefix, new) = job.split_at(job.len() - new);
+                // At this level, a target length leaves literals as they are.
+                let target = u32::from(new.len() < huffman_from);
+                context
+                    .set_parameter(CParameter::TargetLength(target))
+                    .unwrap();
+                pack(&mut context, prefix, new, &mut out)
+            })
+            .sum();
+        report(
+            &format!("new parts of both, {name}"),
+            raw,
+            packed,
+            jobs.len(),
             begun.elapsed(),
         );
     }

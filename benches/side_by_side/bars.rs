@@ -38,6 +38,11 @@ pub(crate) fn print(figures: &Figures, corpus: &[PathBuf]) {
             Bar::AtLeast(20.0),
         ),
         (
+            "lifecycles/s, reading bodies : not reading them",
+            figures.ratio("auditlite_extracting", "auditlite", "lifecycles_per_s"),
+            Bar::AtLeast(0.85),
+        ),
+        (
             "lifecycles/s, auditlite : ceiling",
             rate("ceiling"),
             Bar::AtLeast(0.7),
