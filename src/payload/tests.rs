@@ -277,7 +277,8 @@ fn an_unnamed_conversation_is_recognised_among_others_with_its_head() {
     }
     model.check_all();
     let ratio = raw_bytes / model.packed_bytes;
-    assert!(ratio > 20, "{ratio} x");
+    // New parts are random words of less than 1 KiB, whose literals are stored as they are.
+    assert!(ratio > 12, "{ratio} x");
 }
 
 #[test]
