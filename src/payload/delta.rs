@@ -38,8 +38,8 @@ pub(crate) struct PlannedDelta {
 
 /// The largest header: five numbers of at most ten bytes.
 const HEADER_BYTES_MAX: usize = 50;
-/// New content shorter than this is packed without Huffman coding of its literals, whose tables cost
-/// more time than coding saves space: 1.4 µs for 26 bytes, on average.
+/// New content shorter than this is packed without Huffman coding of its literals: on recorded traffic
+/// that takes 0.4 to 2 µs from a frame of 2 to 4 µs, and adds 2 to 77 bytes to it.
 const HUFFMAN_BYTES_MIN: usize = 1024;
 /// Prefix and new content up to this long together need no larger table of what was seen.
 const SMALL_TABLE_BYTES_MAX: usize = 32 * 1024;
