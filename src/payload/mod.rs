@@ -18,7 +18,7 @@ pub(crate) use codec::{
 };
 pub(crate) use content::EndContent;
 pub(crate) use conversation::{Conversations, Key, Planned, RequestReading};
-#[cfg(test)]
+#[cfg(all(test, not(shuttle)))]
 pub(crate) use delta::Effort;
 pub(crate) use delta::{Bases, Packer, Unpacker, apply};
 pub(crate) use hash::{Hasher, commitment, sha256};
