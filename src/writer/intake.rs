@@ -40,8 +40,6 @@ pub(super) struct Intake {
     pub(super) receiver: Receiver<Command>,
     pub(super) preparer: Preparer,
     pub(super) downstream: Downstream,
-    /// Rooms for texts that the packer is done with.
-    pub(super) rooms: Receiver<Vec<u8>>,
     pub(super) next_seq: u64,
     pub(super) lifecycles_opened: u64,
     pub(super) accounts: Accounts,
@@ -77,12 +75,12 @@ impl Intake {
     fn collect(&mut self, replies: &mut Replies) -> Result<Prepared, Option<Stop>> {
         let mut next = Some(self.receive().ok_or(None)?);
         let mut prepared = Prepared::new(self.next_seq);
-        prepared.group.texts = self.room();
+        prepared.group.texts = self.preparer.room();
         while let Some(command) = next {
             self.take(command, &mut prepared, replies);
             if let Some(group) = prepared.take_group() {
                 self.downstream.step(Step::Group(group))?;
-                prepared.group.texts = self.room();
+                prepared.group.texts = self.preparer.room();
             }
             // A removal is the last event of its batch: it is about what was committed before.
             if replies.upkeep.is_some() || prepared.is_full(BATCH_EVENTS_MAX, BATCH_BYTES_MAX) {
@@ -134,10 +132,6 @@ impl Intake {
             }
             Command::Close(reply) => replies.close = Some(reply),
         }
-    }
-
-    fn room(&self) -> Vec<u8> {
-        self.rooms.try_recv().unwrap_or_default()
     }
 
     fn receive(&mut self) -> Option<Command> {

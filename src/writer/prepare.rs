@@ -21,6 +21,7 @@ use crate::payload::{
     StreamedBody, commitment, excerpt_of, sha256,
 };
 use crate::record::{Altered, Digest, Normaliser, REQUEST_UNPARSED, RequestContext, WireProtocol};
+use crate::sync::channel::Receiver;
 use crate::wire::{RequestSummary, ResponseParser};
 
 /// Bytes of recent bodies that others are packed against.
@@ -33,16 +34,24 @@ pub(super) struct Preparer {
     capture: Capture,
     reads_bodies: bool,
     conversations: Conversations,
+    /// Rooms for texts that the packer is done with.
+    rooms: Receiver<Vec<u8>>,
 }
 
 impl Preparer {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, rooms: Receiver<Vec<u8>>) -> Self {
         Self {
             payload_cap_bytes: config.payload_cap_bytes,
             capture: config.capture,
             reads_bodies: config.read_bodies,
             conversations: Conversations::new(CONVERSATION_BYTES_MAX),
+            rooms,
         }
+    }
+
+    /// For the texts of a group.
+    pub(super) fn room(&self) -> Vec<u8> {
+        self.rooms.try_recv().unwrap_or_default()
     }
 
     /// Packs nothing that comes later against what came before.

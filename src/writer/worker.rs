@@ -121,13 +121,12 @@ fn work(
     next_seq: u64,
 ) {
     let path = stages.committer.path.clone();
-    let (downstream, rooms, threads) = start(stages, thread::processors() > 1, &shared);
+    let (downstream, threads) = start(stages, thread::processors() > 1, &shared);
     let mut intake = Intake {
         shared: Arc::clone(&shared),
         receiver,
         preparer,
         downstream,
-        rooms,
         next_seq,
         lifecycles_opened: 0,
         accounts: Accounts::default(),
@@ -144,7 +143,6 @@ fn work(
 
 /// What comes after the intake.
 struct Stages {
-    rooms: Receiver<Vec<u8>>,
     packing: Packing,
     committer: Committer,
 }
@@ -153,12 +151,8 @@ fn start(
     stages: Stages,
     on_threads: bool,
     shared: &Arc<Shared>,
-) -> (Downstream, Receiver<Vec<u8>>, Vec<JoinHandle<()>>) {
-    let Stages {
-        rooms,
-        packing,
-        committer,
-    } = stages;
+) -> (Downstream, Vec<JoinHandle<()>>) {
+    let Stages { packing, committer } = stages;
     let mut threads = Vec::new();
     let commit = if on_threads {
         let (batches, incoming) = bounded(BATCHES_AHEAD);
@@ -178,7 +172,7 @@ fn start(
     };
     let stage = PackStage { packing, commit };
     if threads.is_empty() {
-        return (Downstream::Here(Box::new(stage)), rooms, threads);
+        return (Downstream::Here(Box::new(stage)), threads);
     }
     let (steps, incoming) = bounded(GROUPS_AHEAD);
     let run = move |mut stage: PackStage, shared: &Shared| {
@@ -189,9 +183,9 @@ fn start(
     match start_stage("auditlite-packer", false, stage, run, shared) {
         Ok(thread) => {
             threads.push(thread);
-            (Downstream::Thread(steps), rooms, threads)
+            (Downstream::Thread(steps), threads)
         }
-        Err(stage) => (Downstream::Here(Box::new(stage)), rooms, threads),
+        Err(stage) => (Downstream::Here(Box::new(stage)), threads),
     }
 }
 
@@ -307,13 +301,8 @@ impl Opening<'_> {
         let next_seq = begin_session(self.config, log_id, &mut committer, &mut packing)
             .map_err(|source| failed(&path, source))?;
         committer.begin_indexing(self.config.has_search_index);
-        let preparer = Preparer::new(self.config);
-        let stages = Stages {
-            rooms,
-            packing,
-            committer,
-        };
-        Ok((stages, preparer, next_seq))
+        let preparer = Preparer::new(self.config, rooms);
+        Ok((Stages { packing, committer }, preparer, next_seq))
     }
 }
 
