@@ -1,14 +1,14 @@
 //! The files of a store: which paths are accepted, who may write, with which permissions.
+//!
+//! Nothing here opens a database that may be in use: closing any handle of a file gives up all POSIX locks
+//! that the process has on it, SQLite's too. Source: <https://www.sqlite.org/howtocorrupt.html>, 2.2.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::OpenError;
-
-/// The first bytes of every SQLite database. Source: <https://www.sqlite.org/fileformat2.html>.
-const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// An absolute path that may hold a store: a regular file, or nothing yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,21 +103,6 @@ impl DatabasePath {
         Self {
             path: self.path.clone(),
             exists: true,
-        }
-    }
-
-    /// Whether the file starts like an SQLite database, or is empty.
-    pub(crate) fn check_magic(&self) -> Result<(), OpenError> {
-        let mut start = Vec::with_capacity(SQLITE_MAGIC.len());
-        File::open(&self.path)
-            .and_then(|file| file.take(16).read_to_end(&mut start))
-            .map_err(|source| self.not_accessible("reading", source))?;
-        if start.is_empty() || start == SQLITE_MAGIC {
-            Ok(())
-        } else {
-            Err(OpenError::NotADatabase {
-                path: self.path.clone(),
-            })
         }
     }
 

@@ -44,7 +44,6 @@ pub(crate) fn open_for_writing(
 ) -> Result<Connection, OpenError> {
     check_sqlite_version(rusqlite::version_number(), rusqlite::version())?;
     path.create()?;
-    path.check_magic()?;
     let failed = |error: DbError| open_error(path.as_path(), error);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX

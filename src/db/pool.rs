@@ -88,7 +88,6 @@ pub(crate) fn check_store(path: &DatabasePath) -> Result<(), OpenError> {
             path: path.as_path().to_owned(),
         });
     }
-    path.check_magic()?;
     let failed = |error| open_error(path.as_path(), error);
     let connection = open_reader(path.as_path()).map_err(failed)?;
     open::check_readable(path.as_path(), &connection)

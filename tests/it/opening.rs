@@ -89,6 +89,36 @@ fn files_that_are_not_a_store_are_refused_and_left_as_they_are() {
     assert_eq!(fs::read(&foreign).unwrap(), before);
 }
 
+/// Without them, whoever closes the file in another process takes itself for the last one, and
+/// removes the write-ahead log that the store goes on writing to.
+#[cfg(target_os = "linux")]
+#[test]
+fn opening_the_file_again_in_the_same_process_leaves_sqlites_locks() {
+    use std::os::unix::fs::MetadataExt;
+
+    let folder = Folder::new();
+    let store = folder.open();
+    let inode = fs::metadata(folder.path()).unwrap().ino();
+    let locks = || {
+        let process = std::process::id().to_string();
+        let is_ours = |line: &&str| {
+            let mut fields = line.split_whitespace().skip(4);
+            fields.next() == Some(process.as_str())
+                && fields
+                    .next()
+                    .is_some_and(|file| file.ends_with(&format!(":{inode}")))
+        };
+        let locks = fs::read_to_string("/proc/locks").unwrap();
+        locks.lines().filter(is_ours).count()
+    };
+    let before = locks();
+    assert!(before > 0, "SQLite locks the file of an open connection");
+    drop(ReadOnlyStore::open(folder.path()).unwrap());
+    assert!(Store::builder(folder.path()).open().is_err());
+    assert_eq!(locks(), before);
+    close(store);
+}
+
 #[test]
 fn a_newer_file_version_is_refused() {
     let folder = Folder::new();
