@@ -8,6 +8,7 @@ use super::error::{Context, DbError};
 use super::files::wal_path;
 use super::pool;
 use super::rows::status_is;
+use super::schema::schema_findings;
 use super::structure::integrity_findings;
 use crate::record::Status;
 
@@ -39,14 +40,25 @@ pub(crate) struct LogFacts {
 /// Everything that is looked up without reading the log.
 pub(crate) fn inspect(path: &Path) -> Result<(FileFacts, LogFacts, Vec<String>), DbError> {
     let connection = pool::open_reader(path)?;
+    let mut findings = schema_findings(&connection)?;
+    let (file, log) = facts(path, &connection).map_err(|error| match findings.as_slice() {
+        [] => error,
+        // What is wrong with the tables says more than what could not be read from them.
+        findings => DbError::corrupt("looking at the file", findings.join(", ")),
+    })?;
+    findings.extend(integrity_findings(&connection)?);
+    Ok((file, log, findings))
+}
+
+fn facts(path: &Path, connection: &Connection) -> Result<(FileFacts, LogFacts), DbError> {
     let length = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
     let file = FileFacts {
         file_bytes: length(path),
         wal_bytes: length(&wal_path(path)),
-        file_version: number(&connection, "PRAGMA user_version")?,
+        file_version: number(connection, "PRAGMA user_version")?,
     };
     let count = |sql: &str| -> Result<u64, DbError> {
-        Ok(u64::try_from(number(&connection, sql)?).unwrap_or(0))
+        Ok(u64::try_from(number(connection, sql)?).unwrap_or(0))
     };
     let log = LogFacts {
         segments: count("SELECT count(*) FROM log_segments")?,
@@ -70,7 +82,7 @@ pub(crate) fn inspect(path: &Path) -> Result<(FileFacts, LogFacts, Vec<String>),
             })
             .context("looking at the file")?,
     };
-    Ok((file, log, integrity_findings(&connection)?))
+    Ok((file, log))
 }
 
 fn number(connection: &Connection, sql: &str) -> Result<i64, DbError> {

@@ -20,6 +20,7 @@ mod rebuild;
 mod removals;
 mod remove;
 mod rows;
+mod schema;
 pub(crate) mod search;
 mod snapshot;
 mod stats;

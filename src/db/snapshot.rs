@@ -9,9 +9,10 @@ use rusqlite::{Connection, OptionalExtension, Row, Rows, Statement};
 
 use super::compare::Tables;
 use super::error::{Context, DbError};
+use super::pool;
 use super::read::{StoredSegment, count_at, optional_count_at, segment_from_row};
+use super::schema::schema_findings;
 use super::structure::{IndexEntries, Structure};
-use super::{migrate, pool};
 use crate::payload::{Bases, bases_of};
 
 const READING: &str = "reading the file";
@@ -256,19 +257,7 @@ impl Snapshot {
 
     /// Tables, indexes and the like that are not those of this version.
     pub(crate) fn schema_findings(&self) -> Result<Vec<String>, DbError> {
-        let mut fresh = Connection::open_in_memory().context("opening a temporary database")?;
-        migrate::migrate(&mut fresh)?;
-        let (own, expected) = (schema_of(&self.connection)?, schema_of(&fresh)?);
-        let named = |item: &SchemaItem| format!("{} {:?}", item.0, item.1);
-        let extra = own
-            .iter()
-            .filter(|item| !expected.contains(item))
-            .map(|item| format!("{} is not as in this version", named(item)));
-        let missing = expected
-            .iter()
-            .filter(|item| !own.iter().any(|own| (&own.0, &own.1) == (&item.0, &item.1)))
-            .map(|item| format!("{} is missing", named(item)));
-        Ok(extra.chain(missing).collect())
+        schema_findings(&self.connection)
     }
 
     fn rows_after<T>(
@@ -285,24 +274,12 @@ impl Snapshot {
     }
 }
 
-/// Type, name and definition.
-type SchemaItem = (String, String, Option<String>);
-
-fn schema_of(connection: &Connection) -> Result<Vec<SchemaItem>, DbError> {
-    let mut statement = connection
-        .prepare("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name")
-        .context(READING)?;
-    let rows = statement
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .context(READING)?;
-    rows.collect::<Result<_, _>>().context(READING)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+    use crate::db::migrate;
 
     /// Ends the other thread, whatever happens.
     struct Over<'o>(&'o AtomicBool);

@@ -180,3 +180,30 @@ fn days_are_the_sums_of_their_hours() {
     assert!(!days.is_empty());
     assert_eq!(days, read("hour / 24", "usage_hourly"));
 }
+
+#[test]
+fn tables_that_are_not_those_of_this_version_are_findings() {
+    let folder = Folder::new();
+    close(folder.open());
+    let change = |sql: &str| sqlite(&folder).execute_batch(sql).unwrap();
+    change("DROP TABLE payload_links; DROP INDEX requests_by_user_id; CREATE TABLE notes (t);");
+    let found = findings(&folder).join("\n");
+    for expected in [
+        "table \"payload_links\" is missing",
+        "index \"requests_by_user_id\" is missing",
+        "table \"notes\" is not as in this version",
+    ] {
+        assert!(found.contains(expected), "{found}");
+    }
+    // One that the doctor counts rows of: there is nothing else to report.
+    change("DROP TABLE gaps");
+    let error = ReadOnlyStore::open(folder.path())
+        .unwrap()
+        .doctor()
+        .unwrap_err();
+    let error = format!("{error:?}");
+    assert!(
+        error.contains("gaps") && error.contains("is missing"),
+        "{error}"
+    );
+}
