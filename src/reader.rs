@@ -447,8 +447,8 @@ impl ReadOnlyStore {
         self.reader.clone()
     }
 
-    /// Checks the file: SQLite's own integrity check, the log from end to end, every projection
-    /// against the log, and every session's accounts (submitted = stored + stated as lost).
+    /// Checks the file: its tables and indexes, SQLite's own integrity check, the log from end to end,
+    /// every projection against the log, and every session's accounts (submitted = stored + stated as lost).
     /// Findings are data, not errors.
     ///
     /// # Errors

@@ -41,8 +41,6 @@ const HEADER_BYTES_MAX: usize = 50;
 /// New content shorter than this is packed without Huffman coding of its literals: on recorded traffic
 /// that takes 0.4 to 2 µs from a frame of 2 to 4 µs, and adds 2 to 77 bytes to it.
 const HUFFMAN_BYTES_MIN: usize = 1024;
-/// Prefix and new content up to this long together need no larger table of what was seen.
-const SMALL_TABLE_BYTES_MAX: usize = 32 * 1024;
 
 /// How hard a frame is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +48,7 @@ pub(crate) enum Effort {
     /// zstd's own parameters of a level.
     Level(i32),
     /// Against a prefix: level 1, matches of at least six bytes.
-    Prefix { is_small: bool, has_huffman: bool },
+    Prefix { has_huffman: bool },
 }
 
 /// Packs frames against prefixes. Borrows them all, so that one context serves a whole group: making
@@ -75,23 +73,19 @@ impl<'p> Packer<'p> {
     }
 
     fn set_effort(&mut self, effort: Effort) -> Result<(), usize> {
-        use CParameter::{CompressionLevel, HashLog, MinMatch, TargetLength};
+        use CParameter::{CompressionLevel, MinMatch, TargetLength};
         if self.effort == Some(effort) {
             return Ok(());
         }
         self.effort = None;
         // 0 is what the level says. A target length, at this level, leaves literals as they are.
-        let (level, min_match, hash_log, target_length) = match effort {
-            Effort::Level(level) => (level, 0, 0, 0),
-            Effort::Prefix {
-                is_small,
-                has_huffman,
-            } => (1, 6, if is_small { 13 } else { 0 }, u32::from(!has_huffman)),
+        let (level, min_match, target_length) = match effort {
+            Effort::Level(level) => (level, 0, 0),
+            Effort::Prefix { has_huffman } => (1, 6, u32::from(!has_huffman)),
         };
         for parameter in [
             CompressionLevel(level),
             MinMatch(min_match),
-            HashLog(hash_log),
             TargetLength(target_length),
         ] {
             self.context.set_parameter(parameter)?;
@@ -136,7 +130,6 @@ impl<'p> Packer<'p> {
             write_number(&mut self.header, number);
         }
         let effort = Effort::Prefix {
-            is_small: prefix.len() + new.len() <= SMALL_TABLE_BYTES_MAX,
             has_huffman: new.len() >= HUFFMAN_BYTES_MIN,
         };
         if let Err(error) = self.frame(effort, prefix, new) {

@@ -115,10 +115,7 @@ fn payload_decoder() {
         // As a delta: five numbers, then the frame.
         for header in [[0_u8, 0, 0, 0, 0], [64, 30, 0, 64, 16], [100, 1, 1, 100, 0]] {
             let prefix = bodies[1].get(..usize::from(header[3])).unwrap();
-            let effort = Effort::Prefix {
-                is_small: false,
-                has_huffman: true,
-            };
+            let effort = Effort::Prefix { has_huffman: true };
             let frame = packer.frame(effort, prefix, body).unwrap();
             inputs.push([&header, frame].concat());
         }
