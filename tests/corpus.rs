@@ -102,6 +102,10 @@ fn lines(path: &Path) -> Box<dyn Iterator<Item = String>> {
     Box::new(reader.lines().map(Result::unwrap))
 }
 
+/// No body takes longer to read, at its best of some tries: a virtual machine that stands still for a while
+/// is not what is tested.
+const READ_MAX: Duration = Duration::from_millis(5);
+
 #[test]
 fn every_recorded_body_comes_back_byte_for_byte() {
     let Some(corpus) = corpus() else { return };
@@ -181,17 +185,19 @@ fn check(database: &Path, file: &Path) -> usize {
     reads.sort_unstable();
     eprintln!(
         "{}: {count} exchanges, {} B on disk each; a body is read in {:?}, the slowest in {:?}; the first \
-         time the slowest took {:?}, and {} more than 5 ms",
+         time the slowest took {:?}, and {} more than {READ_MAX:?}",
         file.file_name().unwrap().to_string_lossy(),
         database.metadata().unwrap().len() / count as u64,
         reads[reads.len() / 2].0,
         reads[reads.len() - 1].0,
         reads.iter().map(|(_, first)| *first).max().unwrap(),
-        reads
-            .iter()
-            .filter(|(_, first)| *first > Duration::from_millis(5))
-            .count()
+        reads.iter().filter(|(_, first)| *first > READ_MAX).count()
     );
+    // What a debug build takes says nothing.
+    if !cfg!(debug_assertions) {
+        let slowest = reads[reads.len() - 1].0;
+        assert!(slowest <= READ_MAX, "{slowest:?}");
+    }
     let doctor = store.doctor().unwrap();
     assert!(doctor.findings.is_empty(), "{:?}", doctor.findings);
     assert_eq!((doctor.shed_payloads, doctor.shed_lifecycles), (0, 0));
