@@ -5,14 +5,15 @@ use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use auditlite::{
-    BundleOptions, BundleReport, BundleSignature, ReadOnlyStore, VerifyingKey, verify_bundle,
+    BundleOptions, BundleReport, BundleSignature, BundleSummary, ReadOnlyStore, VerifyingKey,
+    verify_bundle,
 };
 
 use super::database::DatabaseArgs;
 use super::error::CliError;
 use super::json::BundleJson;
 use super::text::escape;
-use super::{Outcome, format, keys, output, resolve, time};
+use super::{Outcome, format, keys, output, private_file, resolve, time};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -82,17 +83,7 @@ pub(crate) fn run(
     };
     let summary = match &args.output {
         None => store.write_bundle(&options, out)?,
-        Some(path) => {
-            let failed = |source| CliError::File {
-                path: path.clone(),
-                what: "created",
-                source,
-            };
-            let mut file = BufWriter::new(File::create_new(path).map_err(failed)?);
-            let summary = store.write_bundle(&options, &mut file)?;
-            file.flush().map_err(failed)?;
-            summary
-        }
+        Some(path) => write_file(&store, &options, path)?,
     };
     let events = format::counted(summary.events, "event", "events");
     output::say(&format!("{events} of {}", format::count(summary.size)));
@@ -107,6 +98,34 @@ pub(crate) fn run(
     } else {
         Outcome::Fine
     })
+}
+
+/// The file is whole, or is not there.
+fn write_file(
+    store: &ReadOnlyStore,
+    options: &BundleOptions,
+    path: &Path,
+) -> Result<BundleSummary, CliError> {
+    let failed = |what| {
+        move |source| CliError::File {
+            path: path.to_owned(),
+            what,
+            source,
+        }
+    };
+    let file = private_file::create_new(path).map_err(failed("created"))?;
+    let mut file = BufWriter::new(file);
+    let written = store
+        .write_bundle(options, &mut file)
+        .map_err(CliError::from)
+        .and_then(|summary| {
+            file.flush().map_err(failed("written"))?;
+            Ok(summary)
+        });
+    if written.is_err() {
+        let _ = std::fs::remove_file(path);
+    }
+    written
 }
 
 fn check(args: &Args, path: &Path, out: &mut dyn Write) -> Result<Outcome, CliError> {

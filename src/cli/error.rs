@@ -20,7 +20,7 @@ pub(crate) enum CliError {
     File {
         /// The file.
         path: PathBuf,
-        /// `read` or `created`.
+        /// `read`, `created` or `written`.
         what: &'static str,
         /// Why.
         source: io::Error,

@@ -1,6 +1,5 @@
 //! `auditlite keygen`.
 
-use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +7,7 @@ use auditlite::SigningKey;
 
 use super::database::DatabaseArgs;
 use super::error::CliError;
-use super::{Outcome, output};
+use super::{Outcome, output, private_file};
 
 const AFTER_HELP: &str = "\
 The secret key goes into FILE, for its owner alone; an existing file is never overwritten. The public
@@ -82,11 +81,7 @@ fn lie_together(file: &Path, database: &Path) -> bool {
 }
 
 fn write_secret(path: &Path, key: &SigningKey) -> std::io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
+    let mut file = private_file::create_new(path)?;
     file.write_all(format!("{}\n", key.to_secret_text()).as_bytes())?;
     file.sync_all()
 }

@@ -23,6 +23,7 @@ mod output;
 mod pager;
 mod path;
 mod payload;
+mod private_file;
 mod progress;
 mod prune;
 mod record;
@@ -38,6 +39,7 @@ mod tail;
 mod text;
 mod time;
 mod tools;
+mod unseen;
 mod verify;
 
 use std::io::{self, BufWriter, Write};

@@ -6,7 +6,8 @@ use serde::Serialize;
 use serde_json::Serializer;
 use serde_json::ser::Formatter;
 
-use super::text::{self, is_hostile};
+use super::text;
+use super::unseen::split_unseen;
 
 /// Prints `auditlite: MESSAGE` on standard error. A closed standard error is not worth failing for.
 pub(crate) fn say(message: &str) {
@@ -25,8 +26,8 @@ pub(crate) fn is_terminal() -> bool {
 
 /// Writes `value` as one line of JSON.
 ///
-/// Beyond what JSON demands, characters that steer a terminal (C1 controls, DEL, text direction)
-/// are written as `\u` escapes: the same string to every JSON reader, harmless on a screen.
+/// Beyond what JSON demands, characters that steer a terminal or are not seen are written as `\u`
+/// escapes: the same string to every JSON reader, harmless on a screen.
 pub(crate) fn json_line(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
     let mut line = Vec::new();
     value
@@ -44,15 +45,12 @@ impl Formatter for SafeFormatter {
         W: ?Sized + Write,
     {
         let mut rest = fragment;
-        while let Some(at) = rest.find(is_hostile) {
-            let (safe, tail) = rest.split_at(at);
-            writer.write_all(safe.as_bytes())?;
-            let mut characters = tail.chars();
-            if let Some(hostile) = characters.next() {
-                // All of them are in the Basic Multilingual Plane: one escape each.
-                write!(writer, "\\u{:04x}", u32::from(hostile))?;
+        while let Some((before, unseen, after)) = split_unseen(rest, |_| false) {
+            writer.write_all(before.as_bytes())?;
+            for unit in unseen.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
             }
-            rest = characters.as_str();
+            rest = after;
         }
         writer.write_all(rest.as_bytes())
     }
@@ -64,11 +62,14 @@ mod tests {
 
     #[test]
     fn json_escapes_what_steers_a_terminal_and_stays_the_same_string() {
-        let hostile = "a\u{1b}[2Jb\u{9b}c\u{202e}d\u{7f}é🦀";
+        let hostile = "a\u{1b}[2Jb\u{9b}c\u{202e}d\u{7f}é🦀\u{200b}\u{e0041}\u{10ffff}";
         let mut line = Vec::new();
         json_line(&mut line, &hostile).unwrap();
         let line = String::from_utf8(line).unwrap();
-        assert_eq!(line, "\"a\\u001b[2Jb\\u009bc\\u202ed\\u007fé🦀\"\n");
+        assert_eq!(
+            line,
+            "\"a\\u001b[2Jb\\u009bc\\u202ed\\u007fé🦀\\u200b\\udb40\\udc41\\udbff\\udfff\"\n"
+        );
         assert_eq!(serde_json::from_str::<String>(&line).unwrap(), hostile);
     }
 }

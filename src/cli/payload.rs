@@ -76,8 +76,8 @@ pub(crate) fn run(
     };
     if is_refused(&payload.bytes, output::is_terminal(), args.force) {
         return Err(CliError::Message(format!(
-            "the {side} body is not plain text and could garble the terminal; \
-             redirect it to a file (`> FILE`), or use --force"
+            "the {side} body is not plain text: a terminal would act upon parts of it, or not show \
+             them; redirect it to a file (`> FILE`), or use --force"
         )));
     }
     if let Some(warning) = truncation(&payload) {

@@ -1,53 +1,48 @@
 //! Text of unknown origin, made fit for a terminal.
 //!
 //! What a model or a client wrote may hold escape sequences that move the cursor, rewrite what is on
-//! the screen or turn the reading direction around. Such characters are printed as `\u{…}`.
+//! the screen or turn the reading direction around, and characters that nobody sees. Both are printed as
+//! `\u{…}`.
 
 use std::borrow::Cow;
 
-/// Whether a character steers a terminal or the direction of text instead of being read.
-pub(crate) fn is_hostile(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
-        )
-}
+use super::unseen::split_unseen;
 
 /// For one line or one cell: line breaks and tabs are escaped, too.
 pub(crate) fn escape(text: &str) -> Cow<'_, str> {
-    escape_where(text, is_hostile)
+    escape_but(text, |_| false)
 }
 
 /// For a block of text: line feeds and tabs are kept.
 pub(crate) fn escape_block(text: &str) -> Cow<'_, str> {
-    escape_where(text, |character| {
-        is_hostile(character) && !matches!(character, '\n' | '\t')
-    })
+    escape_but(text, |character| matches!(character, '\n' | '\t'))
 }
 
-fn escape_where(text: &str, escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
-    if !text.contains(&escaped) {
-        return Cow::Borrowed(text);
-    }
-    let mut safe = String::with_capacity(text.len().saturating_add(16));
-    for character in text.chars() {
+fn escape_but(text: &str, is_kept: impl Fn(char) -> bool) -> Cow<'_, str> {
+    let mut rest = text;
+    let mut safe = String::new();
+    while let Some((before, character, after)) = split_unseen(rest, &is_kept) {
+        safe.push_str(before);
         match character {
-            character if !escaped(character) => safe.push(character),
             '\n' => safe.push_str("\\n"),
             '\r' => safe.push_str("\\r"),
             '\t' => safe.push_str("\\t"),
             other => safe.extend(other.escape_unicode()),
         }
+        rest = after;
     }
+    if safe.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    safe.push_str(rest);
     Cow::Owned(safe)
 }
 
-/// Whether bytes can be shown on a terminal as they are: UTF-8 that only breaks lines and indents.
+/// Whether bytes can be shown on a terminal as they are: UTF-8 that is seen as it stands, and otherwise
+/// only breaks lines and indents.
 pub(crate) fn is_plain_text(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(|text| {
-        !text
-            .contains(|character| is_hostile(character) && !matches!(character, '\n' | '\r' | '\t'))
+        split_unseen(text, |character| matches!(character, '\n' | '\r' | '\t')).is_none()
     })
 }
 
@@ -187,7 +182,29 @@ mod tests {
         );
         assert_eq!(escape("one\ntwo\r\tthree"), r"one\ntwo\r\tthree");
         assert_eq!(escape_block("one\ntwo\r\t\u{7}"), "one\ntwo\\r\t\\u{7}");
-        assert_eq!(escape("日本語 🦀 é"), "日本語 🦀 é");
+        assert_eq!(escape("日本語 🦀 é ❤\u{fe0f}"), "日本語 🦀 é ❤\u{fe0f}");
+    }
+
+    #[test]
+    fn what_nobody_sees_is_escaped() {
+        for unseen in [
+            "\u{200b}",
+            "\u{200d}",
+            "\u{2060}",
+            "\u{ad}",
+            "\u{e0041}",
+            "\u{e0100}",
+            "\u{fe00}",
+            "\u{2028}",
+            "\u{85}",
+            "\u{e000}",
+            "\u{ffff}",
+            "\u{3164}",
+        ] {
+            let code = u32::from(unseen.chars().next().unwrap());
+            assert_eq!(escape(&format!("a{unseen}b")), format!("a\\u{{{code:x}}}b"));
+            assert!(!is_plain_text(unseen.as_bytes()), "{code:x}");
+        }
     }
 
     #[test]

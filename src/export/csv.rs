@@ -1,9 +1,10 @@
-//! CSV by RFC 4180, safe to open in a spreadsheet.
+//! CSV by RFC 4180, safe to open in a spreadsheet, also in one that takes semicolons or tabs for what
+//! separates cells, as where a decimal comma is used.
 
 use std::borrow::Cow;
 use std::io::Write;
 
-use csv::{Terminator, Writer, WriterBuilder};
+use csv::{QuoteStyle, Terminator, Writer, WriterBuilder};
 use serde_json::Value;
 
 use super::{Body, ExportContent, Item, Sink, excerpt};
@@ -70,6 +71,7 @@ impl Csv {
     fn record(out: &mut dyn Write, cells: &[Cow<'_, str>]) -> Result<(), ExportError> {
         let mut writer: Writer<&mut dyn Write> = WriterBuilder::new()
             .terminator(Terminator::CRLF)
+            .quote_style(quote_style(cells))
             .from_writer(out);
         writer
             .write_record(cells.iter().map(|cell| cell.as_bytes()))
@@ -103,8 +105,8 @@ impl Sink for Csv {
                 None if *column == "tool_names" => safe(&names),
                 None | Some(Value::Null) => Cow::Borrowed(""),
                 Some(Value::String(text)) => safe(text),
-                // Numbers and booleans as they are; objects and arrays as JSON.
-                Some(other) => Cow::Owned(other.to_string()),
+                Some(json @ (Value::Array(_) | Value::Object(_))) => Cow::Owned(json_cell(json)),
+                Some(number_or_boolean) => Cow::Owned(number_or_boolean.to_string()),
             })
             .collect();
         let sides = [&item.request, &item.response];
@@ -144,17 +146,74 @@ impl Csv {
     }
 }
 
-/// A cell that no spreadsheet takes for a formula: an apostrophe before what would begin one. Source:
-/// <https://owasp.org/www-community/attacks/CSV_Injection>.
-fn safe(text: &str) -> Cow<'_, str> {
-    let is_formula = text.starts_with([
-        '=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}',
-    ]);
-    if is_formula {
-        Cow::Owned(format!("'{text}"))
+/// What begins a cell for some reader that was told of another separator, or guesses one. Commas are
+/// not among them: who takes those for separators heeds quotes.
+const SEPARATORS: [char; 4] = [';', '\t', '\r', '\n'];
+
+/// Quotes around every cell where one holds what separates cells elsewhere: programs that try several
+/// separators at once then keep it together.
+fn quote_style(cells: &[Cow<'_, str>]) -> QuoteStyle {
+    if cells.iter().any(|cell| cell.contains(SEPARATORS)) {
+        QuoteStyle::Always
     } else {
-        Cow::Borrowed(text)
+        QuoteStyle::Necessary
     }
+}
+
+/// Whether a cell that begins so is taken for a formula. Source:
+/// <https://owasp.org/www-community/attacks/CSV_Injection>.
+fn begins_formula(character: char) -> bool {
+    matches!(
+        character,
+        '=' | '+' | '-' | '@' | '\u{ff1d}' | '\u{ff0b}' | '\u{ff0d}' | '\u{ff20}'
+    )
+}
+
+/// A cell that no spreadsheet takes for a formula: an apostrophe before what would begin one.
+///
+/// Where semicolons or tabs separate cells, a quote in the middle of a cell is a character like any
+/// other, so that quotes do not help: whatever follows a separator is looked at, too.
+fn safe(text: &str) -> Cow<'_, str> {
+    let is_first_bad = text.starts_with(['\t', '\r', '\n']) || text.starts_with(begins_formula);
+    let mut safe = String::from(if is_first_bad { "'" } else { "" });
+    let mut written = 0;
+    for at in formulas_inside(text) {
+        safe.push_str(text.get(written..at).unwrap_or_default());
+        safe.push('\'');
+        written = at;
+    }
+    if safe.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    safe.push_str(text.get(written..).unwrap_or_default());
+    Cow::Owned(safe)
+}
+
+/// Arrays and objects, whose values stay what they are: JSON has its own way to write a character.
+fn json_cell(json: &Value) -> String {
+    let text = json.to_string();
+    let mut safe = String::new();
+    let mut written = 0;
+    for at in formulas_inside(&text) {
+        let (before, from) = text.split_at(at);
+        safe.push_str(before.get(written..).unwrap_or_default());
+        for character in from.chars().take(1) {
+            safe.push_str(&format!("\\u{:04x}", u32::from(character)));
+            written = at.saturating_add(character.len_utf8());
+        }
+    }
+    safe.push_str(text.get(written..).unwrap_or_default());
+    safe
+}
+
+/// Where a formula begins after a separator; quotes between the two are taken for those of a cell.
+fn formulas_inside(text: &str) -> impl Iterator<Item = usize> {
+    let mut is_start = false;
+    text.char_indices().filter_map(move |(at, character)| {
+        let is_formula = is_start && begins_formula(character);
+        is_start = SEPARATORS.contains(&character) || is_start && character == '"';
+        is_formula.then_some(at)
+    })
 }
 
 #[cfg(test)]
@@ -163,13 +222,38 @@ mod tests {
 
     #[test]
     fn formulas_are_defused_and_nothing_else_is_touched() {
-        for text in [
-            "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1",
-        ] {
+        for text in ["=1+1", "+1", "-1", "@SUM(A1)", "\ta", "\ra", "\na", "＝1"] {
             assert_eq!(safe(text), format!("'{text}"));
         }
-        for text in ["", "a=1", "'=1", " =1", "ü"] {
+        for text in [
+            "",
+            "a=1",
+            "'=1",
+            " =1",
+            "ü",
+            "a;b",
+            "for (;;) x",
+            "a;\"'=1",
+            "a,=1",
+        ] {
             assert_eq!(safe(text), text);
         }
+        for (text, expected) in [
+            ("a;=1", "a;'=1"),
+            ("\t=1", "'\t'=1"),
+            ("=1;=1", "'=1;'=1"),
+            ("a;\"=1\";b", "a;\"'=1\";b"),
+            ("a\n-1\r\n@x\t+1;＝1", "a\n'-1\r\n'@x\t'+1;'＝1"),
+        ] {
+            assert_eq!(safe(text), expected);
+        }
+    }
+
+    #[test]
+    fn json_is_defused_and_means_the_same() {
+        let json = serde_json::json!({"a;=b": "x;=1;\"-2", "c": ["@", ";＠"], "d;": -1});
+        let cell = json_cell(&json);
+        assert_eq!(formulas_inside(&cell).count(), 0, "{cell}");
+        assert_eq!(serde_json::from_str::<Value>(&cell).unwrap(), json);
     }
 }

@@ -46,8 +46,8 @@ pub enum ExportFormat {
     /// JSON Lines: one object for each request.
     #[default]
     JsonLines,
-    /// CSV by RFC 4180: a heading, and one record for each request. Cells that a spreadsheet would
-    /// take for a formula begin with an apostrophe.
+    /// CSV by RFC 4180: a heading, and one record for each request. What a spreadsheet
+    /// would take for a formula, by whatever separator, has an apostrophe before it.
     Csv,
     /// OTLP/JSON: one span for each request by OpenTelemetry's GenAI conventions, one `TracesData` in
     /// each line, as the collector's `otlpjsonfile` receiver reads them.

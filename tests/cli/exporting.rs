@@ -128,6 +128,81 @@ fn csv_opens_safely() {
     assert!(run.text().contains("\r\n"));
 }
 
+/// Whichever separator a program goes by, as programs do where a decimal comma is used, and those that
+/// try several: no cell is a formula. By commas, each cell is what was recorded, but for apostrophes.
+#[test]
+fn no_cell_is_a_formula_by_any_separator() {
+    let sandbox = Sandbox::new();
+    let mut names = Vec::new();
+    for before in [
+        "",
+        "a;",
+        "a\t",
+        "a\r",
+        "a\n",
+        "a\r\n",
+        "a;\"",
+        "a;\"\";\"",
+        "\"",
+        "a,",
+        "a,\"",
+        ";;",
+    ] {
+        for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "＝1", "＋1", "－1", "＠x"] {
+            for after in ["", ";b", "\";b", "\tb", "\nb"] {
+                names.push(format!("{before}{formula}{after}"));
+            }
+        }
+    }
+    let lines: Vec<String> = (names.iter().enumerate())
+        .map(|(number, name)| {
+            serde_json::json!({"request_id": format!("r-{number}"), "user_id": name,
+                "provider_name": name, "request_body": name, "wire": "openai.chat",
+                "response": {"choices": [{"finish_reason": name, "message": {"content": name,
+                    "tool_calls": [{"id": name, "function": {"name": name, "arguments": "{}"}}]}}]}})
+            .to_string()
+        })
+        .collect();
+    let run = sandbox.run_with(&["record", "--quiet", "-"], lines.join("\n").as_bytes());
+    assert_eq!(run.exit, 0, "{}", run.stderr);
+    let run = sandbox.run(&["export", "--format", "csv", "--content", "full"]);
+    let begins_formula =
+        |cell: &str| cell.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']);
+    for separator in [b',', b';', b'\t'] {
+        let mut reader = csv::ReaderBuilder::new();
+        let reader = reader
+            .delimiter(separator)
+            .flexible(true)
+            .has_headers(false);
+        let mut reader = reader.from_reader(run.stdout.as_slice());
+        for record in reader.records() {
+            for cell in &record.unwrap() {
+                assert!(!begins_formula(cell), "{:?}: {cell}", char::from(separator));
+            }
+        }
+    }
+    let mut reader = csv::Reader::from_reader(run.stdout.as_slice());
+    let headings = reader.headers().unwrap().clone();
+    let column = |name: &str| headings.iter().position(|heading| heading == name).unwrap();
+    let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), names.len());
+    for (row, name) in rows.iter().zip(&names) {
+        let as_recorded = name.replace('\'', "");
+        for field in ["user_id", "provider_name", "request_text"] {
+            assert_eq!(row[column(field)].replace('\'', ""), as_recorded, "{field}");
+        }
+        let reasons: Vec<String> = serde_json::from_str(&row[column("finish_reasons")]).unwrap();
+        assert_eq!(reasons, [name.as_str()]);
+    }
+    // Where one cell needs quotes for another separator, all have them.
+    let quoted = run
+        .text()
+        .lines()
+        .filter(|line| line.starts_with('"'))
+        .count();
+    assert!(quoted >= names.len() / 2, "{quoted}");
+}
+
 /// Every condition narrows `list`, `stats` and `export` in the same way.
 #[test]
 fn conditions_hold_for_every_command() {

@@ -203,3 +203,107 @@ fn a_compressed_bomb_is_one_line_that_is_too_long() {
     let before = sandbox.run(&["--db", "record.db", "show", "before"]);
     assert_eq!(before.exit, 0, "{}", before.stderr);
 }
+
+/// What Unicode's own tables call controls, format characters and separators of lines, without the
+/// signs that are drawn around numbers; and others that have no width.
+fn unseen() -> Vec<char> {
+    let script = "import unicodedata\n\
+        drawn = [*range(0x600, 0x606), 0x6dd, 0x70f, 0x890, 0x891, 0x8e2, 0x110bd, 0x110cd]\n\
+        for code in range(0x110000):\n    \
+            if unicodedata.category(chr(code)) in ('Cc', 'Cf', 'Zl', 'Zp') and code not in drawn:\n        \
+                print(code)";
+    let output = std::process::Command::new("python3")
+        .args(["-c", script])
+        .output()
+        .unwrap();
+    let codes = String::from_utf8(output.stdout).unwrap();
+    let named = codes.lines().map(|code| code.parse().unwrap());
+    let others = [
+        0x34f, 0x115f, 0x1160, 0x17b4, 0x180b, 0x2065, 0x2800, 0x3164, 0xfe00, 0xfe01, 0xffa0,
+        0xfff0, 0xffff, 0xe000, 0xf8ff, 0xe0000, 0xe0002, 0xe0100, 0xe01ef, 0xe0fff, 0xf0000,
+        0x10_ffff,
+    ];
+    let characters: Vec<char> = named.chain(others).filter_map(char::from_u32).collect();
+    assert!(characters.len() > 200, "{codes}");
+    characters
+}
+
+/// Whichever field they stand in, and whichever command shows it; and the JSON is exact.
+#[test]
+fn no_character_that_nobody_sees_is_printed() {
+    let characters = unseen();
+    let sandbox = Sandbox::new();
+    let mut lines = String::new();
+    // As many as fit an identifier; NUL is replaced in identifiers, and stays in bodies.
+    for (number, some) in characters.chunks(40).enumerate() {
+        let all: String = some
+            .iter()
+            .map(|character| format!("x{character}"))
+            .collect();
+        let name = all.replace('\0', "");
+        let tool = serde_json::json!({"id": name, "type": "function",
+            "function": {"name": name, "arguments": all}});
+        let line = serde_json::json!({
+            "request_id": format!("r-{number}-{name}"), "wire": "openai.chat",
+            "provider_name": name, "user_id": name, "session_id": name, "trace_id": name,
+            "conversation_id": name, "request_model": name, "status": 200,
+            "request": {"model": name, "messages": [{"role": name, "content": all},
+                {"role": "user", "content": format!("word {all}")}]},
+            "response": {"id": name, "model": name, "choices": [{"finish_reason": name,
+                "message": {"content": all, "tool_calls": [tool]}}]},
+        });
+        lines.push_str(&format!("{line}\n"));
+        let failed = serde_json::json!({
+            "request_id": format!("f-{number}"), "wire": "openai.chat", "status": 500,
+            "user_id": name, "request": {"model": "m"},
+            "response": {"error": {"type": name, "code": name, "message": all}},
+        });
+        lines.push_str(&format!("{failed}\n"));
+    }
+    let run = sandbox.run_with(&["record", "--quiet", "-"], lines.as_bytes());
+    assert_eq!(run.exit, 0, "{}", run.stderr);
+    let listed = sandbox.run(&["list", "-n", "0", "--json"]);
+    let records = listed.json();
+    assert_eq!(records.len(), 2 * characters.len().div_ceil(40));
+    let user = |record: &serde_json::Value| record["user_id"].as_str().unwrap().to_owned();
+    let seen: std::collections::HashSet<char> = records
+        .iter()
+        .flat_map(|record| user(record).chars().collect::<Vec<_>>())
+        .collect();
+    let missing = characters
+        .iter()
+        .filter(|character| !seen.contains(character));
+    assert_eq!(missing.collect::<Vec<_>>(), [&'\0'], "JSON is exact");
+    let mut runs = vec![
+        listed,
+        sandbox.run(&["list", "-n", "0"]),
+        sandbox.run(&["tools"]),
+        sandbox.run(&["tools", "--json"]),
+        sandbox.run(&["stats", "--by", "provider,model,user"]),
+        sandbox.run(&["search", "word", "-n", "200"]),
+        sandbox.run(&["search", "word", "-n", "200", "--json"]),
+        sandbox.run(&[
+            "erase",
+            "--user",
+            &user(&records[0]),
+            "--dry-run",
+            "--reason",
+            "x",
+        ]),
+    ];
+    for record in &records {
+        let id = record["request_id"].as_str().unwrap();
+        runs.push(sandbox.run(&["show", id, "--full"]));
+        runs.push(sandbox.run(&["show", id, "--json"]));
+        if let Some(conversation) = record["conversation_id"].as_str() {
+            runs.push(sandbox.run(&["conversation", conversation, "--full"]));
+        }
+    }
+    runs.push(sandbox.run(&["show", "r-"]));
+    for run in &runs {
+        assert!(run.exit < 2, "{}", run.stderr);
+        let printed = format!("{}{}", run.text(), run.stderr).replace(['\n', '\t'], "");
+        let found = printed.chars().find(|found| characters.contains(found));
+        assert_eq!(found, None, "{}", run.command.escape_debug());
+    }
+}

@@ -18,6 +18,7 @@ mod everything;
 mod exporting;
 mod hostile;
 mod importing;
+mod private;
 mod reading;
 mod recording;
 mod removing;
