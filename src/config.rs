@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::redact::Redaction;
 
-/// Longest identifier or name (request id, user id, model, …) in bytes.
+/// Longest identifier or name (request id, user id, model, …) in bytes; of a longer one a beginning and
+/// a digest are kept, see [`stored_identifier`](crate::stored_identifier).
 pub const IDENTIFIER_BYTES_MAX: usize = 256;
 /// Most attributes that one request may carry.
 pub const ATTRIBUTES_MAX: usize = 64;

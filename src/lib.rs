@@ -117,6 +117,7 @@ pub use record::{
     Message, MessagePart, MessageToolCall, MessageToolResult, Page, Payload, PayloadSide,
     RecordedToolCall, Rejection, RequestContext, RequestFilter, RequestOrder, RequestRecord,
     StatsFilter, StatsKey, StatsRow, Status, Timing, ToolCall, ToolStats, Usage, WireProtocol,
+    stored_identifier,
 };
 pub use recorder::Recorder;
 pub use redact::{Redaction, RedactionError};

@@ -8,7 +8,9 @@ use super::error::{Context, DbError};
 use super::rows::{SELECT_REQUEST, request_from_row, status_is};
 use super::seq_to_sql;
 use crate::log::minute_of;
-use crate::record::{RequestFilter, RequestOrder, RequestRecord, Status};
+use crate::record::{
+    RequestFilter, RequestOrder, RequestRecord, Status, stored_attribute, stored_identifier,
+};
 
 /// Conditions joined by AND, with their values.
 #[derive(Debug, Default)]
@@ -27,9 +29,10 @@ impl Conditions {
         self.sql.push(sql.to_owned());
     }
 
-    pub(super) fn add_text(&mut self, sql: &str, value: Option<&String>) {
-        if let Some(value) = value {
-            self.add(sql, value.clone());
+    /// The identifier is this one, in the form in which it is recorded.
+    pub(super) fn add_identifier(&mut self, sql: &str, identifier: Option<&String>) {
+        if let Some(identifier) = identifier {
+            self.add(sql, stored_identifier(identifier).into_owned());
         }
     }
 
@@ -42,7 +45,7 @@ impl Conditions {
     pub(super) fn add_name(&mut self, columns: &[&str], pattern: Option<&String>) {
         let Some(pattern) = pattern else { return };
         let (operator, value) = match glob(pattern) {
-            None => ("=", pattern.clone()),
+            None => ("=", stored_identifier(pattern).into_owned()),
             Some(glob) => ("GLOB", glob),
         };
         let any: Vec<String> = columns
@@ -224,13 +227,16 @@ pub(super) fn conditions(
         &["response_model", "request_model", "requested_model"],
         filter.model.as_ref(),
     );
-    conditions.add_text("user_id = ?", filter.user_id.as_ref());
-    conditions.add_text("session_id = ?", filter.session_id.as_ref());
-    conditions.add_text(
+    match filter.user_id.as_deref() {
+        Some("") => conditions.add_fixed("user_id IS NULL"),
+        _ => conditions.add_identifier("user_id = ?", filter.user_id.as_ref()),
+    }
+    conditions.add_identifier("session_id = ?", filter.session_id.as_ref());
+    conditions.add_identifier(
         "coalesce(conversation_id, context_id, session_id) = ?",
         filter.conversation_id.as_ref(),
     );
-    conditions.add_text("trace_id = ?", filter.trace_id.as_ref());
+    conditions.add_identifier("trace_id = ?", filter.trace_id.as_ref());
     if let Some(cost) = filter.cost_microdollars_min {
         conditions.add("cost_microdollars >= ?", seq_to_sql(cost));
     }
@@ -252,12 +258,13 @@ pub(super) fn conditions(
         );
     }
     for (key, value) in &filter.attributes {
+        let (key, value) = stored_attribute(key, value);
         conditions.add_fixed("attributes IS NOT NULL AND json_valid(attributes)");
         conditions.add(
             "EXISTS (SELECT 1 FROM json_each(attributes) WHERE json_each.key = ?",
-            key.clone(),
+            key,
         );
-        conditions.add("json_each.atom = ?)", value.clone());
+        conditions.add("json_each.atom = ?)", value);
     }
     Ok(Some(conditions))
 }

@@ -6,7 +6,7 @@ use super::error::{Context, DbError};
 use super::rows::{SELECT_REQUEST, request_from_row};
 use super::seq_to_sql;
 use crate::payload::{Bases, bases_of};
-use crate::record::{RecordedToolCall, RequestRecord};
+use crate::record::{RecordedToolCall, RequestRecord, stored_identifier};
 
 /// A payload as it lies in the file.
 #[derive(Debug, Clone)]
@@ -69,7 +69,12 @@ pub(crate) fn by_request_id(
     id: &str,
     limit: usize,
 ) -> Result<Vec<RequestRecord>, DbError> {
-    requests_where(connection, "request_id = ?1", &[id], limit)
+    requests_where(
+        connection,
+        "request_id = ?1",
+        &[&stored_identifier(id)],
+        limit,
+    )
 }
 
 /// Requests whose id starts with this. Index: `requests_by_request_id`.
@@ -106,7 +111,12 @@ pub(crate) fn by_trace_id(
     id: &str,
     limit: usize,
 ) -> Result<Vec<RequestRecord>, DbError> {
-    requests_where(connection, "trace_id = ?1", &[id], limit)
+    requests_where(
+        connection,
+        "trace_id = ?1",
+        &[&stored_identifier(id)],
+        limit,
+    )
 }
 
 /// Requests of this session. Index: `requests_by_session_id`.
@@ -115,7 +125,12 @@ pub(crate) fn by_session_id(
     id: &str,
     limit: usize,
 ) -> Result<Vec<RequestRecord>, DbError> {
-    requests_where(connection, "session_id = ?1", &[id], limit)
+    requests_where(
+        connection,
+        "session_id = ?1",
+        &[&stored_identifier(id)],
+        limit,
+    )
 }
 
 /// Content, with or without the packed bytes. Primary key.

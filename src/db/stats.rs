@@ -50,7 +50,7 @@ fn stats_from(
     let (source, mut conditions) = source(filter, is_hourly);
     conditions.add_name(&["provider_name"], filter.provider_name.as_ref());
     conditions.add_name(&["model"], filter.model.as_ref());
-    conditions.add_text("user_id = ?", filter.user_id.as_ref());
+    conditions.add_identifier("user_id = ?", filter.user_id.as_ref());
     let column = |key, name| named(&filter.group_by, key, name);
     let sql = format!(
         "SELECT {}, {}, {}, {}, {} FROM {source}{} GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",

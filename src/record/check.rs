@@ -3,6 +3,7 @@
 //! Recording must not fail because a client sent an absurd header, and must not store what would
 //! break a reader. So every field is brought into its bounds, and what was changed is noted.
 
+use super::identifier::bounded;
 use super::{
     Completion, Failure, Rejection, RequestContext, Timing, ToolCall, Usage, WireProtocol,
 };
@@ -82,13 +83,30 @@ impl Normaliser {
         }
     }
 
+    /// At most `bytes_max` bytes without NUL, and no other's.
+    fn name(&mut self, field: &'static str, name: &mut String, bytes_max: usize) {
+        let Some(bounded) = bounded(name, bytes_max) else {
+            return;
+        };
+        let problem = if name.len() > bytes_max {
+            let length = name.len();
+            format!(
+                "is {length} bytes long; of more than {bytes_max} the beginning and a digest are kept"
+            )
+        } else {
+            "contains a NUL byte; its beginning and a digest are kept".to_owned()
+        };
+        self.note(field, problem);
+        *name = bounded;
+    }
+
     fn identifier(&mut self, field: &'static str, identifier: &mut Option<String>) {
         // An empty id says no more than an absent one.
         if identifier.as_ref().is_some_and(String::is_empty) {
             *identifier = None;
         }
         if let Some(text) = identifier {
-            self.text(field, text, IDENTIFIER_BYTES_MAX);
+            self.name(field, text, IDENTIFIER_BYTES_MAX);
         }
     }
 
@@ -133,9 +151,13 @@ impl Normaliser {
         self.count("attributes", attributes, ATTRIBUTES_MAX);
         for (key, value) in attributes {
             self.credentials(key, value);
-            self.text("attributes", key, ATTRIBUTE_KEY_BYTES_MAX);
-            self.text("attributes", value, ATTRIBUTE_VALUE_BYTES_MAX);
+            self.attribute(key, value);
         }
+    }
+
+    fn attribute(&mut self, key: &mut String, value: &mut String) {
+        self.name("attributes", key, ATTRIBUTE_KEY_BYTES_MAX);
+        self.text("attributes", value, ATTRIBUTE_VALUE_BYTES_MAX);
     }
 
     /// Headers and queries that carry credentials never enter, whoever hands them over.
@@ -193,23 +215,10 @@ impl Normaliser {
     }
 
     fn request_id(&mut self, request_id: &mut Option<String>) {
-        let Some(id) = request_id else { return };
-        if id.is_empty() {
+        if request_id.as_ref().is_some_and(String::is_empty) {
             self.note("request_id", "is empty".to_owned());
-        } else if id.len() > IDENTIFIER_BYTES_MAX {
-            self.note(
-                "request_id",
-                format!(
-                    "is {} bytes long; at most {IDENTIFIER_BYTES_MAX} are possible",
-                    id.len()
-                ),
-            );
-        } else if id.contains('\0') {
-            self.note("request_id", "contains a NUL byte".to_owned());
-        } else {
-            return;
         }
-        *request_id = None;
+        self.identifier("request_id", request_id);
     }
 
     pub(crate) fn context(&mut self, context: &mut RequestContext) {
@@ -228,10 +237,10 @@ impl Normaliser {
             path.truncate(path.floor_char_boundary(ATTRIBUTE_VALUE_BYTES_MAX));
         }
         if let Some(actor) = &mut context.actor {
-            self.text("actor", &mut actor.id, IDENTIFIER_BYTES_MAX);
+            self.name("actor", &mut actor.id, IDENTIFIER_BYTES_MAX);
         }
         if let WireProtocol::Other(name) = &mut context.wire_protocol {
-            self.text("wire_protocol", name, IDENTIFIER_BYTES_MAX);
+            self.name("wire_protocol", name, IDENTIFIER_BYTES_MAX);
         }
         self.number("max_tokens", &mut context.max_tokens);
         self.finite("temperature", &mut context.temperature);
@@ -287,12 +296,12 @@ impl Normaliser {
     ) {
         self.count("finish_reasons", finish_reasons, FINISH_REASONS_MAX);
         for reason in finish_reasons {
-            self.text("finish_reasons", reason, IDENTIFIER_BYTES_MAX);
+            self.name("finish_reasons", reason, IDENTIFIER_BYTES_MAX);
         }
         self.count("tool_calls", tool_calls, TOOL_CALLS_MAX);
         for call in tool_calls {
-            self.text("tool_calls", &mut call.tool_call_id, IDENTIFIER_BYTES_MAX);
-            self.text("tool_calls", &mut call.tool_name, IDENTIFIER_BYTES_MAX);
+            self.name("tool_calls", &mut call.tool_call_id, IDENTIFIER_BYTES_MAX);
+            self.name("tool_calls", &mut call.tool_name, IDENTIFIER_BYTES_MAX);
         }
         self.identifier("response_id", response_id);
         self.identifier("response_model", response_model);
@@ -303,7 +312,7 @@ impl Normaliser {
             // OpenTelemetry's word for an error without a type of its own.
             "_OTHER".clone_into(error_type);
         }
-        self.text("error_type", error_type, IDENTIFIER_BYTES_MAX);
+        self.name("error_type", error_type, IDENTIFIER_BYTES_MAX);
         if let Some(message) = error_message {
             self.text("error_message", message, ERROR_MESSAGE_BYTES_MAX);
         }
@@ -354,6 +363,13 @@ pub(crate) fn served_name(name: &str) -> Option<(String, Altered)> {
     name.map(|name| (name, normaliser.into_altered()))
 }
 
+/// An attribute as it is recorded, for whoever looks for one.
+pub(crate) fn stored_attribute(key: &str, value: &str) -> (String, String) {
+    let (mut key, mut value) = (key.to_owned(), value.to_owned());
+    Normaliser::default().attribute(&mut key, &mut value);
+    (key, value)
+}
+
 macro_rules! checks {
     ($($kind:ty => $method:ident),* $(,)?) => { $(
         impl $kind {
@@ -383,7 +399,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_identifiers_are_cut_at_a_character_and_noted() {
+    fn long_identifiers_keep_a_beginning_and_a_digest_and_are_noted() {
         let mut context = RequestContext::new("openai.chat")
             .request_id("x".repeat(257))
             .user_id("ä".repeat(200))
@@ -393,9 +409,10 @@ mod tests {
         assert_eq!(context.check().unwrap_err().field, "request_id");
         let mut normaliser = Normaliser::default();
         normaliser.context(&mut context);
-        assert_eq!(context.request_id, None);
-        assert_eq!(context.user_id.unwrap(), "ä".repeat(128));
-        assert_eq!(context.trace_id.unwrap(), "a\u{fffd}b");
+        let stored = |id: &str| crate::record::stored_identifier(id).into_owned();
+        assert_eq!(context.request_id.unwrap(), stored(&"x".repeat(257)));
+        assert_eq!(context.user_id.unwrap(), stored(&"ä".repeat(200)));
+        assert_eq!(context.trace_id.unwrap(), stored("a\0b"));
         assert_eq!(context.temperature, None);
         assert_eq!(context.max_tokens, Some(i64::MAX.unsigned_abs()));
         assert_eq!(

@@ -44,8 +44,9 @@ pub struct Actor {
 /// Every field is optional; what is given wins over what a body says. Names follow OpenTelemetry's
 /// GenAI conventions
 /// (<https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/>, without the `gen_ai.`
-/// prefix) where they have one. Identifiers are at most 256 bytes: a longer one, or one with a
-/// NUL byte, is shortened or cleaned, and the record says which fields were
+/// prefix) where they have one. Identifiers and names are at most 256 bytes: of a longer one, or
+/// one with a NUL byte, the beginning and a digest are recorded
+/// ([`stored_identifier`](crate::stored_identifier)), and the record says of which fields
 /// ([`RequestRecord::altered`](crate::RequestRecord::altered)); [`check`](Self::check) tells
 /// beforehand.
 ///
@@ -63,8 +64,7 @@ pub struct Actor {
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct RequestContext {
-    /// The request's id. Default: a new UUIDv7. An empty id, one over 256 bytes or one with a NUL
-    /// byte is replaced by a UUIDv7, never shortened: two long ids must not become one.
+    /// The request's id. Default, and in the place of an empty one: a new UUIDv7.
     pub request_id: Option<String>,
     /// The end user on whose behalf the request is made.
     pub user_id: Option<String>,
@@ -102,7 +102,8 @@ pub struct RequestContext {
     /// model of Gemini's and Bedrock's requests.
     pub url_path: Option<String>,
     /// Free attributes, for example `route_match` or `system_prompt_override`: at most 64, keys
-    /// up to 128 bytes, values up to 16 KiB. What is over is shortened or left out, and flagged.
+    /// up to 128 bytes, values up to 16 KiB. Of a longer key the beginning and a digest are kept; what
+    /// else is over is shortened or left out; all of it is flagged.
     pub attributes: Vec<(String, String)>,
     /// Canonical messages, where the gateway has them anyway.
     pub messages: Option<Vec<Message>>,

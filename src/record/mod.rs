@@ -5,6 +5,7 @@
 mod check;
 mod completion;
 mod context;
+mod identifier;
 mod json;
 mod message;
 mod read;
@@ -13,6 +14,7 @@ mod wire;
 pub use check::InvalidField;
 pub use completion::{Completion, Failure, Rejection, Timing, ToolCall, Usage};
 pub use context::{Actor, ActorKind, Message, MessageToolCall, MessageToolResult, RequestContext};
+pub use identifier::stored_identifier;
 pub use message::{CanonicalMessage, MessagePart};
 pub use read::{
     BodyInfo, Digest, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestOrder,
@@ -22,7 +24,7 @@ pub use wire::WireProtocol;
 
 pub(crate) use check::{
     Altered, Normaliser, REQUEST_UNPARSED, REQUEST_WITHHELD, RESPONSE_UNPARSED, RESPONSE_WITHHELD,
-    seen_usage, served_name,
+    seen_usage, served_name, stored_attribute,
 };
 
 /// Chainable setters named like their fields; the field's own documentation says the rest.

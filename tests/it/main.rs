@@ -15,6 +15,7 @@ mod bounds;
 mod checkpoints;
 mod extraction;
 mod following;
+mod identifiers;
 mod indexes;
 mod layers;
 mod lifecycle;
