@@ -114,7 +114,7 @@ fn whatever_does_not_fit_stays_two_and_is_found_by_the_whole() {
                 );
                 for filter in filters(name, key) {
                     let page = reader.list(&filter, None, 10).unwrap();
-                    assert_eq!(page.requests, [request.clone()], "{filter:?}");
+                    assert_eq!(page.requests, std::slice::from_ref(&request), "{filter:?}");
                 }
                 let user = StatsFilter {
                     user_id: Some(name.clone()),
