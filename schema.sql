@@ -92,7 +92,7 @@ CREATE TABLE requests (
     error_message             TEXT,
     request_bytes             INTEGER NOT NULL,    -- length of the full request body
     response_bytes            INTEGER,             -- length of the full response body
-    altered                   TEXT                 -- JSON array: fields brought into their bounds, bodies not read or withheld
+    altered                   TEXT                 -- names, comma-separated: fields brought into their bounds, bodies not read or withheld
 ) STRICT;
 
 -- Each index costs write throughput; the query that needs it is named.

@@ -27,7 +27,7 @@ pub const MESSAGES_MAX: usize = 16 * 1024;
 /// Kept from the start, and again from the end, of a body above the payload cap, in bytes.
 pub const EXCERPT_BYTES: usize = 8 * 1024;
 /// Largest payload cap that can be configured, in bytes: SQLite holds a value of at most 1 GB.
-pub const PAYLOAD_CAP_BYTES_MAX: usize = 512 * 1024 * 1024;
+pub const PAYLOAD_CAP_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// How long a read may take where nothing else is set.
 pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Smallest bound of a file's size, in bytes: an empty store and a few commits.

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use crate::db::{self, WriterLock};
+use crate::db::{self, FileFacts, WriterLock};
 use crate::error::ReadError;
 
 /// What [`ReadOnlyStore::doctor`](crate::ReadOnlyStore::doctor) found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct DoctorReport {
     /// Size of the database file in bytes.
@@ -50,6 +50,17 @@ pub struct DoctorReport {
 /// Examines the file at this path.
 pub(crate) fn examine(path: &Path) -> Result<DoctorReport, ReadError> {
     let (file, log, mut findings) = db::inspect(path)?;
+    let Some(log) = log else {
+        findings.push(
+            "nothing else was looked at: what is read from tables that are not those of this version \
+             could be anything"
+                .to_owned(),
+        );
+        return Ok(DoctorReport {
+            findings,
+            ..DoctorReport::of_file(path, file)
+        });
+    };
     let db::Compared {
         scan,
         differences,
@@ -63,10 +74,6 @@ pub(crate) fn examine(path: &Path) -> Result<DoctorReport, ReadError> {
     );
     findings.extend(accounts.into_iter().map(|(_, finding)| finding));
     Ok(DoctorReport {
-        file_bytes: file.file_bytes,
-        wal_bytes: file.wal_bytes,
-        file_version: file.file_version,
-        sqlite_version: db::sqlite_version().to_owned(),
         events: scan.events,
         segments: log.segments,
         requests: log.requests,
@@ -79,7 +86,21 @@ pub(crate) fn examine(path: &Path) -> Result<DoctorReport, ReadError> {
         shed_payloads: log.shed_payloads,
         lost_first_at: log.lost_at.map(|(first, _)| first),
         lost_last_at: log.lost_at.map(|(_, last)| last),
-        is_being_written: WriterLock::is_held(path),
         findings,
+        ..DoctorReport::of_file(path, file)
     })
+}
+
+impl DoctorReport {
+    /// What is known without looking into it.
+    fn of_file(path: &Path, file: FileFacts) -> Self {
+        Self {
+            file_bytes: file.file_bytes,
+            wal_bytes: file.wal_bytes,
+            file_version: file.file_version,
+            sqlite_version: db::sqlite_version().to_owned(),
+            is_being_written: WriterLock::is_held(path),
+            ..Self::default()
+        }
+    }
 }

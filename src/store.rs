@@ -55,7 +55,7 @@ impl StoreBuilder {
     }
 
     /// Longest body that is kept whole, in bytes; of a longer one the first and last 8 KiB are
-    /// kept. Default: 16 MiB; between 16 KiB and 512 MiB.
+    /// kept. Default: 16 MiB; between 16 KiB and 128 MiB.
     pub fn payload_cap(mut self, bytes: usize) -> Self {
         self.config.payload_cap_bytes = bytes;
         self

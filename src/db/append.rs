@@ -11,6 +11,7 @@ use super::files::DatabasePath;
 use super::project::{self, optional_number};
 use super::remove::Removal;
 use super::rows::status_is;
+use super::schema::Schema;
 use super::tree::{self, CheckpointRow};
 use super::{open, seq_to_sql};
 use crate::config::Durability;
@@ -88,18 +89,24 @@ thread_local! {
 #[derive(Debug)]
 pub(crate) struct Appender {
     connection: Connection,
+    schema: Schema,
 }
 
 impl Appender {
     /// Opens or creates the file. The caller holds the writer's lock.
     pub(crate) fn open(path: &DatabasePath, durability: Durability) -> Result<Self, OpenError> {
-        let connection = open::open_for_writing(path, durability)?;
+        let (connection, schema) = open::open_for_writing(path, durability)?;
         // Source: <https://www.sqlite.org/c3ref/wal_hook.html>.
         connection.wal_hook(Some(|_: &Wal, pages| {
             WAL_PAGES.set(u64::try_from(pages).unwrap_or(0));
             Ok(())
         }));
-        Ok(Self { connection })
+        Ok(Self { connection, schema })
+    }
+
+    /// What else is in the file, as it was at the opening.
+    pub(crate) fn schema(&self) -> &Schema {
+        &self.schema
     }
 
     /// For work in idle times, each in a transaction of its own.

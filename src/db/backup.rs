@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use rusqlite::limits::Limit;
+
 use super::error::{Context, DbError};
 use super::pool;
 
@@ -10,6 +12,10 @@ use super::pool;
 pub(crate) fn copy_into(source: &Path, target: &Path) -> Result<(), DbError> {
     const COPYING: &str = "copying the file";
     let connection = pool::open_reader(source)?;
+    // What is written has a name of its own for as long as it is.
+    connection
+        .set_limit(Limit::SQLITE_LIMIT_ATTACHED, 1)
+        .context(COPYING)?;
     // The file itself is open for reading only; what is written is the copy.
     connection
         .pragma_update(None, "query_only", 0)

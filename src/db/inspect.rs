@@ -8,7 +8,7 @@ use super::error::{Context, DbError};
 use super::files::wal_path;
 use super::pool;
 use super::rows::status_is;
-use super::schema::schema_findings;
+use super::schema::Schema;
 use super::structure::integrity_findings;
 use crate::record::Status;
 
@@ -37,30 +37,35 @@ pub(crate) struct LogFacts {
     pub(crate) lost_at: Option<(i64, i64)>,
 }
 
-/// Everything that is looked up without reading the log.
-pub(crate) fn inspect(path: &Path) -> Result<(FileFacts, LogFacts, Vec<String>), DbError> {
-    let connection = pool::open_reader(path)?;
-    let mut findings = schema_findings(&connection)?;
-    let (file, log) = facts(path, &connection).map_err(|error| match findings.as_slice() {
-        [] => error,
-        // What is wrong with the tables says more than what could not be read from them.
-        findings => DbError::corrupt("looking at the file", findings.join(", ")),
-    })?;
-    findings.extend(integrity_findings(&connection)?);
-    Ok((file, log, findings))
+/// Everything that is looked up without reading the log. No facts on what the tables hold where they
+/// are not those of this version.
+pub(crate) fn inspect(path: &Path) -> Result<(FileFacts, Option<LogFacts>, Vec<String>), DbError> {
+    let connection = pool::open_any(path)?;
+    let schema = Schema::read(&connection)?;
+    let file = file_facts(path, &connection)?;
+    let mut findings = schema.findings();
+    if !schema.is_readable() {
+        return Ok((file, None, findings));
+    }
+    let log = log_facts(&connection)?;
+    findings.extend(integrity_findings(&connection, &schema)?);
+    Ok((file, Some(log), findings))
 }
 
-fn facts(path: &Path, connection: &Connection) -> Result<(FileFacts, LogFacts), DbError> {
+fn file_facts(path: &Path, connection: &Connection) -> Result<FileFacts, DbError> {
     let length = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let file = FileFacts {
+    Ok(FileFacts {
         file_bytes: length(path),
         wal_bytes: length(&wal_path(path)),
         file_version: number(connection, "PRAGMA user_version")?,
-    };
+    })
+}
+
+fn log_facts(connection: &Connection) -> Result<LogFacts, DbError> {
     let count = |sql: &str| -> Result<u64, DbError> {
         Ok(u64::try_from(number(connection, sql)?).unwrap_or(0))
     };
-    let log = LogFacts {
+    Ok(LogFacts {
         segments: count("SELECT count(*) FROM log_segments")?,
         requests: count("SELECT count(*) FROM requests")?,
         pending: count(&format!(
@@ -81,8 +86,7 @@ fn facts(path: &Path, connection: &Connection) -> Result<(FileFacts, LogFacts), 
                 Ok(row.get::<_, Option<i64>>(0)?.zip(row.get(1)?))
             })
             .context("looking at the file")?,
-    };
-    Ok((file, log))
+    })
 }
 
 fn number(connection: &Connection, sql: &str) -> Result<i64, DbError> {

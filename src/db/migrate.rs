@@ -36,7 +36,6 @@ pub(crate) fn origin(connection: &Connection) -> Result<Origin, DbError> {
     let application_id = number("PRAGMA application_id")?;
     if application_id == APPLICATION_ID {
         let version = number("PRAGMA user_version")?;
-        check_schema_text(connection)?;
         return Ok(Origin::Auditlite { version });
     }
     if application_id == 0 && number("SELECT count(*) FROM sqlite_schema")? == 0 {
@@ -44,25 +43,6 @@ pub(crate) fn origin(connection: &Connection) -> Result<Origin, DbError> {
     }
     let application_id = u32::try_from(application_id & 0xFFFF_FFFF).unwrap_or(0);
     Ok(Origin::Foreign { application_id })
-}
-
-/// Names of columns are text. rusqlite takes that for granted, and panics where damage or malice has
-/// made them something else.
-fn check_schema_text(connection: &Connection) -> Result<(), DbError> {
-    const READING: &str = "reading the file's schema";
-    let mut statement = connection
-        .prepare("SELECT name, tbl_name, sql FROM sqlite_schema")
-        .context(READING)?;
-    let mut rows = statement.query([]).context(READING)?;
-    while let Some(row) = rows.next().context(READING)? {
-        for column in 0..3 {
-            let value = row.get_ref(column).context(READING)?;
-            value
-                .as_str_or_null()
-                .map_err(|error| DbError::corrupt(READING, error))?;
-        }
-    }
-    Ok(())
 }
 
 /// Brings the file to the version that this library writes.

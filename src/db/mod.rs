@@ -35,7 +35,7 @@ pub(crate) use compare::Comparison;
 pub(crate) use error::{DbError, DbErrorKind};
 pub(crate) use files::{DatabasePath, WriterLock, free_space};
 pub(crate) use filter::{Walk, list, top};
-pub(crate) use inspect::inspect;
+pub(crate) use inspect::{FileFacts, inspect};
 pub(crate) use open::{open_error, sqlite_version};
 pub(crate) use plain::{PlainBody, PlainDatabase, PlainRequest};
 pub(crate) use pool::{ReadConnection, ReaderPool, check_store, open_reader};
@@ -53,6 +53,7 @@ pub(crate) use remove::{
     payloads_between, requests_between, segment_of, segment_start, space_used,
 };
 pub(crate) use rusqlite::Connection;
+pub(crate) use schema::Schema;
 pub(crate) use snapshot::{PayloadRow, PayloadRows, Snapshot, StoredCheckpoint};
 pub(crate) use stats::{stats, stats_of, tools};
 pub(crate) use structure::IndexEntries;

@@ -4,11 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{Context, DbError, DbErrorKind};
 use super::files::DatabasePath;
 use super::migrate::{self, Origin};
+use super::schema::Schema;
 use crate::config::Durability;
 use crate::error::OpenError;
 
@@ -20,6 +22,29 @@ const SQLITE_VERSION_MIN_TEXT: &str = "3.51.3";
 /// Somebody with a plain `sqlite3` may hold a lock for a moment.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 const STATEMENTS_MAX: usize = 64;
+
+/// What SQLite may take for a file that somebody may have doctored. Each is several times what this
+/// library needs itself; of columns and depths as much as a harmless table or view of somebody else's
+/// may have, since SQLite reads the definitions of all of them.
+const LIMITS: [(Limit, i32); 11] = [
+    (Limit::SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX),
+    (Limit::SQLITE_LIMIT_SQL_LENGTH, 1_000_000),
+    (Limit::SQLITE_LIMIT_COLUMN, 500),
+    (Limit::SQLITE_LIMIT_EXPR_DEPTH, 500),
+    (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 100),
+    (Limit::SQLITE_LIMIT_VDBE_OP, 100_000),
+    (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 4096),
+    (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 1000),
+    // Nothing of ours attaches but a backup, or has triggers.
+    (Limit::SQLITE_LIMIT_ATTACHED, 0),
+    (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 0),
+    (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
+];
+/// The longest value, and row, that is read or written: a body of [`PAYLOAD_CAP_BYTES_MAX`] that does
+/// not shrink, and what stands beside it.
+///
+/// [`PAYLOAD_CAP_BYTES_MAX`]: crate::config::PAYLOAD_CAP_BYTES_MAX
+const VALUE_BYTES_MAX: i32 = 132 * 1024 * 1024;
 
 /// The SQLite version in use.
 pub(crate) fn sqlite_version() -> &'static str {
@@ -36,12 +61,26 @@ pub(crate) fn check_sqlite_version(version_number: i32, version: &str) -> Result
     Ok(())
 }
 
-/// Opens the file for the writer: creates it, checks whose it is, brings it to this version.
-/// The caller holds the writer's lock.
+/// Opens the file for the writer: creates it, checks whose it is and that its tables are those of this
+/// version, brings it to this version. The caller holds the writer's lock.
 pub(crate) fn open_for_writing(
     path: &DatabasePath,
     durability: Durability,
-) -> Result<Connection, OpenError> {
+) -> Result<(Connection, Schema), OpenError> {
+    let (connection, schema) = open_as_it_is(path, durability)?;
+    let dropped = schema.drop_statistics(&connection);
+    if !dropped.map_err(|error| open_error(path.as_path(), error))? {
+        return Ok((connection, schema));
+    }
+    // A connection keeps the statistics that it has read.
+    drop(connection);
+    open_as_it_is(path, durability)
+}
+
+fn open_as_it_is(
+    path: &DatabasePath,
+    durability: Durability,
+) -> Result<(Connection, Schema), OpenError> {
     check_sqlite_version(rusqlite::version_number(), rusqlite::version())?;
     path.create()?;
     let failed = |error: DbError| open_error(path.as_path(), error);
@@ -54,13 +93,22 @@ pub(crate) fn open_for_writing(
         .map_err(failed)?;
     // Until it is known to be ours, not even closing may change the file.
     keep_log_on_close(&connection, true).map_err(failed)?;
+    harden(&connection).map_err(failed)?;
     connection
         .busy_timeout(BUSY_TIMEOUT)
         .context("setting the busy timeout")
         .map_err(failed)?;
+    let mut schema = None;
     match migrate::origin(&connection).map_err(failed)? {
         Origin::Empty => set_up_new_file(&connection).map_err(failed)?,
-        Origin::Auditlite { version } => check_version(path.as_path(), version, true)?,
+        Origin::Auditlite { version } => {
+            check_version(path.as_path(), version, true)?;
+            if version == migrate::version_supported() {
+                let found = Schema::read(&connection).map_err(failed)?;
+                found.check_writable().map_err(failed)?;
+                schema = Some(found);
+            }
+        }
         Origin::Foreign { application_id } => {
             return Err(OpenError::ForeignDatabase {
                 path: path.as_path().to_owned(),
@@ -68,10 +116,13 @@ pub(crate) fn open_for_writing(
             });
         }
     }
-    harden(&connection).map_err(failed)?;
     set_up_writer(&connection, durability).map_err(failed)?;
     migrate::migrate(&mut connection).map_err(failed)?;
-    Ok(connection)
+    let schema = match schema {
+        Some(schema) => schema,
+        None => Schema::read(&connection).map_err(failed)?,
+    };
+    Ok((connection, schema))
 }
 
 /// Whether closing the connection leaves the write-ahead log, and with it the file, as it is.
@@ -81,10 +132,10 @@ pub(super) fn keep_log_on_close(connection: &Connection, on: bool) -> Result<(),
 
 /// Opens the file for reading, never changing it.
 pub(crate) fn set_up_reader(connection: &Connection) -> Result<(), DbError> {
+    harden(connection)?;
     connection
         .busy_timeout(BUSY_TIMEOUT)
         .context("setting the busy timeout")?;
-    harden(connection)?;
     // A reader's cache: 4 MiB each.
     pragma(connection, "cache_size", -4096)?;
     pragma(connection, "query_only", 1)?;
@@ -178,8 +229,18 @@ fn overwrite_what_is_deleted(connection: &Connection) -> Result<(), DbError> {
         .context("setting up the connection")
 }
 
-/// Settings of every connection: what is read from the file is not trusted.
-fn harden(connection: &Connection) -> Result<(), DbError> {
+/// Settings of every connection, before anything is read: the file is not trusted.
+pub(super) fn harden(connection: &Connection) -> Result<(), DbError> {
+    // Whoever can write to the file can have the writer run what they like, or a reader never end.
+    set(connection, DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    set(connection, DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    // A table of somebody else's that refers to ours must not keep rows from being taken out.
+    set(connection, DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
+    for (limit, most) in LIMITS {
+        connection
+            .set_limit(limit, most)
+            .context("setting up the connection")?;
+    }
     // Functions and virtual tables named in a doctored schema do not run.
     set(connection, DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     set(connection, DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
@@ -226,5 +287,16 @@ pub(crate) fn open_error(path: &Path, error: DbError) -> OpenError {
             path,
             source: error.into(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_body_that_may_be_kept_can_be_stored() {
+        let bytes = usize::try_from(VALUE_BYTES_MAX).unwrap();
+        assert!(crate::config::PAYLOAD_CAP_BYTES_MAX + (1 << 20) <= bytes);
     }
 }

@@ -1,15 +1,16 @@
 //! Reading connections: few, opened when first needed, never able to write.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OpenFlags};
 
-use super::error::{DbError, DbErrorKind};
+use super::error::{Context, DbError, DbErrorKind};
 use super::files::{DatabasePath, wal_path};
-use super::open::{self, check_sqlite_version, open_error, set_up_reader};
+use super::open::{self, check_sqlite_version, harden, open_error, set_up_reader};
+use super::schema::Schema;
 use crate::error::{OpenError, ReadError};
 
 /// A read waits for a connection as long as it may take altogether, within these bounds.
@@ -17,6 +18,10 @@ const CONNECTION_WAIT_MIN: Duration = Duration::from_millis(1);
 const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How many steps of SQLite's machine go by between two looks at the time; some microseconds.
 const PROGRESS_STEPS: i32 = 4096;
+/// Whoever reads all of a file may take this long, and a second more for so many bytes of it, a tenth of
+/// what a slow disk gives: a doctored file must not keep anybody for ever.
+const WHOLE_READ_MIN: Duration = Duration::from_secs(8);
+const WHOLE_READ_BYTES_A_SECOND: u64 = 1024 * 1024;
 
 /// A pool of reading connections. Cheap until the first read.
 #[derive(Debug)]
@@ -24,11 +29,30 @@ pub(crate) struct ReaderPool {
     path: PathBuf,
     readers_max: u32,
     read_timeout: Duration,
-    pool: OnceLock<r2d2::Pool<SqliteConnectionManager>>,
+    pool: OnceLock<r2d2::Pool<Files>>,
 }
 
 /// A reading connection on loan.
-pub(crate) type ReadConnection = r2d2::PooledConnection<SqliteConnectionManager>;
+#[derive(Debug)]
+pub(crate) struct ReadConnection(r2d2::PooledConnection<Files>);
+
+/// Opens the connections of a pool.
+#[derive(Debug)]
+struct Files {
+    path: PathBuf,
+}
+
+/// A connection of a pool.
+#[derive(Debug)]
+struct Pooled {
+    connection: Connection,
+    /// The version of the schema that was compared.
+    compared: Option<i64>,
+    /// Why there is none: what stands here then is one to nothing. r2d2 would try again and again until
+    /// the caller's time is over.
+    failed: Option<DbError>,
+    is_broken: bool,
+}
 
 impl ReaderPool {
     pub(crate) fn new(path: &Path, readers_max: u32, read_timeout: Duration) -> Self {
@@ -40,33 +64,28 @@ impl ReaderPool {
         }
     }
 
-    /// A connection that is free, or a new one.
+    /// A connection that is free, or a new one, to a file whose tables are those of this version.
     pub(crate) fn get(&self) -> Result<ReadConnection, ReadError> {
-        let connection = self
+        let mut pooled = self
             .pool
             .get_or_init(|| self.build())
             .get()
             .map_err(|error| ReadError::NoConnection(error.into()))?;
+        if let Some(error) = pooled.failed.take() {
+            return Err(error.into());
+        }
         // A read that goes on and on would pin the write-ahead log.
-        let deadline = Instant::now().checked_add(self.read_timeout);
-        connection
-            .progress_handler(
-                PROGRESS_STEPS,
-                Some(move || deadline.is_some_and(|deadline| Instant::now() >= deadline)),
-            )
-            .map_err(|error| DbError::new("setting up the connection", error))?;
-        Ok(connection)
+        stop_after(&pooled.connection, self.read_timeout)?;
+        let version = Some(schema_version(&pooled.connection)?);
+        if version != pooled.compared {
+            Schema::read(&pooled.connection)?.check_readable()?;
+            pooled.compared = version;
+        }
+        Ok(ReadConnection(pooled))
     }
 
-    fn build(&self) -> r2d2::Pool<SqliteConnectionManager> {
-        let (path, flags) = target(&self.path);
-        let manager = SqliteConnectionManager::file(path)
-            .with_flags(flags)
-            .with_init(|connection| {
-                set_up_reader(connection).map_err(|error| {
-                    rusqlite::Error::ToSqlConversionFailure(crate::error::chain(&error).into())
-                })
-            });
+    fn build(&self) -> r2d2::Pool<Files> {
+        let path = self.path.clone();
         r2d2::Pool::builder()
             .max_size(self.readers_max)
             .min_idle(Some(0))
@@ -76,8 +95,59 @@ impl ReaderPool {
                 self.read_timeout
                     .clamp(CONNECTION_WAIT_MIN, CONNECTION_WAIT_MAX),
             )
-            .build_unchecked(manager)
+            .build_unchecked(Files { path })
     }
+}
+
+impl Deref for ReadConnection {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.0.connection
+    }
+}
+
+impl r2d2::ManageConnection for Files {
+    type Connection = Pooled;
+    type Error = rusqlite::Error;
+
+    fn connect(&self) -> Result<Pooled, rusqlite::Error> {
+        let (connection, failed) = match open_hardened(&self.path) {
+            Ok(connection) => (connection, None),
+            Err(error) => (Connection::open_in_memory()?, Some(error)),
+        };
+        let is_broken = failed.is_some();
+        Ok(Pooled {
+            connection,
+            compared: None,
+            failed,
+            is_broken,
+        })
+    }
+
+    fn is_valid(&self, _: &mut Pooled) -> Result<(), rusqlite::Error> {
+        Ok(())
+    }
+
+    fn has_broken(&self, pooled: &mut Pooled) -> bool {
+        pooled.is_broken
+    }
+}
+
+/// Changes whenever somebody has changed the schema.
+fn schema_version(connection: &Connection) -> Result<i64, DbError> {
+    connection
+        .prepare_cached("PRAGMA schema_version")
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+        .context("reading the file's schema")
+}
+
+fn stop_after(connection: &Connection, time: Duration) -> Result<(), DbError> {
+    let deadline = Instant::now().checked_add(time);
+    let is_over = move || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+    connection
+        .progress_handler(PROGRESS_STEPS, Some(is_over))
+        .context("setting up the connection")
 }
 
 /// Checks that the file at this path is a store that can be read.
@@ -89,12 +159,29 @@ pub(crate) fn check_store(path: &DatabasePath) -> Result<(), OpenError> {
         });
     }
     let failed = |error| open_error(path.as_path(), error);
-    let connection = open_reader(path.as_path()).map_err(failed)?;
-    open::check_readable(path.as_path(), &connection)
+    let connection = open_any(path.as_path()).map_err(failed)?;
+    open::check_readable(path.as_path(), &connection)?;
+    // What differs is said by whoever reads; what cannot be read at all is damage.
+    Schema::read(&connection).map(drop).map_err(failed)
 }
 
-/// One reading connection outside any pool.
+/// One reading connection outside any pool, to a file whose tables are those of this version.
 pub(crate) fn open_reader(path: &Path) -> Result<Connection, DbError> {
+    let connection = open_any(path)?;
+    Schema::read(&connection)?.check_readable()?;
+    Ok(connection)
+}
+
+/// As [`open_reader`], whatever the tables are: for whoever says how they differ.
+pub(super) fn open_any(path: &Path) -> Result<Connection, DbError> {
+    let connection = open_hardened(path)?;
+    let bytes = std::fs::metadata(path).map_or(0, |file| file.len());
+    let time = WHOLE_READ_MIN + Duration::from_secs(bytes / WHOLE_READ_BYTES_A_SECOND);
+    stop_after(&connection, time)?;
+    Ok(connection)
+}
+
+fn open_hardened(path: &Path) -> Result<Connection, DbError> {
     let (target, flags) = target(path);
     let connection = Connection::open_with_flags(target, flags)
         .map_err(|error| DbError::new("opening the file for reading", error))?;
@@ -128,17 +215,14 @@ fn target(path: &Path) -> (PathBuf, OpenFlags) {
 
 /// Whether neither the file nor anything beside it can be written, by whomever.
 fn is_read_only(path: &Path) -> bool {
-    let probe = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )
-    .and_then(|connection| {
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| {
-            row.get::<_, i64>(0)
-        })
-    });
-    match probe {
-        Ok(_) => false,
-        Err(error) => DbError::new("probing", error).kind == DbErrorKind::CannotOpen,
-    }
+    const PROBING: &str = "probing";
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let probe = || -> Result<i64, DbError> {
+        let connection = Connection::open_with_flags(path, flags).context(PROBING)?;
+        harden(&connection)?;
+        connection
+            .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+            .context(PROBING)
+    };
+    probe().is_err_and(|error| error.kind == DbErrorKind::CannotOpen)
 }

@@ -52,7 +52,7 @@ pub(crate) struct LogScan {
 /// Deletes the projections and writes them anew from the log, in one transaction. Payloads and the
 /// log itself are not touched. The caller holds the writer's lock.
 pub(crate) fn rebuild_projections(path: &DatabasePath) -> Result<u64, OpenError> {
-    let mut connection = open::open_for_writing(path, Durability::Full)?;
+    let (mut connection, _) = open::open_for_writing(path, Durability::Full)?;
     let rebuild = |connection: &mut Connection| -> Result<u64, DbError> {
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)

@@ -11,7 +11,7 @@ use super::compare::Tables;
 use super::error::{Context, DbError};
 use super::pool;
 use super::read::{StoredSegment, count_at, optional_count_at, segment_from_row};
-use super::schema::schema_findings;
+use super::schema::Schema;
 use super::structure::{IndexEntries, Structure};
 use crate::payload::{Bases, bases_of};
 
@@ -115,23 +115,28 @@ pub(crate) struct StoredCheckpoint {
 }
 
 impl Snapshot {
+    /// Of a file whose tables are those of this version.
     pub(crate) fn open(path: &Path) -> Result<Self, DbError> {
-        let snapshot = Self {
-            connection: pool::open_reader(path)?,
-        };
+        let connection = pool::open_reader(path)?;
+        let snapshot = Self { connection };
         snapshot.begin()?;
         Ok(snapshot)
     }
 
-    /// Several of the same moment, for as many threads: no commit of anybody came between them.
+    /// Several of the same moment, for as many threads: no commit of anybody came between them. The
+    /// caller looks at the [`schema`](Self::schema) before anything else.
     pub(crate) fn open_many<const N: usize>(path: &Path) -> Result<[Self; N], DbError> {
-        let witness = pool::open_reader(path)?;
+        let open = || {
+            let connection = pool::open_any(path)?;
+            Ok(Self { connection })
+        };
+        let witness = pool::open_any(path)?;
         // Changes whenever somebody else has committed.
         let version = || -> Result<i64, DbError> {
             let read = witness.query_row("PRAGMA data_version", [], |row| row.get(0));
             read.context(READING)
         };
-        let snapshots: Vec<Self> = (0..N).map(|_| Self::open(path)).collect::<Result<_, _>>()?;
+        let snapshots: Vec<Self> = (0..N).map(|_| open()).collect::<Result<_, DbError>>()?;
         let Ok(snapshots) = <[Self; N]>::try_from(snapshots) else {
             return Err(DbError::corrupt(READING, "no snapshots"));
         };
@@ -242,8 +247,12 @@ impl Snapshot {
     }
 
     /// SQLite's checks of the structure; what the indexes of the requests hold is counted with this key.
-    pub(crate) fn structure(&self, key: RandomState) -> Result<Structure, DbError> {
-        Structure::read(&self.connection, key)
+    pub(crate) fn structure(
+        &self,
+        schema: &Schema,
+        key: RandomState,
+    ) -> Result<Structure, DbError> {
+        Structure::read(&self.connection, schema, key)
     }
 
     /// All findings of these checks, once it is known what the indexes are to hold.
@@ -255,9 +264,9 @@ impl Snapshot {
         structure.findings(&self.connection, expected)
     }
 
-    /// Tables, indexes and the like that are not those of this version.
-    pub(crate) fn schema_findings(&self) -> Result<Vec<String>, DbError> {
-        schema_findings(&self.connection)
+    /// How the file's tables and indexes differ from those of this version.
+    pub(crate) fn schema(&self) -> Result<Schema, DbError> {
+        Schema::read(&self.connection)
     }
 
     fn rows_after<T>(

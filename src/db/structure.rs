@@ -14,6 +14,7 @@ use rusqlite::{Connection, Row, ToSql};
 use super::error::{Context, DbError, DbErrorKind};
 use super::keyed::KeyedHash;
 use super::rows::{NOT_COMPLETED, column_index};
+use super::schema::Schema;
 use crate::error::chain;
 use crate::record::Status;
 
@@ -187,20 +188,25 @@ pub(crate) struct Structure {
 
 impl Structure {
     /// Reads all of the file.
-    pub(super) fn read(connection: &Connection, key: RandomState) -> Result<Self, DbError> {
-        let mut lines = check(connection, "quick_check", None)?;
-        // Tables that do not lie in their own order only.
-        let mut others = connection
-            .prepare(
-                "SELECT DISTINCT tbl_name FROM sqlite_schema WHERE type = 'index' AND tbl_name <> ?1",
-            )
-            .context(CHECKING)?;
-        let others = others
-            .query_map([REQUESTS], |row| row.get::<_, String>(0))
-            .context(CHECKING)?;
-        for table in others {
-            let table = table.context(CHECKING)?;
-            lines.extend(check(connection, "integrity_check", Some(&table))?);
+    pub(super) fn read(
+        connection: &Connection,
+        schema: &Schema,
+        key: RandomState,
+    ) -> Result<Self, DbError> {
+        let mut lines = Vec::new();
+        let is_ours_alone = schema.is_ours_alone();
+        if is_ours_alone {
+            lines = check(connection, "quick_check", None)?;
+        }
+        for table in schema.sound_tables()? {
+            // Where somebody else's tables are in the file, these are not checked: what they have
+            // computed for it may take for ever. The others: those that lie in their own order only.
+            let pragma = match (table.has_index && table.name != REQUESTS, is_ours_alone) {
+                (true, _) => "integrity_check",
+                (false, false) => "quick_check",
+                (false, true) => continue,
+            };
+            lines.extend(check(connection, pragma, Some(table.name))?);
         }
         let unlinked = connection
             .query_row(UNLINKED, [], |row| row.get::<_, i64>(0))
@@ -256,9 +262,19 @@ fn or_damage<T>(what: &str, result: Result<T, DbError>) -> Result<Result<T, Stri
     }
 }
 
-/// SQLite's own check of everything in the file; empty when it is clean.
-pub(super) fn integrity_findings(connection: &Connection) -> Result<Vec<String>, DbError> {
-    check(connection, "integrity_check", None)
+/// SQLite's own check of everything in the file that is ours; empty when it is clean.
+pub(super) fn integrity_findings(
+    connection: &Connection,
+    schema: &Schema,
+) -> Result<Vec<String>, DbError> {
+    if schema.is_ours_alone() {
+        return check(connection, "integrity_check", None);
+    }
+    let mut lines = Vec::new();
+    for table in schema.sound_tables()? {
+        lines.extend(check(connection, "integrity_check", Some(table.name))?);
+    }
+    Ok(lines)
 }
 
 fn check(
@@ -278,9 +294,11 @@ fn check(
         }
         Ok(())
     };
-    connection
-        .pragma(None, pragma, of, line)
-        .context(CHECKING)?;
+    let checked = connection.pragma(None, pragma, of, line).context(CHECKING);
+    // An index by a collation that there is not, for one.
+    if let Err(damage) = or_damage("SQLite's integrity check", checked)? {
+        lines.push(damage);
+    }
     Ok(lines)
 }
 

@@ -17,7 +17,7 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::thread::{Builder, Scope};
 
-use crate::db::{IndexEntries, Snapshot};
+use crate::db::{DbError, IndexEntries, Schema, Snapshot};
 use crate::error::{ReadError, VerifyError};
 use crate::proof::VerifyingKey;
 
@@ -79,11 +79,16 @@ pub(crate) fn verify(
 ) -> Result<VerifyReport, VerifyError> {
     let [snapshot, of_payloads, of_structure] =
         Snapshot::open_many(path).map_err(ReadError::from)?;
+    let schema = match snapshot.schema() {
+        Ok(schema) if schema.is_readable() => schema,
+        unreadable => return unread(unreadable, options),
+    };
     let key = RandomState::new();
     std::thread::scope(|scope| {
         let entries = IndexEntries::new(key.clone());
         let of_thread = key.clone();
-        let check = move || of_structure.structure(of_thread);
+        let of_schema = &schema;
+        let check = move || of_structure.structure(of_schema, of_thread);
         let builder = Builder::new().name("auditlite-verify-structure".to_owned());
         let structure = builder.spawn_scoped(scope, check);
         let (mut report, mut findings, entries) =
@@ -96,7 +101,7 @@ pub(crate) fn verify(
         let structure = match structure {
             Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
             // There is no thread to be had.
-            Err(_) => snapshot.structure(key),
+            Err(_) => snapshot.structure(&schema, key),
         };
         let structure = structure
             .and_then(|structure| snapshot.structure_findings(structure, entries.as_ref()));
@@ -105,10 +110,7 @@ pub(crate) fn verify(
         for line in first.keep(kind, structure)?.unwrap_or_default() {
             first.add(kind, None, line);
         }
-        for line in first
-            .keep(kind, snapshot.schema_findings())?
-            .unwrap_or_default()
-        {
+        for line in schema.findings() {
             first.add(kind, None, line);
         }
         findings.put_first(first);
@@ -116,6 +118,28 @@ pub(crate) fn verify(
         findings.into_report(&mut report);
         Ok(report)
     })
+}
+
+/// Where the tables are not those of this version nothing is read from them: what they would say is up to
+/// whoever made them.
+fn unread(
+    schema: Result<Schema, DbError>,
+    options: &VerifyOptions,
+) -> Result<VerifyReport, VerifyError> {
+    let (mut report, mut findings) = (VerifyReport::default(), Findings::default());
+    let kind = FindingKind::Structure;
+    let schema = findings.keep(kind, schema)?;
+    for line in schema.iter().flat_map(Schema::findings) {
+        findings.add(kind, None, line);
+    }
+    report.explain(options);
+    report.notes.push(
+        "nothing else was looked at: the tables are not those of this version, and what is read from \
+         them could be anything"
+            .to_owned(),
+    );
+    findings.into_report(&mut report);
+    Ok(report)
 }
 
 /// Checks the log, and everything that can be held against it in step with it. Gives what the indexes of

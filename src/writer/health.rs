@@ -47,6 +47,13 @@ pub enum Alarm {
     /// Moving the write-ahead log into the database fails. Nothing is lost by it: the log keeps
     /// what it has, and grows.
     CheckpointsFail,
+    /// The file holds tables, views, triggers or indexes that are not this library's, as
+    /// [`doctor`](crate::ReadOnlyStore::doctor) names them: somebody else writes to it. Views and
+    /// triggers do not run, and recording is not affected. As of the opening.
+    ForeignSchema {
+        /// How many.
+        objects: u64,
+    },
     /// At its opening the log was not all that the anchor file states: its end is missing, or an
     /// older copy was put in its place. Stays until the store is closed; with
     /// [`Durability::Full`](crate::Durability::Full) the opening is refused instead
@@ -134,6 +141,7 @@ pub(crate) struct Vitals {
     do_checkpoints_fail: AtomicBool,
     /// Events that an anchor states and the log did not have; 0: nothing is missing.
     missing_of_anchor: AtomicU64,
+    foreign_objects: AtomicU64,
 }
 
 impl Vitals {
@@ -210,6 +218,10 @@ impl Vitals {
             .store(anchored_events, Ordering::Relaxed);
     }
 
+    pub(crate) fn set_foreign_objects(&self, objects: u64) {
+        self.foreign_objects.store(objects, Ordering::Relaxed);
+    }
+
     pub(crate) fn wal_checkpoint_failures(&self) -> u64 {
         self.wal_checkpoint_failures.load(Ordering::Relaxed)
     }
@@ -227,9 +239,11 @@ impl Vitals {
         let pinned = self.is_wal_pinned.load(Ordering::Relaxed);
         let failing = self.do_checkpoints_fail.load(Ordering::Relaxed);
         let anchored_events = self.missing_of_anchor.load(Ordering::Relaxed);
+        let objects = self.foreign_objects.load(Ordering::Relaxed);
         let behind = Alarm::BehindAnchor { anchored_events };
         room.into_iter()
             .chain((anchored_events > 0).then_some(behind))
+            .chain((objects > 0).then_some(Alarm::ForeignSchema { objects }))
             .chain(pinned.then_some(Alarm::LogPinned { wal_bytes }))
             .chain(failing.then_some(Alarm::CheckpointsFail))
             .collect()

@@ -270,6 +270,7 @@ impl Opening<'_> {
         };
         let path = self.path.as_path().to_owned();
         let appender = Appender::open(&self.path, self.config.durability)?;
+        note_foreign(&path, appender.schema().foreign(), shared);
         // The file is not there yet in full before something is read from it.
         let mut head = appender
             .tree_head()
@@ -358,6 +359,15 @@ impl Opening<'_> {
             events,
             what,
         })
+    }
+}
+
+/// Says what is in the file that is nobody's of ours.
+fn note_foreign(path: &Path, foreign: &[String], shared: &Shared) {
+    let objects = u64::try_from(foreign.len()).unwrap_or(u64::MAX);
+    shared.vitals.set_foreign_objects(objects);
+    if let Some(first) = foreign.first() {
+        tracing::warn!(target: "auditlite", ?path, objects, first, "somebody else changed the audit database's schema; recording goes on, and what was added does not run");
     }
 }
 

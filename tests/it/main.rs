@@ -13,6 +13,7 @@ mod accounts;
 mod anchored;
 mod bounds;
 mod checkpoints;
+mod doctored;
 mod extraction;
 mod following;
 mod identifiers;

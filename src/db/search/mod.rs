@@ -490,5 +490,6 @@ pub(crate) fn by_opened_seq(
 pub(crate) fn open_for_indexing(
     path: &super::DatabasePath,
 ) -> Result<Connection, crate::error::OpenError> {
-    super::open::open_for_writing(path, crate::config::Durability::Buffered)
+    let opened = super::open::open_for_writing(path, crate::config::Durability::Buffered);
+    opened.map(|(connection, _)| connection)
 }
