@@ -22,7 +22,7 @@ CREATE TABLE log_segments (
 ) STRICT;
 
 -- Statements of the log's size and root, one at least every 10,000 events (and the rest of a group
--- commit), after a minute with events, and with every store_closed event.
+-- commit), after a minute with events, and with every store_closed, erased and pruned event.
 CREATE TABLE checkpoints (
     checkpoint_id INTEGER PRIMARY KEY, -- ascending
     size INTEGER NOT NULL,             -- events

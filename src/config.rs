@@ -97,6 +97,10 @@ pub(crate) struct Config {
     pub(crate) read_bodies: bool,
     pub(crate) redaction: Option<Redaction>,
     pub(crate) has_search_index: bool,
+    /// The only log that is gone on with.
+    pub(crate) expected_log: Option<String>,
+    /// A log with signed checkpoints is not gone on with without a key.
+    pub(crate) is_unsigned_refused: bool,
     /// For one benchmark only: the tree over the log is left out, so that its cost can be told.
     pub(crate) is_without_tree: bool,
 }
@@ -130,6 +134,8 @@ impl Config {
             read_bodies: true,
             redaction: None,
             has_search_index: false,
+            expected_log: None,
+            is_unsigned_refused: false,
             is_without_tree: false,
         }
     }

@@ -139,6 +139,27 @@ pub enum OpenError {
         /// What does not fit.
         what: String,
     },
+    /// The database holds another log than the one that is expected, or none yet.
+    #[error(
+        "{path:?} {}, and the log {expected:?} is expected; it was left as it is. Find out where that log is: a new or another one must not take its place",
+        found.as_ref().map_or("holds no log yet".to_owned(), |found| format!("holds the log {found:?}"))
+    )]
+    OtherLog {
+        /// The absolute path.
+        path: PathBuf,
+        /// The id of the log that is expected.
+        expected: String,
+        /// The id of the one that is there.
+        found: Option<String>,
+    },
+    /// The log has signed checkpoints, and no key is set to go on signing them.
+    #[error(
+        "the checkpoints of {path:?} are signed, and no signing key is set: what would be written now could not be told from a forgery. Set the key"
+    )]
+    KeyMissing {
+        /// The absolute path.
+        path: PathBuf,
+    },
     /// The database is damaged.
     #[error("{path:?} is damaged ({what}); keep the file and run `auditlite doctor` on it")]
     Damaged {

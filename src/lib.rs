@@ -61,6 +61,7 @@ mod receipt;
 mod record;
 mod recorder;
 mod redact;
+mod regular;
 mod removal;
 mod search;
 mod store;
@@ -128,7 +129,8 @@ pub use search::{
 pub use store::{Store, StoreBuilder, rebuild};
 pub use transcript::{Conversation, ConversationMessage, ToolResult, Transcript};
 pub use verify::{
-    Finding, FindingKind, NotKept, VerifyOptions, VerifyProgress, VerifyReport, VerifyStage,
+    Finding, FindingKind, NotKept, OtherLog, VerifyOptions, VerifyProgress, VerifyReport,
+    VerifyStage,
 };
 pub use wire::{
     OfferedTool, ParsedRequest, ParsedResponse, RequestSummary, ResponseError, ResponseParser,

@@ -11,7 +11,8 @@ use crate::bundle::{
 use crate::chain::Recent;
 use crate::config::READ_TIMEOUT;
 use crate::db::{
-    DatabasePath, ReadConnection, ReaderPool, Walk, check_store, stats, stats_of, tools,
+    DatabasePath, ReadConnection, ReaderPool, Walk, check_store, log_id, open_error, open_reader,
+    stats, stats_of, tools,
 };
 use crate::doctor::{self, DoctorReport};
 use crate::error::{BundleError, ExportError, OpenError, ReadError, VerifyError};
@@ -445,6 +446,19 @@ impl ReadOnlyStore {
     /// A reader.
     pub fn reader(&self) -> Reader {
         self.reader.clone()
+    }
+
+    /// The log's id, made up with its first event; `None` where the file has no event yet. Kept apart
+    /// from the file, it tells later whether this is still the same log
+    /// ([`StoreBuilder::expect_log`](crate::StoreBuilder::expect_log), `auditlite --log`).
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Damaged`] where the first event cannot be read, or what the database reported.
+    pub fn log_id(&self) -> Result<Option<String>, OpenError> {
+        let failed = |error| open_error(&self.path, error);
+        let connection = open_reader(&self.path).map_err(failed)?;
+        log_id(&connection).map_err(failed)
     }
 
     /// Checks the file: its tables and indexes, SQLite's own integrity check, the log from end to end,

@@ -10,7 +10,7 @@ use crate::db::{DatabasePath, WriterLock, rebuild_projections};
 use crate::error::{FlushError, OpenError, RemovalError};
 use crate::pricing::PriceBook;
 use crate::proof::SigningKey;
-use crate::reader::Reader;
+use crate::reader::{ReadOnlyStore, Reader};
 use crate::recorder::Recorder;
 use crate::redact::Redaction;
 use crate::removal::{
@@ -19,7 +19,8 @@ use crate::removal::{
 use crate::sync::Instant;
 use crate::sync::channel::{RecvTimeoutError, bounded};
 use crate::writer::{
-    CheckpointNotice, CheckpointSettings, CloseReport, Health, Shared, WriterThread, spawn,
+    CheckpointNotice, CheckpointSettings, CloseReport, Health, Shared, WriterThread,
+    check_identity, spawn,
 };
 
 /// Opens a [`Store`]. Settings are checked by [`open`](Self::open); no setter fails.
@@ -180,6 +181,26 @@ impl StoreBuilder {
         self
     }
 
+    /// Goes on with the log of this id only ([`ReadOnlyStore::log_id`](crate::ReadOnlyStore::log_id)),
+    /// with or without the `auditlite/` before it: another log in its place, a new one too, is refused
+    /// with [`OpenError::OtherLog`] and left as it is. A database that was deleted, or another store's
+    /// that was put there, is then not gone on with in silence. Default: whichever log is there, else a
+    /// new one.
+    pub fn expect_log(mut self, log_id: impl Into<String>) -> Self {
+        let id = log_id.into();
+        let id = id.strip_prefix("auditlite/").unwrap_or(&id).to_owned();
+        self.config.expected_log = Some(id);
+        self
+    }
+
+    /// Refuses a log with signed checkpoints, by [`OpenError::KeyMissing`], where there is no
+    /// [`signing_key`](Self::signing_key) to go on signing it: what is written without one is a finding
+    /// of verification from then on. Default: no, so that a gateway comes up without its key.
+    pub fn refuse_unsigned(mut self, is_refused: bool) -> Self {
+        self.config.is_unsigned_refused = is_refused;
+        self
+    }
+
     /// Appends every checkpoint to this file, and syncs it. It must lie outside of the database's
     /// directory, best on another machine or where it can only be appended to: a database alone
     /// cannot show that its end was cut off or that an older copy was put back. Created for its
@@ -253,6 +274,14 @@ impl StoreBuilder {
         checkpoints
             .settle(path.as_path())
             .map_err(OpenError::Config)?;
+        if let Some(expected) = self.config.expected_log.as_deref() {
+            // Before anything is created or written.
+            let found = match path.exists() {
+                true => ReadOnlyStore::open(path.as_path())?.log_id()?,
+                false => None,
+            };
+            check_identity(path.as_path(), Some(expected), found.as_deref())?;
+        }
         let lock = WriterLock::acquire(&path)?;
         let reader = Reader::new(
             path.as_path(),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use auditlite::{ReadOnlyStore, VerifyOptions};
+use auditlite::VerifyOptions;
 
 use super::database::DatabaseArgs;
 use super::error::CliError;
@@ -30,7 +30,7 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args, database: &DatabaseArgs) -> Result<Outcome, CliError> {
-    let store = ReadOnlyStore::open(database.resolve()?.path)?;
+    let store = database.open()?;
     let report = store.backup(&args.file, &VerifyOptions::default())?;
     let verified = &report.verified;
     output::say(&format!(

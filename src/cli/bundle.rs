@@ -1,6 +1,5 @@
 //! `auditlite bundle`.
 
-use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -13,7 +12,7 @@ use super::database::DatabaseArgs;
 use super::error::CliError;
 use super::json::BundleJson;
 use super::text::escape;
-use super::{Outcome, format, keys, output, private_file, resolve, time};
+use super::{Outcome, format, keys, output, private_file, resolve, source, time};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -62,13 +61,13 @@ pub(crate) fn run(
     out: &mut dyn Write,
 ) -> Result<Outcome, CliError> {
     if let Some(path) = &args.check {
-        return check(args, path, out);
+        return check(args, path, database, out);
     }
     if let Some((from, to)) = args.from.zip(args.to).filter(|(from, to)| from > to) {
         let what = format!("--from {from} comes after --to {to}: no event is between them");
         return Err(CliError::Message(what));
     }
-    let store = ReadOnlyStore::open(database.resolve()?.path)?;
+    let store = database.open()?;
     let request_id = match &args.request {
         None => None,
         Some(id) => match resolve::resolve(&store.reader(), id)? {
@@ -128,15 +127,28 @@ fn write_file(
     written
 }
 
-fn check(args: &Args, path: &Path, out: &mut dyn Write) -> Result<Outcome, CliError> {
+fn check(
+    args: &Args,
+    path: &Path,
+    database: &DatabaseArgs,
+    out: &mut dyn Write,
+) -> Result<Outcome, CliError> {
     let keys: Result<Vec<VerifyingKey>, CliError> =
         args.key.iter().map(|key| keys::public(key)).collect();
-    let file = File::open(path).map_err(|source| CliError::File {
+    let file = source::open_regular(path).map_err(|source| CliError::File {
         path: path.to_owned(),
         what: "read",
         source,
     })?;
     let report = verify_bundle(BufReader::new(file), &keys?)?;
+    if let Some(log) = database.log()
+        && report.origin.strip_prefix("auditlite/") != Some(log)
+    {
+        let origin = &report.origin;
+        return Err(CliError::Message(format!(
+            "the bundle is of the log {origin:?}, and not of {log:?}"
+        )));
+    }
     if args.json {
         output::json_line(out, &BundleJson(&report))?;
     } else {

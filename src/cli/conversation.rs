@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use auditlite::{Conversation, ReadError, ReadOnlyStore, RequestRecord};
+use auditlite::{Conversation, ReadError, RequestRecord};
 use clap::builder::NonEmptyStringValueParser;
 
 use super::database::DatabaseArgs;
@@ -47,7 +47,7 @@ pub(crate) fn run(
     database: &DatabaseArgs,
     out: &mut dyn Write,
 ) -> Result<Outcome, CliError> {
-    let reader = ReadOnlyStore::open(database.resolve()?.path)?.reader();
+    let reader = database.open()?.reader();
     let conversation = match reader.conversation(&args.id) {
         Ok(conversation) => conversation,
         Err(ReadError::NotFound(_)) => match resolve::resolve(&reader, &args.id)? {

@@ -1,11 +1,13 @@
-//! Which database a command is about.
+//! Which database a command is about, and which log it is to hold.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use auditlite::{OpenError, ReadOnlyStore};
+
 use super::error::CliError;
 
-/// `--db`, shared by all commands.
+/// `--db` and `--log`, shared by all commands.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DatabaseArgs {
     /// The database file
@@ -19,6 +21,13 @@ pub(crate) struct DatabaseArgs {
         value_name = "PATH"
     )]
     db: Option<OsString>,
+
+    /// The id of the log that the database is to hold; any other one, and a new one, is refused
+    ///
+    /// `auditlite verify` prints it. Without it, another log in the database's place is only seen where
+    /// an anchor file tells.
+    #[arg(long, global = true, value_name = "ID")]
+    log: Option<String>,
 }
 
 /// The path of a database, and where it comes from.
@@ -28,6 +37,8 @@ pub(crate) struct Database {
     pub(crate) path: PathBuf,
     /// Neither `--db` nor `AUDITLITE_DB` names it.
     pub(crate) is_default: bool,
+    /// The log that it is to hold, where that was given.
+    pub(crate) log: Option<String>,
 }
 
 impl DatabaseArgs {
@@ -39,21 +50,54 @@ impl DatabaseArgs {
     pub(crate) fn resolve(&self) -> Result<Database, CliError> {
         // An empty AUDITLITE_DB is as good as none.
         let given = self.db.as_ref().filter(|path| !path.is_empty());
+        let log = self.log.clone();
         let (path, is_default) = match given {
             Some(path) => (PathBuf::from(path), false),
             None => (default_path()?, true),
         };
         if path.to_string_lossy().starts_with("file:") {
             // Left as it is: the library says what is wrong with it.
-            return Ok(Database { path, is_default });
+            return Ok(Database {
+                path,
+                is_default,
+                log,
+            });
         }
         let path = std::path::absolute(&path).map_err(|source| CliError::File {
             path,
             what: "made absolute",
             source,
         })?;
-        Ok(Database { path, is_default })
+        Ok(Database {
+            path,
+            is_default,
+            log,
+        })
     }
+}
+
+impl DatabaseArgs {
+    /// The database, for reading.
+    ///
+    /// # Errors
+    ///
+    /// It does not open, or holds another log than the one that was asked for.
+    pub(crate) fn open(&self) -> Result<ReadOnlyStore, CliError> {
+        let database = self.resolve()?;
+        let store = ReadOnlyStore::open(&database.path)?;
+        database.check_log(&store)?;
+        Ok(store)
+    }
+
+    /// The log that was asked for, as its bare id.
+    pub(crate) fn log(&self) -> Option<&str> {
+        self.log.as_deref().map(bare_id)
+    }
+}
+
+/// A log's id without what stands before it in checkpoints.
+fn bare_id(log: &str) -> &str {
+    log.strip_prefix("auditlite/").unwrap_or(log)
 }
 
 fn default_path() -> Result<PathBuf, CliError> {
@@ -76,6 +120,27 @@ fn default_path() -> Result<PathBuf, CliError> {
 }
 
 impl Database {
+    /// Whether the store holds the log that was asked for.
+    ///
+    /// # Errors
+    ///
+    /// It holds another one.
+    pub(crate) fn check_log(&self, store: &ReadOnlyStore) -> Result<(), CliError> {
+        let Some(expected) = self.log.as_deref().map(bare_id) else {
+            return Ok(());
+        };
+        let found = store.log_id()?;
+        if found.as_deref() == Some(expected) {
+            return Ok(());
+        }
+        Err(OpenError::OtherLog {
+            path: store.path().to_owned(),
+            expected: expected.to_owned(),
+            found,
+        }
+        .into())
+    }
+
     /// Creates the folder of the default path, for its owner only. A given path's folder is the
     /// caller's to create: a typing error must not leave a tree of folders behind.
     ///

@@ -7,6 +7,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::database::DatabaseArgs;
 use super::error::CliError;
+use super::writing::WritingArgs;
 use super::{Outcome, format, output, removing};
 
 const AFTER_HELP: &str = "\
@@ -32,6 +33,9 @@ pub(crate) struct Args {
     /// Why; kept in the log, so that it must not repeat what is erased
     #[arg(long, value_name = "TEXT")]
     reason: String,
+
+    #[command(flatten)]
+    writing: WritingArgs,
 
     /// Only say what would be erased
     #[arg(long)]
@@ -73,12 +77,12 @@ pub(crate) fn run(
     database: &DatabaseArgs,
     out: &mut dyn Write,
 ) -> Result<Outcome, CliError> {
-    let path = database.resolve()?.path;
     let Some(selector) = args.selector.selector() else {
         return Err(CliError::Message("nothing says what to erase".to_owned()));
     };
     let report = removing::report(
-        path,
+        database,
+        &args.writing,
         args.dry_run,
         |reading| reading.preview_erase(&selector),
         |store| store.erase(&selector, &args.reason),

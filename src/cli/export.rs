@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use auditlite::{ExportContent, ExportFormat, ExportOptions, ExportSummary, ReadOnlyStore};
+use auditlite::{ExportContent, ExportFormat, ExportOptions, ExportSummary};
 use clap::builder::PossibleValuesParser;
 
 use super::database::DatabaseArgs;
@@ -67,7 +67,7 @@ pub(crate) fn run(
     database: &DatabaseArgs,
     out: &mut dyn Write,
 ) -> Result<Outcome, CliError> {
-    let reader = ReadOnlyStore::open(database.resolve()?.path)?.reader();
+    let reader = database.open()?.reader();
     if args.output.is_none() && args.zstd && output::is_terminal() {
         return Err(CliError::Message(
             "compressed data is not for a terminal; give --output, or redirect standard output"

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::bundle::signature_name;
 use auditlite::{
     BodyInfo, BundleReport, CanonicalMessage, Conversation, DoctorReport, Finding, Message,
-    NotKept, RecordedToolCall, RequestRecord, SearchHit, StatsRow, ToolResult, ToolStats,
+    NotKept, OtherLog, RecordedToolCall, RequestRecord, SearchHit, StatsRow, ToolResult, ToolStats,
     Transcript, VerifyReport,
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -273,9 +273,12 @@ impl Serialize for VerifyJson<'_> {
         map.serialize_entry("root", &report.root.map(|root| root.to_string()))?;
         fields!(
             map, report;
-            checkpoints, signed_checkpoints, covered_events, covered_at,
-            anchors, anchored_events, anchored_at, payloads, body_bytes,
+            checkpoints, signed_checkpoints, covered_events, covered_at, unsigned_events,
+            anchors, anchored_events, anchored_at,
         );
+        let others: Vec<_> = report.other_logs.iter().map(OtherLogJson).collect();
+        map.serialize_entry("other_logs", &others)?;
+        fields!(map, report; payloads, body_bytes);
         map.serialize_entry("not_kept", &NotKeptJson(&report.not_kept))?;
         fields!(map, report; notes);
         let findings: Vec<_> = report.findings.iter().map(FindingJson).collect();
@@ -291,6 +294,16 @@ impl Serialize for NotKeptJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         fields!(map, self.0; shed, digest_only, excerpts, lifecycles, pruned, lines);
+        map.end()
+    }
+}
+
+struct OtherLogJson<'a>(&'a OtherLog);
+
+impl Serialize for OtherLogJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        fields!(map, self.0; origin, notes, events, first_at, last_at);
         map.end()
     }
 }

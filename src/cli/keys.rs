@@ -1,12 +1,12 @@
 //! Keys on the command line: in files, and as text.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use auditlite::{KeyError, SigningKey, VerifyingKey};
 
 use super::error::CliError;
+use super::source;
 
 /// No file with a key is longer, in bytes.
 const KEY_FILE_BYTES_MAX: u64 = 4096;
@@ -43,7 +43,7 @@ fn read(path: &Path) -> Result<String, CliError> {
         what: "read",
         source,
     };
-    let file = File::open(path).map_err(failed)?;
+    let file = source::open_regular(path).map_err(failed)?;
     let mut text = String::new();
     file.take(KEY_FILE_BYTES_MAX)
         .read_to_string(&mut text)

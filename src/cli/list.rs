@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 
-use auditlite::{ReadOnlyStore, Reader, RequestFilter, RequestOrder, RequestRecord};
+use auditlite::{Reader, RequestFilter, RequestOrder, RequestRecord};
 use clap::builder::PossibleValuesParser;
 
 use super::database::DatabaseArgs;
@@ -69,7 +69,7 @@ pub(crate) fn run(
     database: &DatabaseArgs,
     out: &mut dyn Write,
 ) -> Result<Outcome, CliError> {
-    let store = ReadOnlyStore::open(database.resolve()?.path)?;
+    let store = database.open()?;
     let reader = store.reader();
     let filter = args.filter.filter(&reader)?;
     let order = args.sort.as_deref().and_then(RequestOrder::from_name);

@@ -41,6 +41,7 @@ mod time;
 mod tools;
 mod unseen;
 mod verify;
+mod writing;
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use auditlite::{Payload, PayloadSide, ReadError, ReadOnlyStore};
+use auditlite::{Payload, PayloadSide, ReadError};
 use clap::ValueEnum;
 use clap::builder::NonEmptyStringValueParser;
 
@@ -60,7 +60,7 @@ pub(crate) fn run(
     database: &DatabaseArgs,
     out: &mut dyn Write,
 ) -> Result<Outcome, CliError> {
-    let store = ReadOnlyStore::open(database.resolve()?.path)?;
+    let store = database.open()?;
     let reader = store.reader();
     let Some(request) = resolve::resolve(&reader, &args.id)? else {
         return Ok(Outcome::Findings);

@@ -8,6 +8,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::database::DatabaseArgs;
 use super::error::CliError;
+use super::writing::WritingArgs;
 use super::{Outcome, format, output, removing};
 
 const AFTER_HELP: &str = "\
@@ -28,6 +29,9 @@ Exit status: 0 pruned, or nothing was due; 2 error.";
 pub(crate) struct Args {
     #[command(flatten)]
     retention: RetentionArgs,
+
+    #[command(flatten)]
+    writing: WritingArgs,
 
     /// Only say what would go
     #[arg(long)]
@@ -88,14 +92,14 @@ pub(crate) fn run(
     database: &DatabaseArgs,
     out: &mut dyn Write,
 ) -> Result<Outcome, CliError> {
-    let path = database.resolve()?.path;
     let retention = Retention {
         content_older_than: args.retention.content_older_than,
         metadata_older_than: args.retention.metadata_older_than,
         max_size_bytes: args.retention.max_size,
     };
     let report = removing::report(
-        path,
+        database,
+        &args.writing,
         args.dry_run,
         |reading| reading.preview_prune(&retention),
         |store| store.prune(&retention),

@@ -1,11 +1,12 @@
 //! What `erase` and `prune` share: a preview reads, the removal itself writes.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use auditlite::{ReadError, ReadOnlyStore, RemovalError, Store};
 
+use super::database::DatabaseArgs;
 use super::error::CliError;
+use super::writing::{self, WritingArgs};
 
 /// How long closing the file may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -16,18 +17,19 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
 ///
 /// There is no store at this path, or somebody writes to it; what reading or removing reports.
 pub(crate) fn report<R>(
-    path: PathBuf,
+    database: &DatabaseArgs,
+    writing: &WritingArgs,
     is_dry_run: bool,
     preview: impl FnOnce(&ReadOnlyStore) -> Result<R, ReadError>,
     remove: impl FnOnce(&Store) -> Result<R, RemovalError>,
 ) -> Result<R, CliError> {
     // A path that names nothing must not become an empty store.
-    let reading = ReadOnlyStore::open(&path)?;
+    let reading = database.open()?;
     if is_dry_run {
         return Ok(preview(&reading)?);
     }
     drop(reading);
-    let store = Store::builder(path).open()?;
+    let store = writing::open(writing.builder(&database.resolve()?)?)?;
     let report = remove(&store);
     store.close(CLOSE_TIMEOUT);
     Ok(report?)

@@ -68,7 +68,7 @@ pub(crate) fn run(
     database: &DatabaseArgs,
     out: &mut dyn Write,
 ) -> Result<Outcome, CliError> {
-    let store = ReadOnlyStore::open(database.resolve()?.path)?;
+    let store = database.open()?;
     let reader = store.reader();
     if !args.no_update && !reader.search_lag()?.is_none() {
         update(&store)?;

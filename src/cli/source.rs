@@ -65,6 +65,25 @@ pub(crate) fn say_bad_line(progress: &Progress, path: &Path, number: u64, proble
     progress.suspend(|| output::say_raw(&line));
 }
 
+/// Opens a file that is read as a whole: a FIFO would wait for somebody who writes to it, and a device
+/// may never end.
+///
+/// # Errors
+///
+/// It cannot be opened, or is not a regular file.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    let file = match std::fs::metadata(path)?.is_file() {
+        true => Some(File::open(path)?),
+        false => None,
+    };
+    file.ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is not a regular file; copy what it gives into one",
+        )
+    })
+}
+
 fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }

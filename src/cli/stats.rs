@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use auditlite::{ReadOnlyStore, StatsFilter, StatsKey, StatsRow};
+use auditlite::{StatsFilter, StatsKey, StatsRow};
 use clap::ValueEnum;
 
 use super::database::DatabaseArgs;
@@ -79,7 +79,7 @@ pub(crate) fn run(
     let keys = keys(&args.by)?;
     let group_by: Vec<StatsKey> = keys.iter().copied().map(StatsKey::from).collect();
     let summary = args.filter.summary_filter()?;
-    let reader = ReadOnlyStore::open(database.resolve()?.path)?.reader();
+    let reader = database.open()?.reader();
     let mut rows = match summary {
         Some(filter) => reader.stats(&StatsFilter { group_by, ..filter })?,
         None => reader.stats_of(&args.filter.filter(&reader)?, &group_by)?,

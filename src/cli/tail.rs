@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use auditlite::{ReadOnlyStore, RequestFilter, RequestRecord};
+use auditlite::{RequestFilter, RequestRecord};
 
 use super::database::DatabaseArgs;
 use super::error::CliError;
@@ -50,7 +50,7 @@ pub(crate) fn run(
     database: &DatabaseArgs,
     out: &mut dyn Write,
 ) -> Result<Outcome, CliError> {
-    let reader = ReadOnlyStore::open(database.resolve()?.path)?.reader();
+    let reader = database.open()?.reader();
     let filter = args.filter.filter(&reader)?;
     let newest = reader.list(&RequestFilter::default(), None, 1)?;
     let newest = newest.requests.first().map(|newest| newest.opened_seq);

@@ -2,8 +2,6 @@
 
 use std::io::Write;
 
-use auditlite::ReadOnlyStore;
-
 use super::database::DatabaseArgs;
 use super::error::CliError;
 use super::filter::FilterArgs;
@@ -42,7 +40,7 @@ pub(crate) fn run(
     database: &DatabaseArgs,
     out: &mut dyn Write,
 ) -> Result<Outcome, CliError> {
-    let reader = ReadOnlyStore::open(database.resolve()?.path)?.reader();
+    let reader = database.open()?.reader();
     let tools = reader.tools(&args.filter.filter(&reader)?)?;
     if tools.is_empty() {
         output::say("no tool call matches");

@@ -65,6 +65,7 @@ pub(crate) fn run(
         anchor: args.anchor.clone(),
         keys: keys?,
         skip_bodies: args.skip_bodies,
+        log_id: database.log().map(str::to_owned),
     };
     let store = ReadOnlyStore::open(database.resolve()?.path)?;
     let progress = Progress::new();
@@ -120,6 +121,18 @@ fn write_report(
     } else {
         writeln!(out, "; {} signed", format::count(report.signed_checkpoints))?;
     }
+    let unsigned = format::count(report.unsigned_events);
+    if options.keys.is_empty() {
+        writeln!(
+            out,
+            "unsigned     {unsigned} of these events, all: no key was given"
+        )?;
+    } else {
+        writeln!(
+            out,
+            "unsigned     {unsigned} of these events, after the last signed checkpoint"
+        )?;
+    }
     if options.anchor.is_some() {
         writeln!(
             out,
@@ -127,6 +140,17 @@ fn write_report(
             format::count(report.anchors),
             events(report.anchored_events),
             at(report.anchored_at),
+        )?;
+    }
+    for log in &report.other_logs {
+        writeln!(
+            out,
+            "other log    {}: {} in the anchor file, from {} to {}, the most of {}",
+            escape(&log.origin),
+            format::counted(log.notes, "note", "notes"),
+            at(log.first_at),
+            at(log.last_at),
+            events(log.events),
         )?;
     }
     writeln!(

@@ -57,7 +57,7 @@ pub(crate) use schema::Schema;
 pub(crate) use snapshot::{PayloadRow, PayloadRows, Snapshot, StoredCheckpoint};
 pub(crate) use stats::{stats, stats_of, tools};
 pub(crate) use structure::IndexEntries;
-pub(crate) use tree::{CheckpointRow, TreeHead};
+pub(crate) use tree::{CheckpointRow, TreeHead, log_id};
 pub(crate) use watch::{FileWatch, Presence};
 pub(crate) use wipe::RawFile;
 

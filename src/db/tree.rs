@@ -64,6 +64,65 @@ impl Appender {
         }
     }
 
+    /// The last checkpoint whose note is `wanted`. Reads from the newest one back to it.
+    pub(crate) fn last_checkpoint<T>(
+        &self,
+        mut wanted: impl FnMut(&str) -> Option<T>,
+    ) -> Result<Option<T>, DbError> {
+        let mut statement = self
+            .connection()
+            .prepare("SELECT note FROM checkpoints ORDER BY checkpoint_id DESC")
+            .context(READING)?;
+        let mut rows = statement.query([]).context(READING)?;
+        while let Some(row) = rows.next().context(READING)? {
+            let note = row.get_ref(0).context(READING)?.as_str();
+            // What is no text is no note.
+            if let Some(found) = note.ok().and_then(&mut wanted) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Removals that are stated from this seq on and take out what is before it, in order.
+    pub(crate) fn removals_from(&self, seq: u64) -> Result<Vec<u64>, DbError> {
+        // Not from the table: whoever took something out can have deleted its rows, too.
+        let mut removals = Vec::new();
+        let mut decoder =
+            SegmentDecoder::new().map_err(|error| DbError::corrupt(READING, error))?;
+        let mut statement = self
+            .connection()
+            .prepare(
+                "SELECT encoding, data, length FROM log_segments WHERE first_seq + count > ?1 \
+                 AND first_seq >= (SELECT coalesce(max(first_seq), 0) FROM log_segments \
+                 WHERE first_seq <= ?1) ORDER BY first_seq",
+            )
+            .context(READING)?;
+        let mut rows = statement.query([seq_to_sql(seq)]).context(READING)?;
+        while let Some(row) = rows.next().context(READING)? {
+            let length = u64::try_from(row.get::<_, i64>(2).context(READING)?).unwrap_or(0);
+            let (encoding, data) = row
+                .get(0)
+                .and_then(|encoding| Ok((encoding, row.get(1)?)))
+                .context(READING)?;
+            // What cannot be read is for verification to report, not a reason to stay down.
+            let Ok(text) = decoder.decode(encoding, data, length) else {
+                continue;
+            };
+            let events = lines(&text).filter(|line| is_removal(line));
+            for event in events.filter_map(|line| Event::from_line(line).ok()) {
+                let takes_out_earlier = event
+                    .fact
+                    .removed_span()
+                    .is_some_and(|(first, _)| first < seq);
+                if event.seq >= seq && takes_out_earlier {
+                    removals.push(event.seq);
+                }
+            }
+        }
+        Ok(removals)
+    }
+
     /// Writes a checkpoint without events.
     pub(crate) fn write_checkpoint(&self, row: &CheckpointRow) -> Result<(), DbError> {
         insert_checkpoint(self.connection(), Some(row))
@@ -125,8 +184,20 @@ fn range_at(connection: &Connection, size: u64) -> Result<CompactRange, DbError>
         .ok_or_else(|| DbError::corrupt(READING, "hashes are missing"))
 }
 
-/// The id that the log's first event states.
-fn log_id(connection: &Connection) -> Result<Option<String>, DbError> {
+/// Whether a line may be an event that states a removal, by its beginning: most are not, and need not
+/// be parsed.
+fn is_removal(line: &[u8]) -> bool {
+    /// `{"seq":<20 digits>,"at":<20 digits>,"event":"erased"` at the most.
+    const BEGINNING_BYTES: usize = 80;
+    let beginning = line.get(..line.len().min(BEGINNING_BYTES));
+    let beginning = beginning.unwrap_or_default();
+    [&b"\"event\":\"erased\""[..], b"\"event\":\"pruned\""]
+        .iter()
+        .any(|name| memchr::memmem::find(beginning, name).is_some())
+}
+
+/// The id that the log's first event states; `None`: it has none yet.
+pub(crate) fn log_id(connection: &Connection) -> Result<Option<String>, DbError> {
     let damaged = |what: String| DbError::corrupt("reading the first event", what);
     let first = connection
         .query_row(

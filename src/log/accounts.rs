@@ -91,6 +91,7 @@ mod tests {
             overflow: String::new(),
             capture: String::new(),
             payload_cap_bytes: 0,
+            unsigned_removals: None,
         };
         let mut facts = vec![Fact::StoreOpened(opened)];
         facts.extend((0..requests).map(|_| Fact::Opened(Box::<Opened>::default())));

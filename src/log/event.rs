@@ -46,6 +46,26 @@ pub(crate) struct StoreOpened {
     pub(crate) overflow: String,
     pub(crate) capture: String,
     pub(crate) payload_cap_bytes: u64,
+    /// What the session found taken out without its signature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unsigned_removals: Option<UnsignedRemovals>,
+}
+
+/// Most events that [`UnsignedRemovals`] names; more are counted.
+pub(crate) const UNSIGNED_REMOVALS_MAX: usize = 256;
+
+/// Removals that were in the log when a session began, beyond all that the store had signed or
+/// anchored, and that took out what it had: whoever made them did not have its key. Stated so that
+/// the session's own checkpoints do not pass them off as its own.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct UnsignedRemovals {
+    /// Events that the last checkpoint covered that is signed by the store's key or in its anchor
+    /// file.
+    pub(crate) covered_events: u64,
+    /// How many removals there are.
+    pub(crate) count: u64,
+    /// Seqs of the events that state them, the first ones.
+    pub(crate) seqs: Vec<u64>,
 }
 
 /// A store session ends in order, with its own accounts: submitted = stored + lost.
@@ -390,6 +410,16 @@ fn field<'de, T: Deserialize<'de>, M: MapAccess<'de>>(
 }
 
 impl Fact {
+    /// The first and the last event that this one states as taken out, where it is a removal that
+    /// took out anything.
+    pub(crate) fn removed_span(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Erased(erased) => erased.span(),
+            Self::Pruned(pruned) => pruned.span(),
+            _ => None,
+        }
+    }
+
     /// The fields of the event that has this name.
     fn read<'de, D: Deserializer<'de>>(name: &str, fields: D) -> Result<Self, D::Error> {
         let kind = match name {

@@ -11,7 +11,7 @@ mod segment;
 pub(crate) use accounts::Accounts;
 pub(crate) use event::{
     BodyFact, EndKind, Ended, Event, Fact, Gap, Kept, Opened, Served, StoreClosed, StoreOpened,
-    ToolCallFact, pairs,
+    ToolCallFact, UNSIGNED_REMOVALS_MAX, UnsignedRemovals, pairs,
 };
 pub(crate) use fold::{
     DayKey, Fold, HOURS_PER_DAY, HourKey, HourSums, RequestChange, RequestEnd, RequestStart,

@@ -80,6 +80,23 @@ pub(super) fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
+impl Erased {
+    /// The first and the last event that it takes out; `None`: it takes out nothing.
+    pub(crate) fn span(&self) -> Option<(u64, u64)> {
+        let requests = || self.requests.iter();
+        let first = requests().map(ErasedRequest::opened_seq).min()?;
+        let last = requests().map(|request| request.ended_seq).max()?;
+        Some((first, last))
+    }
+}
+
+impl Pruned {
+    /// As [`Erased::span`].
+    pub(crate) fn span(&self) -> Option<(u64, u64)> {
+        (self.from < self.to).then(|| (self.from, self.to.saturating_sub(1)))
+    }
+}
+
 impl ErasedRequest {
     pub(crate) fn opened_seq(&self) -> u64 {
         self.ended.opened_seq

@@ -1,6 +1,5 @@
 //! From bytes to a document, and from a file to the format that it is in. The only I/O of prices.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -9,6 +8,7 @@ use serde_json::Value;
 use super::book::Layer;
 use super::{litellm, native};
 use crate::error::PriceBookError;
+use crate::regular;
 
 /// Largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -65,7 +65,7 @@ fn read(bytes: &[u8], is_toml: bool) -> Result<Layer, PriceBookError> {
 
 fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, PriceBookError> {
     let mut bytes = Vec::new();
-    File::open(path)
+    regular::open(path)
         .and_then(|file| {
             file.take(bytes_max.saturating_add(1))
                 .read_to_end(&mut bytes)

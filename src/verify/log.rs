@@ -4,9 +4,9 @@ use super::decoding::{Decoded, SegmentHead, Segments};
 use super::payloads::Payloads;
 use super::removed::Removed;
 use super::report::{FINDINGS_LISTED_MAX, FindingKind, Findings, VerifyReport};
-use super::statements::Statements;
+use super::statements::{RemovalEvent, Statements};
 use crate::db::{Comparison, DbError, DbErrorKind, IndexEntries, Snapshot, removed_requests};
-use crate::log::{Accounts, Event, Fact, SegmentDecoder, lines, removed_leaf};
+use crate::log::{Accounts, Event, Fact, SegmentDecoder, UnsignedRemovals, lines, removed_leaf};
 use crate::proof::CompactRange;
 use crate::record::Digest;
 
@@ -25,6 +25,19 @@ pub(super) fn origin(snapshot: &Snapshot) -> Option<String> {
         Fact::StoreOpened(opened) => Some(format!("auditlite/{}", opened.log_id)),
         _ => None,
     }
+}
+
+/// What a store said that it found when it opened the log.
+fn stated_removals(removals: &UnsignedRemovals) -> String {
+    let seqs: Vec<_> = removals.seqs.iter().map(u64::to_string).collect();
+    format!(
+        "the store that opened the log here states that it found {} erasures or prunings (seq {}) that \
+         it had neither signed nor anchored, of events among the first {}, which it had: somebody \
+         else took them out",
+        removals.count,
+        seqs.join(", "),
+        removals.covered_events
+    )
 }
 
 pub(super) struct LogPass<'a, 'scope> {
@@ -114,6 +127,7 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
     ) -> Result<Option<IndexEntries>, crate::error::ReadError> {
         report.events = self.next_seq;
         report.root = self.tree.map(|tree| tree.root());
+        report.unsigned_events = self.next_seq.saturating_sub(self.statements.signed_size());
         self.statements.fill(report, findings);
         self.payloads.finish(report, findings)?;
         report.not_kept.lines = self.removed.lines();
@@ -307,16 +321,23 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
                     );
                     findings.add(FindingKind::Log, Some(event.seq), what);
                 }
+                if let Some(removals) = &opened.unsigned_removals {
+                    let what = stated_removals(removals);
+                    findings.add(FindingKind::Removal, Some(event.seq), what);
+                }
             }
             Fact::StoreClosed(_) => self.statements.expect_after(event.seq),
+            Fact::Erased(_) | Fact::Pruned(_) => {
+                if let Some(span) = event.fact.removed_span() {
+                    let seq = event.seq;
+                    self.statements
+                        .expect_after_removal(RemovalEvent { seq, span });
+                }
+            }
             Fact::Gap(gap) => {
                 self.lifecycles_lost = self.lifecycles_lost.saturating_add(gap.lifecycles);
             }
-            Fact::Opened(_)
-            | Fact::Ended(_)
-            | Fact::Served(_)
-            | Fact::Erased(_)
-            | Fact::Pruned(_) => {}
+            Fact::Opened(_) | Fact::Ended(_) | Fact::Served(_) => {}
         }
         let is_pruned = self.removed.is_content_gone(event.seq);
         self.payloads.event(event, is_pruned);

@@ -4,6 +4,7 @@
 //! anchors, while SQLite checks the file's structure on a connection of its own. Memory is bounded
 //! however long the log. Findings are data, never errors.
 
+mod anchors;
 mod content;
 mod decoding;
 mod log;
@@ -26,7 +27,7 @@ use log::LogPass;
 use payloads::Payloads;
 use removed::Removed;
 pub(crate) use report::Findings;
-pub use report::{Finding, FindingKind, NotKept, VerifyReport};
+pub use report::{Finding, FindingKind, NotKept, OtherLog, VerifyReport};
 use statements::Statements;
 
 /// What [`ReadOnlyStore::verify`](crate::ReadOnlyStore::verify) holds the file against.
@@ -44,6 +45,10 @@ pub struct VerifyOptions {
     /// bodies are there and that their digests are those of the log is checked all the same.
     /// Default: `false`.
     pub skip_bodies: bool,
+    /// The id of the log that this is to be, with or without the `auditlite/` before it. Another log
+    /// in its place is a finding; without it, that is only seen where an anchor file has no note of
+    /// the other one. Default: whichever log it is.
+    pub log_id: Option<String>,
 }
 
 /// What verification is at.
@@ -160,6 +165,7 @@ fn verify_log<'scope>(
         origin: log::origin(snapshot),
         ..VerifyReport::default()
     };
+    check_identity(options, report.origin.as_deref(), &mut findings);
     let statements = Statements::new(snapshot, options, report.origin.clone(), &mut findings)?;
     let mut tables = findings.keep(FindingKind::Projection, snapshot.tables())?;
     let tables = match &mut tables {
@@ -181,6 +187,28 @@ fn verify_log<'scope>(
     notify(VerifyStage::Projections, 0, 0);
     let entries = pass.finish(&mut report, &mut findings)?;
     Ok((report, findings, entries))
+}
+
+/// Whether the log is the one that was asked for.
+fn check_identity(options: &VerifyOptions, origin: Option<&str>, findings: &mut Findings) {
+    let id_of = |origin: &str| -> String {
+        let id = origin.strip_prefix("auditlite/").unwrap_or(origin);
+        id.to_owned()
+    };
+    let Some(wanted) = options.log_id.as_deref().map(id_of) else {
+        return;
+    };
+    let found = origin.map(id_of);
+    if found.as_deref() != Some(wanted.as_str()) {
+        let found = found.map_or("no log that says which it is".to_owned(), |id| {
+            format!("the log {id:?}")
+        });
+        let what = format!(
+            "the file holds {found}, and not {wanted:?}, which was asked for: another file was put in its \
+             place, or it was deleted and a new one made"
+        );
+        findings.add(FindingKind::OtherLog, None, what);
+    }
 }
 
 impl Findings {

@@ -36,6 +36,11 @@ pub enum FindingKind {
     Projection,
     /// A session's accounts do not add up: submitted = stored + stated as lost.
     Accounts,
+    /// Events, or their content, were taken out that a signed checkpoint or an anchor covers, by a
+    /// removal that nothing shows to be the store's own.
+    Removal,
+    /// The log is another one than the one that was asked for.
+    OtherLog,
 }
 
 impl FindingKind {
@@ -54,6 +59,8 @@ impl FindingKind {
             Self::PayloadUnknown => "payload_unknown",
             Self::Projection => "projection",
             Self::Accounts => "accounts",
+            Self::Removal => "removal",
+            Self::OtherLog => "other_log",
         }
     }
 }
@@ -96,6 +103,23 @@ pub struct NotKept {
     pub lines: u64,
 }
 
+/// Another log than the one that is verified, as the anchor file knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct OtherLog {
+    /// `auditlite/` and its id.
+    pub origin: String,
+    /// Notes of it.
+    pub notes: u64,
+    /// Most events that one of them states.
+    pub events: u64,
+    /// When the first and the last of them were made, in microseconds since the Unix epoch, where
+    /// they say so.
+    pub first_at: Option<i64>,
+    /// When the last of them was made.
+    pub last_at: Option<i64>,
+}
+
 /// What [`ReadOnlyStore::verify`](crate::ReadOnlyStore::verify) found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -114,6 +138,10 @@ pub struct VerifyReport {
     pub covered_events: u64,
     /// When that checkpoint was made, in microseconds since the Unix epoch.
     pub covered_at: Option<i64>,
+    /// Events after the last checkpoint that a given key signed and that fits the log: whoever can
+    /// write to the file could have written them. Without a key no checkpoint is known to be signed,
+    /// so that these are all.
+    pub unsigned_events: u64,
     /// Checkpoints of this log in the anchor file.
     pub anchors: u64,
     /// Events that the last anchor covers.
@@ -126,6 +154,9 @@ pub struct VerifyReport {
     pub body_bytes: u64,
     /// Content that is not in the file, by the reason that the log states for it.
     pub not_kept: NotKept,
+    /// Other logs that the anchor file has notes of, at most 100. That is as it should be where stores
+    /// share an anchor file; where they do not, another log is in the place of one of these.
+    pub other_logs: Vec<OtherLog>,
     /// What the result does and does not show, in plain words.
     pub notes: Vec<String>,
     /// What is wrong, at most 1,000 of it. Empty when all is well.
@@ -155,6 +186,13 @@ impl VerifyReport {
             self.notes.push(format!(
                 "events that no anchor covers yet could be cut off unseen; these are the last {rest}"
             ));
+        }
+        if !self.other_logs.is_empty() && options.log_id.is_none() {
+            self.notes.push(
+                "the anchor file has notes of other logs too: where it is this log's alone, another \
+                 log is in the place of one of these; give the log's id (--log) to have it checked"
+                    .to_owned(),
+            );
         }
         if options.skip_bodies {
             self.notes

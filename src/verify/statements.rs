@@ -1,15 +1,13 @@
 //! What states the log's size and root: checkpoints in the file, and anchors outside of it.
 
 use std::collections::{HashSet, VecDeque};
-use std::fs::File;
-use std::io::BufReader;
-use std::path::Path;
 
 use super::VerifyOptions;
+use super::anchors::{Anchors, OtherLogs};
 use super::report::{FindingKind, Findings, VerifyReport};
 use crate::db::{DbError, Snapshot, StoredCheckpoint};
 use crate::error::VerifyError;
-use crate::proof::{Checkpoint, Notes, Trust, VerifyingKey};
+use crate::proof::{Checkpoint, Trust, VerifyingKey};
 use crate::record::Digest;
 
 /// Checkpoints are read in pieces of so many.
@@ -17,17 +15,25 @@ const PIECE: usize = 256;
 /// Most checkpoints of one size, as heartbeats on a quiet log make them, that anchors are looked up
 /// in; with more, that look-up is left out.
 const OF_ONE_SIZE_MAX: usize = 65_536;
-/// Longest anchor file that is read, in bytes: a million checkpoints.
-const ANCHOR_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// One statement that is to be held against the log.
 #[derive(Debug, Clone, Copy)]
-struct Statement {
-    size: u64,
-    root: Digest,
-    at: Option<i64>,
+pub(super) struct Statement {
+    pub(super) size: u64,
+    pub(super) root: Digest,
+    pub(super) at: Option<i64>,
     /// Row of the table, or number of the note in the anchor file.
-    number: i64,
+    pub(super) number: i64,
+    /// Whether a given key signed it.
+    pub(super) is_signed: bool,
+}
+
+/// An event that states that others were taken out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RemovalEvent {
+    pub(super) seq: u64,
+    /// The first and the last of those.
+    pub(super) span: (u64, u64),
 }
 
 pub(super) struct Statements<'a> {
@@ -46,16 +52,19 @@ pub(super) struct Statements<'a> {
     has_signed: bool,
     checkpoints: Tally,
     signed: u64,
+    /// The last checkpoint that a given key signed and that fits.
     covered: (u64, Option<i64>),
     /// The event after which a checkpoint must stand.
     expected_after: Option<u64>,
+    /// The removal after which a checkpoint must stand, signed where those before it are.
+    removal: Option<RemovalEvent>,
     has_anchor: bool,
     anchors: VecDeque<Statement>,
     anchored: (u64, Option<i64>),
     /// Checkpoints of the file that state the size `last_size`, by time and root.
     of_last_size: HashSet<(Option<i64>, Digest)>,
     anchor: Tally,
-    foreign_anchors: u64,
+    others: OtherLogs,
 }
 
 /// How statements of one kind turned out.
@@ -91,15 +100,20 @@ impl<'a> Statements<'a> {
             signed: 0,
             covered: (0, None),
             expected_after: None,
+            removal: None,
             has_anchor: options.anchor.is_some(),
             anchors: VecDeque::new(),
             anchored: (0, None),
             of_last_size: HashSet::new(),
             anchor: Tally::default(),
-            foreign_anchors: 0,
+            others: OtherLogs::default(),
         };
         if let Some(path) = &options.anchor {
-            statements.read_anchors(path, findings)?;
+            let origin = statements.origin.as_deref();
+            let read = Anchors::read(path, origin, &options.keys, findings)?;
+            statements.anchor.count = u64::try_from(read.own.len()).unwrap_or(u64::MAX);
+            statements.anchors = read.own;
+            statements.others = read.others;
         }
         Ok(statements)
     }
@@ -126,8 +140,19 @@ impl<'a> Statements<'a> {
         self.expected_after = Some(seq);
     }
 
+    /// The next event states a removal.
+    pub(super) fn expect_after_removal(&mut self, removal: RemovalEvent) {
+        self.removal = Some(removal);
+    }
+
     pub(super) fn is_expecting(&self) -> bool {
-        self.expected_after.is_some()
+        self.expected_after.is_some() || self.removal.is_some()
+    }
+
+    /// Events that the last checkpoint covers that a given key signed; without a key, none is known
+    /// to be.
+    pub(super) fn signed_size(&self) -> u64 {
+        self.covered.0
     }
 
     /// Takes all statements about sizes up to this one, which the tree has now; `None`: what the
@@ -159,6 +184,9 @@ impl<'a> Statements<'a> {
                 .hold(&statement, (size, root), kind, &name, findings);
             if fits {
                 self.last_at = statement.at;
+                if statement.is_signed {
+                    self.covered = (statement.size, statement.at);
+                }
             }
         }
         while let Some(statement) = self.anchors.pop_front_if(|next| next.size <= size) {
@@ -179,7 +207,42 @@ impl<'a> Statements<'a> {
                 "the store was closed here, and the checkpoint that belongs to it is missing";
             findings.add(FindingKind::Checkpoint, Some(seq), what);
         }
+        if let Some(removal) = self.removal.take() {
+            self.check_removal(removal, findings);
+        }
         Ok(())
+    }
+
+    /// A store commits each removal together with a checkpoint of its own. Whoever can write to the
+    /// file can take something out and state it, too, but can neither sign that nor anchor it.
+    fn check_removal(&self, removal: RemovalEvent, findings: &mut Findings) {
+        let RemovalEvent {
+            seq,
+            span: (first, last),
+        } = removal;
+        let own_size = seq.saturating_add(1);
+        let is_signed = self.covered.0 == own_size;
+        let signed_before = self.covered.0.min(seq);
+        // What an anchor states later was gone on with by the store, which says what it found.
+        let is_anchored = !self.anchors.is_empty() || self.anchored.0 >= own_size;
+        let known_by = if is_signed {
+            return;
+        } else if first < signed_before {
+            format!("a signed checkpoint of {signed_before} events covers")
+        } else if self.has_anchor && !is_anchored && first < self.anchored.0 {
+            format!(
+                "the anchor file's note of {} events covers",
+                self.anchored.0
+            )
+        } else {
+            return;
+        };
+        let what = format!(
+            "an erasure or pruning takes out events between {first} and {last}, which {known_by}, and \
+             nothing shows that the store did it: it is neither signed nor anchored. Whoever can write \
+             to the file can do this without the key"
+        );
+        findings.add(FindingKind::Removal, Some(seq), what);
     }
 
     /// A checkpoint is in the file before it is anchored.
@@ -234,7 +297,7 @@ impl<'a> Statements<'a> {
             let of = self.origin.as_deref().unwrap_or("this log");
             let what = format!(
                 "the anchor file has no checkpoint of {of}, and {} of other logs",
-                self.foreign_anchors
+                self.others.notes()
             );
             findings.add(FindingKind::Anchor, None, what);
         }
@@ -247,6 +310,7 @@ impl<'a> Statements<'a> {
         };
         report.anchors = self.anchor.count;
         (report.anchored_events, report.anchored_at) = self.anchored;
+        self.others.fill(report);
     }
 
     fn read_ahead(&mut self, findings: &mut Findings) -> Result<(), DbError> {
@@ -258,7 +322,7 @@ impl<'a> Statements<'a> {
                 self.checkpoints.count = self.checkpoints.count.saturating_add(1);
                 match self.read(&row) {
                     Ok((statement, trust)) => {
-                        self.judge(&row, &statement, trust, findings);
+                        self.judge(&row, trust, findings);
                         self.ahead.push_back(statement);
                     }
                     Err(what) => {
@@ -290,23 +354,19 @@ impl<'a> Statements<'a> {
         {
             return Err(format!("it is one of another log, {:?}", checkpoint.origin));
         }
+        let trust = note.trust(&self.keys);
         let statement = Statement {
             size: checkpoint.size,
             root: checkpoint.root,
             at: checkpoint.at,
             number: row.checkpoint_id,
+            is_signed: trust == Trust::Signed,
         };
-        Ok((statement, note.trust(&self.keys)))
+        Ok((statement, trust))
     }
 
     /// What the signature of a checkpoint in the file is worth.
-    fn judge(
-        &mut self,
-        row: &StoredCheckpoint,
-        statement: &Statement,
-        trust: Trust,
-        findings: &mut Findings,
-    ) {
+    fn judge(&mut self, row: &StoredCheckpoint, trust: Trust, findings: &mut Findings) {
         if self.keys.is_empty() {
             return;
         }
@@ -314,7 +374,6 @@ impl<'a> Statements<'a> {
             Trust::Signed => {
                 self.has_signed = true;
                 self.signed = self.signed.saturating_add(1);
-                self.covered = (statement.size, statement.at);
                 return;
             }
             // What a store left before it had a key is covered by the first one that is signed.
@@ -329,62 +388,6 @@ impl<'a> Statements<'a> {
             Some(row.size.saturating_sub(1)),
             what,
         );
-    }
-
-    fn read_anchors(&mut self, path: &Path, findings: &mut Findings) -> Result<(), VerifyError> {
-        let failed = |source| VerifyError::Anchor {
-            path: path.to_owned(),
-            source,
-        };
-        let file = File::open(path).map_err(failed)?;
-        if file.metadata().map_err(failed)?.len() > ANCHOR_BYTES_MAX {
-            return Err(VerifyError::AnchorTooLarge {
-                path: path.to_owned(),
-                bytes_max: ANCHOR_BYTES_MAX,
-            });
-        }
-        let mut statements = Vec::new();
-        for (number, note) in (1..).zip(Notes::new(BufReader::new(file))) {
-            let (checkpoint, note) = match Checkpoint::parse(&note.map_err(failed)?) {
-                Ok(read) => read,
-                Err(error) => {
-                    let what = format!("note {number} of the anchor file: {error}");
-                    findings.add(FindingKind::Anchor, None, what);
-                    continue;
-                }
-            };
-            let is_own = self
-                .origin
-                .as_ref()
-                .is_none_or(|own| *own == checkpoint.origin);
-            if !is_own {
-                self.foreign_anchors = self.foreign_anchors.saturating_add(1);
-                continue;
-            }
-            let what = match note.trust(&self.keys) {
-                Trust::Invalid => Some("its signature is not one of what it states"),
-                Trust::UnknownKey if !self.keys.is_empty() => {
-                    Some("it is signed by a key that was not given")
-                }
-                _ => None,
-            };
-            if let Some(what) = what {
-                let what = format!("note {number} of the anchor file: {what}");
-                let seq = Some(checkpoint.size.saturating_sub(1));
-                findings.add(FindingKind::Signature, seq, what);
-            }
-            self.anchor.count = self.anchor.count.saturating_add(1);
-            statements.push(Statement {
-                size: checkpoint.size,
-                root: checkpoint.root,
-                at: checkpoint.at,
-                number,
-            });
-        }
-        // An older copy that was put back and recorded on states smaller sizes again.
-        statements.sort_by_key(|statement| (statement.size, statement.number));
-        self.anchors = statements.into();
-        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::proof::{Checkpoint, Notes};
+use crate::regular;
 
 /// What ends a note in the file, and is missing where a crash tore the last one.
 const END: &[u8] = b"\n\n";
@@ -34,7 +35,7 @@ impl AnchorFile {
     /// The note that states most of this log, of those near the end of the file; where none of them
     /// is about this log, of all. `None`: there is none, or no file.
     pub(super) fn latest(&self, origin: &str) -> io::Result<Option<Checkpoint>> {
-        let mut file = match File::open(&self.path) {
+        let mut file = match regular::open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -67,7 +68,14 @@ impl AnchorFile {
     /// Appends a note and waits until it is on the disk. Opened each time: the file may have been
     /// moved away in between, or its place may have been missing.
     pub(super) fn append(&self, note: &str) -> io::Result<()> {
-        let is_new = !self.path.exists();
+        // Writing to a FIFO waits for a reader, and recording would wait with it.
+        let is_new = match std::fs::metadata(&self.path) {
+            Ok(metadata) => {
+                regular::check(&metadata)?;
+                false
+            }
+            Err(_) => true,
+        };
         let mut options = OpenOptions::new();
         options.create(true).read(true).append(true);
         #[cfg(unix)]

@@ -18,6 +18,7 @@ mod lifecycle;
 mod losses;
 mod notary;
 mod packing;
+mod past;
 mod prepare;
 mod reading;
 mod recovery;
@@ -37,6 +38,7 @@ pub(crate) use command::{
 pub(crate) use lifecycle::{Lifecycle, Stage};
 pub(crate) use losses::Loss;
 pub(crate) use notary::CheckpointSettings;
+pub(crate) use past::check_identity;
 pub(crate) use redacting::Redactor;
 #[cfg(all(test, shuttle))]
 pub(crate) use shared::CONTROL_SLOTS;

@@ -146,7 +146,10 @@ impl Notary {
         let is_old = self
             .uncovered_since
             .is_some_and(|since| since.elapsed() >= self.settings.interval);
-        (is_last || is_old || uncovered >= EVENTS_MAX).then(|| self.state(tree))
+        // A removal has a checkpoint of its own: nobody else can make one that is signed, so that theirs
+        // can be told from this store's.
+        let is_removal = batch.removal.is_some();
+        (is_last || is_old || is_removal || uncovered >= EVENTS_MAX).then(|| self.state(tree))
     }
 
     /// The checkpoint to write without events, where one is due.

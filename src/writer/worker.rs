@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::anchor::AnchorFile;
 use super::batch::{Prepared, Replies};
 use super::checkpoints::Checkpoints;
 use super::command::Command;
@@ -13,14 +12,13 @@ use super::indexing::Indexing;
 use super::intake::{Accounts, Downstream, Intake};
 use super::notary::{CheckpointSettings, Notary};
 use super::packing::{Commit, PackStage, Packing};
+use super::past::Past;
 use super::prepare::Preparer;
 use super::shared::Shared;
 use super::space::SpaceWatch;
 use crate::clock::now_micros;
 use crate::config::{Capture, Config, Durability, Overflow};
-use crate::db::{
-    Appender, DatabasePath, FileWatch, TreeHead, WriterLock, open_error, sqlite_version,
-};
+use crate::db::{Appender, DatabasePath, FileWatch, WriterLock, open_error, sqlite_version};
 use crate::error::{Cause, OpenError};
 use crate::log::{EndKind, Ended, Fact, StoreOpened};
 use crate::pricing::PriceBook;
@@ -275,7 +273,14 @@ impl Opening<'_> {
         let mut head = appender
             .tree_head()
             .map_err(|error| open_error(&path, error))?;
-        self.check_anchor(&checkpoints, &appender, &head, shared)?;
+        let past = Past {
+            config: self.config,
+            path: &path,
+            checkpoints: &checkpoints,
+            appender: &appender,
+            head: &head,
+        };
+        let unsigned_removals = past.check(shared)?;
         let watch = FileWatch::new(&path).map_err(|error| failed(&path, error.into()))?;
         let log_id = head
             .log_id
@@ -299,66 +304,13 @@ impl Opening<'_> {
             indexing: Indexing::default(),
             _lock: self.lock,
         };
-        let next_seq = begin_session(self.config, log_id, &mut committer, &mut packing)
+        let mut facts = session_facts(self.config, log_id);
+        facts.unsigned_removals = unsigned_removals;
+        let next_seq = begin_session(facts, &mut committer, &mut packing)
             .map_err(|source| failed(&path, source))?;
         committer.begin_indexing(self.config.has_search_index);
         let preparer = Preparer::new(self.config, rooms);
         Ok((Stages { packing, committer }, preparer, next_seq))
-    }
-}
-
-impl Opening<'_> {
-    /// Whether the log is at least what was anchored of it. Going on from an older copy would sign
-    /// another past. After power loss a log that is buffered may well be shorter than its anchor:
-    /// there it is an alarm, so that a gateway comes up by itself.
-    fn check_anchor(
-        &self,
-        checkpoints: &CheckpointSettings,
-        appender: &Appender,
-        head: &TreeHead,
-        shared: &Shared,
-    ) -> Result<(), OpenError> {
-        let (Some(anchor), Some(log_id)) = (&checkpoints.anchor, &head.log_id) else {
-            return Ok(());
-        };
-        let path = self.path.as_path();
-        let latest = match AnchorFile::new(anchor.clone()).latest(&format!("auditlite/{log_id}")) {
-            Ok(latest) => latest,
-            Err(error) => {
-                // As with an anchor that cannot be written: it must not keep a gateway down.
-                tracing::warn!(target: "auditlite", ?anchor, %error, "the anchor file cannot be read; whether the log is still all that it states was not checked");
-                shared
-                    .vitals
-                    .checkpoint_failures
-                    .fetch_add(1, Ordering::Relaxed);
-                return Ok(());
-            }
-        };
-        let Some(latest) = latest else { return Ok(()) };
-        let (anchored_events, events) = (latest.size, head.range.end());
-        let root = appender
-            .root_at(anchored_events)
-            .map_err(|error| open_error(path, error))?;
-        if root == Some(latest.root) {
-            return Ok(());
-        }
-        let what = if anchored_events > events {
-            format!("it has {events} events of this log, and there were {anchored_events}")
-        } else {
-            format!("its first {anchored_events} events are not those that there were")
-        };
-        if self.config.durability == Durability::Buffered {
-            tracing::error!(target: "auditlite", ?path, ?anchor, what, "the audit log is not what its anchor states; recording goes on");
-            shared.vitals.set_behind_anchor(anchored_events);
-            return Ok(());
-        }
-        Err(OpenError::BehindAnchor {
-            path: path.to_owned(),
-            anchor: anchor.clone(),
-            anchored_events,
-            events,
-            what,
-        })
     }
 }
 
@@ -373,14 +325,13 @@ fn note_foreign(path: &Path, foreign: &[String], shared: &Shared) {
 
 /// Commits the store's opening, and the interruption of every request that was left open.
 fn begin_session(
-    config: &Config,
-    log_id: String,
+    facts: StoreOpened,
     committer: &mut Committer,
     packing: &mut Packing,
 ) -> Result<u64, Cause> {
     let now = now_micros();
     let mut prepared = Prepared::new(committer.appender.next_seq()?);
-    prepared.push(now, Fact::StoreOpened(session_facts(config, log_id)));
+    prepared.push(now, Fact::StoreOpened(facts));
     loop {
         let left_open = committer.appender.open_requests(INTERRUPTED_MAX)?;
         let is_last = left_open.len() < INTERRUPTED_MAX;
@@ -432,5 +383,6 @@ fn session_facts(config: &Config, log_id: String) -> StoreOpened {
         }
         .to_owned(),
         payload_cap_bytes: u64::try_from(config.payload_cap_bytes).unwrap_or(u64::MAX),
+        unsigned_removals: None,
     }
 }

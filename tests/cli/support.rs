@@ -166,6 +166,7 @@ fn mask(mut line: String) -> String {
         "anchored_at",
         "anchored_events",
         "covered_events",
+        "unsigned_events",
         "segments",
     ] {
         line = mask_number(line, &format!("\"{field}\":"));
@@ -189,6 +190,7 @@ fn mask(mut line: String) -> String {
         "contents   ",
         "checkpoints  ",
         "anchors      ",
+        "unsigned     ",
     ] {
         if line.starts_with(name) {
             line = mask_digits(&line);

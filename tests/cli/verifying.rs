@@ -181,3 +181,175 @@ fn a_bundle_is_checked_without_the_database() {
     assert_eq!(away.run(&["bundle", "--check", "bent"]).exit, 1);
     assert_eq!(away.run(&["bundle", "--check", "notes"]).exit, 2);
 }
+
+#[test]
+fn a_signed_log_is_written_to_with_its_key_or_with_a_word_for_it() {
+    let (sandbox, elsewhere, vkey) = signed();
+    let key = elsewhere.path().join("key");
+    let key = key.to_str().unwrap();
+    sandbox.write("more.jsonl", "{\"request\":{\"model\":\"m\"}}\n");
+    let exported = sandbox.run(&["export", "--content", "full"]);
+    sandbox.write("export.jsonl", &exported.stdout);
+    let id = sandbox.run(&["list", "--json", "-n", "1"]).json()[0]["request_id"].clone();
+    let writes: [&[&str]; 4] = [
+        &["record", "--quiet", "more.jsonl"],
+        &["import", "--quiet", "export.jsonl"],
+        &[
+            "erase",
+            "--request",
+            id.as_str().unwrap(),
+            "--reason",
+            "a test",
+        ],
+        &["prune", "--max-size", "1"],
+    ];
+    let file = || std::fs::read(sandbox.path("audit.db")).unwrap();
+    for write in writes {
+        let before = file();
+        let refused = sandbox.run(write);
+        assert_eq!(refused.exit, 2, "{write:?}");
+        for word in ["--signing-key FILE", "--unsigned"] {
+            assert!(refused.stderr.contains(word), "{}", refused.stderr);
+        }
+        assert!(file() == before, "{write:?} wrote something");
+        let run = sandbox.run(&[write, &["--signing-key", key]].concat());
+        assert_eq!(run.exit, 0, "{}", run.stderr);
+        let verified = sandbox.run(&["verify", "--key", &vkey]);
+        assert_eq!(verified.exit, 0, "{write:?}: {}", verified.text());
+        let unsigned = verified
+            .text()
+            .lines()
+            .find(|line| line.starts_with("unsigned "));
+        assert!(
+            unsigned.unwrap().contains(" 0 of these events"),
+            "{unsigned:?}"
+        );
+    }
+    // A search builds its index, which is no event, and a rebuild changes none.
+    assert_eq!(sandbox.run(&["search", "anything"]).exit, 1);
+    assert_eq!(sandbox.run(&["doctor", "--rebuild"]).exit, 0);
+    let run = sandbox.run(&["record", "--quiet", "--unsigned", "more.jsonl"]);
+    assert_eq!(run.exit, 0, "{}", run.stderr);
+    let json = sandbox.run(&["verify", "--json", "--key", &vkey]).json();
+    assert_eq!(json[0]["unsigned_events"], 4);
+    assert_eq!(json[0]["findings"][0]["kind"], "signature");
+    // A log that never was signed needs neither.
+    assert_eq!(Sandbox::sample().run(&["prune", "--max-size", "1"]).exit, 0);
+}
+
+#[test]
+fn a_database_with_another_log_than_the_given_one_is_refused_by_every_command() {
+    let sandbox = Sandbox::sample();
+    let verified = sandbox.run(&["verify", "--json"]).json();
+    let origin = verified[0]["origin"].as_str().unwrap();
+    let own = origin.strip_prefix("auditlite/").unwrap();
+    sandbox.write("more.jsonl", "{\"request\":{\"model\":\"m\"}}\n");
+    let id = sandbox.run(&["list", "--json", "-n", "1"]).json()[0]["request_id"].clone();
+    let id = id.as_str().unwrap();
+    let commands: [&[&str]; 16] = [
+        &["list"],
+        &["show", id],
+        &["conversation", id],
+        &["search", "the"],
+        &["payload", id, "request"],
+        &["stats"],
+        &["tools"],
+        &["export"],
+        &["bundle"],
+        &["doctor"],
+        &["doctor", "--rebuild"],
+        &["backup", "copy.db"],
+        &["record", "--quiet", "more.jsonl"],
+        &["import", "--quiet", "export.jsonl"],
+        &["erase", "--request", id, "--reason", "a test", "--dry-run"],
+        &["prune", "--max-size", "1"],
+    ];
+    let exported = sandbox.run(&["export", "--content", "full"]);
+    sandbox.write("export.jsonl", &exported.stdout);
+    for command in commands {
+        let run = sandbox.run(&[command, &["--log", "another"]].concat());
+        assert_eq!((run.exit, run.text()), (2, ""), "{command:?}");
+        assert!(
+            run.stderr.contains("\"another\" is expected"),
+            "{}",
+            run.stderr
+        );
+    }
+    assert!(!sandbox.path("copy.db").exists());
+    for id in [own, origin] {
+        for command in commands {
+            let run = sandbox.run(&[command, &["--log", id]].concat());
+            assert!(
+                !run.stderr.contains("is expected"),
+                "{command:?}: {}",
+                run.stderr
+            );
+        }
+        std::fs::remove_file(sandbox.path("copy.db")).unwrap();
+        assert_eq!(sandbox.run(&["verify", "--log", id]).exit, 0);
+    }
+    let run = sandbox.run(&["verify", "--log", "another", "--json"]);
+    assert_eq!(run.exit, 1);
+    assert_eq!(run.json()[0]["findings"][0]["kind"], "other_log");
+    // Nor is a new one made.
+    let empty = Sandbox::new();
+    empty.write("more.jsonl", "{\"request\":{\"model\":\"m\"}}\n");
+    assert_eq!(empty.run(&["record", "more.jsonl", "--log", own]).exit, 2);
+    assert!(!empty.path("audit.db").exists());
+}
+
+#[test]
+fn logs_that_share_an_anchor_file_are_named() {
+    let (sandbox, elsewhere, _) = signed();
+    let anchors = elsewhere.path().join("anchors");
+    let anchors = anchors.to_str().unwrap();
+    let before = sandbox
+        .run(&["verify", "--json", "--anchor", anchors])
+        .json();
+    assert_eq!(before[0]["other_logs"], serde_json::json!([]));
+    let other = Sandbox::new();
+    let sample = crate::support::SAMPLE.as_bytes();
+    let run = other.run_with(&["record", "--quiet", "--anchor", anchors, "-"], sample);
+    assert_eq!(run.exit, 0, "{}", run.stderr);
+    let after = other.run(&["verify", "--json", "--anchor", anchors]).json();
+    let log = &after[0]["other_logs"][0];
+    assert_eq!(log["origin"], before[0]["origin"]);
+    assert_eq!(log["events"], before[0]["anchored_events"]);
+    assert_eq!((&log["notes"], log["first_at"].is_u64()), (&1.into(), true));
+    let text = other.run(&["verify", "--anchor", anchors]);
+    assert_eq!(text.exit, 0);
+    assert!(
+        text.text().contains("\nother log    auditlite/"),
+        "{}",
+        text.text()
+    );
+}
+
+/// Files that never end, or never begin.
+#[cfg(unix)]
+#[test]
+fn a_file_that_is_no_regular_one_is_refused_at_once() {
+    let (sandbox, elsewhere, _) = signed();
+    let fifo = elsewhere.path().join("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.unwrap().success());
+    for path in [fifo.to_str().unwrap(), "/dev/zero"] {
+        let commands: [&[&str]; 6] = [
+            &["verify", "--anchor", path],
+            &["verify", "--key", path],
+            &["bundle", "--check", path],
+            &["record", "--prices", path, "-"],
+            &["record", "--signing-key", path, "-"],
+            &["list", "--db", path],
+        ];
+        for command in commands {
+            let run = sandbox.run(command);
+            assert_eq!(run.exit, 2, "{command:?}: {}", run.stderr);
+            assert!(
+                run.stderr.contains("not a regular file"),
+                "{command:?}: {}",
+                run.stderr
+            );
+        }
+    }
+}

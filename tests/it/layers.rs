@@ -11,6 +11,7 @@ const ORDER: &[&str] = &[
     "error",
     "config",
     "clock",
+    "regular",
     "sync",
     "record", // 1 pure
     "wire",

@@ -16,6 +16,7 @@ mod checkpoints;
 mod doctored;
 mod extraction;
 mod following;
+mod forgeries;
 mod identifiers;
 mod indexes;
 mod layers;

@@ -13,6 +13,7 @@ use super::error::CliError;
 use super::progress::Progress;
 use super::record::{check_health, outcome};
 use super::source::{self, Source};
+use super::writing::{self, WritingArgs};
 use super::{Outcome, format, output};
 use line::{Ending, Imported};
 
@@ -49,6 +50,8 @@ pub(crate) struct Args {
     /// Whose requests these are. Default: the file's name
     #[arg(long, value_name = "NAME")]
     origin: Option<String>,
+    #[command(flatten)]
+    writing: WritingArgs,
     /// No progress and no summary; lines that cannot be taken in are still reported
     #[arg(long)]
     quiet: bool,
@@ -60,12 +63,13 @@ pub(crate) fn run(args: &Args, database: &DatabaseArgs) -> Result<Outcome, CliEr
     for file in &args.files {
         source::check(file)?;
     }
+    let builder = args.writing.builder(&database)?;
     database.create_default_folder()?;
-    let store = Store::builder(&database.path)
+    let builder = builder
         .overflow(Overflow::Wait(ROOM_TIMEOUT))
         .capacity_bytes(CAPACITY_BYTES)
-        .close_timeout(CLOSE_TIMEOUT)
-        .open()?;
+        .close_timeout(CLOSE_TIMEOUT);
+    let store = writing::open(builder)?;
     let mut import = Import {
         recorder: store.recorder(),
         reader: store.reader(),

@@ -17,7 +17,8 @@ use super::database::DatabaseArgs;
 use super::error::CliError;
 use super::progress::Progress;
 use super::source::{self, Source};
-use super::{Outcome, format, keys, output};
+use super::writing::{self, WritingArgs};
+use super::{Outcome, format, output};
 use line::Exchange;
 
 /// How long a full store may hold up the next request. The writer empties a full queue within
@@ -62,12 +63,8 @@ pub(crate) struct Args {
     /// What survives a loss of power
     #[arg(long, value_enum, value_name = "HOW", default_value = "full")]
     durability: DurabilityArg,
-    /// Secret key that signs the checkpoints, as `auditlite keygen` writes it
-    #[arg(long, value_name = "FILE")]
-    signing_key: Option<PathBuf>,
-    /// File outside of the database's folder to which checkpoints are appended
-    #[arg(long, value_name = "FILE")]
-    anchor: Option<PathBuf>,
+    #[command(flatten)]
+    writing: WritingArgs,
     /// No progress and no summary; lines that cannot be recorded are still reported
     #[arg(long)]
     quiet: bool,
@@ -98,9 +95,9 @@ pub(crate) fn run(args: &Args, database: &DatabaseArgs) -> Result<Outcome, CliEr
         source::check(file)?;
     }
     let prices = args.prices.as_deref().map(load_prices).transpose()?;
-    let key = args.signing_key.as_deref().map(keys::secret).transpose()?;
+    let builder = args.writing.builder(&database)?;
     database.create_default_folder()?;
-    let mut builder = Store::builder(&database.path)
+    let mut builder = builder
         .durability(args.durability.into())
         .overflow(Overflow::Wait(ROOM_TIMEOUT))
         .capacity_bytes(CAPACITY_BYTES)
@@ -108,13 +105,7 @@ pub(crate) fn run(args: &Args, database: &DatabaseArgs) -> Result<Outcome, CliEr
     if let Some(prices) = prices {
         builder = builder.price_book(prices);
     }
-    if let Some(key) = key {
-        builder = builder.signing_key(key);
-    }
-    if let Some(anchor) = &args.anchor {
-        builder = builder.anchor_file(anchor);
-    }
-    let store = builder.open()?;
+    let store = writing::open(builder)?;
     let mut recording = Recording {
         recorder: store.recorder(),
         store,

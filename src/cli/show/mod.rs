@@ -4,9 +4,7 @@ pub(super) mod page;
 
 use std::io::Write;
 
-use auditlite::{
-    CanonicalMessage, PayloadSide, ReadError, ReadOnlyStore, Reader, RequestRecord, Transcript,
-};
+use auditlite::{CanonicalMessage, PayloadSide, ReadError, Reader, RequestRecord, Transcript};
 use clap::builder::NonEmptyStringValueParser;
 
 use super::database::DatabaseArgs;
@@ -58,7 +56,7 @@ pub(crate) fn run(
     database: &DatabaseArgs,
     out: &mut dyn Write,
 ) -> Result<Outcome, CliError> {
-    let store = ReadOnlyStore::open(database.resolve()?.path)?;
+    let store = database.open()?;
     let reader = store.reader();
     let Some(request) = resolve::resolve(&reader, &args.id)? else {
         return Ok(Outcome::Findings);

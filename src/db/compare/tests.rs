@@ -66,6 +66,7 @@ fn events(random: &mut fastrand::Rng) -> Vec<Event> {
                 overflow: String::new(),
                 capture: String::new(),
                 payload_cap_bytes: 0,
+                unsigned_removals: None,
             }),
             _ => {
                 open.push(seq);

@@ -1,0 +1,26 @@
+//! Files that are read as a whole, such as keys, prices and anchors: regular ones only. Opening a FIFO
+//! waits for somebody who writes to it, and a device may never end.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+/// Opens a regular file for reading, and nothing else.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    check(&std::fs::metadata(path)?)?;
+    let file = File::open(path)?;
+    // It may have been another one a moment ago.
+    check(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// Whether this is a regular file.
+pub(crate) fn check(metadata: &std::fs::Metadata) -> io::Result<()> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "it is not a regular file; copy what it gives into one",
+    ))
+}
