@@ -247,11 +247,15 @@ INSERT INTO search_index (search_index, rank) VALUES ('secure-delete', 1);
 
 -- How far the index is: no row where there is none.
 CREATE TABLE search_state (
-    id       INTEGER PRIMARY KEY CHECK (id = 0),
-    next_seq INTEGER NOT NULL        -- requests opened from this seq on are not in it
+    id         INTEGER PRIMARY KEY CHECK (id = 0),
+    next_seq   INTEGER NOT NULL, -- requests opened from this seq on are not in it
+    is_dropped INTEGER NOT NULL, -- 1: what is left of it goes, in steps; nothing is searched until then
+    damaged_at INTEGER           -- when it was found damaged; NULL again once it is built anew
 ) STRICT;
 
 -- Requests before next_seq that are still to be looked at, once they have ended.
 CREATE TABLE search_pending (
-    opened_seq INTEGER PRIMARY KEY
+    opened_seq INTEGER PRIMARY KEY,
+    is_again   INTEGER NOT NULL  -- 1: something said before it was removed, which it or those after it
+                                 -- in its conversation (else of its user) may have said again
 ) STRICT;

@@ -16,6 +16,7 @@ use crate::redact::Redaction;
 use crate::removal::{
     EraseReport, EraseSelector, LOOK_EVERY, PruneReport, Remover, Retention, RetentionThread,
 };
+use crate::search;
 use crate::sync::Instant;
 use crate::sync::channel::{RecvTimeoutError, bounded};
 use crate::writer::{
@@ -540,16 +541,17 @@ impl fmt::Debug for Store {
 
 /// Writes every projection anew from the log, in one transaction, and returns the number of events
 /// read. For a file whose [doctor](crate::ReadOnlyStore::doctor) finds that a table is not as the
-/// log says. The log and the bodies are not touched.
+/// log says. The log and the bodies are not touched. Where there is a search index, it is dropped and
+/// built anew as well.
 ///
 /// # Blocking
 ///
-/// Reads the whole log; nobody else can write to the file meanwhile.
+/// Reads the whole log, and for a search index all bodies; nobody else can write to the file meanwhile.
 ///
 /// # Errors
 ///
 /// [`OpenError`] as for [`StoreBuilder::open`]; [`OpenError::Damaged`] where the log itself is, in
-/// which case nothing is changed.
+/// which case nothing is changed, or where what the search index lies on is.
 pub fn rebuild(path: impl Into<PathBuf>) -> Result<u64, OpenError> {
     let path = DatabasePath::new(&path.into())?;
     if !path.exists() {
@@ -558,5 +560,7 @@ pub fn rebuild(path: impl Into<PathBuf>) -> Result<u64, OpenError> {
         });
     }
     let _lock = WriterLock::acquire(&path)?;
-    rebuild_projections(&path)
+    let events = rebuild_projections(&path)?;
+    search::rebuild(&path)?;
+    Ok(events)
 }

@@ -132,6 +132,16 @@ fn say_lag(lag: &SearchLag) {
             time::seconds(since)
         ));
     }
+    if lag.is_damaged {
+        output::say("note: the index was found damaged, and is being built anew");
+    }
+    if lag.again > 0 {
+        output::say(&format!(
+            "note: what {} and later ones said again after something was erased or pruned is not \
+             searched yet",
+            format::counted(lag.again, "request", "requests")
+        ));
+    }
     if lag.waiting > 0 {
         output::say(&format!(
             "note: {} not ended, and not searched yet",

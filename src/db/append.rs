@@ -90,6 +90,8 @@ thread_local! {
 pub(crate) struct Appender {
     connection: Connection,
     schema: Schema,
+    /// Why the search index was given up.
+    index_damage: Option<String>,
 }
 
 impl Appender {
@@ -101,12 +103,25 @@ impl Appender {
             WAL_PAGES.set(u64::try_from(pages).unwrap_or(0));
             Ok(())
         }));
-        Ok(Self { connection, schema })
+        Ok(Self {
+            connection,
+            schema,
+            index_damage: None,
+        })
     }
 
     /// What else is in the file, as it was at the opening.
     pub(crate) fn schema(&self) -> &Schema {
         &self.schema
+    }
+
+    /// Why a removal gave the search index up, once for each time.
+    pub(crate) fn take_index_damage(&mut self) -> Option<String> {
+        self.index_damage.take()
+    }
+
+    pub(super) fn note_index_damage(&mut self, damage: Option<String>) {
+        self.index_damage = damage.or(self.index_damage.take());
     }
 
     /// For work in idle times, each in a transaction of its own.
@@ -160,6 +175,7 @@ impl Appender {
     /// except where the commit itself failed: [`next_seq`](Self::next_seq) then tells.
     pub(crate) fn append(&mut self, batch: &Batch) -> Result<(), DbError> {
         const WRITING: &str = "writing a group commit";
+        let mut damage = None;
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -207,14 +223,16 @@ impl Appender {
             }
             tree::insert_checkpoint(&transaction, batch.checkpoint.as_ref())?;
             if let Some(removal) = &batch.removal {
-                removal.forget_words(&transaction)?;
+                damage = removal.forget_words(&transaction)?;
             }
             project::apply(&transaction, &mut Fold::new(&batch.events))?;
             if let Some(removal) = &batch.removal {
                 removal.execute(&transaction)?;
             }
         }
-        transaction.commit().context("committing")
+        transaction.commit().context("committing")?;
+        self.note_index_damage(damage);
+        Ok(())
     }
 
     /// Pages in the write-ahead log after the last commit of this thread.

@@ -77,6 +77,18 @@ impl DbError {
         }
     }
 
+    /// Whether what is stored may be the reason, and not the disk, a lock or the time.
+    pub(crate) fn is_damage(&self) -> bool {
+        !matches!(
+            self.kind,
+            DbErrorKind::Busy
+                | DbErrorKind::Full
+                | DbErrorKind::Io
+                | DbErrorKind::CannotOpen
+                | DbErrorKind::Interrupted
+        )
+    }
+
     /// What is stored contradicts itself.
     pub(crate) fn corrupt(context: &'static str, source: impl Into<crate::error::Cause>) -> Self {
         Self {

@@ -8,8 +8,29 @@ use super::error::{Context, DbError};
 /// "AUDL". Source of the field: <https://www.sqlite.org/pragma.html#pragma_application_id>.
 pub(crate) const APPLICATION_ID: i64 = 0x4155_444C;
 
+const SCHEMA: &str = include_str!("../../schema.sql");
+
 /// Each step runs in a transaction of its own and sets `user_version` in it.
-const STEPS: &[M<'_>] = &[M::up(include_str!("../../schema.sql"))];
+const STEPS: &[M<'_>] = &[M::up(SCHEMA)];
+
+/// What makes a table of this version, with its indexes and its first row.
+pub(super) fn definition_of(table: &str) -> String {
+    let is_of = |statement: &&str| {
+        let mut words = statement.split_ascii_whitespace();
+        let is_made = words.any(|word| matches!(word, "TABLE" | "ON" | "INTO"));
+        is_made && words.next() == Some(table)
+    };
+    let without_comments = |statement: &'static str| {
+        let begin = statement
+            .split_inclusive('\n')
+            .take_while(|line| line.trim().is_empty() || line.starts_with("--"))
+            .map(str::len)
+            .sum();
+        statement.get(begin..).unwrap_or_default()
+    };
+    let statements = SCHEMA.split_inclusive(";\n").map(without_comments);
+    statements.filter(is_of).collect()
+}
 
 /// The version that this library writes.
 pub(crate) fn version_supported() -> i64 {

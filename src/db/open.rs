@@ -130,6 +130,11 @@ pub(super) fn keep_log_on_close(connection: &Connection, on: bool) -> Result<(),
     set(connection, DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, on)
 }
 
+/// Whether what the search index consists of can be written only by the index itself.
+pub(super) fn defend(connection: &Connection, on: bool) -> Result<(), DbError> {
+    set(connection, DbConfig::SQLITE_DBCONFIG_DEFENSIVE, on)
+}
+
 /// Opens the file for reading, never changing it.
 pub(crate) fn set_up_reader(connection: &Connection) -> Result<(), DbError> {
     harden(connection)?;

@@ -57,12 +57,12 @@ pub(crate) struct Links {
 
 impl Removal {
     /// Takes out of the search index what payloads that go said. Inside the caller's transaction,
-    /// before the rows of requests change: they tell who else said it.
-    pub(super) fn forget_words(&self, connection: &Connection) -> Result<(), DbError> {
-        for (first, last) in &self.payloads {
-            search::remove_between(connection, event_seq(*first), event_seq(*last))?;
-        }
-        Ok(())
+    /// before the rows of requests change: they tell who else said it. Gives the reason where the index
+    /// was damaged, and given up for it.
+    pub(super) fn forget_words(&self, connection: &Connection) -> Result<Option<String>, DbError> {
+        let events = |(first, last): &(i64, i64)| (event_seq(*first), event_seq(*last));
+        let ranges: Vec<_> = self.payloads.iter().map(events).collect();
+        search::forget(connection, &ranges)
     }
 
     /// Inside the caller's transaction.
@@ -135,7 +135,7 @@ impl Appender {
             .connection_mut()
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .context(REMOVING)?;
-        removal.forget_words(&transaction)?;
+        let damage = removal.forget_words(&transaction)?;
         removal.execute(&transaction)?;
         if removal.vacuum_pages > 0 {
             let pages = removal.vacuum_pages;
@@ -143,7 +143,9 @@ impl Appender {
                 .execute_batch(&format!("PRAGMA incremental_vacuum({pages})"))
                 .context("giving space back")?;
         }
-        transaction.commit().context(REMOVING)
+        transaction.commit().context(REMOVING)?;
+        self.note_index_damage(damage);
+        Ok(())
     }
 }
 

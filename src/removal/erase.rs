@@ -42,9 +42,10 @@ pub struct EraseReport {
     pub payload_bytes: u64,
     /// Bodies of others that were packed against these, and stand alone now. 0 in a preview.
     pub repacked: u64,
-    /// Whether no byte of it is left: neither in the write-ahead log nor in space that the file does
-    /// not use. `false`: a reader of an old state was in the way for 10 s. Erasing again, then with
-    /// nothing left to erase, takes care of the rest.
+    /// Whether no byte of it is left: neither in the search index, nor in the write-ahead log, nor in
+    /// space that the file does not use. `false`: a reader of an old state was in the way for 10 s, or
+    /// the search index is too damaged to be taken out. Erasing again, then with nothing left to erase,
+    /// takes care of the rest; [`rebuild`](crate::rebuild) makes a search index anew.
     pub is_wiped: bool,
 }
 

@@ -20,6 +20,7 @@ use std::time::Duration;
 use crate::db::{Connection, RawFile, Removal, open_reader};
 use crate::error::{FlushError, ReadError, RemovalError, chain};
 use crate::log::Fact;
+use crate::search;
 use crate::sync::channel::{RecvTimeoutError, bounded};
 use crate::sync::{Instant, thread};
 use crate::writer::{Shared, UpkeepCommand, UpkeepError};
@@ -125,10 +126,11 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Leaves nothing behind of what was taken out: neither in the write-ahead log nor in the space
-    /// that pages do not use. `false`: a reader was in the way all the time.
+    /// Leaves nothing behind of what was taken out: neither in a search index that was given up, nor in
+    /// the write-ahead log, nor in the space that pages do not use. `false`: a reader was in the way all
+    /// the time, or the search index is so damaged that it cannot be taken out.
     fn wipe(&self) -> Result<bool, RemovalError> {
-        if !self.truncate(&[])? {
+        if !self.drop_index()? || !self.truncate(&[])? {
             return Ok(false);
         }
         let pages = RawFile::open(self.path)
@@ -140,6 +142,24 @@ impl Session<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// Takes out the search index where it was given up. `false`: that cannot be done.
+    fn drop_index(&self) -> Result<bool, RemovalError> {
+        loop {
+            match search::is_dropping(&self.connection) {
+                Ok(true) => {}
+                Ok(false) => return Ok(true),
+                Err(_) => return Ok(false),
+            }
+            let result = self.send(UpkeepCommand {
+                is_dropping_index: true,
+                ..UpkeepCommand::default()
+            })?;
+            if result.is_err() {
+                return Ok(false);
+            }
+        }
     }
 
     /// Empties the write-ahead log and overwrites what these pages do not use. `false`: a reader was

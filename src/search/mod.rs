@@ -9,8 +9,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::chain::Recent;
-use crate::db::{self, Connection, DatabasePath, WriterLock, search as index};
-use crate::error::{OpenError, ReadError, SearchIndexError};
+use crate::db::{Connection, DatabasePath, DbError, WriterLock, search as index};
+use crate::error::{OpenError, ReadError, SearchIndexError, chain};
 use crate::payload::{Hasher, text_prefix};
 use crate::record::{CanonicalMessage, RequestFilter, RequestRecord, Status};
 use crate::transcript::{message_key, transcript};
@@ -104,8 +104,14 @@ pub struct SearchLag {
     pub is_built: bool,
     /// Events of the log that are newer than what the index has seen.
     pub events: u64,
-    /// Requests that the index has seen and still waits for, most of them not ended.
+    /// Requests that the index has seen and that have not ended: it takes them in when they have.
     pub waiting: u64,
+    /// Requests that are looked at again, each with those that follow it in its conversation (else of
+    /// its user): something that was said before them was erased or pruned, and they may have said it
+    /// again.
+    pub again: u64,
+    /// The index was found damaged, and is not built anew to its end yet.
+    pub is_damaged: bool,
     /// When the first request that the index has not seen was opened, in microseconds since the Unix
     /// epoch. Absent: it has seen all.
     pub missing_since: Option<i64>,
@@ -114,23 +120,32 @@ pub struct SearchLag {
 impl SearchLag {
     /// Whether every request that has ended is in the index.
     pub fn is_none(&self) -> bool {
-        self.is_built && self.missing_since.is_none()
+        self.is_built && self.missing_since.is_none() && self.again == 0
     }
 }
 
 /// How far the index is.
 pub(crate) fn lag(connection: &Connection) -> Result<SearchLag, ReadError> {
     let state = index::state(connection)?;
+    let extent = state.index.unwrap_or_default();
     let is_behind = state.missing_since.is_some();
     Ok(SearchLag {
-        is_built: state.next_seq.is_some(),
+        is_built: state.index.is_some() && !extent.is_dropped,
         events: match is_behind {
-            true => state.log_end.saturating_sub(state.next_seq.unwrap_or(0)),
+            true => state.log_end.saturating_sub(extent.next_seq),
             false => 0,
         },
         waiting: state.waiting,
+        again: state.again,
+        is_damaged: extent.damaged_at.is_some(),
         missing_since: state.missing_since,
     })
+}
+
+/// Whether what is left of an index that was given up is still to be taken out; an error where not
+/// even that can be told.
+pub(crate) fn is_dropping(connection: &Connection) -> Result<bool, ReadError> {
+    Ok(index::extent(connection)?.is_some_and(|extent| extent.is_dropped))
 }
 
 /// Messages that match.
@@ -146,6 +161,12 @@ pub(crate) fn search(
         )));
     }
     let words = words::expression(query)?;
+    let lag = lag(connection)?;
+    if !lag.is_built {
+        // What is left of an index that was dropped is not believed.
+        let hits = Vec::new();
+        return Ok(SearchResult { hits, lag });
+    }
     let found = index::find(
         connection,
         &words,
@@ -172,10 +193,25 @@ pub(crate) fn search(
                 .collect(),
         });
     }
-    Ok(SearchResult {
-        hits,
-        lag: lag(connection)?,
-    })
+    Ok(SearchResult { hits, lag })
+}
+
+/// Why a step of building failed.
+#[derive(Debug)]
+pub(crate) enum IndexError {
+    /// The index is damaged.
+    Damaged(String),
+    /// Something that has nothing to do with the index.
+    Failed(ReadError),
+}
+
+impl From<DbError> for IndexError {
+    fn from(error: DbError) -> Self {
+        match error.is_damage() {
+            true => Self::Damaged(chain(&error)),
+            false => Self::Failed(error.into()),
+        }
+    }
 }
 
 /// Builds the index, step by step.
@@ -191,15 +227,40 @@ impl Indexer {
         }
     }
 
-    /// Whether the file has an index, which is then to be kept up.
-    pub(crate) fn is_built(connection: &Connection) -> Result<bool, ReadError> {
-        Ok(index::next_seq(connection)?.is_some())
+    /// Whether the file has an index, which is then to be kept up. One that says of itself what cannot
+    /// be is given up.
+    pub(crate) fn is_built(connection: &Connection) -> Result<bool, IndexError> {
+        let state = index::state(connection)?;
+        let Some(extent) = state.index else {
+            return Ok(false);
+        };
+        if !extent.is_dropped {
+            index::check_settings(connection)?;
+            if extent.next_seq > state.log_end {
+                return Err(IndexError::Damaged(format!(
+                    "search_state says that the search index goes to seq {}, and the log ends at {}",
+                    extent.next_seq, state.log_end
+                )));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Gives the index up: it goes with the next steps, and is built anew with those after them.
+    pub(crate) fn give_up(&mut self, connection: &mut Connection) -> Result<(), ReadError> {
+        *self = Self::new();
+        Ok(index::in_transaction(connection, index::give_up)?)
     }
 
     /// Looks at the next requests, for some milliseconds, in one transaction. `true`: there are no
     /// more that could be looked at now.
-    pub(crate) fn step(&mut self, connection: &mut Connection) -> Result<bool, ReadError> {
+    pub(crate) fn step(&mut self, connection: &mut Connection) -> Result<bool, IndexError> {
         self.take(connection, STEP_REQUESTS, STEP_TIME)
+    }
+
+    /// The same for whoever does nothing else.
+    fn long_step(&mut self, connection: &mut Connection) -> Result<bool, IndexError> {
+        self.take(connection, LONG_STEP_REQUESTS, LONG_STEP_TIME)
     }
 
     fn take(
@@ -207,42 +268,53 @@ impl Indexer {
         connection: &mut Connection,
         requests_max: usize,
         time: Duration,
-    ) -> Result<bool, ReadError> {
+    ) -> Result<bool, IndexError> {
         let begun = Instant::now();
+        if index::extent(connection)?.is_some_and(|extent| extent.is_dropped) {
+            index::drop_step(connection)?;
+            return Ok(false);
+        }
         let recent = &mut self.recent;
-        let is_done = index::in_transaction(connection, |connection| -> Result<bool, ReadError> {
-            let stored = index::next_seq(connection)?;
-            let mut next_seq = stored.unwrap_or(0);
-            let mut looked_at = 0_usize;
-            let is_done = loop {
-                let page = STEP_REQUESTS.min(requests_max.saturating_sub(looked_at));
-                let requests = index::next_requests(connection, next_seq, page)?;
-                if requests.is_empty() {
-                    break page > 0;
-                }
-                for request in requests {
-                    if begun.elapsed() >= time && looked_at > 0 {
-                        looked_at = requests_max;
-                        break;
+        let is_done =
+            index::in_transaction(connection, |connection| -> Result<bool, IndexError> {
+                let stored = index::extent(connection)?.map(|extent| extent.next_seq);
+                let mut next_seq = stored.unwrap_or(0);
+                let mut looked_at = 0_usize;
+                let is_done = loop {
+                    let page = STEP_REQUESTS.min(requests_max.saturating_sub(looked_at));
+                    let requests = index::next_requests(connection, next_seq, page)?;
+                    if requests.is_empty() {
+                        break page > 0;
                     }
-                    looked_at = looked_at.saturating_add(1);
-                    if request.status == Status::Pending {
-                        index::wait_for(connection, request.opened_seq)?;
-                    } else {
+                    for (request, is_again) in requests {
+                        if begun.elapsed() >= time && looked_at > 0 {
+                            looked_at = requests_max;
+                            break;
+                        }
+                        looked_at = looked_at.saturating_add(1);
+                        next_seq = next_seq.max(request.opened_seq.saturating_add(1));
+                        if request.status == Status::Pending {
+                            index::wait_for(connection, request.opened_seq)?;
+                            continue;
+                        }
                         add(connection, recent, &request)?;
                         index::wait_no_more(connection, request.opened_seq)?;
+                        if is_again {
+                            index::look_again(connection, &request, request.opened_seq)?;
+                        }
                     }
-                    next_seq = next_seq.max(request.opened_seq.saturating_add(1));
+                    if looked_at >= requests_max {
+                        break false;
+                    }
+                };
+                if stored != Some(next_seq) {
+                    index::set_next_seq(connection, next_seq)?;
                 }
-                if looked_at >= requests_max {
-                    break false;
+                if is_done {
+                    index::set_complete(connection)?;
                 }
-            };
-            if stored != Some(next_seq) {
-                index::set_next_seq(connection, next_seq)?;
-            }
-            Ok(is_done)
-        })?;
+                Ok(is_done)
+            })?;
         if is_done {
             self.recent = Recent::with_bytes(RECENT_BYTES_MAX);
         }
@@ -255,10 +327,10 @@ fn add(
     connection: &Connection,
     recent: &mut Recent,
     request: &RequestRecord,
-) -> Result<(), ReadError> {
+) -> Result<(), IndexError> {
     let found = match transcript(connection, recent, request) {
         Err(ReadError::Damaged(_)) => return Ok(()),
-        found => found?,
+        found => found.map_err(IndexError::Failed)?,
     };
     let scope = index::scope_of(request);
     let sent = found.messages.iter().map(|message| (message, false));
@@ -320,13 +392,59 @@ pub fn update_search_index(
         .into());
     }
     let _lock = WriterLock::acquire(&path)?;
-    let mut connection = db::search::open_for_indexing(&path)?;
-    let mut indexer = Indexer::new();
-    loop {
-        let is_done = indexer.take(&mut connection, LONG_STEP_REQUESTS, LONG_STEP_TIME)?;
-        let lag = lag(&connection)?;
-        if is_done || !progress(lag) {
-            return Ok(lag);
+    let mut connection = index::open_for_indexing(&path)?;
+    match build(&mut connection, &mut progress) {
+        Ok(lag) => Ok(lag),
+        Err(IndexError::Failed(error)) => Err(error.into()),
+        Err(IndexError::Damaged(what)) => Err(ReadError::Damaged(what).into()),
+    }
+}
+
+/// Drops the index, where there is one or something of one, and builds it anew. The caller holds the
+/// writer's lock.
+pub(crate) fn rebuild(path: &DatabasePath) -> Result<(), OpenError> {
+    let mut connection = index::open_for_indexing(path)?;
+    let built = match index::is_empty(&connection) {
+        Ok(true) => return Ok(()),
+        _ => Indexer::new()
+            .give_up(&mut connection)
+            .map_err(IndexError::Failed)
+            .and_then(|()| build(&mut connection, &mut |_| true)),
+    };
+    let path = path.as_path().to_owned();
+    match built {
+        Ok(_) => Ok(()),
+        Err(IndexError::Damaged(what)) => Err(OpenError::Damaged { path, what }),
+        Err(IndexError::Failed(error)) => {
+            let source = error.into();
+            Err(OpenError::Database { path, source })
         }
+    }
+}
+
+/// Builds the index to its end, or until `progress` says `false`. An index that is damaged goes first.
+fn build(
+    connection: &mut Connection,
+    progress: &mut dyn FnMut(SearchLag) -> bool,
+) -> Result<SearchLag, IndexError> {
+    let mut indexer = Indexer::new();
+    let mut is_given_up = false;
+    let mut step = Indexer::is_built(connection).and_then(|_| indexer.long_step(connection));
+    loop {
+        match step {
+            // Damage that comes again in an index that was just made does not go away.
+            Err(IndexError::Damaged(_)) if !is_given_up => {
+                indexer.give_up(connection).map_err(IndexError::Failed)?;
+                is_given_up = true;
+            }
+            Err(error) => return Err(error),
+            Ok(is_done) => {
+                let lag = lag(connection).map_err(IndexError::Failed)?;
+                if is_done || !progress(lag) {
+                    return Ok(lag);
+                }
+            }
+        }
+        step = indexer.long_step(connection);
     }
 }

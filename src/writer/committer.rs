@@ -90,6 +90,7 @@ impl Committer {
         self.shared.capacity.release(ready.reservation);
         self.shared.commits.announce();
         if let Some(upkeep) = ready.replies.upkeep {
+            // Says so, too, where the search index was found damaged.
             self.upkeep(upkeep);
         }
         for reply in ready.replies.flushes {

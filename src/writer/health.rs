@@ -62,6 +62,9 @@ pub enum Alarm {
         /// Events that the anchor file states.
         anchored_events: u64,
     },
+    /// The search index was found damaged. It was dropped, and is being built anew; until that is done,
+    /// searches find less than there is. Recording is not affected.
+    SearchIndexDamaged,
 }
 
 /// A snapshot of the writer's state and counters since the store was opened.
@@ -101,6 +104,8 @@ pub struct Health {
     pub unparsed_bodies: u64,
     /// Bodies and other content left out because the redaction failed.
     pub redaction_failures: u64,
+    /// Times that the search index was found damaged and dropped.
+    pub search_index_drops: u64,
 }
 
 /// What became of everything that was handed over, told by [`Store::close`](crate::Store::close).
@@ -142,6 +147,8 @@ pub(crate) struct Vitals {
     /// Events that an anchor states and the log did not have; 0: nothing is missing.
     missing_of_anchor: AtomicU64,
     foreign_objects: AtomicU64,
+    is_index_damaged: AtomicBool,
+    pub(crate) search_index_drops: AtomicU64,
 }
 
 impl Vitals {
@@ -222,6 +229,15 @@ impl Vitals {
         self.foreign_objects.store(objects, Ordering::Relaxed);
     }
 
+    pub(crate) fn set_index_damaged(&self, is_damaged: bool) {
+        self.is_index_damaged.store(is_damaged, Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_index_drop(&self) {
+        self.search_index_drops.fetch_add(1, Ordering::Relaxed);
+        self.set_index_damaged(true);
+    }
+
     pub(crate) fn wal_checkpoint_failures(&self) -> u64 {
         self.wal_checkpoint_failures.load(Ordering::Relaxed)
     }
@@ -241,7 +257,9 @@ impl Vitals {
         let anchored_events = self.missing_of_anchor.load(Ordering::Relaxed);
         let objects = self.foreign_objects.load(Ordering::Relaxed);
         let behind = Alarm::BehindAnchor { anchored_events };
+        let is_index_damaged = self.is_index_damaged.load(Ordering::Relaxed);
         room.into_iter()
+            .chain(is_index_damaged.then_some(Alarm::SearchIndexDamaged))
             .chain((anchored_events > 0).then_some(behind))
             .chain((objects > 0).then_some(Alarm::ForeignSchema { objects }))
             .chain(pinned.then_some(Alarm::LogPinned { wal_bytes }))

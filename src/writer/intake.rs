@@ -127,6 +127,7 @@ impl Intake {
                     removal: command.removal,
                     is_truncating: command.is_truncating,
                     wiped_pages: command.wiped_pages,
+                    is_dropping_index: command.is_dropping_index,
                     reply,
                 });
             }

@@ -443,6 +443,7 @@ impl Shared {
             alarms: vitals.alarms(),
             wal_bytes: vitals.wal_bytes(),
             checkpoint_failures: vitals.checkpoint_failures.load(Ordering::Relaxed),
+            search_index_drops: vitals.search_index_drops.load(Ordering::Relaxed),
             unparsed_bodies: vitals.unparsed_bodies.load(Ordering::Relaxed),
             redaction_failures: vitals.redaction_failures.load(Ordering::Relaxed),
         }

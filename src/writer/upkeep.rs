@@ -26,6 +26,8 @@ pub(crate) struct UpkeepCommand {
     pub(crate) is_truncating: bool,
     /// Then overwrites the unused space of these pages.
     pub(crate) wiped_pages: Vec<u32>,
+    /// Takes out the next part of a search index that was given up.
+    pub(crate) is_dropping_index: bool,
 }
 
 /// Why a step was not done.
@@ -45,6 +47,7 @@ pub(super) struct Upkeep {
     pub(super) removal: Removal,
     pub(super) is_truncating: bool,
     pub(super) wiped_pages: Vec<u32>,
+    pub(super) is_dropping_index: bool,
     pub(super) reply: UpkeepReply,
 }
 
@@ -58,6 +61,12 @@ impl Committer {
                 .remove(&upkeep.removal)
                 .map_err(|error| UpkeepError::Failed(chain(&error)));
             self.checkpoints.note_commit();
+        }
+        self.note_index_damage();
+        if upkeep.is_dropping_index && result.is_ok() {
+            result = self.drop_index().map_err(UpkeepError::Failed);
+            self.checkpoints.note_commit();
+            self.checkpoint_busy();
         }
         if upkeep.is_truncating && result.is_ok() {
             result = match self.truncate(&upkeep.wiped_pages) {

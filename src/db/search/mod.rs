@@ -4,10 +4,11 @@
 //! be dropped and built anew. The words lie in `search_index`, which keeps no text; the texts lie
 //! packed in `search_messages`.
 
+mod dropping;
+mod forgetting;
+mod page_keys;
 #[cfg(test)]
 mod tests;
-
-use std::collections::HashSet;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, params_from_iter};
 
@@ -21,7 +22,6 @@ use crate::record::{Digest, RequestFilter, RequestRecord};
 
 const INDEXING: &str = "building the search index";
 const SEARCHING: &str = "searching";
-const REMOVING: &str = "removing from the search index";
 
 /// Longest text of one message that is searched, in bytes.
 pub(crate) const TEXT_BYTES_MAX: usize = 256 * 1024;
@@ -30,6 +30,10 @@ const LEVEL: i32 = 3;
 const MARKS: [char; 2] = ['\u{fdd0}', '\u{fdd1}'];
 /// Words of a snippet.
 const SNIPPET_TOKENS: i64 = 24;
+
+pub(crate) use dropping::{drop_step, give_up};
+pub(super) use forgetting::forget;
+pub(crate) use forgetting::{check_settings, is_empty, look_again};
 
 /// A message on its way into the index.
 #[derive(Debug)]
@@ -57,20 +61,33 @@ pub(crate) struct FoundMessage {
 /// How far the index is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct IndexState {
-    /// Requests opened from this seq on are not in it; `None`: there is no index yet.
-    pub(crate) next_seq: Option<u64>,
+    /// The index itself; `None`: there is none yet.
+    pub(crate) index: Option<Extent>,
     /// The seq that the next event of the log gets.
     pub(crate) log_end: u64,
-    /// Requests before `next_seq` that are still to be taken in, most of them not ended.
+    /// Requests before its end that have not ended.
     pub(crate) waiting: u64,
+    /// Requests before its end that are looked at again, each with those that follow it.
+    pub(crate) again: u64,
     /// When the first request that is not in it was opened.
     pub(crate) missing_since: Option<i64>,
+}
+
+/// What the index says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Extent {
+    /// Requests opened from this seq on are not in it.
+    pub(crate) next_seq: u64,
+    /// What is left of it is on its way out.
+    pub(crate) is_dropped: bool,
+    /// When it was found damaged, until it is built anew.
+    pub(crate) damaged_at: Option<i64>,
 }
 
 /// How far the index is. Primary keys only.
 pub(crate) fn state(connection: &Connection) -> Result<IndexState, DbError> {
     let transaction = connection.unchecked_transaction().context(SEARCHING)?;
-    let next_seq = next_seq(&transaction)?;
+    let index = extent(&transaction)?;
     let number = |sql: &str| -> Result<Option<i64>, DbError> {
         let mut statement = transaction.prepare_cached(sql).context(SEARCHING)?;
         let found = statement.query_row([], |row| row.get(0)).optional();
@@ -78,33 +95,45 @@ pub(crate) fn state(connection: &Connection) -> Result<IndexState, DbError> {
     };
     let log_end =
         number("SELECT first_seq + count FROM log_segments ORDER BY first_seq DESC LIMIT 1")?;
-    let waiting = number("SELECT count(*) FROM search_pending")?;
+    let waiting = number("SELECT count(*) FROM search_pending WHERE is_again = 0")?;
+    let again = number("SELECT count(*) FROM search_pending WHERE is_again <> 0")?;
+    let next_seq = index.map_or(0, |index| index.next_seq);
     let missing_since = transaction
         .prepare_cached(
             "SELECT opened_at FROM requests WHERE opened_seq >= ?1 ORDER BY opened_seq LIMIT 1",
         )
         .and_then(|mut statement| {
             statement
-                .query_row([seq_to_sql(next_seq.unwrap_or(0))], |row| row.get(0))
+                .query_row([seq_to_sql(next_seq)], |row| row.get(0))
                 .optional()
         })
         .context(SEARCHING)?;
     let count = |number: Option<i64>| u64::try_from(number.unwrap_or(0)).unwrap_or(0);
     Ok(IndexState {
-        next_seq,
+        index,
         log_end: count(log_end),
         waiting: count(waiting),
+        again: count(again),
         missing_since,
     })
 }
 
-/// Where the index ends; `None`: there is none yet.
-pub(crate) fn next_seq(connection: &Connection) -> Result<Option<u64>, DbError> {
-    let next: Option<i64> = connection
-        .prepare_cached("SELECT next_seq FROM search_state")
-        .and_then(|mut statement| statement.query_row([], |row| row.get(0)).optional())
-        .context(SEARCHING)?;
-    Ok(next.map(|next| u64::try_from(next).unwrap_or(0)))
+/// What the index says of itself; `None`: there is none yet.
+pub(crate) fn extent(connection: &Connection) -> Result<Option<Extent>, DbError> {
+    connection
+        .prepare_cached("SELECT next_seq, is_dropped, damaged_at FROM search_state WHERE id = 0")
+        .and_then(|mut statement| {
+            statement
+                .query_row([], |row| {
+                    Ok(Extent {
+                        next_seq: count_at(row, 0)?,
+                        is_dropped: row.get::<_, i64>(1)? != 0,
+                        damaged_at: row.get(2)?,
+                    })
+                })
+                .optional()
+        })
+        .context(SEARCHING)
 }
 
 /// A step of building, in a transaction of its own that is undone where it fails.
@@ -120,29 +149,36 @@ pub(crate) fn in_transaction<T, E: From<DbError>>(
     Ok(done)
 }
 
-/// The next requests to look at: those that were waited for and have ended, then new ones.
+/// The next requests to look at, each with whether it is looked at again: those that were waited for
+/// and have ended, then new ones.
 pub(crate) fn next_requests(
     connection: &Connection,
     next_seq: u64,
     limit: usize,
-) -> Result<Vec<RequestRecord>, DbError> {
-    let ended = format!(
-        "{} WHERE opened_seq IN (SELECT opened_seq FROM search_pending) \
-         AND ended_seq IS NOT NULL LIMIT {limit}",
-        *SELECT_REQUEST
-    );
+) -> Result<Vec<(RequestRecord, bool)>, DbError> {
+    let waited_for = |is_again: i64| {
+        format!(
+            "{} WHERE opened_seq IN (SELECT opened_seq FROM search_pending WHERE is_again = {is_again}) \
+             AND ended_seq IS NOT NULL LIMIT {limit}",
+            *SELECT_REQUEST
+        )
+    };
     let new = format!(
         "{} WHERE opened_seq >= ?1 ORDER BY opened_seq LIMIT {limit}",
         *SELECT_REQUEST
     );
     let mut requests = Vec::new();
-    for (sql, values) in [(ended, Vec::new()), (new, vec![seq_to_sql(next_seq)])] {
+    for (sql, values, is_again) in [
+        (waited_for(0), Vec::new(), false),
+        (waited_for(1), Vec::new(), true),
+        (new, vec![seq_to_sql(next_seq)], false),
+    ] {
         let mut statement = connection.prepare_cached(&sql).context(INDEXING)?;
         let rows = statement
             .query_map(params_from_iter(values), request_from_row)
             .context(INDEXING)?;
         for request in rows {
-            requests.push(request.context(INDEXING)?);
+            requests.push((request.context(INDEXING)?, is_again));
         }
     }
     requests.truncate(limit);
@@ -153,7 +189,7 @@ pub(crate) fn next_requests(
 pub(crate) fn wait_for(connection: &Connection, opened_seq: u64) -> Result<(), DbError> {
     run(
         connection,
-        "INSERT OR IGNORE INTO search_pending VALUES (?1)",
+        "INSERT OR IGNORE INTO search_pending VALUES (?1, 0)",
         opened_seq,
     )
 }
@@ -171,9 +207,20 @@ pub(crate) fn wait_no_more(connection: &Connection, opened_seq: u64) -> Result<(
 pub(crate) fn set_next_seq(connection: &Connection, next_seq: u64) -> Result<(), DbError> {
     run(
         connection,
-        "INSERT INTO search_state VALUES (0, ?1) ON CONFLICT DO UPDATE SET next_seq = excluded.next_seq",
+        "INSERT INTO search_state VALUES (0, ?1, 0, NULL) \
+         ON CONFLICT DO UPDATE SET next_seq = excluded.next_seq",
         next_seq,
     )
+}
+
+/// Everything is in the index, and what is waited for can come.
+pub(crate) fn set_complete(connection: &Connection) -> Result<(), DbError> {
+    connection
+        .execute_batch(
+            "DELETE FROM search_pending WHERE opened_seq NOT IN (SELECT opened_seq FROM requests); \
+             UPDATE search_state SET damaged_at = NULL WHERE damaged_at IS NOT NULL",
+        )
+        .context(INDEXING)
 }
 
 fn run(connection: &Connection, sql: &str, seq: u64) -> Result<(), DbError> {
@@ -186,8 +233,7 @@ fn run(connection: &Connection, sql: &str, seq: u64) -> Result<(), DbError> {
 
 /// Takes a message in, unless it is known. Index: `search_messages_by_key`.
 pub(crate) fn add(connection: &Connection, message: &NewMessage<'_>) -> Result<bool, DbError> {
-    let packed = zstd::bulk::compress(message.text.as_bytes(), LEVEL)
-        .map_err(|error| DbError::corrupt(INDEXING, error))?;
+    let packed = pack(message.text).map_err(|error| DbError::corrupt(INDEXING, error))?;
     let added = connection
         .prepare_cached(
             "INSERT INTO search_messages \
@@ -215,130 +261,6 @@ pub(crate) fn add(connection: &Connection, message: &NewMessage<'_>) -> Result<b
         })
         .context(INDEXING)?;
     Ok(true)
-}
-
-/// Removes what requests that were opened by these events brought into the index. Only requests that
-/// did are looked at. Index: `search_messages_by_request`.
-pub(super) fn remove_between(
-    connection: &Connection,
-    first: i64,
-    last: i64,
-) -> Result<(), DbError> {
-    let requests: Vec<u64> = connection
-        .prepare_cached(
-            "SELECT DISTINCT request_seq FROM search_messages WHERE request_seq BETWEEN ?1 AND ?2",
-        )
-        .and_then(|mut statement| {
-            let rows = statement.query_map([first, last], |row| count_at(row, 0))?;
-            rows.collect()
-        })
-        .context(REMOVING)?;
-    connection
-        .prepare_cached("DELETE FROM search_pending WHERE opened_seq BETWEEN ?1 AND ?2")
-        .and_then(|mut statement| statement.execute([first, last]))
-        .context(REMOVING)?;
-    remove_up_to(connection, &requests, u64::try_from(last).unwrap_or(0)).map(drop)
-}
-
-/// Removes what these requests brought into the index, words and texts. What later requests that
-/// stay said again is taken in anew from them, at the next step. Within the caller's transaction, and
-/// **before** the rows of `requests` change. Bounded by one message at a time. With `secure_delete`
-/// on, nothing of the words is left in the file. Returns how many messages went.
-#[cfg(test)]
-fn remove(connection: &Connection, opened_seqs: &[u64]) -> Result<u64, DbError> {
-    remove_up_to(connection, opened_seqs, 0)
-}
-
-/// As `remove`; everything up to `last` goes too.
-fn remove_up_to(connection: &Connection, opened_seqs: &[u64], last: u64) -> Result<u64, DbError> {
-    let mut newest_first = opened_seqs.to_vec();
-    newest_first.sort_unstable_by(|one, other| other.cmp(one));
-    let (mut removed, mut scopes) = (0_u64, HashSet::new());
-    for seq in newest_first {
-        let count = remove_one(connection, seq)?;
-        wait_no_more(connection, seq)?;
-        removed = removed.saturating_add(count);
-        if count > 0 {
-            look_again(connection, seq, last, &mut scopes)?;
-        }
-    }
-    Ok(removed)
-}
-
-/// Removes the words and texts of one request.
-fn remove_one(connection: &Connection, opened_seq: u64) -> Result<u64, DbError> {
-    let mut removed = 0_u64;
-    loop {
-        let next: Option<(i64, Vec<u8>)> = connection
-            .prepare_cached(
-                "SELECT message_id, text FROM search_messages WHERE request_seq = ?1 LIMIT 1",
-            )
-            .and_then(|mut statement| {
-                statement
-                    .query_row([seq_to_sql(opened_seq)], |row| {
-                        Ok((row.get(0)?, row.get(1)?))
-                    })
-                    .optional()
-            })
-            .context(REMOVING)?;
-        let Some((message_id, packed)) = next else {
-            return Ok(removed);
-        };
-        let text = unpack(&packed)?;
-        // An index without texts is told what to forget.
-        // Source: <https://www.sqlite.org/fts5.html#the_delete_command>.
-        connection
-            .prepare_cached(
-                "INSERT INTO search_index (search_index, rowid, text) VALUES ('delete', ?1, ?2)",
-            )
-            .and_then(|mut statement| statement.execute(params![message_id, text]))
-            .context(REMOVING)?;
-        connection
-            .prepare_cached("DELETE FROM search_messages WHERE message_id = ?1")
-            .and_then(|mut statement| statement.execute([message_id]))
-            .context(REMOVING)?;
-        removed = removed.saturating_add(1);
-    }
-}
-
-/// Has the next request of the same conversation, which repeats what came before, looked at again.
-/// Once for each conversation, behind the last of the requests that go.
-fn look_again(
-    connection: &Connection,
-    opened_seq: u64,
-    last: u64,
-    scopes: &mut HashSet<Digest>,
-) -> Result<(), DbError> {
-    let sql = format!("{} WHERE opened_seq = ?1", *SELECT_REQUEST);
-    let request = connection
-        .prepare_cached(&sql)
-        .and_then(|mut statement| {
-            statement
-                .query_row([seq_to_sql(opened_seq)], request_from_row)
-                .optional()
-        })
-        .context(REMOVING)?;
-    let Some(request) = request else {
-        return Ok(());
-    };
-    if !scopes.insert(scope_of(&request)) {
-        return Ok(());
-    }
-    let mut filter = RequestFilter::default();
-    match request.conversation() {
-        Some(conversation) => filter.conversation_id = Some(conversation.to_owned()),
-        None => filter.user_id.clone_from(&request.user_id),
-    }
-    let next = filter::list_within(
-        connection,
-        &filter,
-        Walk::After(Some(opened_seq.max(last))),
-        1,
-    )?;
-    match next.first() {
-        Some(next) => wait_for(connection, next.opened_seq),
-        None => Ok(()),
-    }
 }
 
 /// A digest of whom a request's messages belong to: the conversation, else the user, else nobody.
@@ -461,6 +383,13 @@ fn parts(text: &str) -> Vec<(String, bool)> {
         }
     }
     parts
+}
+
+/// With a checksum, so that damage is noticed.
+fn pack(text: &str) -> std::io::Result<Vec<u8>> {
+    let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
+    compressor.include_checksum(true)?;
+    compressor.compress(text.as_bytes())
 }
 
 /// Content read from the file is not trusted: what unpacks to more than can be is none.

@@ -125,10 +125,10 @@ fn what_is_removed_leaves_no_trace() {
             .any(|window| window == word.as_bytes())
     };
     assert!(holds("zanzibarquux"), "the test would not see it");
-    let removed = in_transaction(&mut connection, |connection| {
-        remove(connection, &[4, 2, 77])
+    let damage = in_transaction(&mut connection, |connection| {
+        forget(connection, &[(4, 4), (2, 3), (77, 78)])
     });
-    assert_eq!(removed.unwrap(), 2);
+    assert_eq!(damage.unwrap(), None);
     assert_eq!(matching(&connection, "xylophonist"), [6]);
     assert!(matching(&connection, "zanzibarquux").is_empty());
     let waiting: Vec<i64> = connection
@@ -143,6 +143,41 @@ fn what_is_removed_leaves_no_trace() {
         .execute_batch("INSERT INTO search_index (search_index) VALUES ('integrity-check')")
         .unwrap();
     assert!(!holds("zanzibarquux") && !holds("quokkaville"));
+}
+
+/// Dropping makes the tables from the schema's own text.
+#[test]
+fn a_dropped_index_is_as_in_a_new_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut connection = Connection::open(folder.path().join("audit.db")).unwrap();
+    super::super::migrate::migrate(&mut connection).unwrap();
+    let schema = |connection: &Connection| -> Vec<(String, String)> {
+        let sql = "SELECT name, coalesce(sql, '') FROM sqlite_schema ORDER BY name";
+        let mut statement = connection.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+        rows.unwrap().collect::<Result<_, _>>().unwrap()
+    };
+    let before = schema(&connection);
+    for number in 0..700_u64 {
+        let text = format!("number {number}");
+        let message = NewMessage {
+            request_seq: number,
+            is_reply: false,
+            position: 0,
+            role: "user",
+            key: u128::from(number).to_be_bytes(),
+            text: &text,
+        };
+        assert!(add(&connection, &message).unwrap());
+    }
+    give_up(&connection).unwrap();
+    let steps = (0..10).take_while(|_| !drop_step(&mut connection).unwrap());
+    assert_eq!(steps.count(), 3, "a step takes 512 rows");
+    assert!(!extent(&connection).unwrap().unwrap().is_dropped);
+    assert_eq!(schema(&connection), before);
+    check_settings(&connection).unwrap();
+    let text = connection.query_row("SELECT count(*) FROM search_messages", [], |row| row.get(0));
+    assert_eq!(text, Ok(0));
 }
 
 #[test]

@@ -1,0 +1,104 @@
+//! Dropping the index: it is worth less than anything else in the file.
+//!
+//! Where it is damaged it is given up as a whole, by one row and within whatever transaction met the
+//! damage, so that a removal goes on. What it consists of then goes in steps that are short. Until
+//! that is done nothing is searched, and nothing counts as wiped. A crash in between changes nothing:
+//! the row says what is still to be done.
+
+use rusqlite::{Connection, params};
+
+use super::super::error::{Context, DbError};
+use super::super::{migrate, open};
+use super::in_transaction;
+use crate::clock::now_micros;
+
+const DROPPING: &str = "dropping the search index";
+/// Rows that go in one step: some megabytes, some milliseconds.
+const ROWS_EACH: usize = 512;
+/// What the index consists of, each with its key, and whether SQLite's index owns it.
+const TABLES: [(&str, &str, bool); 5] = [
+    ("search_messages", "message_id", false),
+    ("search_pending", "opened_seq", false),
+    ("search_index_data", "id", true),
+    ("search_index_idx", "segid, term", true),
+    ("search_index_docsize", "id", true),
+];
+
+/// Has the index dropped, from here on without a way back. Within the caller's transaction.
+pub(crate) fn give_up(connection: &Connection) -> Result<(), DbError> {
+    connection
+        .execute(
+            "INSERT INTO search_state VALUES (0, 0, 1, ?1) ON CONFLICT (id) \
+             DO UPDATE SET next_seq = 0, is_dropped = 1, damaged_at = excluded.damaged_at",
+            [now_micros()],
+        )
+        .map(drop)
+        .context(DROPPING)
+}
+
+/// The next step. `true`: nothing is left, and the index can be built anew.
+pub(crate) fn drop_step(connection: &mut Connection) -> Result<bool, DbError> {
+    let taken = shadows_written(connection, |connection| {
+        in_transaction(connection, |connection| -> Result<usize, DbError> {
+            let mut taken = 0_usize;
+            for (table, key, _) in TABLES {
+                taken = taken.saturating_add(take_rows(connection, table, key, ROWS_EACH - taken)?);
+                if taken >= ROWS_EACH {
+                    break;
+                }
+            }
+            Ok(taken)
+        })
+    });
+    match taken {
+        Ok(taken) if taken > 0 => Ok(false),
+        Err(error) if !error.is_damage() => Err(error),
+        // Empty, or so damaged that its rows cannot be taken out one by one.
+        _ => shadows_written(connection, |connection| {
+            in_transaction(connection, make_anew)
+        })
+        .map(|()| true),
+    }
+}
+
+fn take_rows(
+    connection: &Connection,
+    table: &str,
+    key: &str,
+    limit: usize,
+) -> Result<usize, DbError> {
+    let sql = format!("DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} LIMIT ?1)");
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    connection.execute(&sql, [limit]).context(DROPPING)
+}
+
+/// Every table of it as in a new file.
+fn make_anew(connection: &Connection) -> Result<(), DbError> {
+    let run = |sql: &str| connection.execute_batch(sql).context(DROPPING);
+    // Without these SQLite would not even connect to the index to drop it.
+    run("DELETE FROM search_index_config; INSERT INTO search_index_config VALUES ('version', 4)")?;
+    run("DROP TABLE IF EXISTS search_index")?;
+    for (table, ..) in TABLES.iter().filter(|(.., is_shadow)| !is_shadow) {
+        run(&format!("DROP TABLE IF EXISTS {table}"))?;
+        run(&migrate::definition_of(table))?;
+    }
+    run(&migrate::definition_of("search_index"))?;
+    connection
+        .execute(
+            "UPDATE search_state SET is_dropped = 0, next_seq = 0",
+            params![],
+        )
+        .map(drop)
+        .context(DROPPING)
+}
+
+/// Does what only the index itself may do otherwise.
+fn shadows_written<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&mut Connection) -> Result<T, DbError>,
+) -> Result<T, DbError> {
+    open::defend(connection, false)?;
+    let result = work(connection);
+    open::defend(connection, true)?;
+    result
+}

@@ -1,0 +1,282 @@
+//! Forgetting: how words and texts get out of the index. The index never keeps a removal from being
+//! done: where it is damaged, it is given up.
+
+use std::collections::HashSet;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::super::error::{Context, DbError};
+use super::super::filter::{self, Walk};
+use super::super::read::count_at;
+use super::super::removals::{RemovalKind, pruned_to};
+use super::super::seq_to_sql;
+use super::page_keys::{self, Words};
+use super::{Extent, by_opened_seq, extent, give_up, run, scope_of, unpack, wait_no_more};
+use crate::error::chain;
+use crate::record::{Digest, RequestFilter};
+
+const REMOVING: &str = "removing from the search index";
+/// Texts whose words are held at a time, in bytes.
+const WORDS_BYTES_MAX: usize = 1024 * 1024;
+
+/// Removes what requests that were opened by events of these ranges brought into the index. Within the
+/// caller's transaction, and **before** the rows of `requests` change: they tell who else may have said
+/// it. Where the index cannot be believed it is given up, and the result says why.
+pub(in super::super) fn forget(
+    connection: &Connection,
+    ranges: &[(i64, i64)],
+) -> Result<Option<String>, DbError> {
+    let run = |sql: &str| connection.execute_batch(sql).context(REMOVING);
+    if ranges.is_empty() {
+        return Ok(None);
+    }
+    run("SAVEPOINT forgetting")?;
+    let error = match forget_ranges(connection, ranges) {
+        Ok(()) => return run("RELEASE forgetting").map(|()| None),
+        Err(error) if error.is_damage() => error,
+        Err(error) => return Err(error),
+    };
+    run("ROLLBACK TO forgetting; RELEASE forgetting")?;
+    // Not even that it is given up can be written where the table of one row is damaged: the removal
+    // goes on all the same, and the writer says that the index is damaged.
+    let _ = give_up(connection);
+    Ok(Some(chain(&error)))
+}
+
+fn forget_ranges(connection: &Connection, ranges: &[(i64, i64)]) -> Result<(), DbError> {
+    match extent(connection)? {
+        None => return check_empty(connection),
+        Some(Extent {
+            is_dropped: true, ..
+        }) => return Ok(()),
+        Some(_) => check_settings(connection)?,
+    }
+    let mut forgetting = Forgetting::new(connection)?;
+    for (first, last) in ranges {
+        forgetting.range(*first, *last)?;
+    }
+    forgetting.finish()
+}
+
+/// Where there is no index, there is nothing of one.
+fn check_empty(connection: &Connection) -> Result<(), DbError> {
+    match is_empty(connection)? {
+        true => Ok(()),
+        false => {
+            let what = "search_state says that there is no index, and there is one";
+            Err(DbError::corrupt(REMOVING, what))
+        }
+    }
+}
+
+/// Whether there is no index, and nothing of one.
+pub(crate) fn is_empty(connection: &Connection) -> Result<bool, DbError> {
+    connection
+        .prepare_cached(
+            "SELECT NOT EXISTS (SELECT 1 FROM search_state) \
+             AND NOT EXISTS (SELECT 1 FROM search_messages) \
+             AND NOT EXISTS (SELECT 1 FROM search_index_docsize)",
+        )
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+        .context(REMOVING)
+}
+
+/// Whether SQLite's index is set as it was when it was made. Without `secure-delete` words that were
+/// removed stay in it: what went before cannot be known then.
+pub(crate) fn check_settings(connection: &Connection) -> Result<(), DbError> {
+    let mut statement = connection
+        .prepare_cached("SELECT k, v FROM search_index_config ORDER BY k")
+        .context(REMOVING)?;
+    let rows = statement
+        .query_map([], |row| {
+            Ok((row.get::<_, Value>(0)?, row.get::<_, Value>(1)?))
+        })
+        .context(REMOVING)?;
+    let mut is_secure = false;
+    for row in rows {
+        let (name, value) = row.context(REMOVING)?;
+        match (&name, &value) {
+            (Value::Text(name), Value::Integer(1)) if name == "secure-delete" => is_secure = true,
+            (Value::Text(name), Value::Integer(4 | 5)) if name == "version" => {}
+            _ => {
+                return Err(DbError::corrupt(
+                    REMOVING,
+                    format!("search_index_config says {name:?} is {value:?}"),
+                ));
+            }
+        }
+    }
+    match is_secure {
+        true => Ok(()),
+        false => Err(DbError::corrupt(
+            REMOVING,
+            "secure-delete is off in search_index_config",
+        )),
+    }
+}
+
+/// A removal that is going on.
+struct Forgetting<'c> {
+    connection: &'c Connection,
+    words: Words,
+    word_bytes: usize,
+    /// Conversations, else users, of whom what follows is looked at again already.
+    scopes: HashSet<Digest>,
+}
+
+impl<'c> Forgetting<'c> {
+    fn new(connection: &'c Connection) -> Result<Self, DbError> {
+        Ok(Self {
+            connection,
+            words: Words::new()?,
+            word_bytes: 0,
+            scopes: HashSet::new(),
+        })
+    }
+
+    /// What requests that these events opened brought in. Only requests that did are looked at. Index:
+    /// `search_messages_by_request`.
+    fn range(&mut self, first: i64, last: i64) -> Result<(), DbError> {
+        let requests: Vec<u64> = self
+            .connection
+            .prepare_cached(
+                "SELECT request_seq FROM search_messages WHERE request_seq BETWEEN ?1 AND ?2 \
+                 UNION SELECT opened_seq FROM search_pending WHERE opened_seq BETWEEN ?1 AND ?2 \
+                 ORDER BY 1 DESC",
+            )
+            .and_then(|mut statement| {
+                let rows = statement.query_map([first, last], |row| count_at(row, 0))?;
+                rows.collect()
+            })
+            .context(REMOVING)?;
+        for seq in requests {
+            let is_again = is_again(self.connection, seq)?;
+            wait_no_more(self.connection, seq)?;
+            if self.one(seq)? > 0 || is_again {
+                let last = u64::try_from(last).unwrap_or(0);
+                self.look_behind(seq, last)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The words and texts of one request, one message at a time. Gives how many there were.
+    fn one(&mut self, opened_seq: u64) -> Result<u64, DbError> {
+        let mut removed = 0_u64;
+        loop {
+            let next: Option<(i64, Vec<u8>, Option<Vec<u8>>)> = self
+                .connection
+                .prepare_cached(
+                    "SELECT message_id, text, sz FROM search_messages LEFT JOIN search_index_docsize \
+                     ON id = message_id WHERE request_seq = ?1 LIMIT 1",
+                )
+                .and_then(|mut statement| {
+                    statement
+                        .query_row([seq_to_sql(opened_seq)], |row| {
+                            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                        })
+                        .optional()
+                })
+                .context(REMOVING)?;
+            let Some((message_id, packed, length)) = next else {
+                return Ok(removed);
+            };
+            let text = unpack(&packed)?;
+            if length != Some(self.words.add(message_id, &text)?) {
+                return Err(DbError::corrupt(
+                    REMOVING,
+                    format!("message {message_id} is not the one that was taken in"),
+                ));
+            }
+            // An index without texts is told what to forget.
+            // Source: <https://www.sqlite.org/fts5.html#the_delete_command>.
+            self.connection
+                .prepare_cached(
+                    "INSERT INTO search_index (search_index, rowid, text) VALUES ('delete', ?1, ?2)",
+                )
+                .and_then(|mut statement| statement.execute(params![message_id, text]))
+                .context(REMOVING)?;
+            self.connection
+                .prepare_cached("DELETE FROM search_messages WHERE message_id = ?1")
+                .and_then(|mut statement| statement.execute([message_id]))
+                .context(REMOVING)?;
+            removed = removed.saturating_add(1);
+            self.word_bytes = self.word_bytes.saturating_add(text.len());
+            if self.word_bytes >= WORDS_BYTES_MAX {
+                self.renew_keys()?;
+            }
+        }
+    }
+
+    /// Has what follows a request that goes looked at again: it may repeat what came before. Once for
+    /// each conversation, behind the last of the requests that go.
+    fn look_behind(&mut self, opened_seq: u64, last: u64) -> Result<(), DbError> {
+        let Some(request) = by_opened_seq(self.connection, opened_seq)? else {
+            return Ok(());
+        };
+        if self.scopes.insert(scope_of(&request)) {
+            look_again(self.connection, &request, opened_seq.max(last))?;
+        }
+        Ok(())
+    }
+
+    /// The index has written what it was told, so that damage shows here and not at the commit.
+    fn renew_keys(&mut self) -> Result<(), DbError> {
+        self.connection
+            .prepare_cached("INSERT INTO search_index (search_index) VALUES ('flush')")
+            .and_then(|mut statement| statement.execute([]))
+            .context(REMOVING)?;
+        self.word_bytes = 0;
+        page_keys::renew(self.connection, &self.words.take()?)
+    }
+
+    fn finish(mut self) -> Result<(), DbError> {
+        self.renew_keys()
+    }
+}
+
+fn is_again(connection: &Connection, opened_seq: u64) -> Result<bool, DbError> {
+    connection
+        .prepare_cached("SELECT is_again FROM search_pending WHERE opened_seq = ?1")
+        .and_then(|mut statement| {
+            statement
+                .query_row([seq_to_sql(opened_seq)], |row| row.get::<_, i64>(0))
+                .optional()
+        })
+        .context(REMOVING)
+        .map(|found| found.is_some_and(|is_again| is_again != 0))
+}
+
+/// Has the next request of the same conversation, else of the same user, behind this event looked at
+/// again; the one after it when that is done. What has not ended, or is not in the index yet, is looked
+/// at anyway, and whose content is gone says nothing.
+pub(crate) fn look_again(
+    connection: &Connection,
+    request: &crate::record::RequestRecord,
+    after: u64,
+) -> Result<(), DbError> {
+    let mut filter = RequestFilter::default();
+    match request.conversation() {
+        Some(conversation) => filter.conversation_id = Some(conversation.to_owned()),
+        None => filter.user_id.clone_from(&request.user_id),
+    }
+    let kept = pruned_to(connection, RemovalKind::Content)?;
+    let mut after = after.max(kept.saturating_sub(1));
+    let end = extent(connection)?.map_or(0, |index| index.next_seq);
+    loop {
+        let next = filter::list_within(connection, &filter, Walk::After(Some(after)), 1)?;
+        let Some(next) = next.first().filter(|next| next.opened_seq < end) else {
+            return Ok(());
+        };
+        if next.ended_seq.is_some() {
+            return run(
+                connection,
+                "INSERT INTO search_pending VALUES (?1, 1) ON CONFLICT DO UPDATE SET is_again = 1",
+                next.opened_seq,
+            );
+        }
+        // It is waited for already.
+        after = next.opened_seq;
+    }
+}
