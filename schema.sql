@@ -121,7 +121,8 @@ CREATE TABLE tool_calls (
     PRIMARY KEY (ended_seq, position)
 ) STRICT, WITHOUT ROWID;
 
--- Projection: sums over ended requests, for statistics that never scan requests.
+-- Projection: sums over ended requests, for statistics that never scan requests. A sum that would be
+-- above 2^63 - 1 is 2^63 - 1.
 CREATE TABLE usage_hourly (
     hour                     INTEGER NOT NULL,  -- hours since the Unix epoch, of the arrival
     provider_name            TEXT NOT NULL,     -- served, else routed to, else ''
@@ -137,6 +138,7 @@ CREATE TABLE usage_hourly (
     cache_read_input_tokens  INTEGER NOT NULL,
     cache_write_input_tokens INTEGER NOT NULL,
     reasoning_output_tokens  INTEGER NOT NULL,
+    without_usage            INTEGER NOT NULL,  -- requests that may have used tokens and say nothing of it
     cost_microdollars        INTEGER NOT NULL,
     unpriced                 INTEGER NOT NULL,  -- requests with usage and no price
     latency_us_sum           INTEGER NOT NULL,
@@ -160,6 +162,7 @@ CREATE TABLE usage_daily (
     cache_read_input_tokens  INTEGER NOT NULL,
     cache_write_input_tokens INTEGER NOT NULL,
     reasoning_output_tokens  INTEGER NOT NULL,
+    without_usage            INTEGER NOT NULL,  -- requests that may have used tokens and say nothing of it
     cost_microdollars        INTEGER NOT NULL,
     unpriced                 INTEGER NOT NULL,  -- requests with usage and no price
     latency_us_sum           INTEGER NOT NULL,

@@ -24,6 +24,22 @@ pub const TOOL_INPUT_BYTES_MAX: usize = 64 * 1024;
 pub const FINISH_REASONS_MAX: usize = 32;
 /// Most canonical messages that one request may hand over.
 pub const MESSAGES_MAX: usize = 16 * 1024;
+/// Most tokens of a kind that one request can have used: a thousand times the largest context windows
+/// that there are. More is brought down to it and flagged, and no sum of honest requests comes near
+/// what the file can hold.
+pub const TOKENS_MAX: u64 = 10_000_000_000;
+/// Largest `max_tokens` that a request can ask for: 2^53 - 1, which every reader of JSON reads
+/// exactly. It is never summed, and clients send large ones for "no limit".
+pub const TOKEN_LIMIT_MAX: u64 = (1 << 53) - 1;
+/// Largest cost of one request, in millionths of a US dollar: a million dollars.
+pub const COST_MICRODOLLARS_MAX: u64 = 1_000_000_000_000;
+/// Longest latency of one request, in microseconds: 30 days. The longest there are, those of batches,
+/// take a day.
+pub const LATENCY_US_MAX: u64 = 30 * 24 * 60 * 60 * 1_000_000;
+/// Largest sampling parameter (temperature, top_p), whatever its sign: they are of the order of 1.
+pub const SAMPLING_PARAMETER_MAX: f64 = 1_000_000.0;
+/// An HTTP status has three digits.
+pub(crate) const HTTP_STATUSES: std::ops::RangeInclusive<u16> = 100..=999;
 /// Kept from the start, and again from the end, of a body above the payload cap, in bytes.
 pub const EXCERPT_BYTES: usize = 8 * 1024;
 /// Largest payload cap that can be configured, in bytes: SQLite holds a value of at most 1 GB.

@@ -11,8 +11,8 @@ use crate::config::Capture;
 use crate::error::RecordError;
 use crate::receipt::Receipt;
 use crate::record::{
-    Altered, Completion, Failure, Normaliser, RESPONSE_WITHHELD, Rejection, Usage, seen_usage,
-    served_name,
+    Altered, Completion, Failure, Normaliser, RESPONSE_WITHHELD, Rejection, Usage, note_altered,
+    seen_status, seen_usage, served_name,
 };
 use crate::writer::{
     BodyRoom, ChunksCommand, Command, EndCommand, Ending, Lifecycle, Loss, PreparedCommand,
@@ -158,7 +158,7 @@ impl RequestHandle {
             && active.response_model.as_deref() != Some(model)
             && let Some((model, altered)) = served_name(model)
         {
-            active.altered.extend(altered);
+            note_altered(&mut active.altered, altered);
             active.response_model = Some(model.clone());
             active.notice_served(Some(model), None);
         }
@@ -171,7 +171,7 @@ impl RequestHandle {
             && active.response_provider_name.as_deref() != Some(provider_name)
             && let Some((name, altered)) = served_name(provider_name)
         {
-            active.altered.extend(altered);
+            note_altered(&mut active.altered, altered);
             active.response_provider_name = Some(name.clone());
             active.notice_served(None, Some(name));
         }
@@ -181,7 +181,9 @@ impl RequestHandle {
     /// above all for a request that is abandoned in the middle of its response.
     pub fn set_http_status(&mut self, http_status: u16) {
         if let Some(active) = &mut self.active {
-            active.http_status = Some(http_status);
+            let (http_status, altered) = seen_status(http_status);
+            active.http_status = http_status;
+            note_altered(&mut active.altered, altered);
         }
     }
 
@@ -190,7 +192,7 @@ impl RequestHandle {
         if let Some(active) = &mut self.active {
             let (usage, altered) = seen_usage(usage);
             active.usage = usage;
-            active.altered.extend(altered);
+            note_altered(&mut active.altered, altered);
         }
     }
 
@@ -270,7 +272,10 @@ impl RequestHandle {
     ///
     /// As [`complete`](Self::complete).
     pub fn finish(mut self, http_status: u16) -> Result<Receipt, RecordError> {
-        self.end(Ending::finished(http_status), Altered::new())
+        let (seen, altered) = seen_status(http_status);
+        let mut ending = Ending::finished(http_status);
+        ending.http_status = seen;
+        self.end(ending, altered)
     }
 
     /// Ends the lifecycle as completed. What is not given is not recorded, unless
@@ -491,7 +496,7 @@ impl Active {
         }
         ending.http_status = ending.http_status.or(self.http_status);
         ending.usage = ending.usage.or(self.usage);
-        self.altered.extend(altered);
+        note_altered(&mut self.altered, altered);
         let upstream_ended_us = self.upstream_ended_us.or(latency_us);
         let upstream_latency_us = self
             .upstream_started_us

@@ -229,7 +229,8 @@ impl Serialize for StatsJson<'_> {
             time, provider_name, model, user_id,
             requests, completed, failed, rejected, abandoned, interrupted,
             input_tokens, output_tokens, cache_read_input_tokens, cache_write_input_tokens,
-            reasoning_output_tokens, cost_microdollars, unpriced, latency_us_sum, latency_count,
+            reasoning_output_tokens, without_usage, cost_microdollars, unpriced, latency_us_sum,
+            latency_count,
         );
         map.end()
     }

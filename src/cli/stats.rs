@@ -201,6 +201,13 @@ fn write_table(keys: &[Key], rows: &[StatsRow], out: &mut dyn Write) -> Result<(
         table.row(cells);
     }
     table.write(out)?;
+    if totals.without_usage > 0 {
+        output::say(&format!(
+            "note: tokens and costs of - or with a + leave out {} of which no usage is known: the \
+             provider gave none, or its body was left out or could not be read",
+            format::counted(totals.without_usage, "request", "requests")
+        ));
+    }
     if totals.unpriced > 0 {
         output::say(&format!(
             "note: a cost of - or with a + leaves out {} with tokens but without a known price",
@@ -245,17 +252,29 @@ fn figures(row: &StatsRow) -> [String; 9] {
         format::count(row.completed),
         format::count(row.failed),
         format::count(other),
-        format::count(row.input_tokens),
-        format::count(row.cache_read_input_tokens),
-        format::count(row.output_tokens),
+        tokens(row, row.input_tokens),
+        tokens(row, row.cache_read_input_tokens),
+        tokens(row, row.output_tokens),
         cost(row),
         format::or_absent(mean, format::latency),
     ]
 }
 
+/// As a cost: what is known, and whether there may be more.
+fn tokens(row: &StatsRow, known: u64) -> String {
+    match (known, row.without_usage) {
+        (known, 0) => format::count(known),
+        (0, lacking) if lacking == row.requests => ABSENT.to_owned(),
+        (known, _) => format!("{}+", format::count(known)),
+    }
+}
+
 /// Never a silent zero: what is not known, or only in part, shows.
 fn cost(row: &StatsRow) -> String {
-    match (row.cost_microdollars, row.unpriced) {
+    match (
+        row.cost_microdollars,
+        row.unpriced.saturating_add(row.without_usage),
+    ) {
         (known, 0) => format::cost(known),
         (0, _) => ABSENT.to_owned(),
         (known, _) => format!("{}+", format::cost(known)),
@@ -271,7 +290,7 @@ fn totals(rows: &[StatsRow]) -> StatsRow {
     }
     for row in rows {
         add!(row: requests, completed, failed, rejected, abandoned, interrupted, input_tokens,
-            output_tokens, cache_read_input_tokens, cost_microdollars, unpriced, latency_us_sum,
+            output_tokens, cache_read_input_tokens, without_usage, cost_microdollars, unpriced, latency_us_sum,
             latency_count);
     }
     totals

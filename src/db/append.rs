@@ -6,14 +6,15 @@ use std::time::Duration;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::error::{Context, DbError};
+use super::error::{Context, DbError, DbErrorKind};
 use super::files::DatabasePath;
 use super::project::{self, optional_number};
+use super::refusals::Refusals;
 use super::remove::Removal;
 use super::rows::status_is;
 use super::schema::Schema;
 use super::tree::{self, CheckpointRow};
-use super::{open, seq_to_sql};
+use super::{event_seq, open, seq_to_sql};
 use crate::config::Durability;
 use crate::error::OpenError;
 use crate::log::{Event, Fold};
@@ -171,9 +172,23 @@ impl Appender {
         rows.collect::<Result<_, _>>().context(READING)
     }
 
-    /// Writes the batch in one transaction. When this returns an error nothing of it is written,
-    /// except where the commit itself failed: [`next_seq`](Self::next_seq) then tells.
-    pub(crate) fn append(&mut self, batch: &Batch) -> Result<(), DbError> {
+    /// Writes the batch in one transaction; where the file refuses some of it, without that. When this
+    /// returns an error nothing of it is written, except where the commit itself failed:
+    /// [`next_seq`](Self::next_seq) then tells.
+    pub(crate) fn append(&mut self, batch: &Batch) -> Result<Refusals, DbError> {
+        let mut refusals = Refusals::default();
+        match self.append_guarded(batch, &mut refusals) {
+            Ok(()) => Ok(refusals),
+            Err(error) if error.kind == DbErrorKind::Refused => {
+                let mut refusals = Refusals::guarding();
+                self.append_guarded(batch, &mut refusals)?;
+                Ok(refusals)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn append_guarded(&mut self, batch: &Batch, refusals: &mut Refusals) -> Result<(), DbError> {
         const WRITING: &str = "writing a group commit";
         let mut damage = None;
         let transaction = self
@@ -198,6 +213,7 @@ impl Appender {
                     ])
                 })
                 .context(WRITING)?;
+            refusals.make_way(&transaction, segment.first_seq)?;
             let mut statement = transaction
                 .prepare_cached(
                     "INSERT INTO payloads \
@@ -206,26 +222,30 @@ impl Appender {
                 )
                 .context(WRITING)?;
             for (payload_id, payload) in &batch.payloads {
-                statement
-                    .execute(params![
-                        payload_id,
-                        seq_to_sql(payload.length),
-                        payload.sha256.0.as_slice(),
-                        payload.salt.as_slice(),
-                        seq_to_sql(payload.kept),
-                        payload.head.map(seq_to_sql),
-                        payload.encoding.code(),
-                        payload.bases.map(|bases| bases.first),
-                        payload.bases.and_then(|bases| bases.second),
-                        payload.data
-                    ])
-                    .context(WRITING)?;
+                let seq = u64::try_from(event_seq(*payload_id)).unwrap_or(0);
+                refusals.guard(&transaction, seq, || {
+                    statement
+                        .execute(params![
+                            payload_id,
+                            seq_to_sql(payload.length),
+                            payload.sha256.0.as_slice(),
+                            payload.salt.as_slice(),
+                            seq_to_sql(payload.kept),
+                            payload.head.map(seq_to_sql),
+                            payload.encoding.code(),
+                            payload.bases.map(|bases| bases.first),
+                            payload.bases.and_then(|bases| bases.second),
+                            payload.data
+                        ])
+                        .map(drop)
+                        .context(WRITING)
+                })?;
             }
             tree::insert_checkpoint(&transaction, batch.checkpoint.as_ref())?;
             if let Some(removal) = &batch.removal {
                 damage = removal.forget_words(&transaction)?;
             }
-            project::apply(&transaction, &mut Fold::new(&batch.events))?;
+            project::apply(&transaction, &mut Fold::new(&batch.events), refusals)?;
             if let Some(removal) = &batch.removal {
                 removal.execute(&transaction)?;
             }

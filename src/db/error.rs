@@ -26,6 +26,9 @@ pub(crate) enum DbErrorKind {
     Io,
     /// What is stored contradicts itself: stop, keep the file.
     Corrupt,
+    /// The file does not take a value: a constraint is in its way, its type, or its length. Says
+    /// nothing of the file's health; tried again it fails again.
+    Refused,
     /// The file is not a database.
     NotADatabase,
     /// The file cannot be opened or written.
@@ -50,9 +53,9 @@ impl DbError {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => DbErrorKind::Busy,
             Some(ErrorCode::DiskFull) => DbErrorKind::Full,
             Some(ErrorCode::SystemIoFailure) => DbErrorKind::Io,
-            // Rows are only ever appended: one that is in the way should not be there.
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::ConstraintViolation) => {
-                DbErrorKind::Corrupt
+            Some(ErrorCode::DatabaseCorrupt) => DbErrorKind::Corrupt,
+            Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig) => {
+                DbErrorKind::Refused
             }
             Some(ErrorCode::OperationInterrupted) => DbErrorKind::Interrupted,
             Some(ErrorCode::NotADatabase) => DbErrorKind::NotADatabase,

@@ -10,6 +10,7 @@ use super::pool;
 use super::rows::status_is;
 use super::schema::Schema;
 use super::structure::integrity_findings;
+use super::sums::total;
 use crate::record::Status;
 
 /// Sizes and versions.
@@ -79,8 +80,8 @@ fn log_facts(connection: &Connection) -> Result<LogFacts, DbError> {
              AND opened_seq < (SELECT max(opened_seq) FROM store_sessions)",
         )?,
         gaps: count("SELECT count(*) FROM gaps")?,
-        shed_lifecycles: count("SELECT coalesce(sum(lifecycles), 0) FROM gaps")?,
-        shed_payloads: count("SELECT coalesce(sum(payloads), 0) FROM gaps")?,
+        shed_lifecycles: count(&format!("SELECT {} FROM gaps", total("lifecycles")))?,
+        shed_payloads: count(&format!("SELECT {} FROM gaps", total("payloads")))?,
         lost_at: connection
             .query_row("SELECT min(first_at), max(last_at) FROM gaps", [], |row| {
                 Ok(row.get::<_, Option<i64>>(0)?.zip(row.get(1)?))

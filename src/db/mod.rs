@@ -17,6 +17,7 @@ mod pool;
 mod project;
 mod read;
 mod rebuild;
+mod refusals;
 mod removals;
 mod remove;
 mod rows;
@@ -25,6 +26,7 @@ pub(crate) mod search;
 mod snapshot;
 mod stats;
 mod structure;
+mod sums;
 mod tree;
 mod watch;
 mod wipe;
@@ -44,6 +46,7 @@ pub(crate) use read::{
     payload, tool_calls,
 };
 pub(crate) use rebuild::{Compared, compare_projections, rebuild_projections};
+pub(crate) use refusals::Refusals;
 pub(crate) use removals::{
     RemovalKind, RemovedRange, has_removals, pruned_to, removal_of, removed_between,
     removed_requests, usage_between,

@@ -4,9 +4,11 @@ use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, ToSql, params};
 
 use super::error::{Context, DbError};
+use super::refusals::{ROW_REFUSED, Refusals};
 use super::removals;
 use super::rows;
 use super::seq_to_sql;
+use super::sums::{self, Saturated};
 use crate::log::{
     DayKey, Ended, Fold, HourKey, HourSums, Opened, RequestChange, RequestEnd, RequestStart,
 };
@@ -20,46 +22,59 @@ pub(super) trait Values {
 }
 
 /// Writes everything that the fold says. Runs inside the caller's transaction.
-pub(super) fn apply(connection: &Connection, fold: &mut Fold<'_>) -> Result<(), DbError> {
+pub(super) fn apply(
+    connection: &Connection,
+    fold: &mut Fold<'_>,
+    refusals: &mut Refusals,
+) -> Result<(), DbError> {
     let mut statements = Statements::prepare(connection)?;
     let mut late = Vec::new();
     for change in &fold.changes {
-        match (&change.start, &change.end) {
-            (Some(start), end) => statements.insert(change, start, end.as_ref())?,
-            (None, Some(end)) => match statements.end(change, end)? {
-                Some(key) => late.push((key, end.ended)),
-                // Its request was taken out, and this line is not yet.
-                None => continue,
-            },
-            (None, None) => statements.serve(change)?,
+        let mut key = None;
+        let is_written = refusals.guard(connection, change.opened_seq, || {
+            key = statements.change(change)?;
+            Ok(())
+        })?;
+        if !is_written {
+            key = statements.barest(connection, change, refusals)?;
         }
-        if let Some(end) = &change.end {
-            statements.insert_tool_calls(end)?;
+        if let (None, Some(end), Some(key)) = (&change.start, &change.end, key) {
+            late.push((key, end.ended));
         }
     }
-    removals::apply(connection, fold)?;
+    let mut saturated = Saturated::default();
+    removals::apply(connection, fold, &mut saturated)?;
     for change in &fold.remains {
-        removals::take_rows(connection, change.opened_seq, change.opened_seq)?;
+        let seq = change.opened_seq;
+        removals::take_rows(connection, seq, seq, &mut saturated)?;
         if let Some(start) = &change.start {
-            statements.insert(change, start, change.end.as_ref())?;
+            refusals.guard(connection, seq, || {
+                statements.insert(change, start, change.end.as_ref())
+            })?;
         }
     }
     for (key, ended) in late {
         fold.count_end(key, ended);
     }
     for (key, sums) in &fold.hours {
-        statements.add_hour(key, sums)?;
+        refusals.guard(connection, fold.first_seq, || {
+            statements.add_hour(key, sums)
+        })?;
     }
     for (key, sums) in &fold.days() {
-        statements.add_day(key, sums)?;
+        refusals.guard(connection, fold.first_seq, || statements.add_day(key, sums))?;
     }
     for (minute, range) in &fold.minutes {
-        statements
-            .minute
-            .execute(params![minute, sql(range.first_seq), sql(range.last_seq)])
-            .context(WRITING)?;
+        refusals.guard(connection, range.first_seq, || {
+            statements
+                .minute
+                .execute(params![minute, sql(range.first_seq), sql(range.last_seq)])
+                .context(WRITING)
+                .map(drop)
+        })?;
     }
-    apply_store_events(connection, fold)
+    sums::settle(connection, &saturated)?;
+    apply_store_events(connection, fold, refusals)
 }
 
 /// Writes the rows that are left of requests that were erased, and nothing that counts them.
@@ -75,18 +90,26 @@ pub(super) fn insert_remains(connection: &Connection, fold: &Fold<'_>) -> Result
 }
 
 /// Events of the store itself: rare, so their statements are looked up as needed.
-fn apply_store_events(connection: &Connection, fold: &Fold<'_>) -> Result<(), DbError> {
-    let execute = |sql: &str, values: &[&dyn ToSql]| {
-        connection
-            .prepare_cached(sql)
-            .and_then(|mut statement| statement.execute(values))
-            .context(WRITING)
+fn apply_store_events(
+    connection: &Connection,
+    fold: &Fold<'_>,
+    refusals: &mut Refusals,
+) -> Result<(), DbError> {
+    let mut execute = |seq: u64, sql: &str, values: &[&dyn ToSql]| {
+        refusals.guard(connection, seq, || {
+            connection
+                .prepare_cached(sql)
+                .and_then(|mut statement| statement.execute(values))
+                .context(WRITING)
+                .map(drop)
+        })
     };
     for (seq, at) in &fold.sessions {
-        execute(rows::INSERT_SESSION, &[&sql(*seq), at])?;
+        execute(*seq, rows::INSERT_SESSION, &[&sql(*seq), at])?;
     }
     for (seq, at, closed) in &fold.closings {
         execute(
+            *seq,
             rows::CLOSE_SESSION,
             &[
                 &sql(*seq),
@@ -100,6 +123,7 @@ fn apply_store_events(connection: &Connection, fold: &Fold<'_>) -> Result<(), Db
     }
     for (seq, gap) in &fold.gaps {
         execute(
+            *seq,
             rows::INSERT_GAP,
             &[
                 &sql(*seq),
@@ -115,7 +139,7 @@ fn apply_store_events(connection: &Connection, fold: &Fold<'_>) -> Result<(), Db
 }
 
 /// Statements of one run, looked up once.
-struct Statements<'c> {
+pub(super) struct Statements<'c> {
     insert: CachedStatement<'c>,
     end: CachedStatement<'c>,
     serve: CachedStatement<'c>,
@@ -126,17 +150,79 @@ struct Statements<'c> {
 }
 
 impl<'c> Statements<'c> {
-    fn prepare(connection: &'c Connection) -> Result<Self, DbError> {
+    pub(super) fn prepare(connection: &'c Connection) -> Result<Self, DbError> {
         let prepare = |sql: &str| connection.prepare_cached(sql).context(WRITING);
         Ok(Self {
             insert: prepare(&rows::INSERT_REQUEST)?,
             end: prepare(&rows::END_REQUEST)?,
             serve: prepare(rows::SERVE_REQUEST)?,
             tool_call: prepare(rows::INSERT_TOOL_CALL)?,
-            hour: prepare(rows::ADD_HOUR)?,
-            day: prepare(rows::ADD_DAY)?,
+            hour: prepare(&sums::ADD_HOUR)?,
+            day: prepare(&sums::ADD_DAY)?,
             minute: prepare(rows::ADD_MINUTE)?,
         })
+    }
+
+    /// What a run of events says of one request: its row, and its tool calls. Gives the row of sums
+    /// that a request counts in that had been opened before.
+    fn change(&mut self, change: &RequestChange<'_>) -> Result<Option<HourKey>, DbError> {
+        let mut key = None;
+        match (&change.start, &change.end) {
+            (Some(start), end) => self.insert(change, start, end.as_ref())?,
+            (None, Some(end)) => {
+                key = self.end(change, end)?;
+                if key.is_none() {
+                    // Its request was taken out, and this line is not yet.
+                    return Ok(None);
+                }
+            }
+            (None, None) => self.serve(change)?,
+        }
+        if let Some(end) = &change.end {
+            self.insert_tool_calls(end)?;
+        }
+        Ok(key)
+    }
+
+    /// A request whose row was refused, in its barest form and flagged: that it was there, and how it
+    /// ended. Where that is refused too there is no row; the log has its lines either way.
+    fn barest(
+        &mut self,
+        connection: &Connection,
+        change: &RequestChange<'_>,
+        refusals: &mut Refusals,
+    ) -> Result<Option<HourKey>, DbError> {
+        let flag = || vec![ROW_REFUSED.to_owned()];
+        let opened = change.start.map(|start| Opened {
+            request_id: start.opened.request_id.clone(),
+            started_at: Some(start.opened_at()),
+            altered: flag(),
+            ..Opened::default()
+        });
+        let ended = change.end.map(|end| Ended {
+            kind: end.ended.kind,
+            altered: if opened.is_some() { Vec::new() } else { flag() },
+            ..Ended::default()
+        });
+        let bare = RequestChange {
+            opened_seq: change.opened_seq,
+            start: opened.as_ref().map(|opened| RequestStart { at: 0, opened }),
+            response_model: None,
+            response_provider_name: None,
+            end: change
+                .end
+                .zip(ended.as_ref())
+                .map(|(end, ended)| RequestEnd {
+                    seq: end.seq,
+                    ended,
+                }),
+        };
+        let mut key = None;
+        refusals.guard(connection, change.opened_seq, || {
+            key = self.change(&bare)?;
+            Ok(())
+        })?;
+        Ok(key)
     }
 
     fn insert(
@@ -222,7 +308,7 @@ impl<'c> Statements<'c> {
         Ok(())
     }
 
-    fn add_hour(&mut self, key: &HourKey, sums: &HourSums) -> Result<(), DbError> {
+    pub(super) fn add_hour(&mut self, key: &HourKey, sums: &HourSums) -> Result<(), DbError> {
         let mut binder = Binder::new(&mut self.hour);
         binder.bind(key.hour)?;
         binder.bind(&key.provider_name)?;
@@ -232,7 +318,7 @@ impl<'c> Statements<'c> {
         binder.execute()
     }
 
-    fn add_day(&mut self, key: &DayKey<'_>, sums: &HourSums) -> Result<(), DbError> {
+    pub(super) fn add_day(&mut self, key: &DayKey<'_>, sums: &HourSums) -> Result<(), DbError> {
         let mut binder = Binder::new(&mut self.day);
         binder.bind(key.day)?;
         binder.bind(key.provider_name)?;
@@ -244,39 +330,8 @@ impl<'c> Statements<'c> {
 
 /// In the order of the columns of either rollup.
 fn bind_sums(binder: &mut Binder<'_, '_>, sums: &HourSums) -> Result<(), DbError> {
-    let HourSums {
-        completed,
-        failed,
-        rejected,
-        abandoned,
-        interrupted,
-        input_tokens,
-        output_tokens,
-        cache_read_input_tokens,
-        cache_write_input_tokens,
-        reasoning_output_tokens,
-        cost_microdollars,
-        unpriced,
-        latency_us_sum,
-        latency_count,
-    } = sums;
-    for sum in [
-        completed,
-        failed,
-        rejected,
-        abandoned,
-        interrupted,
-        input_tokens,
-        output_tokens,
-        cache_read_input_tokens,
-        cache_write_input_tokens,
-        reasoning_output_tokens,
-        cost_microdollars,
-        unpriced,
-        latency_us_sum,
-        latency_count,
-    ] {
-        binder.bind(sql(*sum))?;
+    for sum in sums.values() {
+        binder.bind(sql(sum))?;
     }
     Ok(())
 }

@@ -7,9 +7,10 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, TransactionBehavior};
 
 use super::compare::Tables;
-use super::error::{Context, DbError};
+use super::error::{Context, DbError, DbErrorKind};
 use super::files::DatabasePath;
 use super::read::{StoredSegment, visit_segments};
+use super::refusals::Refusals;
 use super::{migrate, open, pool, project, removals};
 use crate::config::Durability;
 use crate::error::OpenError;
@@ -53,7 +54,7 @@ pub(crate) struct LogScan {
 /// log itself are not touched. The caller holds the writer's lock.
 pub(crate) fn rebuild_projections(path: &DatabasePath) -> Result<u64, OpenError> {
     let (mut connection, _) = open::open_for_writing(path, Durability::Full)?;
-    let rebuild = |connection: &mut Connection| -> Result<u64, DbError> {
+    let rebuild = |connection: &mut Connection, mut refusals: Refusals| -> Result<u64, DbError> {
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .context("rebuilding the projections")?;
@@ -64,7 +65,7 @@ pub(crate) fn rebuild_projections(path: &DatabasePath) -> Result<u64, OpenError>
                 .context("rebuilding the projections")?;
         }
         let scan = replay(&transaction, |events| {
-            project::apply(&transaction, &mut Fold::new(events))
+            project::apply(&transaction, &mut Fold::new(events), &mut refusals)
         })?;
         if let Some(finding) = scan.findings.into_iter().next() {
             return Err(DbError::corrupt("rebuilding the projections", finding));
@@ -72,7 +73,13 @@ pub(crate) fn rebuild_projections(path: &DatabasePath) -> Result<u64, OpenError>
         transaction.commit().context("rebuilding the projections")?;
         Ok(scan.events)
     };
-    rebuild(&mut connection).map_err(|error| open::open_error(path.as_path(), error))
+    let rebuilt = match rebuild(&mut connection, Refusals::default()) {
+        Err(error) if error.kind == DbErrorKind::Refused => {
+            rebuild(&mut connection, Refusals::guarding())
+        }
+        rebuilt => rebuilt,
+    };
+    rebuilt.map_err(|error| open::open_error(path.as_path(), error))
 }
 
 /// What comparing the projections with the log found.
@@ -139,7 +146,8 @@ impl Rebuilt {
 
     /// Applies the next events of the log.
     pub(super) fn apply(&self, events: &[Event]) -> Result<(), DbError> {
-        project::apply(&self.connection, &mut Fold::new(events))
+        let mut refusals = Refusals::default();
+        project::apply(&self.connection, &mut Fold::new(events), &mut refusals)
     }
 
     /// Compares what was collected, row by row.

@@ -4,15 +4,13 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::error::{Context, DbError};
 use super::read::{count_at, optional_count_at};
 use super::seq_to_sql;
-use super::stats::SUMS;
-use crate::log::{
-    EndKind, Ended, Erased, Fold, HOURS_PER_DAY, HourKey, HourSums, Pruned, PrunedKind,
-};
+use super::sums::{Saturated, subtract, total};
+use crate::log::{EndKind, Ended, Erased, Fold, HourKey, HourSums, Pruned, PrunedKind};
 use crate::record::Status;
 
 const WRITING: &str = "writing what was removed";
@@ -63,8 +61,12 @@ impl RemovedRange {
 }
 
 /// Takes out the rows that the fold's removals are about, and notes the removals. The sums of what
-/// remains are the caller's to add, after this.
-pub(super) fn apply(connection: &Connection, fold: &Fold<'_>) -> Result<(), DbError> {
+/// remains are the caller's to add, after this, and then those that are saturated to be settled.
+pub(super) fn apply(
+    connection: &Connection,
+    fold: &Fold<'_>,
+    saturated: &mut Saturated,
+) -> Result<(), DbError> {
     for (seq, erased) in &fold.erased {
         note_erased(connection, *seq, erased)?;
     }
@@ -72,7 +74,7 @@ pub(super) fn apply(connection: &Connection, fold: &Fold<'_>) -> Result<(), DbEr
         if pruned.what == PrunedKind::Metadata && pruned.to > pruned.from {
             let last = pruned.to.saturating_sub(1);
             let minutes = minutes_of_rows(connection, pruned.from, last)?;
-            take_rows(connection, pruned.from, last)?;
+            take_rows(connection, pruned.from, last, saturated)?;
             if let Some((first, last)) = minutes {
                 shorten_minutes(connection, pruned.to, first, last)?;
             }
@@ -98,9 +100,14 @@ pub(super) fn note_and_drop(connection: &Connection, fold: &Fold<'_>) -> Result<
 }
 
 /// Takes out the rows of requests that were opened by these events, and what they count.
-pub(super) fn take_rows(connection: &Connection, first: u64, last: u64) -> Result<(), DbError> {
+pub(super) fn take_rows(
+    connection: &Connection,
+    first: u64,
+    last: u64,
+    saturated: &mut Saturated,
+) -> Result<(), DbError> {
     for (key, sums) in usage_between(connection, first, last)? {
-        subtract(connection, &key, &sums)?;
+        subtract(connection, &key, &sums, saturated)?;
     }
     drop_rows(connection, first, last)
 }
@@ -155,7 +162,7 @@ pub(super) fn visit_ended(
              coalesce(response_model, request_model, requested_model, ''), \
              coalesce(user_id, ''), status, input_tokens, output_tokens, \
              cache_read_input_tokens, cache_write_input_tokens, reasoning_output_tokens, \
-             cost_microdollars, latency_us, opened_seq FROM requests WHERE opened_seq BETWEEN ?1 AND ?2 \
+             cost_microdollars, latency_us, opened_seq, http_status FROM requests WHERE opened_seq BETWEEN ?1 AND ?2 \
              AND ended_seq IS NOT NULL",
         )
         .context(READING)?;
@@ -186,6 +193,7 @@ fn ended_of(row: &Row<'_>) -> rusqlite::Result<EndedRow> {
         reasoning_output_tokens: optional_count_at(row, 9)?,
         cost_microdollars: optional_count_at(row, 10)?,
         latency_us: optional_count_at(row, 11)?,
+        http_status: row.get(13)?,
         ..Ended::default()
     };
     Ok(EndedRow {
@@ -194,65 +202,6 @@ fn ended_of(row: &Row<'_>) -> rusqlite::Result<EndedRow> {
         key,
         ended,
     })
-}
-
-/// A row of a rollup that counts nothing any more goes too: the rebuild does not make it.
-fn subtract(connection: &Connection, key: &HourKey, sums: &HourSums) -> Result<(), DbError> {
-    let day = key.hour.div_euclid(HOURS_PER_DAY);
-    let model: [&dyn ToSql; 2] = [&key.provider_name, &key.model];
-    let [provider, model] = model;
-    subtract_from(
-        connection,
-        "usage_hourly",
-        &[
-            ("hour", &key.hour),
-            ("provider_name", provider),
-            ("model", model),
-            ("user_id", &key.user_id),
-        ],
-        sums,
-    )?;
-    subtract_from(
-        connection,
-        "usage_daily",
-        &[("day", &day), ("provider_name", provider), ("model", model)],
-        sums,
-    )
-}
-
-fn subtract_from(
-    connection: &Connection,
-    table: &str,
-    key: &[(&str, &dyn ToSql)],
-    sums: &HourSums,
-) -> Result<(), DbError> {
-    let equal: Vec<String> = key
-        .iter()
-        .map(|(column, _)| format!("{column} = ?"))
-        .collect();
-    let equal = equal.join(" AND ");
-    let sets: Vec<String> = SUMS
-        .iter()
-        .map(|column| format!("{column} = {column} - ?"))
-        .collect();
-    let sums = sums.values().map(seq_to_sql);
-    let mut values: Vec<&dyn ToSql> = sums.iter().map(|sum| sum as &dyn ToSql).collect();
-    let key: Vec<&dyn ToSql> = key.iter().map(|(_, value)| *value).collect();
-    values.extend(&key);
-    let execute = |sql: &str, values: &[&dyn ToSql]| {
-        connection
-            .prepare_cached(sql)
-            .and_then(|mut statement| statement.execute(values))
-            .context(WRITING)
-    };
-    let update = format!("UPDATE {table} SET {} WHERE {equal}", sets.join(", "));
-    execute(&update, &values)?;
-    let delete = format!(
-        "DELETE FROM {table} WHERE {equal} \
-         AND completed + failed + rejected + abandoned + interrupted = 0"
-    );
-    execute(&delete, &key)?;
-    Ok(())
 }
 
 /// The first and the last minute in which a request of the range arrived.
@@ -399,17 +348,18 @@ pub(crate) fn removed_requests(
 ) -> Result<u64, DbError> {
     // An erased request that was pruned later counts in what was pruned.
     connection
-        .prepare_cached(
+        .prepare_cached(&format!(
             "SELECT (SELECT count(*) FROM removals AS e JOIN requests AS r \
              ON r.opened_seq = e.first_seq WHERE e.kind = 'erased' \
-             AND e.first_seq BETWEEN ?1 AND ?2) + \
-             (SELECT coalesce(sum(p.requests), 0) FROM removals AS p WHERE p.kind = 'metadata' \
+             AND e.first_seq BETWEEN ?1 AND ?2), \
+             (SELECT {} FROM removals AS p WHERE p.kind = 'metadata' \
              AND p.first_seq BETWEEN ?1 AND ?2)",
-        )
+            total("p.requests")
+        ))
         .and_then(|mut statement| {
             statement.query_row(
                 [seq_to_sql(*events.start()), seq_to_sql(*events.end())],
-                |row| count_at(row, 0),
+                |row| Ok(count_at(row, 0)?.saturating_add(count_at(row, 1)?)),
             )
         })
         .context(READING)

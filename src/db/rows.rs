@@ -117,40 +117,6 @@ pub(super) const SERVE_REQUEST: &str = "UPDATE requests SET \
 pub(super) const INSERT_TOOL_CALL: &str = "INSERT INTO tool_calls \
      (ended_seq, position, tool_call_id, tool_name, input_bytes) VALUES (?1, ?2, ?3, ?4, ?5)";
 
-/// Adds to the sums of a row, where it exists.
-macro_rules! add_sums {
-    ($insert:literal) => {
-        concat!(
-            "INSERT INTO ",
-            $insert,
-            " ON CONFLICT DO UPDATE SET \
-             completed = completed + excluded.completed, failed = failed + excluded.failed, \
-             rejected = rejected + excluded.rejected, abandoned = abandoned + excluded.abandoned, \
-             interrupted = interrupted + excluded.interrupted, \
-             input_tokens = input_tokens + excluded.input_tokens, \
-             output_tokens = output_tokens + excluded.output_tokens, \
-             cache_read_input_tokens = cache_read_input_tokens + excluded.cache_read_input_tokens, \
-             cache_write_input_tokens = \
-             cache_write_input_tokens + excluded.cache_write_input_tokens, \
-             reasoning_output_tokens = reasoning_output_tokens + excluded.reasoning_output_tokens, \
-             cost_microdollars = cost_microdollars + excluded.cost_microdollars, \
-             unpriced = unpriced + excluded.unpriced, \
-             latency_us_sum = latency_us_sum + excluded.latency_us_sum, \
-             latency_count = latency_count + excluded.latency_count"
-        )
-    };
-}
-
-pub(super) const ADD_HOUR: &str = add_sums!(
-    "usage_hourly VALUES \
-     (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)"
-);
-
-pub(super) const ADD_DAY: &str = add_sums!(
-    "usage_daily VALUES \
-     (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
-);
-
 pub(super) const ADD_MINUTE: &str = "INSERT INTO opened_minutes VALUES (?1, ?2, ?3) \
      ON CONFLICT DO UPDATE SET \
      first_seq = min(first_seq, excluded.first_seq), last_seq = max(last_seq, excluded.last_seq)";

@@ -5,28 +5,11 @@ use rusqlite::{Connection, Row, params_from_iter};
 use super::error::{Context, DbError};
 use super::filter::{self, Conditions, Walk};
 use super::read::count_at;
+use super::sums::{SUMS, total};
 use crate::log::{HOURS_PER_DAY, hour_of, hour_start};
 use crate::record::{RequestFilter, StatsFilter, StatsKey, StatsRow, ToolStats};
 
 const READING: &str = "reading statistics";
-
-/// The columns of either rollup that are summed, in order.
-pub(super) const SUMS: [&str; 14] = [
-    "completed",
-    "failed",
-    "rejected",
-    "abandoned",
-    "interrupted",
-    "input_tokens",
-    "output_tokens",
-    "cache_read_input_tokens",
-    "cache_write_input_tokens",
-    "reasoning_output_tokens",
-    "cost_microdollars",
-    "unpriced",
-    "latency_us_sum",
-    "latency_count",
-];
 
 /// Sums from the rollups, never from the requests. Whole days come from `usage_daily`, which has a
 /// row for each day, provider and model; hours at either end, and whatever tells users or hours
@@ -58,7 +41,7 @@ fn stats_from(
         column(StatsKey::Provider, "provider_name"),
         column(StatsKey::Model, "model"),
         column(StatsKey::User, "user_id"),
-        SUMS.map(|column| format!("sum({column})")).join(", "),
+        SUMS.map(total).join(", "),
         conditions.to_sql()
     );
     let mut statement = connection.prepare_cached(&sql).context(READING)?;
@@ -136,7 +119,6 @@ pub(crate) fn stats_of(
     };
     conditions.add_fixed("ended_seq IS NOT NULL");
     let column = |key, name| named(group_by, key, name);
-    let sum = |column: &str| format!("coalesce(sum({column}), 0)");
     let count = |status: &str| format!("sum(status = '{status}')");
     let sql = format!(
         "SELECT {}, {}, {}, {}, {}, {} FROM requests{}{} GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
@@ -169,13 +151,15 @@ pub(crate) fn stats_of(
             "cache_read_input_tokens",
             "cache_write_input_tokens",
             "reasoning_output_tokens",
+            "status <> 'rejected' AND input_tokens IS NULL AND output_tokens IS NULL \
+             AND NOT (status = 'failed' AND coalesce(http_status, 0) >= 400)",
             "cost_microdollars",
             "cost_microdollars IS NULL AND \
              (input_tokens IS NOT NULL OR output_tokens IS NOT NULL)",
             "latency_us",
             "latency_us IS NOT NULL",
         ]
-        .map(sum)
+        .map(total)
         .join(", "),
         filter::index(filter),
         conditions.to_sql()
@@ -211,7 +195,8 @@ pub(crate) fn tools(
     }
     let mut sql = format!(
         "SELECT tool_name, count(*) AS calls, count(DISTINCT tool_calls.ended_seq), \
-         sum(input_bytes) FROM {source}"
+         {} FROM {source}",
+        total("input_bytes")
     );
     if let Some(tool) = &filter.tool_name {
         let mut names = Conditions::default();
@@ -272,10 +257,11 @@ fn stats_from_row(row: &Row<'_>) -> rusqlite::Result<StatsRow> {
         cache_read_input_tokens: count_at(row, 11)?,
         cache_write_input_tokens: count_at(row, 12)?,
         reasoning_output_tokens: count_at(row, 13)?,
-        cost_microdollars: count_at(row, 14)?,
-        unpriced: count_at(row, 15)?,
-        latency_us_sum: count_at(row, 16)?,
-        latency_count: count_at(row, 17)?,
+        without_usage: count_at(row, 14)?,
+        cost_microdollars: count_at(row, 15)?,
+        unpriced: count_at(row, 16)?,
+        latency_us_sum: count_at(row, 17)?,
+        latency_count: count_at(row, 18)?,
     };
     stats.requests = [
         stats.completed,
@@ -304,7 +290,7 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut connection = Connection::open_in_memory().unwrap();
         super::super::migrate::migrate(&mut connection).unwrap();
-        let sums = SUMS.map(|column| format!("sum({column})")).join(", ");
+        let sums = SUMS.map(total).join(", ");
         // Around the epoch: days before it are rounded down, too.
         for hour in -60..60 {
             for _ in 0..random.u8(..4) {

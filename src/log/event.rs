@@ -253,6 +253,17 @@ impl Ended {
     pub(crate) fn has_usage(&self) -> bool {
         self.input_tokens.is_some() || self.output_tokens.is_some()
     }
+
+    /// Whether tokens may have been used that nothing says a word of. What was refused, by the
+    /// gateway or by its upstream with an error status, used none.
+    pub(crate) fn lacks_usage(&self) -> bool {
+        let is_refused = match self.kind {
+            EndKind::Rejected => true,
+            EndKind::Failed => self.http_status.is_some_and(|status| status >= 400),
+            EndKind::Completed | EndKind::Abandoned | EndKind::Interrupted => false,
+        };
+        !is_refused && !self.has_usage()
+    }
 }
 
 /// A tool call without its input, which is content.

@@ -86,7 +86,7 @@ impl<'a> RequestChange<'a> {
 }
 
 /// Row of `usage_hourly` that an ended request counts in.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct HourKey {
     pub(crate) hour: i64,
     pub(crate) provider_name: String,
@@ -101,6 +101,15 @@ impl HourKey {
             provider_name: provider_name.to_owned(),
             model: model.to_owned(),
             user_id: user_id.to_owned(),
+        }
+    }
+
+    /// The row of `usage_daily` that counts the same.
+    pub(crate) fn day(&self) -> DayKey<'_> {
+        DayKey {
+            day: self.hour.div_euclid(HOURS_PER_DAY),
+            provider_name: &self.provider_name,
+            model: &self.model,
         }
     }
 }
@@ -137,6 +146,9 @@ pub(crate) struct HourSums {
     pub(crate) cache_write_input_tokens: u64,
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) reasoning_output_tokens: u64,
+    /// Requests that may have used tokens and say nothing of it.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) without_usage: u64,
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) cost_microdollars: u64,
     #[serde(skip_serializing_if = "is_zero")]
@@ -157,12 +169,12 @@ impl HourSums {
     }
 
     /// In the order of the columns.
-    pub(crate) fn values(&self) -> [u64; 14] {
+    pub(crate) fn values(&self) -> [u64; 15] {
         let mut copy = *self;
         copy.fields().map(|value| *value)
     }
 
-    fn fields(&mut self) -> [&mut u64; 14] {
+    fn fields(&mut self) -> [&mut u64; 15] {
         [
             &mut self.completed,
             &mut self.failed,
@@ -174,6 +186,7 @@ impl HourSums {
             &mut self.cache_read_input_tokens,
             &mut self.cache_write_input_tokens,
             &mut self.reasoning_output_tokens,
+            &mut self.without_usage,
             &mut self.cost_microdollars,
             &mut self.unpriced,
             &mut self.latency_us_sum,
@@ -213,6 +226,9 @@ impl HourSums {
         self.latency_count = self
             .latency_count
             .saturating_add(u64::from(ended.latency_us.is_some()));
+        self.without_usage = self
+            .without_usage
+            .saturating_add(u64::from(ended.lacks_usage()));
         let unpriced = ended.has_usage() && ended.cost_microdollars.is_none();
         self.unpriced = self.unpriced.saturating_add(u64::from(unpriced));
     }
@@ -228,6 +244,8 @@ pub(crate) struct MinuteRange {
 /// The fold of a run of events.
 #[derive(Debug, Default)]
 pub(crate) struct Fold<'a> {
+    /// Seq of the run's first event.
+    pub(crate) first_seq: u64,
     pub(crate) changes: Vec<RequestChange<'a>>,
     pub(crate) hours: HashMap<HourKey, HourSums>,
     pub(crate) minutes: BTreeMap<i64, MinuteRange>,
@@ -244,7 +262,10 @@ pub(crate) struct Fold<'a> {
 
 impl<'a> Fold<'a> {
     pub(crate) fn new(events: &'a [Event]) -> Self {
-        let mut fold = Self::default();
+        let mut fold = Self {
+            first_seq: events.first().map_or(0, |event| event.seq),
+            ..Self::default()
+        };
         // Where in `changes` a request stands that is touched more than once.
         let mut places: HashMap<u64, usize> = HashMap::new();
         for event in events {
@@ -307,13 +328,10 @@ impl<'a> Fold<'a> {
     /// Counts what pruned requests counted.
     pub(crate) fn count_pruned(&mut self, pruned: &Pruned) {
         for usage in &pruned.usage {
-            let key = HourKey {
-                hour: usage.hour,
-                provider_name: usage.provider_name.clone(),
-                model: usage.model.clone(),
-                user_id: String::new(),
-            };
-            self.hours.entry(key).or_default().merge(&usage.sums);
+            self.hours
+                .entry(usage.key())
+                .or_default()
+                .merge(&usage.sums);
         }
     }
 
@@ -378,12 +396,7 @@ impl<'a> Fold<'a> {
     pub(crate) fn days(&self) -> HashMap<DayKey<'_>, HourSums> {
         let mut days: HashMap<DayKey<'_>, HourSums> = HashMap::new();
         for (key, sums) in &self.hours {
-            let key = DayKey {
-                day: key.hour.div_euclid(HOURS_PER_DAY),
-                provider_name: &key.provider_name,
-                model: &key.model,
-            };
-            days.entry(key).or_default().merge(sums);
+            days.entry(key.day()).or_default().merge(sums);
         }
         days
     }

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::event::{EndKind, Ended, Opened};
-use super::fold::HourSums;
+use super::fold::{HourKey, HourSums};
 use crate::record::Digest;
 
 /// What a line starts with that stands for one that was taken out. Events start with `{`.
@@ -94,6 +94,18 @@ impl Pruned {
     /// As [`Erased::span`].
     pub(crate) fn span(&self) -> Option<(u64, u64)> {
         (self.from < self.to).then(|| (self.from, self.to.saturating_sub(1)))
+    }
+}
+
+impl PrunedUsage {
+    /// The row of `usage_hourly` that goes on counting it: without the user.
+    pub(crate) fn key(&self) -> HourKey {
+        HourKey {
+            hour: self.hour,
+            provider_name: self.provider_name.clone(),
+            model: self.model.clone(),
+            user_id: String::new(),
+        }
     }
 }
 

@@ -8,8 +8,10 @@ use super::{
     Completion, Failure, Rejection, RequestContext, Timing, ToolCall, Usage, WireProtocol,
 };
 use crate::config::{
-    ATTRIBUTE_KEY_BYTES_MAX, ATTRIBUTE_VALUE_BYTES_MAX, ATTRIBUTES_MAX, ERROR_MESSAGE_BYTES_MAX,
-    FINISH_REASONS_MAX, IDENTIFIER_BYTES_MAX, MESSAGES_MAX, TOOL_CALLS_MAX,
+    ATTRIBUTE_KEY_BYTES_MAX, ATTRIBUTE_VALUE_BYTES_MAX, ATTRIBUTES_MAX, COST_MICRODOLLARS_MAX,
+    ERROR_MESSAGE_BYTES_MAX, FINISH_REASONS_MAX, HTTP_STATUSES, IDENTIFIER_BYTES_MAX,
+    LATENCY_US_MAX, MESSAGES_MAX, SAMPLING_PARAMETER_MAX, TOKEN_LIMIT_MAX, TOKENS_MAX,
+    TOOL_CALLS_MAX,
 };
 
 /// 9999-12-31T23:59:59.999999Z, the last time that RFC 3339 can write.
@@ -21,6 +23,8 @@ const REDACTED: &str = "[redacted]";
 /// Names among the altered fields that say something of a whole body.
 pub(crate) const REQUEST_UNPARSED: &str = "request_unparsed";
 pub(crate) const RESPONSE_UNPARSED: &str = "response_unparsed";
+/// Some of the provider's counts of tokens are none: negative, with a fraction, or no numbers.
+pub(crate) const USAGE_UNPARSED: &str = "usage_unparsed";
 pub(crate) const REQUEST_WITHHELD: &str = "request_withheld";
 pub(crate) const RESPONSE_WITHHELD: &str = "response_withheld";
 
@@ -38,6 +42,15 @@ pub struct InvalidField {
 
 /// Names of the fields that were brought into their bounds, in the order of the checks.
 pub(crate) type Altered = Vec<String>;
+
+/// Notes names of changed fields, each once, however often a field was set.
+pub(crate) fn note_altered(altered: &mut Altered, names: impl IntoIterator<Item = String>) {
+    for name in names {
+        if !altered.contains(&name) {
+            altered.push(name);
+        }
+    }
+}
 
 /// Brings fields into their bounds and notes which it changed.
 #[derive(Debug, Default)]
@@ -110,19 +123,42 @@ impl Normaliser {
         }
     }
 
-    fn number(&mut self, field: &'static str, number: &mut Option<u64>) {
+    fn number(&mut self, field: &'static str, number: &mut Option<u64>, max: u64) {
         if let Some(value) = number
-            && i64::try_from(*value).is_err()
+            && *value > max
         {
-            self.note(field, format!("is {value}; at most {} is kept", i64::MAX));
-            *value = i64::MAX.unsigned_abs();
+            self.note(field, format!("is {value}; at most {max} is kept"));
+            *value = max;
         }
     }
 
-    fn finite(&mut self, field: &'static str, number: &mut Option<f64>) {
-        if number.is_some_and(|value| !value.is_finite()) {
+    fn sampling_parameter(&mut self, field: &'static str, number: &mut Option<f64>) {
+        const MAX: f64 = SAMPLING_PARAMETER_MAX;
+        let Some(value) = *number else { return };
+        if !value.is_finite() {
             self.note(field, "is not a finite number".to_owned());
             *number = None;
+        } else if !(-MAX..=MAX).contains(&value) {
+            self.note(field, format!("is {value}; -{MAX} to {MAX} are kept"));
+            *number = Some(value.clamp(-MAX, MAX));
+        }
+    }
+
+    pub(crate) fn cost(&mut self, cost: &mut Option<u64>) {
+        self.number("cost_microdollars", cost, COST_MICRODOLLARS_MAX);
+    }
+
+    /// A status that no answer can have is as good as none.
+    pub(crate) fn http_status(&mut self, http_status: &mut Option<u16>) {
+        if let Some(status) = *http_status
+            && !HTTP_STATUSES.contains(&status)
+        {
+            let (min, max) = (HTTP_STATUSES.start(), HTTP_STATUSES.end());
+            self.note(
+                "http_status",
+                format!("is {status}; it must lie between {min} and {max}"),
+            );
+            *http_status = None;
         }
     }
 
@@ -242,9 +278,9 @@ impl Normaliser {
         if let WireProtocol::Other(name) = &mut context.wire_protocol {
             self.name("wire_protocol", name, IDENTIFIER_BYTES_MAX);
         }
-        self.number("max_tokens", &mut context.max_tokens);
-        self.finite("temperature", &mut context.temperature);
-        self.finite("top_p", &mut context.top_p);
+        self.number("max_tokens", &mut context.max_tokens, TOKEN_LIMIT_MAX);
+        self.sampling_parameter("temperature", &mut context.temperature);
+        self.sampling_parameter("top_p", &mut context.top_p);
         self.attributes(&mut context.attributes);
         if let Some(messages) = &mut context.messages {
             self.count("messages", messages, MESSAGES_MAX);
@@ -260,30 +296,38 @@ impl Normaliser {
         }
     }
 
-    fn usage(&mut self, usage: &mut Option<Usage>) {
-        if let Some(usage) = usage {
-            self.number("input_tokens", &mut usage.input_tokens);
-            self.number("output_tokens", &mut usage.output_tokens);
-            self.number(
+    pub(crate) fn usage(&mut self, usage: &mut Option<Usage>) {
+        let Some(usage) = usage else { return };
+        for (field, count) in [
+            ("input_tokens", &mut usage.input_tokens),
+            ("output_tokens", &mut usage.output_tokens),
+            (
                 "cache_read_input_tokens",
                 &mut usage.cache_read_input_tokens,
-            );
-            self.number(
+            ),
+            (
                 "cache_write_input_tokens",
                 &mut usage.cache_write_input_tokens,
-            );
-            self.number(
+            ),
+            (
                 "reasoning_output_tokens",
                 &mut usage.reasoning_output_tokens,
-            );
+            ),
+        ] {
+            self.number(field, count, TOKENS_MAX);
+        }
+        if usage.is_unparsed {
+            self.note(USAGE_UNPARSED, "has a count that is none".to_owned());
         }
     }
 
-    fn timing(&mut self, timing: &mut Option<Timing>) {
-        if let Some(timing) = timing {
-            self.number("latency_us", &mut timing.latency_us);
-            self.number("upstream_latency_us", &mut timing.upstream_latency_us);
-            self.number("time_to_first_chunk_us", &mut timing.time_to_first_chunk_us);
+    pub(crate) fn timing(&mut self, timing: &mut Timing) {
+        for (field, latency) in [
+            ("latency_us", &mut timing.latency_us),
+            ("upstream_latency_us", &mut timing.upstream_latency_us),
+            ("time_to_first_chunk_us", &mut timing.time_to_first_chunk_us),
+        ] {
+            self.number(field, latency, LATENCY_US_MAX);
         }
     }
 
@@ -320,7 +364,11 @@ impl Normaliser {
 
     pub(crate) fn completion(&mut self, completion: &mut Completion) {
         self.usage(&mut completion.usage);
-        self.timing(&mut completion.timing);
+        if let Some(timing) = &mut completion.timing {
+            self.timing(timing);
+        }
+        self.cost(&mut completion.cost_microdollars);
+        self.http_status(&mut completion.http_status);
         self.response(
             &mut completion.finish_reasons,
             &mut completion.tool_calls,
@@ -332,7 +380,11 @@ impl Normaliser {
     pub(crate) fn failure(&mut self, failure: &mut Failure) {
         self.error(&mut failure.error_type, &mut failure.error_message);
         self.usage(&mut failure.usage);
-        self.timing(&mut failure.timing);
+        if let Some(timing) = &mut failure.timing {
+            self.timing(timing);
+        }
+        self.cost(&mut failure.cost_microdollars);
+        self.http_status(&mut failure.http_status);
         self.response(
             &mut failure.finish_reasons,
             &mut failure.tool_calls,
@@ -343,7 +395,10 @@ impl Normaliser {
 
     pub(crate) fn rejection(&mut self, rejection: &mut Rejection) {
         self.error(&mut rejection.error_type, &mut rejection.error_message);
-        self.timing(&mut rejection.timing);
+        if let Some(timing) = &mut rejection.timing {
+            self.timing(timing);
+        }
+        self.http_status(&mut rejection.http_status);
     }
 }
 
@@ -353,6 +408,14 @@ pub(crate) fn seen_usage(usage: Usage) -> (Option<Usage>, Altered) {
     let mut normaliser = Normaliser::default();
     normaliser.usage(&mut usage);
     (usage, normaliser.into_altered())
+}
+
+/// A status as set on a handle, within its bounds.
+pub(crate) fn seen_status(http_status: u16) -> (Option<u16>, Altered) {
+    let mut http_status = Some(http_status);
+    let mut normaliser = Normaliser::default();
+    normaliser.http_status(&mut http_status);
+    (http_status, normaliser.into_altered())
 }
 
 /// A served model or provider as set on a handle: `None` where it says nothing.
@@ -414,7 +477,7 @@ mod tests {
         assert_eq!(context.user_id.unwrap(), stored(&"ä".repeat(200)));
         assert_eq!(context.trace_id.unwrap(), stored("a\0b"));
         assert_eq!(context.temperature, None);
-        assert_eq!(context.max_tokens, Some(i64::MAX.unsigned_abs()));
+        assert_eq!(context.max_tokens, Some(TOKEN_LIMIT_MAX));
         assert_eq!(
             normaliser.into_altered(),
             [
@@ -425,6 +488,52 @@ mod tests {
                 "temperature"
             ]
         );
+    }
+
+    #[test]
+    fn numbers_are_brought_into_their_bounds_and_noted() {
+        let mut usage = Usage::new(u64::MAX, TOKENS_MAX)
+            .cache_read_input_tokens(TOKENS_MAX + 1)
+            .cache_write_input_tokens(0);
+        usage.is_unparsed = true;
+        let timing = Timing::default()
+            .latency_us(u64::MAX)
+            .upstream_latency_us(LATENCY_US_MAX);
+        let mut completion = Completion::new().usage(usage).timing(timing);
+        completion.cost_microdollars = Some(u64::MAX);
+        completion.http_status = Some(7);
+        assert_eq!(completion.check().unwrap_err().field, "input_tokens");
+        let mut normaliser = Normaliser::default();
+        normaliser.completion(&mut completion);
+        let usage = completion.usage.unwrap();
+        let max = Some(TOKENS_MAX);
+        assert_eq!((usage.input_tokens, usage.output_tokens), (max, max));
+        assert_eq!(usage.cache_read_input_tokens, max);
+        assert_eq!(usage.cache_write_input_tokens, Some(0));
+        let timing = completion.timing.unwrap();
+        assert_eq!(timing.latency_us, Some(LATENCY_US_MAX));
+        assert_eq!(timing.upstream_latency_us, Some(LATENCY_US_MAX));
+        assert_eq!(completion.cost_microdollars, Some(COST_MICRODOLLARS_MAX));
+        assert_eq!(completion.http_status, None);
+        let altered = [
+            "input_tokens",
+            "cache_read_input_tokens",
+            USAGE_UNPARSED,
+            "latency_us",
+            "cost_microdollars",
+            "http_status",
+        ];
+        assert_eq!(normaliser.into_altered(), altered);
+        for (given, kept) in [
+            (1e308, Some(1e6)),
+            (-1e7, Some(-1e6)),
+            (-0.5, Some(-0.5)),
+            (f64::NEG_INFINITY, None),
+        ] {
+            let mut context = RequestContext::new("").temperature(given);
+            Normaliser::default().context(&mut context);
+            assert_eq!(context.temperature, kept);
+        }
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct Usage {
     pub cache_write_input_tokens: Option<u64>,
     /// Output tokens spent on reasoning.
     pub reasoning_output_tokens: Option<u64>,
+    /// Some of what it was read from was no count.
+    pub(crate) is_unparsed: bool,
 }
 
 impl Usage {

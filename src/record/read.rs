@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::check::{REQUEST_UNPARSED, REQUEST_WITHHELD, RESPONSE_UNPARSED, RESPONSE_WITHHELD};
+use super::check::{
+    REQUEST_UNPARSED, REQUEST_WITHHELD, RESPONSE_UNPARSED, RESPONSE_WITHHELD, USAGE_UNPARSED,
+};
 
 /// Where a request stands in its lifecycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -154,7 +156,9 @@ impl RequestRecord {
 
     /// Whether a body could not be read, or not in full, as the wire protocol that it is said to be in.
     pub fn is_unparsed(&self) -> bool {
-        self.has_flag(REQUEST_UNPARSED) || self.has_flag(RESPONSE_UNPARSED)
+        [REQUEST_UNPARSED, RESPONSE_UNPARSED, USAGE_UNPARSED]
+            .iter()
+            .any(|flag| self.has_flag(flag))
     }
 
     /// Whether content was left out because its redaction failed.
@@ -490,6 +494,10 @@ pub struct StatsRow {
     pub cache_write_input_tokens: u64,
     /// Sum of reasoning tokens.
     pub reasoning_output_tokens: u64,
+    /// Requests that may have used tokens and of which no count is known: the provider gave none, or
+    /// the body that has it was left out, cut or not read. The sums of tokens are short by theirs.
+    /// Rejected ones and those that failed with an error status do not count.
+    pub without_usage: u64,
     /// Sum of the costs that are known, in millionths of a US dollar.
     pub cost_microdollars: u64,
     /// Requests with usage whose cost is not known; the sum of costs is short by theirs.

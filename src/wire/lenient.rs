@@ -20,9 +20,13 @@ pub(super) struct Text<'a>(pub(super) Option<Cow<'a, str>>);
 #[derive(Debug, Default, Clone)]
 pub(super) struct Label(pub(super) Option<String>);
 
-/// A number that is not negative and has no fraction.
+/// A number that is not negative and has no fraction. One that is too large is the largest.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Count(pub(super) Option<u64>);
+pub(super) struct Count(pub(super) Option<u64>, Oddity);
+
+/// Whether there is a value that is no count.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Oddity(bool);
 
 /// A number.
 #[derive(Debug, Default, Clone, Copy)]
@@ -133,10 +137,40 @@ macro_rules! ignore {
     };
 }
 
-/// A count from a number with a fraction part of zero, as some servers write them.
+impl Count {
+    /// Whether there is a value, and it is no count: negative, with a fraction, or no number.
+    pub(super) fn is_odd(self) -> bool {
+        self.1.0
+    }
+
+    /// From a value as it stands in the body. Numbers that no float holds are numbers, too.
+    fn of(value: &str) -> Self {
+        if value == "null" {
+            return Self::default();
+        }
+        if let Ok(count) = value.parse() {
+            return Self(Some(count), Oddity(false));
+        }
+        // Some servers write counts with a fraction part of zero.
+        let count = number(value).and_then(whole);
+        Self(count, Oddity(count.is_none()))
+    }
+}
+
+/// A JSON number; beyond the floats it is infinite.
+fn number(value: &str) -> Option<f64> {
+    // Names of numbers that Rust's floats know are no JSON.
+    let is_number = value.starts_with(|first: char| first == '-' || first.is_ascii_digit());
+    is_number.then(|| value.parse().ok()).flatten()
+}
+
 fn whole(number: f64) -> Option<u64> {
-    // Above 2^53 not every integer is a number.
-    let is_whole = number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number);
+    /// Above it not every integer is a number.
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    if number > EXACT_MAX {
+        return Some(u64::MAX);
+    }
+    let is_whole = number.fract() == 0.0 && number >= 0.0;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Checked above.
     is_whole.then_some(number as u64)
 }
@@ -196,47 +230,13 @@ impl<'de> Deserialize<'de> for Label {
 
 impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct CountVisitor;
-        impl<'de> Visitor<'de> for CountVisitor {
-            type Value = Count;
-            anything!(f);
-            fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-                Ok(Count(Some(number)))
-            }
-            fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
-                Ok(Count(whole(number)))
-            }
-            otherwise!(visit_bool: bool, visit_i64: i64, visit_str: &str);
-            ignore!(unit);
-            ignore!(seq);
-            ignore!(map);
-        }
-        deserializer.deserialize_any(CountVisitor)
+        <&RawValue>::deserialize(deserializer).map(|value| Self::of(value.get()))
     }
 }
 
 impl<'de> Deserialize<'de> for Real {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct RealVisitor;
-        #[allow(clippy::cast_precision_loss)] // A sampling parameter of 2^53 means nothing anyway.
-        impl<'de> Visitor<'de> for RealVisitor {
-            type Value = Real;
-            anything!(f);
-            fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
-                Ok(Real(Some(number)))
-            }
-            fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-                Ok(Real(Some(number as f64)))
-            }
-            fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
-                Ok(Real(Some(number as f64)))
-            }
-            otherwise!(visit_bool: bool, visit_str: &str);
-            ignore!(unit);
-            ignore!(seq);
-            ignore!(map);
-        }
-        deserializer.deserialize_any(RealVisitor)
+        <&RawValue>::deserialize(deserializer).map(|value| Self(number(value.get())))
     }
 }
 

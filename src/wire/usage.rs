@@ -11,7 +11,9 @@ use crate::record::{Usage, WireProtocol};
 impl Usage {
     /// Reads counts as they stand in a response of this protocol, for example
     /// `{"prompt_tokens":9,"completion_tokens":2}`, or under this type's own names. Of a protocol
-    /// that is not known the names decide. `None` where nothing is counted.
+    /// that is not known the names decide. `None` where nothing is counted. A count that is too large
+    /// is the largest; one that is negative, has a fraction or is no number is left out, and the
+    /// recorded request is flagged for it (`usage_unparsed`).
     ///
     /// Totals of the result include their parts, whatever the provider's habit; counts under this
     /// type's own names, of which one without a provider's like is there (`cache_write_input_tokens`,
@@ -102,6 +104,13 @@ impl OwnUsage {
             cache_read: self.cache_read_input_tokens.0,
             cache_write: self.cache_write_input_tokens.0,
             reasoning: self.reasoning_output_tokens.0,
+            is_odd: any_odd([
+                self.input_tokens,
+                self.output_tokens,
+                self.cache_read_input_tokens,
+                self.cache_write_input_tokens,
+                self.reasoning_output_tokens,
+            ]),
             ..Counts::default()
         }
     }
@@ -120,6 +129,8 @@ pub(super) struct Counts {
     pub(super) is_cache_apart: bool,
     /// Whether `output` leaves out reasoning.
     pub(super) is_reasoning_apart: bool,
+    /// Whether there are values that are no counts.
+    pub(super) is_odd: bool,
 }
 
 impl Counts {
@@ -127,7 +138,8 @@ impl Counts {
     /// last one leaves out is not there any more (Gemini takes counts back that way).
     pub(super) fn replace(&mut self, later: Self) {
         if later.usage().is_some() {
-            *self = later;
+            let is_odd = self.is_odd | later.is_odd;
+            *self = Self { is_odd, ..later };
         }
     }
 
@@ -141,6 +153,7 @@ impl Counts {
         self.reasoning = later.reasoning.or(self.reasoning);
         self.is_cache_apart |= later.is_cache_apart;
         self.is_reasoning_apart = later.is_reasoning_apart;
+        self.is_odd |= later.is_odd;
     }
 
     /// In the trail's terms; `None` where nothing was counted.
@@ -159,9 +172,14 @@ impl Counts {
             cache_read_input_tokens: self.cache_read,
             cache_write_input_tokens: self.cache_write,
             reasoning_output_tokens: self.reasoning,
+            is_unparsed: self.is_odd,
         };
         (usage != Usage::default()).then_some(usage)
     }
+}
+
+fn any_odd<const N: usize>(counts: [Count; N]) -> bool {
+    counts.into_iter().any(Count::is_odd)
 }
 
 /// The sum of those that are known.
@@ -240,7 +258,43 @@ impl OpenAiUsage {
             reasoning,
             is_cache_apart: false,
             is_reasoning_apart,
+            is_odd: self.is_odd(),
         }
+    }
+
+    fn is_odd(&self) -> bool {
+        let details = [
+            &self.prompt_tokens_details,
+            &self.completion_tokens_details,
+            &self.input_tokens_details,
+            &self.output_tokens_details,
+        ];
+        let is_odd = |details: &OpenAiDetails| {
+            any_odd([
+                details.cached_tokens,
+                details.cache_write_tokens,
+                details.cache_creation_input_tokens,
+                details.reasoning_tokens,
+            ])
+        };
+        let has_odd_details = details
+            .into_iter()
+            .filter_map(|details| details.0.as_ref())
+            .any(is_odd);
+        has_odd_details
+            || any_odd([
+                self.prompt_tokens,
+                self.completion_tokens,
+                self.input_tokens,
+                self.output_tokens,
+                self.total_tokens,
+                self.prompt_cache_hit_tokens,
+                self.cached_tokens,
+                self.num_cached_tokens,
+                self.reasoning_tokens,
+                self.cache_read_input_tokens,
+                self.cache_creation_input_tokens,
+            ])
     }
 
     /// The same of embeddings, which have no output, so that some give a total only.
@@ -279,6 +333,15 @@ impl AnthropicUsage {
             reasoning: details.and_then(|details| details.thinking_tokens.0),
             is_cache_apart: true,
             is_reasoning_apart: false,
+            is_odd: any_odd([
+                self.input_tokens,
+                self.output_tokens,
+                self.cache_read_input_tokens,
+                self.cache_creation_input_tokens,
+                details
+                    .map(|details| details.thinking_tokens)
+                    .unwrap_or_default(),
+            ]),
         }
     }
 }
@@ -308,6 +371,13 @@ impl GeminiUsage {
             reasoning: self.thoughts_token_count.0,
             is_cache_apart: false,
             is_reasoning_apart: true,
+            is_odd: any_odd([
+                self.prompt_token_count,
+                self.tool_use_prompt_token_count,
+                self.candidates_token_count,
+                self.thoughts_token_count,
+                self.cached_content_token_count,
+            ]),
         }
     }
 }
@@ -332,6 +402,12 @@ impl BedrockUsage {
             reasoning: None,
             is_cache_apart: true,
             is_reasoning_apart: false,
+            is_odd: any_odd([
+                self.input_tokens,
+                self.output_tokens,
+                self.cache_read_input_tokens,
+                self.cache_write_input_tokens,
+            ]),
         }
     }
 }
@@ -349,167 +425,11 @@ impl OllamaUsage {
         Counts {
             input: self.prompt_eval_count.0,
             output: self.eval_count.0,
+            is_odd: any_odd([self.prompt_eval_count, self.eval_count]),
             ..Counts::default()
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn numbers(counts: Counts) -> [Option<u64>; 5] {
-        let usage = counts.usage().unwrap_or_default();
-        [
-            usage.input_tokens,
-            usage.output_tokens,
-            usage.cache_read_input_tokens,
-            usage.cache_write_input_tokens,
-            usage.reasoning_output_tokens,
-        ]
-    }
-
-    fn openai(json: &str) -> [Option<u64>; 5] {
-        numbers(serde_json::from_str::<OpenAiUsage>(json).unwrap().counts())
-    }
-
-    #[test]
-    fn openai_totals_include_their_parts() {
-        let chat = r#"{"prompt_tokens":100,"completion_tokens":20,"total_tokens":120,
-            "prompt_tokens_details":{"cached_tokens":64,"audio_tokens":0},
-            "completion_tokens_details":{"reasoning_tokens":5}}"#;
-        let expected = [Some(100), Some(20), Some(64), None, Some(5)];
-        assert_eq!(openai(chat), expected);
-        let responses = r#"{"input_tokens":100,"output_tokens":20,
-            "input_tokens_details":{"cached_tokens":64},
-            "output_tokens_details":{"reasoning_tokens":5}}"#;
-        assert_eq!(openai(responses), expected);
-        let bare = r#"{"prompt_tokens":100.0,"completion_tokens":20,"prompt_tokens_details":null}"#;
-        assert_eq!(openai(bare), [Some(100), Some(20), None, None, None]);
-    }
-
-    #[test]
-    fn reasoning_that_only_the_total_includes_is_output() {
-        let xai = r#"{"prompt_tokens":100,"completion_tokens":20,"total_tokens":125,
-            "completion_tokens_details":{"reasoning_tokens":5}}"#;
-        assert_eq!(openai(xai), [Some(100), Some(25), None, None, Some(5)]);
-    }
-
-    #[test]
-    fn cached_tokens_have_many_names() {
-        for (json, read, write) in [
-            (
-                r#"{"prompt_tokens":9,"prompt_cache_hit_tokens":8}"#,
-                Some(8),
-                None,
-            ),
-            (r#"{"prompt_tokens":9,"cached_tokens":8}"#, Some(8), None),
-            (
-                r#"{"prompt_tokens":9,"num_cached_tokens":8}"#,
-                Some(8),
-                None,
-            ),
-            (
-                r#"{"prompt_tokens":9,"prompt_tokens_details":{"cache_write_tokens":7}}"#,
-                None,
-                Some(7),
-            ),
-            (
-                r#"{"prompt_tokens":9,"cache_creation_input_tokens":7}"#,
-                None,
-                Some(7),
-            ),
-        ] {
-            assert_eq!(openai(json), [Some(9), None, read, write, None], "{json}");
-        }
-    }
-
-    #[test]
-    fn anthropic_and_bedrock_parts_are_added_to_the_total() {
-        let json = r#"{"input_tokens":10,"output_tokens":20,"cache_read_input_tokens":64,
-            "cache_creation_input_tokens":32,"output_tokens_details":{"thinking_tokens":5}}"#;
-        let usage: AnthropicUsage = serde_json::from_str(json).unwrap();
-        let expected = [Some(106), Some(20), Some(64), Some(32), Some(5)];
-        assert_eq!(numbers(usage.counts()), expected);
-        let json = r#"{"inputTokens":10,"outputTokens":20,"cacheReadInputTokens":64,
-            "cacheWriteInputTokens":32,"totalTokens":126}"#;
-        let usage: BedrockUsage = serde_json::from_str(json).unwrap();
-        let expected = [Some(106), Some(20), Some(64), Some(32), None];
-        assert_eq!(numbers(usage.counts()), expected);
-    }
-
-    #[test]
-    fn gemini_thoughts_are_output_and_tool_prompts_input() {
-        let json = r#"{"promptTokenCount":100,"candidatesTokenCount":20,"thoughtsTokenCount":5,
-            "cachedContentTokenCount":64,"toolUsePromptTokenCount":7,"totalTokenCount":132}"#;
-        let usage: GeminiUsage = serde_json::from_str(json).unwrap();
-        let expected = [Some(107), Some(25), Some(64), None, Some(5)];
-        assert_eq!(numbers(usage.counts()), expected);
-    }
-
-    #[test]
-    fn later_counts_of_a_stream_win_and_keep_what_they_lack() {
-        let first: AnthropicUsage = serde_json::from_str(
-            r#"{"input_tokens":10,"output_tokens":1,"cache_read_input_tokens":64}"#,
-        )
-        .unwrap();
-        let last: AnthropicUsage = serde_json::from_str(r#"{"output_tokens":20}"#).unwrap();
-        let mut counts = first.counts();
-        counts.update(&last.counts());
-        assert_eq!(numbers(counts), [Some(74), Some(20), Some(64), None, None]);
-    }
-
-    #[test]
-    fn counts_that_are_stated_whole_replace_each_other() {
-        let read = |json: &str| serde_json::from_str::<GeminiUsage>(json).unwrap().counts();
-        let mut counts = read(r#"{"promptTokenCount":9,"candidatesTokenCount":21}"#);
-        counts.replace(read(r#"{"promptTokenCount":87,"thoughtsTokenCount":78}"#));
-        counts.replace(read(r#"{"trafficType":"ON_DEMAND"}"#));
-        assert_eq!(numbers(counts), [Some(87), Some(78), None, None, Some(78)]);
-    }
-
-    #[test]
-    fn counts_are_read_under_any_names() {
-        let numbers = |protocol: &str, json: &str| {
-            let usage = Usage::from_json(&WireProtocol::from(protocol), json).unwrap_or_default();
-            [
-                usage.input_tokens,
-                usage.output_tokens,
-                usage.cache_read_input_tokens,
-                usage.cache_write_input_tokens,
-                usage.reasoning_output_tokens,
-            ]
-        };
-        let own = r#"{"input_tokens":100,"output_tokens":20,"cache_read_input_tokens":64,
-            "cache_write_input_tokens":8,"reasoning_output_tokens":5}"#;
-        let expected = [Some(100), Some(20), Some(64), Some(8), Some(5)];
-        assert_eq!(numbers("anthropic.messages", own), expected);
-        let anthropic = r#"{"input_tokens":10,"output_tokens":20,"cache_read_input_tokens":64,
-            "cache_creation_input_tokens":32,"service_tier":"standard"}"#;
-        let expected = [Some(106), Some(20), Some(64), Some(32), None];
-        assert_eq!(numbers("", anthropic), expected);
-        let read = r#"{"input_tokens":100,"cache_read_input_tokens":64}"#;
-        assert_eq!(numbers("", read), [Some(100), None, Some(64), None, None]);
-        assert_eq!(numbers("anthropic.messages", read)[0], Some(164));
-        let gemini = r#"{"promptTokenCount":100,"candidatesTokenCount":20,"thoughtsTokenCount":5}"#;
-        let expected = [Some(100), Some(25), None, None, Some(5)];
-        assert_eq!(numbers("", gemini), expected);
-        assert_eq!(numbers("openai.chat", gemini), expected);
-        let ollama = r#"{"prompt_eval_count":9,"eval_count":5}"#;
-        assert_eq!(numbers("", ollama)[..2], [Some(9), Some(5)]);
-        for json in [r#"{"cost":0.1}"#, "7", "null", "{", ""] {
-            assert_eq!(Usage::from_json(&WireProtocol::Unknown, json), None);
-        }
-    }
-
-    #[test]
-    fn nothing_known_is_no_usage() {
-        assert_eq!(
-            serde_json::from_str::<OpenAiUsage>(r#"{"cost":0.1}"#)
-                .unwrap()
-                .counts()
-                .usage(),
-            None
-        );
-    }
-}
+mod tests;

@@ -106,6 +106,10 @@ pub struct Health {
     pub redaction_failures: u64,
     /// Times that the search index was found damaged and dropped.
     pub search_index_drops: u64,
+    /// Rows for reading that the file refused, or that stood where the writer's belong: somebody else
+    /// wrote to it. The log has their events; a request is flagged `row_refused` where its row holds
+    /// the least, and `doctor --rebuild` writes rows anew.
+    pub refused_rows: u64,
 }
 
 /// What became of everything that was handed over, told by [`Store::close`](crate::Store::close).
@@ -137,6 +141,7 @@ pub(crate) struct Vitals {
     pub(crate) checkpoint_failures: AtomicU64,
     pub(crate) unparsed_bodies: AtomicU64,
     pub(crate) redaction_failures: AtomicU64,
+    pub(crate) refused_rows: AtomicU64,
     wal_checkpoint_failures: AtomicU64,
     wal_bytes: AtomicU64,
     room: AtomicU8,

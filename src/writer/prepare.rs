@@ -20,7 +20,10 @@ use crate::payload::{
     Content, Conversations, EndContent, Excerpt, Planned, PlannedPayload, RequestReading,
     StreamedBody, commitment, excerpt_of, sha256,
 };
-use crate::record::{Altered, Digest, Normaliser, REQUEST_UNPARSED, RequestContext, WireProtocol};
+use crate::record::{
+    Altered, Digest, Normaliser, REQUEST_UNPARSED, RequestContext, Timing, WireProtocol,
+    note_altered,
+};
 use crate::sync::channel::Receiver;
 use crate::wire::{RequestSummary, ResponseParser};
 
@@ -287,10 +290,17 @@ impl Preparer {
             .clone()
             .or_else(|| notes.provider_name.take());
         let usage = ending.usage.unwrap_or_default();
-        // More than the file can hold is not a cost.
-        let cost_microdollars = ending
-            .cost_microdollars
-            .filter(|&cost| i64::try_from(cost).is_ok());
+        let mut timing = Timing {
+            latency_us: ending.timing.latency_us.or(latency_us),
+            upstream_latency_us: ending.timing.upstream_latency_us.or(upstream_latency_us),
+            time_to_first_chunk_us: ending
+                .timing
+                .time_to_first_chunk_us
+                .or(time_to_first_chunk_us),
+        };
+        let mut normaliser = Normaliser::default();
+        normaliser.timing(&mut timing);
+        note_altered(&mut altered, normaliser.into_altered());
         let event_index = prepared.events.len();
         prepared.ends.push(EndNote {
             event_index,
@@ -321,13 +331,10 @@ impl Preparer {
             cache_write_input_tokens: usage.cache_write_input_tokens,
             reasoning_output_tokens: usage.reasoning_output_tokens,
             // If the gateway does not know it: once the response is read.
-            cost_microdollars,
-            latency_us: ending.timing.latency_us.or(latency_us),
-            upstream_latency_us: ending.timing.upstream_latency_us.or(upstream_latency_us),
-            time_to_first_chunk_us: ending
-                .timing
-                .time_to_first_chunk_us
-                .or(time_to_first_chunk_us),
+            cost_microdollars: ending.cost_microdollars,
+            latency_us: timing.latency_us,
+            upstream_latency_us: timing.upstream_latency_us,
+            time_to_first_chunk_us: timing.time_to_first_chunk_us,
             tool_calls,
             response_body,
             content,
@@ -431,7 +438,7 @@ fn describe(context: &mut RequestContext, summary: &RequestSummary, altered: &mu
     found.top_p = summary.top_p.filter(|_| context.top_p.is_none());
     let mut normaliser = Normaliser::default();
     normaliser.context(&mut found);
-    altered.extend(normaliser.into_altered());
+    note_altered(altered, normaliser.into_altered());
     context.request_model = context.request_model.take().or(found.request_model);
     context.requested_model = context.requested_model.take().or(found.requested_model);
     context.max_tokens = context.max_tokens.or(found.max_tokens);

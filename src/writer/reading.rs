@@ -13,7 +13,8 @@ use super::command::Reading;
 use crate::log::{EndKind, Ended, Event, Fact, ToolCallFact};
 use crate::pricing::PriceBook;
 use crate::record::{
-    Altered, Failure, MessagePart, Normaliser, RESPONSE_UNPARSED, ToolCall, Usage, WireProtocol,
+    Failure, MessagePart, Normaliser, RESPONSE_UNPARSED, ToolCall, Usage, WireProtocol,
+    note_altered,
 };
 use crate::wire::{ParsedResponse, ResponseError, ResponseParser};
 
@@ -102,16 +103,18 @@ impl Completer {
             cache_read_input_tokens: ended.cache_read_input_tokens,
             cache_write_input_tokens: ended.cache_write_input_tokens,
             reasoning_output_tokens: ended.reasoning_output_tokens,
+            is_unparsed: false,
         };
         let models = note.models(ended);
         let provider_name = note.provider_name.as_deref();
-        let cost = book.cost_microdollars(provider_name, &models, &usage);
-        // More than the file can hold is not a cost.
-        let cost = cost.filter(|&cost| i64::try_from(cost).is_ok());
+        let mut cost = book.cost_microdollars(provider_name, &models, &usage);
+        let mut normaliser = Normaliser::default();
+        normaliser.cost(&mut cost);
         if cost.is_none() {
             let model = models.first().copied().unwrap_or_default();
             warn_unpriced(&mut self.unpriced_models, provider_name, model);
         }
+        note_altered(&mut ended.altered, normaliser.into_altered());
         ended.cost_microdollars = cost;
     }
 }
@@ -133,7 +136,7 @@ impl EndNote {
 /// Adds what the end does not say, within its bounds.
 fn add_response(ended: &mut Ended, reading: Reading, response: ParsedResponse) {
     if response.unparsed > 0 {
-        ended.altered.push(RESPONSE_UNPARSED.to_owned());
+        note_altered(&mut ended.altered, [RESPONSE_UNPARSED.to_owned()]);
     }
     let is_whole = !response.is_broken_off && response.error.is_none();
     let is_error_status = ended.http_status.is_some_and(|status| status >= 400);
@@ -170,20 +173,21 @@ fn add_response(ended: &mut Ended, reading: Reading, response: ParsedResponse) {
             None => (String::new(), None),
         };
     }
-    found.usage = response.usage;
+    // What is not taken over is not flagged either.
+    found.usage = response.usage.filter(|_| !ended.has_usage());
     found.finish_reasons = response.finish_reasons;
     found.response_id = response.response_id;
     found.response_model = response.response_model;
     let mut normaliser = Normaliser::default();
     let is_named = !found.error_type.is_empty();
     normaliser.failure(&mut found);
-    extend(&mut ended.altered, normaliser.into_altered());
+    note_altered(&mut ended.altered, normaliser.into_altered());
 
     if is_named {
         ended.error_type = Some(found.error_type);
         ended.error_message = found.error_message;
     }
-    if let Some(usage) = found.usage.filter(|_| !ended.has_usage()) {
+    if let Some(usage) = found.usage {
         ended.input_tokens = usage.input_tokens;
         ended.output_tokens = usage.output_tokens;
         ended.cache_read_input_tokens = usage.cache_read_input_tokens;
@@ -215,14 +219,6 @@ fn error_of(error: ResponseError) -> (String, Option<String>) {
     let named = error.code.clone().filter(is_name);
     let kind = named.or(error.error_type).or(error.code);
     (kind.unwrap_or_default(), error.message)
-}
-
-fn extend(altered: &mut Altered, more: Altered) {
-    for name in more {
-        if !altered.contains(&name) {
-            altered.push(name);
-        }
-    }
 }
 
 fn warn_unpriced(known: &mut HashSet<String>, provider_name: Option<&str>, model: &str) {

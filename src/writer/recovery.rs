@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::committer::{Committer, Stop};
 use super::health::HealthState;
 use super::space::Room;
-use crate::db::{Appender, Batch, DbError, DbErrorKind, FileWatch, Presence};
+use crate::db::{Appender, Batch, DbError, DbErrorKind, FileWatch, Presence, Refusals};
 use crate::error::{OpenError, chain};
 use crate::sync::atomic::Ordering;
 use crate::sync::thread;
@@ -62,10 +62,22 @@ impl Committer {
 
     /// One try.
     fn write(&mut self, batch: &Batch) -> Result<Progress, Stop> {
-        let Err(error) = self.appender.append(batch) else {
-            return Ok(Progress::Committed);
+        let error = match self.appender.append(batch) {
+            Ok(refusals) => {
+                self.note_refusals(&refusals);
+                return Ok(Progress::Committed);
+            }
+            Err(error) => error,
         };
         match error.kind {
+            // Everything but the log's own rows has been left out: somebody else writes to it.
+            DbErrorKind::Refused => {
+                self.appender.leave_files();
+                Err(Stop::Failed(format!(
+                    "the file does not take the log's next events, and was left as it is: {}",
+                    chain(&error)
+                )))
+            }
             DbErrorKind::Corrupt | DbErrorKind::NotADatabase => Err(self.damaged(chain(&error))),
             // Nothing is wrong with the connection.
             DbErrorKind::Busy => {
@@ -218,6 +230,25 @@ impl Committer {
         }
         vitals.degrade(problem);
         vitals.commit_retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_refusals(&self, refusals: &Refusals) {
+        if refusals.rows == 0 {
+            return;
+        }
+        let vitals = &self.shared.vitals;
+        vitals
+            .refused_rows
+            .fetch_add(refusals.rows, Ordering::Relaxed);
+        for (seq, what) in &refusals.listed {
+            tracing::error!(
+                target: "auditlite",
+                path = ?self.path.as_path(),
+                seq,
+                what,
+                "the file refused a row; the log has its event, and `doctor --rebuild` writes the row anew once nothing is in its way"
+            );
+        }
     }
 
     fn note_recovery(&self) {

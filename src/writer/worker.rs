@@ -351,7 +351,8 @@ fn begin_session(
         let (_, sealed) = prepared.seal(Replies::default());
         if let Some(mut batch) = packing.seal(sealed)?.batch {
             batch.checkpoint = committer.notary.with_batch(&batch, false);
-            committer.appender.append(&batch)?;
+            let refusals = committer.appender.append(&batch)?;
+            committer.note_refusals(&refusals);
             committer.note_committed(&batch);
         }
         if is_last {

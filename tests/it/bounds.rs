@@ -2,7 +2,7 @@
 
 use auditlite::{
     ATTRIBUTES_MAX, Completion, Failure, IDENTIFIER_BYTES_MAX, RequestContext, Status,
-    TOOL_INPUT_BYTES_MAX, ToolCall, Usage, stored_identifier,
+    TOKEN_LIMIT_MAX, TOKENS_MAX, TOOL_INPUT_BYTES_MAX, ToolCall, Usage, stored_identifier,
 };
 
 use crate::support::{Folder, PATIENCE, close, findings};
@@ -53,8 +53,8 @@ fn absurd_input_never_loses_a_lifecycle() {
     );
     assert_eq!(request.trace_id.clone().unwrap(), stored_identifier("a\0b"));
     assert_eq!((request.temperature, request.top_p), (None, None));
-    assert_eq!(request.max_tokens, Some(i64::MAX as u64));
-    assert_eq!(request.input_tokens, Some(i64::MAX as u64));
+    assert_eq!(request.max_tokens, Some(TOKEN_LIMIT_MAX));
+    assert_eq!(request.input_tokens, Some(TOKENS_MAX));
     assert_eq!(request.attributes.len(), ATTRIBUTES_MAX);
     for name in [
         "request_id",

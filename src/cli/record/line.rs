@@ -138,7 +138,6 @@ impl Line<'_> {
             failure.timing = timing;
             failure.response_body = response_body.map(Into::into);
             failure.read_body = true;
-            failure.check().map_err(|problem| problem.to_string())?;
             End::Failed(failure)
         } else {
             let mut completion = Completion::new();
@@ -147,7 +146,6 @@ impl Line<'_> {
             completion.timing = timing;
             completion.response_body = response_body.map(Into::into);
             completion.read_body = true;
-            completion.check().map_err(|problem| problem.to_string())?;
             End::Completed(completion)
         };
         Ok(Exchange {

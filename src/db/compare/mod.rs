@@ -17,6 +17,7 @@ use super::error::{Context, DbError};
 use super::keyed::KeyedHash;
 use super::project::{self, Values, bind_end, bind_start, joined};
 use super::rebuild::{ProjectionDifference, Rebuilt};
+use super::refusals::Refusals;
 use super::removals::visit_ended;
 use super::rows::{IS_ERASED, SELECT_REQUEST, START_COUNT};
 use super::seq_to_sql;
@@ -276,7 +277,8 @@ impl Comparison<'_> {
             all.count_minute(request.opened_at, request.opened_seq);
             all.count_end(request.key, &request.ended);
             if all.hours.len() + all.minutes.len() > bound {
-                project::apply(connection, &mut std::mem::take(&mut all))?;
+                let mut sums = std::mem::take(&mut all);
+                project::apply(connection, &mut sums, &mut Refusals::default())?;
             }
             Ok(())
         })?;
@@ -286,7 +288,8 @@ impl Comparison<'_> {
 
     fn add_sums(&mut self) -> Result<(), DbError> {
         let mut sums = std::mem::take(&mut self.sums);
-        project::apply(self.rebuilt.connection(), &mut sums)
+        let mut refusals = Refusals::default();
+        project::apply(self.rebuilt.connection(), &mut sums, &mut refusals)
     }
 
     /// Holds a request that is open. The oldest ones are the first to be spilled: they have been
