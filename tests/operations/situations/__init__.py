@@ -1,0 +1,1 @@
+"""One module a theme; every function marked `situation` is one."""
