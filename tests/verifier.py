@@ -13,11 +13,14 @@ import base64
 import binascii
 import hashlib
 import json
+import math
 import re
 import sys
 
 HEAD = b"auditlite-bundle/1\n"
 DASH = "\N{EM DASH} "
+LINE_BYTES_MAX = 64 * 1024 * 1024
+DEPTH_MAX = 64
 
 
 class Bad(Exception):
@@ -73,6 +76,11 @@ def point_decode(data):
     return x, y, 1, x * y % P
 
 
+def is_small(point):
+    """Whether its order is at most 8: with such a key or nonce, one signature fits many texts."""
+    return point_equal(point_multiply(8, point), (0, 1, 1, 0))
+
+
 BASE = point_decode((4 * pow(5, P - 2, P) % P).to_bytes(32, "little"))
 
 
@@ -81,7 +89,7 @@ def ed25519_verify(public, message, signature):
         return False
     a, r = point_decode(public), point_decode(signature[:32])
     s = int.from_bytes(signature[32:], "little")
-    if a is None or r is None or s >= ORDER:
+    if a is None or r is None or s >= ORDER or is_small(a) or is_small(r):
         return False
     digest = hashlib.sha512(signature[:32] + public + message).digest()
     k = int.from_bytes(digest, "little") % ORDER
@@ -178,7 +186,7 @@ def parse_note(note):
         if not line.startswith(DASH) or len(parts) != 2:
             raise Bad("not a signature line")
         name, data = parts
-        if not name or len(name.encode()) > 256 or re.search(r"[\s+]", name):
+        if not name or len(name.encode()) > 256 or re.search(r"[\s+\x00-\x1f\x7f-\x9f]", name):
             raise Bad("not the name of a key")
         data = unbase64(data)
         if len(data) < 5:
@@ -232,6 +240,66 @@ def read_note(stream):
     raise Bad("the note has no end")
 
 
+def once(pairs):
+    """An object; no name in it may occur twice."""
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise Bad("a name occurs twice")
+    return fields
+
+
+def finite(text):
+    value = float(text)
+    if math.isinf(value):
+        raise Bad("a number that is not finite")
+    return value
+
+
+def no_constant(text):
+    raise Bad(f"{text} is not JSON")
+
+
+def check_unicode(value):
+    if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
+        raise Bad("half of a surrogate pair")
+    if isinstance(value, dict):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list):
+        for item in value:
+            check_unicode(item)
+
+
+def check_event(line, seq):
+    """That the line is the event of this place, in the one form that docs/format.md states."""
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Bad(f"line {seq} is not UTF-8") from error
+    start = re.match(r'\{"seq":([0-9]+),"at":(-?[0-9]+),"event":"[a-z_]+"', text)
+    if not start or not text.endswith("}"):
+        raise Bad(f"line {seq} does not begin or end as an event")
+    if start[1] != str(seq) or len(start[2]) > 20 or start[2] != str(int(start[2])):
+        raise Bad(f"line {seq} is another event")
+    if not -(2**63) <= int(start[2]) < 2**63:
+        raise Bad(f"line {seq} has no time")
+    depth = 0
+    for token in re.finditer(r'"[^"\\]*(?:\\.[^"\\]*)*"|[][{}]', text, re.DOTALL):
+        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token[0], 0)
+        if depth > DEPTH_MAX:
+            raise Bad(f"line {seq} is too deep")
+    try:
+        event = json.loads(
+            text,
+            object_pairs_hook=once,
+            parse_int=finite,
+            parse_float=finite,
+            parse_constant=no_constant,
+        )
+    except ValueError as error:
+        raise Bad(f"line {seq} is not JSON") from error
+    check_unicode(event)
+
+
 def verify(stream, keys):
     if stream.readline() != HEAD or stream.readline() != b"\n":
         raise Bad("not a bundle")
@@ -240,10 +308,12 @@ def verify(stream, keys):
     if keys:
         check_signature(text, signatures, keys)
     tree, events = Range(), 0
-    for line in stream:
+    while line := stream.readline(LINE_BYTES_MAX):
         if not line.endswith(b"\n"):
-            raise Bad("the last line is cut off")
+            raise Bad("the last line is cut off, or a line is too long")
         line = line[:-1]
+        if tree.end >= size:
+            raise Bad("more follows after the last event")
         if line.startswith(b"@"):
             parts = line[1:].decode("ascii", "replace").split(" ")
             if len(parts) != 3:
@@ -255,12 +325,7 @@ def verify(stream, keys):
             for place, width in enumerate(covered):
                 tree.add(width, hashes[32 * place : 32 * place + 32])
         else:
-            try:
-                event = json.loads(line)
-            except ValueError as error:
-                raise Bad(f"line {tree.end} is not JSON") from error
-            if not isinstance(event, dict) or event.get("seq") != tree.end:
-                raise Bad(f"line {tree.end} is another event")
+            check_event(line, tree.end)
             tree.add(1, leaf_hash(line))
             events += 1
     if tree.end != size:

@@ -4,8 +4,8 @@ use std::io::{BufRead, Read};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
 
+use super::strict::is_event;
 use super::{BundleReport, BundleSignature, HEAD, LEFT_OUT, LINE_BYTES_MAX};
 use crate::error::BundleError;
 use crate::proof::{Checkpoint, CompactRange, Notes, Trust, VerifyingKey, leaf_hash};
@@ -58,8 +58,13 @@ pub fn verify_bundle<R: BufRead>(
     let mut tree = CompactRange::default();
     let (mut events, mut left_out) = (0_u64, 0_u64);
     while !is_at_end(&mut reader)? {
-        let line = read_line(&mut reader)?;
         let seq = tree.end();
+        if seq >= checkpoint.size {
+            let what = "more follows after the last event that the checkpoint covers";
+            findings.add(FindingKind::Checkpoint, Some(seq), what);
+            break;
+        }
+        let line = read_line(&mut reader)?;
         if let Some(range) = line.strip_prefix(LEFT_OUT.as_bytes()) {
             let range = left_out_range(range);
             let count = range
@@ -72,13 +77,9 @@ pub fn verify_bundle<R: BufRead>(
             }
             left_out = left_out.saturating_add(count);
         } else {
-            #[derive(Deserialize)]
-            struct Numbered {
-                seq: u64,
-            }
-            match serde_json::from_slice::<Numbered>(&line) {
-                Ok(numbered) if numbered.seq == seq => {}
-                _ => findings.add(FindingKind::Log, Some(seq), "the line is not this event"),
+            if !is_event(&line, seq) {
+                let what = "the line is not this event, or not in the form of one";
+                findings.add(FindingKind::Log, Some(seq), what);
             }
             tree.push(leaf_hash(&line));
             events = events.saturating_add(1);

@@ -7,6 +7,7 @@
 
 mod check;
 mod prove;
+mod strict;
 mod write;
 
 use std::ops::RangeInclusive;

@@ -12,7 +12,8 @@
     missing_docs
 )]
 
-#[path = "support/seeds.rs"]
+mod forms;
+#[path = "../support/seeds.rs"]
 mod seeds;
 
 use std::path::{Path, PathBuf};
@@ -205,6 +206,42 @@ fn bundles_of_a_log_with_lines_taken_out_hold_for_both_verifiers() {
     let folder = tempfile::tempdir().unwrap();
     let both = python_holds(folder.path(), &bundles, Some(&trail.vkey()));
     assert_eq!(both, vec![true; bundles.len()]);
+}
+
+/// Names that are cut to their bound, or cleaned, do not become one name twice in a line.
+#[test]
+fn whatever_a_gateway_tells_is_written_strictly() {
+    let trail = Trail::recorded(0);
+    let store = Store::builder(trail.path()).open().unwrap();
+    let long = "k".repeat(128);
+    let mut context =
+        RequestContext::new("\u{0}\u{feff}\u{ffff}").temperature(f64::MIN_POSITIVE / 4.0);
+    for key in [
+        &long,
+        "a\u{0}",
+        "a\u{fffd}",
+        "",
+        "seq",
+        "\u{1b}\"\\",
+        "\u{2028}",
+    ] {
+        for value in ["1", "\u{0}", "\u{fffe}\u{10ffff}\r\n"] {
+            context = context
+                .attribute(key, value)
+                .attribute(format!("{long}{value}"), value);
+        }
+    }
+    let audit = store.recorder().open(context, "").unwrap();
+    audit
+        .complete(Completion::new().response_id("\u{0}\""))
+        .unwrap();
+    assert!(store.close(PATIENCE).is_complete);
+    let bundle = trail.bundle(&BundleOptions::default());
+    let report = verify_bundle(bundle.as_slice(), &[]).unwrap();
+    assert_eq!(report.findings, []);
+    assert_eq!(report.events, 4);
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(python_holds(folder.path(), &[bundle], None), [true]);
 }
 
 fn mutated(bundle: &[u8], other: &[u8], random: &mut StdRng) -> Vec<u8> {
