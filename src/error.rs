@@ -239,14 +239,6 @@ pub enum RemovalError {
         /// Its id.
         request_id: String,
     },
-    /// Another request's body is packed against what is to go, and cannot be read.
-    #[error("what is to go is needed by the content of event {seq}, which cannot be read: {what}")]
-    Dependant {
-        /// The event whose content it is.
-        seq: u64,
-        /// What is wrong with it.
-        what: String,
-    },
     /// An argument is out of its bounds.
     #[error("{0}")]
     InvalidArgument(String),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::error::ReadError;
 use crate::reader::Reader;
-use crate::record::{RequestFilter, RequestRecord, Status};
+use crate::record::{RequestFilter, RequestRecord, Status, UnreadableRequest};
 
 /// Most requests that are waited for. Beyond, the oldest is given as it stands.
 const PENDING_MAX: usize = 10_000;
@@ -20,6 +20,7 @@ pub struct Follower {
     after: Option<u64>,
     /// Openings whose end is waited for.
     pending: BTreeSet<u64>,
+    unreadable: Vec<UnreadableRequest>,
 }
 
 impl Reader {
@@ -49,11 +50,17 @@ impl Reader {
             filter: filter.clone(),
             after,
             pending: BTreeSet::new(),
+            unreadable: Vec::new(),
         }
     }
 }
 
 impl Follower {
+    /// Requests that were passed over since the last call, because they cannot be read.
+    pub fn take_unreadable(&mut self) -> Vec<UnreadableRequest> {
+        std::mem::take(&mut self.unreadable)
+    }
+
     /// What has ended since the last call, in order of the openings: each request once. Never waits
     /// for more. At most 500 new openings are looked at; 10,000 ends are waited for, beyond which
     /// the oldest request is given though it is pending.
@@ -73,9 +80,10 @@ impl Follower {
             ..self.filter.clone()
         };
         let page = self.reader.list_after(&opened, self.after, PAGE_REQUESTS)?;
-        if let Some(last) = page.requests.last() {
-            self.after = Some(last.opened_seq);
+        if let Some(newest) = page.newest() {
+            self.after = Some(newest);
         }
+        self.unreadable.extend(page.unreadable);
         self.pending
             .extend(page.requests.iter().map(|request| request.opened_seq));
         let mut ended = Vec::new();

@@ -118,8 +118,8 @@ pub use record::{
     Actor, ActorKind, BodyInfo, CanonicalMessage, Completion, Digest, Failure, InvalidField,
     Message, MessagePart, MessageToolCall, MessageToolResult, Page, Payload, PayloadSide,
     RecordedToolCall, Rejection, RequestContext, RequestFilter, RequestOrder, RequestRecord,
-    StatsFilter, StatsKey, StatsRow, Status, Timing, ToolCall, ToolStats, Usage, WireProtocol,
-    stored_identifier,
+    StatsFilter, StatsKey, StatsRow, Status, Timing, ToolCall, ToolStats, UnreadableRequest, Usage,
+    WireProtocol, stored_identifier,
 };
 pub use recorder::Recorder;
 pub use redact::{Redaction, RedactionError};

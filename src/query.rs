@@ -7,7 +7,8 @@ use crate::error::ReadError;
 use crate::payload::{EndContent, sha256, text_prefix};
 use crate::record::{
     BodyInfo, Message, Page, Payload, PayloadSide, REQUEST_WITHHELD, RESPONSE_WITHHELD,
-    RecordedToolCall, RequestFilter, RequestOrder, RequestRecord, ToolCall, WireProtocol,
+    RecordedToolCall, RequestFilter, RequestOrder, RequestRecord, ToolCall, UnreadableRequest,
+    WireProtocol,
 };
 use crate::wire::{OfferedTool, ParsedRequest, ParsedResponse};
 
@@ -77,14 +78,15 @@ pub(crate) fn list(
 ) -> Result<Page, ReadError> {
     let limit = check_limit(limit)?;
     // One more than asked for tells whether there is a next page.
-    let mut requests = db::list(connection, filter, walk, limit + 1)?;
-    let has_more = requests.len() > limit;
-    requests.truncate(limit);
-    let next = requests
-        .last()
-        .filter(|_| has_more)
-        .map(|request| request.opened_seq);
-    Ok(Page { requests, next })
+    let mut rows = db::list(connection, filter, walk, limit + 1)?;
+    let has_more = rows.len() > limit;
+    rows.truncate(limit);
+    let last = rows.last().filter(|_| has_more);
+    let next = last.and_then(|(key, _)| u64::try_from(*key).ok());
+    Ok(Page {
+        next,
+        ..page_of(rows)
+    })
 }
 
 /// Requests that have most of something.
@@ -93,8 +95,24 @@ pub(crate) fn top(
     filter: &RequestFilter,
     order: RequestOrder,
     limit: usize,
-) -> Result<Vec<RequestRecord>, ReadError> {
-    Ok(db::top(connection, filter, order, check_limit(limit)?)?)
+) -> Result<Page, ReadError> {
+    let rows = db::top(connection, filter, order, check_limit(limit)?)?;
+    Ok(page_of(rows))
+}
+
+fn page_of(rows: Vec<db::RequestRow>) -> Page {
+    let mut page = Page {
+        requests: Vec::with_capacity(rows.len()),
+        next: None,
+        unreadable: Vec::new(),
+    };
+    for (opened_seq, row) in rows {
+        match row {
+            Ok(request) => page.requests.push(request),
+            Err(what) => page.unreadable.push(UnreadableRequest { opened_seq, what }),
+        }
+    }
+    page
 }
 
 fn check_limit(limit: usize) -> Result<usize, ReadError> {

@@ -133,7 +133,7 @@ impl Reader {
 
     /// The requests that match and have most of something, most first, at most `limit` (1 to
     /// 10,000). Requests of which it is not known are left out. Reads all that match: in a large
-    /// store narrow the filter down.
+    /// store narrow the filter down. There is no next page.
     ///
     /// # Errors
     ///
@@ -143,7 +143,7 @@ impl Reader {
         filter: &RequestFilter,
         order: RequestOrder,
         limit: usize,
-    ) -> Result<Vec<RequestRecord>, ReadError> {
+    ) -> Result<Page, ReadError> {
         query::top(&*self.connection()?, filter, order, limit)
     }
 

@@ -435,8 +435,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`RemovalError::Pending`] where one of the requests has not ended,
-    /// [`RemovalError::Dependant`] where another body needs what is to go and is damaged.
+    /// [`RemovalError::Pending`] where one of the requests has not ended. Damage does not hold up the
+    /// rest: the report counts it.
     pub fn erase(
         &self,
         selector: &EraseSelector,

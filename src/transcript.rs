@@ -41,7 +41,7 @@ pub struct Conversation {
     pub requests: Vec<RequestRecord>,
     /// The messages, in the order in which they first appeared.
     pub messages: Vec<ConversationMessage>,
-    /// Requests of which a body is damaged; what they said is missing.
+    /// Requests of which the row or a body is damaged; what they said is missing.
     pub damaged: u64,
     /// Whether there are more requests, or more text, than are read (1,000; 64 MiB).
     pub is_cut: bool,
@@ -231,10 +231,13 @@ pub(crate) fn conversation(connection: &Connection, id: &str) -> Result<Conversa
         Walk::After(None),
         CONVERSATION_REQUESTS_MAX,
     )?;
-    if page.requests.is_empty() {
+    if page.newest().is_none() {
         return Err(ReadError::NotFound(id.to_owned()));
     }
-    join(connection, page.requests, page.next.is_some())
+    let unreadable = u64::try_from(page.unreadable.len()).unwrap_or(u64::MAX);
+    let mut conversation = join(connection, page.requests, page.next.is_some())?;
+    conversation.damaged = conversation.damaged.saturating_add(unreadable);
+    Ok(conversation)
 }
 
 /// The messages of these requests, each once.

@@ -67,7 +67,12 @@ pub(super) fn visit_lines(
         };
         key = found;
         let text = decoder
-            .decode(segment.encoding, segment.data, segment.length)
+            .decode(
+                segment.encoding,
+                segment.data,
+                segment.length,
+                segment.count,
+            )
             .map_err(|error| damaged(seq, &error.to_string()))?;
         for line in lines(&text) {
             if seq == size {

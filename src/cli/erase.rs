@@ -17,7 +17,7 @@ Examples:
   auditlite erase --request 0199f0a2-6c1e-7cc1-b2f0-6a1a1c9f2a55 --reason 'wrong tenant'
 
 Nobody may be recording to the file; a gateway that is, erases by its own store.
-Exit status: 0 erased, 1 nothing matches, 2 error.";
+Exit status: 0 erased, 1 nothing matches or not all of it can be read, 2 error.";
 
 /// Erase content and personal metadata of requests
 ///
@@ -110,7 +110,20 @@ pub(crate) fn run(
              erase again",
         );
     }
-    Ok(if report.requests == 0 {
+    removing::say_lost(report.not_repacked);
+    if report.unreadable > 0 {
+        output::say(&format!(
+            "{} cannot be read and may still be there; `auditlite doctor --rebuild` writes the tables anew \
+             from the log: erase again then",
+            format::counted(
+                report.unreadable,
+                "request that matches",
+                "requests that match"
+            )
+        ));
+    }
+    let is_short = report.unreadable > 0 || report.not_repacked > 0;
+    Ok(if report.requests == 0 || is_short {
         Outcome::Findings
     } else {
         Outcome::Fine
@@ -131,6 +144,8 @@ impl Serialize for Json {
         map.serialize_entry("payloads", &report.payloads)?;
         map.serialize_entry("payload_bytes", &report.payload_bytes)?;
         map.serialize_entry("repacked", &report.repacked)?;
+        map.serialize_entry("not_repacked", &report.not_repacked)?;
+        map.serialize_entry("unreadable", &report.unreadable)?;
         map.serialize_entry("is_wiped", &report.is_wiped)?;
         map.end()
     }

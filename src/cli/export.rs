@@ -23,7 +23,8 @@ Examples:
 Goes from the oldest request to the newest that is there when it begins. With --output there is a
 manifest beside the file, <FILE>.manifest.json: counts, range, SHA-256, and `next_after_id`, which
 the next export takes as its --after. docs/export.md describes the forms.
-Exit status: 0 requests were exported, 1 there are none or a body is damaged.";
+Exit status: 0 requests were exported, 1 there are none, or a request or a
+body is damaged.";
 
 /// Write requests as JSON Lines, CSV, OpenTelemetry spans or a plain SQLite database
 ///
@@ -91,7 +92,8 @@ pub(crate) fn run(
         None => reader.export(&options, out)?,
     };
     say_summary(&summary);
-    if summary.requests == 0 || summary.damaged > 0 {
+    let is_short = output::say_unreadable(&summary.unreadable);
+    if summary.requests == 0 || summary.damaged > 0 || is_short {
         return Ok(Outcome::Findings);
     }
     Ok(Outcome::Fine)

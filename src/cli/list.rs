@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 
-use auditlite::{Reader, RequestFilter, RequestOrder, RequestRecord};
+use auditlite::{Page, Reader, RequestFilter, RequestOrder, RequestRecord};
 use clap::builder::PossibleValuesParser;
 
 use super::database::DatabaseArgs;
@@ -34,7 +34,7 @@ Examples:
   auditlite list --sort latency --since 1d -n 10
 
 To go on where a list ended, pass the opened_seq of its last line (see --json) to --before.
-Exit status: 0 requests were listed, 1 there are none.";
+Exit status: 0 requests were listed, 1 there are none, or some cannot be read.";
 
 /// List requests, newest first
 ///
@@ -73,11 +73,13 @@ pub(crate) fn run(
     let reader = store.reader();
     let filter = args.filter.filter(&reader)?;
     let order = args.sort.as_deref().and_then(RequestOrder::from_name);
+    let mut unreadable = Vec::new();
     let is_empty = match order {
         Some(order) => {
-            let requests = top(&reader, &filter, order, args.limit.count())?;
-            write(args, &requests, true, out)?;
-            requests.is_empty()
+            let page = top(&reader, &filter, order, args.limit.count())?;
+            write(args, &page.requests, true, out)?;
+            unreadable = page.unreadable;
+            page.requests.is_empty()
         }
         None => {
             let mut pages = Pages {
@@ -87,13 +89,17 @@ pub(crate) fn run(
                 left: args.limit.count(),
             };
             let mut is_first = true;
-            while let Some(requests) = pages.next()? {
-                write(args, &requests, is_first, out)?;
-                is_first = false;
+            while let Some(page) = pages.next()? {
+                write(args, &page.requests, is_first, out)?;
+                is_first &= page.requests.is_empty();
+                unreadable.extend(page.unreadable);
             }
             is_first
         }
     };
+    if output::say_unreadable(&unreadable) {
+        return Ok(Outcome::Findings);
+    }
     if is_empty {
         output::say("no request matches");
         return Ok(Outcome::Findings);
@@ -123,7 +129,7 @@ fn top(
     filter: &RequestFilter,
     order: RequestOrder,
     limit: u64,
-) -> Result<Vec<RequestRecord>, CliError> {
+) -> Result<Page, CliError> {
     match usize::try_from(limit) {
         Ok(limit @ 0..=SORTED_MAX) => Ok(reader.top(filter, order, limit)?),
         _ => Err(CliError::Message(format!(
@@ -142,19 +148,20 @@ struct Pages {
 
 impl Pages {
     /// The next page; `None` after the last one. A page is never empty.
-    fn next(&mut self) -> Result<Option<Vec<RequestRecord>>, CliError> {
+    fn next(&mut self) -> Result<Option<Page>, CliError> {
         let count = usize::try_from(self.left.min(PAGE_REQUESTS)).unwrap_or(usize::MAX);
         if count == 0 {
             return Ok(None);
         }
         let page = self.reader.list(&self.filter, self.before, count)?;
-        let got = u64::try_from(page.requests.len()).unwrap_or(u64::MAX);
+        let got = page.requests.len().saturating_add(page.unreadable.len());
+        let got = u64::try_from(got).unwrap_or(u64::MAX);
         self.left = match page.next {
             Some(_) => self.left.saturating_sub(got),
             None => 0,
         };
         self.before = page.next;
-        Ok((got > 0).then_some(page.requests))
+        Ok((got > 0).then_some(page))
     }
 }
 

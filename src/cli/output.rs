@@ -2,12 +2,16 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use auditlite::UnreadableRequest;
 use serde::Serialize;
 use serde_json::Serializer;
 use serde_json::ser::Formatter;
 
-use super::text;
 use super::unseen::split_unseen;
+use super::{format, text};
+
+/// Requests that cannot be read and are named, each time that something is said of them.
+const UNREADABLE_NAMED: usize = 10;
 
 /// Prints `auditlite: MESSAGE` on standard error. A closed standard error is not worth failing for.
 pub(crate) fn say(message: &str) {
@@ -17,6 +21,28 @@ pub(crate) fn say(message: &str) {
 /// Prints a line on standard error.
 pub(crate) fn say_raw(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", text::escape_block(line));
+}
+
+/// Says which requests were passed over. `true`: there were some.
+pub(crate) fn say_unreadable(unreadable: &[UnreadableRequest]) -> bool {
+    for request in unreadable.iter().take(UNREADABLE_NAMED) {
+        say(&format!(
+            "the request with opened_seq {} cannot be read: {}",
+            request.opened_seq, request.what
+        ));
+    }
+    if !unreadable.is_empty() {
+        say(&format!(
+            "{} passed over; `auditlite verify` says more, `auditlite doctor --rebuild` writes the tables \
+             anew from the log",
+            format::counted(
+                u64::try_from(unreadable.len()).unwrap_or(u64::MAX),
+                "request was",
+                "requests were"
+            )
+        ));
+    }
+    !unreadable.is_empty()
 }
 
 /// Whether standard output is a terminal.

@@ -18,7 +18,7 @@ Examples:
   auditlite prune --max-size 10GiB
 
 Nobody may be recording to the file; a gateway that is, sets a retention policy instead.
-Exit status: 0 pruned, or nothing was due; 2 error.";
+Exit status: 0 pruned, or nothing was due; 1 what others need was lost with it; 2 error.";
 
 /// Take out what is too old or too much, and give its space back
 ///
@@ -121,7 +121,11 @@ pub(crate) fn run(
             format::counted(report.requests, "request", "requests"),
         )?;
     }
-    Ok(Outcome::Fine)
+    removing::say_lost(report.not_repacked);
+    Ok(match report.not_repacked {
+        0 => Outcome::Fine,
+        _ => Outcome::Findings,
+    })
 }
 
 struct Json {
@@ -138,6 +142,7 @@ impl Serialize for Json {
         map.serialize_entry("payload_bytes", &report.payload_bytes)?;
         map.serialize_entry("requests", &report.requests)?;
         map.serialize_entry("repacked", &report.repacked)?;
+        map.serialize_entry("not_repacked", &report.not_repacked)?;
         map.serialize_entry("freed_bytes", &report.freed_bytes)?;
         map.end()
     }

@@ -7,6 +7,7 @@ use auditlite::{ReadError, ReadOnlyStore, RemovalError, Store};
 use super::database::DatabaseArgs;
 use super::error::CliError;
 use super::writing::{self, WritingArgs};
+use super::{format, output};
 
 /// How long closing the file may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -33,4 +34,15 @@ pub(crate) fn report<R>(
     let report = remove(&store);
     store.close(CLOSE_TIMEOUT);
     Ok(report?)
+}
+
+/// Says what was lost with what was taken out, though it stays.
+pub(crate) fn say_lost(bodies: u64) {
+    if bodies > 0 {
+        output::say(&format!(
+            "{} packed against what went and could not be read any more: damaged before, lost now; \
+             `auditlite verify` names them",
+            format::counted(bodies, "body that stays was", "bodies that stay were")
+        ));
+    }
 }

@@ -93,6 +93,9 @@ pub(crate) fn run(
         }
     }
     say_lag(&result.lag);
+    if output::say_unreadable(&result.unreadable) {
+        return Ok(Outcome::Findings);
+    }
     if result.hits.is_empty() {
         output::say("no message matches");
         return Ok(Outcome::Findings);

@@ -61,6 +61,7 @@ pub(crate) fn run(
     let mut follower = reader.follow(&filter, newest);
     loop {
         let ended = follower.poll()?;
+        output::say_unreadable(&follower.take_unreadable());
         write(args, &ended, is_first, out)?;
         is_first &= ended.is_empty();
         std::thread::sleep(INTERVAL);
@@ -79,7 +80,9 @@ fn beginning(
         return Ok(Vec::new());
     }
     let before = newest.map(|newest| newest.saturating_add(1));
-    Ok(reader.list(filter, before, count)?.requests)
+    let page = reader.list(filter, before, count)?;
+    output::say_unreadable(&page.unreadable);
+    Ok(page.requests)
 }
 
 fn write(

@@ -4,11 +4,12 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use rusqlite::hooks::Wal;
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, Row, TransactionBehavior, params};
 
 use super::error::{Context, DbError, DbErrorKind};
 use super::files::DatabasePath;
 use super::project::{self, optional_number};
+use super::read::{count_at, optional_count_at};
 use super::refusals::Refusals;
 use super::remove::Removal;
 use super::rows::status_is;
@@ -95,6 +96,14 @@ pub(crate) struct Appender {
     index_damage: Option<String>,
 }
 
+fn open_request(row: &Row<'_>) -> rusqlite::Result<OpenRequest> {
+    Ok(OpenRequest {
+        opened_seq: count_at(row, 0)?,
+        request_id: row.get(1)?,
+        session_seq: optional_count_at(row, 2)?.unwrap_or(0),
+    })
+}
+
 impl Appender {
     /// Opens or creates the file. The caller holds the writer's lock.
     pub(crate) fn open(path: &DatabasePath, durability: Durability) -> Result<Self, OpenError> {
@@ -143,7 +152,8 @@ impl Appender {
         Ok(next.and_then(|seq| u64::try_from(seq).ok()).unwrap_or(0))
     }
 
-    /// Requests without an end, oldest first, at most `limit`.
+    /// Requests without an end, oldest first, at most `limit`. Rows that cannot be read are left as they
+    /// are: they must not keep the trail from going on.
     pub(crate) fn open_requests(&self, limit: usize) -> Result<Vec<OpenRequest>, DbError> {
         const READING: &str = "looking for requests left open";
         let mut statement = self
@@ -159,17 +169,19 @@ impl Appender {
             .context(READING)?;
         let rows = statement
             .query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-                Ok(OpenRequest {
-                    opened_seq: u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0),
-                    request_id: row.get(1)?,
-                    session_seq: row
-                        .get::<_, Option<i64>>(2)?
-                        .and_then(|seq| u64::try_from(seq).ok())
-                        .unwrap_or(0),
-                })
+                Ok((row.get::<_, i64>(0)?, open_request(row)))
             })
             .context(READING)?;
-        rows.collect::<Result<_, _>>().context(READING)
+        let mut requests = Vec::new();
+        for row in rows {
+            match row.context(READING)? {
+                (_, Ok(request)) => requests.push(request),
+                (opened_seq, Err(error)) => {
+                    tracing::warn!(target: "auditlite", opened_seq, %error, "a request that was left open cannot be read, and stays open");
+                }
+            }
+        }
+        Ok(requests)
     }
 
     /// Writes the batch in one transaction; where the file refuses some of it, without that. When this

@@ -5,12 +5,10 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use super::error::{Context, DbError};
-use super::rows::{SELECT_REQUEST, request_from_row, status_is};
+use super::rows::{RequestRow, SELECT_REQUEST, request_rows, status_is};
 use super::seq_to_sql;
 use crate::log::minute_of;
-use crate::record::{
-    RequestFilter, RequestOrder, RequestRecord, Status, stored_attribute, stored_identifier,
-};
+use crate::record::{RequestFilter, RequestOrder, Status, stored_attribute, stored_identifier};
 
 /// Conditions joined by AND, with their values.
 #[derive(Debug, Default)]
@@ -98,7 +96,7 @@ pub(crate) fn list(
     filter: &RequestFilter,
     walk: Walk,
     limit: usize,
-) -> Result<Vec<RequestRecord>, DbError> {
+) -> Result<Vec<RequestRow>, DbError> {
     const LISTING: &str = "listing requests";
     // One read transaction: the bounds and the page see the same state.
     let transaction = connection.unchecked_transaction().context(LISTING)?;
@@ -111,7 +109,7 @@ pub(super) fn list_within(
     filter: &RequestFilter,
     walk: Walk,
     limit: usize,
-) -> Result<Vec<RequestRecord>, DbError> {
+) -> Result<Vec<RequestRow>, DbError> {
     let Some(conditions) = conditions(connection, filter, walk)? else {
         return Ok(Vec::new());
     };
@@ -125,7 +123,7 @@ pub(crate) fn top(
     filter: &RequestFilter,
     order: RequestOrder,
     limit: usize,
-) -> Result<Vec<RequestRecord>, DbError> {
+) -> Result<Vec<RequestRow>, DbError> {
     const LISTING: &str = "listing requests";
     let transaction = connection.unchecked_transaction().context(LISTING)?;
     let Some(mut conditions) = conditions(&transaction, filter, Walk::Before(None))? else {
@@ -146,13 +144,13 @@ fn rows(
     connection: &Connection,
     sql: &str,
     conditions: Conditions,
-) -> Result<Vec<RequestRecord>, DbError> {
+) -> Result<Vec<RequestRow>, DbError> {
     const LISTING: &str = "listing requests";
     let mut statement = connection.prepare_cached(sql).context(LISTING)?;
     let rows = statement
-        .query_map(params_from_iter(conditions.values), request_from_row)
+        .query(params_from_iter(conditions.values))
         .context(LISTING)?;
-    rows.collect::<Result<_, _>>().context(LISTING)
+    request_rows(rows).context(LISTING)
 }
 
 fn list_sql(filter: &RequestFilter, conditions: &Conditions, walk: Walk, limit: usize) -> String {
@@ -200,8 +198,11 @@ pub(super) fn conditions(
     if let Some(before) = before {
         conditions.add("opened_seq < ?", seq_to_sql(before));
     }
-    if let Some(after) = after {
-        conditions.add("opened_seq > ?", seq_to_sql(after));
+    match (after, walk) {
+        (Some(after), _) => conditions.add("opened_seq > ?", seq_to_sql(after)),
+        // No row is before the first event; what stands there must not keep anybody from going on.
+        (None, Walk::After(_)) => conditions.add_fixed("opened_seq >= 0"),
+        (None, Walk::Before(_)) => {}
     }
     if filter.since.is_some() || filter.until.is_some() {
         let Some((first, last)) = seq_range(connection, filter.since, filter.until)? else {

@@ -55,6 +55,7 @@ pub(crate) use remove::{
     Bound, Links, Redacted, Removal, Repacked, bound, dependants, links_through, packed_against,
     payloads_between, requests_between, segment_of, segment_start, space_used,
 };
+pub(crate) use rows::RequestRow;
 pub(crate) use rusqlite::Connection;
 pub(crate) use schema::Schema;
 pub(crate) use snapshot::{PayloadRow, PayloadRows, Snapshot, StoredCheckpoint};

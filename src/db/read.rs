@@ -35,14 +35,17 @@ pub(crate) struct StoredSegment {
     pub(crate) tree: Vec<u8>,
 }
 
+/// A number that is never below zero; one that is, is damage, and no other number stands for it.
 pub(super) fn count_at(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
-    Ok(u64::try_from(row.get::<_, i64>(index)?).unwrap_or(0))
+    let number: i64 = row.get(index)?;
+    u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(index, number))
 }
 
 pub(super) fn optional_count_at(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<u64>> {
-    Ok(row
-        .get::<_, Option<i64>>(index)?
-        .and_then(|count| u64::try_from(count).ok()))
+    match row.get::<_, Option<i64>>(index)? {
+        None => Ok(None),
+        Some(_) => count_at(row, index).map(Some),
+    }
 }
 
 fn requests_where(

@@ -198,7 +198,12 @@ fn events_of(
         return Err(format!("the log should go on with seq {expected_seq} here"));
     }
     let text = decoder
-        .decode(segment.encoding, segment.data, segment.length)
+        .decode(
+            segment.encoding,
+            segment.data,
+            segment.length,
+            segment.count,
+        )
         .map_err(|error| error.to_string())?;
     let mut events = Vec::new();
     let mut expected = expected_seq;

@@ -3,8 +3,9 @@
 use std::sync::LazyLock;
 
 use rusqlite::types::FromSql;
-use rusqlite::{Row, RowIndex};
+use rusqlite::{Row, RowIndex, Rows};
 
+use super::read::{count_at, optional_count_at};
 use crate::record::{RequestRecord, Status};
 
 /// Known when a request is opened.
@@ -144,6 +145,25 @@ pub(super) static SELECT_REQUEST: LazyLock<String> = LazyLock::new(|| {
 /// Where [`SELECT_REQUEST`] says whether the request was erased.
 pub(super) const IS_ERASED: usize = COLUMN_COUNT;
 
+/// A row of [`SELECT_REQUEST`], by its key; one that holds what it cannot hold says so.
+pub(crate) type RequestRow = (i64, Result<RequestRecord, String>);
+
+/// Reads rows of [`SELECT_REQUEST`]. One that holds what it cannot hold does not end the others.
+pub(super) fn request_rows(mut rows: Rows<'_>) -> rusqlite::Result<Vec<RequestRow>> {
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let key = row.get(0)?;
+        match request_from_row(row) {
+            Ok(request) => found.push((key, Ok(request))),
+            Err(error) if error.sqlite_error_code().is_none() => {
+                found.push((key, Err(error.to_string())));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
 /// Reads a row of [`SELECT_REQUEST`].
 pub(super) fn request_from_row(row: &Row<'_>) -> rusqlite::Result<RequestRecord> {
     let mut columns = Columns { row, next: 0 };
@@ -245,13 +265,13 @@ impl Columns<'_, '_> {
     }
 
     fn count(&mut self) -> rusqlite::Result<u64> {
-        Ok(u64::try_from(self.get::<i64>()?).unwrap_or(0))
+        self.next += 1;
+        count_at(self.row, self.next - 1)
     }
 
     fn optional_count(&mut self) -> rusqlite::Result<Option<u64>> {
-        Ok(self
-            .get::<Option<i64>>()?
-            .and_then(|number| u64::try_from(number).ok()))
+        self.next += 1;
+        optional_count_at(self.row, self.next - 1)
     }
 
     fn status(&mut self) -> rusqlite::Result<Status> {

@@ -24,12 +24,13 @@ const LINES_MAX: i64 = 20;
 const CHECKING: &str = "checking the file's structure";
 const REQUESTS: &str = "requests";
 
-/// Payloads that a removal would not pack anew, though it relies on `payload_links` to name them.
+/// Payloads that a removal of what is there would not pack anew, though it relies on `payload_links` to name them.
 const UNLINKED: &str = "SELECT count(*) FROM payloads AS packed \
      WHERE payload_id <= (SELECT max(through) FROM payload_links_filled) AND EXISTS \
      (SELECT 1 FROM (SELECT packed.base_id AS base UNION ALL SELECT packed.second_base_id) \
      WHERE base IS NOT NULL AND NOT EXISTS (SELECT 1 FROM payload_links AS link \
-     WHERE link.base_id = base AND link.payload_id = packed.payload_id))";
+     WHERE link.base_id = base AND link.payload_id = packed.payload_id) \
+     AND EXISTS (SELECT 1 FROM payloads WHERE payload_id = base))";
 
 /// An index of the requests, as `schema.sql` has it.
 struct RequestIndex {

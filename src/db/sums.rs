@@ -278,7 +278,12 @@ fn visit_pruned_usage(
     for segment in segments {
         let segment = segment.context(COUNTING)?;
         let text = decoder
-            .decode(segment.encoding, segment.data, segment.length)
+            .decode(
+                segment.encoding,
+                segment.data,
+                segment.length,
+                segment.count,
+            )
             .map_err(|error| DbError::corrupt(COUNTING, error))?;
         for line in lines(&text) {
             // A line that is not an event is none that was counted.

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::append::{Appender, Segment};
 use super::error::{Context, DbError, DbErrorKind};
+use super::read::segment_from_row;
 use super::seq_to_sql;
 use crate::log::{Event, Fact, SegmentDecoder, lines};
 use crate::proof::CompactRange;
@@ -42,6 +43,8 @@ impl Appender {
             )
             .optional()
             .context(READING)?;
+        // Where the next event goes follows from how many the last segment holds.
+        segment_text(connection, "DESC")?;
         Ok(TreeHead {
             range: range_at(connection, self.next_seq()?)?,
             log_id: log_id(connection)?,
@@ -93,20 +96,20 @@ impl Appender {
         let mut statement = self
             .connection()
             .prepare(
-                "SELECT encoding, data, length FROM log_segments WHERE first_seq + count > ?1 \
+                "SELECT first_seq, count, length, encoding, data, tree FROM log_segments \
+                 WHERE first_seq + count > ?1 \
                  AND first_seq >= (SELECT coalesce(max(first_seq), 0) FROM log_segments \
                  WHERE first_seq <= ?1) ORDER BY first_seq",
             )
             .context(READING)?;
         let mut rows = statement.query([seq_to_sql(seq)]).context(READING)?;
         while let Some(row) = rows.next().context(READING)? {
-            let length = u64::try_from(row.get::<_, i64>(2).context(READING)?).unwrap_or(0);
-            let (encoding, data) = row
-                .get(0)
-                .and_then(|encoding| Ok((encoding, row.get(1)?)))
-                .context(READING)?;
             // What cannot be read is for verification to report, not a reason to stay down.
-            let Ok(text) = decoder.decode(encoding, data, length) else {
+            let Ok(segment) = segment_from_row(row) else {
+                continue;
+            };
+            let (encoding, data) = (segment.encoding, segment.data);
+            let Ok(text) = decoder.decode(encoding, data, segment.length, segment.count) else {
                 continue;
             };
             let events = lines(&text).filter(|line| is_removal(line));
@@ -199,33 +202,44 @@ fn is_removal(line: &[u8]) -> bool {
 /// The id that the log's first event states; `None`: it has none yet.
 pub(crate) fn log_id(connection: &Connection) -> Result<Option<String>, DbError> {
     let damaged = |what: String| DbError::corrupt("reading the first event", what);
-    let first = connection
-        .query_row(
-            "SELECT encoding, data, length FROM log_segments ORDER BY first_seq LIMIT 1",
-            [],
-            |row| {
-                Ok((
-                    row.get::<_, i64>(0)?,
-                    row.get::<_, Vec<u8>>(1)?,
-                    row.get::<_, i64>(2)?,
-                ))
-            },
-        )
-        .optional()
-        .context(READING)?;
-    let Some((encoding, data, length)) = first else {
+    let Some(text) = segment_text(connection, "ASC")? else {
         return Ok(None);
     };
-    let length = u64::try_from(length).unwrap_or(0);
-    let text = SegmentDecoder::new()
-        .and_then(|mut decoder| decoder.decode(encoding, data, length))
-        .map_err(|error| damaged(error.to_string()))?;
     let line = lines(&text).next().unwrap_or_default();
     match Event::from_line(line).map(|event| event.fact) {
         Ok(Fact::StoreOpened(opened)) if !opened.log_id.is_empty() => Ok(Some(opened.log_id)),
         Ok(_) => Err(damaged("it does not say which log this is".to_owned())),
         Err(error) => Err(damaged(error.to_string())),
     }
+}
+
+/// The lines of the segment that comes first in this order; as many as it says, or it is damaged.
+fn segment_text(connection: &Connection, order: &str) -> Result<Option<Vec<u8>>, DbError> {
+    let segment = connection
+        .query_row(
+            &format!(
+                "SELECT first_seq, count, length, encoding, data, tree FROM log_segments \
+                 ORDER BY first_seq {order} LIMIT 1"
+            ),
+            [],
+            segment_from_row,
+        )
+        .optional()
+        .context(READING)?;
+    let Some(segment) = segment else {
+        return Ok(None);
+    };
+    SegmentDecoder::new()
+        .and_then(|mut decoder| {
+            decoder.decode(
+                segment.encoding,
+                segment.data,
+                segment.length,
+                segment.count,
+            )
+        })
+        .map(Some)
+        .map_err(|error| DbError::corrupt("reading the log", error))
 }
 
 impl Segment {

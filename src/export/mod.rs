@@ -16,13 +16,13 @@ use serde::Serialize;
 
 use crate::chain::Recent;
 use crate::clock;
-use crate::db::ReadConnection;
+use crate::db::{ReadConnection, seq_to_sql};
 use crate::error::{ExportError, ReadError};
 use crate::payload::Hasher;
 use crate::query;
 use crate::record::{
     CanonicalMessage, Digest, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestRecord,
-    Status,
+    Status, UnreadableRequest,
 };
 use crate::transcript::transcript;
 
@@ -158,6 +158,9 @@ pub struct ExportSummary {
     pub bodies: u64,
     /// Bodies that are damaged in the database, and left out.
     pub damaged: u64,
+    /// Requests whose rows cannot be read, and which are left out. The manifest has their number.
+    #[serde(serialize_with = "number")]
+    pub unreadable: Vec<UnreadableRequest>,
     /// Bytes of the output, compressed where it is.
     pub bytes: u64,
     /// SHA-256 of the output, in hex.
@@ -171,6 +174,10 @@ impl ExportSummary {
         text.push('\n');
         text
     }
+}
+
+fn number<S: serde::Serializer, T>(list: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(list.len()).unwrap_or(u64::MAX))
 }
 
 /// What is written for one request.
@@ -258,7 +265,7 @@ fn write_all(
         crate::db::Walk::Before(None),
         1,
     )?;
-    let Some(end) = newest.requests.first().map(|request| request.opened_seq) else {
+    let Some(end) = newest.newest() else {
         return Ok(());
     };
     let mut after = options.filter.after;
@@ -277,6 +284,11 @@ fn write_all(
         // read transactions are short.
         let walk = crate::db::Walk::After(after);
         let page = query::list(&*connect()?, &options.filter, walk, limit)?;
+        for request in page.unreadable {
+            if request.opened_seq <= seq_to_sql(end) {
+                counts.unreadable.push(request);
+            }
+        }
         for record in &page.requests {
             if record.opened_seq > end {
                 return Ok(());
@@ -397,6 +409,7 @@ struct Counts {
     next_after: Option<(u64, String)>,
     bodies: u64,
     damaged: u64,
+    unreadable: Vec<UnreadableRequest>,
 }
 
 impl Counts {
@@ -417,6 +430,7 @@ impl Counts {
             next_after_id,
             bodies: self.bodies,
             damaged: self.damaged,
+            unreadable: self.unreadable,
             bytes,
             sha256: digest.to_string(),
         }

@@ -21,4 +21,4 @@ pub(crate) use removal::{
     ERASED_REQUESTS_MAX, Erased, ErasedRequest, Pruned, PrunedKind, PrunedUsage, removed_leaf,
     write_removed,
 };
-pub(crate) use segment::{SegmentDecoder, SegmentEncoder, lines};
+pub(crate) use segment::{SegmentDecoder, SegmentEncoder, check_sizes, lines};

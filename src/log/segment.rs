@@ -15,8 +15,12 @@ const LEVEL_SHORT: i32 = 3;
 const LEVEL_LONG: i32 = 1;
 /// Below this many bytes the dictionary pays.
 const SHORT_BYTES: usize = 16 * 1024;
-/// No segment is longer than this before compression: a bound for whoever reads one.
-pub(crate) const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+/// No segment is longer than this before compression: a bound for whoever reads one. A group commit
+/// takes 8,192 events and 4 MiB of what came with them, and the one event that goes beyond; a byte
+/// takes at most six as JSON, and what every event states less than a kilobyte: a third of this.
+const SEGMENT_BYTES_MAX: u64 = 128 * 1024 * 1024;
+/// No line is shorter, its newline included: `#` and a hash in base64.
+const LINE_BYTES_MIN: u64 = 46;
 
 /// How `log_segments.data` is packed. The numbers are part of the file format.
 const AS_IS: i64 = 0;
@@ -34,6 +38,10 @@ pub(crate) enum SegmentError {
     UnknownEncoding(i64),
     #[error("a log segment does not unpack to its recorded {0} bytes")]
     Damaged(u64),
+    #[error("a log segment of {length} bytes cannot hold {count} events")]
+    Sizes { count: u64, length: u64 },
+    #[error("a log segment holds {found} whole lines and says {count}")]
+    Lines { found: u64, count: u64 },
 }
 
 /// Packs lines; holds zstd's working memory between calls.
@@ -88,25 +96,42 @@ impl SegmentDecoder {
         })
     }
 
-    /// The lines, exactly as recorded; `length` is their recorded length.
+    /// The lines, exactly as recorded: `count` of them, `length` bytes in all. Memory is taken only
+    /// where these fit each other.
     pub(crate) fn decode(
         &mut self,
         encoding: i64,
         data: Vec<u8>,
         length: u64,
+        count: u64,
     ) -> Result<Vec<u8>, SegmentError> {
-        if length > SEGMENT_BYTES_MAX {
-            return Err(SegmentError::Damaged(length));
-        }
+        check_sizes(count, length)?;
         let lines = match encoding {
             AS_IS => Some(data),
             ZSTD => unpack(&mut self.plain, &data, length),
             ZSTD_DICTIONARY_1 => unpack(&mut self.dictionary_1, &data, length),
             other => return Err(SegmentError::UnknownEncoding(other)),
         };
-        lines
+        let lines = lines
             .filter(|lines| u64::try_from(lines.len()).ok() == Some(length))
-            .ok_or(SegmentError::Damaged(length))
+            .ok_or(SegmentError::Damaged(length))?;
+        let found = memchr::memchr_iter(b'\n', &lines).count();
+        let found = u64::try_from(found).unwrap_or(u64::MAX);
+        if found == count && lines.ends_with(b"\n") {
+            Ok(lines)
+        } else {
+            Err(SegmentError::Lines { found, count })
+        }
+    }
+}
+
+/// Whether a segment of `length` bytes can hold so many lines.
+pub(crate) fn check_sizes(count: u64, length: u64) -> Result<(), SegmentError> {
+    let is_possible = length <= SEGMENT_BYTES_MAX && count > 0 && count <= length / LINE_BYTES_MIN;
+    if is_possible {
+        Ok(())
+    } else {
+        Err(SegmentError::Sizes { count, length })
     }
 }
 
@@ -141,10 +166,15 @@ mod tests {
             let (encoding, data) = encoder.encode(&segment).unwrap();
             assert!(data.len() * 2 < segment.len(), "{count}: {}", data.len());
             let length = segment.len() as u64;
-            let back = decoder.decode(encoding, data.clone(), length).unwrap();
+            let lines_held = count as u64;
+            let mut decode = |length, count| decoder.decode(encoding, data.clone(), length, count);
+            let back = decode(length, lines_held).unwrap();
             assert_eq!(back, segment);
             assert_eq!(lines(&back).count(), count);
-            assert!(decoder.decode(encoding, data, length - 1).is_err());
+            assert!(decode(length - 1, lines_held).is_err());
+            for wrong in [0, lines_held - 1, lines_held + 1, u64::MAX] {
+                assert!(decode(length, wrong).is_err(), "{wrong}");
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ pub use identifier::stored_identifier;
 pub use message::{CanonicalMessage, MessagePart};
 pub use read::{
     BodyInfo, Digest, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestOrder,
-    RequestRecord, StatsFilter, StatsKey, StatsRow, Status, ToolStats,
+    RequestRecord, StatsFilter, StatsKey, StatsRow, Status, ToolStats, UnreadableRequest,
 };
 pub use wire::WireProtocol;
 

@@ -409,6 +409,30 @@ pub struct Page {
     /// Pass this as `before`, or as `after` where the list goes from old to new, to get the next
     /// page; absent on the last one.
     pub next: Option<u64>,
+    /// Requests of the page that are in the file and cannot be read. They are not among the others,
+    /// and count as much towards the limit.
+    pub unreadable: Vec<UnreadableRequest>,
+}
+
+/// A request whose row holds what it cannot hold. `verify` says more, and `doctor --rebuild` writes it
+/// anew from the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnreadableRequest {
+    /// Its key, as it stands in the file; below zero where that is what is wrong.
+    pub opened_seq: i64,
+    /// What is wrong, in plain words.
+    pub what: String,
+}
+
+impl Page {
+    /// The last request of the page, in the order of the log, whether or not it can be read.
+    pub(crate) fn newest(&self) -> Option<u64> {
+        let read = self.requests.iter().map(|request| request.opened_seq);
+        let unreadable = self.unreadable.iter();
+        let unreadable = unreadable.filter_map(|request| u64::try_from(request.opened_seq).ok());
+        read.chain(unreadable).max()
+    }
 }
 
 /// What statistics are grouped by.

@@ -16,6 +16,8 @@ const LINKS_EACH: usize = 4096;
 /// Dependants of one step, and the bytes of their packed content.
 const DEPENDANTS_EACH: usize = 64;
 const PACKED_BYTES_EACH: usize = 1024 * 1024;
+/// Contents that cannot be read and are not tried again, though they are packed against several.
+const LOST_KNOWN_MAX: usize = 65_536;
 
 /// Has the file know which payloads are packed against which, up to the last one.
 pub(super) fn fill_links(session: &Session<'_>) -> Result<(), RemovalError> {
@@ -49,12 +51,26 @@ pub(super) fn fill_links(session: &Session<'_>) -> Result<(), RemovalError> {
     }
 }
 
+/// What became of contents that are packed against what goes.
+#[derive(Debug, Default)]
+pub(super) struct Dependants {
+    /// Those that stand alone now.
+    pub(super) done: u64,
+    /// Those that cannot be read: whoever demands that something goes is not to wait for what is lost
+    /// already.
+    pub(super) failed: u64,
+}
+
 /// Packs everything anew that is packed against payloads of these ranges and lies outside of them.
-/// The ranges are in ascending order. Gives how many there were.
-pub(super) fn repack(session: &Session<'_>, ranges: &[(i64, i64)]) -> Result<u64, RemovalError> {
+/// The ranges are in ascending order.
+pub(super) fn repack(
+    session: &Session<'_>,
+    ranges: &[(i64, i64)],
+) -> Result<Dependants, RemovalError> {
     let mut pending = Vec::new();
     let mut seen = HashSet::new();
-    let (mut bytes, mut count) = (0_usize, 0_u64);
+    let mut lost = HashSet::new();
+    let (mut bytes, mut dependants) = (0_usize, Dependants::default());
     for &(first, last) in ranges {
         let mut after = (first, i64::MIN);
         loop {
@@ -63,16 +79,27 @@ pub(super) fn repack(session: &Session<'_>, ranges: &[(i64, i64)]) -> Result<u64
             let Some(end) = links.last() else { break };
             after = *end;
             for (_, id) in links {
-                if is_in(ranges, id) || seen.contains(&id) {
+                if is_in(ranges, id) || seen.contains(&id) || lost.contains(&id) {
                     continue;
                 }
-                let Some(repacked) = repacked(session, ranges, id)? else {
-                    continue;
+                let repacked = match repacked(session, ranges, id) {
+                    Ok(Some(repacked)) => repacked,
+                    Ok(None) => continue,
+                    Err(ReadError::Damaged(what)) => {
+                        let seq = event_seq(id);
+                        tracing::warn!(target: "auditlite", seq, what, "the content of this event cannot be packed anew, and is lost with what it is packed against");
+                        dependants.failed = dependants.failed.saturating_add(1);
+                        if lost.len() < LOST_KNOWN_MAX {
+                            lost.insert(id);
+                        }
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
                 };
                 seen.insert(id);
                 bytes = bytes.saturating_add(repacked.data.len());
                 pending.push(repacked);
-                count = count.saturating_add(1);
+                dependants.done = dependants.done.saturating_add(1);
                 if pending.len() >= DEPENDANTS_EACH || bytes >= PACKED_BYTES_EACH {
                     write(session, std::mem::take(&mut pending))?;
                     seen.clear();
@@ -84,7 +111,7 @@ pub(super) fn repack(session: &Session<'_>, ranges: &[(i64, i64)]) -> Result<u64
     if !pending.is_empty() {
         write(session, pending)?;
     }
-    Ok(count)
+    Ok(dependants)
 }
 
 fn write(session: &Session<'_>, repacked: Vec<Repacked>) -> Result<(), RemovalError> {
@@ -102,8 +129,8 @@ fn repacked(
     session: &Session<'_>,
     ranges: &[(i64, i64)],
     id: i64,
-) -> Result<Option<Repacked>, RemovalError> {
-    let row = db::payload(&session.connection, id, false).map_err(ReadError::from)?;
+) -> Result<Option<Repacked>, ReadError> {
+    let row = db::payload(&session.connection, id, false)?;
     let Some(bases) = row.and_then(|row| row.bases) else {
         return Ok(None);
     };
@@ -111,14 +138,7 @@ fn repacked(
     if !needs.into_iter().flatten().any(|base| is_in(ranges, base)) {
         return Ok(None);
     }
-    let damaged = |error: ReadError| match error {
-        ReadError::Damaged(what) => RemovalError::Dependant {
-            seq: u64::try_from(event_seq(id)).unwrap_or(0),
-            what,
-        },
-        other => other.into(),
-    };
-    let content = chain::read(&session.connection, id).map_err(damaged)?;
+    let content = chain::read(&session.connection, id)?;
     let Some((_, Some(content))) = content else {
         return Ok(None);
     };

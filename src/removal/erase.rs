@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::redact::Redactor;
 use super::{Session, dependants};
-use crate::db::{self, Bound, Connection, Removal, Walk, payload_id};
+use crate::db::{self, Bound, Connection, Removal, RequestRow, Walk, payload_id, seq_to_sql};
 use crate::error::{ReadError, RemovalError};
 use crate::log::{
     BodyFact, ERASED_REQUESTS_MAX, EndKind, Ended, Erased, ErasedRequest, Fact, Opened,
@@ -42,6 +42,12 @@ pub struct EraseReport {
     pub payload_bytes: u64,
     /// Bodies of others that were packed against these, and stand alone now. 0 in a preview.
     pub repacked: u64,
+    /// Bodies of others that were packed against these and could not be read any more: damaged before,
+    /// and lost with what they were packed against. The log names them. 0 in a preview.
+    pub not_repacked: u64,
+    /// Requests that were meant and whose rows cannot be read: they are still there.
+    /// [`rebuild`](crate::rebuild) writes the rows anew from the log; erase again then.
+    pub unreadable: u64,
     /// Whether no byte of it is left: neither in the search index, nor in the write-ahead log, nor in
     /// space that the file does not use. `false`: a reader of an old state was in the way for 10 s, or
     /// the search index is too damaged to be taken out. Erasing again, then with nothing left to erase,
@@ -61,7 +67,7 @@ impl EraseSelector {
         connection: &Connection,
         before: u64,
         status: Option<Status>,
-    ) -> Result<Vec<RequestRecord>, ReadError> {
+    ) -> Result<Vec<RequestRow>, ReadError> {
         let mut filter = RequestFilter {
             status,
             ..RequestFilter::default()
@@ -73,7 +79,8 @@ impl EraseSelector {
                     request.opened_seq < before && status.is_none_or(|is| request.status == is)
                 });
                 found.truncate(ERASED_REQUESTS_MAX);
-                return Ok(found);
+                let row = |request: RequestRecord| (seq_to_sql(request.opened_seq), Ok(request));
+                return Ok(found.into_iter().map(row).collect());
             }
             Self::User(id) => filter.user_id = Some(id.clone()),
             Self::Conversation(id) => filter.conversation_id = Some(id.clone()),
@@ -96,12 +103,12 @@ pub(crate) fn preview(
     let mut before = u64::MAX;
     loop {
         let page = selector.page(connection, before, None)?;
-        let Some(last) = page.last() else {
+        let Some(next) = last_of(&page) else {
             return Ok(report);
         };
-        before = last.opened_seq;
-        for request in page.iter().filter(|request| !request.is_erased) {
-            report.count(connection, request)?;
+        before = next;
+        for request in report.readable(page).filter(|request| !request.is_erased) {
+            report.count(connection, &request)?;
         }
     }
 }
@@ -127,7 +134,7 @@ pub(super) fn erase(
         .map_err(ReadError::from)?
         .unwrap_or(0);
     let pending = selector.page(connection, end, Some(Status::Pending))?;
-    if let Some(pending) = pending.into_iter().next() {
+    if let Some(pending) = pending.into_iter().find_map(|(_, row)| row.ok()) {
         return Err(RemovalError::Pending {
             request_id: pending.request_id,
         });
@@ -137,10 +144,10 @@ pub(super) fn erase(
     let mut before = end;
     loop {
         let page = selector.page(connection, before, None)?;
-        let Some(last) = page.last() else { break };
-        before = last.opened_seq;
-        let mut requests: Vec<_> = page
-            .into_iter()
+        let Some(next) = last_of(&page) else { break };
+        before = next;
+        let mut requests: Vec<_> = report
+            .readable(page)
             .filter(|request| !request.is_erased && request.ended_seq.is_some())
             .collect();
         requests.reverse();
@@ -186,7 +193,8 @@ fn step(
     requests.drain(..erased.len().min(requests.len()));
     payloads.sort_unstable();
     let repacked = dependants::repack(session, &payloads)?;
-    report.repacked = report.repacked.saturating_add(repacked);
+    report.repacked = report.repacked.saturating_add(repacked.done);
+    report.not_repacked = report.not_repacked.saturating_add(repacked.failed);
     let mut segments = Vec::new();
     for (segment, seqs) in lines {
         let stored = db::segment_of(connection, segment).map_err(ReadError::from)?;
@@ -215,7 +223,28 @@ fn ids_of(seq: u64) -> (i64, i64) {
     (first, first.saturating_add(3))
 }
 
+/// Where a page ends; `None`: nothing that an event could have opened comes behind it.
+fn last_of(page: &[RequestRow]) -> Option<u64> {
+    let (key, _) = page.last()?;
+    u64::try_from(*key).ok()
+}
+
 impl EraseReport {
+    /// What can be read of a page. The rest is counted, and the others go all the same.
+    fn readable(&mut self, page: Vec<RequestRow>) -> impl Iterator<Item = RequestRecord> + use<> {
+        let mut requests = Vec::with_capacity(page.len());
+        for (opened_seq, row) in page {
+            match row {
+                Ok(request) => requests.push(request),
+                Err(what) => {
+                    tracing::warn!(target: "auditlite", opened_seq, what, "a request that is to be erased cannot be read");
+                    self.unreadable = self.unreadable.saturating_add(1);
+                }
+            }
+        }
+        requests.into_iter()
+    }
+
     fn count(&mut self, connection: &Connection, request: &RequestRecord) -> Result<(), ReadError> {
         self.requests = self.requests.saturating_add(1);
         for seq in [Some(request.opened_seq), request.ended_seq] {

@@ -42,6 +42,9 @@ pub struct PruneReport {
     pub requests: u64,
     /// Bodies that were packed against these, and stand alone now. 0 in a preview.
     pub repacked: u64,
+    /// Bodies that were packed against these and could not be read any more: damaged before, and lost
+    /// with what they were packed against. 0 in a preview.
+    pub not_repacked: u64,
     /// Bytes that were given back to the disk. 0 in a preview.
     pub freed_bytes: u64,
 }
@@ -171,7 +174,8 @@ impl Pruner<'_> {
             },
         )?;
         let report = &mut self.report;
-        report.repacked = report.repacked.saturating_add(repacked);
+        report.repacked = report.repacked.saturating_add(repacked.done);
+        report.not_repacked = report.not_repacked.saturating_add(repacked.failed);
         report.payloads = report.payloads.saturating_add(payloads);
         report.payload_bytes = report.payload_bytes.saturating_add(bytes);
         Ok(true)

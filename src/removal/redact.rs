@@ -31,7 +31,12 @@ impl Redactor {
         };
         let text = self
             .decoder
-            .decode(segment.encoding, segment.data, segment.length)
+            .decode(
+                segment.encoding,
+                segment.data,
+                segment.length,
+                segment.count,
+            )
             .map_err(|error| damaged(error.to_string()))?;
         let mut redacted = Vec::new();
         let (mut seq, mut is_changed) = (first_seq, false);

@@ -12,7 +12,7 @@ use crate::chain::Recent;
 use crate::db::{Connection, DatabasePath, DbError, WriterLock, search as index};
 use crate::error::{OpenError, ReadError, SearchIndexError, chain};
 use crate::payload::{Hasher, text_prefix};
-use crate::record::{CanonicalMessage, RequestFilter, RequestRecord, Status};
+use crate::record::{CanonicalMessage, RequestFilter, RequestRecord, Status, UnreadableRequest};
 use crate::transcript::{message_key, transcript};
 
 /// Most messages of one search.
@@ -56,6 +56,8 @@ pub struct SearchResult {
     pub hits: Vec<SearchHit>,
     /// How far the index is behind.
     pub lag: SearchLag,
+    /// Requests of messages that match, where their rows cannot be read.
+    pub unreadable: Vec<UnreadableRequest>,
 }
 
 /// A message that matches.
@@ -164,8 +166,11 @@ pub(crate) fn search(
     let lag = lag(connection)?;
     if !lag.is_built {
         // What is left of an index that was dropped is not believed.
-        let hits = Vec::new();
-        return Ok(SearchResult { hits, lag });
+        return Ok(SearchResult {
+            hits: Vec::new(),
+            lag,
+            unreadable: Vec::new(),
+        });
     }
     let found = index::find(
         connection,
@@ -175,10 +180,16 @@ pub(crate) fn search(
         options.limit,
     )?;
     let snippets = index::snippets(&found, &words)?;
+    let mut unreadable = Vec::new();
     let mut hits = Vec::with_capacity(found.len());
     for (message, snippet) in found.into_iter().zip(snippets) {
-        let Some(request) = index::by_opened_seq(connection, message.request_seq)? else {
-            continue;
+        let request = match index::by_opened_seq(connection, message.request_seq)? {
+            None => continue,
+            Some((_, Ok(request))) => request,
+            Some((opened_seq, Err(what))) => {
+                unreadable.push(UnreadableRequest { opened_seq, what });
+                continue;
+            }
         };
         hits.push(SearchHit {
             request,
@@ -193,7 +204,11 @@ pub(crate) fn search(
                 .collect(),
         });
     }
-    Ok(SearchResult { hits, lag })
+    Ok(SearchResult {
+        hits,
+        lag,
+        unreadable,
+    })
 }
 
 /// Why a step of building failed.

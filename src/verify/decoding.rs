@@ -41,8 +41,8 @@ impl Lines {
 /// What becomes of a segment.
 pub(super) enum Decoded {
     Lines(Lines),
-    /// Its last line has been handed over; whether that is a whole line. Or it does not unpack.
-    End(Result<bool, String>),
+    /// Its last line has been handed over. Or it does not unpack to as many whole lines as it says.
+    End(Result<(), String>),
 }
 
 /// A segment without its lines.
@@ -50,6 +50,7 @@ pub(super) struct SegmentHead {
     pub(super) key: i64,
     pub(super) first_seq: u64,
     pub(super) count: u64,
+    pub(super) length: u64,
     pub(super) tree: Vec<u8>,
 }
 
@@ -57,6 +58,7 @@ struct Packed {
     encoding: i64,
     data: Vec<u8>,
     length: u64,
+    count: u64,
 }
 
 /// The log's segments, in order.
@@ -144,12 +146,14 @@ impl<'a> Segments<'a> {
             key,
             first_seq,
             count,
+            length,
             tree,
         });
         let next = Packed {
             encoding,
             data,
             length,
+            count,
         };
         match &mut self.decoding {
             // Never waits: no more than fit are ahead. A thread that has ended says so later.
@@ -194,7 +198,7 @@ impl Decoding {
 
 /// Hands on a segment's lines until nobody wants them.
 fn decode(decoder: &mut SegmentDecoder, packed: Packed, hand_on: &mut dyn FnMut(Decoded) -> bool) {
-    let text = match decoder.decode(packed.encoding, packed.data, packed.length) {
+    let text = match decoder.decode(packed.encoding, packed.data, packed.length, packed.count) {
         Ok(text) => text,
         Err(error) => {
             hand_on(Decoded::End(Err(error.to_string())));
@@ -202,7 +206,6 @@ fn decode(decoder: &mut SegmentDecoder, packed: Packed, hand_on: &mut dyn FnMut(
         }
     };
     let text = Arc::new(text);
-    let is_whole = text.ends_with(b"\n");
     let mut begin = 0;
     while begin < text.len() {
         let mut end = begin;
@@ -221,5 +224,5 @@ fn decode(decoder: &mut SegmentDecoder, packed: Packed, hand_on: &mut dyn FnMut(
         }
         begin = end;
     }
-    hand_on(Decoded::End(Ok(is_whole)));
+    hand_on(Decoded::End(Ok(())));
 }

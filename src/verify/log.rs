@@ -6,7 +6,9 @@ use super::removed::Removed;
 use super::report::{FINDINGS_LISTED_MAX, FindingKind, Findings, VerifyReport};
 use super::statements::{RemovalEvent, Statements};
 use crate::db::{Comparison, DbError, DbErrorKind, IndexEntries, Snapshot, removed_requests};
-use crate::log::{Accounts, Event, Fact, SegmentDecoder, UnsignedRemovals, lines, removed_leaf};
+use crate::log::{
+    Accounts, Event, Fact, SegmentDecoder, UnsignedRemovals, check_sizes, lines, removed_leaf,
+};
 use crate::proof::CompactRange;
 use crate::record::Digest;
 
@@ -19,7 +21,12 @@ pub(super) fn origin(snapshot: &Snapshot) -> Option<String> {
     let (_, segment) = snapshot.segment_after(i64::MIN).ok()??;
     let mut decoder = SegmentDecoder::new().ok()?;
     let text = decoder
-        .decode(segment.encoding, segment.data, segment.length)
+        .decode(
+            segment.encoding,
+            segment.data,
+            segment.length,
+            segment.count,
+        )
         .ok()?;
     match Event::from_line(lines(&text).next()?).ok()?.fact {
         Fact::StoreOpened(opened) => Some(format!("auditlite/{}", opened.log_id)),
@@ -166,6 +173,7 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
             key,
             first_seq,
             count,
+            length,
             ref tree,
         } = head;
         let last_seq = first_seq.saturating_add(count.saturating_sub(1));
@@ -175,6 +183,13 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
                 self.next_seq
             );
             findings.add_range(FindingKind::Log, Some(first_seq), Some(last_seq), what);
+            self.derived = None;
+            segments.skip();
+            return Ok(());
+        }
+        if let Err(error) = check_sizes(count, length) {
+            // Where it ends is not known; the next one shows what is missing.
+            findings.add(FindingKind::Log, Some(first_seq), error.to_string());
             self.derived = None;
             segments.skip();
             return Ok(());
@@ -221,27 +236,17 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
         end: u64,
         findings: &mut Findings,
     ) -> Result<Result<(), String>, DbError> {
-        let is_whole = loop {
+        loop {
             match segments.decoded() {
                 Decoded::Lines(lines) => {
                     for (line, leaf) in lines.iter() {
                         self.line(line, leaf, end, findings)?;
                     }
                 }
-                Decoded::End(Ok(is_whole)) => break is_whole,
+                Decoded::End(Ok(())) => return Ok(Ok(())),
                 Decoded::End(Err(error)) => return Ok(Err(error)),
             }
-        };
-        if self.next_seq != end || !is_whole {
-            let what = format!("the segment should end before seq {end} with a whole line");
-            findings.add(
-                FindingKind::Log,
-                Some(self.next_seq.saturating_sub(1)),
-                what,
-            );
-            self.derived = None;
         }
-        Ok(Ok(()))
     }
 
     fn line(

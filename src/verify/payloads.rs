@@ -8,8 +8,10 @@ use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 use super::content::Contents;
 use super::report::{FindingKind, Findings, NotKept, VerifyReport};
-use crate::db::{DbError, Part, PayloadRow, PayloadRows, Snapshot, event_seq, payload_id};
-use crate::error::ReadError;
+use crate::db::{
+    DbError, DbErrorKind, Part, PayloadRow, PayloadRows, Snapshot, event_seq, payload_id,
+};
+use crate::error::{ReadError, chain};
 use crate::log::{BodyFact, Event, Fact, Kept};
 use crate::payload::commitment;
 use crate::record::Digest;
@@ -229,9 +231,16 @@ impl PayloadPass<'_> {
             let what = format!("its {} is stated as pruned, and still there", name(part));
             findings.add(FindingKind::PayloadUnknown, Some(seq), what);
         }
-        if let Some(rows) = &self.rows
-            && let Some(row) = rows.row()?
-        {
+        let row = match self.rows.as_ref().map(PayloadRows::row) {
+            Some(Err(error)) if error.kind == DbErrorKind::Corrupt => {
+                // The others can be read all the same.
+                let what = format!("its {}: {}", name(part), chain(&error));
+                findings.add(FindingKind::PayloadCommitment, Some(seq), what);
+                return self.advance();
+            }
+            found => found.transpose()?.flatten(),
+        };
+        if let Some(row) = row {
             let wrong = match mismatch(fact, committed, &row) {
                 Some(what) => Some((FindingKind::PayloadCommitment, what.to_owned())),
                 None => self

@@ -13,6 +13,7 @@ mod accounts;
 mod anchored;
 mod bounds;
 mod checkpoints;
+mod damaged;
 mod doctored;
 mod extraction;
 mod following;

@@ -265,10 +265,24 @@ fn a_unique_prefix_is_enough_though_a_longer_id_contains_it() {
 fn lists_never_touch_payloads() {
     let (folder, store) = filled();
     close(store);
-    // Without its payloads the file still lists, finds and counts.
-    sqlite(&folder)
-        .execute_batch("DROP TABLE payloads")
+    // With its payloads spoilt the file still lists, finds and counts.
+    let root: u32 = sqlite(&folder)
+        .query_row(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'payloads'",
+            [],
+            |row| row.get(0),
+        )
         .unwrap();
+    let mut bytes = std::fs::read(folder.path()).unwrap();
+    let begin = (root as usize - 1) * 8192;
+    bytes[begin..begin + 8192].fill(0xFF);
+    std::fs::write(folder.path(), bytes).unwrap();
+    assert!(
+        sqlite(&folder)
+            .query_row("SELECT payload_id FROM payloads", [], |row| row
+                .get::<_, i64>(0))
+            .is_err()
+    );
     let reader = auditlite::ReadOnlyStore::open(folder.path())
         .unwrap()
         .reader();

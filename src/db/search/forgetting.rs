@@ -212,7 +212,8 @@ impl<'c> Forgetting<'c> {
     /// Has what follows a request that goes looked at again: it may repeat what came before. Once for
     /// each conversation, behind the last of the requests that go.
     fn look_behind(&mut self, opened_seq: u64, last: u64) -> Result<(), DbError> {
-        let Some(request) = by_opened_seq(self.connection, opened_seq)? else {
+        // Of a request that cannot be read nobody knows whose it is.
+        let Some((_, Ok(request))) = by_opened_seq(self.connection, opened_seq)? else {
             return Ok(());
         };
         if self.scopes.insert(scope_of(&request)) {
@@ -266,17 +267,20 @@ pub(crate) fn look_again(
     let end = extent(connection)?.map_or(0, |index| index.next_seq);
     loop {
         let next = filter::list_within(connection, &filter, Walk::After(Some(after)), 1)?;
-        let Some(next) = next.first().filter(|next| next.opened_seq < end) else {
+        let Some((seq, row)) = next.into_iter().next() else {
             return Ok(());
         };
-        if next.ended_seq.is_some() {
+        let Some(seq) = u64::try_from(seq).ok().filter(|seq| *seq < end) else {
+            return Ok(());
+        };
+        if row.is_ok_and(|next| next.ended_seq.is_some()) {
             return run(
                 connection,
                 "INSERT INTO search_pending VALUES (?1, 1) ON CONFLICT DO UPDATE SET is_again = 1",
-                next.opened_seq,
+                seq,
             );
         }
-        // It is waited for already.
-        after = next.opened_seq;
+        // It is waited for already, or cannot be read.
+        after = seq;
     }
 }

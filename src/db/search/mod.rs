@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, param
 use super::error::{Context, DbError};
 use super::filter::{self, Walk};
 use super::read::count_at;
-use super::rows::{SELECT_REQUEST, request_from_row};
+use super::rows::{RequestRow, SELECT_REQUEST, request_from_row, request_rows};
 use super::seq_to_sql;
 use crate::payload::sha256;
 use crate::record::{Digest, RequestFilter, RequestRecord};
@@ -403,16 +403,14 @@ fn unpack(packed: &[u8]) -> Result<String, DbError> {
 pub(crate) fn by_opened_seq(
     connection: &Connection,
     opened_seq: u64,
-) -> Result<Option<RequestRecord>, DbError> {
+) -> Result<Option<RequestRow>, DbError> {
     let sql = format!("{} WHERE opened_seq = ?1", *SELECT_REQUEST);
-    connection
-        .prepare_cached(&sql)
-        .and_then(|mut statement| {
-            statement
-                .query_row([seq_to_sql(opened_seq)], request_from_row)
-                .optional()
-        })
-        .context(SEARCHING)
+    let mut statement = connection.prepare_cached(&sql).context(SEARCHING)?;
+    let rows = statement
+        .query([seq_to_sql(opened_seq)])
+        .context(SEARCHING)?;
+    let found = request_rows(rows).context(SEARCHING)?;
+    Ok(found.into_iter().next())
 }
 
 /// Opens the file for building the index. The caller holds the writer's lock.
