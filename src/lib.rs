@@ -80,6 +80,10 @@ mod clock_jumps;
 #[path = "../tests/fuzz/mod.rs"]
 mod fuzz;
 #[cfg(test)]
+#[cfg(not(shuttle))]
+#[path = "../tests/poison/mod.rs"]
+mod poison;
+#[cfg(test)]
 #[cfg(shuttle)]
 #[path = "../tests/schedules/mod.rs"]
 mod schedules;

@@ -33,3 +33,30 @@ pub(crate) mod thread {
         std::thread::available_parallelism().map_or(1, usize::from)
     }
 }
+
+/// Runs a step whose panic must not end the thread. `None`: it panicked. Whoever calls leaves nothing
+/// in use that the step may have left half changed.
+///
+/// Under shuttle panics pass: it ends schedules by them.
+pub(crate) fn caught<T>(step: impl FnOnce() -> T) -> Option<T> {
+    if cfg!(shuttle) {
+        return Some(step());
+    }
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(step)).ok()
+}
+
+/// Where tests have a step of preparation panic: at input that names its place. Nothing elsewhere.
+#[cfg(test)]
+#[allow(clippy::panic)]
+pub(crate) fn trip(place: &str, input: &[u8]) {
+    let wanted = format!("trip:{place};");
+    if input
+        .windows(wanted.len())
+        .any(|window| window == wanted.as_bytes())
+    {
+        panic!("{wanted} is in the input");
+    }
+}
+
+#[cfg(not(test))]
+pub(crate) fn trip(_: &str, _: &[u8]) {}

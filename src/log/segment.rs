@@ -32,8 +32,6 @@ const ZSTD_DICTIONARY_1: i64 = 2;
 pub(crate) enum SegmentError {
     #[error("the packer of log segments could not be set up: {0}")]
     Setup(std::io::Error),
-    #[error("a log segment could not be packed: {0}")]
-    Pack(std::io::Error),
     #[error("the packing {0} of a log segment is not known")]
     UnknownEncoding(i64),
     #[error("a log segment does not unpack to its recorded {0} bytes")]
@@ -60,17 +58,19 @@ impl SegmentEncoder {
     }
 
     /// The code of the packing, and the packed lines.
-    pub(crate) fn encode(&mut self, lines: &[u8]) -> Result<(i64, Vec<u8>), SegmentError> {
+    pub(crate) fn encode(&mut self, lines: &[u8]) -> (i64, Vec<u8>) {
         let (encoding, compressor) = if lines.len() < SHORT_BYTES {
             (ZSTD_DICTIONARY_1, &mut self.short)
         } else {
             (ZSTD, &mut self.long)
         };
-        let packed = compressor.compress(lines).map_err(SegmentError::Pack)?;
-        if packed.len() < lines.len() {
-            Ok((encoding, packed))
-        } else {
-            Ok((AS_IS, lines.to_vec()))
+        match compressor.compress(lines) {
+            Ok(packed) if packed.len() < lines.len() => (encoding, packed),
+            Ok(_) => (AS_IS, lines.to_vec()),
+            Err(error) => {
+                tracing::error!(target: "auditlite", %error, "events could not be packed");
+                (AS_IS, lines.to_vec())
+            }
         }
     }
 }
@@ -163,7 +163,7 @@ mod tests {
         let line = b"{\"seq\":7,\"at\":1764000000000000,\"event\":\"opened\",\"request_id\":\"r-1\",\"provider_name\":\"openai\",\"request_model\":\"gpt-4o\",\"is_streaming\":true,\"request_body\":{\"length\":10,\"commitment\":\"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"}}\n";
         for count in [1, 3, 1000] {
             let segment = line.repeat(count);
-            let (encoding, data) = encoder.encode(&segment).unwrap();
+            let (encoding, data) = encoder.encode(&segment);
             assert!(data.len() * 2 < segment.len(), "{count}: {}", data.len());
             let length = segment.len() as u64;
             let lines_held = count as u64;

@@ -1,5 +1,6 @@
 //! Packing of kept content: as it is, as a zstd frame, or as a delta against other content.
 
+use crate::sync::{caught, trip};
 use bytes::Bytes;
 use zstd::bulk::Decompressor;
 
@@ -74,16 +75,35 @@ impl PlannedPayload {
     }
 
     pub(crate) fn pack<'p>(self, packer: &mut Packer<'p>, texts: &'p [u8]) -> EncodedPayload {
-        let (encoding, bases, data) = match &self.content {
-            Content::Digest => (Encoding::AsIs, None, None),
+        let (encoding, data) = match &self.content {
+            Content::Digest => (Encoding::AsIs, None),
             Content::Alone(content) => {
-                let (encoding, data) = alone(packer, content);
-                (encoding, None, Some(data))
+                let packed = caught(|| {
+                    trip("pack", content);
+                    alone(packer, content)
+                });
+                // A bug of packing must not cost the content, nor any other.
+                let (encoding, data) = packed.unwrap_or_else(|| {
+                    *packer = Packer::new();
+                    (Encoding::AsIs, content.to_vec())
+                });
+                (encoding, Some(data))
             }
             Content::Delta(planned) => {
-                let data = packer.delta(planned, texts);
-                (Encoding::Delta, Some(planned.bases), Some(data))
+                let packed = caught(|| {
+                    trip("pack", planned.new_text(texts));
+                    packer.delta(planned, texts)
+                });
+                let data = packed.unwrap_or_else(|| {
+                    *packer = Packer::new();
+                    packer.raw_delta(planned, texts)
+                });
+                (Encoding::Delta, Some(data))
             }
+        };
+        let bases = match &self.content {
+            Content::Delta(planned) => Some(planned.bases),
+            Content::Digest | Content::Alone(_) => None,
         };
         EncodedPayload {
             length: self.length,

@@ -20,6 +20,7 @@ use super::common::{common_head, common_tail};
 use super::delta::{Bases, PlannedDelta};
 use super::hash::Hasher;
 use crate::record::{Digest, WireProtocol};
+use crate::sync::{caught, trip};
 use crate::wire::RequestSummary;
 
 /// Before the cut, so much of the base is part of the prefix.
@@ -450,16 +451,25 @@ impl Held {
         let before = self.summary.take();
         let Some(reading) = reading else { return };
         let (protocol, path) = (reading.protocol, reading.path);
-        let summary = match before {
-            Some(mut before) if before.0 == *protocol => {
-                let known = std::mem::take(&mut before.1);
-                before.1 = known.into_next(path, self.bytes.len(), body, common, tail);
-                before
+        let length = self.bytes.len();
+        let summary = caught(|| {
+            trip("request", body);
+            match before {
+                Some(mut before) if before.0 == *protocol => {
+                    let known = std::mem::take(&mut before.1);
+                    before.1 = known.into_next(path, length, body, common, tail);
+                    before
+                }
+                _ => {
+                    let summary = RequestSummary::parse(protocol, path, body);
+                    Box::new((protocol.clone(), summary))
+                }
             }
-            _ => {
-                let summary = RequestSummary::parse(protocol, path, body);
-                Box::new((protocol.clone(), summary))
-            }
+        });
+        let Some(summary) = summary else {
+            // The bytes are kept all the same; nothing is known of what they say.
+            (reading.take)(&RequestSummary::default());
+            return;
         };
         (reading.take)(&summary.1);
         self.summary = Some(summary);

@@ -117,7 +117,27 @@ impl<'p> Packer<'p> {
     /// The stored form of a delta.
     pub(crate) fn delta(&mut self, planned: &PlannedDelta, texts: &'p [u8]) -> Vec<u8> {
         let prefix = texts.get(planned.prefix.clone()).unwrap_or_default();
-        let new = texts.get(planned.new.clone()).unwrap_or_default();
+        let new = planned.new_text(texts);
+        let effort = Effort::Prefix {
+            has_huffman: new.len() >= HUFFMAN_BYTES_MIN,
+        };
+        if let Err(error) = self.frame(effort, prefix, new) {
+            tracing::error!(%error, "content could not be packed");
+            return self.raw_delta(planned, texts);
+        }
+        self.write_header(planned);
+        [self.header.as_slice(), &self.frame].concat()
+    }
+
+    /// The same without packing. Nothing is lost: a frame can hold its content as it is.
+    pub(super) fn raw_delta(&mut self, planned: &PlannedDelta, texts: &[u8]) -> Vec<u8> {
+        self.frame.clear();
+        raw_frame(planned.new_text(texts), &mut self.frame);
+        self.write_header(planned);
+        [self.header.as_slice(), &self.frame].concat()
+    }
+
+    fn write_header(&mut self, planned: &PlannedDelta) {
         let (from, to) = planned.first_range;
         self.header.clear();
         for number in [
@@ -129,16 +149,13 @@ impl<'p> Packer<'p> {
         ] {
             write_number(&mut self.header, number);
         }
-        let effort = Effort::Prefix {
-            has_huffman: new.len() >= HUFFMAN_BYTES_MIN,
-        };
-        if let Err(error) = self.frame(effort, prefix, new) {
-            // Nothing is lost: a frame can hold its content as it is.
-            tracing::error!(%error, "content could not be packed");
-            self.frame.clear();
-            raw_frame(new, &mut self.frame);
-        }
-        [self.header.as_slice(), &self.frame].concat()
+    }
+}
+
+impl PlannedDelta {
+    /// What the bases do not have.
+    pub(super) fn new_text<'t>(&self, texts: &'t [u8]) -> &'t [u8] {
+        texts.get(self.new.clone()).unwrap_or_default()
     }
 }
 

@@ -299,6 +299,8 @@ fn remains_of(request: &RequestRecord, ended_seq: u64) -> ErasedRequest {
             upstream_latency_us: request.upstream_latency_us,
             time_to_first_chunk_us: request.time_to_first_chunk_us,
             response_body: request.response_bytes.map(body),
+            // Names of fields: which of the figures are not what was told.
+            altered: request.altered.clone(),
             ..Ended::default()
         },
     }

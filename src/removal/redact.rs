@@ -57,10 +57,7 @@ impl Redactor {
             return Ok(None);
         }
         let length = u64::try_from(redacted.len()).unwrap_or(u64::MAX);
-        let (encoding, data) = self
-            .encoder
-            .encode(&redacted)
-            .map_err(|error| damaged(error.to_string()))?;
+        let (encoding, data) = self.encoder.encode(&redacted);
         Ok(Some(Redacted {
             first_seq,
             length,

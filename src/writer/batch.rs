@@ -36,6 +36,21 @@ pub(super) struct Prepared {
     reservation: Reservation,
 }
 
+/// How far a batch was before a command.
+#[derive(Debug)]
+pub(super) struct Mark {
+    events: usize,
+    payloads: usize,
+    texts: usize,
+    responses: usize,
+    reached: usize,
+    ends: usize,
+    unparsed: u64,
+    bytes: u64,
+    freed: Reservation,
+    reservation: Reservation,
+}
+
 /// Payloads that are packed together, in order of their ids.
 #[derive(Debug, Default)]
 pub(super) struct Group {
@@ -130,6 +145,37 @@ impl Prepared {
         self.bytes = self.bytes.saturating_add(reservation.bytes);
         self.group.freed.bytes = self.group.freed.bytes.saturating_add(freed);
         self.reservation.add(reservation);
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        Mark {
+            events: self.events.len(),
+            payloads: self.group.payloads.len(),
+            texts: self.group.texts.len(),
+            responses: self.group.responses.len(),
+            reached: self.reached.len(),
+            ends: self.ends.len(),
+            unparsed: self.unparsed,
+            bytes: self.bytes,
+            freed: self.group.freed,
+            reservation: self.reservation,
+        }
+    }
+
+    /// Takes back what a command has done to the batch. The group is the one of the mark: none is
+    /// taken while a command is prepared.
+    pub(super) fn rewind(&mut self, mark: Mark) {
+        let group = &mut self.group;
+        self.events.truncate(mark.events);
+        group.payloads.truncate(mark.payloads);
+        group.texts.truncate(mark.texts);
+        group.responses.truncate(mark.responses);
+        self.reached.truncate(mark.reached);
+        self.ends.truncate(mark.ends);
+        self.unparsed = mark.unparsed;
+        self.bytes = mark.bytes;
+        group.freed = mark.freed;
+        self.reservation = mark.reservation;
     }
 
     pub(super) fn is_full(&self, events_max: usize, bytes_max: u64) -> bool {

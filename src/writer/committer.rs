@@ -11,9 +11,9 @@ use super::space::SpaceWatch;
 use crate::config::Durability;
 use crate::db::{Appender, Batch, DatabasePath, FileWatch, WriterLock};
 use crate::log::{EndKind, Fact};
-use crate::sync::Instant;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::channel::{Receiver, RecvTimeoutError, Sender};
+use crate::sync::{Instant, caught};
 
 /// Why the writer ends.
 pub(super) enum Stop {
@@ -82,7 +82,8 @@ impl Committer {
                 .with_batch(&batch, ready.replies.close.is_some());
             self.append(&batch)?;
             self.note_committed(&batch);
-            trace_ends(&batch, ready.ends);
+            // Whoever listens is not ours, and must not end recording.
+            let _ = caught(|| trace_ends(&batch, ready.ends));
         }
         for (lifecycle, stage) in ready.reached {
             lifecycle.reach(stage);

@@ -110,6 +110,9 @@ pub struct Health {
     /// wrote to it. The log has their events; a request is flagged `row_refused` where its row holds
     /// the least, and `doctor --rebuild` writes rows anew.
     pub refused_rows: u64,
+    /// Events whose preparation failed, which is a bug: they are recorded in their barest form, flagged
+    /// `unprepared`, and bodies that are left out with it are stated in the log as lost.
+    pub unprepared_events: u64,
 }
 
 /// What became of everything that was handed over, told by [`Store::close`](crate::Store::close).
@@ -142,6 +145,7 @@ pub(crate) struct Vitals {
     pub(crate) unparsed_bodies: AtomicU64,
     pub(crate) redaction_failures: AtomicU64,
     pub(crate) refused_rows: AtomicU64,
+    pub(crate) unprepared_events: AtomicU64,
     wal_checkpoint_failures: AtomicU64,
     wal_bytes: AtomicU64,
     room: AtomicU8,

@@ -99,14 +99,13 @@ impl Intake {
 
     fn take(&mut self, command: Command, prepared: &mut Prepared, replies: &mut Replies) {
         match command {
-            Command::Open(command) => {
+            Command::Open(_) => {
                 self.lifecycles_opened = self.lifecycles_opened.saturating_add(1);
-                self.preparer.open(*command, prepared);
+                self.prepare(command, prepared);
             }
-            Command::Served(command) => self.preparer.served(*command, prepared),
-            Command::Prepared(command) => self.preparer.prepared_body(*command, prepared),
-            Command::Chunks(command) => self.preparer.chunks(*command, prepared),
-            Command::End(command) => self.preparer.end(*command, prepared),
+            Command::Served(_) | Command::Prepared(_) | Command::Chunks(_) | Command::End(_) => {
+                self.prepare(command, prepared);
+            }
             Command::Wake => self.shared.free_control_slot(),
             Command::Flush(reply) => {
                 self.shared.free_control_slot();

@@ -41,6 +41,8 @@ pub(crate) struct Notes {
     pub(crate) wire_protocol: Option<WireProtocol>,
     /// Reads a response above the payload cap as it comes.
     pub(crate) parser: Option<ResponseParser>,
+    /// Whether reading the response failed for good.
+    pub(crate) is_unreadable: bool,
     /// The forwarded body's digest, for the end's event.
     pub(crate) prepared: Option<PlannedPayload>,
     /// The request body's digest: tells whether the forwarded body differs.

@@ -11,6 +11,7 @@ mod checkpoints;
 mod command;
 mod commits;
 mod committer;
+mod guard;
 mod health;
 mod indexing;
 mod intake;

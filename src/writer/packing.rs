@@ -9,15 +9,17 @@ use crate::sync::channel::{Receiver, Sender};
 
 use super::batch::{Group, Ready, Sealed};
 use super::committer::{Committer, Stop};
+use super::guard::barest;
 use super::reading::{Completer, Response};
 use super::shared::Shared;
 use crate::db::{Batch, Segment};
 use crate::error::Cause;
-use crate::log::SegmentEncoder;
+use crate::log::{Event, SegmentEncoder};
 use crate::payload::{EncodedPayload, Packer};
 use crate::pricing::PriceBook;
 use crate::proof::{CompactRange, leaf_hash};
 use crate::sync::atomic::Ordering;
+use crate::sync::{caught, trip};
 use crate::wire::ParsedResponse;
 
 /// Room for lines that is kept between batches, in bytes.
@@ -165,7 +167,7 @@ impl Packing {
             None
         } else {
             Some(Batch {
-                segment: self.segment(&sealed)?,
+                segment: self.segment(&mut sealed)?,
                 events: sealed.events,
                 payloads,
                 checkpoint: None,
@@ -181,17 +183,24 @@ impl Packing {
         })
     }
 
-    fn segment(&mut self, sealed: &Sealed) -> Result<Segment, Cause> {
+    fn segment(&mut self, sealed: &mut Sealed) -> Result<Segment, Cause> {
         self.lines.clear();
-        for event in &sealed.events {
+        for event in &mut sealed.events {
             let start = self.lines.len();
-            event.write_line(&mut self.lines)?;
+            if !write_line(event, &mut self.lines) {
+                self.lines.truncate(start);
+                event.fact = barest(&event.fact);
+                event.write_line(&mut self.lines)?;
+                let vitals = &self.shared.vitals;
+                vitals.unprepared_events.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(target: "auditlite", seq = event.seq, "an event could not be written; it is recorded in its barest form. This is a bug, please report it");
+            }
             let line = self.lines.get(start..).unwrap_or_default();
             if let Some(tree) = &mut self.tree {
                 tree.push(leaf_hash(line.strip_suffix(b"\n").unwrap_or(line)));
             }
         }
-        let (encoding, data) = self.segment_encoder.encode(&self.lines)?;
+        let (encoding, data) = self.segment_encoder.encode(&self.lines);
         let segment = Segment {
             first_seq: sealed.first_seq,
             count: count(sealed.events.len()),
@@ -204,6 +213,16 @@ impl Packing {
         self.lines.shrink_to(LINES_BYTES_KEPT);
         Ok(segment)
     }
+}
+
+fn write_line(event: &Event, lines: &mut Vec<u8>) -> bool {
+    let is_written = caught(|| {
+        let start = lines.len();
+        let is_written = event.write_line(lines).is_ok();
+        trip("line", lines.get(start..).unwrap_or_default());
+        is_written
+    });
+    is_written == Some(true)
 }
 
 fn count(length: usize) -> u64 {

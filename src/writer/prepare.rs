@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::batch::{EndNote, Prepared};
 use super::command::{
-    ChunksCommand, EndCommand, OpenCommand, PreparedCommand, Reading, ServedCommand,
+    ChunksCommand, Command, EndCommand, OpenCommand, PreparedCommand, Reading, ServedCommand,
 };
 use super::lifecycle::Stage;
 use super::reading::Response;
@@ -21,10 +21,11 @@ use crate::payload::{
     StreamedBody, commitment, excerpt_of, sha256,
 };
 use crate::record::{
-    Altered, Digest, Normaliser, REQUEST_UNPARSED, RequestContext, Timing, WireProtocol,
-    note_altered,
+    Altered, Digest, Normaliser, REQUEST_UNPARSED, RESPONSE_UNPARSED, RequestContext, Timing,
+    WireProtocol, note_altered,
 };
 use crate::sync::channel::Receiver;
+use crate::sync::{caught, trip};
 use crate::wire::{RequestSummary, ResponseParser};
 
 /// Bytes of recent bodies that others are packed against.
@@ -62,7 +63,19 @@ impl Preparer {
         self.conversations = Conversations::new(CONVERSATION_BYTES_MAX);
     }
 
-    pub(super) fn open(&mut self, command: OpenCommand, prepared: &mut Prepared) {
+    /// What a request thread has handed over.
+    pub(super) fn command(&mut self, command: Command, prepared: &mut Prepared) {
+        match command {
+            Command::Open(command) => self.open(*command, prepared),
+            Command::Served(command) => Self::served(*command, prepared),
+            Command::Prepared(command) => Self::prepared_body(*command, prepared),
+            Command::Chunks(command) => Self::chunks(*command, prepared),
+            Command::End(command) => self.end(*command, prepared),
+            Command::Wake | Command::Flush(_) | Command::Upkeep(_) | Command::Close(_) => {}
+        }
+    }
+
+    fn open(&mut self, command: OpenCommand, prepared: &mut Prepared) {
         let OpenCommand {
             lifecycle,
             at,
@@ -75,6 +88,10 @@ impl Preparer {
             reservation,
         } = command;
         let path = context.url_path.take().unwrap_or_default();
+        trip(
+            "open",
+            context.user_id.as_deref().unwrap_or_default().as_bytes(),
+        );
         if self.reads_bodies && context.wire_protocol == WireProtocol::Unknown && !path.is_empty() {
             context.wire_protocol = WireProtocol::detect(&path, &body);
         }
@@ -112,7 +129,8 @@ impl Preparer {
         });
         if is_unparsed.is_none() && is_read && room == BodyRoom::Kept && !body.is_empty() {
             // Too short or too long to be held, or not kept at all.
-            let summary = RequestSummary::parse(&protocol, &path, &body);
+            let summary = caught(|| RequestSummary::parse(&protocol, &path, &body));
+            let summary = summary.unwrap_or_default();
             is_unparsed = Some(!summary.is_complete);
             describe(&mut context, &summary, &mut altered);
         }
@@ -171,7 +189,7 @@ impl Preparer {
         prepared.reached.push((lifecycle, Stage::OpenedCommitted));
     }
 
-    pub(super) fn served(&mut self, command: ServedCommand, prepared: &mut Prepared) {
+    fn served(command: ServedCommand, prepared: &mut Prepared) {
         let served = Served {
             request_id: command.lifecycle.request_id.clone(),
             opened_seq: command.lifecycle.opened_seq(),
@@ -182,7 +200,7 @@ impl Preparer {
         prepared.hold(command.reservation, 0);
     }
 
-    pub(super) fn prepared_body(&self, command: PreparedCommand, prepared: &mut Prepared) {
+    fn prepared_body(command: PreparedCommand, prepared: &mut Prepared) {
         prepared.hold(command.reservation, u64::MAX);
         let digest = sha256(&command.body);
         let mut notes = command.lifecycle.notes();
@@ -195,7 +213,7 @@ impl Preparer {
         };
     }
 
-    pub(super) fn chunks(&mut self, command: ChunksCommand, prepared: &mut Prepared) {
+    fn chunks(command: ChunksCommand, prepared: &mut Prepared) {
         prepared.hold(command.reservation, u64::MAX);
         let mut notes = command.lifecycle.notes();
         let notes = &mut *notes;
@@ -203,13 +221,18 @@ impl Preparer {
             let parser = notes
                 .parser
                 .get_or_insert_with(|| ResponseParser::new(protocol).without_texts());
-            command.chunks.iter().for_each(|chunk| parser.feed(chunk));
+            if feed(parser, &command.chunks).is_none() {
+                // The bytes are kept all the same.
+                notes.parser = None;
+                notes.wire_protocol = None;
+                notes.is_unreadable = true;
+            }
         }
         let streamed = notes.streamed.get_or_insert_default();
         command.chunks.iter().for_each(|chunk| streamed.push(chunk));
     }
 
-    pub(super) fn end(&mut self, command: EndCommand, prepared: &mut Prepared) {
+    fn end(&mut self, command: EndCommand, prepared: &mut Prepared) {
         let EndCommand {
             lifecycle,
             at,
@@ -230,6 +253,10 @@ impl Preparer {
         } = command;
         let capture = capture.unwrap_or(self.capture);
         let seq = prepared.next_seq();
+        trip(
+            "end",
+            ending.response_id.as_deref().unwrap_or_default().as_bytes(),
+        );
         let mut notes = std::mem::take(&mut *lifecycle.notes());
         let protocol = notes
             .wire_protocol
@@ -241,8 +268,10 @@ impl Preparer {
             (body, BodyRoom::Kept) => match (notes.streamed.take(), body, chunks.as_slice()) {
                 (Some(streamed), None, chunks) => {
                     if let Some(mut parser) = notes.parser.take().filter(|_| protocol.is_some()) {
-                        chunks.iter().for_each(|chunk| parser.feed(chunk));
-                        response = Some(Response::Streamed(Box::new(parser)));
+                        match feed(&mut parser, chunks) {
+                            Some(()) => response = Some(Response::Streamed(Box::new(parser))),
+                            None => notes.is_unreadable = true,
+                        }
                     }
                     self.streamed_body(streamed, chunks, capture)
                 }
@@ -262,6 +291,10 @@ impl Preparer {
             },
         };
         prepared.push_payload(seq, Part::Body, payload);
+        if notes.is_unreadable {
+            note_altered(&mut altered, [RESPONSE_UNPARSED.to_owned()]);
+            prepared.unparsed = prepared.unparsed.saturating_add(1);
+        }
         let tool_calls = ending
             .tool_calls
             .iter_mut()
@@ -419,6 +452,16 @@ impl Preparer {
     }
 }
 
+/// Has the parser read on. `None`: it panicked, and is not to be used any more.
+fn feed(parser: &mut ResponseParser, chunks: &[Bytes]) -> Option<()> {
+    caught(|| {
+        for chunk in chunks {
+            trip("chunk", chunk);
+            parser.feed(chunk);
+        }
+    })
+}
+
 /// Adds what the gateway does not say, within its bounds.
 fn describe(context: &mut RequestContext, summary: &RequestSummary, altered: &mut Altered) {
     let mut found = RequestContext::default();
@@ -505,7 +548,7 @@ fn count(length: usize) -> u64 {
 }
 
 /// A body of which nothing is kept, for want of capacity.
-fn shed(length: u64) -> BodyFact {
+pub(super) fn shed(length: u64) -> BodyFact {
     BodyFact {
         length,
         commitment: None,

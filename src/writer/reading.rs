@@ -16,6 +16,7 @@ use crate::record::{
     Failure, MessagePart, Normaliser, RESPONSE_UNPARSED, ToolCall, Usage, WireProtocol,
     note_altered,
 };
+use crate::sync::{caught, trip};
 use crate::wire::{ParsedResponse, ResponseError, ResponseParser};
 
 /// Models without a price are warned of once each, up to this many.
@@ -30,14 +31,20 @@ pub(super) enum Response {
 }
 
 impl Response {
+    /// Where reading panics, nothing is known of what it says.
     pub(super) fn read(self) -> ParsedResponse {
-        match self {
+        let read = caught(|| match self {
             Self::Whole(protocol, body) => {
+                trip("response", &body);
                 let parser = ResponseParser::new(&protocol).without_texts();
                 parser.parse_whole(&body)
             }
             Self::Streamed(parser) => parser.finish(),
-        }
+        });
+        read.unwrap_or_else(|| ParsedResponse {
+            unparsed: 1,
+            ..ParsedResponse::default()
+        })
     }
 }
 
@@ -75,10 +82,22 @@ impl Completer {
             let Some(Fact::Ended(ended)) = event else {
                 continue;
             };
-            if let Some(response) = response {
-                unparsed = unparsed.saturating_add(u64::from(response.unparsed > 0));
-                add_response(ended, note.reading, response);
-            }
+            let is_unparsed = match response {
+                None => false,
+                Some(response) => {
+                    let is_unparsed = response.unparsed > 0;
+                    let added = caught(|| {
+                        let id = response.response_id.as_deref().unwrap_or_default();
+                        trip("completer", id.as_bytes());
+                        add_response(ended, note.reading, response);
+                    });
+                    if added.is_none() {
+                        note_altered(&mut ended.altered, [RESPONSE_UNPARSED.to_owned()]);
+                    }
+                    is_unparsed || added.is_none()
+                }
+            };
+            unparsed = unparsed.saturating_add(u64::from(is_unparsed));
             if note.reading == Reading::Outcome
                 && ended.kind == EndKind::Failed
                 && ended.error_type.is_none()
@@ -86,7 +105,8 @@ impl Completer {
                 let status = ended.http_status.map(|status| status.to_string());
                 ended.error_type = Some(status.unwrap_or_else(|| "_OTHER".to_owned()));
             }
-            self.price(ended, note);
+            // Without a price is without a cost.
+            let _ = caught(|| self.price(ended, note));
         }
         unparsed
     }

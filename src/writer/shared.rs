@@ -446,6 +446,7 @@ impl Shared {
             search_index_drops: vitals.search_index_drops.load(Ordering::Relaxed),
             unparsed_bodies: vitals.unparsed_bodies.load(Ordering::Relaxed),
             redaction_failures: vitals.redaction_failures.load(Ordering::Relaxed),
+            unprepared_events: vitals.unprepared_events.load(Ordering::Relaxed),
             refused_rows: vitals.refused_rows.load(Ordering::Relaxed),
         }
     }

@@ -63,7 +63,7 @@ fn batch(first_seq: u64, users: &[&str]) -> Batch {
     for event in &events {
         event.write_line(&mut lines).unwrap();
     }
-    let (encoding, data) = SegmentEncoder::new().unwrap().encode(&lines).unwrap();
+    let (encoding, data) = SegmentEncoder::new().unwrap().encode(&lines);
     Batch {
         segment: Segment {
             first_seq,

@@ -23,7 +23,7 @@ fn append(connection: &Connection, events: &[Event]) {
     for event in events {
         event.write_line(&mut text).unwrap();
     }
-    let (encoding, data) = SegmentEncoder::new().unwrap().encode(&text).unwrap();
+    let (encoding, data) = SegmentEncoder::new().unwrap().encode(&text);
     connection
         .execute(
             "INSERT INTO log_segments VALUES (?1, ?2, ?3, ?4, ?5, x'')",
