@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::db::{self, FileFacts, WriterLock};
 use crate::error::ReadError;
+use crate::search;
 
 /// What [`ReadOnlyStore::doctor`](crate::ReadOnlyStore::doctor) found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -73,6 +74,9 @@ pub(crate) fn examine(path: &Path) -> Result<DoctorReport, ReadError> {
             .map(|difference| format!("table {}: {}", difference.table, difference.what)),
     );
     findings.extend(accounts.into_iter().map(|(_, finding)| finding));
+    let snapshot = db::Snapshot::open(path)?;
+    let of_search = search::compare(snapshot.connection(), true)?;
+    findings.extend(of_search.lines.into_iter().map(|(_, line)| line));
     Ok(DoctorReport {
         events: scan.events,
         segments: log.segments,

@@ -163,6 +163,10 @@ const DAMAGE: &[&str] = &[
     "UPDATE search_messages SET text = x'00' WHERE request_seq = (SELECT min(request_seq) FROM search_messages)",
     "UPDATE search_messages SET text = x''",
     "UPDATE search_messages SET text = (SELECT text FROM search_messages LIMIT 1)",
+    "UPDATE search_messages SET request_seq = 0",
+    "UPDATE search_messages SET request_seq = -1",
+    "UPDATE search_messages SET request_seq = 1000000",
+    "UPDATE search_messages SET request_seq = (SELECT max(request_seq) FROM search_messages)",
     "UPDATE search_messages SET is_reply = 7",
     "UPDATE search_messages SET position = -1",
     "UPDATE search_messages SET role = 'nobody'",
@@ -197,13 +201,13 @@ const DAMAGE: &[&str] = &[
     "UPDATE search_index_data SET block = randomblob(4000) WHERE id > 10",
     "UPDATE search_index_data SET block = randomblob(400) WHERE id = 10",
     "UPDATE search_index_data SET block = randomblob(40) WHERE id = 1",
-    "UPDATE search_index_data SET id = id + 1 WHERE id > 10",
+    "UPDATE search_index_data SET id = id + 1000 WHERE id > 10",
     "DELETE FROM search_index_idx",
     "UPDATE search_index_idx SET pgno = 12345",
     "UPDATE search_index_idx SET pgno = 'page'",
     "UPDATE search_index_idx SET segid = segid + 40",
-    "UPDATE search_index_idx SET term = 'word'",
-    "UPDATE search_index_idx SET term = 17",
+    "UPDATE OR REPLACE search_index_idx SET term = 'word'",
+    "UPDATE OR REPLACE search_index_idx SET term = 17",
     "DELETE FROM search_index_docsize",
     "UPDATE search_index_docsize SET sz = NULL",
     "UPDATE search_index_docsize SET sz = x'ffff'",
@@ -221,6 +225,7 @@ const DAMAGE: &[&str] = &[
     "INSERT OR IGNORE INTO payload_links SELECT payload_id, payload_id + 4 FROM payloads",
     "INSERT OR IGNORE INTO payload_links VALUES (-1, 4), (1000000, -7), (4, 1000000)",
     "DELETE FROM payload_links_filled",
+    "INSERT INTO payload_links_filled VALUES (1000000)",
     "INSERT INTO payload_links_filled VALUES (-9)",
 ];
 
@@ -232,7 +237,12 @@ fn trail(path: &Path) {
         for number in 0..20 {
             let id = format!("r-{round}-{number}");
             let user = format!("u-{}", number % 4);
-            let text = format!("secret{user}x{id} quokka of {user} with xylophone{number}");
+            let more: Vec<_> = (0..40)
+                .map(|word| format!("w{word}x{number}x{round}"))
+                .collect();
+            // Enough words for several pages of the index.
+            let more = more.join(" ");
+            let text = format!("secret{user}x{id} quokka of {user} with xylophone{number} {more}");
             say(&recorder, &user, &format!("talk-{user}"), &id, &text);
         }
         close(store);
@@ -277,10 +287,38 @@ fn consequences(clean: &Path, damage: &str) -> Vec<String> {
     std::fs::copy(clean, &path).unwrap();
     let plain = rusqlite::Connection::open(&path).unwrap();
     plain.execute_batch("PRAGMA secure_delete = ON").unwrap();
-    plain.execute_batch(damage).unwrap();
+    let is_any = !DAMAGE.contains(&damage);
+    let done = plain.execute_batch(damage);
     drop(plain);
+    match done {
+        // STRICT tables refuse some of it.
+        Err(_) if is_any => return Vec::new(),
+        done => done.unwrap(),
+    }
     let mut wrong = Vec::new();
     let store = ReadOnlyStore::open(&path).unwrap();
+    let is_links = damage.contains("payload_links");
+    match store.verify(&VerifyOptions::default()) {
+        Ok(report) => {
+            if report.findings.is_empty() && !is_links && !is_any {
+                wrong.push("verify finds nothing".to_owned());
+            }
+            for finding in report.findings {
+                if finding.kind.name() != "search_index" && !is_links {
+                    wrong.push(format!("verify: {finding:?}"));
+                }
+            }
+        }
+        Err(error) => wrong.push(format!("verify: {error}")),
+    }
+    match store.doctor() {
+        Ok(report) => {
+            if report.findings.is_empty() && !is_links && !is_any {
+                wrong.push("doctor finds nothing".to_owned());
+            }
+        }
+        Err(error) => wrong.push(format!("doctor: {error}")),
+    }
     let _ = store.reader().search("quokka", &SearchOptions::default());
     drop(store);
     let store = open(&path);
@@ -328,14 +366,67 @@ fn consequences(clean: &Path, damage: &str) -> Vec<String> {
     wrong
 }
 
+/// One cell of one row as something else, or the row gone.
+fn any_damage(random: &mut Random) -> String {
+    let (table, columns) = [
+        (
+            "search_messages",
+            "message_id request_seq is_reply position role message_key text",
+        ),
+        ("search_pending", "opened_seq is_again"),
+        ("search_state", "next_seq is_dropped damaged_at"),
+        ("search_index_data", "id block block block"),
+        ("search_index_idx", "segid term pgno"),
+        ("search_index_docsize", "id sz"),
+        ("search_index_config", "k v"),
+    ][random.below(7) as usize];
+    let columns: Vec<&str> = columns.split(' ').collect();
+    let column = columns[random.below(columns.len() as u64) as usize];
+    let value = match random.below(7) {
+        0 => "NULL".to_owned(),
+        1 => "-1".to_owned(),
+        2 => "9223372036854775807".to_owned(),
+        3 => "'text'".to_owned(),
+        4 => "x''".to_owned(),
+        5 => format!("substr({column}, 2)"),
+        // One byte of it is another one.
+        _ => format!(
+            "CAST(substr({column}, 1, 9) || x'{:02x}' || substr({column}, 11) AS BLOB)",
+            random.below(256)
+        ),
+    };
+    let row = format!(
+        "(SELECT 1 + abs({}) % count(*) FROM {table})",
+        random.next() >> 1
+    );
+    let numbered = format!("(SELECT *, row_number() OVER () AS number FROM {table})");
+    let keys = match table {
+        "search_index_idx" => "segid, term",
+        "search_index_config" => "k",
+        _ => "rowid",
+    };
+    let of_row = match keys {
+        "rowid" => format!("rowid = (SELECT rowid FROM {table} LIMIT 1 OFFSET {row} - 1)"),
+        keys => format!("({keys}) IN (SELECT {keys} FROM {numbered} WHERE number = {row})"),
+    };
+    match random.below(6) {
+        0 => format!("DELETE FROM {table} WHERE {of_row}"),
+        _ => format!("UPDATE OR REPLACE {table} SET {column} = {value} WHERE {of_row}"),
+    }
+}
+
 #[test]
 fn no_damage_of_the_index_keeps_anything_else_from_being_done() {
     let folder = tempfile::tempdir().unwrap();
     let clean = folder.path().join("clean.db");
     trail(&clean);
+    let mut random = Random(seeds::seed("AUDITLITE_SEARCH_INDEX_SEED"));
+    let some = (0..seeds::number("AUDITLITE_INDEX_DAMAGES", 8)).map(|_| any_damage(&mut random));
+    let damages = DAMAGE.iter().map(|damage| (*damage).to_owned());
+    let damages: Vec<String> = damages.chain(some).collect();
     let half = |begin: usize| {
         let mut wrong = Vec::new();
-        for damage in DAMAGE.iter().skip(begin).step_by(2) {
+        for damage in damages.iter().skip(begin).step_by(2) {
             let found = std::panic::catch_unwind(|| consequences(&clean, damage));
             let found = found.unwrap_or_else(|_| vec!["panic".to_owned()]);
             wrong.extend(

@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// First write every table that is derived from the log anew; nobody may be recording
     ///
     /// The log and the bodies are not touched. Mends findings about tables that are not as the log
-    /// says.
+    /// says. A search index is dropped and built anew as well.
     #[arg(long)]
     rebuild: bool,
 }

@@ -52,15 +52,15 @@ pub(crate) use removals::{
     removed_requests, usage_between,
 };
 pub(crate) use remove::{
-    Bound, Links, Redacted, Removal, Repacked, bound, dependants, links_through, packed_against,
-    payloads_between, requests_between, segment_of, segment_start, space_used,
+    Bound, Links, Redacted, Removal, Repacked, are_links_whole, bound, dependants, links_through,
+    packed_against, payloads_between, requests_between, segment_of, segment_start, space_used,
 };
 pub(crate) use rows::RequestRow;
 pub(crate) use rusqlite::Connection;
 pub(crate) use schema::Schema;
 pub(crate) use snapshot::{PayloadRow, PayloadRows, Snapshot, StoredCheckpoint};
 pub(crate) use stats::{stats, stats_of, tools};
-pub(crate) use structure::IndexEntries;
+pub(crate) use structure::{IndexEntries, is_of_search_index};
 pub(crate) use tree::{CheckpointRow, TreeHead, log_id};
 pub(crate) use watch::{FileWatch, Presence};
 pub(crate) use wipe::RawFile;

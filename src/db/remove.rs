@@ -7,6 +7,7 @@ use super::append::Appender;
 use super::error::{Context, DbError};
 use super::read::{StoredSegment, segment_from_row};
 use super::search;
+use super::structure::UNLINKED;
 use super::{event_seq, seq_to_sql};
 use crate::payload::{Bases, Encoding};
 use crate::record::Status;
@@ -24,6 +25,8 @@ pub(crate) struct Removal {
     /// Payloads that go, by first and last id.
     pub(crate) payloads: Vec<(i64, i64)>,
     pub(crate) links: Option<Links>,
+    /// Why the search index does not say what the requests said whose payloads go: it goes as a whole.
+    pub(crate) index_suspicion: Option<String>,
     /// Free pages that are given back to the disk.
     pub(crate) vacuum_pages: u32,
 }
@@ -49,6 +52,8 @@ pub(crate) struct Redacted {
 /// Which payloads are packed against which.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
+    /// Those that are there already are not believed.
+    pub(crate) is_anew: bool,
     /// Base, and what is packed against it.
     pub(crate) pairs: Vec<(i64, i64)>,
     /// Up to which payload all are known then.
@@ -62,7 +67,7 @@ impl Removal {
     pub(super) fn forget_words(&self, connection: &Connection) -> Result<Option<String>, DbError> {
         let events = |(first, last): &(i64, i64)| (event_seq(*first), event_seq(*last));
         let ranges: Vec<_> = self.payloads.iter().map(events).collect();
-        search::forget(connection, &ranges)
+        search::forget(connection, &ranges, self.index_suspicion.as_deref())
     }
 
     /// Inside the caller's transaction.
@@ -102,16 +107,25 @@ impl Removal {
             }
         }
         for (first, last) in &self.payloads {
-            execute(
+            // They may name what is not so any more: damage in them keeps nothing from going.
+            let unlinked = execute(
                 "DELETE FROM payload_links WHERE base_id BETWEEN ?1 AND ?2",
                 &[first, last],
-            )?;
+            );
+            if let Err(error) = unlinked
+                && !error.is_damage()
+            {
+                return Err(error);
+            }
             execute(
                 "DELETE FROM payloads WHERE payload_id BETWEEN ?1 AND ?2",
                 &[first, last],
             )?;
         }
         if let Some(links) = &self.links {
+            if links.is_anew {
+                execute("DELETE FROM payload_links", &[])?;
+            }
             for (base, payload) in &links.pairs {
                 execute(
                     "INSERT OR IGNORE INTO payload_links (base_id, payload_id) VALUES (?1, ?2)",
@@ -192,6 +206,22 @@ pub(crate) fn links_through(connection: &Connection) -> Result<i64, DbError> {
         })
         .context(READING)
         .map(|through| through.unwrap_or(-1))
+}
+
+/// Whether the links name all that they are to name.
+pub(crate) fn are_links_whole(connection: &Connection) -> Result<bool, DbError> {
+    let is_filled_too_far = connection.query_row(
+        "SELECT coalesce((SELECT max(through) FROM payload_links_filled) > \
+         (SELECT max(payload_id) FROM payloads), 0)",
+        [],
+        |row| row.get::<_, bool>(0),
+    );
+    let missing = connection.query_row(UNLINKED, [], |row| row.get::<_, i64>(0));
+    match (is_filled_too_far.context(READING), missing.context(READING)) {
+        (Ok(is_filled_too_far), Ok(missing)) => Ok(!is_filled_too_far && missing == 0),
+        (Err(error), _) | (_, Err(error)) if error.is_damage() => Ok(false),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
 }
 
 /// Payloads that may be packed against one of this range and lie outside of it, at most `limit`.

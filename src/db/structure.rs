@@ -25,7 +25,7 @@ const CHECKING: &str = "checking the file's structure";
 const REQUESTS: &str = "requests";
 
 /// Payloads that a removal of what is there would not pack anew, though it relies on `payload_links` to name them.
-const UNLINKED: &str = "SELECT count(*) FROM payloads AS packed \
+pub(super) const UNLINKED: &str = "SELECT count(*) FROM payloads AS packed \
      WHERE payload_id <= (SELECT max(through) FROM payload_links_filled) AND EXISTS \
      (SELECT 1 FROM (SELECT packed.base_id AS base UNION ALL SELECT packed.second_base_id) \
      WHERE base IS NOT NULL AND NOT EXISTS (SELECT 1 FROM payload_links AS link \
@@ -195,9 +195,12 @@ impl Structure {
         key: RandomState,
     ) -> Result<Self, DbError> {
         let mut lines = Vec::new();
-        let is_ours_alone = schema.is_ours_alone();
+        let mut is_ours_alone = schema.is_ours_alone();
         if is_ours_alone {
-            lines = check(connection, "quick_check", None)?;
+            // A search index of which not even the settings can be read ends SQLite's check of all.
+            let whole = check_whole(connection, "quick_check")?;
+            is_ours_alone = whole.is_some();
+            lines = whole.unwrap_or_default();
         }
         for table in schema.sound_tables()? {
             // Where somebody else's tables are in the file, these are not checked: what they have
@@ -207,7 +210,7 @@ impl Structure {
                 (false, false) => "quick_check",
                 (false, true) => continue,
             };
-            lines.extend(check(connection, pragma, Some(table.name))?);
+            lines.extend(check(connection, pragma, table.name)?);
         }
         let unlinked = connection
             .query_row(UNLINKED, [], |row| row.get::<_, i64>(0))
@@ -242,7 +245,7 @@ impl Structure {
         };
         if problem.is_some() || expected.is_none() {
             let before = lines.len();
-            lines.extend(check(connection, "integrity_check", Some(REQUESTS))?);
+            lines.extend(check(connection, "integrity_check", REQUESTS)?);
             if lines.len() == before {
                 lines.extend(problem);
             }
@@ -268,26 +271,49 @@ pub(super) fn integrity_findings(
     connection: &Connection,
     schema: &Schema,
 ) -> Result<Vec<String>, DbError> {
-    if schema.is_ours_alone() {
-        return check(connection, "integrity_check", None);
+    if schema.is_ours_alone()
+        && let Some(lines) = check_whole(connection, "integrity_check")?
+    {
+        return Ok(lines);
     }
     let mut lines = Vec::new();
     for table in schema.sound_tables()? {
-        lines.extend(check(connection, "integrity_check", Some(table.name))?);
+        lines.extend(check(connection, "integrity_check", table.name)?);
     }
     Ok(lines)
 }
 
-fn check(
+/// Whether what SQLite says is about the search index, which is expendable.
+pub(crate) fn is_of_search_index(line: &str) -> bool {
+    ["search_", "fts5", "FTS5"]
+        .iter()
+        .any(|name| line.contains(name))
+}
+
+fn check(connection: &Connection, pragma: &str, table: &str) -> Result<Vec<String>, DbError> {
+    let mut lines = Vec::new();
+    let checked = run_check(connection, pragma, &table, &mut lines);
+    // An index by a collation that there is not, for one.
+    let of = format!("SQLite's integrity check: {table}");
+    if let Err(damage) = or_damage(&of, checked)? {
+        lines.push(damage);
+    }
+    Ok(lines)
+}
+
+/// Of all tables at once; `None`: one of them ended it.
+fn check_whole(connection: &Connection, pragma: &str) -> Result<Option<Vec<String>>, DbError> {
+    let mut lines = Vec::new();
+    let checked = run_check(connection, pragma, &LINES_MAX, &mut lines);
+    Ok(or_damage("", checked)?.is_ok().then_some(lines))
+}
+
+fn run_check(
     connection: &Connection,
     pragma: &str,
-    table: Option<&str>,
-) -> Result<Vec<String>, DbError> {
-    let mut lines = Vec::new();
-    let of: &dyn ToSql = match &table {
-        Some(table) => table,
-        None => &LINES_MAX,
-    };
+    of: &dyn ToSql,
+    lines: &mut Vec<String>,
+) -> Result<(), DbError> {
     let line = |row: &Row<'_>| -> rusqlite::Result<()> {
         let line: String = row.get(0)?;
         if line != "ok" {
@@ -295,12 +321,7 @@ fn check(
         }
         Ok(())
     };
-    let checked = connection.pragma(None, pragma, of, line).context(CHECKING);
-    // An index by a collation that there is not, for one.
-    if let Err(damage) = or_damage("SQLite's integrity check", checked)? {
-        lines.push(damage);
-    }
-    Ok(lines)
+    connection.pragma(None, pragma, of, line).context(CHECKING)
 }
 
 #[cfg(test)]

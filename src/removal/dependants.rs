@@ -10,6 +10,7 @@ use crate::chain;
 use crate::db::{self, Links, Removal, Repacked, event_seq};
 use crate::error::{ReadError, RemovalError};
 use crate::payload::pack_alone;
+use crate::sync::atomic::Ordering;
 
 /// Rows that are looked at in one step.
 const LINKS_EACH: usize = 4096;
@@ -22,6 +23,24 @@ const LOST_KNOWN_MAX: usize = 65_536;
 /// Has the file know which payloads are packed against which, up to the last one.
 pub(super) fn fill_links(session: &Session<'_>) -> Result<(), RemovalError> {
     let mut after = db::links_through(&session.connection).map_err(ReadError::from)?;
+    if !session.are_links_checked.swap(true, Ordering::Relaxed)
+        && !db::are_links_whole(&session.connection).map_err(ReadError::from)?
+    {
+        // What they do not name would be damaged by removing what it is packed against.
+        after = -1;
+        let links = Links {
+            is_anew: true,
+            pairs: Vec::new(),
+            through: after,
+        };
+        session.step(
+            None,
+            Removal {
+                links: Some(links),
+                ..Removal::default()
+            },
+        )?;
+    }
     loop {
         let rows =
             db::packed_against(&session.connection, after, LINKS_EACH).map_err(ReadError::from)?;
@@ -35,6 +54,7 @@ pub(super) fn fill_links(session: &Session<'_>) -> Result<(), RemovalError> {
             bases.map(|base| (base, row.payload_id))
         });
         let links = Links {
+            is_anew: false,
             pairs: pairs.collect(),
             through: after,
         };

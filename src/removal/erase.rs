@@ -10,6 +10,7 @@ use crate::log::{
     BodyFact, ERASED_REQUESTS_MAX, EndKind, Ended, Erased, ErasedRequest, Fact, Opened,
 };
 use crate::record::{RequestFilter, RequestRecord, Status};
+use crate::search;
 
 /// Longest reason in bytes.
 const REASON_BYTES_MAX: usize = 1024;
@@ -141,6 +142,7 @@ pub(super) fn erase(
     }
     let mut report = EraseReport::default();
     let mut redactor = Redactor::new()?;
+    let mut compared = search::Compared::new();
     let mut before = end;
     loop {
         let page = selector.page(connection, before, None)?;
@@ -155,7 +157,8 @@ pub(super) fn erase(
             dependants::fill_links(session)?;
         }
         while !requests.is_empty() {
-            step(session, &mut redactor, &mut requests, reason, &mut report)?;
+            let helpers = (&mut redactor, &mut compared);
+            step(session, helpers, &mut requests, reason, &mut report)?;
         }
     }
     report.is_wiped = session.wipe()?;
@@ -165,7 +168,7 @@ pub(super) fn erase(
 /// Erases the first of the requests, as many as one step may.
 fn step(
     session: &Session<'_>,
-    redactor: &mut Redactor,
+    (redactor, compared): (&mut Redactor, &mut search::Compared),
     requests: &mut Vec<RequestRecord>,
     reason: &str,
     report: &mut EraseReport,
@@ -175,6 +178,7 @@ fn step(
     let mut lines: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
     let mut erased = Vec::new();
     let mut payloads = Vec::new();
+    let mut index_suspicion = None;
     for request in &*requests {
         if !erased.is_empty() && lines.len() >= SEGMENTS_EACH {
             break;
@@ -186,6 +190,9 @@ fn step(
             let segment = db::segment_start(connection, seq).map_err(ReadError::from)?;
             lines.entry(segment.unwrap_or(0)).or_default().insert(seq);
             payloads.push(ids_of(seq));
+        }
+        if index_suspicion.is_none() {
+            index_suspicion = search::compare_request(connection, compared, request)?;
         }
         report.count(connection, request)?;
         erased.push(remains_of(request, ended_seq));
@@ -212,6 +219,7 @@ fn step(
         Removal {
             segments,
             payloads,
+            index_suspicion,
             ..Removal::default()
         },
     )

@@ -21,6 +21,7 @@ use crate::db::{Connection, RawFile, Removal, open_reader};
 use crate::error::{FlushError, ReadError, RemovalError, chain};
 use crate::log::Fact;
 use crate::search;
+use crate::sync::atomic::AtomicBool;
 use crate::sync::channel::{RecvTimeoutError, bounded};
 use crate::sync::{Instant, thread};
 use crate::writer::{Shared, UpkeepCommand, UpkeepError};
@@ -46,6 +47,8 @@ pub(crate) struct Remover {
     shared: Arc<Shared>,
     path: Arc<Path>,
     one_at_a_time: Arc<Mutex<()>>,
+    /// Whether this process has seen that links say what they are to say: it reads all payloads' rows.
+    are_links_checked: Arc<AtomicBool>,
 }
 
 /// A removal that is going on.
@@ -53,6 +56,7 @@ struct Session<'r> {
     shared: &'r Shared,
     path: &'r Path,
     connection: Connection,
+    are_links_checked: &'r AtomicBool,
     /// Whether the writer gets as much time for others as a step took.
     is_paced: bool,
 }
@@ -63,6 +67,7 @@ impl Remover {
             shared,
             path: path.into(),
             one_at_a_time: Arc::default(),
+            are_links_checked: Arc::default(),
         }
     }
 
@@ -97,6 +102,7 @@ impl Remover {
             shared: &self.shared,
             path: &self.path,
             connection: open_reader(&self.path).map_err(ReadError::from)?,
+            are_links_checked: &self.are_links_checked,
             is_paced,
         };
         work(&session)

@@ -3,6 +3,7 @@
 //! The index is built off the hot path: by the writer when it is idle, or by whoever searches a file
 //! that nobody writes to. It says how far it lags.
 
+mod compare;
 mod words;
 
 use std::path::Path;
@@ -14,6 +15,8 @@ use crate::error::{OpenError, ReadError, SearchIndexError, chain};
 use crate::payload::{Hasher, text_prefix};
 use crate::record::{CanonicalMessage, RequestFilter, RequestRecord, Status, UnreadableRequest};
 use crate::transcript::{message_key, transcript};
+
+pub(crate) use compare::{Compared, compare, compare_request};
 
 /// Most messages of one search.
 const HITS_MAX: usize = 200;
@@ -301,13 +304,18 @@ impl Indexer {
                     if requests.is_empty() {
                         break page > 0;
                     }
-                    for (request, is_again) in requests {
+                    for ((opened_seq, request), is_again) in requests {
                         if begun.elapsed() >= time && looked_at > 0 {
                             looked_at = requests_max;
                             break;
                         }
                         looked_at = looked_at.saturating_add(1);
-                        next_seq = next_seq.max(request.opened_seq.saturating_add(1));
+                        let opened_seq = u64::try_from(opened_seq).unwrap_or(0);
+                        next_seq = next_seq.max(opened_seq.saturating_add(1));
+                        let Ok(request) = request else {
+                            index::wait_no_more(connection, opened_seq)?;
+                            continue;
+                        };
                         if request.status == Status::Pending {
                             index::wait_for(connection, request.opened_seq)?;
                             continue;
@@ -351,11 +359,10 @@ fn add(
     let sent = found.messages.iter().map(|message| (message, false));
     let said = found.replies.iter().map(|message| (message, true));
     for (message, is_reply) in sent.chain(said) {
-        let text = message.flattened();
-        let text = text_prefix(&text, index::TEXT_BYTES_MAX);
-        if text.trim().is_empty() {
+        let flattened = message.flattened();
+        let Some(text) = searched_text(&flattened) else {
             continue;
-        }
+        };
         index::add(
             connection,
             &index::NewMessage {
@@ -369,6 +376,12 @@ fn add(
         )?;
     }
     Ok(())
+}
+
+/// What is searched of a message; `None`: it has no text.
+fn searched_text(flattened: &str) -> Option<&str> {
+    let text = text_prefix(flattened, index::TEXT_BYTES_MAX);
+    (!text.trim().is_empty()).then_some(text)
 }
 
 fn key_of(scope: &[u8; 32], message: &CanonicalMessage) -> [u8; 16] {

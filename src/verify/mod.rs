@@ -18,9 +18,10 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::thread::{Builder, Scope};
 
-use crate::db::{DbError, IndexEntries, Schema, Snapshot};
+use crate::db::{self, DbError, IndexEntries, Schema, Snapshot};
 use crate::error::{ReadError, VerifyError};
 use crate::proof::VerifyingKey;
+use crate::search;
 
 use decoding::Segments;
 use log::LogPass;
@@ -82,7 +83,7 @@ pub(crate) fn verify(
     options: &VerifyOptions,
     progress: &mut dyn FnMut(VerifyProgress),
 ) -> Result<VerifyReport, VerifyError> {
-    let [snapshot, of_payloads, of_structure] =
+    let [snapshot, of_payloads, of_structure, of_search] =
         Snapshot::open_many(path).map_err(ReadError::from)?;
     let schema = match snapshot.schema() {
         Ok(schema) if schema.is_readable() => schema,
@@ -96,6 +97,13 @@ pub(crate) fn verify(
         let check = move || of_structure.structure(of_schema, of_thread);
         let builder = Builder::new().name("auditlite-verify-structure".to_owned());
         let structure = builder.spawn_scoped(scope, check);
+        let with_bodies = !options.skip_bodies;
+        let builder = Builder::new().name("auditlite-verify-search".to_owned());
+        let search = builder
+            .spawn_scoped(scope, move || {
+                search::compare(of_search.connection(), with_bodies)
+            })
+            .map_err(VerifyError::Thread)?;
         let (mut report, mut findings, entries) =
             verify_log(&snapshot, of_payloads, options, entries, scope, progress)?;
         progress(VerifyProgress {
@@ -113,7 +121,14 @@ pub(crate) fn verify(
         let mut first = Findings::default();
         let kind = FindingKind::Structure;
         for line in first.keep(kind, structure)?.unwrap_or_default() {
-            first.add(kind, None, line);
+            match db::is_of_search_index(&line) {
+                true => findings.add(FindingKind::SearchIndex, None, line),
+                false => first.add(kind, None, line),
+            }
+        }
+        let search = search.join().unwrap_or_else(|panic| resume_unwind(panic));
+        for (seq, line) in search?.lines {
+            findings.add(FindingKind::SearchIndex, seq, line);
         }
         for line in schema.findings() {
             first.add(kind, None, line);

@@ -36,6 +36,10 @@ pub enum FindingKind {
     Projection,
     /// A session's accounts do not add up: submitted = stored + stated as lost.
     Accounts,
+    /// The search index is damaged, or does not say what the bodies say: searches may miss something or
+    /// find what nobody said. Nothing of the trail depends on it; [`rebuild`](crate::rebuild) builds it
+    /// anew.
+    SearchIndex,
     /// Events, or their content, were taken out that a signed checkpoint or an anchor covers, by a
     /// removal that nothing shows to be the store's own.
     Removal,
@@ -59,6 +63,7 @@ impl FindingKind {
             Self::PayloadUnknown => "payload_unknown",
             Self::Projection => "projection",
             Self::Accounts => "accounts",
+            Self::SearchIndex => "search_index",
             Self::Removal => "removal",
             Self::OtherLog => "other_log",
         }

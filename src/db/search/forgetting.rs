@@ -22,17 +22,23 @@ const WORDS_BYTES_MAX: usize = 1024 * 1024;
 
 /// Removes what requests that were opened by events of these ranges brought into the index. Within the
 /// caller's transaction, and **before** the rows of `requests` change: they tell who else may have said
-/// it. Where the index cannot be believed it is given up, and the result says why.
+/// it. Where the index cannot be believed it is given up, and the result says why; `suspicion` is why it
+/// is not believed already.
 pub(in super::super) fn forget(
     connection: &Connection,
     ranges: &[(i64, i64)],
+    suspicion: Option<&str>,
 ) -> Result<Option<String>, DbError> {
     let run = |sql: &str| connection.execute_batch(sql).context(REMOVING);
     if ranges.is_empty() {
         return Ok(None);
     }
     run("SAVEPOINT forgetting")?;
-    let error = match forget_ranges(connection, ranges) {
+    let forgotten = match suspicion {
+        Some(what) => Err(DbError::corrupt(REMOVING, what)),
+        None => forget_ranges(connection, ranges),
+    };
+    let error = match forgotten {
         Ok(()) => return run("RELEASE forgetting").map(|()| None),
         Err(error) if error.is_damage() => error,
         Err(error) => return Err(error),

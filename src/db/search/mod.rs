@@ -4,6 +4,7 @@
 //! be dropped and built anew. The words lie in `search_index`, which keeps no text; the texts lie
 //! packed in `search_messages`.
 
+mod check;
 mod dropping;
 mod forgetting;
 mod page_keys;
@@ -15,7 +16,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, param
 use super::error::{Context, DbError};
 use super::filter::{self, Walk};
 use super::read::count_at;
-use super::rows::{RequestRow, SELECT_REQUEST, request_from_row, request_rows};
+use super::rows::{RequestRow, SELECT_REQUEST, request_rows};
 use super::seq_to_sql;
 use crate::payload::sha256;
 use crate::record::{Digest, RequestFilter, RequestRecord};
@@ -31,6 +32,7 @@ const MARKS: [char; 2] = ['\u{fdd0}', '\u{fdd1}'];
 /// Words of a snippet.
 const SNIPPET_TOKENS: i64 = 24;
 
+pub(crate) use check::{are_words_of_texts, by_key, is_waited_for, messages_of, problems, whole};
 pub(crate) use dropping::{drop_step, give_up};
 pub(super) use forgetting::forget;
 pub(crate) use forgetting::{check_settings, is_empty, look_again};
@@ -87,7 +89,12 @@ pub(crate) struct Extent {
 /// How far the index is. Primary keys only.
 pub(crate) fn state(connection: &Connection) -> Result<IndexState, DbError> {
     let transaction = connection.unchecked_transaction().context(SEARCHING)?;
-    let index = extent(&transaction)?;
+    state_within(&transaction)
+}
+
+/// The same within the caller's transaction.
+fn state_within(transaction: &Connection) -> Result<IndexState, DbError> {
+    let index = extent(transaction)?;
     let number = |sql: &str| -> Result<Option<i64>, DbError> {
         let mut statement = transaction.prepare_cached(sql).context(SEARCHING)?;
         let found = statement.query_row([], |row| row.get(0)).optional();
@@ -149,13 +156,22 @@ pub(crate) fn in_transaction<T, E: From<DbError>>(
     Ok(done)
 }
 
+/// Reads as of one moment.
+pub(crate) fn as_of_one_moment<T, E: From<DbError>>(
+    connection: &Connection,
+    read: impl FnOnce(&Connection) -> Result<T, E>,
+) -> Result<T, E> {
+    let transaction = connection.unchecked_transaction().context(SEARCHING)?;
+    read(&transaction)
+}
+
 /// The next requests to look at, each with whether it is looked at again: those that were waited for
-/// and have ended, then new ones.
+/// and have ended, then new ones. One that cannot be read keeps no other from being looked at.
 pub(crate) fn next_requests(
     connection: &Connection,
     next_seq: u64,
     limit: usize,
-) -> Result<Vec<(RequestRecord, bool)>, DbError> {
+) -> Result<Vec<(RequestRow, bool)>, DbError> {
     let waited_for = |is_again: i64| {
         format!(
             "{} WHERE opened_seq IN (SELECT opened_seq FROM search_pending WHERE is_again = {is_again}) \
@@ -163,26 +179,40 @@ pub(crate) fn next_requests(
             *SELECT_REQUEST
         )
     };
-    let new = format!(
+    let mut requests = Vec::new();
+    for is_again in [false, true] {
+        let ended = requests_by(connection, &waited_for(i64::from(is_again)), &[])?;
+        requests.extend(ended.into_iter().map(|request| (request, is_again)));
+    }
+    let new = requests_from(connection, next_seq, limit)?;
+    requests.extend(new.into_iter().map(|request| (request, false)));
+    requests.truncate(limit);
+    Ok(requests)
+}
+
+/// The next requests that were opened at this event or later.
+pub(crate) fn requests_from(
+    connection: &Connection,
+    seq: u64,
+    limit: usize,
+) -> Result<Vec<RequestRow>, DbError> {
+    let sql = format!(
         "{} WHERE opened_seq >= ?1 ORDER BY opened_seq LIMIT {limit}",
         *SELECT_REQUEST
     );
-    let mut requests = Vec::new();
-    for (sql, values, is_again) in [
-        (waited_for(0), Vec::new(), false),
-        (waited_for(1), Vec::new(), true),
-        (new, vec![seq_to_sql(next_seq)], false),
-    ] {
-        let mut statement = connection.prepare_cached(&sql).context(INDEXING)?;
-        let rows = statement
-            .query_map(params_from_iter(values), request_from_row)
-            .context(INDEXING)?;
-        for request in rows {
-            requests.push((request.context(INDEXING)?, is_again));
-        }
-    }
-    requests.truncate(limit);
-    Ok(requests)
+    requests_by(connection, &sql, &[seq_to_sql(seq)])
+}
+
+fn requests_by(
+    connection: &Connection,
+    sql: &str,
+    values: &[i64],
+) -> Result<Vec<RequestRow>, DbError> {
+    let mut statement = connection.prepare_cached(sql).context(INDEXING)?;
+    let rows = statement
+        .query(params_from_iter(values))
+        .context(INDEXING)?;
+    request_rows(rows).context(INDEXING)
 }
 
 /// Has the request looked at once it has ended.
@@ -405,11 +435,7 @@ pub(crate) fn by_opened_seq(
     opened_seq: u64,
 ) -> Result<Option<RequestRow>, DbError> {
     let sql = format!("{} WHERE opened_seq = ?1", *SELECT_REQUEST);
-    let mut statement = connection.prepare_cached(&sql).context(SEARCHING)?;
-    let rows = statement
-        .query([seq_to_sql(opened_seq)])
-        .context(SEARCHING)?;
-    let found = request_rows(rows).context(SEARCHING)?;
+    let found = requests_by(connection, &sql, &[seq_to_sql(opened_seq)])?;
     Ok(found.into_iter().next())
 }
 

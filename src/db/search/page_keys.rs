@@ -22,6 +22,9 @@ const RENEWING: &str = "renewing the page keys of the search index";
 const MAIN_PREFIX: u8 = b'0';
 /// The id of a page is its segment's, shifted by so much, and its own number.
 const SEGMENT_SHIFT: u32 = 37;
+/// Above the number of a page come its height and whether it is an index of rows: 0 for what has words.
+const PAGE_SHIFT: u32 = 31;
+const PAGE_NUMBERS: i64 = (1 << PAGE_SHIFT) - 1;
 /// Bytes before a page's first word: where the first row and the footer begin.
 const PAGE_HEADER_BYTES: usize = 4;
 
@@ -144,6 +147,48 @@ fn write(connection: &Connection, changes: &[Change]) -> Result<(), DbError> {
     Ok(())
 }
 
+/// Whether every page is where its words are looked for.
+pub(super) fn are_right(connection: &Connection) -> Result<bool, DbError> {
+    let mut pages = connection
+        .prepare("SELECT id, block FROM search_index_data WHERE id >= ?1 ORDER BY id")
+        .context(RENEWING)?;
+    let mut key_of = connection
+        .prepare_cached(
+            "SELECT pgno FROM search_index_idx WHERE segid = ?1 AND term <= ?2 \
+             ORDER BY term DESC LIMIT 1",
+        )
+        .context(RENEWING)?;
+    let mut pages = pages.query([1_i64 << SEGMENT_SHIFT]).context(RENEWING)?;
+    let mut segment_before = None;
+    while let Some(row) = pages.next().context(RENEWING)? {
+        let id: i64 = row.get(0).context(RENEWING)?;
+        let (segment, page) = (id >> SEGMENT_SHIFT, id & PAGE_NUMBERS);
+        if id >> PAGE_SHIFT != segment << (SEGMENT_SHIFT - PAGE_SHIFT) {
+            // An index of a page's rows.
+            continue;
+        }
+        let ValueRef::Blob(block) = row.get_ref(1).context(RENEWING)? else {
+            return Ok(false);
+        };
+        let Some(first) = first_word_of(block) else {
+            return Ok(false);
+        };
+        let is_first = segment_before.replace(segment) != Some(segment);
+        let Some(first) = first else { continue };
+        let found: Option<i64> = key_of
+            .query_row(params![segment, first], |row| row.get(0))
+            .optional()
+            .context(RENEWING)?;
+        // Words in front of all keys are looked for on the first page.
+        let is_found = found.map(|found| found >> 1) == Some(page)
+            || is_first && found.is_none_or(|found| found >> 1 < page);
+        if !is_found {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// The segments, one look-up each.
 fn segments(connection: &Connection) -> Result<Vec<i64>, DbError> {
     let mut segments = Vec::new();
@@ -215,6 +260,18 @@ fn varint(bytes: &[u8]) -> Option<(usize, &[u8])> {
         }
     }
     None
+}
+
+/// A number below 2^56, which everything that is counted here is.
+pub(super) fn to_varint(number: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for shift in (0..8_u32).rev().map(|place| place.saturating_mul(7)) {
+        let part = u8::try_from(number >> shift & 0x7f).unwrap_or(0x7f);
+        if part > 0 || !bytes.is_empty() || shift == 0 {
+            bytes.push(part | if shift > 0 { 0x80 } else { 0 });
+        }
+    }
+    bytes
 }
 
 /// The shortest beginning of the page's first word that is behind the key, and so behind all words

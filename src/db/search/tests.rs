@@ -126,7 +126,7 @@ fn what_is_removed_leaves_no_trace() {
     };
     assert!(holds("zanzibarquux"), "the test would not see it");
     let damage = in_transaction(&mut connection, |connection| {
-        forget(connection, &[(4, 4), (2, 3), (77, 78)])
+        forget(connection, &[(4, 4), (2, 3), (77, 78)], None)
     });
     assert_eq!(damage.unwrap(), None);
     assert_eq!(matching(&connection, "xylophonist"), [6]);

@@ -1,0 +1,288 @@
+//! Checking the index: whether its tables fit together, and whether its words are those of the texts.
+
+use std::hash::RandomState;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::super::error::{Context, DbError};
+use super::super::keyed::KeyedHash;
+use super::super::migrate;
+use super::super::read::count_at;
+use super::super::seq_to_sql;
+use super::forgetting::{check_settings, is_empty};
+use super::{IndexState, page_keys, state_within, unpack};
+use crate::error::chain;
+
+const CHECKING: &str = "checking the search index";
+/// Texts whose words are held at a time, in bytes.
+const WORDS_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// What its own tables say that cannot be, in plain words. The inner error is damage.
+pub(crate) fn problems(connection: &Connection) -> Result<Vec<String>, DbError> {
+    let mut problems = Vec::new();
+    let state = state_within(connection)?;
+    let Some(extent) = state.index else {
+        if !is_empty(connection)? {
+            problems.push("search_state says that there is no index, and there is one".to_owned());
+        }
+        return Ok(problems);
+    };
+    if extent.is_dropped {
+        return Ok(vec![
+            "it was found damaged, and is on its way out; until it is built anew nothing is found"
+                .to_owned(),
+        ]);
+    }
+    if extent.damaged_at.is_some() {
+        problems.push(
+            "it was found damaged, and is not built anew to its end yet; until then searches find \
+             less than there is"
+                .to_owned(),
+        );
+    }
+    if extent.next_seq > state.log_end {
+        problems.push(format!(
+            "it says that it goes to seq {}, and the log ends at {}",
+            extent.next_seq, state.log_end
+        ));
+    }
+    if let Err(error) = check_settings(connection) {
+        problems.push(format!(
+            "its settings are not those that it was made with: {}",
+            chain(&error)
+        ));
+    }
+    let next_seq = seq_to_sql(extent.next_seq);
+    for (sql, what) in [
+        (
+            "SELECT count(*) FROM search_pending WHERE is_again NOT IN (0, 1) OR opened_seq >= ?1 \
+             OR opened_seq NOT IN (SELECT opened_seq FROM requests)",
+            "requests that it waits for are none",
+        ),
+        (
+            "SELECT count(*) FROM search_messages WHERE is_reply NOT IN (0, 1) OR position < 0 \
+             OR request_seq >= ?1 OR request_seq NOT IN (SELECT opened_seq FROM requests)",
+            "messages in it belong to no request",
+        ),
+        (
+            "SELECT count(*) FROM search_messages \
+             WHERE ?1 = ?1 AND message_id NOT IN (SELECT id FROM search_index_docsize)",
+            "messages in it cannot be found by their words",
+        ),
+        (
+            "SELECT count(*) FROM search_index_docsize \
+             WHERE ?1 = ?1 AND id NOT IN (SELECT message_id FROM search_messages)",
+            "messages that are not in it can be found by their words",
+        ),
+    ] {
+        let count = connection
+            .query_row(sql, [next_seq], |row| count_at(row, 0))
+            .context(CHECKING)?;
+        if count > 0 {
+            problems.push(format!("{count} {what}"));
+        }
+    }
+    if !page_keys::are_right(connection)? {
+        problems.push("words are not found where they are".to_owned());
+    }
+    Ok(problems)
+}
+
+/// How far the index is, where there is one that is believed.
+pub(crate) fn whole(connection: &Connection) -> Result<Option<IndexState>, DbError> {
+    let state = state_within(connection)?;
+    let is_whole = state.index.is_some_and(|extent| !extent.is_dropped);
+    Ok(is_whole.then_some(state))
+}
+
+/// A message as the index has it.
+#[derive(Debug)]
+pub(crate) struct StoredMessage {
+    pub(crate) request_seq: u64,
+    pub(crate) is_reply: bool,
+    pub(crate) position: u64,
+    pub(crate) role: String,
+    packed: Vec<u8>,
+}
+
+impl StoredMessage {
+    /// `None`: it cannot be unpacked.
+    pub(crate) fn text(&self) -> Option<String> {
+        unpack(&self.packed).ok()
+    }
+}
+
+/// The message with this key. Index: `search_messages_by_key`.
+pub(crate) fn by_key(
+    connection: &Connection,
+    key: &[u8; 16],
+) -> Result<Option<StoredMessage>, DbError> {
+    connection
+        .prepare_cached(
+            "SELECT request_seq, is_reply, position, role, text FROM search_messages \
+             WHERE message_key = ?1",
+        )
+        .and_then(|mut statement| {
+            statement
+                .query_row([key], |row| {
+                    Ok(StoredMessage {
+                        request_seq: count_at(row, 0)?,
+                        is_reply: row.get(1)?,
+                        position: count_at(row, 2)?,
+                        role: row.get(3)?,
+                        packed: row.get(4)?,
+                    })
+                })
+                .optional()
+        })
+        .context(CHECKING)
+}
+
+/// How many messages the index has of a request. Index: `search_messages_by_request`.
+pub(crate) fn messages_of(connection: &Connection, opened_seq: u64) -> Result<u64, DbError> {
+    connection
+        .prepare_cached("SELECT count(*) FROM search_messages WHERE request_seq = ?1")
+        .and_then(|mut statement| {
+            statement.query_row([seq_to_sql(opened_seq)], |row| count_at(row, 0))
+        })
+        .context(CHECKING)
+}
+
+/// Whether the request is to be looked at, or looked at again.
+pub(crate) fn is_waited_for(connection: &Connection, opened_seq: u64) -> Result<bool, DbError> {
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM search_pending WHERE opened_seq = ?1)")
+        .and_then(|mut statement| statement.query_row([seq_to_sql(opened_seq)], |row| row.get(0)))
+        .context(CHECKING)
+}
+
+/// Whether the words by which messages are found are those of their texts, and so what their order is
+/// made from: where each word stands in which message, counted with a keyed hash in any order. The file
+/// can only be read; what this needs besides lies in memory.
+pub(crate) fn are_words_of_texts(connection: &Connection) -> Result<bool, DbError> {
+    let key = RandomState::new();
+    let run = |sql: &str| connection.execute_batch(sql).context(CHECKING);
+    // It keeps from writing to what lies in memory, too.
+    run("PRAGMA query_only = 0")?;
+    let found = run("CREATE VIRTUAL TABLE IF NOT EXISTS temp.search_words \
+         USING fts5vocab(main, search_index, instance)")
+    .and_then(|()| {
+        let mut found = Places::new(key.clone());
+        found.add(connection, "temp.search_words")?;
+        Ok(found)
+    });
+    let dropped = run("DROP TABLE IF EXISTS temp.search_words");
+    run("PRAGMA query_only = 1")?;
+    let found = found?;
+    dropped?;
+    let expected = expected(connection, key)?;
+    let averages: Option<Value> = connection
+        .query_row(
+            "SELECT block FROM search_index_data WHERE id = 1",
+            [],
+            |row| row.get(0),
+        )
+        .optional()
+        .context(CHECKING)?;
+    let are_averages_right = match averages {
+        Some(Value::Blob(averages)) if averages.is_empty() => expected.messages == 0,
+        Some(Value::Blob(averages)) => averages == expected.averages(),
+        _ => false,
+    };
+    Ok(found.sum == expected.sum && are_averages_right)
+}
+
+fn expected(connection: &Connection, key: RandomState) -> Result<Places, DbError> {
+    let memory = Connection::open_in_memory().context(CHECKING)?;
+    let run = |sql: &str| memory.execute_batch(sql).context(CHECKING);
+    run(&migrate::definition_of("search_index"))?;
+    run("CREATE VIRTUAL TABLE search_words USING fts5vocab(search_index, instance)")?;
+    let mut places = Places::new(key);
+    let mut bytes = 0_usize;
+    let mut statement = connection
+        .prepare("SELECT message_id, text FROM search_messages")
+        .context(CHECKING)?;
+    let mut rows = statement.query([]).context(CHECKING)?;
+    let take = |places: &mut Places| -> Result<(), DbError> {
+        run("COMMIT")?;
+        places.add(&memory, "search_words")?;
+        run("INSERT INTO search_index (search_index) VALUES ('delete-all'); BEGIN")
+    };
+    run("BEGIN")?;
+    while let Some(row) = rows.next().context(CHECKING)? {
+        let message_id: i64 = row.get(0).context(CHECKING)?;
+        let packed = row.get_ref(1).context(CHECKING)?;
+        let packed = packed
+            .as_blob()
+            .map_err(|error| DbError::corrupt(CHECKING, error))?;
+        let text = unpack(packed)?;
+        bytes = bytes.saturating_add(text.len());
+        memory
+            .prepare_cached("INSERT INTO search_index (rowid, text) VALUES (?1, ?2)")
+            .and_then(|mut insert| insert.execute(params![message_id, text]))
+            .context(CHECKING)?;
+        if bytes >= WORDS_BYTES_MAX {
+            bytes = 0;
+            take(&mut places)?;
+        }
+    }
+    take(&mut places)?;
+    Ok(places)
+}
+
+/// Where words stand, and how long messages are.
+struct Places {
+    hash: KeyedHash,
+    /// Number, and sum of hashes.
+    sum: (u64, u64),
+    messages: u64,
+    words: u64,
+}
+
+impl Places {
+    fn new(key: RandomState) -> Self {
+        Self {
+            hash: KeyedHash::new(key),
+            sum: (0, 0),
+            messages: 0,
+            words: 0,
+        }
+    }
+
+    fn add(&mut self, connection: &Connection, words: &str) -> Result<(), DbError> {
+        let sql = format!("SELECT term, doc, offset FROM {words}");
+        let mut statement = connection.prepare(&sql).context(CHECKING)?;
+        let mut rows = statement.query([]).context(CHECKING)?;
+        while let Some(row) = rows.next().context(CHECKING)? {
+            self.words = self.words.saturating_add(1);
+            self.add_row(row, 3)?;
+        }
+        let mut statement = connection
+            .prepare("SELECT id, sz FROM search_index_docsize")
+            .context(CHECKING)?;
+        let mut rows = statement.query([]).context(CHECKING)?;
+        while let Some(row) = rows.next().context(CHECKING)? {
+            self.messages = self.messages.saturating_add(1);
+            self.add_row(row, 2)?;
+        }
+        Ok(())
+    }
+
+    fn add_row(&mut self, row: &Row<'_>, columns: usize) -> Result<(), DbError> {
+        self.hash.begin();
+        for column in 0..columns {
+            self.hash.push(row.get_ref(column).context(CHECKING)?);
+        }
+        let (count, sum) = self.sum;
+        self.sum = (count.wrapping_add(1), sum.wrapping_add(self.hash.hash()));
+        Ok(())
+    }
+
+    /// As the index keeps them, for the order of what is found: messages, and words.
+    fn averages(&self) -> Vec<u8> {
+        let mut bytes = page_keys::to_varint(self.messages);
+        bytes.extend(page_keys::to_varint(self.words));
+        bytes
+    }
+}
