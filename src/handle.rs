@@ -1,5 +1,6 @@
 //! The handle of one request: lives from its opening to its end.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -155,8 +156,9 @@ impl RequestHandle {
     /// The model that serves, once it is known. An empty or unchanged name is ignored.
     pub fn set_served_model(&mut self, model: &str) {
         if let Some(active) = &mut self.active
-            && active.response_model.as_deref() != Some(model)
-            && let Some((model, altered)) = served_name(model)
+            && let Some(model) = active.redacted("response_model", model)
+            && active.response_model.as_deref() != Some(&*model)
+            && let Some((model, altered)) = served_name(&model)
         {
             note_altered(&mut active.altered, altered);
             active.response_model = Some(model.clone());
@@ -168,8 +170,9 @@ impl RequestHandle {
     /// empty or unchanged name is ignored.
     pub fn set_served_provider(&mut self, provider_name: &str) {
         if let Some(active) = &mut self.active
-            && active.response_provider_name.as_deref() != Some(provider_name)
-            && let Some((name, altered)) = served_name(provider_name)
+            && let Some(name) = active.redacted("response_provider_name", provider_name)
+            && active.response_provider_name.as_deref() != Some(&*name)
+            && let Some((name, altered)) = served_name(&name)
         {
             note_altered(&mut active.altered, altered);
             active.response_provider_name = Some(name.clone());
@@ -291,9 +294,11 @@ impl RequestHandle {
     /// [`RecordError::Closed`] or [`RecordError::WriterStopped`] when the end cannot be recorded
     /// any more; the next open marks the request interrupted.
     pub fn complete(mut self, mut completion: Completion) -> Result<Receipt, RecordError> {
+        let mut altered = self.redact(|redactor| redactor.completion(&mut completion));
         let mut normaliser = Normaliser::default();
         normaliser.completion(&mut completion);
-        self.end(completion.into(), normaliser.into_altered())
+        note_altered(&mut altered, normaliser.into_altered());
+        self.end(completion.into(), altered)
     }
 
     /// Ends the lifecycle as failed. What is not given is not recorded, unless
@@ -307,9 +312,11 @@ impl RequestHandle {
     ///
     /// As [`complete`](Self::complete).
     pub fn fail(mut self, mut failure: Failure) -> Result<Receipt, RecordError> {
+        let mut altered = self.redact(|redactor| redactor.failure(&mut failure));
         let mut normaliser = Normaliser::default();
         normaliser.failure(&mut failure);
-        self.end(failure.into(), normaliser.into_altered())
+        note_altered(&mut altered, normaliser.into_altered());
+        self.end(failure.into(), altered)
     }
 
     /// Ends the lifecycle as rejected: the gateway refused the request.
@@ -322,9 +329,22 @@ impl RequestHandle {
     ///
     /// As [`complete`](Self::complete).
     pub fn reject(mut self, mut rejection: Rejection) -> Result<Receipt, RecordError> {
+        let mut altered = self.redact(|redactor| redactor.rejection(&mut rejection));
         let mut normaliser = Normaliser::default();
         normaliser.rejection(&mut rejection);
-        self.end(rejection.into(), normaliser.into_altered())
+        note_altered(&mut altered, normaliser.into_altered());
+        self.end(rejection.into(), altered)
+    }
+
+    /// A policy goes over what an end tells; gives the fields that it failed on.
+    fn redact(&self, texts: impl FnOnce(&mut Redactor<'_>)) -> Altered {
+        let mut altered = Altered::new();
+        let shared = self.active.as_ref().map(|active| &active.shared);
+        if let Some(mut redactor) = shared.and_then(|shared| Redactor::of(shared)) {
+            texts(&mut redactor);
+            redactor.flag(&mut altered);
+        }
+        altered
     }
 
     fn end(&mut self, ending: Ending, altered: Altered) -> Result<Receipt, RecordError> {
@@ -339,6 +359,17 @@ impl Active {
     /// Microseconds since the request arrived, where the handle was there to see it.
     fn elapsed_us(&self) -> Option<u64> {
         self.is_live.then(|| elapsed_micros(self.started))
+    }
+
+    /// A name that was told in the middle; `None` where no policy could go over it.
+    fn redacted<'n>(&mut self, field: &str, name: &'n str) -> Option<Cow<'n, str>> {
+        let Some(mut redactor) = Redactor::of(&self.shared) else {
+            return Some(Cow::Borrowed(name));
+        };
+        let mut name = Some(name.to_owned());
+        redactor.optional(field, &mut name);
+        redactor.flag(&mut self.altered);
+        name.map(Cow::Owned)
     }
 
     fn notice_served(&self, model: Option<String>, provider_name: Option<String>) {
@@ -440,11 +471,10 @@ impl Active {
         self.is_withheld = true;
     }
 
-    /// A policy goes over the response in one piece, and over what else there is. Gives its id.
-    fn redact(&mut self, ending: &mut Ending) -> Option<String> {
+    /// A policy goes over the response in one piece. Gives its id.
+    fn redact_response(&mut self, ending: &mut Ending) -> Option<String> {
         let shared = Arc::clone(&self.shared);
         let mut redactor = Redactor::of(&shared)?;
-        redactor.ending(ending);
         if let Some(body) = &mut ending.response_body {
             self.is_withheld = !redactor.body(body);
         } else if !self.chunks.is_empty() {
@@ -459,13 +489,13 @@ impl Active {
         if self.is_withheld {
             self.altered.push(RESPONSE_WITHHELD.to_owned());
         }
-        Some(redactor.into_id(RESPONSE_WITHHELD, &mut Altered::new()))
+        Some(redactor.id())
     }
 
     fn end(mut self, mut ending: Ending, altered: Altered) -> Result<Receipt, RecordError> {
         let at = now_micros();
         let latency_us = self.elapsed_us();
-        let redaction_id = self.redact(&mut ending);
+        let redaction_id = self.redact_response(&mut ending);
         self.reservation
             .add(self.shared.capacity.force_reserve(ending.metadata_bytes()));
         let response_length = match &ending.response_body {

@@ -9,7 +9,9 @@ use crate::clock::{elapsed_micros, now_micros};
 use crate::error::RecordError;
 use crate::handle::RequestHandle;
 use crate::receipt::Receipt;
-use crate::record::{Normaliser, REQUEST_WITHHELD, Rejection, RequestContext};
+use crate::record::{
+    Altered, Normaliser, REQUEST_WITHHELD, Rejection, RequestContext, note_altered,
+};
 use crate::writer::{Admission, BodyRoom, Command, Lifecycle, OpenCommand, Redactor, Shared};
 
 /// Heap and channel room that every lifecycle takes beside its own texts, in bytes: the commands,
@@ -64,15 +66,21 @@ impl Recorder {
             }
         };
         let mut body = request_body.into();
-        let mut normaliser = Normaliser::default();
-        normaliser.context(&mut context);
-        let mut altered = normaliser.into_altered();
+        let mut altered = Altered::new();
         let mut is_withheld = false;
         let redaction_id = Redactor::of(&self.shared).map(|mut redactor| {
             redactor.context(&mut context);
             is_withheld = !redactor.body(&mut body);
-            redactor.into_id(REQUEST_WITHHELD, &mut altered)
+            let id = redactor.id();
+            redactor.flag(&mut altered);
+            id
         });
+        let mut normaliser = Normaliser::default();
+        normaliser.context(&mut context);
+        note_altered(&mut altered, normaliser.into_altered());
+        if is_withheld {
+            altered.push(REQUEST_WITHHELD.to_owned());
+        }
         let request_id = context.request_id.take().unwrap_or_else(|| {
             let mut text = uuid::Uuid::encode_buffer();
             let id = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut text);

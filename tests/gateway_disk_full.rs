@@ -13,6 +13,9 @@
     missing_docs
 )]
 
+#[path = "support/gateway.rs"]
+mod gateway;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -43,25 +46,6 @@ fn can_mount(namespace: &[&str], folder: &Path) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Builds the example, and returns where it is.
-fn gateway_program() -> PathBuf {
-    let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--example", "gateway"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()
-        .unwrap();
-    assert!(status.success());
-    // target/debug/deps/THIS, target/debug/examples/gateway
-    let deps = std::env::current_exe().unwrap();
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let profile = deps.parent().unwrap().parent().unwrap().to_owned();
-    let beside = profile.join("examples/gateway");
-    match target {
-        Some(target) if !beside.exists() => target.join("debug/examples/gateway"),
-        _ => beside,
-    }
-}
-
 #[test]
 fn the_gateway_answers_while_its_disk_is_full() {
     let folder = tempfile::tempdir().unwrap();
@@ -72,7 +56,7 @@ fn the_gateway_answers_while_its_disk_is_full() {
         eprintln!("SKIPPED: neither root nor user namespaces: no small disk can be mounted here");
         return;
     };
-    let program = gateway_program();
+    let program = gateway::program();
     let output = Command::new(namespace[0])
         .args(&namespace[1..])
         .arg(std::env::current_exe().unwrap())

@@ -24,10 +24,14 @@ Options:
                         [default: by its host; built-in: by the protocol]
       --db PATH         The database
                         [default: auditlite-gateway.db in the temporary folder]
+      --no-redaction    Record bodies and error messages as they came, also API keys
+                        that a client or the upstream wrote into them
   -h, --help            Print this help
 
 Clients may send x-user-id, x-conversation-id and traceparent; they are recorded.
-Credentials are passed on and never recorded.
+Credentials in headers and queries are passed on and never recorded. API keys and
+tokens of known forms are taken out of what is recorded, never out of what is
+passed on.
 ";
 
 /// What to run.
@@ -52,6 +56,8 @@ pub(crate) struct Args {
     pub(crate) mode: Mode,
     pub(crate) db: PathBuf,
     pub(crate) provider_name: Option<String>,
+    /// Whether credentials of known forms are taken out of what is recorded.
+    pub(crate) redacts: bool,
 }
 
 impl Args {
@@ -62,6 +68,7 @@ impl Args {
         let mut provider_name = None;
         let mut db = std::env::temp_dir().join("auditlite-gateway.db");
         let mut is_help = false;
+        let mut redacts = true;
 
         let mut parser = lexopt::Parser::from_env();
         while let Some(argument) = parser.next()? {
@@ -70,6 +77,7 @@ impl Args {
                 Long("upstream") => upstream = Some(read_upstream(&parser.value()?.string()?)?),
                 Long("provider") => provider_name = Some(parser.value()?.string()?),
                 Long("db") => db = parser.value()?.into(),
+                Long("no-redaction") => redacts = false,
                 Short('h') | Long("help") => is_help = true,
                 other => return Err(other.unexpected()),
             }
@@ -86,6 +94,7 @@ impl Args {
             mode,
             db,
             provider_name,
+            redacts,
         })
     }
 }

@@ -26,7 +26,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use auditlite::{CloseReport, PriceBook, Recorder, Store};
+use auditlite::{CloseReport, PriceBook, Recorder, Redaction, Store};
 
 use crate::args::{Args, Mode};
 use crate::forward::{Client, Upstream};
@@ -73,9 +73,12 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), Box<dyn Error>> {
-    let store = Store::builder(&args.db)
-        .price_book(PriceBook::from_json(PRICES)?)
-        .open()?;
+    let mut builder = Store::builder(&args.db).price_book(PriceBook::from_json(PRICES)?);
+    if args.redacts {
+        // Upstreams like to repeat a key that they refuse.
+        builder = builder.redaction(Redaction::credentials("credentials-1"));
+    }
+    let store = builder.open()?;
     let started_at = now_micros();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

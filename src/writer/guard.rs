@@ -10,6 +10,7 @@ use super::intake::Intake;
 use super::lifecycle::{Lifecycle, Stage};
 use super::losses::Loss;
 use super::prepare::shed;
+use super::redacting::Redactor;
 use crate::log::{EndKind, Ended, Fact, Opened, Served};
 use crate::sync::atomic::Ordering;
 use crate::sync::caught;
@@ -70,7 +71,9 @@ impl Intake {
             return;
         };
         let mark = prepared.mark();
-        if caught(|| self.preparer.command(command, prepared)).is_none() {
+        let redactor = Redactor::of(&self.shared);
+        let prepare = || self.preparer.command(command, redactor, prepared);
+        if caught(prepare).is_none() {
             self.record_barest(stub, mark, prepared);
         }
     }

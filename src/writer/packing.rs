@@ -148,9 +148,9 @@ impl Packing {
     /// Encodes the events; the batch is then complete.
     pub(super) fn seal(&mut self, mut sealed: Sealed) -> Result<Ready, Cause> {
         let responses = std::mem::take(&mut self.responses);
-        let unparsed = self
-            .completer
-            .complete(&mut sealed.events, &sealed.ends, responses);
+        let unparsed =
+            self.completer
+                .complete(&mut sealed.events, &sealed.ends, responses, &self.shared);
         let unparsed = unparsed.saturating_add(sealed.unparsed);
         self.shared
             .vitals

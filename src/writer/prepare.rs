@@ -12,6 +12,7 @@ use super::command::{
 };
 use super::lifecycle::Stage;
 use super::reading::Response;
+use super::redacting::Redactor;
 use super::shared::BodyRoom;
 use crate::config::{Capture, Config};
 use crate::db::{Part, payload_id};
@@ -63,10 +64,15 @@ impl Preparer {
         self.conversations = Conversations::new(CONVERSATION_BYTES_MAX);
     }
 
-    /// What a request thread has handed over.
-    pub(super) fn command(&mut self, command: Command, prepared: &mut Prepared) {
+    /// What a request thread has handed over. `redactor` goes over what is read from a request.
+    pub(super) fn command(
+        &mut self,
+        command: Command,
+        redactor: Option<Redactor<'_>>,
+        prepared: &mut Prepared,
+    ) {
         match command {
-            Command::Open(command) => self.open(*command, prepared),
+            Command::Open(command) => self.open(*command, redactor, prepared),
             Command::Served(command) => Self::served(*command, prepared),
             Command::Prepared(command) => Self::prepared_body(*command, prepared),
             Command::Chunks(command) => Self::chunks(*command, prepared),
@@ -75,7 +81,12 @@ impl Preparer {
         }
     }
 
-    fn open(&mut self, command: OpenCommand, prepared: &mut Prepared) {
+    fn open(
+        &mut self,
+        command: OpenCommand,
+        mut redactor: Option<Redactor<'_>>,
+        prepared: &mut Prepared,
+    ) {
         let OpenCommand {
             lifecycle,
             at,
@@ -113,7 +124,7 @@ impl Preparer {
         let mut is_unparsed = None;
         let mut take = |summary: &RequestSummary| {
             is_unparsed = Some(!summary.is_complete);
-            describe(&mut context, summary, &mut altered);
+            describe(&mut context, summary, redactor.as_mut(), &mut altered);
         };
         let (mut request_body, payload) = self.body(&body, room, capture, |conversations, body| {
             let id = payload_id(seq, Part::Body);
@@ -132,7 +143,10 @@ impl Preparer {
             let summary = caught(|| RequestSummary::parse(&protocol, &path, &body));
             let summary = summary.unwrap_or_default();
             is_unparsed = Some(!summary.is_complete);
-            describe(&mut context, &summary, &mut altered);
+            describe(&mut context, &summary, redactor.as_mut(), &mut altered);
+        }
+        if let Some(redactor) = redactor {
+            redactor.flag(&mut altered);
         }
         if is_unparsed == Some(true) {
             altered.push(REQUEST_UNPARSED.to_owned());
@@ -463,7 +477,12 @@ fn feed(parser: &mut ResponseParser, chunks: &[Bytes]) -> Option<()> {
 }
 
 /// Adds what the gateway does not say, within its bounds.
-fn describe(context: &mut RequestContext, summary: &RequestSummary, altered: &mut Altered) {
+fn describe(
+    context: &mut RequestContext,
+    summary: &RequestSummary,
+    redactor: Option<&mut Redactor<'_>>,
+    altered: &mut Altered,
+) {
     let mut found = RequestContext::default();
     if let Some(model) = summary.model.as_deref().filter(|model| !model.is_empty()) {
         if context.request_model.is_none() {
@@ -479,6 +498,9 @@ fn describe(context: &mut RequestContext, summary: &RequestSummary, altered: &mu
         .temperature
         .filter(|_| context.temperature.is_none());
     found.top_p = summary.top_p.filter(|_| context.top_p.is_none());
+    if let Some(redactor) = redactor {
+        redactor.context(&mut found);
+    }
     let mut normaliser = Normaliser::default();
     normaliser.context(&mut found);
     note_altered(altered, normaliser.into_altered());

@@ -10,6 +10,8 @@ use bytes::Bytes;
 
 use super::batch::EndNote;
 use super::command::Reading;
+use super::redacting::Redactor;
+use super::shared::Shared;
 use crate::log::{EndKind, Ended, Event, Fact, ToolCallFact};
 use crate::pricing::PriceBook;
 use crate::record::{
@@ -70,6 +72,7 @@ impl Completer {
         events: &mut [Event],
         ends: &[EndNote],
         responses: Vec<(usize, ParsedResponse)>,
+        shared: &Shared,
     ) -> u64 {
         let mut unparsed = 0_u64;
         let mut responses = responses.into_iter().peekable();
@@ -89,7 +92,7 @@ impl Completer {
                     let added = caught(|| {
                         let id = response.response_id.as_deref().unwrap_or_default();
                         trip("completer", id.as_bytes());
-                        add_response(ended, note.reading, response);
+                        add_response(ended, note.reading, response, Redactor::of(shared));
                     });
                     if added.is_none() {
                         note_altered(&mut ended.altered, [RESPONSE_UNPARSED.to_owned()]);
@@ -154,7 +157,12 @@ impl EndNote {
 }
 
 /// Adds what the end does not say, within its bounds.
-fn add_response(ended: &mut Ended, reading: Reading, response: ParsedResponse) {
+fn add_response(
+    ended: &mut Ended,
+    reading: Reading,
+    response: ParsedResponse,
+    redactor: Option<Redactor<'_>>,
+) {
     if response.unparsed > 0 {
         note_altered(&mut ended.altered, [RESPONSE_UNPARSED.to_owned()]);
     }
@@ -198,6 +206,11 @@ fn add_response(ended: &mut Ended, reading: Reading, response: ParsedResponse) {
     found.finish_reasons = response.finish_reasons;
     found.response_id = response.response_id;
     found.response_model = response.response_model;
+    // A body may spell a secret in another way than what is read from it.
+    if let Some(mut redactor) = redactor {
+        redactor.failure(&mut found);
+        redactor.flag(&mut ended.altered);
+    }
     let mut normaliser = Normaliser::default();
     let is_named = !found.error_type.is_empty();
     normaliser.failure(&mut found);

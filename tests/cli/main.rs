@@ -16,6 +16,9 @@ mod documentation;
 mod errors;
 mod everything;
 mod exporting;
+#[path = "../support/gateway.rs"]
+mod gateway;
+mod gateway_redaction;
 mod hostile;
 mod importing;
 mod private;

@@ -1,7 +1,8 @@
 //! Secrets are taken out before anything is enqueued or hashed.
 
 use auditlite::{
-    Completion, PayloadSide, Redaction, RequestContext, RequestRecord, Status, Store, ToolCall,
+    Completion, Failure, PayloadSide, Redaction, Rejection, RequestContext, RequestRecord, Status,
+    Store, ToolCall,
 };
 
 use crate::support::{Folder, PATIENCE, close, findings};
@@ -108,6 +109,162 @@ fn secrets_are_nowhere() {
     assert_eq!(findings(&folder), [""; 0]);
 }
 
+/// Whatever an upstream echoes, wherever, and however its JSON spells it: it is in no event, and in no
+/// table that is made from one.
+#[test]
+fn no_text_that_is_read_from_a_body_holds_a_secret() {
+    let spelt = KEY.replacen("sk-", "\\u0073k\\u002d", 1);
+    for key in [KEY, &spelt] {
+        for (name, protocol, status, response) in [
+            (
+                "error",
+                "openai.chat",
+                401,
+                format!(
+                    r#"{{"error":{{"message":"Incorrect API key provided: {key}.","type":"{key}","code":"{key}"}}}}"#
+                ),
+            ),
+            (
+                "completion",
+                "openai.chat",
+                200,
+                format!(
+                    r#"{{"id":"{key}","model":"{key}","choices":[{{"finish_reason":"{key}","message":{{"content":null,"tool_calls":[{{"id":"{key}","type":"function","function":{{"name":"{key}","arguments":"{{}}"}}}}]}}}}]}}"#
+                ),
+            ),
+            (
+                "stream",
+                "openai.chat",
+                200,
+                format!(
+                    "data: {{\"id\":\"{key}\",\"model\":\"{key}\",\"choices\":[{{\"delta\":{{\"tool_calls\":[{{\"index\":0,\"id\":\"{key}\",\"function\":{{\"name\":\"{key}\",\"arguments\":\"\"}}}}]}},\"finish_reason\":\"{key}\"}}]}}\n\ndata: [DONE]\n\n"
+                ),
+            ),
+            (
+                "anthropic",
+                "anthropic.messages",
+                529,
+                format!(r#"{{"type":"error","error":{{"type":"{key}","message":"{key}"}}}}"#),
+            ),
+            (
+                "gemini",
+                "gemini.generate",
+                400,
+                format!(
+                    r#"{{"error":{{"code":400,"status":"{key}","message":"API key {key} not valid"}}}}"#
+                ),
+            ),
+        ] {
+            let folder = Folder::new();
+            let store = folder
+                .builder()
+                .redaction(Redaction::credentials("p"))
+                .open()
+                .unwrap();
+            let context = RequestContext::new(protocol)
+                .request_id("r")
+                .url_path(format!("/v1beta/models/{KEY}:generateContent"));
+            let request = format!(r#"{{"model":"{key}","messages":[]}}"#);
+            let mut audit = store.recorder().open(context, request).unwrap();
+            audit.chunk(response);
+            audit.finish(status).unwrap().wait(PATIENCE).unwrap();
+            let found = store.reader().get("r").unwrap();
+            let calls = store.reader().tool_calls(&found).unwrap();
+            let told = format!("{found:?} {calls:?}");
+            assert!(!told.contains("SECRETSECRET"), "{name}: {told}");
+            assert!(told.contains("[redacted]"), "{name}: {told}");
+            assert_ne!(found.error_type.as_deref(), Some(""));
+            close(store);
+            assert!(!events_hold(&folder, "SECRETSECRET"), "{name}");
+            assert_eq!(findings(&folder), [""; 0]);
+        }
+    }
+}
+
+/// And whatever a gateway tells, at a length at which it would be cut.
+#[test]
+fn no_text_that_a_gateway_tells_holds_a_secret() {
+    for length in [0, 200, 250, 16_370] {
+        let told = format!("{} {KEY} {KEY}", "x".repeat(length));
+        let folder = Folder::new();
+        let store = folder
+            .builder()
+            .redaction(Redaction::credentials("p"))
+            .open()
+            .unwrap();
+        let context = |id: &str| {
+            RequestContext::new(&*told)
+                .request_id(id)
+                .operation_name(&*told)
+                .provider_name(&*told)
+                .request_model(&*told)
+                .requested_model(&*told)
+                .attribute(&*told, &*told)
+        };
+        let open = |id: &str| store.recorder().open(context(id), "").unwrap();
+        let mut served = open("served");
+        served.set_served_model(&told);
+        served.set_served_provider(&told);
+        let call = ToolCall::new(&*told, &*told, &*told);
+        let completion = Completion::new()
+            .finish_reason(&*told)
+            .tool_call(call.clone());
+        served.complete(completion.response_id(&*told)).unwrap();
+        let completion = Completion::new()
+            .response_model(&*told)
+            .assistant_text(&*told);
+        open("completed").complete(completion).unwrap();
+        let failure = Failure::new(&*told)
+            .error_message(&*told)
+            .finish_reason(&*told);
+        let failure = failure
+            .tool_call(call)
+            .response_id(&*told)
+            .response_model(&*told);
+        open("failed").fail(failure).unwrap();
+        let rejection = Rejection::new(&*told).error_message(&*told);
+        open("rejected").reject(rejection).unwrap();
+        close(store);
+        assert!(!events_hold(&folder, "SECRET"), "{length}");
+        assert!(!is_anywhere(&folder, "SECRETSECRET"), "{length}");
+        assert_eq!(findings(&folder), [""; 0]);
+    }
+}
+
+/// Every line of the log, as it is stored.
+fn events_hold(folder: &Folder, secret: &str) -> bool {
+    let mut bundle = Vec::new();
+    let options = auditlite::BundleOptions::default();
+    let store = auditlite::ReadOnlyStore::open(folder.path()).unwrap();
+    store.write_bundle(&options, &mut bundle).unwrap();
+    let text = String::from_utf8(bundle).unwrap();
+    assert!(text.contains("redaction_id"));
+    text.contains(secret)
+}
+
+/// People are not made one: their ids are what the gateway tells.
+#[test]
+fn ids_stay_what_they_are() {
+    let folder = Folder::new();
+    let store = folder
+        .builder()
+        .redaction(Redaction::credentials("p"))
+        .open()
+        .unwrap();
+    for other in ["a", "b"] {
+        let id = format!("sk-0123456789abcdefghij-{other}");
+        let context = RequestContext::new("")
+            .user_id(&*id)
+            .conversation_id(&*id)
+            .request_id(&*id);
+        let audit = store.recorder().open(context, "").unwrap();
+        audit.finish(200).unwrap().wait(PATIENCE).unwrap();
+        let found = store.reader().get(&id).unwrap();
+        assert_eq!(found.user_id, Some(id));
+    }
+    close(store);
+}
+
 #[test]
 fn credentials_in_headers_and_queries_never_enter() {
     let folder = Folder::new();
@@ -170,7 +327,8 @@ fn a_policy_that_fails_or_panics_costs_the_content_only() {
         let found = lifecycle(&store, "a");
         assert_eq!(found.status, Status::Completed);
         assert!(found.is_withheld());
-        assert_eq!(found.altered, ["request_withheld", "response_withheld"]);
+        let altered = ["attributes", "request_withheld", "response_withheld"];
+        assert_eq!(found.altered, altered);
         let error = store
             .reader()
             .payload(&found, PayloadSide::Request)
