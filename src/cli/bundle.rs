@@ -152,7 +152,7 @@ fn check(
     if args.json {
         output::json_line(out, &BundleJson(&report))?;
     } else {
-        write_report(&report, out)?;
+        write_report(&report, !args.key.is_empty(), out)?;
     }
     Ok(if report.findings.is_empty() {
         Outcome::Fine
@@ -161,13 +161,17 @@ fn check(
     })
 }
 
-fn write_report(report: &BundleReport, out: &mut dyn Write) -> std::io::Result<()> {
+fn write_report(report: &BundleReport, has_key: bool, out: &mut dyn Write) -> std::io::Result<()> {
     let size = format::counted(report.size, "event", "events");
     writeln!(out, "log          {}, {size}", escape(&report.origin))?;
     let root = report.root.map(|root| root.to_string());
     writeln!(out, "root         {}", root.as_deref().unwrap_or("-"))?;
     let at = format::or_absent(report.at, time::seconds);
-    writeln!(out, "checkpoint   {at}; {}", words(report.signature))?;
+    writeln!(
+        out,
+        "checkpoint   {at}; {}",
+        words(report.signature, has_key)
+    )?;
     writeln!(
         out,
         "bundle       {}, {} left out",
@@ -189,11 +193,12 @@ fn write_report(report: &BundleReport, out: &mut dyn Write) -> std::io::Result<(
     Ok(())
 }
 
-fn words(signature: BundleSignature) -> &'static str {
+fn words(signature: BundleSignature, has_key: bool) -> &'static str {
     match signature {
         BundleSignature::Valid => "signed by a given key",
         BundleSignature::Invalid => "its signature is not one of what it states",
-        BundleSignature::NotChecked => "signed, and not by a given key",
+        BundleSignature::NotChecked if has_key => "signed, and not by a given key",
+        BundleSignature::NotChecked => "its signatures were not checked: no --key was given",
         _ => "not signed: anybody could have made this bundle",
     }
 }

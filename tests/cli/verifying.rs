@@ -172,6 +172,9 @@ fn a_bundle_is_checked_without_the_database() {
     let checked = away.run(&["bundle", "--check", "one", "--key", &vkey]);
     assert_eq!(checked.exit, 0, "{}{}", checked.text(), checked.stderr);
     assert!(checked.text().contains("; signed by a given key"));
+    let unchecked = away.run(&["bundle", "--check", "one"]);
+    let words = "its signatures were not checked: no --key was given";
+    assert!(unchecked.text().contains(words), "{}", unchecked.text());
     let json = away.run(&["bundle", "--check", "one", "--json"]).json();
     assert_eq!(json[0]["signature"], "not_checked");
     assert_eq!(
