@@ -541,7 +541,8 @@ impl fmt::Debug for Store {
 
 /// Writes every projection anew from the log, in one transaction, and returns the number of events
 /// read. For a file whose [doctor](crate::ReadOnlyStore::doctor) finds that a table is not as the
-/// log says. The log and the bodies are not touched. Where there is a search index, it is dropped and
+/// log says, or not as this version makes it: such tables and indexes are made anew first. The log and
+/// the bodies are not touched. Where there is a search index, it is dropped and
 /// built anew as well.
 ///
 /// # Blocking

@@ -10,6 +10,7 @@ mod files;
 mod filter;
 mod inspect;
 mod keyed;
+mod mend;
 mod migrate;
 mod open;
 mod plain;

@@ -67,19 +67,25 @@ pub(crate) fn open_for_writing(
     path: &DatabasePath,
     durability: Durability,
 ) -> Result<(Connection, Schema), OpenError> {
-    let (connection, schema) = open_as_it_is(path, durability)?;
+    let (connection, schema) = open_as_it_is(path, durability, Schema::check_writable)?;
     let dropped = schema.drop_statistics(&connection);
     if !dropped.map_err(|error| open_error(path.as_path(), error))? {
         return Ok((connection, schema));
     }
     // A connection keeps the statistics that it has read.
     drop(connection);
-    open_as_it_is(path, durability)
+    open_as_it_is(path, durability, Schema::check_writable)
+}
+
+/// As [`open_for_writing`], whatever the tables are: for whoever makes anew what differs.
+pub(super) fn open_for_mending(path: &DatabasePath) -> Result<(Connection, Schema), OpenError> {
+    open_as_it_is(path, Durability::Full, |_| Ok(()))
 }
 
 fn open_as_it_is(
     path: &DatabasePath,
     durability: Durability,
+    check: impl FnOnce(&Schema) -> Result<(), DbError>,
 ) -> Result<(Connection, Schema), OpenError> {
     check_sqlite_version(rusqlite::version_number(), rusqlite::version())?;
     path.create()?;
@@ -105,7 +111,7 @@ fn open_as_it_is(
             check_version(path.as_path(), version, true)?;
             if version == migrate::version_supported() {
                 let found = Schema::read(&connection).map_err(failed)?;
-                found.check_writable().map_err(failed)?;
+                check(&found).map_err(failed)?;
                 schema = Some(found);
             }
         }

@@ -9,10 +9,10 @@ use rusqlite::{Connection, Row, TransactionBehavior};
 use super::compare::Tables;
 use super::error::{Context, DbError, DbErrorKind};
 use super::files::DatabasePath;
+use super::mend::mend;
 use super::read::{StoredSegment, visit_segments};
 use super::refusals::Refusals;
 use super::{migrate, open, pool, project, removals};
-use crate::config::Durability;
 use crate::error::OpenError;
 use crate::log::{Accounts, Event, Fold, SegmentDecoder, lines, removed_leaf};
 
@@ -50,14 +50,21 @@ pub(crate) struct LogScan {
     pub(crate) findings: Vec<String>,
 }
 
-/// Deletes the projections and writes them anew from the log, in one transaction. Payloads and the
-/// log itself are not touched. The caller holds the writer's lock.
+/// Whether a table is derived from the log.
+pub(super) fn is_projection(table: &str) -> bool {
+    IN_STEP.contains(&table) || COLLECTED.iter().any(|(name, _)| *name == table)
+}
+
+/// Deletes the projections and writes them anew from the log, in one transaction, after what is not as
+/// this version makes it was made anew. Payloads and the log itself are not touched. The caller holds the
+/// writer's lock.
 pub(crate) fn rebuild_projections(path: &DatabasePath) -> Result<u64, OpenError> {
-    let (mut connection, _) = open::open_for_writing(path, Durability::Full)?;
+    let (mut connection, schema) = open::open_for_mending(path)?;
     let rebuild = |connection: &mut Connection, mut refusals: Refusals| -> Result<u64, DbError> {
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .context("rebuilding the projections")?;
+        mend(&transaction, &schema)?;
         let collected = COLLECTED.iter().map(|(table, _)| table);
         for table in IN_STEP.iter().chain(collected) {
             transaction
@@ -73,13 +80,15 @@ pub(crate) fn rebuild_projections(path: &DatabasePath) -> Result<u64, OpenError>
         transaction.commit().context("rebuilding the projections")?;
         Ok(scan.events)
     };
+    let failed = |error| open::open_error(path.as_path(), error);
+    open::defend(&connection, false).map_err(failed)?;
     let rebuilt = match rebuild(&mut connection, Refusals::default()) {
         Err(error) if error.kind == DbErrorKind::Refused => {
             rebuild(&mut connection, Refusals::guarding())
         }
         rebuilt => rebuilt,
     };
-    rebuilt.map_err(|error| open::open_error(path.as_path(), error))
+    rebuilt.map_err(failed)
 }
 
 /// What comparing the projections with the log found.

@@ -115,6 +115,18 @@ impl Schema {
         lines
     }
 
+    /// Kind and name of what differs.
+    pub(super) fn differing(&self) -> impl Iterator<Item = (&str, &str)> {
+        let differences = self.differences.iter();
+        differences.map(|difference| (difference.kind.as_str(), difference.name.as_str()))
+    }
+
+    /// What makes an object of this version; `None`: this version has none of this name.
+    pub(super) fn definition(name: &str) -> Result<Option<String>, DbError> {
+        let found = expected()?.iter().find(|item| item.name == name);
+        Ok(found.map(|item| item.words.join(" ")))
+    }
+
     /// Objects of somebody else's that are in nobody's way: triggers and views do not run.
     pub(crate) fn foreign(&self) -> &[String] {
         &self.foreign
@@ -161,7 +173,9 @@ impl Schema {
 
     /// Refuses a file in which anything of ours is not as this version makes it.
     pub(super) fn check_writable(&self) -> Result<(), DbError> {
-        refuse(self.differences.iter(), "nothing is written to it")
+        let outcome = "nothing is written to it; `auditlite doctor --rebuild` makes anew what is derived \
+                       from the log, and the rest is to come from a backup";
+        refuse(self.differences.iter(), outcome)
     }
 
     /// Drops statistics: the queries are written for the plans that they get without. Tells whether

@@ -202,6 +202,32 @@ fn what_is_ours_and_differs_is_refused_for_writing_and_named() {
         ("index \"requests_by_trace_id\"", true, |folder| {
             change(folder, "DROP INDEX requests_by_trace_id");
         }),
+        ("table \"payload_links\"", false, |folder| {
+            change(folder, "DROP TABLE payload_links");
+        }),
+        ("table \"search_messages\"", true, |folder| {
+            redefine(
+                folder,
+                "search_messages",
+                "role        TEXT NOT NULL",
+                "role TEXT",
+            );
+        }),
+        ("table \"search_index\"", true, |folder| {
+            change(
+                folder,
+                "DROP TABLE search_index; CREATE TABLE search_index (text)",
+            );
+        }),
+        ("table \"search_index_data\"", true, |folder| {
+            redefine(folder, "search_index_data", "block BLOB", "block TEXT");
+        }),
+        ("table \"search_state\"", true, |folder| {
+            change(
+                folder,
+                "DROP TABLE search_state; CREATE VIEW search_state AS SELECT 0 AS id",
+            );
+        }),
         ("index \"one_each\"", true, |folder| {
             change(
                 folder,
@@ -248,6 +274,24 @@ fn what_is_ours_and_differs_is_refused_for_writing_and_named() {
             let backup = store.backup(folder.join("copy.db"), &VerifyOptions::default());
             assert!(backup.is_err(), "{what}");
         }
+        drop((reader, store));
+        // What is derived is made anew; what is nowhere else is not.
+        let holds_what_is_nowhere_else = ["log_segments", "payloads", "checkpoints"]
+            .iter()
+            .any(|table| what.contains(&format!("{table:?}")));
+        let made = auditlite::rebuild(folder.path());
+        if holds_what_is_nowhere_else {
+            let error = made.unwrap_err().to_string();
+            assert!(error.contains("cannot be made anew"), "{what}: {error}");
+            continue;
+        }
+        assert!(made.unwrap() > 10, "{what}");
+        assert_eq!(verified(&folder), Vec::<String>::new(), "{what}");
+        assert_eq!(findings(&folder), Vec::<String>::new(), "{what}");
+        let store = folder.open();
+        record(&store, "after", "a question", "an answer");
+        close(store);
+        assert_eq!(verified(&folder), Vec::<String>::new(), "{what}");
     }
 }
 
