@@ -234,7 +234,7 @@ CREATE TABLE search_messages (
     is_reply    INTEGER NOT NULL,    -- 1: said by the model, in the response
     position    INTEGER NOT NULL,    -- its place in the request's messages, or in the replies
     role        TEXT NOT NULL,
-    message_key BLOB NOT NULL,       -- 16 bytes of a digest of conversation (else user) and message
+    message_key BLOB NOT NULL,       -- 16 bytes of a digest of user, conversation and message
     text        BLOB NOT NULL        -- what is searched, at most 256 KiB, zstd
 ) STRICT;
 -- building: is it known already?

@@ -29,9 +29,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use auditlite::{
-    Completion, ExportContent, ExportFormat, ExportOptions, Overflow, PayloadSide, ReadOnlyStore,
-    RequestContext, RequestFilter, SearchOptions, StatsFilter, StatsKey, Status, Store, Usage,
-    update_search_index,
+    Completion, ConversationOptions, ExportContent, ExportFormat, ExportOptions, Overflow,
+    PayloadSide, ReadOnlyStore, RequestContext, RequestFilter, SearchOptions, StatsFilter,
+    StatsKey, Status, Store, Usage, update_search_index,
 };
 use common::arguments::Arguments;
 use common::{bytes_on_disk, figure, memory};
@@ -255,7 +255,9 @@ fn read(path: &Path, runs: u64) {
         assert_eq!(found.hits.len(), 20);
     });
     median("conversation_100_turns", runs, 50.0, |_| {
-        let said = reader.conversation("the-long-one").unwrap();
+        let said = reader
+            .conversation("the-long-one", &ConversationOptions::default())
+            .unwrap();
         assert_eq!(
             (said.requests.len(), said.messages.len()),
             (TURNS, 2 * TURNS)

@@ -264,12 +264,22 @@ pub enum ReadError {
     #[error("no request matches {0:?}")]
     NotFound(String),
     /// Several requests match.
-    #[error("{what:?} matches several requests, among them {}; give a longer prefix", candidates.join(", "))]
+    #[error("{what:?} matches several requests, among them {}; give a longer prefix, or `#` and the number of an opening event", candidates.join(", "))]
     Ambiguous {
         /// What was looked for.
         what: String,
-        /// Some of the request ids that match.
+        /// References of some that match: their ids, or `#` and `opened_seq` where they share one.
         candidates: Vec<String>,
+    },
+    /// Several users have a conversation of this id.
+    #[error("{}", ambiguous_conversation(conversation_id, users, *has_more))]
+    AmbiguousConversation {
+        /// What was looked for.
+        conversation_id: String,
+        /// The users, at most 20; an empty one stands for requests without a user.
+        users: Vec<String>,
+        /// Whether there are more than these.
+        has_more: bool,
     },
     /// The body is not kept: capture was off, or it was shed, erased or pruned.
     #[error(
@@ -308,6 +318,19 @@ pub enum ReadError {
     /// Anything else that the database reported.
     #[error("the database could not be read")]
     Database(#[source] Cause),
+}
+
+fn ambiguous_conversation(id: &str, users: &[String], has_more: bool) -> String {
+    let name = |user: &String| match user.as_str() {
+        "" => "none".to_owned(),
+        user => format!("{user:?}"),
+    };
+    let mut names: Vec<String> = users.iter().map(name).collect();
+    names.extend(has_more.then(|| "and more".to_owned()));
+    let names = names.join(", ");
+    format!(
+        "{id:?} is a conversation of several users ({names}); name the one that is meant (`--user`)"
+    )
 }
 
 /// Why the search index could not be brought up to date.

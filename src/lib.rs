@@ -132,7 +132,9 @@ pub use search::{
     SearchHit, SearchLag, SearchOptions, SearchResult, SnippetPart, update_search_index,
 };
 pub use store::{Store, StoreBuilder, rebuild};
-pub use transcript::{Conversation, ConversationMessage, ToolResult, Transcript};
+pub use transcript::{
+    Conversation, ConversationMessage, ConversationOptions, ToolResult, Transcript,
+};
 pub use verify::{
     Finding, FindingKind, NotKept, OtherLog, VerifyOptions, VerifyProgress, VerifyReport,
     VerifyStage,

@@ -26,7 +26,7 @@ use crate::removal::{
     EraseReport, EraseSelector, PruneReport, Retention, preview_erase, preview_prune,
 };
 use crate::search::{self, SearchLag, SearchOptions, SearchResult};
-use crate::transcript::{self, Conversation, ToolResult, Transcript};
+use crate::transcript::{self, Conversation, ConversationOptions, ToolResult, Transcript};
 use crate::verify::{self, VerifyOptions, VerifyProgress, VerifyReport};
 use crate::wire::{OfferedTool, ParsedResponse};
 
@@ -59,8 +59,9 @@ impl Reader {
         self.pool.get()
     }
 
-    /// The request with this id, with this unique prefix of an id, or of this trace. Of several
-    /// requests with the very same id, the newest.
+    /// The request with this id, with this unique prefix of an id, or of this trace; or `#` and a
+    /// request's `opened_seq`, which names it even where it shares its id
+    /// ([`RequestRecord::reference`]).
     ///
     /// # Errors
     ///
@@ -69,7 +70,7 @@ impl Reader {
         query::get(&*self.connection()?, id)
     }
 
-    /// All requests with this id, else with this prefix of one, else of this trace, else of this
+    /// The request of a number as in [`get`](Self::get); all requests with this id, else with this prefix of one, else of this trace, else of this
     /// session; newest first, at most `limit` (1 to 10,000).
     ///
     /// # Errors
@@ -242,27 +243,34 @@ impl Reader {
         transcript::transcript(&*self.connection()?, &mut Recent::default(), request)
     }
 
-    /// The conversation of this id (`conversation_id`, else `context_id`, else `session_id` of its
-    /// requests): each message once, with the requests that carried it. At most 1,000 requests and
-    /// 64 MiB of text.
+    /// A page of the conversation of this id (`conversation_id`, else `context_id`, else `session_id`
+    /// of its requests): each message once, with the requests that carried it. A conversation is one
+    /// user's. At most 64 MiB of text; [`Conversation::next`] says where it goes on.
     ///
     /// # Errors
     ///
-    /// [`ReadError::NotFound`], or what the database reported. Damaged bodies are counted.
-    pub fn conversation(&self, id: &str) -> Result<Conversation, ReadError> {
-        transcript::conversation(&*self.connection()?, id)
+    /// [`ReadError::NotFound`], [`ReadError::AmbiguousConversation`] where several users have one of
+    /// this id and none is named, or what the database reported. Damaged bodies are counted.
+    pub fn conversation(
+        &self,
+        id: &str,
+        options: &ConversationOptions,
+    ) -> Result<Conversation, ReadError> {
+        transcript::conversation(&*self.connection()?, id, options)
     }
 
-    /// The conversation of this request; the request alone where it belongs to none.
+    /// A page of the conversation of this request, of its user; the request alone where it belongs to
+    /// none.
     ///
     /// # Errors
     ///
-    /// As [`conversation`](Self::conversation).
-    pub fn conversation_of(&self, request: &RequestRecord) -> Result<Conversation, ReadError> {
-        match request.conversation() {
-            Some(id) => self.conversation(id),
-            None => transcript::join(&*self.connection()?, vec![request.clone()], false),
-        }
+    /// [`ReadError::InvalidArgument`], or what the database reported. Damaged bodies are counted.
+    pub fn conversation_of(
+        &self,
+        request: &RequestRecord,
+        options: &ConversationOptions,
+    ) -> Result<Conversation, ReadError> {
+        transcript::conversation_of(&*self.connection()?, request, options)
     }
 
     /// For each of these calls of the request's, by the ids of the calls, the result that a later

@@ -129,10 +129,16 @@ fn child() {
                 0 | 2 => {
                     let talk = format!("talk of {}", name(next));
                     say(&format!("begin erase {talk}"));
-                    let done = store.erase(&EraseSelector::Conversation(talk.clone()), "why");
-                    // What was pruned before is not there to be erased.
-                    let done = done.unwrap();
-                    assert!(done.requests <= TURNS && done.is_wiped, "{done:?}");
+                    // A conversation is one user's; two have one of this id.
+                    for user in 0..2 {
+                        let selector = EraseSelector::UserConversation {
+                            user_id: format!("user of {}{user}", name(next)),
+                            conversation_id: talk.clone(),
+                        };
+                        let done = store.erase(&selector, "why").unwrap();
+                        // What was pruned before is not there to be erased.
+                        assert!(done.requests <= TURNS && done.is_wiped, "{done:?}");
+                    }
                     say(&format!("erased {}", name(next)));
                 }
                 1 => {

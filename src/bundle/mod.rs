@@ -32,8 +32,9 @@ const LINE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub struct BundleOptions {
     /// Only events of these seqs.
     pub seqs: Option<RangeInclusive<u64>>,
-    /// Only events of the request with exactly this id.
-    pub request_id: Option<String>,
+    /// Only events of the request that the event of this seq opened: its
+    /// [`opened_seq`](crate::RequestRecord::opened_seq).
+    pub opened_seq: Option<u64>,
 }
 
 /// What was written into a bundle.

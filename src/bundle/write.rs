@@ -114,13 +114,15 @@ fn is_chosen(options: &BundleOptions, seq: u64, line: &[u8]) -> bool {
     {
         return false;
     }
-    let Some(wanted) = &options.request_id else {
+    let Some(wanted) = options.opened_seq else {
         return true;
     };
+    if seq == wanted {
+        return true;
+    }
     match Event::from_line(line).map(|event| event.fact) {
-        Ok(Fact::Opened(opened)) => opened.request_id == *wanted,
-        Ok(Fact::Served(served)) => served.request_id == *wanted,
-        Ok(Fact::Ended(ended)) => ended.request_id == *wanted,
+        Ok(Fact::Served(served)) => served.opened_seq == wanted,
+        Ok(Fact::Ended(ended)) => ended.opened_seq == wanted,
         _ => false,
     }
 }

@@ -31,7 +31,7 @@ Exit status: 0 written, or all is well; 1 the bundle does not hold; 2 error.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// Only the events of this request; its id, or an unambiguous beginning of it
+    /// Only the events of this request; its id, an unambiguous beginning of it, or `#` and its opened_seq
     #[arg(long, value_name = "ID")]
     request: Option<String>,
     /// Only events from this seq on
@@ -68,17 +68,17 @@ pub(crate) fn run(
         return Err(CliError::Message(what));
     }
     let store = database.open()?;
-    let request_id = match &args.request {
+    let opened_seq = match &args.request {
         None => None,
         Some(id) => match resolve::resolve(&store.reader(), id)? {
-            Some(request) => Some(request.request_id),
+            Some(request) => Some(request.opened_seq),
             None => return Ok(Outcome::Findings),
         },
     };
     let options = BundleOptions {
         seqs: (args.from.is_some() || args.to.is_some())
             .then(|| args.from.unwrap_or(0)..=args.to.unwrap_or(u64::MAX)),
-        request_id,
+        opened_seq,
     };
     let summary = match &args.output {
         None => store.write_bundle(&options, out)?,

@@ -14,6 +14,7 @@ const AFTER_HELP: &str = "\
 Examples:
   auditlite erase --user u-17 --reason 'request of 2026-11-20' --dry-run
   auditlite erase --user u-17 --reason 'request of 2026-11-20'
+  auditlite erase --conversation c-42 --user u-17 --reason 'request of 2026-11-20'
   auditlite erase --request 0199f0a2-6c1e-7cc1-b2f0-6a1a1c9f2a55 --reason 'wrong tenant'
 
 Nobody may be recording to the file; a gateway that is, erases by its own store.
@@ -47,27 +48,36 @@ pub(crate) struct Args {
 }
 
 #[derive(Debug, clap::Args)]
-#[group(required = true, multiple = false)]
+#[group(required = true, multiple = true)]
 struct Selector {
-    /// Every request with exactly this id
-    #[arg(long, value_name = "ID")]
+    /// The request with exactly this id, or `#` and its opened_seq. Where several share the id, nothing
+    /// is erased, and they are named
+    #[arg(long, value_name = "ID", conflicts_with_all = ["user", "conversation"])]
     request: Option<String>,
 
-    /// Every request of this user
+    /// Every request of this user; with --conversation, and empty: of requests without a user
     #[arg(long, value_name = "ID")]
     user: Option<String>,
 
-    /// Every request of this conversation: conversation id, else context id, else session id
+    /// Every request of this conversation: conversation id, else context id, else session id. Where
+    /// several users have one of this id, --user says whose
     #[arg(long, value_name = "ID")]
     conversation: Option<String>,
 }
 
 impl Selector {
     fn selector(&self) -> Option<EraseSelector> {
-        let request = self.request.clone().map(EraseSelector::Request);
-        let user = self.user.clone().map(EraseSelector::User);
-        let conversation = self.conversation.clone().map(EraseSelector::Conversation);
-        request.or(user).or(conversation)
+        if let Some(id) = self.request.clone() {
+            return Some(EraseSelector::Request(id));
+        }
+        match (self.user.clone(), self.conversation.clone()) {
+            (Some(user_id), Some(conversation_id)) => Some(EraseSelector::UserConversation {
+                user_id,
+                conversation_id,
+            }),
+            (None, Some(conversation)) => Some(EraseSelector::Conversation(conversation)),
+            (user, None) => user.map(EraseSelector::User),
+        }
     }
 }
 

@@ -44,6 +44,9 @@ pub(crate) struct FilterArgs {
     /// Of this trace
     #[arg(long, value_name = "ID")]
     trace: Option<String>,
+    /// With exactly this request id: all that share it
+    #[arg(long, value_name = "ID")]
+    request: Option<String>,
     /// The model asked to have this tool called; `*` and `?` match any characters and one
     #[arg(long, value_name = "NAME")]
     tool: Option<String>,
@@ -56,7 +59,8 @@ pub(crate) struct FilterArgs {
     /// Has this attribute with this value; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = attribute)]
     attr: Vec<(String, String)>,
-    /// Opened after this request (its id, or a unique beginning of it): what is new since then
+    /// Opened after this request (its id, a unique beginning of it, or `#` and its opened_seq): what is
+    /// new since then
     #[arg(long, value_name = "ID")]
     after: Option<String>,
 }
@@ -80,6 +84,7 @@ impl FilterArgs {
             session_id: self.session.clone(),
             conversation_id: self.conversation.clone(),
             trace_id: self.trace.clone(),
+            request_id: self.request.clone(),
             tool_name: self.tool.clone(),
             cost_microdollars_min: self.min_cost,
             latency_us_min: self.min_latency,
@@ -100,6 +105,7 @@ impl FilterArgs {
             || self.session.is_some()
             || self.conversation.is_some()
             || self.trace.is_some()
+            || self.request.is_some()
             || self.tool.is_some()
             || self.min_cost.is_some()
             || self.min_latency.is_some()
@@ -151,7 +157,12 @@ impl LimitArgs {
     }
 }
 
-fn cursor(reader: &Reader, id: &str) -> Result<u64, CliError> {
+/// The place in the log of the request of `--after`.
+///
+/// # Errors
+///
+/// It does not name one request.
+pub(crate) fn cursor(reader: &Reader, id: &str) -> Result<u64, CliError> {
     match resolve::resolve(reader, id)? {
         Some(request) => Ok(request.opened_seq),
         None => Err(CliError::Message(format!(

@@ -113,7 +113,7 @@ struct ResultJson<'a>(&'a ToolResult);
 impl Serialize for ResultJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        fields!(map, self.0; request_id, text);
+        fields!(map, self.0; request_id, reference, text);
         map.end()
     }
 }
@@ -143,7 +143,9 @@ impl Serialize for ConversationJson<'_> {
             message: MessageJson,
             is_reply: bool,
             first_request_id: Option<&'a str>,
+            first_opened_seq: Option<u64>,
             last_request_id: Option<&'a str>,
+            last_opened_seq: Option<u64>,
             requests: usize,
         }
         let requests = &self.0.requests;
@@ -154,11 +156,17 @@ impl Serialize for ConversationJson<'_> {
         let mut map = serializer.serialize_map(None)?;
         let name = requests.iter().find_map(RequestRecord::conversation);
         map.serialize_entry("conversation_id", &name)?;
+        let user = requests
+            .iter()
+            .find_map(|request| request.user_id.as_deref());
+        map.serialize_entry("user_id", &user)?;
         let ids: Vec<&str> = requests
             .iter()
             .map(|request| request.request_id.as_str())
             .collect();
         map.serialize_entry("request_ids", &ids)?;
+        let seqs: Vec<u64> = requests.iter().map(|request| request.opened_seq).collect();
+        map.serialize_entry("opened_seqs", &seqs)?;
         let messages: Vec<Line<'_>> = self
             .0
             .messages
@@ -167,12 +175,16 @@ impl Serialize for ConversationJson<'_> {
                 message: message(&said.message),
                 is_reply: said.is_reply,
                 first_request_id: id(said.first),
+                first_opened_seq: seqs.get(said.first).copied(),
                 last_request_id: id(said.last),
+                last_opened_seq: seqs.get(said.last).copied(),
                 requests: said.requests,
             })
             .collect();
         map.serialize_entry("messages", &messages)?;
-        fields!(map, self.0; damaged, is_cut);
+        fields!(map, self.0; damaged, left_out, next);
+        let is_cut = self.0.next.is_some() || self.0.left_out > 0;
+        map.serialize_entry("is_cut", &is_cut)?;
         map.end()
     }
 }

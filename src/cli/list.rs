@@ -38,7 +38,8 @@ Exit status: 0 requests were listed, 1 there are none, or some cannot be read.";
 
 /// List requests, newest first
 ///
-/// The id is shortened as far as it stays unique in the list; `auditlite show` takes it like that.
+/// The id is shortened as far as it stays unique in the list; `auditlite show` takes it like that. Of
+/// requests that share an id there stands `#` and the number of the event that opened each.
 /// A cost of `-` means that the model's price was not known, not that it cost nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
@@ -201,7 +202,11 @@ pub(super) fn write_table(
             format::bytes(request.request_bytes),
             or_absent(request.response_bytes, format::bytes),
             name(request.user_id.as_deref()),
-            escape(ids.get(id).copied().unwrap_or(id)).into_owned(),
+            // Whatever stands here can be given to any command.
+            match request.reference() {
+                number if number != id => number,
+                _ => escape(ids.get(id).copied().unwrap_or(id)).into_owned(),
+            },
         ]);
     }
     table.write(out)

@@ -9,7 +9,7 @@ use super::{format, output, time};
 /// Candidates that are listed.
 const CANDIDATES_MAX: usize = 20;
 
-/// The request of this id, unique prefix, trace or session. `None`: there is none, or a choice must
+/// The request of this number, id, unique prefix, trace or session. `None`: there is none, or a choice must
 /// be made; either has been said on standard error.
 ///
 /// # Errors
@@ -45,24 +45,59 @@ fn ask_to_choose(id: &str, candidates: &[RequestRecord]) {
             .iter()
             .all(|request| matches(request) == Some(id))
     };
-    let (what, choice) = if all(|request| request.trace_id.as_deref()) {
-        ("is the trace of several requests", "choose one by its id")
+    let is_same_id = candidates
+        .windows(2)
+        .all(|pair| matches!(pair, [one, other] if one.request_id == other.request_id));
+    let (what, choice) = if is_same_id {
+        ("is the id of several requests", "choose one by its number")
+    } else if all(|request| request.trace_id.as_deref()) {
+        (
+            "is the trace of several requests",
+            "choose one by its id or number",
+        )
     } else if all(|request| request.session_id.as_deref()) {
-        ("is the session of several requests", "choose one by its id")
+        (
+            "is the session of several requests",
+            "choose one by its id or number",
+        )
     } else {
-        ("matches several requests", "give more of the id")
+        (
+            "matches several requests",
+            "give more of the id, or the number",
+        )
     };
     output::say(&format!("{id:?} {what}; {choice}:"));
     for request in candidates.iter().take(CANDIDATES_MAX) {
         output::say_raw(&format!(
-            "  {}  {:<11}  {}  {}",
+            "  {}  {:<11}  {:<8}  {}  {}",
             time::seconds(request.opened_at),
             request.status,
+            format!("#{}", request.opened_seq),
             escape(&request.request_id),
             escape(request.model().unwrap_or(format::ABSENT)),
         ));
     }
     if candidates.len() > CANDIDATES_MAX {
+        let more = match is_same_id {
+            true => "  … and more; `auditlite list --request ID` lists them all",
+            false => "  … and more",
+        };
+        output::say_raw(more);
+    }
+}
+
+/// Several users have a conversation of this id; says which.
+pub(crate) fn ask_whose(id: &str, users: &[String], has_more: bool) {
+    output::say(&format!(
+        "{id:?} is a conversation of several users; choose one with --user:"
+    ));
+    for user in users {
+        match user.as_str() {
+            "" => output::say_raw("  ''  (requests without a user)"),
+            user => output::say_raw(&format!("  {}", escape(user))),
+        }
+    }
+    if has_more {
         output::say_raw("  … and more");
     }
 }

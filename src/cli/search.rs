@@ -158,7 +158,7 @@ fn write_hit(hit: &SearchHit, out: &mut dyn Write) -> io::Result<()> {
         out,
         "{}  {}  {}",
         Style::Quiet.paint(&time::seconds(hit.request.opened_at)),
-        escape(&hit.request.request_id),
+        escape(&hit.request.reference()),
         Style::Role.paint(&escape(&hit.role)),
     )?;
     let mut line = String::from("    ");

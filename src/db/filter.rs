@@ -10,11 +10,18 @@ use super::seq_to_sql;
 use crate::log::minute_of;
 use crate::record::{RequestFilter, RequestOrder, Status, stored_attribute, stored_identifier};
 
+/// What requests are grouped by to conversations, within a user's.
+const CONVERSATION: &str = "coalesce(conversation_id, context_id, session_id)";
+/// So many entries of an index are read in less than a millisecond.
+const ENTRIES_FEW: i64 = 1_000;
+
 /// Conditions joined by AND, with their values.
 #[derive(Debug, Default)]
 pub(super) struct Conditions {
     sql: Vec<String>,
     pub(super) values: Vec<Value>,
+    /// ` INDEXED BY …` where the planner would choose another one; stands behind `requests`.
+    pub(super) index: &'static str,
 }
 
 impl Conditions {
@@ -113,7 +120,7 @@ pub(super) fn list_within(
     let Some(conditions) = conditions(connection, filter, walk)? else {
         return Ok(Vec::new());
     };
-    let sql = list_sql(filter, &conditions, walk, limit);
+    let sql = list_sql(&conditions, walk, limit);
     rows(connection, &sql, conditions)
 }
 
@@ -134,7 +141,7 @@ pub(crate) fn top(
     let sql = format!(
         "{}{}{} ORDER BY {column} DESC, opened_seq DESC LIMIT {limit}",
         *SELECT_REQUEST,
-        index(filter),
+        conditions.index,
         conditions.to_sql()
     );
     rows(&transaction, &sql, conditions)
@@ -153,7 +160,7 @@ fn rows(
     request_rows(rows).context(LISTING)
 }
 
-fn list_sql(filter: &RequestFilter, conditions: &Conditions, walk: Walk, limit: usize) -> String {
+fn list_sql(conditions: &Conditions, walk: Walk, limit: usize) -> String {
     let direction = match walk {
         Walk::Before(_) => "DESC",
         Walk::After(_) => "ASC",
@@ -161,27 +168,57 @@ fn list_sql(filter: &RequestFilter, conditions: &Conditions, walk: Walk, limit: 
     format!(
         "{}{}{} ORDER BY opened_seq {direction} LIMIT {limit}",
         *SELECT_REQUEST,
-        index(filter),
+        conditions.index,
         conditions.to_sql()
     )
 }
 
 /// Without statistics the planner takes a cursor's range on the primary key for cheaper, and
-/// would walk past all completed requests to find the rare others.
-pub(super) fn index(filter: &RequestFilter) -> &'static str {
-    let has_id = [
-        &filter.user_id,
+/// would walk past all completed requests to find the rare others. Of a user and a conversation it
+/// takes either index; the one with fewer entries is meant: one user's service has many conversations,
+/// and one id that clients share, such as `default`, has many users.
+fn index(connection: &Connection, filter: &RequestFilter) -> Result<&'static str, DbError> {
+    const BY_STATUS: &str = " INDEXED BY requests_by_status";
+    const BY_USER: &str = " INDEXED BY requests_by_user_id";
+    const BY_CONVERSATION: &str = " INDEXED BY requests_by_conversation";
+    let user = filter.user_id.as_deref().filter(|user| !user.is_empty());
+    if let Some(conversation) = &filter.conversation_id
+        && [&filter.session_id, &filter.trace_id, &filter.request_id]
+            .into_iter()
+            .all(Option::is_none)
+    {
+        let Some(user) = user else {
+            return Ok(BY_CONVERSATION);
+        };
+        let is_short = |column: &str, index: &str, id: &str| -> Result<bool, DbError> {
+            let sql = format!(
+                "SELECT count(*) FROM \
+                 (SELECT 1 FROM requests{index} WHERE {column} = ?1 LIMIT {ENTRIES_FEW})"
+            );
+            let count: i64 = connection
+                .prepare_cached(&sql)
+                .and_then(|mut statement| {
+                    statement.query_row([stored_identifier(id)], |row| row.get(0))
+                })
+                .context("looking for the shorter index")?;
+            Ok(count < ENTRIES_FEW)
+        };
+        let is_by_user = !is_short(CONVERSATION, BY_CONVERSATION, conversation)?
+            && is_short("user_id", BY_USER, user)?;
+        return Ok(if is_by_user { BY_USER } else { BY_CONVERSATION });
+    }
+    let ids = [
         &filter.session_id,
         &filter.conversation_id,
         &filter.trace_id,
-    ]
-    .into_iter()
-    .any(Option::is_some);
-    match filter.status {
+        &filter.request_id,
+    ];
+    let has_id = user.is_some() || ids.into_iter().any(Option::is_some);
+    Ok(match filter.status {
         None | Some(Status::Completed) => "",
         Some(_) if has_id => "",
-        Some(_) => " INDEXED BY requests_by_status",
-    }
+        Some(_) => BY_STATUS,
+    })
 }
 
 /// What the filter demands of a row of `requests`. `None`: nothing can match.
@@ -190,7 +227,10 @@ pub(super) fn conditions(
     filter: &RequestFilter,
     walk: Walk,
 ) -> Result<Option<Conditions>, DbError> {
-    let mut conditions = Conditions::default();
+    let mut conditions = Conditions {
+        index: index(connection, filter)?,
+        ..Conditions::default()
+    };
     let (before, after) = match walk {
         Walk::Before(before) => (before, filter.after),
         Walk::After(after) => (None, after.max(filter.after)),
@@ -234,10 +274,11 @@ pub(super) fn conditions(
     }
     conditions.add_identifier("session_id = ?", filter.session_id.as_ref());
     conditions.add_identifier(
-        "coalesce(conversation_id, context_id, session_id) = ?",
+        &format!("{CONVERSATION} = ?"),
         filter.conversation_id.as_ref(),
     );
     conditions.add_identifier("trace_id = ?", filter.trace_id.as_ref());
+    conditions.add_identifier("request_id = ?", filter.request_id.as_ref());
     if let Some(cost) = filter.cost_microdollars_min {
         conditions.add("cost_microdollars >= ?", seq_to_sql(cost));
     }
@@ -308,7 +349,7 @@ mod tests {
         let conditions = conditions(connection, filter, walk)
             .unwrap()
             .unwrap_or_default();
-        let sql = list_sql(filter, &conditions, walk, 20);
+        let sql = list_sql(&conditions, walk, 20);
         let mut statement = connection
             .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
             .unwrap();
@@ -348,6 +389,24 @@ mod tests {
             (
                 filter(|filter, id| filter.conversation_id = id),
                 "requests_by_conversation",
+            ),
+            (
+                filter(|filter, id| {
+                    filter.conversation_id = id.clone();
+                    filter.user_id = id;
+                }),
+                "requests_by_conversation",
+            ),
+            (
+                filter(|filter, id| {
+                    filter.conversation_id = id;
+                    filter.user_id = Some(String::new());
+                }),
+                "requests_by_conversation",
+            ),
+            (
+                filter(|filter, id| filter.request_id = id),
+                "requests_by_request_id",
             ),
             (
                 filter(|filter, _| filter.status = Some(Status::Failed)),
@@ -415,6 +474,7 @@ mod tests {
             session_id: Some(hostile()),
             conversation_id: Some(hostile()),
             trace_id: Some(hostile()),
+            request_id: Some(hostile()),
             tool_name: Some(hostile()),
             attributes: vec![(hostile(), hostile())],
             ..RequestFilter::default()

@@ -44,7 +44,7 @@ pub(crate) use plain::{PlainBody, PlainDatabase, PlainRequest};
 pub(crate) use pool::{ReadConnection, ReaderPool, check_store, open_reader};
 pub(crate) use read::{
     StoredPayload, StoredSegment, by_request_id, by_request_id_prefix, by_session_id, by_trace_id,
-    payload, tool_calls,
+    conversation_users, payload, tool_calls,
 };
 pub(crate) use rebuild::{Compared, compare_projections, rebuild_projections};
 pub(crate) use refusals::Refusals;

@@ -57,6 +57,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("response_bytes", "INTEGER"),
     ("altered", "TEXT"),
     ("is_erased", "INTEGER NOT NULL"),
+    ("is_id_shared", "INTEGER NOT NULL"),
 ];
 
 const OTHER_TABLES: &str = "

@@ -136,6 +136,27 @@ pub(crate) fn by_session_id(
     )
 }
 
+/// Users that have a conversation of this id, in no order; an empty one stands for requests without a
+/// user. Index: `requests_by_conversation`, and the row of each request of the id.
+pub(crate) fn conversation_users(
+    connection: &Connection,
+    id: &str,
+    limit: usize,
+) -> Result<Vec<String>, DbError> {
+    const READING: &str = "looking up the users of a conversation";
+    let mut statement = connection
+        .prepare_cached(&format!(
+            "SELECT DISTINCT coalesce(user_id, '') FROM requests \
+             INDEXED BY requests_by_conversation \
+             WHERE coalesce(conversation_id, context_id, session_id) = ?1 LIMIT {limit}"
+        ))
+        .context(READING)?;
+    let rows = statement
+        .query_map([stored_identifier(id)], |row| row.get(0))
+        .context(READING)?;
+    rows.collect::<Result<_, _>>().context(READING)
+}
+
 /// Content, with or without the packed bytes. Primary key.
 pub(crate) fn payload(
     connection: &Connection,

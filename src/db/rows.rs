@@ -133,16 +133,27 @@ pub(super) const CLOSE_SESSION: &str = "UPDATE store_sessions SET closed_seq = ?
 pub(super) const INSERT_GAP: &str = "INSERT INTO gaps \
      (seq, first_at, last_at, lifecycles, payloads, notices) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
-/// `SELECT … FROM requests`, to be read by [`request_from_row`].
+/// Whether a request was erased. Primary key.
+const IS_ERASED_SQL: &str =
+    "EXISTS (SELECT 1 FROM removals WHERE kind = 'erased' AND first_seq = opened_seq)";
+
+/// `SELECT … FROM requests`: the columns of the table, and whether the request was erased.
+pub(super) static SELECT_ROW: LazyLock<String> =
+    LazyLock::new(|| format!("SELECT {}, {IS_ERASED_SQL} FROM requests", all_columns()));
+
+/// `SELECT … FROM requests`, to be read by [`request_from_row`]: also whether another request has the
+/// same id. That is looked up when a request is read, two entries of `requests_by_request_id` at
+/// most, and not when one is recorded.
 pub(super) static SELECT_REQUEST: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "SELECT {}, EXISTS (SELECT 1 FROM removals WHERE kind = 'erased' \
-             AND first_seq = opened_seq) FROM requests",
+        "SELECT {}, {IS_ERASED_SQL}, \
+             EXISTS (SELECT 1 FROM requests AS others WHERE others.request_id = requests.request_id \
+             AND others.opened_seq <> requests.opened_seq) FROM requests",
         all_columns()
     )
 });
 
-/// Where [`SELECT_REQUEST`] says whether the request was erased.
+/// Where [`SELECT_ROW`] says whether the request was erased.
 pub(super) const IS_ERASED: usize = COLUMN_COUNT;
 
 /// A row of [`SELECT_REQUEST`], by its key; one that holds what it cannot hold says so.
@@ -211,12 +222,14 @@ pub(super) fn request_from_row(row: &Row<'_>) -> rusqlite::Result<RequestRecord>
         response_bytes: columns.optional_count()?,
         altered: Vec::new(),
         is_erased: false,
+        is_id_shared: false,
     };
     let altered: Option<String> = columns.get()?;
     if let Some(names) = altered {
         record.altered = names.split(',').map(str::to_owned).collect();
     }
     record.is_erased = columns.get()?;
+    record.is_id_shared = columns.get()?;
     Ok(record)
 }
 

@@ -161,7 +161,7 @@ pub(crate) fn stats_of(
         ]
         .map(total)
         .join(", "),
-        filter::index(filter),
+        conditions.index,
         conditions.to_sql()
     );
     let mut statement = transaction.prepare_cached(&sql).context(READING)?;
@@ -188,7 +188,7 @@ pub(crate) fn tools(
         source = format!(
             "(SELECT ended_seq FROM requests{}{}) AS matching CROSS JOIN tool_calls \
              ON tool_calls.ended_seq = matching.ended_seq",
-            filter::index(filter),
+            conditions.index,
             conditions.to_sql()
         );
         values = conditions.values;

@@ -64,7 +64,7 @@ const REQUEST_INDEXES: [RequestIndex; 6] = [
     },
 ];
 
-/// [`REQUEST_INDEXES`], with the places of their columns in `SELECT_REQUEST`.
+/// [`REQUEST_INDEXES`], with the places of their columns in `SELECT_ROW`.
 static PLACES: LazyLock<[Vec<usize>; REQUEST_INDEXES.len()]> = LazyLock::new(|| {
     REQUEST_INDEXES
         .each_ref()
@@ -107,7 +107,7 @@ impl IndexEntries {
         }
     }
 
-    /// Adds those of a row, as `SELECT_REQUEST` reads it.
+    /// Adds those of a row, as `SELECT_ROW` reads it.
     pub(super) fn add_row(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
         let opened_seq = row.get_ref(0)?;
         for (number, (index, places)) in REQUEST_INDEXES.iter().zip(PLACES.iter()).enumerate() {

@@ -11,7 +11,7 @@ use super::{Body, ExportContent, Item, Sink, excerpt};
 use crate::error::ExportError;
 
 /// Columns of metadata: the fields of a request in JSON Lines, by their names.
-const COLUMNS: [&str; 44] = [
+const COLUMNS: [&str; 45] = [
     "opened_seq",
     "ended_seq",
     "request_id",
@@ -55,6 +55,7 @@ const COLUMNS: [&str; 44] = [
     "response_bytes",
     "altered",
     "is_erased",
+    "is_id_shared",
     "tool_names",
 ];
 

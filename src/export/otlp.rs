@@ -1,5 +1,6 @@
 //! OTLP/JSON: one span for each request, each line one `TracesData`. `docs/otlp.md` has the mapping.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use serde_json::{Map, Value, json};
@@ -106,7 +107,7 @@ impl Otlp {
         }
         json!({
             "traceId": trace_id(record),
-            "spanId": hex(&sha256(record.request_id.as_bytes()).0, 8),
+            "spanId": hex(&sha256(span_of(record).as_bytes()).0, 8),
             "name": name,
             "kind": KIND_CLIENT,
             "startTimeUnixNano": nanos(record.opened_at),
@@ -284,7 +285,16 @@ fn nanos(micros: i64) -> String {
     (i128::from(micros.max(0)) * NANOS_PER_MICRO).to_string()
 }
 
-/// The recorded trace where it is one of W3C's, else one for each conversation.
+/// What makes a span the one of its request: the id, in whatever store it lies, unless it is shared.
+fn span_of(record: &RequestRecord) -> Cow<'_, str> {
+    if record.is_id_shared {
+        Cow::Owned(format!("{}\0{}", record.request_id, record.opened_seq))
+    } else {
+        Cow::Borrowed(&record.request_id)
+    }
+}
+
+/// The recorded trace where it is one of W3C's, else one for each conversation of each user.
 fn trace_id(record: &RequestRecord) -> String {
     let is_valid = |id: &str| {
         id.len() == TRACE_ID_DIGITS
@@ -294,8 +304,13 @@ fn trace_id(record: &RequestRecord) -> String {
     match record.trace_id.as_deref().filter(|id| is_valid(id)) {
         Some(id) => id.to_ascii_lowercase(),
         None => {
-            let other = record.trace_id.as_deref().or(record.conversation());
-            let of = other.unwrap_or(&record.request_id);
+            let of = match (&record.trace_id, record.conversation(), &record.user_id) {
+                (Some(trace), ..) => trace.clone(),
+                // Identifiers hold no NUL.
+                (None, Some(conversation), Some(user)) => format!("{user}\0{conversation}"),
+                (None, Some(conversation), None) => conversation.to_owned(),
+                (None, None, _) => span_of(record).into_owned(),
+            };
             hex(&sha256(format!("trace {of}").as_bytes()).0, 16)
         }
     }

@@ -32,7 +32,7 @@ impl Serialize for RequestRecord {
             input_tokens, output_tokens, cache_read_input_tokens, cache_write_input_tokens,
             reasoning_output_tokens, cost_microdollars, finish_reasons, tool_call_count,
             response_id, http_status, error_type, error_message, request_bytes, response_bytes,
-            altered, is_erased,
+            altered, is_erased, is_id_shared,
         );
         map.end()
     }

@@ -142,11 +142,25 @@ pub struct RequestRecord {
     /// Whether its content and personal metadata were erased. What is left is its id, when it was,
     /// what served it and what it used.
     pub is_erased: bool,
+    /// Whether another request has the same id, so that the id names neither: the client, or the
+    /// gateway, used it more than once. [`reference`](Self::reference) names each.
+    pub is_id_shared: bool,
 }
 
 impl RequestRecord {
-    /// What groups requests to a conversation: `conversation_id`, else `context_id`, else
-    /// `session_id`.
+    /// What names this request and no other, wherever an id is taken: its id, or `#` and its
+    /// [`opened_seq`](Self::opened_seq) where it shares its id.
+    pub fn reference(&self) -> String {
+        // An id that begins like a number of an event would name another request.
+        if self.is_id_shared || self.request_id.starts_with('#') {
+            format!("#{}", self.opened_seq)
+        } else {
+            self.request_id.clone()
+        }
+    }
+
+    /// What groups the requests of one user to a conversation: `conversation_id`, else `context_id`,
+    /// else `session_id`. Another user's with the same id is another conversation.
     pub fn conversation(&self) -> Option<&str> {
         self.conversation_id
             .as_deref()
@@ -323,14 +337,17 @@ pub struct RequestFilter {
     /// Served by this model, routed to it, or asked for it; `*` and `?` stand for any characters
     /// and for one.
     pub model: Option<String>,
-    /// Of this user.
+    /// Of this user; an empty one: without a user.
     pub user_id: Option<String>,
     /// Of this session.
     pub session_id: Option<String>,
-    /// Of this conversation: `conversation_id`, else `context_id`, else `session_id`.
+    /// With this as `conversation_id`, else `context_id`, else `session_id`. A conversation is one
+    /// user's: of several users whose clients chose the same id, [`user_id`](Self::user_id) tells which.
     pub conversation_id: Option<String>,
     /// Of this trace.
     pub trace_id: Option<String>,
+    /// With exactly this id: all that share it.
+    pub request_id: Option<String>,
     /// The model asked to have this tool called; `*` and `?` stand for any characters and for one.
     pub tool_name: Option<String>,
     /// Cost at least this, in millionths of a US dollar; requests whose cost is not known do not.
@@ -341,6 +358,18 @@ pub struct RequestFilter {
     pub attributes: Vec<(String, String)>,
     /// Opened after the request with this `opened_seq`: the cursor of whoever reads what is new.
     pub after: Option<u64>,
+}
+
+impl RequestFilter {
+    /// The conversation of this request: those of its user with its conversation's id. `None`: it
+    /// belongs to none.
+    pub(crate) fn conversation_of(request: &RequestRecord) -> Option<Self> {
+        Some(Self {
+            conversation_id: Some(request.conversation()?.to_owned()),
+            user_id: Some(request.user_id.clone().unwrap_or_default()),
+            ..Self::default()
+        })
+    }
 }
 
 /// What the requests of [`Reader::top`](crate::Reader::top) have most of.

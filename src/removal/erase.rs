@@ -4,18 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::redact::Redactor;
 use super::{Session, dependants};
-use crate::db::{self, Bound, Connection, Removal, RequestRow, Walk, payload_id, seq_to_sql};
+use crate::db::{self, Bound, Connection, Removal, RequestRow, Walk, payload_id};
 use crate::error::{ReadError, RemovalError};
 use crate::log::{
     BodyFact, ERASED_REQUESTS_MAX, EndKind, Ended, Erased, ErasedRequest, Fact, Opened,
 };
+use crate::query::get_exact;
 use crate::record::{RequestFilter, RequestRecord, Status};
 use crate::search;
+use crate::transcript::only_user;
 
 /// Longest reason in bytes.
 const REASON_BYTES_MAX: usize = 1024;
-/// Most requests with one id.
-const LIST_MAX: usize = 100_000;
 /// Most segments of the log that one step packs anew: bounds its transaction.
 const SEGMENTS_EACH: usize = 16;
 
@@ -23,12 +23,21 @@ const SEGMENTS_EACH: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EraseSelector {
-    /// Every request with exactly this id.
+    /// The request with exactly this id, or `#` and its [`opened_seq`](RequestRecord::opened_seq). An error
+    /// where several share the id.
     Request(String),
     /// Every request of this user.
     User(String),
-    /// Every request of this conversation: `conversation_id`, else `context_id`, else `session_id`.
+    /// Every request of this conversation: `conversation_id`, else `context_id`, else `session_id`. An
+    /// error where several users have one of this id.
     Conversation(String),
+    /// Every request of this user's conversation.
+    UserConversation {
+        /// Whose; empty: of requests without a user.
+        user_id: String,
+        /// `conversation_id`, else `context_id`, else `session_id`.
+        conversation_id: String,
+    },
 }
 
 /// What [`Store::erase`](crate::Store::erase) erased, or would.
@@ -58,8 +67,59 @@ pub struct EraseReport {
 
 impl EraseSelector {
     fn id(&self) -> &str {
-        let (Self::Request(id) | Self::User(id) | Self::Conversation(id)) = self;
-        id
+        match self {
+            Self::Request(id) | Self::User(id) | Self::Conversation(id) => id,
+            Self::UserConversation {
+                conversation_id, ..
+            } => conversation_id,
+        }
+    }
+
+    /// What is meant; decided once, so that every step means the same.
+    fn resolve(&self, connection: &Connection) -> Result<Meant, ReadError> {
+        let of_user = |conversation_id: &String, user_id: String| RequestFilter {
+            conversation_id: Some(conversation_id.clone()),
+            user_id: Some(user_id),
+            ..RequestFilter::default()
+        };
+        let meant = match self {
+            Self::Request(id) => get_exact(connection, id).map(|request| Meant {
+                only: Some(request.opened_seq),
+                filter: RequestFilter::default(),
+            }),
+            Self::User(id) => Ok(Meant::all(RequestFilter {
+                user_id: Some(id.clone()),
+                ..RequestFilter::default()
+            })),
+            Self::Conversation(id) => {
+                only_user(connection, id).map(|user_id| Meant::all(of_user(id, user_id)))
+            }
+            Self::UserConversation {
+                user_id,
+                conversation_id,
+            } => Ok(Meant::all(of_user(conversation_id, user_id.clone()))),
+        };
+        match meant {
+            // There may be something to wipe still.
+            Err(ReadError::NotFound(_)) => Ok(Meant {
+                only: Some(u64::MAX),
+                filter: RequestFilter::default(),
+            }),
+            meant => meant,
+        }
+    }
+}
+
+/// The requests that a selector means.
+struct Meant {
+    /// The one that this event opened.
+    only: Option<u64>,
+    filter: RequestFilter,
+}
+
+impl Meant {
+    fn all(filter: RequestFilter) -> Self {
+        Self { only: None, filter }
     }
 
     /// The next requests before this seq, newest first.
@@ -69,29 +129,20 @@ impl EraseSelector {
         before: u64,
         status: Option<Status>,
     ) -> Result<Vec<RequestRow>, ReadError> {
-        let mut filter = RequestFilter {
-            status,
-            ..RequestFilter::default()
-        };
-        match self {
-            Self::Request(id) => {
-                let mut found = db::by_request_id(connection, id, LIST_MAX)?;
-                found.retain(|request| {
-                    request.opened_seq < before && status.is_none_or(|is| request.status == is)
-                });
-                found.truncate(ERASED_REQUESTS_MAX);
-                let row = |request: RequestRecord| (seq_to_sql(request.opened_seq), Ok(request));
-                return Ok(found.into_iter().map(row).collect());
-            }
-            Self::User(id) => filter.user_id = Some(id.clone()),
-            Self::Conversation(id) => filter.conversation_id = Some(id.clone()),
+        if let Some(opened_seq) = self.only {
+            let found = db::search::by_opened_seq(connection, opened_seq)?;
+            let is_meant = |(_, row): &RequestRow| {
+                let is_in = |request: &RequestRecord| status.is_none_or(|is| request.status == is);
+                opened_seq < before && row.as_ref().is_ok_and(is_in)
+            };
+            return Ok(found.into_iter().filter(is_meant).collect());
         }
-        Ok(db::list(
-            connection,
-            &filter,
-            Walk::Before(Some(before)),
-            ERASED_REQUESTS_MAX,
-        )?)
+        let filter = RequestFilter {
+            status,
+            ..self.filter.clone()
+        };
+        let walk = Walk::Before(Some(before));
+        Ok(db::list(connection, &filter, walk, ERASED_REQUESTS_MAX)?)
     }
 }
 
@@ -100,10 +151,11 @@ pub(crate) fn preview(
     connection: &Connection,
     selector: &EraseSelector,
 ) -> Result<EraseReport, ReadError> {
+    let meant = selector.resolve(connection)?;
     let mut report = EraseReport::default();
     let mut before = u64::MAX;
     loop {
-        let page = selector.page(connection, before, None)?;
+        let page = meant.page(connection, before, None)?;
         let Some(next) = last_of(&page) else {
             return Ok(report);
         };
@@ -131,10 +183,11 @@ pub(super) fn erase(
     }
     session.forget()?;
     let connection = &session.connection;
+    let meant = selector.resolve(connection)?;
     let end = db::bound(connection, Bound::LogEnd)
         .map_err(ReadError::from)?
         .unwrap_or(0);
-    let pending = selector.page(connection, end, Some(Status::Pending))?;
+    let pending = meant.page(connection, end, Some(Status::Pending))?;
     if let Some(pending) = pending.into_iter().find_map(|(_, row)| row.ok()) {
         return Err(RemovalError::Pending {
             request_id: pending.request_id,
@@ -145,7 +198,7 @@ pub(super) fn erase(
     let mut compared = search::Compared::new();
     let mut before = end;
     loop {
-        let page = selector.page(connection, before, None)?;
+        let page = meant.page(connection, before, None)?;
         let Some(next) = last_of(&page) else { break };
         before = next;
         let mut requests: Vec<_> = report

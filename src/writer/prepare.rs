@@ -39,6 +39,8 @@ pub(super) struct Preparer {
     capture: Capture,
     reads_bodies: bool,
     conversations: Conversations,
+    /// Room for the name of a conversation.
+    name: String,
     /// Rooms for texts that the packer is done with.
     rooms: Receiver<Vec<u8>>,
 }
@@ -50,6 +52,7 @@ impl Preparer {
             capture: config.capture,
             reads_bodies: config.read_bodies,
             conversations: Conversations::new(CONVERSATION_BYTES_MAX),
+            name: String::new(),
             rooms,
         }
     }
@@ -79,6 +82,23 @@ impl Preparer {
             Command::End(command) => self.end(*command, prepared),
             Command::Wake | Command::Flush(_) | Command::Upkeep(_) | Command::Close(_) => {}
         }
+    }
+
+    /// What a request's conversation is called: a user's, so that what two users' clients call alike is
+    /// told apart. Identifiers hold no NUL.
+    fn conversation_name(&mut self, context: &RequestContext) -> Option<Arc<str>> {
+        let names = [
+            &context.conversation_id,
+            &context.context_id,
+            &context.session_id,
+        ];
+        let name = names.into_iter().flatten().next()?;
+        self.name.clear();
+        self.name
+            .push_str(context.user_id.as_deref().unwrap_or_default());
+        self.name.push('\0');
+        self.name.push_str(name);
+        Some(Arc::from(self.name.as_str()))
     }
 
     fn open(
@@ -114,12 +134,7 @@ impl Preparer {
         let capture = context.capture.unwrap_or(self.capture);
         let seq = prepared.next_seq();
         let body_bytes = room.bytes(body_length);
-        let conversation = context
-            .conversation_id
-            .as_ref()
-            .or(context.context_id.as_ref())
-            .or(context.session_id.as_ref())
-            .map(|name| Arc::from(name.as_str()));
+        let conversation = self.conversation_name(&context);
         let mut key = None;
         let mut is_unparsed = None;
         let mut take = |summary: &RequestSummary| {

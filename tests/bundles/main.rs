@@ -87,7 +87,7 @@ impl Trail {
             ..BundleOptions::default()
         };
         let of_request = BundleOptions {
-            request_id: Some("r-0-3".to_owned()),
+            opened_seq: Some(self.store().reader().get("r-0-3").unwrap().opened_seq),
             ..BundleOptions::default()
         };
         [

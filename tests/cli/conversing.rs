@@ -110,6 +110,110 @@ fn a_conversation_shows_each_message_once() {
     );
 }
 
+/// Two users whose clients call every conversation `default`, and requests of nobody.
+fn shared() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let store = Store::builder(sandbox.path("audit.db")).open().unwrap();
+    for turn in 0..3 {
+        for user in [Some("alice"), Some("bob\u{1b}[2J"), None] {
+            let name = user.map_or("nobody", |user| user.split('\u{1b}').next().unwrap());
+            let says = format!("{name} says {turn}");
+            let body = json!({"messages": [{"role": "user", "content": says}]});
+            let mut context = RequestContext::new("openai.chat")
+                .request_id(format!("{name}-{turn}"))
+                .started_at(STARTED_AT + turn * 5_000_000)
+                .conversation_id("default");
+            context.user_id = user.map(str::to_owned);
+            let handle = store.recorder().open(context, body.to_string()).unwrap();
+            handle.complete(Completion::new()).unwrap();
+        }
+    }
+    assert!(store.close(Duration::from_secs(60)).is_complete);
+    sandbox
+}
+
+#[test]
+fn a_conversation_of_several_users_is_shown_and_erased_for_one_of_them() {
+    let sandbox = shared();
+    let erase = [
+        "erase",
+        "--conversation",
+        "default",
+        "--reason",
+        "asked for",
+    ];
+    let runs = [
+        sandbox.run(&["conversation", "default"]),
+        sandbox.run(&["conversation", "default", "--user", "alice"]),
+        sandbox.run(&["conversation", "default", "--user", "", "--json"]),
+        sandbox.run(&["conversation", "default", "--user", "carol"]),
+        sandbox.run(&["conversation", "nobody-1", "-n", "2"]),
+        sandbox.run(&[
+            "conversation",
+            "default",
+            "--user",
+            "alice",
+            "--after",
+            "alice-1",
+        ]),
+        sandbox.run(&[
+            "conversation",
+            "default",
+            "--user",
+            "alice",
+            "--after",
+            "alice-2",
+        ]),
+        sandbox.run(&erase),
+        sandbox.run(&[&erase[..], &["--dry-run"]].concat()),
+        sandbox.run(&[&erase[..], &["--user", "alice", "--dry-run"]].concat()),
+        sandbox.run(&[&erase[..], &["--user", "alice"]].concat()),
+        sandbox.run(&["list", "--user", ""]),
+    ];
+    let exits: Vec<_> = runs.iter().map(|run| run.exit).collect();
+    assert_eq!(exits, [1, 0, 0, 1, 0, 0, 1, 2, 2, 0, 0, 0]);
+    assert_golden("conversation_of_users", &sandbox, &runs);
+}
+
+#[test]
+fn a_long_conversation_is_shown_part_by_part() {
+    let sandbox = Sandbox::new();
+    let store = Store::builder(sandbox.path("audit.db")).open().unwrap();
+    for turn in 0..1_050 {
+        let body = json!({"messages": [{"role": "user", "content": format!("turn {turn}")}]});
+        let context = RequestContext::new("openai.chat").conversation_id("long");
+        let handle = store.recorder().open(context, body.to_string()).unwrap();
+        handle.complete(Completion::new()).unwrap();
+    }
+    assert!(store.close(Duration::from_secs(60)).is_complete);
+    let texts = |arguments: &[&str]| {
+        let run = sandbox.run(arguments);
+        assert_eq!(run.exit, 0);
+        let parts = run.json();
+        let messages = parts
+            .iter()
+            .flat_map(|part| part["messages"].as_array().unwrap());
+        let texts: Vec<_> = messages
+            .map(|said| said["text"].as_str().unwrap().to_owned())
+            .collect();
+        (parts.len(), texts, parts.last().unwrap()["next"].clone())
+    };
+    let expected: Vec<_> = (0..1_050).map(|turn| format!("turn {turn}")).collect();
+    let conversation = ["conversation", "long", "--json"];
+    let (parts, all, next) = texts(&[&conversation[..], &["-n", "0"]].concat());
+    assert_eq!((parts, all, next), (2, expected.clone(), Value::Null));
+    let (parts, mut first, next) = texts(&conversation);
+    assert_eq!((parts, first.len()), (1, 1_000));
+    let after = format!("#{next}");
+    let (parts, rest, next) = texts(&[&conversation[..], &["--after", &after]].concat());
+    assert_eq!((parts, next), (1, Value::Null));
+    first.extend(rest);
+    assert_eq!(first, expected);
+    let said = sandbox.run(&["conversation", "long"]);
+    let hint = format!("1,000 requests are shown; go on with --after '{after}'");
+    assert!(said.stderr.contains(&hint), "{}", said.stderr);
+}
+
 #[test]
 fn a_tool_call_is_shown_with_the_result_that_came_later() {
     let sandbox = agent();
@@ -117,7 +221,7 @@ fn a_tool_call_is_shown_with_the_result_that_came_later() {
     let call = &shown[0]["tool_calls"][0];
     assert_eq!(
         call["result"],
-        json!({"request_id": "turn-1", "text": "18 °C, sunny"})
+        json!({"request_id": "turn-1", "reference": "turn-1", "text": "18 °C, sunny"})
     );
     let runs = [
         sandbox.run(&["tools"]),

@@ -26,5 +26,6 @@ mod reading;
 mod recording;
 mod removing;
 mod searching;
+mod sharing;
 mod support;
 mod verifying;

@@ -122,7 +122,9 @@ fn one_bad_row_is_named_and_the_others_are_read() {
         );
         let found = reader.search("words", &SearchOptions::default()).unwrap();
         assert_eq!((found.hits.len(), found.unreadable.len()), (5, 1), "{sql}");
-        let conversation = reader.conversation("c").unwrap();
+        let conversation = reader
+            .conversation("c", &auditlite::ConversationOptions::default())
+            .unwrap();
         assert_eq!((conversation.requests.len(), conversation.damaged), (5, 1));
         let report = store.verify(&VerifyOptions::default()).unwrap();
         assert!(!report.findings.is_empty(), "{sql}");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use auditlite::{
     Completion, EraseSelector, PayloadSide, ReadError, ReadOnlyStore, RemovalError, RequestContext,
-    Retention, StatsFilter, StatsKey, Status, Store, ToolCall, Usage, VerifyOptions,
+    RequestFilter, Retention, StatsFilter, StatsKey, Status, Store, ToolCall, Usage, VerifyOptions,
 };
 
 use crate::support::{Folder, PATIENCE, close, findings};
@@ -312,8 +312,18 @@ fn nothing_is_left_on_pages_where_rows_once_were() {
     }
     for number in (0..1000).step_by(29) {
         let talk = format!("talk-{number:05}-of-some");
-        let selector = EraseSelector::Conversation(talk.clone());
-        assert!(store.erase(&selector, "why").unwrap().is_wiped);
+        let filter = RequestFilter {
+            conversation_id: Some(talk.clone()),
+            ..RequestFilter::default()
+        };
+        let page = store.reader().list(&filter, None, 10).unwrap();
+        for request in page.requests {
+            let selector = EraseSelector::UserConversation {
+                user_id: request.user_id.unwrap(),
+                conversation_id: talk.clone(),
+            };
+            assert!(store.erase(&selector, "why").unwrap().is_wiped);
+        }
         texts.push(talk);
     }
     for text in texts {

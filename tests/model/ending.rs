@@ -1,6 +1,6 @@
 //! What completions and failures say of the model's answer.
 
-use auditlite::{Completion, ToolCall, Usage};
+use auditlite::{Completion, ToolCall, Usage, stored_identifier};
 use fastrand::Rng;
 
 use crate::expected::{Call, Request, cut, identifier, note};
@@ -32,7 +32,7 @@ pub fn end_of_model(
     }
     for _ in 0..rng.usize(..3) {
         let reason = odd(rng);
-        let recorded = cut(&reason, 256).replace('\0', "\u{fffd}");
+        let recorded = stored_identifier(&reason).into_owned();
         note(recorded != reason, "finish_reasons", altered);
         completion.finish_reasons.push(reason);
         request.finish_reasons.push(recorded);
@@ -44,8 +44,7 @@ pub fn end_of_model(
     let input_max = (64 * 1024).min(share / calls.len().max(1));
     for (id, name, input) in &calls {
         let input = String::from_utf8_lossy(input).into_owned();
-        let [short_id, short_name] =
-            [id, name].map(|text| cut(text, 256).replace('\0', "\u{fffd}"));
+        let [short_id, short_name] = [id, name].map(|text| stored_identifier(text).into_owned());
         note(
             short_id != *id || short_name != *name,
             "tool_calls",

@@ -1,14 +1,13 @@
 //! The model: what a store must say, kept in plain memory by rules of its own.
 
-use auditlite::{Message, RequestFilter, RequestRecord, StatsFilter, StatsKey, Status};
-
-/// Longest identifier.
-const IDENTIFIER_BYTES_MAX: usize = 256;
+use auditlite::{
+    Message, RequestFilter, RequestRecord, StatsFilter, StatsKey, Status, stored_identifier,
+};
 
 /// An identifier as it is recorded.
 pub fn identifier(text: Option<&str>, field: &str, altered: &mut Vec<String>) -> Option<String> {
     let text = text.filter(|text| !text.is_empty())?;
-    let recorded = cut(text, IDENTIFIER_BYTES_MAX).replace('\0', "\u{fffd}");
+    let recorded = stored_identifier(text).into_owned();
     note(recorded != text, field, altered);
     Some(recorded)
 }
@@ -171,8 +170,12 @@ impl Request {
     pub fn matches(&self, filter: &RequestFilter) -> bool {
         let is = |wanted: &Option<String>, found: &[Option<&String>]| {
             wanted
-                .as_ref()
-                .is_none_or(|wanted| found.contains(&Some(wanted)))
+                .as_deref()
+                .map(stored_identifier)
+                .is_none_or(|wanted| {
+                    let mut found = found.iter().flatten();
+                    found.any(|found| **found == wanted)
+                })
         };
         // Of the patterns, words have this one only.
         let is_like = |wanted: &Option<String>, found: &[Option<&String>]| {
@@ -195,7 +198,10 @@ impl Request {
                     self.requested_model.as_ref(),
                 ],
             )
-            && is(&filter.user_id, &[self.user_id.as_ref()])
+            && match filter.user_id.as_deref() {
+                Some("") => self.user_id.is_none(),
+                _ => is(&filter.user_id, &[self.user_id.as_ref()]),
+            }
             && is(&filter.session_id, &[self.session_id.as_ref()])
             && is(&filter.conversation_id, &[self.conversation()])
             && is(&filter.trace_id, &[self.trace_id.as_ref()])
@@ -323,12 +329,13 @@ impl Model {
                 .filter(|request| is(request))
                 .collect()
         };
-        let mut matching = found(&|request| request.id == id);
+        let stored = stored_identifier(id);
+        let mut matching = found(&|request| request.id == stored);
         if matching.is_empty() {
             matching = found(&|request| request.id.starts_with(id));
         }
         if matching.is_empty() {
-            matching = found(&|request| request.trace_id.as_deref() == Some(id));
+            matching = found(&|request| request.trace_id.as_deref() == Some(&stored));
         }
         matching
     }

@@ -45,14 +45,15 @@ impl Machine {
         match (reader.get(&id), expected.as_slice()) {
             (Err(ReadError::NotFound(_)), []) => {}
             (Ok(found), [only]) => only.check(&found, self.is_exact()),
-            (Ok(found), [newest, ..]) => {
-                assert!(expected.iter().all(|request| request.id == id), "{id:?}");
-                newest.check(&found, self.is_exact());
-            }
             (Err(ReadError::Ambiguous { candidates, .. }), several) => {
                 assert!(several.len() > 1, "{id:?}");
                 for (candidate, request) in candidates.iter().zip(several) {
-                    assert_eq!(candidate, &request.id);
+                    // By its id, or by its number where the id is another's too.
+                    let found = reader.get(candidate).unwrap();
+                    request.check(&found, self.is_exact());
+                    let others = self.model.requests.iter();
+                    let is_shared = others.filter(|other| other.id == request.id).count() > 1;
+                    assert_eq!(found.is_id_shared, is_shared);
                 }
             }
             (other, expected) => panic!("{id:?}: {other:?}, expected {expected:?}"),

@@ -1,6 +1,8 @@
 //! Erases and prunes, in the store and in the model.
 
-use auditlite::{EraseSelector, RemovalError, RequestFilter, Retention, Status};
+use std::collections::HashSet;
+
+use auditlite::{EraseSelector, ReadError, RemovalError, RequestFilter, Retention, Status};
 use fastrand::Rng;
 
 use crate::expected::Request;
@@ -24,7 +26,17 @@ impl Machine {
             1 => {
                 let talk = format!("talk-{}", rng.u8(..3));
                 filter.conversation_id = Some(talk.clone());
-                (EraseSelector::Conversation(talk), None)
+                if rng.bool() {
+                    (EraseSelector::Conversation(talk), None)
+                } else {
+                    let user = some.user_id.clone().unwrap_or_default();
+                    filter.user_id = Some(user.clone());
+                    let selector = EraseSelector::UserConversation {
+                        user_id: user,
+                        conversation_id: talk,
+                    };
+                    (selector, None)
+                }
             }
             _ => {
                 let id = some.id.clone();
@@ -40,7 +52,13 @@ impl Machine {
         let pending = requests
             .iter()
             .any(|request| is_meant(request) && is_pending(request));
-        let expected = if pending {
+        let meant = requests.iter().filter(|request| is_meant(request));
+        let users: HashSet<_> = meant.map(|request| request.user_id.clone()).collect();
+        let is_ambiguous = matches!(selector, EraseSelector::Conversation(_)) && users.len() > 1;
+        let meant = requests.iter().filter(|request| is_meant(request));
+        let is_shared = request_id.is_some() && meant.count() > 1;
+        let is_ambiguous = is_ambiguous || is_shared;
+        let expected = if pending || is_ambiguous {
             None
         } else {
             let meant = requests.iter_mut().filter(|request| is_meant(request));
@@ -51,7 +69,15 @@ impl Machine {
                 assert_eq!(report.requests, count, "{selector:?}");
                 assert!(report.is_wiped);
             }
-            (Err(RemovalError::Pending { .. }), None) => {}
+            (Err(RemovalError::Read(error)), None) => {
+                let is_told = match error {
+                    ReadError::Ambiguous { .. } => is_shared,
+                    ReadError::AmbiguousConversation { .. } => !is_shared,
+                    _ => false,
+                };
+                assert!(is_ambiguous && is_told, "{selector:?}: {error:?}");
+            }
+            (Err(RemovalError::Pending { .. }), None) => assert!(!is_ambiguous),
             (other, expected) => panic!("{selector:?}: {other:?}, expected {expected:?}"),
         }
         self.count_events();

@@ -1,7 +1,9 @@
 //! One line of an export, as what is to be recorded.
 
+use super::identity::{BodyIdentity, Identity, missing_body};
 use auditlite::{
-    ActorKind, Completion, Failure, Rejection, RequestContext, Status, Timing, ToolCall, Usage,
+    ActorKind, Completion, Failure, PayloadSide, Rejection, RequestContext, Status, Timing,
+    ToolCall, Usage,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,9 +11,12 @@ use bytes::Bytes;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+/// Times that can be recorded, from 1970 to 9999.
+const OPENED_AT: std::ops::RangeInclusive<i64> = 0..=253_402_300_799_999_999;
+
 /// A request on its way in.
 pub(super) struct Imported {
-    pub(super) request_id: String,
+    pub(super) identity: Identity,
     pub(super) context: RequestContext,
     pub(super) request_body: Bytes,
     pub(super) response_provider_name: Option<String>,
@@ -82,6 +87,8 @@ struct Line {
     tool_calls: Vec<Call>,
     #[serde(default)]
     altered: Vec<String>,
+    #[serde(default)]
+    is_erased: bool,
     request: Option<Body>,
     response: Option<Body>,
 }
@@ -114,9 +121,13 @@ impl Imported {
         if line.request_id.is_empty() {
             return Err("the request has no id".to_owned());
         }
-        let mut context = line.context(origin);
+        let identity = line.identity(origin, [&line.request, &line.response]);
+        let mut context = line.context(&identity.origin);
         let (mut missing, mut bodies) = (0, [None, None]);
-        let sides = [("request", &line.request), ("response", &line.response)];
+        let sides = [
+            (PayloadSide::Request, &line.request),
+            (PayloadSide::Response, &line.response),
+        ];
         for ((side, body), bytes) in sides.into_iter().zip(&mut bodies) {
             let Some(body) = body else { continue };
             *bytes = body
@@ -124,12 +135,7 @@ impl Imported {
                 .map_err(|problem| format!("the {side} body {problem}"))?;
             if bytes.is_none() {
                 missing += 1;
-                let digest = body.sha256.as_deref().unwrap_or("unknown");
-                let length = body.length;
-                context = context.attribute(
-                    format!("imported_{side}"),
-                    format!("{length} bytes, sha256:{digest}"),
-                );
+                context = context.attribute(missing_body(side), body.identity().words());
             }
         }
         let [request_body, response_body] = bodies;
@@ -137,7 +143,7 @@ impl Imported {
             context = context.attribute("imported_status", status.name());
         }
         Ok(Self {
-            request_id: line.request_id.clone(),
+            identity,
             context,
             request_body: request_body.unwrap_or_default(),
             response_provider_name: line.response_provider_name.clone(),
@@ -148,7 +154,32 @@ impl Imported {
 }
 
 impl Line {
-    fn context(&self, origin: &str) -> RequestContext {
+    /// What was imported before keeps its first origin.
+    fn identity(&self, origin: &str, bodies: [&Option<Body>; 2]) -> Identity {
+        let attribute = |name: &str, otherwise: String| {
+            let value = self.attributes.get(name).cloned();
+            (name.to_owned(), value.unwrap_or(otherwise))
+        };
+        Identity {
+            request_id: self.request_id.clone(),
+            opened_at: Some(self.opened_at).filter(|at| OPENED_AT.contains(at)),
+            is_erased: self.is_erased,
+            ids: [
+                self.user_id.clone(),
+                self.session_id.clone(),
+                self.context_id.clone(),
+                self.conversation_id.clone(),
+                self.trace_id.clone(),
+            ],
+            bodies: bodies.map(|body| body.as_ref().map(Body::identity).unwrap_or_default()),
+            origin: [
+                attribute("imported_from", origin.to_owned()),
+                attribute("imported_seq", self.opened_seq.to_string()),
+            ],
+        }
+    }
+
+    fn context(&self, origin: &[(String, String); 2]) -> RequestContext {
         let mut context = RequestContext::new(self.wire_protocol.clone().unwrap_or_default())
             .request_id(&self.request_id)
             .started_at(self.opened_at)
@@ -176,15 +207,11 @@ impl Line {
         if let Some((kind, id)) = kind.zip(self.actor_id.clone()) {
             context = context.actor(kind, id);
         }
-        let is_new = !self.attributes.contains_key("imported_from");
-        for (key, value) in &self.attributes {
+        // Where there are too many, the last ones go: never what says where it came from.
+        let is_origin = |key: &String| origin.iter().any(|(name, _)| name == key);
+        let own = self.attributes.iter().filter(|(key, _)| !is_origin(key));
+        for (key, value) in origin.iter().map(|(key, value)| (key, value)).chain(own) {
             context = context.attribute(key, value);
-        }
-        // What was imported before keeps its first origin.
-        if is_new {
-            context = context
-                .attribute("imported_from", origin)
-                .attribute("imported_seq", self.opened_seq.to_string());
         }
         context
     }
@@ -264,6 +291,13 @@ impl Line {
 }
 
 impl Body {
+    fn identity(&self) -> BodyIdentity {
+        BodyIdentity {
+            length: self.length,
+            sha256: self.sha256.clone(),
+        }
+    }
+
     /// The whole body; `None` where the export does not have it.
     fn bytes(&self) -> Result<Option<Bytes>, String> {
         if self.length == 0 {

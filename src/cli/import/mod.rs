@@ -1,12 +1,13 @@
 //! `auditlite import`.
 
+mod identity;
 mod line;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use auditlite::{Overflow, ReadError, Reader, Recorder, Store};
+use auditlite::{Overflow, Reader, Recorder, Store};
 
 use super::database::DatabaseArgs;
 use super::error::CliError;
@@ -15,6 +16,7 @@ use super::record::{check_health, outcome};
 use super::source::{self, Source};
 use super::writing::{self, WritingArgs};
 use super::{Outcome, format, output};
+use identity::Identity;
 use line::{Ending, Imported};
 
 /// How long a full store may hold up the next request.
@@ -32,13 +34,14 @@ Examples:
   auditlite import box-7.jsonl.zst
   auditlite import --origin box-7 monday.jsonl tuesday.jsonl
 
-Takes JSON Lines of `auditlite export`, best with --content full. A request whose id is there already
-is left alone, so that the same file may be imported twice, and an incremental export on top.
+Takes JSON Lines of `auditlite export`, best with --content full. A request that is there already
+(the same id, arrival, user and bodies) is left alone, so that the same file may be imported twice, and
+an incremental export on top. Another one with the same id is taken in beside it.
 Exit status: 0 all lines were taken in or known, 1 some were not, 2 the import stopped.";
 
 /// Take in requests that another store exported
 ///
-/// Requests are merged by their id. Each gets the attributes imported_from and imported_seq: whose
+/// Requests that are there already are left alone. Each gets the attributes imported_from and imported_seq: whose
 /// it was, and its place in that log. Requests that had not ended are left out until an export has
 /// their end. A line that is damaged is reported as FILE:LINE: REASON, and the rest goes on.
 #[derive(Debug, clap::Args)]
@@ -162,7 +165,7 @@ impl Import {
             self.counts.pending = self.counts.pending.saturating_add(1);
             return Ok(());
         };
-        if self.is_known(&imported.request_id)? {
+        if self.is_known(&imported.identity)? {
             self.counts.known = self.counts.known.saturating_add(1);
             return Ok(());
         }
@@ -195,7 +198,7 @@ impl Import {
                 drop(handle);
             }
         }
-        self.new_ids.insert(imported.request_id);
+        self.new_ids.insert(imported.identity.request_id);
         self.counts.imported = self.counts.imported.saturating_add(1);
         self.counts.missing_bodies = self
             .counts
@@ -206,23 +209,16 @@ impl Import {
     }
 
     /// Whether the file has it, or will have.
-    fn is_known(&mut self, request_id: &str) -> Result<bool, CliError> {
-        if self.new_ids.len() >= BATCH {
+    fn is_known(&mut self, identity: &Identity) -> Result<bool, CliError> {
+        // What has the same id and was taken in just now can only be compared once it is in the file.
+        if self.new_ids.len() >= BATCH || self.new_ids.contains(&identity.request_id) {
             check_health(&self.store)?;
             self.store.flush(ROOM_TIMEOUT).map_err(|error| {
                 CliError::Message(format!("what was taken in is not committed: {error}"))
             })?;
             self.new_ids.clear();
         }
-        if self.new_ids.contains(request_id) {
-            return Ok(true);
-        }
-        match self.reader.get(request_id) {
-            // Also the unique beginning of another id, or a trace, would be found.
-            Ok(found) => Ok(found.request_id == request_id),
-            Err(ReadError::NotFound(_) | ReadError::Ambiguous { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        Ok(identity.is_in(&self.reader)?)
     }
 
     fn bad_line(&mut self, path: &Path, number: u64, problem: &str) {

@@ -31,6 +31,13 @@ impl Page<'_> {
     pub(super) fn details(&mut self, details: &Details, has_calls: bool) -> io::Result<()> {
         let record = &details.record;
         self.line("request", &record.request_id)?;
+        if record.is_id_shared {
+            let reference = record.reference();
+            self.line(
+                "same id",
+                &format!("also of other requests; this one is {reference}"),
+            )?;
+        }
         let status = Style::of_status(record.status).paint(record.status.name());
         self.painted("status", &status)?;
         if record.is_erased {
@@ -308,7 +315,7 @@ impl Page<'_> {
     /// What a tool returned.
     fn result(&mut self, result: Option<&ToolResult>, columns: usize) -> io::Result<()> {
         let Some(result) = result else { return Ok(()) };
-        let words = format!("returned, in {}", escape(&result.request_id));
+        let words = format!("returned, in {}", escape(&result.reference));
         writeln!(self.out, "{:columns$}{}", "", Style::Quiet.paint(&words))?;
         self.indented(&result.text, Fold::PART, columns.saturating_add(2))
     }

@@ -19,7 +19,7 @@ use super::project::{self, Values, bind_end, bind_start, joined};
 use super::rebuild::{ProjectionDifference, Rebuilt};
 use super::refusals::Refusals;
 use super::removals::visit_ended;
-use super::rows::{IS_ERASED, SELECT_REQUEST, START_COUNT};
+use super::rows::{IS_ERASED, SELECT_ROW, START_COUNT};
 use super::seq_to_sql;
 use super::structure::IndexEntries;
 use crate::log::{Ended, Event, Fact, Fold, HourKey, Opened, RequestEnd, RequestStart, Served};
@@ -56,7 +56,7 @@ impl<'s> Tables<'s> {
         let prepare = |sql: &str| connection.prepare(sql).context(COMPARING);
         Ok(Self {
             connection,
-            requests: prepare(&format!("{} ORDER BY opened_seq", *SELECT_REQUEST))?,
+            requests: prepare(&format!("{} ORDER BY opened_seq", *SELECT_ROW))?,
             tool_calls: prepare(
                 "SELECT ended_seq, position, tool_call_id, tool_name, input_bytes \
                  FROM tool_calls ORDER BY ended_seq, position",
@@ -257,7 +257,7 @@ impl Comparison<'_> {
         }
         // Rare, and so is worth a second look that names the columns.
         let key = seq_to_sql(opened_seq);
-        let sql = format!("{} WHERE opened_seq = ?1", *SELECT_REQUEST);
+        let sql = format!("{} WHERE opened_seq = ?1", *SELECT_ROW);
         let mut statement = self.connection.prepare_cached(&sql).context(COMPARING)?;
         let mut rows = statement.query([key]).context(COMPARING)?;
         if let Some(row) = rows.next().context(COMPARING)? {

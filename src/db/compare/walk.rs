@@ -11,7 +11,7 @@ use crate::db::error::{Context, DbError};
 use crate::db::keyed::KeyedHash;
 use crate::db::project::Values;
 use crate::db::rebuild::{DIFFERENCES_LISTED_MAX, ProjectionDifference};
-use crate::db::rows::{COLUMN_COUNT, SELECT_REQUEST, START_COUNT, column_name};
+use crate::db::rows::{COLUMN_COUNT, SELECT_ROW, START_COUNT, column_name};
 use crate::db::structure::IndexEntries;
 
 /// A table's rows in the order of their keys.
@@ -223,7 +223,7 @@ impl Differences {
         stored: &Connection,
         rebuilt: &Connection,
     ) -> Result<(), DbError> {
-        let sql = SELECT_REQUEST.as_str();
+        let sql = SELECT_ROW.as_str();
         let mut rebuilt = rebuilt
             .prepare(&format!("{sql} ORDER BY opened_seq"))
             .context(COMPARING)?;

@@ -263,11 +263,10 @@ pub(crate) fn look_again(
     request: &crate::record::RequestRecord,
     after: u64,
 ) -> Result<(), DbError> {
-    let mut filter = RequestFilter::default();
-    match request.conversation() {
-        Some(conversation) => filter.conversation_id = Some(conversation.to_owned()),
-        None => filter.user_id.clone_from(&request.user_id),
-    }
+    let filter = RequestFilter::conversation_of(request).unwrap_or_else(|| RequestFilter {
+        user_id: request.user_id.clone(),
+        ..RequestFilter::default()
+    });
     let kept = pruned_to(connection, RemovalKind::Content)?;
     let mut after = after.max(kept.saturating_sub(1));
     let end = extent(connection)?.map_or(0, |index| index.next_seq);

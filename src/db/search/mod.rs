@@ -293,11 +293,14 @@ pub(crate) fn add(connection: &Connection, message: &NewMessage<'_>) -> Result<b
     Ok(true)
 }
 
-/// A digest of whom a request's messages belong to: the conversation, else the user, else nobody.
-/// Within it, the same message is one message.
+/// A digest of whom a request's messages belong to: the user's conversation, else the user, else nobody.
+/// Within it, the same message is one message. Identifiers hold no NUL.
 pub(crate) fn scope_of(request: &RequestRecord) -> Digest {
     match (request.conversation(), request.user_id.as_deref()) {
-        (Some(conversation), _) => sha256(format!("conversation {conversation}").as_bytes()),
+        (Some(conversation), user) => {
+            let user = user.unwrap_or_default();
+            sha256(format!("conversation {user}\0{conversation}").as_bytes())
+        }
         (None, Some(user)) => sha256(format!("user {user}").as_bytes()),
         (None, None) => sha256(b"nobody"),
     }
