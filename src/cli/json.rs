@@ -65,6 +65,7 @@ impl Serialize for Details {
             messages: Vec<MessageJson>,
             replies: Vec<MessageJson>,
             unparsed: u64,
+            left_out: u64,
         }
         Line {
             record: &self.record,
@@ -79,6 +80,7 @@ impl Serialize for Details {
             messages: self.transcript.messages.iter().map(message).collect(),
             replies: self.transcript.replies.iter().map(message).collect(),
             unparsed: self.transcript.unparsed,
+            left_out: self.transcript.left_out,
         }
         .serialize(serializer)
     }

@@ -283,7 +283,18 @@ impl Normaliser {
         self.sampling_parameter("top_p", &mut context.top_p);
         self.attributes(&mut context.attributes);
         if let Some(messages) = &mut context.messages {
-            self.count("messages", messages, MESSAGES_MAX);
+            // History grows at its end: the newest are kept.
+            let excess = messages.len().saturating_sub(MESSAGES_MAX);
+            if excess > 0 {
+                self.note(
+                    "messages",
+                    format!(
+                        "has {} entries; the newest {MESSAGES_MAX} are kept",
+                        messages.len()
+                    ),
+                );
+                messages.drain(..excess);
+            }
         }
         if let Some(at) = context.started_at
             && !(0..=TIME_MAX).contains(&at)

@@ -105,7 +105,8 @@ pub struct RequestContext {
     /// up to 128 bytes, values up to 16 KiB. Of a longer key the beginning and a digest are kept; what
     /// else is over is shortened or left out; all of it is flagged.
     pub attributes: Vec<(String, String)>,
-    /// Canonical messages, where the gateway has them anyway.
+    /// Canonical messages, where the gateway has them anyway; of more than 16,384 the newest are kept,
+    /// and flagged.
     pub messages: Option<Vec<Message>>,
     /// When the request arrived, in microseconds since the Unix epoch. Default: the time of the
     /// call that opens it. Meant for records of the past: where it is given, the handle's own clock

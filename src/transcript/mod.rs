@@ -81,6 +81,7 @@ pub(crate) fn transcript(
         }
         let parsed = ParsedRequest::parse(&protocol, "", &body);
         transcript.messages = parsed.messages;
+        transcript.left_out = parsed.left_out;
         transcript.unparsed = parsed.unparsed;
     }
     if transcript.messages.is_empty() {

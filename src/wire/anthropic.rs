@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use super::error::{BareError, ResponseError};
 use super::framing::Frame;
 use super::joiner::{Joiner, Slot};
-use super::lenient::{Content, Count, Flag, List, Object, Raw, Real, Text, text_of};
+use super::lenient::{Content, Count, Flag, Latest, List, Object, Raw, Real, Text, text_of};
 use super::parts::{CONTENT_PARTS_MAX, Parts, kind_of, result_text};
 use super::request::{ITEMS_MAX, ParsedRequest, TOOLS_MAX, tool};
 use super::usage::AnthropicUsage;
@@ -231,7 +231,7 @@ struct Request<'a> {
     #[serde(borrow)]
     system: Content<'a, Object<Block<'a>>, CONTENT_PARTS_MAX>,
     #[serde(borrow)]
-    messages: List<&'a RawValue, ITEMS_MAX>,
+    messages: Latest<&'a RawValue, ITEMS_MAX>,
     #[serde(borrow)]
     tools: List<&'a RawValue, TOOLS_MAX>,
     #[serde(borrow)]
@@ -264,7 +264,7 @@ pub(super) fn request(body: &[u8], parsed: &mut ParsedRequest) -> bool {
             Some("system".to_owned())
         });
     }
-    parsed.read_messages(request.messages.0, message);
+    parsed.read_messages(request.messages, message);
     true
 }
 

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::error::BareError;
 use super::framing::Frame;
 use super::joiner::{Joiner, Slot};
-use super::lenient::{Count, List, Object, Raw, Real, Text, text_of};
+use super::lenient::{Count, Latest, List, Object, Raw, Real, Text, text_of};
 use super::parts::{CONTENT_PARTS_MAX, Parts, kind_of, result_text};
 use super::request::{ITEMS_MAX, ParsedRequest, TOOLS_MAX, tool};
 use super::usage::BedrockUsage;
@@ -227,7 +227,7 @@ struct Request<'a> {
     #[serde(borrow)]
     system: List<&'a RawValue, CONTENT_PARTS_MAX>,
     #[serde(borrow)]
-    messages: List<&'a RawValue, ITEMS_MAX>,
+    messages: Latest<&'a RawValue, ITEMS_MAX>,
     #[serde(borrow)]
     tool_config: Object<ToolConfig<'a>>,
 }
@@ -271,7 +271,7 @@ pub(super) fn request(body: &[u8], parsed: &mut ParsedRequest) -> bool {
             Some("system".to_owned())
         });
     }
-    parsed.read_messages(request.messages.0, message);
+    parsed.read_messages(request.messages, message);
     true
 }
 

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use super::error::BareError;
 use super::framing::Frame;
 use super::joiner::Joiner;
-use super::lenient::{Content, Object, Text, text_of};
+use super::lenient::{Input, Object, Text, text_of};
 use super::parts::Parts;
 use super::request::{ITEMS_MAX, ParsedRequest};
 use super::usage::OpenAiUsage;
@@ -45,7 +45,7 @@ struct Request<'a> {
     #[serde(borrow)]
     model: Text<'a>,
     #[serde(borrow)]
-    input: Content<'a, &'a RawValue, ITEMS_MAX>,
+    input: Input<'a, &'a RawValue, ITEMS_MAX>,
 }
 
 pub(super) fn request(body: &[u8], parsed: &mut ParsedRequest) -> bool {
@@ -54,12 +54,12 @@ pub(super) fn request(body: &[u8], parsed: &mut ParsedRequest) -> bool {
     };
     parsed.model = request.model.owned();
     match request.input {
-        Content::Absent => {}
-        Content::Text(text) => parsed.read_message(|parts| {
+        Input::Absent => {}
+        Input::Text(text) => parsed.read_message(|parts| {
             parts.text(&text);
             Some("user".to_owned())
         }),
-        Content::Parts(texts) => parsed.read_messages(texts, message),
+        Input::Items(texts) => parsed.read_messages(texts, message),
     }
     true
 }

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::error::{BareError, ResponseError};
 use super::framing::Frame;
 use super::joiner::{CHOICES_MAX, Joiner};
-use super::lenient::{Count, Flag, Label, List, Object, Raw, Real, Text, text_of};
+use super::lenient::{Count, Flag, Label, Latest, List, Object, Raw, Real, Text, text_of};
 use super::parts::{CONTENT_PARTS_MAX, Parts, kind_of};
 use super::request::{ITEMS_MAX, OfferedTool, ParsedRequest, TOOLS_MAX, tool};
 use super::usage::GeminiUsage;
@@ -254,7 +254,7 @@ struct Request<'a> {
     #[serde(borrow, alias = "system_instruction")]
     system_instruction: Object<Message<'a>>,
     #[serde(borrow)]
-    contents: List<&'a RawValue, ITEMS_MAX>,
+    contents: Latest<&'a RawValue, ITEMS_MAX>,
     #[serde(borrow)]
     tools: Raw<'a>,
     #[serde(borrow, alias = "tool_config")]
@@ -299,7 +299,7 @@ pub(super) fn request(body: &[u8], parsed: &mut ParsedRequest) -> bool {
             Some("system".to_owned())
         });
     }
-    parsed.read_messages(request.contents.0, message);
+    parsed.read_messages(request.contents, message);
     true
 }
 

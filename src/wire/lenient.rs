@@ -2,6 +2,7 @@
 //! and never costs the fields beside it.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -43,6 +44,23 @@ pub(super) struct Object<T>(pub(super) Option<T>);
 /// The first `MAX` items of an array.
 #[derive(Debug, Clone)]
 pub(super) struct List<T, const MAX: usize>(pub(super) Vec<T>);
+
+/// The last `MAX` items of an array: of what grows at its end, the newest.
+#[derive(Debug, Clone)]
+pub(super) struct Latest<T, const MAX: usize> {
+    pub(super) items: VecDeque<T>,
+    /// How many came before them.
+    pub(super) left_out: u64,
+}
+
+/// A list of which the newest count, or a string that stands for one.
+#[derive(Debug, Default, Clone)]
+pub(super) enum Input<'a, T, const MAX: usize> {
+    #[default]
+    Absent,
+    Text(Cow<'a, str>),
+    Items(Latest<T, MAX>),
+}
 
 /// What messages call content: a string, or a list of parts of which `MAX` are read.
 #[derive(Debug, Default, Clone)]
@@ -100,6 +118,15 @@ impl<T> Default for Object<T> {
 impl<T, const MAX: usize> Default for List<T, MAX> {
     fn default() -> Self {
         Self(Vec::new())
+    }
+}
+
+impl<T, const MAX: usize> Default for Latest<T, MAX> {
+    fn default() -> Self {
+        Self {
+            items: VecDeque::new(),
+            left_out: 0,
+        }
     }
 }
 
@@ -307,28 +334,69 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MA
     }
 }
 
-impl<'de: 'a, 'a, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Content<'a, T, MAX> {
+fn latest<'de, T: Deserialize<'de>, A: SeqAccess<'de>, const MAX: usize>(
+    mut seq: A,
+) -> Result<Latest<T, MAX>, A::Error> {
+    let mut latest = Latest::default();
+    while let Some(item) = seq.next_element()? {
+        if latest.items.len() >= MAX {
+            latest.items.pop_front();
+            latest.left_out = latest.left_out.saturating_add(1);
+        }
+        latest.items.push_back(item);
+    }
+    Ok(latest)
+}
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Latest<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ContentVisitor<T, const MAX: usize>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for ContentVisitor<T, MAX> {
-            type Value = Content<'de, T, MAX>;
+        struct LatestVisitor<T, const MAX: usize>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for LatestVisitor<T, MAX> {
+            type Value = Latest<T, MAX>;
             anything!(f);
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Content::Text(Cow::Borrowed(text)))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Content::Text(Cow::Owned(text.to_owned())))
-            }
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-                items(seq, MAX).map(Content::Parts)
+                latest(seq)
             }
-            otherwise!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
+            otherwise!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
             ignore!(unit);
             ignore!(map);
         }
-        deserializer.deserialize_any(ContentVisitor(PhantomData))
+        deserializer.deserialize_any(LatestVisitor(PhantomData))
     }
 }
+
+/// Types that a string stands for, or else a list.
+macro_rules! text_or {
+    ($kind:ident, $visitor:ident, $of_list:expr) => {
+        impl<'de: 'a, 'a, T: Deserialize<'de>, const MAX: usize> Deserialize<'de>
+            for $kind<'a, T, MAX>
+        {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct $visitor<T, const MAX: usize>(PhantomData<T>);
+                impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for $visitor<T, MAX> {
+                    type Value = $kind<'de, T, MAX>;
+                    anything!(f);
+                    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                        Ok($kind::Text(Cow::Borrowed(text)))
+                    }
+                    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                        Ok($kind::Text(Cow::Owned(text.to_owned())))
+                    }
+                    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+                        $of_list(seq)
+                    }
+                    otherwise!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
+                    ignore!(unit);
+                    ignore!(map);
+                }
+                deserializer.deserialize_any($visitor(PhantomData))
+            }
+        }
+    };
+}
+text_or!(Content, ContentVisitor, |seq| items(seq, MAX)
+    .map(Content::Parts));
+text_or!(Input, InputVisitor, |seq| latest(seq).map(Input::Items));
 
 impl<'de, V: Deserialize<'de> + Default, T: Texts> Deserialize<'de> for Prose<V, T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::error::ResponseError;
 use super::framing::Frame;
 use super::joiner::{Joiner, Slot};
-use super::lenient::{Count, Flag, List, Object, Raw, Real, Text, text_of};
+use super::lenient::{Count, Flag, Latest, List, Object, Raw, Real, Text, text_of};
 use super::parts::Parts;
 use super::request::{ITEMS_MAX, ParsedRequest, TOOLS_MAX, tool};
 use super::usage::OllamaUsage;
@@ -130,7 +130,7 @@ struct Request<'a> {
     stream: Flag,
     options: Object<Options>,
     #[serde(borrow)]
-    messages: List<&'a RawValue, ITEMS_MAX>,
+    messages: Latest<&'a RawValue, ITEMS_MAX>,
     #[serde(borrow)]
     tools: List<&'a RawValue, TOOLS_MAX>,
 }
@@ -156,7 +156,7 @@ pub(super) fn request(body: &[u8], parsed: &mut ParsedRequest) -> bool {
         parsed.top_p = options.top_p.0;
     }
     parsed.tools.extend(request.tools.0.into_iter().map(tool));
-    parsed.read_messages(request.messages.0, message);
+    parsed.read_messages(request.messages, message);
     true
 }
 

@@ -8,7 +8,8 @@ use super::error::{BareError, ResponseError};
 use super::framing::Frame;
 use super::joiner::{CHOICES_MAX, Joiner, Slot};
 use super::lenient::{
-    Content, Count, Flag, List, Object, Prose, Raw, Real, Skipped, Text, Texts, Wanted, text_of,
+    Content, Count, Flag, Latest, List, Object, Prose, Raw, Real, Skipped, Text, Texts, Wanted,
+    text_of,
 };
 use super::parts::{CONTENT_PARTS_MAX, Parts, result_text};
 use super::request::{ITEMS_MAX, ParsedRequest, TOOLS_MAX, tool};
@@ -246,7 +247,7 @@ struct Request<'a> {
     top_p: Real,
     stream: Flag,
     #[serde(borrow)]
-    messages: List<&'a RawValue, ITEMS_MAX>,
+    messages: Latest<&'a RawValue, ITEMS_MAX>,
     #[serde(borrow)]
     tools: List<&'a RawValue, TOOLS_MAX>,
     #[serde(borrow)]
@@ -271,7 +272,7 @@ pub(super) fn request(body: &[u8], parsed: &mut ParsedRequest) -> bool {
     parsed
         .tools
         .extend(request.tools.0.into_iter().chain(functions).map(tool));
-    parsed.read_messages(request.messages.0, message);
+    parsed.read_messages(request.messages, message);
     true
 }
 

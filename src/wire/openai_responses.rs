@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::error::{BareError, ResponseError};
 use super::framing::Frame;
 use super::joiner::{Joiner, Slot};
-use super::lenient::{Content, Count, Flag, List, Object, Raw, Real, Text, text_of};
+use super::lenient::{Content, Count, Flag, Input, List, Object, Raw, Real, Text, text_of};
 use super::parts::{CONTENT_PARTS_MAX, Parts, kind_of, result_text};
 use super::request::{ITEMS_MAX, ParsedRequest, TOOLS_MAX, tool};
 use super::usage::OpenAiUsage;
@@ -309,9 +309,9 @@ struct Request<'a> {
     top_p: Real,
     stream: Flag,
     #[serde(borrow)]
-    instructions: Content<'a, &'a RawValue, ITEMS_MAX>,
+    instructions: Input<'a, &'a RawValue, ITEMS_MAX>,
     #[serde(borrow)]
-    input: Content<'a, &'a RawValue, ITEMS_MAX>,
+    input: Input<'a, &'a RawValue, ITEMS_MAX>,
     #[serde(borrow)]
     tools: List<&'a RawValue, TOOLS_MAX>,
     #[serde(borrow)]
@@ -334,14 +334,14 @@ pub(super) fn request(body: &[u8], parsed: &mut ParsedRequest) -> bool {
     true
 }
 
-fn read_input(role: &str, input: Content<'_, &RawValue, ITEMS_MAX>, parsed: &mut ParsedRequest) {
+fn read_input(role: &str, input: Input<'_, &RawValue, ITEMS_MAX>, parsed: &mut ParsedRequest) {
     match input {
-        Content::Absent => {}
-        Content::Text(text) => parsed.read_message(|parts| {
+        Input::Absent => {}
+        Input::Text(text) => parsed.read_message(|parts| {
             parts.text(&text);
             Some(role.to_owned())
         }),
-        Content::Parts(items) => parsed.read_messages(items, message),
+        Input::Items(items) => parsed.read_messages(items, message),
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::lenient::{Object, Text};
+use super::lenient::{Latest, Object, Text};
 use super::parts::Parts;
 use super::{Protocol, repair};
 use crate::config::MESSAGES_MAX;
@@ -55,8 +55,11 @@ pub struct ParsedRequest {
     pub tools: Vec<OfferedTool>,
     /// Which tool the model must or must not call, as the protocol words it.
     pub tool_choice: Option<String>,
-    /// How many messages or parts could not be read, or were beyond the bounds.
+    /// How many messages or parts could not be read, or parts were beyond the bounds.
     pub unparsed: u64,
+    /// How many messages of the list came before those that are here: the newest 16,384 are read, of them
+    /// as many as have 65,536 parts. A message's position tells its place among all.
+    pub left_out: u64,
     /// How many more parts may be read.
     pub(super) parts_used: usize,
 }
@@ -102,15 +105,32 @@ impl ParsedRequest {
         parsed
     }
 
-    /// Adds messages that a function of the protocol reads one by one; it returns the role.
+    /// Adds messages that a function of the protocol reads one by one; it returns the role. The newest
+    /// come first, so that what there is no room for is the oldest.
     pub(super) fn read_messages(
         &mut self,
-        messages: Vec<&RawValue>,
+        messages: Latest<&RawValue, ITEMS_MAX>,
         read: fn(&RawValue, &mut Parts<'_>) -> Option<String>,
     ) {
-        for raw in messages {
+        let before = self.messages.len();
+        let mut left_out = messages.left_out;
+        let mut raws = messages.items.into_iter().rev();
+        while let Some(raw) = raws.next() {
+            if self.parts_used >= REQUEST_PARTS_MAX {
+                let more = u64::try_from(raws.len()).unwrap_or(u64::MAX);
+                left_out = left_out.saturating_add(more).saturating_add(1);
+                break;
+            }
             self.read_message(|parts| read(raw, parts));
         }
+        let mut newest_first = self.messages.split_off(before);
+        newest_first.reverse();
+        let first = u64::try_from(before).unwrap_or(u64::MAX);
+        for (position, message) in (first.saturating_add(left_out)..).zip(&mut newest_first) {
+            message.position = position;
+        }
+        self.messages.append(&mut newest_first);
+        self.left_out = self.left_out.saturating_add(left_out);
     }
 
     /// Adds one message, of which `read` collects the parts and returns the role.
@@ -143,6 +163,7 @@ impl fmt::Debug for ParsedRequest {
             .field("messages", &self.messages)
             .field("tools", &self.tools)
             .field("unparsed", &self.unparsed)
+            .field("left_out", &self.left_out)
             .finish_non_exhaustive()
     }
 }

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::bedrock::InferenceConfig;
 use super::gemini::GenerationConfig;
-use super::lenient::{Count, Flag, List, Object, Real, Text};
+use super::lenient::{Count, Flag, Latest, List, Object, Real, Text};
 use super::ollama::Options;
 use super::request::{ITEMS_MAX, ParsedRequest, TOOLS_MAX};
 use super::{Protocol, path};
@@ -183,8 +183,8 @@ impl RequestSummary {
             list.push(b'[');
             list.extend_from_slice(span.trim_ascii_start().strip_prefix(b",").unwrap_or(span));
             list.push(b']');
-            let items = serde_json::from_slice::<List<&RawValue, ITEMS_MAX>>(&list);
-            parsed.read_messages(items.unwrap_or_default().0, protocol.message);
+            let items = serde_json::from_slice::<Latest<&RawValue, ITEMS_MAX>>(&list);
+            parsed.read_messages(items.unwrap_or_default(), protocol.message);
         }
         for message in &mut parsed.messages {
             message.position = message.position.saturating_add(self.first_new_message);

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use auditlite::{
-    Completion, ConversationOptions, EraseSelector, ReadError, RemovalError, RequestContext,
-    RequestFilter, SearchOptions, Store, ToolCall, update_search_index,
+    Completion, ConversationOptions, EraseSelector, MESSAGES_MAX, Message, ReadError, RemovalError,
+    RequestContext, RequestFilter, SearchOptions, Store, ToolCall, update_search_index,
 };
 use serde_json::json;
 
@@ -286,4 +286,74 @@ fn a_conversation_of_more_than_a_thousand_requests_goes_on() {
     let (ids, texts) = paged(&store, "long", 1_000);
     assert_eq!((ids.len(), texts.len()), (1_205, expected.len()));
     assert_eq!(texts, expected);
+}
+
+/// A request of more messages than are read, with what came before and comes after it.
+#[test]
+fn of_too_many_messages_the_newest_are_shown_and_found_and_the_rest_is_counted() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let texts =
+        |count: usize| -> Vec<String> { (0..count).map(|at| format!("word{at}")).collect() };
+    let excess = 100;
+    let count = MESSAGES_MAX + excess;
+    say(&store, "first", Some("u"), "much", &texts(count));
+    say(&store, "second", Some("u"), "much", &texts(count + 1));
+    let context = RequestContext::new("").request_id("handed-over").messages(
+        texts(count)
+            .into_iter()
+            .map(|text| Message {
+                role: "user".to_owned(),
+                text,
+                ..Message::default()
+            })
+            .collect(),
+    );
+    store
+        .recorder()
+        .open(context, "")
+        .unwrap()
+        .complete(Completion::new())
+        .unwrap();
+    store.flush(PATIENCE).unwrap();
+    let reader = store.reader();
+    let request = reader.get("first").unwrap();
+    let said = reader.transcript(&request).unwrap();
+    assert_eq!(
+        (said.messages.len(), said.left_out),
+        (MESSAGES_MAX, excess as u64)
+    );
+    assert_eq!(said.messages[0].text(), format!("word{excess}"));
+    assert_eq!(said.messages[0].position, excess as u64);
+    assert_eq!(
+        said.messages.last().unwrap().text(),
+        format!("word{}", count - 1)
+    );
+    let said = reader
+        .conversation("much", &ConversationOptions::default())
+        .unwrap();
+    // What the second one left out, the first one said.
+    assert_eq!(said.left_out, excess as u64);
+    assert_eq!(said.messages.len(), MESSAGES_MAX + 3);
+    let request = reader.get("handed-over").unwrap();
+    assert!(request.altered.contains(&"messages".to_owned()));
+    let messages = reader.messages(&request).unwrap();
+    assert_eq!(messages.len(), MESSAGES_MAX);
+    assert_eq!(messages.last().unwrap().text, format!("word{}", count - 1));
+    close(store);
+    update_search_index(folder.path(), |_| true).unwrap();
+    let reader = auditlite::ReadOnlyStore::open(folder.path())
+        .unwrap()
+        .reader();
+    let found = |word: &str| {
+        reader
+            .search(word, &SearchOptions::default())
+            .unwrap()
+            .hits
+            .len()
+    };
+    assert_eq!(
+        (found(&format!("word{}", count - 1)), found("word0")),
+        (2, 0)
+    );
 }

@@ -81,6 +81,7 @@ pub(crate) fn run(
         messages, replies, ..
     } = &details.transcript;
     if !args.raw {
+        page.left_out(details.transcript.left_out)?;
         page.messages("messages", messages, &details)?;
         page.messages("reply", replies, &details)?;
     }

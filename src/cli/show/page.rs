@@ -241,6 +241,16 @@ impl Page<'_> {
         Ok(())
     }
 
+    /// What is missing of the messages, before them.
+    pub(super) fn left_out(&mut self, messages: u64) -> io::Result<()> {
+        if messages == 0 {
+            return Ok(());
+        }
+        let messages = format::counted(messages, "message", "messages");
+        let words = format!("the first {messages} of the request; `auditlite payload` writes them");
+        self.line("left out", &words)
+    }
+
     /// Messages under a heading.
     pub(super) fn messages(
         &mut self,
