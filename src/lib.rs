@@ -63,6 +63,7 @@ mod recorder;
 mod redact;
 mod regular;
 mod removal;
+mod said;
 mod search;
 mod store;
 mod sync;

@@ -8,7 +8,6 @@ use std::time::Duration;
 use crate::bundle::{
     BundleOptions, BundleSummary, consistency_proof, inclusion_proof, write_bundle,
 };
-use crate::chain::Recent;
 use crate::config::READ_TIMEOUT;
 use crate::db::{
     DatabasePath, ReadConnection, ReaderPool, Walk, check_store, log_id, open_error, open_reader,
@@ -26,7 +25,6 @@ use crate::removal::{
     EraseReport, EraseSelector, PruneReport, Retention, preview_erase, preview_prune,
 };
 use crate::search::{self, SearchLag, SearchOptions, SearchResult};
-use crate::transcript::{self, Conversation, ConversationOptions, ToolResult, Transcript};
 use crate::verify::{self, VerifyOptions, VerifyProgress, VerifyReport};
 use crate::wire::{OfferedTool, ParsedResponse};
 
@@ -221,70 +219,6 @@ impl Reader {
     /// [`ReadError::Damaged`], or what the database reported.
     pub fn response(&self, request: &RequestRecord) -> Result<Option<ParsedResponse>, ReadError> {
         query::response(&*self.connection()?, request)
-    }
-
-    /// What the request and its response said: messages in canonical form, read from the bodies
-    /// where these are kept whole and their wire protocol is known, else what the gateway handed
-    /// over.
-    ///
-    /// ```no_run
-    /// let reader = auditlite::ReadOnlyStore::open("audit.db")?.reader();
-    /// let request = reader.get("0199f0a2-6c1e")?;
-    /// for message in reader.transcript(&request)?.messages {
-    ///     println!("{}: {}", message.role, message.flattened());
-    /// }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`ReadError::Damaged`], or what the database reported.
-    pub fn transcript(&self, request: &RequestRecord) -> Result<Transcript, ReadError> {
-        transcript::transcript(&*self.connection()?, &mut Recent::default(), request)
-    }
-
-    /// A page of the conversation of this id (`conversation_id`, else `context_id`, else `session_id`
-    /// of its requests): each message once, with the requests that carried it. A conversation is one
-    /// user's. At most 64 MiB of text; [`Conversation::next`] says where it goes on.
-    ///
-    /// # Errors
-    ///
-    /// [`ReadError::NotFound`], [`ReadError::AmbiguousConversation`] where several users have one of
-    /// this id and none is named, or what the database reported. Damaged bodies are counted.
-    pub fn conversation(
-        &self,
-        id: &str,
-        options: &ConversationOptions,
-    ) -> Result<Conversation, ReadError> {
-        transcript::conversation(&*self.connection()?, id, options)
-    }
-
-    /// A page of the conversation of this request, of its user; the request alone where it belongs to
-    /// none.
-    ///
-    /// # Errors
-    ///
-    /// [`ReadError::InvalidArgument`], or what the database reported. Damaged bodies are counted.
-    pub fn conversation_of(
-        &self,
-        request: &RequestRecord,
-        options: &ConversationOptions,
-    ) -> Result<Conversation, ReadError> {
-        transcript::conversation_of(&*self.connection()?, request, options)
-    }
-
-    /// For each of these calls of the request's, by the ids of the calls, the result that a later
-    /// request of the conversation carried, if one of the next eight did.
-    ///
-    /// # Errors
-    ///
-    /// What the database reported.
-    pub fn tool_results(
-        &self,
-        request: &RequestRecord,
-        tool_call_ids: &[&str],
-    ) -> Result<Vec<Option<ToolResult>>, ReadError> {
-        transcript::tool_results(&*self.connection()?, request, tool_call_ids)
     }
 
     /// Searches what was said: each message once, where it first appeared. All words must be there;

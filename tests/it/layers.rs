@@ -35,6 +35,7 @@ const ORDER: &[&str] = &[
     "recorder",
     "reader",
     "follow",
+    "said",
     "store",
 ];
 
