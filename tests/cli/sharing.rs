@@ -125,7 +125,7 @@ fn an_import_keeps_both_of_an_id_and_takes_nothing_twice() {
         "other.jsonl",
         other.run(&["export", "--content", "full"]).stdout,
     );
-    for count in [2, 0] {
+    for count in [3, 0] {
         let run = target.run(&["import", "--origin", "box", "other.jsonl"]);
         let words = format!("imported {count} request");
         assert!(
