@@ -170,8 +170,10 @@ fn a_bundle_of_one_holds_the_events_of_no_other() {
     close(store);
     let reading = ReadOnlyStore::open(folder.path()).unwrap();
     for request in requests {
-        let mut options = BundleOptions::default();
-        options.opened_seq = Some(request.opened_seq);
+        let options = BundleOptions {
+            opened_seq: Some(request.opened_seq),
+            ..BundleOptions::default()
+        };
         let mut bundle = Vec::new();
         let summary = reading.write_bundle(&options, &mut bundle).unwrap();
         assert_eq!(summary.events, 2);
