@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
+use crate::commitments::Commitments;
 use crate::config::PAYLOAD_CAP_BYTES_MAX;
 use crate::db::{self, Connection, StoredPayload, event_seq};
 use crate::error::ReadError;
@@ -60,6 +61,8 @@ pub(crate) type SharedPayload = (StoredPayload, Option<Arc<Vec<u8>>>);
 /// body is packed against, and does not unpack the whole chain for each turn.
 #[derive(Debug)]
 pub(crate) struct Recent {
+    /// What the log commits to.
+    pub(crate) commitments: Commitments,
     contents: VecDeque<(i64, Arc<Vec<u8>>)>,
     bytes: usize,
     bytes_max: usize,
@@ -75,6 +78,7 @@ impl Recent {
     /// Holds at most so many bytes.
     pub(crate) fn with_bytes(bytes_max: usize) -> Self {
         Self {
+            commitments: Commitments::default(),
             contents: VecDeque::new(),
             bytes: 0,
             bytes_max,

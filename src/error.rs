@@ -304,7 +304,7 @@ pub enum ReadError {
         side: &'static str,
     },
     /// What is stored contradicts itself.
-    #[error("the database is damaged: {0}; keep the file and run `auditlite doctor` on it")]
+    #[error("the database is damaged: {0}; keep the file and run `auditlite verify` on it")]
     Damaged(String),
     /// An argument is out of its bounds.
     #[error("{0}")]

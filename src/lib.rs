@@ -44,6 +44,7 @@
 mod bundle;
 mod chain;
 mod clock;
+mod commitments;
 mod config;
 mod db;
 mod doctor;

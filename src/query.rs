@@ -1,6 +1,7 @@
 //! Reading: from an id to a record, from a record to its bodies, nothing trusted on the way.
 
 use crate::chain::{self, ReadPayload, Recent, digest_of};
+use crate::commitments::{Absence, Commitments};
 use crate::config::TOOL_INPUT_BYTES_MAX;
 use crate::db::{self, Connection, Part, RemovalKind, payload_id};
 use crate::error::ReadError;
@@ -171,9 +172,13 @@ fn removed(kind: RemovalKind) -> &'static str {
     }
 }
 
+/// What somebody is told of content that is gone without a removal.
+pub(crate) const MISSING: &str = "missing";
+
 /// What is known of a body; `None`: there is none.
 pub(crate) fn body_info(
     connection: &Connection,
+    commitments: &mut Commitments,
     request: &RequestRecord,
     side: PayloadSide,
 ) -> Result<Option<BodyInfo>, ReadError> {
@@ -189,14 +194,25 @@ pub(crate) fn body_info(
             removed: None,
         }));
     }
-    let stored = db::payload(connection, payload_id(seq, Part::Body), false)?;
+    let id = payload_id(seq, Part::Body);
+    let mut stored = db::payload(connection, id, false)?;
+    if let Some(row) = &stored
+        && !commitments.check(connection, id, row, None)?
+    {
+        stored = None;
+    }
     let Some(stored) = stored else {
+        let absence = commitments.absence(connection, seq, Part::Body)?;
         return Ok(Some(BodyInfo {
             length,
             sha256: None,
             kept: 0,
             stored: 0,
-            removed: db::removal_of(connection, seq)?.map(removed),
+            removed: match absence {
+                Absence::NotKept => None,
+                Absence::Removed(kind) => Some(removed(kind)),
+                Absence::Missing | Absence::Unknown => Some(MISSING),
+            },
         }));
     };
     Ok(Some(BodyInfo {
@@ -211,14 +227,20 @@ pub(crate) fn body_info(
 /// The digest and length of the body that was forwarded upstream, where it differed.
 pub(crate) fn prepared_body(
     connection: &Connection,
+    commitments: &mut Commitments,
     request: &RequestRecord,
 ) -> Result<Option<BodyInfo>, ReadError> {
     let Some(seq) = request.ended_seq else {
         return Ok(None);
     };
-    let Some(stored) = db::payload(connection, payload_id(seq, Part::Prepared), false)? else {
-        return Ok(None);
+    let id = payload_id(seq, Part::Prepared);
+    let Some(stored) = db::payload(connection, id, false)? else {
+        let absence = commitments.absence(connection, seq, Part::Prepared)?;
+        return absence.problem(seq).map_or(Ok(None), Err);
     };
+    if !commitments.check(connection, id, &stored, None)? {
+        return Ok(None);
+    }
     Ok(Some(BodyInfo {
         length: stored.length,
         sha256: Some(digest_of(&stored)?),
@@ -228,13 +250,19 @@ pub(crate) fn prepared_body(
     }))
 }
 
-/// A body's bytes, checked against its recorded digest.
+/// A body's bytes, checked against its recorded digest, and that against what the log commits to.
 pub(crate) fn payload(
     connection: &Connection,
+    commitments: &mut Commitments,
     request: &RequestRecord,
     side: PayloadSide,
 ) -> Result<Payload, ReadError> {
-    payload_by(connection, request, side, |id| chain::read(connection, id))
+    let place = Place::of(request, side)?;
+    let found = match place.id() {
+        Some(id) => chain::read(connection, id)?,
+        None => None,
+    };
+    place.payload(connection, commitments, found)
 }
 
 /// As [`payload`], for whoever reads one request after the other.
@@ -244,67 +272,115 @@ pub(crate) fn next_payload(
     request: &RequestRecord,
     side: PayloadSide,
 ) -> Result<Payload, ReadError> {
-    payload_by(connection, request, side, |id| {
-        let found = recent.read(connection, id)?;
-        Ok(found.map(|(row, content)| (row, content.map(|content| content.to_vec()))))
-    })
+    let place = Place::of(request, side)?;
+    let found = match place.id() {
+        Some(id) => recent.read(connection, id)?,
+        None => None,
+    };
+    let found = found.map(|(row, content)| (row, content.map(|content| content.to_vec())));
+    place.payload(connection, &mut recent.commitments, found)
 }
 
-fn payload_by(
-    connection: &Connection,
-    request: &RequestRecord,
+/// Where a body is to be read.
+struct Place<'r> {
+    request: &'r RequestRecord,
     side: PayloadSide,
-    read: impl FnOnce(i64) -> Result<Option<ReadPayload>, ReadError>,
-) -> Result<Payload, ReadError> {
-    let Some((seq, length)) = place(request, side) else {
-        return Err(ReadError::NoBody {
+    seq: u64,
+    length: u64,
+}
+
+impl<'r> Place<'r> {
+    fn of(request: &'r RequestRecord, side: PayloadSide) -> Result<Self, ReadError> {
+        let (seq, length) = place(request, side).ok_or_else(|| ReadError::NoBody {
             request_id: request.request_id.clone(),
             side: side.name(),
-        });
-    };
-    if length == 0 {
-        return Ok(Payload {
-            bytes: Vec::new(),
+        })?;
+        Ok(Self {
+            request,
+            side,
+            seq,
             length,
-            sha256: sha256(&[]),
-            head: None,
-        });
+        })
     }
-    let not_kept = |reason| ReadError::NotKept {
-        request_id: request.request_id.clone(),
-        side: side.name(),
-        reason,
-        length,
-    };
-    let Some((stored, bytes)) = read(payload_id(seq, Part::Body))? else {
-        let is_withheld = request.has_flag(match side {
-            PayloadSide::Request => REQUEST_WITHHELD,
-            PayloadSide::Response => RESPONSE_WITHHELD,
-        });
-        return Err(not_kept(match db::removal_of(connection, seq)? {
-            Some(RemovalKind::Erased) => "it was erased",
-            Some(_) => "it was pruned",
-            None if is_withheld => "its redaction failed",
-            None => "it was shed for want of capacity",
-        }));
-    };
-    let Some(bytes) = bytes else {
-        return Err(not_kept("content capture was off"));
-    };
-    Ok(Payload {
-        bytes,
-        length: stored.length,
-        sha256: digest_of(&stored)?,
-        head: stored.head,
-    })
+
+    /// The row's id; `None`: the body is empty, and has none.
+    fn id(&self) -> Option<i64> {
+        (self.length > 0).then(|| payload_id(self.seq, Part::Body))
+    }
+
+    /// The body, from what was found.
+    fn payload(
+        &self,
+        connection: &Connection,
+        commitments: &mut Commitments,
+        mut found: Option<ReadPayload>,
+    ) -> Result<Payload, ReadError> {
+        let &Self {
+            request,
+            side,
+            seq,
+            length,
+        } = self;
+        let Some(id) = self.id() else {
+            return Ok(Payload {
+                bytes: Vec::new(),
+                length,
+                sha256: sha256(&[]),
+                head: None,
+            });
+        };
+        if let Some((row, bytes)) = &found
+            && !commitments.check(connection, id, row, bytes.as_deref())?
+        {
+            found = None;
+        }
+        let not_kept = |reason| ReadError::NotKept {
+            request_id: request.request_id.clone(),
+            side: side.name(),
+            reason,
+            length,
+        };
+        let Some((stored, bytes)) = found else {
+            let absence = commitments.absence(connection, seq, Part::Body)?;
+            if let Some(problem) = absence.problem(seq) {
+                return Err(problem);
+            }
+            let is_withheld = request.has_flag(match side {
+                PayloadSide::Request => REQUEST_WITHHELD,
+                PayloadSide::Response => RESPONSE_WITHHELD,
+            });
+            return Err(not_kept(match absence {
+                Absence::Removed(RemovalKind::Erased) => "it was erased",
+                Absence::Removed(_) => "it was pruned",
+                _ if is_withheld => "its redaction failed",
+                _ => "it was shed for want of capacity",
+            }));
+        };
+        let Some(bytes) = bytes else {
+            return Err(not_kept("content capture was off"));
+        };
+        Ok(Payload {
+            bytes,
+            length: stored.length,
+            sha256: digest_of(&stored)?,
+            head: stored.head,
+        })
+    }
 }
 
 /// Content beside a body, as the JSON that was handed over.
 fn content<T: serde::de::DeserializeOwned>(
     connection: &Connection,
+    commitments: &mut Commitments,
     seq: u64,
 ) -> Result<Option<T>, ReadError> {
-    let Some((_, Some(json))) = chain::read(connection, payload_id(seq, Part::Content))? else {
+    let id = payload_id(seq, Part::Content);
+    let Some((row, bytes)) = chain::read(connection, id)? else {
+        let absence = commitments.absence(connection, seq, Part::Content)?;
+        return absence.problem(seq).map_or(Ok(None), Err);
+    };
+    let is_there = commitments.check(connection, id, &row, bytes.as_deref())?;
+    let Some(json) = bytes.filter(|_| is_there) else {
         return Ok(None);
     };
     serde_json::from_slice(&json)
@@ -315,33 +391,37 @@ fn content<T: serde::de::DeserializeOwned>(
 /// Canonical messages that the gateway handed over; none where it did not.
 pub(crate) fn messages(
     connection: &Connection,
+    commitments: &mut Commitments,
     request: &RequestRecord,
 ) -> Result<Vec<Message>, ReadError> {
-    Ok(content(connection, request.opened_seq)?.unwrap_or_default())
+    Ok(content(connection, commitments, request.opened_seq)?.unwrap_or_default())
 }
 
 /// What the gateway handed over at the end.
 pub(crate) fn end_content(
     connection: &Connection,
+    commitments: &mut Commitments,
     request: &RequestRecord,
 ) -> Result<EndContent, ReadError> {
     match request.ended_seq {
         None => Ok(EndContent::default()),
-        Some(seq) => Ok(content(connection, seq)?.unwrap_or_default()),
+        Some(seq) => Ok(content(connection, commitments, seq)?.unwrap_or_default()),
     }
 }
 
 /// The assistant's text that the gateway handed over.
 pub(crate) fn assistant_text(
     connection: &Connection,
+    commitments: &mut Commitments,
     request: &RequestRecord,
 ) -> Result<Option<String>, ReadError> {
-    Ok(end_content(connection, request)?.assistant_text)
+    Ok(end_content(connection, commitments, request)?.assistant_text)
 }
 
 /// Tool calls with their inputs, as far as these were kept.
 pub(crate) fn tool_calls(
     connection: &Connection,
+    commitments: &mut Commitments,
     request: &RequestRecord,
 ) -> Result<Vec<RecordedToolCall>, ReadError> {
     let Some(seq) = request.ended_seq else {
@@ -351,9 +431,9 @@ pub(crate) fn tool_calls(
     if calls.is_empty() {
         return Ok(calls);
     }
-    let mut inputs = end_content(connection, request)?.tool_inputs;
+    let mut inputs = end_content(connection, commitments, request)?.tool_inputs;
     if inputs.is_empty() {
-        inputs = derived_inputs(connection, request, &calls)?;
+        inputs = derived_inputs(connection, commitments, request, &calls)?;
     }
     let mut inputs = inputs.into_iter();
     for call in &mut calls {
@@ -371,34 +451,42 @@ pub(crate) fn tool_calls(
 /// The tools that the request offers.
 pub(crate) fn offered_tools(
     connection: &Connection,
+    commitments: &mut Commitments,
     request: &RequestRecord,
 ) -> Result<Vec<OfferedTool>, ReadError> {
-    let parsed = parsed_request(connection, request)?;
+    let parsed = parsed_request(connection, commitments, request)?;
     Ok(parsed.map(|parsed| parsed.tools).unwrap_or_default())
 }
 
 fn parsed_request(
     connection: &Connection,
+    commitments: &mut Commitments,
     request: &RequestRecord,
 ) -> Result<Option<ParsedRequest>, ReadError> {
     let read = |protocol, body: Vec<u8>| ParsedRequest::parse(&protocol, "", &body);
-    Ok(whole_body(connection, request, PayloadSide::Request)?
-        .map(|(protocol, body)| read(protocol, body)))
+    Ok(
+        whole_body(connection, commitments, request, PayloadSide::Request)?
+            .map(|(protocol, body)| read(protocol, body)),
+    )
 }
 
 /// What the response's body says.
 pub(crate) fn response(
     connection: &Connection,
+    commitments: &mut Commitments,
     request: &RequestRecord,
 ) -> Result<Option<ParsedResponse>, ReadError> {
     let read = |protocol, body: Vec<u8>| ParsedResponse::parse(&protocol, &body);
-    Ok(whole_body(connection, request, PayloadSide::Response)?
-        .map(|(protocol, body)| read(protocol, body)))
+    Ok(
+        whole_body(connection, commitments, request, PayloadSide::Response)?
+            .map(|(protocol, body)| read(protocol, body)),
+    )
 }
 
 /// A body that was kept whole, and the protocol to read it in; `None` where it cannot be read.
 fn whole_body(
     connection: &Connection,
+    commitments: &mut Commitments,
     request: &RequestRecord,
     side: PayloadSide,
 ) -> Result<Option<(WireProtocol, Vec<u8>)>, ReadError> {
@@ -406,7 +494,7 @@ fn whole_body(
     if !protocol.is_supported() {
         return Ok(None);
     }
-    match payload(connection, request, side) {
+    match payload(connection, commitments, request, side) {
         Ok(payload) if payload.is_truncated() => Ok(None),
         Ok(payload) => Ok(Some((protocol, payload.bytes))),
         Err(ReadError::NoBody { .. } | ReadError::NotKept { .. }) => Ok(None),
@@ -417,10 +505,11 @@ fn whole_body(
 /// Inputs as the body says, where its calls are those of the log.
 fn derived_inputs(
     connection: &Connection,
+    commitments: &mut Commitments,
     request: &RequestRecord,
     calls: &[RecordedToolCall],
 ) -> Result<Vec<String>, ReadError> {
-    let Some(response) = response(connection, request)? else {
+    let Some(response) = response(connection, commitments, request)? else {
         return Ok(Vec::new());
     };
     let derived = response.tool_calls();

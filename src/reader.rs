@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::bundle::{
     BundleOptions, BundleSummary, consistency_proof, inclusion_proof, write_bundle,
 };
+use crate::commitments::Commitments;
 use crate::config::READ_TIMEOUT;
 use crate::db::{
     DatabasePath, ReadConnection, ReaderPool, Walk, check_store, log_id, open_error, open_reader,
@@ -158,7 +159,12 @@ impl Reader {
         request: &RequestRecord,
         side: PayloadSide,
     ) -> Result<Payload, ReadError> {
-        query::payload(&*self.connection()?, request, side)
+        query::payload(
+            &*self.connection()?,
+            &mut Commitments::default(),
+            request,
+            side,
+        )
     }
 
     /// Length and digest of a body, without reading it; `None` where there is none.
@@ -171,7 +177,12 @@ impl Reader {
         request: &RequestRecord,
         side: PayloadSide,
     ) -> Result<Option<BodyInfo>, ReadError> {
-        query::body_info(&*self.connection()?, request, side)
+        query::body_info(
+            &*self.connection()?,
+            &mut Commitments::default(),
+            request,
+            side,
+        )
     }
 
     /// Length and digest of the body that was forwarded upstream; `None` where it was the client's.
@@ -180,7 +191,7 @@ impl Reader {
     ///
     /// [`ReadError::Damaged`], or what the database reported.
     pub fn prepared_body(&self, request: &RequestRecord) -> Result<Option<BodyInfo>, ReadError> {
-        query::prepared_body(&*self.connection()?, request)
+        query::prepared_body(&*self.connection()?, &mut Commitments::default(), request)
     }
 
     /// Tools that the model asked to have called, in order, with their inputs as far as kept.
@@ -189,7 +200,7 @@ impl Reader {
     ///
     /// [`ReadError::Damaged`], or what the database reported.
     pub fn tool_calls(&self, request: &RequestRecord) -> Result<Vec<RecordedToolCall>, ReadError> {
-        query::tool_calls(&*self.connection()?, request)
+        query::tool_calls(&*self.connection()?, &mut Commitments::default(), request)
     }
 
     /// The request's canonical messages, where the gateway handed them over; empty otherwise.
@@ -198,7 +209,7 @@ impl Reader {
     ///
     /// [`ReadError::Damaged`], or what the database reported.
     pub fn messages(&self, request: &RequestRecord) -> Result<Vec<Message>, ReadError> {
-        query::messages(&*self.connection()?, request)
+        query::messages(&*self.connection()?, &mut Commitments::default(), request)
     }
 
     /// The tools that the request offers to the model, read from the body; the file holds a catalogue
@@ -208,7 +219,7 @@ impl Reader {
     ///
     /// [`ReadError::Damaged`], or what the database reported.
     pub fn offered_tools(&self, request: &RequestRecord) -> Result<Vec<OfferedTool>, ReadError> {
-        query::offered_tools(&*self.connection()?, request)
+        query::offered_tools(&*self.connection()?, &mut Commitments::default(), request)
     }
 
     /// What the response says, read from its body: text, thinking, tool calls, usage, errors. `None`
@@ -218,7 +229,7 @@ impl Reader {
     ///
     /// [`ReadError::Damaged`], or what the database reported.
     pub fn response(&self, request: &RequestRecord) -> Result<Option<ParsedResponse>, ReadError> {
-        query::response(&*self.connection()?, request)
+        query::response(&*self.connection()?, &mut Commitments::default(), request)
     }
 
     /// Searches what was said: each message once, where it first appeared. All words must be there;
@@ -273,7 +284,7 @@ impl Reader {
     ///
     /// [`ReadError::Damaged`], or what the database reported.
     pub fn assistant_text(&self, request: &RequestRecord) -> Result<Option<String>, ReadError> {
-        query::assistant_text(&*self.connection()?, request)
+        query::assistant_text(&*self.connection()?, &mut Commitments::default(), request)
     }
 
     /// Writes the requests that match, oldest first, as JSON Lines or CSV; `docs/export.md` describes

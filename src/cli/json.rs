@@ -33,6 +33,8 @@ pub(crate) struct Details {
     pub(crate) tool_results: HashMap<String, ToolResult>,
     /// What was said.
     pub(crate) transcript: Transcript,
+    /// What is missing or is not what was recorded.
+    pub(crate) damaged: Vec<String>,
 }
 
 impl Details {
@@ -66,6 +68,7 @@ impl Serialize for Details {
             replies: Vec<MessageJson>,
             unparsed: u64,
             left_out: u64,
+            damaged: &'a [String],
         }
         Line {
             record: &self.record,
@@ -81,6 +84,7 @@ impl Serialize for Details {
             replies: self.transcript.replies.iter().map(message).collect(),
             unparsed: self.transcript.unparsed,
             left_out: self.transcript.left_out,
+            damaged: &self.damaged,
         }
         .serialize(serializer)
     }

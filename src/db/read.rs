@@ -13,6 +13,7 @@ use crate::record::{RecordedToolCall, RequestRecord, stored_identifier};
 pub(crate) struct StoredPayload {
     pub(crate) length: u64,
     pub(crate) sha256: Vec<u8>,
+    pub(crate) salt: Vec<u8>,
     pub(crate) kept: u64,
     pub(crate) head: Option<u64>,
     pub(crate) encoding: i64,
@@ -165,10 +166,10 @@ pub(crate) fn payload(
 ) -> Result<Option<StoredPayload>, DbError> {
     // `data` comes last: what is not asked for is not read from the row's overflow pages.
     let sql = if with_data {
-        "SELECT length, sha256, kept, head, encoding, base_id, second_base_id, length(data), data \
+        "SELECT length, sha256, kept, head, encoding, base_id, second_base_id, length(data), salt, data \
          FROM payloads WHERE payload_id = ?1"
     } else {
-        "SELECT length, sha256, kept, head, encoding, base_id, second_base_id, length(data), NULL \
+        "SELECT length, sha256, kept, head, encoding, base_id, second_base_id, length(data), salt, NULL \
          FROM payloads WHERE payload_id = ?1"
     };
     connection
@@ -184,7 +185,8 @@ pub(crate) fn payload(
                         encoding: row.get(4)?,
                         bases: bases_of(row.get(5)?, row.get(6)?),
                         stored: optional_count_at(row, 7)?,
-                        data: row.get(8)?,
+                        salt: row.get(8)?,
+                        data: row.get(9)?,
                     })
                 })
                 .optional()

@@ -365,13 +365,28 @@ pub(crate) fn removed_requests(
         .context(READING)
 }
 
-/// Why content of this event is not there, as far as the log states it.
+/// Why content of this event is not there, as far as the table says so, and the event that states it.
 pub(crate) fn removal_of(
     connection: &Connection,
     seq: u64,
-) -> Result<Option<RemovalKind>, DbError> {
-    let ranges = removed_between(connection, seq, seq)?;
-    Ok(ranges.first().map(|range| range.kind))
+) -> Result<Option<(RemovalKind, u64)>, DbError> {
+    for range in removed_between(connection, seq, seq)? {
+        let stated = connection
+            .prepare_cached("SELECT seq FROM removals WHERE kind = ?1 AND first_seq = ?2")
+            .and_then(|mut statement| {
+                statement
+                    .query_row(
+                        params![range.kind.name(), seq_to_sql(range.first_seq)],
+                        |row| count_at(row, 0),
+                    )
+                    .optional()
+            })
+            .context(READING)?;
+        if let Some(stated) = stated {
+            return Ok(Some((range.kind, stated)));
+        }
+    }
+    Ok(None)
 }
 
 /// The seq up to which, without it, everything of this kind was pruned.

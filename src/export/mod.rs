@@ -337,7 +337,7 @@ fn item<'r>(
         content,
         counts,
     )?;
-    let mut tool_calls = match query::tool_calls(connection, record) {
+    let mut tool_calls = match query::tool_calls(connection, &mut recent.commitments, record) {
         Err(ReadError::Damaged(_)) => {
             counts.damaged = counts.damaged.saturating_add(1);
             Vec::new()
@@ -373,9 +373,15 @@ fn body(
         Some(what)
     };
     let mut reason = None;
-    let (length, sha256) = match query::body_info(connection, record, side) {
+    let (length, sha256) = match query::body_info(connection, &mut recent.commitments, record, side)
+    {
         Ok(None) => return Ok(Body::Absent),
-        Ok(Some(info)) => (info.length, info.sha256),
+        Ok(Some(info)) => {
+            if info.removed == Some(query::MISSING) {
+                reason = damaged("missing, though the log says that it was kept".to_owned());
+            }
+            (info.length, info.sha256)
+        }
         Err(ReadError::Damaged(what)) => {
             reason = damaged(what);
             (0, None)

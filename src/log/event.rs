@@ -9,8 +9,9 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use super::body::BodyFact;
 use super::removal::{Erased, Pruned};
-use crate::record::{ActorKind, Digest, Status, WireProtocol};
+use crate::record::{ActorKind, Status, WireProtocol};
 
 /// One line of the log.
 #[derive(Debug, Clone, PartialEq)]
@@ -274,46 +275,6 @@ pub(crate) struct ToolCallFact {
     pub(crate) input_bytes: u64,
 }
 
-/// What the log holds of a body: how long it is, and a commitment to its digest.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub(crate) struct BodyFact {
-    pub(crate) length: u64,
-    /// Absent for an empty body, and for one that was shed.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "hex")]
-    pub(crate) commitment: Option<Digest>,
-    #[serde(default, skip_serializing_if = "Kept::is_whole")]
-    pub(crate) kept: Kept,
-    /// Excerpt: bytes of the head, the rest of what is kept is the tail.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) head: Option<u64>,
-    /// Excerpt: SHA-256(salt || SHA-256 of the bytes that are kept); the digest of the whole body
-    /// says nothing about them.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "hex")]
-    pub(crate) excerpt_commitment: Option<Digest>,
-}
-
-/// How much of a body was kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Kept {
-    #[default]
-    Whole,
-    /// Above the cap: head and tail.
-    Excerpt,
-    /// Only the digest: content capture was off, or only the digest matters.
-    Digest,
-    /// Nothing: shed for want of capacity.
-    Nothing,
-}
-
-impl Kept {
-    // serde asks by reference.
-    #[allow(clippy::trivially_copy_pass_by_ref)]
-    fn is_whole(&self) -> bool {
-        *self == Self::Whole
-    }
-}
-
 /// Why a line is not an event.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EventError {
@@ -461,61 +422,6 @@ impl Fact {
         let mut ended: Box<Ended> = Deserialize::deserialize(fields)?;
         ended.kind = kind;
         Ok(Self::Ended(ended))
-    }
-}
-
-/// Digests as lower-case hex.
-mod hex {
-    use serde::de::{Deserializer, Error, Visitor};
-    use serde::ser::Serializer;
-
-    use crate::record::Digest;
-
-    // serde asks for the whole field by reference.
-    #[allow(clippy::ref_option)]
-    pub(super) fn serialize<S: Serializer>(
-        digest: &Option<Digest>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        const DIGITS: [u8; 16] = *b"0123456789abcdef";
-        let Some(digest) = digest else {
-            return serializer.serialize_none();
-        };
-        let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
-        let mut text = [0; 64];
-        let (pairs, _) = text.as_chunks_mut::<2>();
-        for (pair, byte) in pairs.iter_mut().zip(digest.0) {
-            *pair = [digit(byte >> 4), digit(byte & 15)];
-        }
-        serializer.serialize_str(std::str::from_utf8(&text).map_err(serde::ser::Error::custom)?)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Digest>, D::Error> {
-        struct Hex;
-        impl Visitor<'_> for Hex {
-            type Value = Digest;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("64 hex digits")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Digest, E> {
-                let wrong = || E::custom("a digest has 64 hex digits");
-                if text.len() != 64 || !text.is_ascii() {
-                    return Err(wrong());
-                }
-                let mut digest = [0; 32];
-                let (pairs, _) = text.as_bytes().as_chunks::<2>();
-                for (byte, &[high, low]) in digest.iter_mut().zip(pairs) {
-                    let value = |digit: u8| char::from(digit).to_digit(16).ok_or_else(wrong);
-                    *byte = u8::try_from(value(high)? * 16 + value(low)?).map_err(|_| wrong())?;
-                }
-                Ok(Digest(digest))
-            }
-        }
-        deserializer.deserialize_str(Hex).map(Some)
     }
 }
 

@@ -3,15 +3,17 @@
 //! Pure: knows nothing of the database or of threads.
 
 mod accounts;
+mod body;
 mod event;
 mod fold;
 mod removal;
 mod segment;
 
 pub(crate) use accounts::Accounts;
+pub(crate) use body::{BodyFact, BodyFacts, Kept};
 pub(crate) use event::{
-    BodyFact, EndKind, Ended, Event, Fact, Gap, Kept, Opened, Served, StoreClosed, StoreOpened,
-    ToolCallFact, UNSIGNED_REMOVALS_MAX, UnsignedRemovals, pairs,
+    EndKind, Ended, Event, Fact, Gap, Opened, Served, StoreClosed, StoreOpened, ToolCallFact,
+    UNSIGNED_REMOVALS_MAX, UnsignedRemovals, pairs,
 };
 pub(crate) use fold::{
     DayKey, Fold, HOURS_PER_DAY, HourKey, HourSums, RequestChange, RequestEnd, RequestStart,

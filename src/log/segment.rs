@@ -2,7 +2,8 @@
 //!
 //! A lone event is a short segment, and a few hundred bytes of JSON hardly shrink on their own.
 //! Short segments are therefore compressed against a built-in text that has the usual fields in
-//! their usual order; long ones bring enough repetition of their own.
+//! their usual order; long ones bring enough repetition of their own, and are packed in pieces, so
+//! that one line can be had without unpacking all of them.
 
 use zstd::bulk::{Compressor, Decompressor};
 
@@ -15,6 +16,9 @@ const LEVEL_SHORT: i32 = 3;
 const LEVEL_LONG: i32 = 1;
 /// Below this many bytes the dictionary pays.
 const SHORT_BYTES: usize = 16 * 1024;
+/// Lines of one frame of a long segment: some 150 KB, which unpack in a fraction of a millisecond. Part
+/// of the file format.
+const FRAME_LINES: usize = 512;
 /// No segment is longer than this before compression: a bound for whoever reads one. A group commit
 /// takes 8,192 events and 4 MiB of what came with them, and the one event that goes beyond; a byte
 /// takes at most six as JSON, and what every event states less than a kilobyte: a third of this.
@@ -59,12 +63,12 @@ impl SegmentEncoder {
 
     /// The code of the packing, and the packed lines.
     pub(crate) fn encode(&mut self, lines: &[u8]) -> (i64, Vec<u8>) {
-        let (encoding, compressor) = if lines.len() < SHORT_BYTES {
-            (ZSTD_DICTIONARY_1, &mut self.short)
+        let (encoding, packed) = if lines.len() < SHORT_BYTES {
+            (ZSTD_DICTIONARY_1, self.short.compress(lines))
         } else {
-            (ZSTD, &mut self.long)
+            (ZSTD, self.encode_frames(lines))
         };
-        match compressor.compress(lines) {
+        match packed {
             Ok(packed) if packed.len() < lines.len() => (encoding, packed),
             Ok(_) => (AS_IS, lines.to_vec()),
             Err(error) => {
@@ -72,6 +76,22 @@ impl SegmentEncoder {
                 (AS_IS, lines.to_vec())
             }
         }
+    }
+
+    fn encode_frames(&mut self, lines: &[u8]) -> std::io::Result<Vec<u8>> {
+        let mut packed = Vec::new();
+        let mut rest = lines;
+        while !rest.is_empty() {
+            let end = memchr::memchr_iter(b'\n', rest).nth(FRAME_LINES - 1);
+            let (frame, after) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
+            let frame = self.long.compress(frame)?;
+            if packed.is_empty() && after.is_empty() {
+                return Ok(frame);
+            }
+            packed.extend_from_slice(&frame);
+            rest = after;
+        }
+        Ok(packed)
     }
 }
 
@@ -108,7 +128,7 @@ impl SegmentDecoder {
         check_sizes(count, length)?;
         let lines = match encoding {
             AS_IS => Some(data),
-            ZSTD => unpack(&mut self.plain, &data, length),
+            ZSTD => unpack_frames(&mut self.plain, &data, length),
             ZSTD_DICTIONARY_1 => unpack(&mut self.dictionary_1, &data, length),
             other => return Err(SegmentError::UnknownEncoding(other)),
         };
@@ -123,6 +143,30 @@ impl SegmentDecoder {
             Err(SegmentError::Lines { found, count })
         }
     }
+
+    /// The piece that has the line of this index: the index of its first line, and its lines.
+    pub(crate) fn decode_piece(
+        &mut self,
+        encoding: i64,
+        data: Vec<u8>,
+        length: u64,
+        count: u64,
+        index: u64,
+    ) -> Result<(u64, Vec<u8>), SegmentError> {
+        check_sizes(count, length)?;
+        let damaged = || SegmentError::Damaged(length);
+        if encoding != ZSTD {
+            return Ok((0, self.decode(encoding, data, length, count)?));
+        }
+        let frame_lines = u64::try_from(FRAME_LINES).unwrap_or(u64::MAX);
+        let place = usize::try_from(index / frame_lines).map_err(|_| damaged())?;
+        let (frame, bytes) = frames(&data).nth(place).flatten().ok_or_else(damaged)?;
+        if bytes > length {
+            return Err(damaged());
+        }
+        let lines = unpack(&mut self.plain, frame, bytes).ok_or_else(damaged)?;
+        Ok((index - index % frame_lines, lines))
+    }
 }
 
 /// Whether a segment of `length` bytes can hold so many lines.
@@ -133,6 +177,42 @@ pub(crate) fn check_sizes(count: u64, length: u64) -> Result<(), SegmentError> {
     } else {
         Err(SegmentError::Sizes { count, length })
     }
+}
+
+/// Frames that follow each other, each with the length that it says to unpack to; `None` is the last
+/// one: what comes is no frame, or does not say.
+fn frames(data: &[u8]) -> impl Iterator<Item = Option<(&[u8], u64)>> {
+    let mut rest = data;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let next = zstd::zstd_safe::find_frame_compressed_size(rest)
+            .ok()
+            .and_then(|bytes| rest.split_at_checked(bytes));
+        let Some((frame, after)) = next else {
+            rest = &[];
+            return Some(None);
+        };
+        rest = after;
+        let length = zstd::zstd_safe::get_frame_content_size(frame)
+            .ok()
+            .flatten();
+        Some(length.map(|length| (frame, length)))
+    })
+}
+
+/// Unpacks frames that say themselves that they hold `length` bytes together; no memory is taken before
+/// that is known.
+fn unpack_frames(decompressor: &mut Decompressor<'_>, data: &[u8], length: u64) -> Option<Vec<u8>> {
+    let stated = frames(data).try_fold(0_u64, |sum, frame| sum.checked_add(frame?.1))?;
+    if stated != length {
+        return None;
+    }
+    // One after the other, as the library does.
+    decompressor
+        .decompress(data, usize::try_from(length).ok()?)
+        .ok()
 }
 
 impl std::fmt::Debug for SegmentDecoder {
@@ -175,6 +255,43 @@ mod tests {
             for wrong in [0, lines_held - 1, lines_held + 1, u64::MAX] {
                 assert!(decode(length, wrong).is_err(), "{wrong}");
             }
+        }
+    }
+
+    #[test]
+    fn a_line_of_a_long_segment_is_had_without_the_others() {
+        let mut encoder = SegmentEncoder::new().unwrap();
+        let mut decoder = SegmentDecoder::new().unwrap();
+        for count in [1, 2, 300, 511, 512, 513, 1024, 1025, 5000] {
+            let segment: String = (0..count)
+                .map(|number| {
+                    format!(
+                        "{{\"seq\":{number},\"event\":\"opened\",\"more\":\"{}\"}}\n",
+                        "x".repeat(60)
+                    )
+                })
+                .collect();
+            let (encoding, data) = encoder.encode(segment.as_bytes());
+            let length = segment.len() as u64;
+            assert_eq!(
+                decoder
+                    .decode(encoding, data.clone(), length, count)
+                    .unwrap(),
+                segment.as_bytes()
+            );
+            for index in (0..count).step_by(97).chain([count - 1]) {
+                let piece = decoder.decode_piece(encoding, data.clone(), length, count, index);
+                let (first, piece) = piece.unwrap();
+                let line = lines(&piece).nth((index - first) as usize).unwrap();
+                let expected = segment.lines().nth(index as usize).unwrap();
+                assert_eq!(line, expected.as_bytes(), "{index} of {count}");
+                assert!(encoding != ZSTD || lines(&piece).count() <= FRAME_LINES);
+            }
+            // Cut off, or with something behind.
+            let cut = data.get(..data.len() - 1).unwrap().to_vec();
+            assert!(decoder.decode(encoding, cut, length, count).is_err());
+            let more = [&data[..], b"more"].concat();
+            assert!(decoder.decode(encoding, more, length, count).is_err());
         }
     }
 }

@@ -265,7 +265,8 @@ pub struct BodyInfo {
     pub kept: u64,
     /// Bytes that the kept content takes in the file.
     pub stored: u64,
-    /// Where it is not in the file any more: `erased` or `pruned`.
+    /// Where it is not in the file any more: `erased` or `pruned`, or `missing` where the log says that
+    /// it was kept and no event says why it is gone: somebody deleted it.
     pub removed: Option<&'static str>,
 }
 

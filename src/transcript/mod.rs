@@ -3,6 +3,7 @@
 mod conversation;
 
 use crate::chain::Recent;
+use crate::commitments::Commitments;
 use crate::db::{Connection, Part, Walk, payload_id};
 use crate::error::ReadError;
 use crate::payload::Hasher;
@@ -85,7 +86,7 @@ pub(crate) fn transcript(
         transcript.unparsed = parsed.unparsed;
     }
     if transcript.messages.is_empty() {
-        let handed_over = query::messages(connection, request)?;
+        let handed_over = query::messages(connection, &mut recent.commitments, request)?;
         transcript.messages = (0..).zip(handed_over).map(CanonicalMessage::from).collect();
     }
     let Some(ended_seq) = request.ended_seq else {
@@ -99,7 +100,9 @@ pub(crate) fn transcript(
     }
     transcript.replies.retain(|reply| !reply.parts.is_empty());
     if transcript.replies.is_empty() {
-        transcript.replies.extend(reply(connection, request)?);
+        transcript
+            .replies
+            .extend(reply(connection, &mut recent.commitments, request)?);
     }
     Ok(transcript)
 }
@@ -107,10 +110,11 @@ pub(crate) fn transcript(
 /// What the gateway handed over of the response, as one message.
 fn reply(
     connection: &Connection,
+    commitments: &mut Commitments,
     request: &RequestRecord,
 ) -> Result<Option<CanonicalMessage>, ReadError> {
-    let text = query::end_content(connection, request)?.assistant_text;
-    let calls = query::tool_calls(connection, request)?;
+    let text = query::end_content(connection, commitments, request)?.assistant_text;
+    let calls = query::tool_calls(connection, commitments, request)?;
     if text.is_none() && calls.is_empty() {
         return Ok(None);
     }
@@ -142,8 +146,14 @@ fn body(
     if length == 0 {
         return Ok(None);
     }
-    let found = recent.read(connection, payload_id(seq, Part::Body))?;
-    Ok(found.and_then(|(row, content)| content.filter(|_| row.head.is_none())))
+    let id = payload_id(seq, Part::Body);
+    let Some((row, content)) = recent.read(connection, id)? else {
+        let absence = recent.commitments.absence(connection, seq, Part::Body)?;
+        return absence.problem(seq).map_or(Ok(None), Err);
+    };
+    // Of an excerpt nothing is read.
+    let is_there = recent.commitments.check(connection, id, &row, None)?;
+    Ok(content.filter(|_| is_there && row.head.is_none()))
 }
 
 /// What two messages have in common that are the same one, sent again: role, text, tool calls and

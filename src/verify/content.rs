@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use crate::chain;
+use crate::commitments::is_excerpt_committed;
 use crate::db::{PayloadRow, Snapshot};
 use crate::log::{BodyFact, Kept};
-use crate::payload::{Encoding, Unpacker, commitment, sha256, unpack_alone};
+use crate::payload::{Encoding, Unpacker, sha256, unpack_alone};
 
 /// Bytes of contents that are held for others; somewhat more than what the writer packs against.
 const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -59,8 +60,7 @@ impl<'a> Contents<'a> {
             .saturating_add(u64::try_from(content.len()).unwrap_or(u64::MAX));
         let digest = sha256(&content);
         let is_committed = if fact.kept == Kept::Excerpt {
-            <&[u8; 32]>::try_from(row.salt)
-                .is_ok_and(|salt| fact.excerpt_commitment == Some(commitment(salt, &digest)))
+            is_excerpt_committed(fact, row.salt, &digest)
         } else {
             digest.0 == row.sha256
         };

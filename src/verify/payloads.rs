@@ -8,13 +8,10 @@ use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 use super::content::Contents;
 use super::report::{FindingKind, Findings, NotKept, VerifyReport};
-use crate::db::{
-    DbError, DbErrorKind, Part, PayloadRow, PayloadRows, Snapshot, event_seq, payload_id,
-};
+use crate::commitments::{Claim, mismatch};
+use crate::db::{DbError, DbErrorKind, Part, PayloadRows, Snapshot, event_seq, payload_id};
 use crate::error::{ReadError, chain};
 use crate::log::{BodyFact, Event, Fact, Kept};
-use crate::payload::commitment;
-use crate::record::Digest;
 
 /// Steps that are handed over together, and how many such pieces may wait.
 const STEPS_TOGETHER: usize = 512;
@@ -241,7 +238,15 @@ impl PayloadPass<'_> {
             found => found.transpose()?.flatten(),
         };
         if let Some(row) = row {
-            let wrong = match mismatch(fact, committed, &row) {
+            let claim = Claim {
+                salt: row.salt,
+                sha256: row.sha256,
+                length: row.length,
+                kept: row.kept,
+                head: row.head,
+                has_data: row.has_data,
+            };
+            let wrong = match mismatch(fact, committed, &claim) {
                 Some(what) => Some((FindingKind::PayloadCommitment, what.to_owned())),
                 None => self
                     .contents
@@ -287,26 +292,4 @@ fn name(part: Part) -> &'static str {
         Part::Content => "content handed over by the gateway",
         Part::Prepared => "forwarded body's digest",
     }
-}
-
-/// What a row has that its event does not commit to.
-fn mismatch(fact: &BodyFact, committed: &Digest, row: &PayloadRow<'_>) -> Option<&'static str> {
-    let (Ok(salt), Ok(sha256)) = (
-        <&[u8; 32]>::try_from(row.salt),
-        <[u8; 32]>::try_from(row.sha256),
-    ) else {
-        return Some("salt or digest do not have 32 bytes");
-    };
-    if commitment(salt, &Digest(sha256)) != *committed {
-        return Some("digest and salt are not those that the log commits to");
-    }
-    if row.length != fact.length {
-        return Some("its length is not the one in the log");
-    }
-    let is_as_stated = match fact.kept {
-        Kept::Whole => row.has_data && row.head.is_none() && row.kept == row.length,
-        Kept::Excerpt => row.has_data && row.head == fact.head,
-        Kept::Digest | Kept::Nothing => !row.has_data && row.head.is_none() && row.kept == 0,
-    };
-    (!is_as_stated).then_some("more or less of it is kept than the log says")
 }

@@ -20,6 +20,7 @@ const ORDER: &[&str] = &[
     "pricing",
     "proof", // 2 the database
     "db",    // what both the writer and readers do with it
+    "commitments",
     "chain",
     "query",
     "transcript",

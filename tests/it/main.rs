@@ -30,6 +30,7 @@ mod reading;
 mod rebuild;
 mod redaction;
 mod removal;
+mod replaced;
 mod searching;
 mod shared_ids;
 mod stall;

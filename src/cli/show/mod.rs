@@ -22,7 +22,7 @@ Examples:
   auditlite show 0199f0a2-6c1e --json | jq '.tool_calls[].tool_name'
 
 Where several requests match, they are listed on standard error and none is shown.
-Exit status: 0 the request was shown, 1 there is none or a choice must be made.";
+Exit status: 0 the request was shown, 1 there is none, a choice must be made, or a body is damaged.";
 
 /// Show everything known about one request
 ///
@@ -62,9 +62,16 @@ pub(crate) fn run(
         return Ok(Outcome::Findings);
     };
     let details = details(&reader, request)?;
+    let outcome = match details.damaged.is_empty() {
+        true => Outcome::Fine,
+        false => Outcome::Findings,
+    };
+    for what in &details.damaged {
+        output::say(&format!("damaged: {what}; `auditlite verify` says more"));
+    }
     if args.json {
         output::json_line(out, &details)?;
-        return Ok(Outcome::Fine);
+        return Ok(outcome);
     }
     let mut page = page::Page {
         out,
@@ -75,7 +82,7 @@ pub(crate) fn run(
     let says_calls = said.flat_map(CanonicalMessage::tool_calls).next().is_some();
     page.details(&details, args.raw || args.no_body || !says_calls)?;
     if args.no_body {
-        return Ok(Outcome::Fine);
+        return Ok(outcome);
     }
     let Transcript {
         messages, replies, ..
@@ -95,17 +102,27 @@ pub(crate) fn run(
     {
         match reader.payload(&details.record, side) {
             Ok(payload) => page.body(side, &payload)?,
-            // The page's heading part has said so.
-            Err(ReadError::NoBody { .. } | ReadError::NotKept { .. }) => {}
+            // It was said before.
+            Err(ReadError::NoBody { .. } | ReadError::NotKept { .. } | ReadError::Damaged(_)) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(Outcome::Fine)
+    Ok(outcome)
 }
 
 fn details(reader: &Reader, record: RequestRecord) -> Result<Details, CliError> {
-    let tool_calls = reader.tool_calls(&record)?;
-    let transcript = reader.transcript(&record)?;
+    let mut damaged = Vec::new();
+    let request = or_damaged(
+        reader.body_info(&record, PayloadSide::Request),
+        &mut damaged,
+    )?;
+    let response = or_damaged(
+        reader.body_info(&record, PayloadSide::Response),
+        &mut damaged,
+    )?;
+    let tool_calls = or_damaged(reader.tool_calls(&record), &mut damaged)?;
+    let transcript = or_damaged(reader.transcript(&record), &mut damaged)?;
+    damaged.dedup();
     let said = transcript.replies.iter();
     let said = said.flat_map(CanonicalMessage::tool_calls);
     let mut ids: Vec<&str> = tool_calls
@@ -122,11 +139,26 @@ fn details(reader: &Reader, record: RequestRecord) -> Result<Details, CliError> 
         .filter_map(|(id, result)| Some((id.to_owned(), result?)))
         .collect();
     Ok(Details {
-        request: reader.body_info(&record, PayloadSide::Request)?,
-        response: reader.body_info(&record, PayloadSide::Response)?,
+        request,
+        response,
         tool_results,
         tool_calls,
         transcript,
+        damaged,
         record,
     })
+}
+
+/// What was read; nothing where that is damaged, which is noted: the rest is worth showing.
+fn or_damaged<T: Default>(
+    read: Result<T, ReadError>,
+    damaged: &mut Vec<String>,
+) -> Result<T, CliError> {
+    match read {
+        Err(ReadError::Damaged(what)) => {
+            damaged.push(what);
+            Ok(T::default())
+        }
+        read => Ok(read?),
+    }
 }

@@ -183,13 +183,22 @@ impl Page<'_> {
     }
 
     fn bodies(&mut self, details: &Details) -> io::Result<()> {
+        let record = &details.record;
         let sides = [
-            ("request body", details.request),
-            ("response body", details.response),
+            ("request body", details.request, true),
+            (
+                "response body",
+                details.response,
+                record.response_bytes.is_some(),
+            ),
         ];
-        for (name, info) in sides {
+        for (name, info, is_recorded) in sides {
             let Some(info) = info else {
-                self.line(name, "none")?;
+                let words = match is_recorded {
+                    true => "damaged",
+                    false => "none",
+                };
+                self.line(name, words)?;
                 continue;
             };
             self.line(name, &kept(&info))?;
@@ -414,6 +423,9 @@ fn kept(info: &BodyInfo) -> String {
     let length = format::counted(info.length, "byte", "bytes");
     if info.kept == info.length {
         return length;
+    }
+    if info.removed == Some("missing") {
+        return format!("{length}, missing, though the log says that it was kept");
     }
     if let Some(removed) = info.removed {
         return format!("{length}, {removed}");
