@@ -13,7 +13,7 @@ CREATE TABLE log_segments (
     first_seq INTEGER PRIMARY KEY,  -- seq of the first event in the segment
     count     INTEGER NOT NULL,     -- events in the segment
     length    INTEGER NOT NULL,     -- bytes of the lines, each with its newline, before compression
-    encoding  INTEGER NOT NULL,     -- 0 as is, 1 zstd, 2 zstd with built-in dictionary 1
+    encoding  INTEGER NOT NULL,     -- 0 as is, 1 zstd in frames of 512 lines, 2 zstd with built-in dictionary 1
     data      BLOB NOT NULL,
     -- The RFC 6962 tree over all lines up to the end of the segment, as the hashes of the perfect
     -- subtrees that cover it, from the left, 32 bytes each; of these, only the ones that end within
@@ -32,7 +32,8 @@ CREATE TABLE checkpoints (
 
 -- Content, stored apart from the events so that it can be erased. The event holds the commitment
 -- SHA-256(salt || sha256); without the salt nobody can confirm a guessed body from the log.
--- A body that was shed for want of capacity has no row.
+-- A body has no row where its event says that it was shed for want of capacity, or an erased or pruned
+-- event that it was taken out; readers look that up.
 CREATE TABLE payloads (
     payload_id INTEGER PRIMARY KEY, -- seq of the committing event * 4 + part
                                     -- part 0: the body (request of an opening, response of an end)

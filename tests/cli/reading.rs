@@ -273,3 +273,36 @@ fn the_default_path_follows_the_environment() {
     assert_eq!(path(&[("AUDITLITE_DB", "")]), home);
     assert_eq!(path(&[("AUDITLITE_DB", "/tmp/a.db")]), "/tmp/a.db\n");
 }
+
+#[test]
+fn a_deleted_body_is_shown_as_missing() {
+    let sandbox = Sandbox::sample();
+    let id = sandbox.run(&["list", "--json", "-n", "1"]).json()[0]["request_id"].clone();
+    let id = id.as_str().unwrap();
+    let shown = sandbox.run(&["show", id, "--json"]).json();
+    assert_eq!(shown[0]["damaged"], serde_json::json!([]));
+    let seq = shown[0]["opened_seq"].as_i64().unwrap();
+    let connection = rusqlite::Connection::open(sandbox.path("audit.db")).unwrap();
+    let sql = "DELETE FROM payloads WHERE payload_id = ?1";
+    assert_eq!(connection.execute(sql, [seq * 4]).unwrap(), 1);
+    drop(connection);
+    let words = "though the log says that it was kept";
+    let payload = sandbox.run(&["payload", id, "request"]);
+    assert_eq!((payload.exit, payload.text()), (2, ""));
+    assert!(payload.stderr.contains(words), "{}", payload.stderr);
+    for arguments in [
+        &["show", id][..],
+        &["show", id, "--raw"],
+        &["show", id, "--no-body"],
+    ] {
+        let shown = sandbox.run(arguments);
+        assert_eq!(shown.exit, 1, "{}", shown.text());
+        assert!(shown.text().contains(words), "{}", shown.text());
+        assert!(shown.stderr.contains(words), "{}", shown.stderr);
+    }
+    let json = sandbox.run(&["show", id, "--json"]).json();
+    assert_eq!(json[0]["request"]["removed"], "missing");
+    assert_eq!(json[0]["damaged"].as_array().unwrap().len(), 1);
+    let export = sandbox.run(&["export", "--content", "full"]);
+    assert!(export.text().contains(words) && !export.text().contains("capacity"));
+}
