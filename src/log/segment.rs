@@ -282,8 +282,13 @@ mod tests {
             for index in (0..count).step_by(97).chain([count - 1]) {
                 let piece = decoder.decode_piece(encoding, data.clone(), length, count, index);
                 let (first, piece) = piece.unwrap();
-                let line = lines(&piece).nth((index - first) as usize).unwrap();
-                let expected = segment.lines().nth(index as usize).unwrap();
+                let line = lines(&piece)
+                    .nth(usize::try_from(index - first).unwrap())
+                    .unwrap();
+                let expected = segment
+                    .lines()
+                    .nth(usize::try_from(index).unwrap())
+                    .unwrap();
                 assert_eq!(line, expected.as_bytes(), "{index} of {count}");
                 assert!(encoding != ZSTD || lines(&piece).count() <= FRAME_LINES);
             }
