@@ -177,18 +177,19 @@ fn what_was_handed_over_and_the_forwarded_digest_are_missed_too() {
 fn replace(folder: &Folder, id: i64, body: &[u8], is_excerpt: bool) {
     use sha2::{Digest, Sha256};
     let packed = zstd::bulk::compress(body, 1).unwrap();
+    let length = i64::try_from(body.len()).unwrap();
     let digest = Sha256::digest(body).to_vec();
     let connection = sqlite(folder);
     let changed = match is_excerpt {
         true => connection.execute(
             "UPDATE payloads SET kept = ?2, encoding = 1, base_id = NULL, \
              second_base_id = NULL, data = ?3 WHERE payload_id = ?1 AND head IS NOT NULL",
-            params![id, body.len() as i64, packed],
+            params![id, length, packed],
         ),
         false => connection.execute(
             "UPDATE payloads SET sha256 = ?2, salt = randomblob(32), kept = ?3, length = ?3, \
              encoding = 1, base_id = NULL, second_base_id = NULL, data = ?4 WHERE payload_id = ?1",
-            params![id, digest, body.len() as i64, packed],
+            params![id, digest, length, packed],
         ),
     };
     assert_eq!(changed.unwrap(), 1);
