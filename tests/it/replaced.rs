@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use auditlite::{
-    Capture, Completion, EraseSelector, ExportContent, ExportFormat, ExportOptions, PayloadSide,
-    ReadError, ReadOnlyStore, RequestContext, Retention, Store, ToolCall,
+    Capture, Completion, ConversationOptions, EraseSelector, ExportContent, ExportFormat,
+    ExportOptions, PayloadSide, ReadError, ReadOnlyStore, RequestContext, Retention, Store,
+    ToolCall,
 };
 use rusqlite::params;
 
@@ -143,7 +144,13 @@ fn a_deleted_body_is_said_to_be_missing_and_not_to_have_been_shed() {
             "{id}"
         );
     }
-    assert_eq!(reader.conversation("c-1").unwrap().damaged, 1);
+    assert_eq!(
+        reader
+            .conversation("c-1", &ConversationOptions::default())
+            .unwrap()
+            .damaged,
+        1
+    );
     for text in exports(&folder, false) {
         assert!(!text.contains("capacity"), "{text}");
     }
