@@ -41,7 +41,7 @@ pub(crate) use filter::{Walk, list, top};
 pub(crate) use inspect::{FileFacts, inspect};
 pub(crate) use open::{open_error, sqlite_version};
 pub(crate) use plain::{PlainBody, PlainDatabase, PlainRequest};
-pub(crate) use pool::{ReadConnection, ReaderPool, check_store, open_reader};
+pub(crate) use pool::{ReadConnection, ReaderPool, check_store, open_reader, restart_clock};
 pub(crate) use read::{
     StoredPayload, StoredSegment, by_request_id, by_request_id_prefix, by_session_id, by_trace_id,
     conversation_users, payload, tool_calls,

@@ -142,6 +142,7 @@ fn schema_version(connection: &Connection) -> Result<i64, DbError> {
         .context("reading the file's schema")
 }
 
+/// Has what is read from now on, and is not read yet then, fail.
 fn stop_after(connection: &Connection, time: Duration) -> Result<(), DbError> {
     let deadline = Instant::now().checked_add(time);
     let is_over = move || deadline.is_some_and(|deadline| Instant::now() >= deadline);
@@ -175,10 +176,15 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, DbError> {
 /// As [`open_reader`], whatever the tables are: for whoever says how they differ.
 pub(super) fn open_any(path: &Path) -> Result<Connection, DbError> {
     let connection = open_hardened(path)?;
+    restart_clock(&connection, path)?;
+    Ok(connection)
+}
+
+/// Gives the time in which all of the file can be read once, from now on.
+pub(crate) fn restart_clock(connection: &Connection, path: &Path) -> Result<(), DbError> {
     let bytes = std::fs::metadata(path).map_or(0, |file| file.len());
     let time = WHOLE_READ_MIN + Duration::from_secs(bytes / WHOLE_READ_BYTES_A_SECOND);
-    stop_after(&connection, time)?;
-    Ok(connection)
+    stop_after(connection, time)
 }
 
 fn open_hardened(path: &Path) -> Result<Connection, DbError> {

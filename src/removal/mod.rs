@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::db::{Connection, RawFile, Removal, open_reader};
+use crate::db::{Connection, RawFile, Removal, open_reader, restart_clock};
 use crate::error::{FlushError, ReadError, RemovalError, chain};
 use crate::log::Fact;
 use crate::search;
@@ -209,10 +209,14 @@ impl Session<'_> {
                 FlushError::Timeout(timeout) => RemovalError::Timeout(timeout),
                 FlushError::WriterStopped => RemovalError::WriterStopped,
             })?;
-        done.recv_timeout(STEP_TIMEOUT)
+        let result = done
+            .recv_timeout(STEP_TIMEOUT)
             .map_err(|error| match error {
                 RecvTimeoutError::Timeout => RemovalError::Timeout(STEP_TIMEOUT),
                 RecvTimeoutError::Disconnected => RemovalError::WriterStopped,
-            })
+            })?;
+        // What is read between two steps has a bound; a removal as a whole may take hours.
+        restart_clock(&self.connection, self.path).map_err(ReadError::from)?;
+        Ok(result)
     }
 }

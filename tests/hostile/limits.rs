@@ -48,8 +48,14 @@ impl Ended {
     }
 }
 
-/// Runs a program in a folder.
-pub fn run(program: &Path, arguments: &[&str], folder: &Path, variables: &[(&str, &str)]) -> Ended {
+/// Runs a program in a folder, that does as much as so many commands.
+pub fn run(
+    program: &Path,
+    arguments: &[&str],
+    folder: &Path,
+    variables: &[(&str, &str)],
+    commands: u32,
+) -> Ended {
     let limited = format!("ulimit -v {ADDRESS_SPACE_KIB} && exec \"$0\" \"$@\"");
     let begun = Instant::now();
     let mut child = Command::new("sh")
@@ -76,7 +82,9 @@ pub fn run(program: &Path, arguments: &[&str], folder: &Path, variables: &[(&str
             if let Some(status) = child.try_wait().unwrap() {
                 break status;
             }
-            if begun.elapsed() > WAIT_MAX || processor_time(child.id()) > TIME_MAX {
+            if begun.elapsed() > WAIT_MAX * commands
+                || processor_time(child.id()) > TIME_MAX * commands
+            {
                 is_hung = true;
                 child.kill().unwrap();
             }

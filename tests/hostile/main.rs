@@ -102,7 +102,7 @@ impl Case {
 
     fn command(&self, arguments: &[&str]) -> Ended {
         let program = Path::new(env!("CARGO_BIN_EXE_auditlite"));
-        limits::run(program, arguments, self.folder.path(), &[])
+        limits::run(program, arguments, self.folder.path(), &[], 1)
     }
 
     /// This program, as somebody who reads or writes the file.
@@ -114,7 +114,9 @@ impl Case {
             "--nocapture",
             "--test-threads=1",
         ];
-        limits::run(&program, &arguments, self.folder.path(), &[(CHILD, what)])
+        let variables = [(CHILD, what)];
+        // It asks for more than a hundred things.
+        limits::run(&program, &arguments, self.folder.path(), &variables, 4)
     }
 }
 

@@ -120,6 +120,36 @@ fn only_the_database_layer_names_rusqlite_and_r2d2() {
     }
 }
 
+/// A connection that is not hardened runs what somebody planted in the file.
+#[test]
+fn a_file_of_somebodys_is_opened_by_hardened_connections_only() {
+    for file in sources(&source_folder()) {
+        let lines = code(&file);
+        let is_test = |line: &&String| line.contains("#[cfg(test)]");
+        let end = lines.iter().position(|line| is_test(&line));
+        let lines = lines.get(..end.unwrap_or(lines.len())).unwrap();
+        let holds = |text: &str| lines.iter().any(|line| line.contains(text));
+        let name = file.file_name().unwrap().to_string_lossy();
+        if holds("open_with_flags(") {
+            // `plain` writes a file that is new.
+            assert!(name == "plain.rs" || holds("harden(&connection)"), "{name}");
+            assert!(
+                ["open.rs", "pool.rs", "plain.rs"].contains(&&*name),
+                "{name}"
+            );
+        }
+        let opens = lines
+            .iter()
+            .filter(|line| line.contains("Connection::open("));
+        for line in opens {
+            assert!(
+                name == "tests.rs" || line.contains("open(\"\")"),
+                "{name}: {line}"
+            );
+        }
+    }
+}
+
 #[test]
 fn the_command_line_uses_the_public_api_only() {
     for file in sources(&source_folder()) {
