@@ -48,6 +48,10 @@ pub(crate) struct Args {
     #[arg(long)]
     skip_bodies: bool,
 
+    /// Do not compare the search index with the bodies, which takes as long as building it
+    #[arg(long)]
+    skip_search: bool,
+
     /// One JSON object; docs/cli.md describes the fields
     #[arg(long)]
     json: bool,
@@ -65,6 +69,7 @@ pub(crate) fn run(
         anchor: args.anchor.clone(),
         keys: keys?,
         skip_bodies: args.skip_bodies,
+        skip_search: args.skip_search,
         log_id: database.log().map(str::to_owned),
     };
     let store = ReadOnlyStore::open(database.resolve()?.path)?;

@@ -259,3 +259,49 @@ fn what_is_erased_is_not_found_any_more_and_what_others_said_again_is() {
     close(store);
     crate::removal::assert_clean(&folder);
 }
+
+/// The next request of a conversation need not be the one that repeats what was said.
+#[test]
+fn what_a_later_request_said_again_is_found_under_it_and_the_lag_says_until_when_not() {
+    let folder = Folder::new();
+    let store = Store::builder(folder.path()).open().unwrap();
+    let recorder = store.recorder();
+    let first = ("user", "the ocelot sleeps");
+    let second = ("user", "and the gnu grazes");
+    say(&recorder, "r-1", "zoo", &[first, second], "Yes.");
+    // Its client began anew, and repeats nothing.
+    say(&recorder, "r-2", "zoo", &[("user", "Hello?")], "Hello.");
+    say(
+        &recorder,
+        "r-3",
+        "zoo",
+        &[("user", "Anyone?"), first],
+        "Me.",
+    );
+    say(&recorder, "r-4", "zoo", &[second, first], "Indeed.");
+    close(store);
+    update_search_index(folder.path(), |_| true).unwrap();
+    let store = Store::builder(folder.path()).open().unwrap();
+    let selector = EraseSelector::Request("r-1".to_owned());
+    assert!(store.erase(&selector, "asked for").unwrap().is_wiped);
+    close(store);
+    let reader = ReadOnlyStore::open(folder.path()).unwrap().reader();
+    let lag = reader.search_lag().unwrap();
+    assert!(!lag.is_none() && lag.again == 1, "{lag:?}");
+    update_search_index(folder.path(), |_| true).unwrap();
+    assert_eq!(reader.search_lag().unwrap().again, 0);
+    assert_eq!(find(&reader, "ocelot"), pairs(&[("r-3", "user")]));
+    assert_eq!(find(&reader, "gnu"), pairs(&[("r-4", "user")]));
+    let findings = crate::support::findings(&folder);
+    assert_eq!(findings, Vec::<String>::new());
+
+    // Erasing the request that is to be looked at next passes the look on.
+    let store = Store::builder(folder.path()).open().unwrap();
+    for id in ["r-3", "r-2"] {
+        let selector = EraseSelector::Request(id.to_owned());
+        assert!(store.erase(&selector, "asked for").unwrap().is_wiped);
+    }
+    close(store);
+    update_search_index(folder.path(), |_| true).unwrap();
+    assert_eq!(find(&reader, "ocelot"), pairs(&[("r-4", "user")]));
+}
