@@ -61,6 +61,21 @@ impl Page<'_> {
     fn altered(&mut self, altered: &[String]) -> io::Result<()> {
         let mut shortened = Vec::new();
         for name in altered {
+            let what = match name.as_str() {
+                "usage_unparsed" => {
+                    "of its usage: some counts are negative or no numbers, and left out"
+                }
+                "unprepared" => "by a fault of the writer: what is not shown was not recorded",
+                "row_refused" => {
+                    "the file did not let more of this row in; the log has it, \
+                     `doctor --rebuild` writes it anew"
+                }
+                _ => "",
+            };
+            if !what.is_empty() {
+                self.line("incomplete", what)?;
+                continue;
+            }
             let (label, body) = match name.rsplit_once('_') {
                 Some((body, "unparsed")) => ("not read", body),
                 Some((body, "withheld")) => ("withheld", body),
