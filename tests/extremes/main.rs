@@ -113,9 +113,6 @@ fn check(path: &Path) -> Vec<RequestRecord> {
                 .http_status
                 .is_none_or(|status| (100..1000).contains(&status))
         );
-        let at_bound = request.input_tokens == Some(TOKENS_MAX);
-        // Also the sum of parts can be above it.
-        assert!(!at_bound || !request.altered.is_empty(), "{request:?}");
         tokens += request.input_tokens.unwrap_or(0);
     }
     let store = ReadOnlyStore::open(path).unwrap();
