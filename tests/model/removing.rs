@@ -189,7 +189,6 @@ impl Request {
         self.has_messages = false;
         self.finish_reasons.clear();
         self.calls.clear();
-        self.altered.clear();
         self.prepared = None;
         true
     }
