@@ -215,6 +215,25 @@ CREATE TABLE payload_links_filled (
     through INTEGER PRIMARY KEY -- payload_id
 ) STRICT;
 
+-- Scratch, outside of the log: what came so far of long responses whose requests have not ended. The end
+-- of a request takes its pieces away in the transaction that writes it; what a crash leaves becomes the
+-- response of the `interrupted` event at the next opening, and goes likewise. Two forms: pieces that follow
+-- each other from position 0 on, or, once the response is above the payload cap, one row at position 0
+-- with its beginning and its end, which has a sha256.
+CREATE TABLE response_pieces (
+    piece_id     INTEGER PRIMARY KEY, -- opened_seq * 4096 + position
+    length       INTEGER NOT NULL,    -- bytes that came: of this piece; of the whole response so far
+    kept         INTEGER NOT NULL,    -- bytes that decoding `data` gives
+    head         INTEGER,             -- beginning and end: bytes of the beginning
+    sha256       BLOB,                -- beginning and end: of the whole response so far, 32 bytes
+    redaction_id TEXT,                -- the policy that went over it
+    encoding     INTEGER NOT NULL,    -- 0 as is, 1 zstd
+    padding      BLOB NOT NULL,       -- 8 KiB of zeros: they take the place that a row has in a page of the
+                                      -- table, so that content lies on pages of its own, which SQLite
+                                      -- overwrites when they are freed and never lays out anew
+    data         BLOB NOT NULL
+) STRICT;
+
 -- Projection: what was lost for want of capacity.
 CREATE TABLE gaps (
     seq        INTEGER PRIMARY KEY,  -- seq of the gap event

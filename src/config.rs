@@ -117,9 +117,22 @@ pub(crate) struct Config {
     pub(crate) expected_log: Option<String>,
     /// A log with signed checkpoints is not gone on with without a key.
     pub(crate) is_unsigned_refused: bool,
+    pub(crate) pieces: PieceSettings,
     /// For one benchmark only: the tree over the log is left out, so that its cost can be told.
     pub(crate) is_without_tree: bool,
 }
+
+/// When what came of a response that has not ended is written, so that a crash leaves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PieceSettings {
+    /// So long after the piece before.
+    pub(crate) interval: Duration,
+    /// Where so many bytes have come since.
+    pub(crate) bytes: usize,
+}
+
+/// Smallest piece that can be configured, in bytes: a row takes 8 KiB beside its content.
+const PIECE_BYTES_MIN: usize = 4 * 1024;
 
 /// How much room the file may take, and what is done as it gets short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -152,6 +165,10 @@ impl Config {
             has_search_index: false,
             expected_log: None,
             is_unsigned_refused: false,
+            pieces: PieceSettings {
+                interval: Duration::from_secs(10),
+                bytes: 1024 * 1024,
+            },
             is_without_tree: false,
         }
     }
@@ -190,6 +207,12 @@ impl Config {
             return Some(format!(
                 "checkpoint_at must be at least 65536 bytes, not {}",
                 self.checkpoint_bytes
+            ));
+        }
+        if self.pieces.bytes < PIECE_BYTES_MIN {
+            return Some(format!(
+                "response_pieces must have at least {PIECE_BYTES_MIN} bytes, not {}",
+                self.pieces.bytes
             ));
         }
         if let Some(bytes) = self.space.size_bytes_max

@@ -15,9 +15,10 @@ use crate::record::{
     Altered, Completion, Failure, Normaliser, RESPONSE_WITHHELD, Rejection, Usage, note_altered,
     seen_status, seen_usage, served_name,
 };
+use crate::redact::Redaction;
 use crate::writer::{
-    BodyRoom, ChunksCommand, Command, EndCommand, Ending, Lifecycle, Loss, PreparedCommand,
-    Redactor, Reservation, ServedCommand, Shared, Stage,
+    BodyRoom, ChunksCommand, Command, EndCommand, Ending, Lifecycle, Loss, PieceCutter,
+    PreparedCommand, Redactor, Reservation, ServedCommand, Shared, Stage,
 };
 
 /// Chunks beyond the payload cap go to the writer in pieces of this size, in bytes.
@@ -67,6 +68,8 @@ struct Active {
     streamed_bytes: u64,
     /// Whether chunks were sent ahead, because the response is above the payload cap.
     is_above_cap: bool,
+    /// Writes what came so far of a long response; `None` where nothing of it may be written before the end.
+    pieces: Option<PieceCutter>,
     response_room: BodyRoom,
     /// Whether the response is left out because no policy could go over it.
     is_withheld: bool,
@@ -85,6 +88,9 @@ impl RequestHandle {
         reservation: Reservation,
         capture: Option<Capture>,
     ) -> Self {
+        let can_be_cut = shared.redaction.as_ref().is_none_or(Redaction::can_cut);
+        let is_kept = capture.unwrap_or(shared.capture) == Capture::Full;
+        let pieces = (is_live && is_kept && can_be_cut).then(|| PieceCutter::new(started));
         Self {
             request_id: RequestId::Shared(Arc::clone(&lifecycle)),
             active: Some(Active {
@@ -103,6 +109,7 @@ impl RequestHandle {
                 held_bytes: 0,
                 streamed_bytes: 0,
                 is_above_cap: false,
+                pieces,
                 response_room: BodyRoom::Kept,
                 is_withheld: false,
                 capture,
@@ -413,6 +420,10 @@ impl Active {
         } else {
             self.shared.payload_cap_bytes
         };
+        let due = self.pieces.as_mut().and_then(|pieces| {
+            let is_due = pieces.is_due(&self.shared.pieces, self.held_bytes);
+            is_due.then_some(pieces)
+        });
         if self.held_bytes > bound {
             match Redactor::of(&self.shared) {
                 None => self.send_ahead(),
@@ -421,6 +432,11 @@ impl Active {
                     redactor.fail();
                     self.withhold_response();
                 }
+            }
+        } else if let Some(pieces) = due {
+            match self.is_above_cap {
+                true => self.send_ahead(),
+                false => pieces.send(&self.shared, &self.lifecycle, &self.chunks),
             }
         }
     }
@@ -437,8 +453,12 @@ impl Active {
         let command = ChunksCommand {
             lifecycle: Arc::clone(&self.lifecycle),
             chunks: std::mem::take(&mut self.chunks),
+            keeps_pieces: self.pieces.is_some() && self.lifecycle.takes_pieces(),
             reservation,
         };
+        if let Some(pieces) = &mut self.pieces {
+            pieces.begin_anew();
+        }
         self.held_bytes = 0;
         self.is_above_cap = true;
         let _ = self.shared.submit(Command::Chunks(Box::new(command)));
@@ -460,6 +480,7 @@ impl Active {
         self.response_room = BodyRoom::Shed;
         self.chunks = Vec::new();
         self.held_bytes = 0;
+        self.pieces = None;
         let mut held = self.reservation.split_off(0);
         held.events = 0;
         self.shared.capacity.release(held);

@@ -54,6 +54,7 @@ mod follow;
 mod handle;
 mod log;
 mod payload;
+mod pieces;
 mod pricing;
 mod proof;
 mod query;

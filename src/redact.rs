@@ -52,6 +52,8 @@ type Callback = dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, Box<dyn std::error::Err
 pub struct Redaction {
     id: String,
     patterns: Arc<[Pattern]>,
+    /// Which bytes can be part of what a pattern takes out, or decide whether it does.
+    belonging: Arc<[bool; 256]>,
     callback: Option<Arc<Callback>>,
 }
 
@@ -129,21 +131,29 @@ impl Redaction {
     /// Slack, and whatever follows `Bearer` or the name of an API key. `id` names the policy in the log,
     /// at most 256 bytes.
     pub fn credentials(id: impl Into<String>) -> Self {
-        let patterns = KNOWN.iter().map(|(sign, length_min, belongs)| {
-            let (text, is_name) = match sign {
-                Prefix(text) => (text, false),
-                Name(text) => (text, true),
-            };
-            Pattern {
-                finder: Finder::new(text),
-                is_name,
-                length_min: *length_min,
-                belongs: *belongs,
-            }
-        });
+        let patterns: Arc<[Pattern]> = KNOWN
+            .iter()
+            .map(|(sign, length_min, belongs)| {
+                let (text, is_name) = match sign {
+                    Prefix(text) => (text, false),
+                    Name(text) => (text, true),
+                };
+                Pattern {
+                    finder: Finder::new(text),
+                    is_name,
+                    length_min: *length_min,
+                    belongs: *belongs,
+                }
+            })
+            .collect();
+        let mut belonging = [false; 256];
+        for (byte, belongs) in (0..=u8::MAX).zip(&mut belonging) {
+            *belongs = is_word(byte) || patterns.iter().any(|pattern| pattern.has(byte));
+        }
         Self {
             id: shortened(id.into()),
-            patterns: patterns.collect(),
+            patterns,
+            belonging: Arc::new(belonging),
             callback: None,
         }
     }
@@ -160,6 +170,7 @@ impl Redaction {
         Self {
             id: shortened(id.into()),
             patterns: Arc::default(),
+            belonging: Arc::new([false; 256]),
             callback: None,
         }
         .and(callback)
@@ -201,6 +212,26 @@ impl Redaction {
         Ok(text)
     }
 
+    /// How much of the beginning of a text can be looked at apart: going over it, and over the rest,
+    /// gives what going over the whole does, whatever follows. Secrets may be of any length; the cut is
+    /// behind the last byte that no pattern can have in what it takes out, nor look at before it. `None`:
+    /// nothing, or the policy has a function, and nobody knows how much that has to see.
+    pub(crate) fn prefix_apart(&self, text: &[u8]) -> Option<usize> {
+        if !self.can_cut() {
+            return None;
+        }
+        let belongs = |byte: u8| self.belonging.get(usize::from(byte)).copied();
+        let last = text
+            .iter()
+            .rposition(|byte| belongs(*byte) == Some(false))?;
+        last.checked_add(1)
+    }
+
+    /// Whether parts of a text can be looked at apart at all.
+    pub(crate) fn can_cut(&self) -> bool {
+        self.callback.is_none()
+    }
+
     fn without_known<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
         let mut secrets: Vec<(usize, usize)> = Vec::new();
         for pattern in self.patterns.iter() {
@@ -226,7 +257,15 @@ impl Redaction {
     }
 }
 
+/// What may stand between a name and its secret: `key": "value`, `key = value`, `key\": \"value`.
+const BETWEEN: &[u8] = b"\"\\':= ";
+
 impl Pattern {
+    /// Whether this byte can stand in a match.
+    fn has(&self, byte: u8) -> bool {
+        (self.belongs)(byte) || BETWEEN.contains(&byte) || self.finder.needle().contains(&byte)
+    }
+
     /// The secret whose prefix stands here, from and to.
     fn secret(&self, text: &[u8], start: usize) -> Option<(usize, usize)> {
         let (before, from) = text.split_at_checked(start)?;
@@ -236,9 +275,10 @@ impl Pattern {
         let mut rest = from.get(self.finder.needle().len()..)?;
         let mut begin = start;
         if self.is_name {
-            // `key": "value`, `key = value`, `key\": \"value`.
-            let between = |byte: &u8| b"\"\\':= ".contains(byte);
-            let skipped = rest.iter().take_while(|byte| between(byte)).count();
+            let skipped = rest
+                .iter()
+                .take_while(|byte| BETWEEN.contains(byte))
+                .count();
             if skipped == 0 && !self.finder.needle().ends_with(b" ") {
                 return None; // Another word that only begins so.
             }
@@ -419,6 +459,64 @@ mod tests {
         ] {
             assert_eq!(redacted(text), text);
         }
+    }
+
+    #[test]
+    fn a_text_in_two_parts_is_redacted_as_in_one() {
+        let seed = crate::seeds::seed("AUDITLITE_REDACTION_SEED");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let policy = Redaction::credentials("test");
+        let words: Vec<&str> = KNOWN
+            .iter()
+            .map(|(Prefix(text) | Name(text), ..)| *text)
+            .chain([
+                "0123456789",
+                "abcdefghij",
+                "ABCDEFGHIJ",
+                "_",
+                "-",
+                " ",
+                "\"",
+                "\\",
+                "\\n",
+                ":",
+                "=",
+                ".",
+                "/",
+                ",",
+                "{",
+                "}",
+                "\n",
+                "ä",
+                "data: ",
+                "Bearer",
+            ])
+            .collect();
+        let (mut cuts, mut secrets) = (0, 0);
+        for case in 0..600 {
+            let text: String = (0..random.usize(1..40))
+                .map(|_| words[random.usize(..words.len())])
+                .collect();
+            let text = text.as_bytes();
+            let whole = policy.redact(text).unwrap();
+            secrets += usize::from(*whole != *text);
+            for come in 0..=text.len() {
+                let Some(cut) = policy.prefix_apart(&text[..come]) else {
+                    continue;
+                };
+                let (first, second) = text.split_at(cut);
+                let (first, second) = (policy.redact(first), policy.redact(second));
+                let joined = [first.unwrap(), second.unwrap()].concat();
+                assert_eq!(
+                    joined, *whole,
+                    "AUDITLITE_REDACTION_SEED={seed}, case {case}, {cut}"
+                );
+                cuts += 1;
+            }
+        }
+        assert!(cuts > 4000 && secrets > 60, "{cuts} {secrets}");
+        let function = Redaction::credentials("f").and(|_| Ok(None));
+        assert_eq!(function.prefix_apart(b"a, b, c"), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Capture, Config, Durability, Overflow};
+use crate::config::{Capture, Config, Durability, Overflow, PieceSettings};
 use crate::db::{DatabasePath, WriterLock, rebuild_projections};
 use crate::error::{FlushError, OpenError, RemovalError};
 use crate::pricing::PriceBook;
@@ -77,6 +77,20 @@ impl StoreBuilder {
     /// costs on the request thread.
     pub fn redaction(mut self, redaction: Redaction) -> Self {
         self.config.redaction = Some(redaction);
+        self
+    }
+
+    /// How much of a long response a crash can take: what has come in chunks is written when so much
+    /// time has passed since the piece before (or since the request arrived) or so many bytes have come,
+    /// with the next chunk. An `interrupted` request keeps what was written. Pieces are no part of the
+    /// log, and go when the request ends. Default: 10 s, 1 MiB; at least 4 KiB. `Duration::MAX` and
+    /// `usize::MAX`: never.
+    ///
+    /// None are written of records of the past ([`started_at`](crate::RequestContext::started_at)), where
+    /// bodies are not kept, and under a [`Redaction`] with a function, of which nobody knows how much it
+    /// has to see. Under one without, the request thread goes over each piece too.
+    pub fn response_pieces(mut self, interval: Duration, bytes: usize) -> Self {
+        self.config.pieces = PieceSettings { interval, bytes };
         self
     }
 

@@ -7,8 +7,8 @@ use std::path::Path;
 use super::bundle::signature_name;
 use auditlite::{
     BodyInfo, BundleReport, CanonicalMessage, Conversation, DoctorReport, Finding, Message,
-    NotKept, OtherLog, RecordedToolCall, RequestRecord, SearchHit, StatsRow, ToolResult, ToolStats,
-    Transcript, VerifyReport,
+    NotKept, OtherLog, Payload, RecordedToolCall, RequestRecord, SearchHit, StatsRow, ToolResult,
+    ToolStats, Transcript, VerifyReport,
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -27,6 +27,8 @@ pub(crate) struct Details {
     pub(crate) request: Option<BodyInfo>,
     /// What is known of its response body.
     pub(crate) response: Option<BodyInfo>,
+    /// What was written of the response to a request that has not ended.
+    pub(crate) response_so_far: Option<Payload>,
     /// Tools that the model asked for.
     pub(crate) tool_calls: Vec<RecordedToolCall>,
     /// Their results, as far as later requests carried them.
@@ -63,6 +65,7 @@ impl Serialize for Details {
             overhead_us: Option<u64>,
             request: Option<BodyJson<'a>>,
             response: Option<BodyJson<'a>>,
+            response_bytes_so_far: Option<u64>,
             tool_calls: Vec<ToolCallJson<'a>>,
             messages: Vec<MessageJson>,
             replies: Vec<MessageJson>,
@@ -75,6 +78,7 @@ impl Serialize for Details {
             overhead_us: self.overhead_us(),
             request: self.request.as_ref().map(BodyJson),
             response: self.response.as_ref().map(BodyJson),
+            response_bytes_so_far: self.response_so_far.as_ref().map(|seen| seen.length),
             tool_calls: self
                 .tool_calls
                 .iter()

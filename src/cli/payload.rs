@@ -22,7 +22,8 @@ Exit status: 0 the body was written, 1 there is no such request or its body is n
 ///
 /// Nothing is added, not even a line break at the end. Of a body above the store's payload cap, only
 /// the beginning and the end are kept: they are written one after the other, and a warning says how
-/// many bytes are missing between them.
+/// many bytes are missing between them. Of a request that has not ended, what was written so far of a
+/// long response comes, with a warning.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -68,6 +69,18 @@ pub(crate) fn run(
     let side = PayloadSide::from(args.side);
     let payload = match reader.payload(&request, side) {
         Ok(payload) => payload,
+        Err(error @ ReadError::NoBody { .. }) if side == PayloadSide::Response => {
+            let Some(payload) = reader.response_so_far(&request)? else {
+                output::say(&error.to_string());
+                return Ok(Outcome::Findings);
+            };
+            output::say(&format!(
+                "warning: request {:?} has not ended; this is what was written of its response so far, \
+                 and no event commits to it yet",
+                request.request_id
+            ));
+            payload
+        }
         Err(error @ (ReadError::NotKept { .. } | ReadError::NoBody { .. })) => {
             output::say(&error.to_string());
             return Ok(Outcome::Findings);

@@ -8,6 +8,7 @@ use rusqlite::{Connection, Row, TransactionBehavior, params};
 
 use super::error::{Context, DbError, DbErrorKind};
 use super::files::DatabasePath;
+use super::pieces;
 use super::project::{self, optional_number};
 use super::read::{count_at, optional_count_at};
 use super::refusals::Refusals;
@@ -45,6 +46,8 @@ pub(crate) struct Batch {
     pub(crate) checkpoint: Option<CheckpointRow>,
     /// What the last event states as removed.
     pub(crate) removal: Option<Removal>,
+    /// Requests that end, by their openings, of whose responses pieces were written.
+    pub(crate) ended_pieces: Vec<u64>,
 }
 
 impl Batch {
@@ -61,6 +64,10 @@ pub(crate) struct OpenRequest {
     pub(crate) request_id: String,
     /// `seq` of the event that opened the store session.
     pub(crate) session_seq: u64,
+    pub(crate) provider_name: Option<String>,
+    pub(crate) request_model: Option<String>,
+    pub(crate) requested_model: Option<String>,
+    pub(crate) wire_protocol: Option<String>,
 }
 
 /// What a checkpoint did. Source: <https://www.sqlite.org/pragma.html#pragma_wal_checkpoint>.
@@ -101,6 +108,10 @@ fn open_request(row: &Row<'_>) -> rusqlite::Result<OpenRequest> {
         opened_seq: count_at(row, 0)?,
         request_id: row.get(1)?,
         session_seq: optional_count_at(row, 2)?.unwrap_or(0),
+        provider_name: row.get(3)?,
+        request_model: row.get(4)?,
+        requested_model: row.get(5)?,
+        wire_protocol: row.get(6)?,
     })
 }
 
@@ -161,7 +172,9 @@ impl Appender {
             .prepare_cached(&format!(
                 "SELECT opened_seq, request_id, \
                      (SELECT max(s.opened_seq) FROM store_sessions AS s \
-                     WHERE s.opened_seq < requests.opened_seq) \
+                     WHERE s.opened_seq < requests.opened_seq), \
+                     coalesce(response_provider_name, provider_name), \
+                     coalesce(response_model, request_model), requested_model, wire_protocol \
                      FROM requests INDEXED BY requests_by_status WHERE {} \
                      ORDER BY opened_seq LIMIT ?1",
                 status_is(Status::Pending)
@@ -258,6 +271,7 @@ impl Appender {
                 damage = removal.forget_words(&transaction)?;
             }
             project::apply(&transaction, &mut Fold::new(&batch.events), refusals)?;
+            pieces::take_away(&transaction, &batch.ended_pieces)?;
             if let Some(removal) = &batch.removal {
                 removal.execute(&transaction)?;
             }

@@ -6,6 +6,7 @@ use rusqlite::Connection;
 
 use super::error::{Context, DbError};
 use super::files::wal_path;
+use super::pieces::left_behind;
 use super::pool;
 use super::rows::status_is;
 use super::schema::Schema;
@@ -50,6 +51,7 @@ pub(crate) fn inspect(path: &Path) -> Result<(FileFacts, Option<LogFacts>, Vec<S
     }
     let log = log_facts(&connection)?;
     findings.extend(integrity_findings(&connection, &schema)?);
+    findings.extend(left_behind(&connection)?.map(|(_, what)| what));
     Ok((file, Some(log), findings))
 }
 

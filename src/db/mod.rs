@@ -13,6 +13,7 @@ mod keyed;
 mod mend;
 mod migrate;
 mod open;
+mod pieces;
 mod plain;
 mod pool;
 mod project;
@@ -32,7 +33,7 @@ mod tree;
 mod watch;
 mod wipe;
 
-pub(crate) use append::{Appender, Batch, Checkpoint, Segment};
+pub(crate) use append::{Appender, Batch, Checkpoint, OpenRequest, Segment};
 pub(crate) use backup::copy_into;
 pub(crate) use compare::Comparison;
 pub(crate) use error::{DbError, DbErrorKind};
@@ -40,6 +41,7 @@ pub(crate) use files::{DatabasePath, WriterLock, free_space};
 pub(crate) use filter::{Walk, list, top};
 pub(crate) use inspect::{FileFacts, inspect};
 pub(crate) use open::{open_error, sqlite_version};
+pub(crate) use pieces::{PIECES_MAX, PieceRow, SeenResponse, seen_response};
 pub(crate) use plain::{PlainBody, PlainDatabase, PlainRequest};
 pub(crate) use pool::{ReadConnection, ReaderPool, check_store, open_reader, restart_clock};
 pub(crate) use read::{

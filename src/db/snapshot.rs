@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Rows, Statement};
 
 use super::compare::Tables;
 use super::error::{Context, DbError};
+use super::pieces::left_behind;
 use super::pool;
 use super::read::{StoredSegment, count_at, optional_count_at, segment_from_row};
 use super::schema::Schema;
@@ -115,6 +116,11 @@ pub(crate) struct StoredCheckpoint {
 }
 
 impl Snapshot {
+    /// Pieces of responses that should not be there any more: the first request's seq, and words.
+    pub(crate) fn pieces_left_behind(&self) -> Result<Option<(u64, String)>, DbError> {
+        left_behind(&self.connection)
+    }
+
     /// Of a file whose tables are those of this version.
     pub(crate) fn open(path: &Path) -> Result<Self, DbError> {
         let connection = pool::open_reader(path)?;

@@ -73,7 +73,7 @@ fn without_split_start(bytes: &[u8]) -> &[u8] {
 }
 
 /// A body above the cap that arrives in pieces: digested as it comes, only its ends held.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct StreamedBody {
     hasher: Hasher,
     length: u64,

@@ -137,6 +137,10 @@ pub(crate) fn verify(
         for line in schema.findings() {
             first.add(kind, None, line);
         }
+        let kind = FindingKind::PayloadUnknown;
+        if let Some(Some((seq, what))) = findings.keep(kind, snapshot.pieces_left_behind())? {
+            findings.add(kind, Some(seq), what);
+        }
         findings.put_first(first);
         report.explain(options);
         findings.into_report(&mut report);

@@ -7,6 +7,7 @@ use crate::sync::channel::Sender;
 use super::capacity::Reservation;
 use super::command::Reading;
 use super::lifecycle::{Lifecycle, Stage};
+use super::pieces::{PackedPiece, PlannedPiece};
 use super::reading::Response;
 use super::upkeep::Upkeep;
 use crate::db::{Batch, Part, payload_id};
@@ -30,6 +31,8 @@ pub(super) struct Prepared {
     pub(super) ends: Vec<EndNote>,
     /// Bodies that could not be read as what they are.
     pub(super) unparsed: u64,
+    /// Requests that end, by their openings, of whose responses pieces were written.
+    pub(super) ended_pieces: Vec<u64>,
     /// Bytes that are kept until the commit: metadata, and what is new in bodies.
     bytes: u64,
     /// What is given back once the batch is committed.
@@ -59,6 +62,7 @@ pub(super) struct Group {
     pub(super) texts: Vec<u8>,
     /// Responses that are read for their events, by their index in the batch.
     pub(super) responses: Vec<(usize, Response)>,
+    pub(super) pieces: Vec<PlannedPiece>,
     /// What is given back once they are packed: the memory of the bodies.
     pub(super) freed: Reservation,
 }
@@ -71,6 +75,7 @@ pub(super) struct Sealed {
     pub(super) reached: Vec<(Arc<Lifecycle>, Stage)>,
     pub(super) ends: Vec<EndNote>,
     pub(super) unparsed: u64,
+    pub(super) ended_pieces: Vec<u64>,
     pub(super) reservation: Reservation,
     pub(super) replies: Replies,
 }
@@ -90,6 +95,7 @@ pub(super) struct Replies {
 pub(super) struct Ready {
     /// Nothing, where somebody waits and there is nothing to write.
     pub(super) batch: Option<Batch>,
+    pub(super) pieces: Vec<PackedPiece>,
     pub(super) reached: Vec<(Arc<Lifecycle>, Stage)>,
     pub(super) ends: Vec<EndNote>,
     pub(super) reservation: Reservation,
@@ -128,6 +134,12 @@ impl Prepared {
         let Some(payload) = payload else { return };
         self.bytes = self.bytes.saturating_add(payload.content.new_bytes());
         self.group.payloads.push((payload_id(seq, part), payload));
+    }
+
+    /// `bytes` of it are new, at most.
+    pub(super) fn push_piece(&mut self, piece: PlannedPiece, bytes: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.group.pieces.push(piece);
     }
 
     /// The payloads so far, where enough have come together to be packed.
@@ -195,6 +207,7 @@ impl Prepared {
             reached: self.reached,
             ends: self.ends,
             unparsed: self.unparsed,
+            ended_pieces: self.ended_pieces,
             reservation: self.reservation,
             replies,
         };

@@ -88,6 +88,18 @@ impl Capacity {
             .is_ok()
     }
 
+    /// Reserves for what can do without, so that an eighth of the capacity stays for what cannot. Never
+    /// waits.
+    pub(crate) fn try_reserve_spare(&self, wanted: Reservation) -> bool {
+        let (events, bytes) = self.used();
+        let is_spare = |used: u64, wanted: u64, max: u64| {
+            used.saturating_add(wanted) <= max.saturating_sub(max / 8)
+        };
+        is_spare(events, wanted.events, self.events_max)
+            && is_spare(bytes, wanted.bytes, self.bytes_max)
+            && self.try_reserve(wanted)
+    }
+
     /// Reserves whether or not there is room: for the few bytes of an end's metadata.
     pub(crate) fn force_reserve(&self, bytes: usize) -> Reservation {
         let reservation = Reservation::new(0, bytes.min(1 << 24));

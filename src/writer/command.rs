@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::capacity::Reservation;
 use super::lifecycle::Lifecycle;
+use super::pieces::PieceCommand;
 use super::shared::BodyRoom;
 use super::upkeep::{UpkeepCommand, UpkeepReply};
 use crate::log::EndKind;
@@ -19,6 +20,7 @@ pub(crate) enum Command {
     Served(Box<ServedCommand>),
     Prepared(Box<PreparedCommand>),
     Chunks(Box<ChunksCommand>),
+    Piece(Box<PieceCommand>),
     End(Box<EndCommand>),
     /// Losses wait to be stated.
     Wake,
@@ -38,6 +40,7 @@ impl Command {
             Self::Served(command) => command.reservation,
             Self::Prepared(command) => command.reservation,
             Self::Chunks(command) => command.reservation,
+            Self::Piece(command) => command.reservation,
             Self::End(command) => command.reservation,
             Self::Wake | Self::Flush(_) | Self::Upkeep(_) | Self::Close(_) => {
                 Reservation::default()
@@ -84,6 +87,8 @@ pub(crate) struct PreparedCommand {
 pub(crate) struct ChunksCommand {
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) chunks: Vec<Bytes>,
+    /// Whether a crash is to leave what is kept of it so far.
+    pub(crate) keeps_pieces: bool,
     pub(crate) reservation: Reservation,
 }
 

@@ -33,6 +33,8 @@ pub(super) struct Committer {
     pub(super) watch: FileWatch,
     /// Bytes of the database and its write-ahead log, as of the last look.
     pub(super) file_bytes: u64,
+    /// Something failed on the connection that the next batch has to make sure of.
+    pub(super) is_suspect: bool,
     pub(super) checkpoints: Checkpoints,
     pub(super) notary: Notary,
     pub(super) space: SpaceWatch,
@@ -88,6 +90,7 @@ impl Committer {
         for (lifecycle, stage) in ready.reached {
             lifecycle.reach(stage);
         }
+        self.write_pieces(&ready.pieces);
         self.shared.capacity.release(ready.reservation);
         self.shared.commits.announce();
         if let Some(upkeep) = ready.replies.upkeep {

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use super::batch::{Mark, Prepared};
+use super::bodies::shed;
 use super::capacity::Reservation;
 use super::command::Command;
 use super::intake::Intake;
 use super::lifecycle::{Lifecycle, Stage};
 use super::losses::Loss;
-use super::prepare::shed;
 use super::redacting::Redactor;
 use crate::log::{EndKind, Ended, Fact, Opened, Served};
 use crate::sync::atomic::Ordering;
@@ -45,6 +45,7 @@ impl Stub {
             Command::Served(served) => (&served.lifecycle, served.at, StubKind::Notice),
             Command::Prepared(prepared) => (&prepared.lifecycle, 0, StubKind::Notice),
             Command::Chunks(chunks) => (&chunks.lifecycle, 0, StubKind::Notice),
+            Command::Piece(piece) => (&piece.lifecycle, 0, StubKind::Notice),
             Command::End(end) => {
                 let (kind, body_length) = (end.ending.kind, end.response_length);
                 (

@@ -103,7 +103,11 @@ impl Intake {
                 self.lifecycles_opened = self.lifecycles_opened.saturating_add(1);
                 self.prepare(command, prepared);
             }
-            Command::Served(_) | Command::Prepared(_) | Command::Chunks(_) | Command::End(_) => {
+            Command::Served(_)
+            | Command::Prepared(_)
+            | Command::Chunks(_)
+            | Command::Piece(_)
+            | Command::End(_) => {
                 self.prepare(command, prepared);
             }
             Command::Wake => self.shared.free_control_slot(),

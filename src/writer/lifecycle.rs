@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use crate::payload::{Key, PlannedPayload, StreamedBody};
 use crate::record::WireProtocol;
-use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::wire::ResponseParser;
 
@@ -24,6 +24,8 @@ pub(crate) struct Lifecycle {
     /// of their lifecycle, so that no map from request ids to places in the log is needed.
     opened_seq: AtomicU64,
     stage: AtomicU8,
+    /// Whether pieces of the response could not be written: no more are.
+    are_pieces_over: AtomicBool,
     notes: Mutex<Notes>,
 }
 
@@ -45,6 +47,8 @@ pub(crate) struct Notes {
     pub(crate) is_unreadable: bool,
     /// The forwarded body's digest, for the end's event.
     pub(crate) prepared: Option<PlannedPayload>,
+    /// Pieces of the response that were handed over.
+    pub(crate) pieces: u64,
     /// The request body's digest: tells whether the forwarded body differs.
     pub(crate) request_sha256: Option<crate::record::Digest>,
 }
@@ -55,6 +59,7 @@ impl Lifecycle {
             request_id,
             opened_seq: AtomicU64::new(0),
             stage: AtomicU8::new(Stage::Queued as u8),
+            are_pieces_over: AtomicBool::new(false),
             notes: Mutex::new(Notes::default()),
         }
     }
@@ -76,7 +81,25 @@ impl Lifecycle {
         self.stage.fetch_max(stage as u8, Ordering::AcqRel);
     }
 
+    /// Whether a piece of the response is still of use.
+    pub(crate) fn takes_pieces(&self) -> bool {
+        !self.are_pieces_over.load(Ordering::Relaxed) && !self.has_reached(Stage::EndedCommitted)
+    }
+
+    pub(crate) fn end_pieces(&self) {
+        self.are_pieces_over.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn notes(&self) -> MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Notes {
+    /// The number of the next piece, from 0.
+    pub(crate) fn next_piece(&mut self) -> u64 {
+        let next = self.pieces;
+        self.pieces = next.saturating_add(1);
+        next
     }
 }

@@ -6,6 +6,7 @@
 
 mod anchor;
 mod batch;
+mod bodies;
 mod capacity;
 mod checkpoints;
 mod command;
@@ -15,11 +16,13 @@ mod guard;
 mod health;
 mod indexing;
 mod intake;
+mod interruption;
 mod lifecycle;
 mod losses;
 mod notary;
 mod packing;
 mod past;
+mod pieces;
 mod prepare;
 mod reading;
 mod recovery;
@@ -40,6 +43,7 @@ pub(crate) use lifecycle::{Lifecycle, Stage};
 pub(crate) use losses::Loss;
 pub(crate) use notary::CheckpointSettings;
 pub(crate) use past::check_identity;
+pub(crate) use pieces::PieceCutter;
 pub(crate) use redacting::Redactor;
 #[cfg(all(test, shuttle))]
 pub(crate) use shared::CONTROL_SLOTS;

@@ -10,6 +10,7 @@ use crate::sync::channel::{Receiver, Sender};
 use super::batch::{Group, Ready, Sealed};
 use super::committer::{Committer, Stop};
 use super::guard::barest;
+use super::pieces::{PackedPiece, PlannedPiece};
 use super::reading::{Completer, Response};
 use super::shared::Shared;
 use crate::db::{Batch, Segment};
@@ -92,6 +93,7 @@ pub(super) struct Packing {
     payloads: Vec<(i64, EncodedPayload)>,
     /// Responses of the batch that were read.
     responses: Vec<(usize, ParsedResponse)>,
+    pieces: Vec<PackedPiece>,
     completer: Completer,
     /// Back to the intake go the rooms of texts that are packed.
     rooms: Sender<Vec<u8>>,
@@ -113,6 +115,7 @@ impl Packing {
             lines: Vec::new(),
             payloads: Vec::new(),
             responses: Vec::new(),
+            pieces: Vec::new(),
             completer: Completer::new(price_book),
             rooms,
             tree,
@@ -125,6 +128,7 @@ impl Packing {
             payloads,
             mut texts,
             responses,
+            pieces,
             freed,
         } = group;
         let read = |(index, response): (usize, Response)| (index, response.read());
@@ -136,6 +140,8 @@ impl Packing {
                 .map(|(id, payload)| (id, payload.pack(&mut packer, &texts)));
             self.payloads.extend(packed);
         }
+        self.pieces
+            .extend(pieces.into_iter().map(PlannedPiece::pack));
         self.shared.capacity.release(freed);
         texts.clear();
         texts.shrink_to(ROOM_BYTES_KEPT);
@@ -172,10 +178,12 @@ impl Packing {
                 payloads,
                 checkpoint: None,
                 removal,
+                ended_pieces: sealed.ended_pieces,
             })
         };
         Ok(Ready {
             batch,
+            pieces: std::mem::take(&mut self.pieces),
             reached: sealed.reached,
             ends: sealed.ends,
             reservation: sealed.reservation,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::batch::{EndNote, Prepared};
+use super::bodies::{committed, committed_excerpt, count, shed};
 use super::command::{
     ChunksCommand, Command, EndCommand, OpenCommand, PreparedCommand, Reading, ServedCommand,
 };
@@ -18,12 +19,12 @@ use crate::config::{Capture, Config};
 use crate::db::{Part, payload_id};
 use crate::log::{BodyFact, Ended, Fact, Kept, Opened, Served, ToolCallFact};
 use crate::payload::{
-    Content, Conversations, EndContent, Excerpt, Planned, PlannedPayload, RequestReading,
-    StreamedBody, commitment, excerpt_of, sha256,
+    Content, Conversations, EndContent, Planned, PlannedPayload, RequestReading, StreamedBody,
+    excerpt_of, sha256,
 };
 use crate::record::{
-    Altered, Digest, Normaliser, REQUEST_UNPARSED, RESPONSE_UNPARSED, RequestContext, Timing,
-    WireProtocol, note_altered,
+    Altered, Normaliser, REQUEST_UNPARSED, RESPONSE_UNPARSED, RequestContext, Timing, WireProtocol,
+    note_altered,
 };
 use crate::sync::channel::Receiver;
 use crate::sync::{caught, trip};
@@ -80,6 +81,7 @@ impl Preparer {
             Command::Prepared(command) => Self::prepared_body(*command, prepared),
             Command::Chunks(command) => Self::chunks(*command, prepared),
             Command::End(command) => self.end(*command, prepared),
+            Command::Piece(command) => prepared.piece(*command),
             Command::Wake | Command::Flush(_) | Command::Upkeep(_) | Command::Close(_) => {}
         }
     }
@@ -259,6 +261,10 @@ impl Preparer {
         }
         let streamed = notes.streamed.get_or_insert_default();
         command.chunks.iter().for_each(|chunk| streamed.push(chunk));
+        if command.keeps_pieces {
+            notes.pieces = notes.pieces.max(1);
+            prepared.ends(Arc::clone(&command.lifecycle), streamed.clone());
+        }
     }
 
     fn end(&mut self, command: EndCommand, prepared: &mut Prepared) {
@@ -287,6 +293,9 @@ impl Preparer {
             ending.response_id.as_deref().unwrap_or_default().as_bytes(),
         );
         let mut notes = std::mem::take(&mut *lifecycle.notes());
+        if notes.pieces > 0 {
+            prepared.ended_pieces.push(lifecycle.opened_seq());
+        }
         let protocol = notes
             .wire_protocol
             .take()
@@ -527,69 +536,10 @@ fn describe(
     context.is_streaming |= summary.is_streaming;
 }
 
-/// The event's part and the file's part of a payload.
-fn committed(
-    length: u64,
-    sha256: Digest,
-    kept: Kept,
-    content: Content,
-    head: Option<u64>,
-) -> (BodyFact, Option<PlannedPayload>) {
-    let payload = PlannedPayload {
-        length,
-        sha256,
-        salt: rand::random(),
-        kept: match &content {
-            Content::Digest => 0,
-            Content::Alone(bytes) => count(bytes.len()),
-            Content::Delta(_) => length,
-        },
-        head,
-        content,
-    };
-    let fact = BodyFact {
-        length,
-        commitment: Some(payload.commitment()),
-        kept,
-        ..BodyFact::default()
-    };
-    (fact, Some(payload))
-}
-
-fn committed_excerpt(
-    length: u64,
-    sha256: Digest,
-    excerpt: Excerpt,
-) -> (BodyFact, Option<PlannedPayload>) {
-    let head = count(excerpt.head);
-    let kept = crate::payload::sha256(&excerpt.bytes);
-    let content = Content::Alone(Bytes::from(excerpt.bytes));
-    let (mut fact, payload) = committed(length, sha256, Kept::Excerpt, content, Some(head));
-    fact.head = Some(head);
-    fact.excerpt_commitment = payload
-        .as_ref()
-        .map(|payload| commitment(&payload.salt, &kept));
-    (fact, payload)
-}
-
 /// Chunks in one piece.
 fn joined(chunks: &[Bytes]) -> Bytes {
     match chunks {
         [only] => only.clone(),
         several => Bytes::from(several.concat()),
-    }
-}
-
-fn count(length: usize) -> u64 {
-    u64::try_from(length).unwrap_or(u64::MAX)
-}
-
-/// A body of which nothing is kept, for want of capacity.
-pub(super) fn shed(length: u64) -> BodyFact {
-    BodyFact {
-        length,
-        commitment: None,
-        kept: Kept::Nothing,
-        ..BodyFact::default()
     }
 }

@@ -35,7 +35,10 @@ impl Committer {
     /// Commits a batch, trying until it succeeds.
     pub(super) fn append(&mut self, batch: &Batch) -> Result<(), Stop> {
         let mut pause = RETRY_MIN;
-        let mut progress = Progress::Unwritten;
+        let mut progress = match std::mem::take(&mut self.is_suspect) {
+            false => Progress::Unwritten,
+            true => Progress::Unknown,
+        };
         loop {
             progress = match progress {
                 Progress::Unknown => self.reopen(batch)?,

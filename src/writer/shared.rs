@@ -11,7 +11,7 @@ use super::health::{Health, HealthState, Vitals};
 use super::losses::{Loss, Losses};
 use super::space::Room;
 use crate::clock::now_micros;
-use crate::config::{Config, Overflow};
+use crate::config::{Capture, Config, Overflow, PieceSettings};
 use crate::error::{FlushError, RecordError};
 use crate::log::{EndKind, Event, Fact};
 use crate::redact::Redaction;
@@ -66,6 +66,8 @@ pub(crate) enum Admission {
 pub(crate) struct Shared {
     pub(crate) payload_cap_bytes: usize,
     pub(crate) redaction: Option<Redaction>,
+    pub(crate) capture: Capture,
+    pub(crate) pieces: PieceSettings,
     overflow: Overflow,
     pub(crate) capacity: Capacity,
     pub(crate) losses: Losses,
@@ -112,6 +114,8 @@ impl Shared {
         let shared = Self {
             payload_cap_bytes: config.payload_cap_bytes,
             redaction: config.redaction.clone(),
+            capture: config.capture,
+            pieces: config.pieces,
             overflow: config.overflow,
             capacity: Capacity::new(
                 config.capacity_events,
@@ -191,6 +195,13 @@ impl Shared {
     pub(crate) fn reserve_content(&self, wanted: Reservation) -> bool {
         // What has no bytes needs no room.
         (wanted.bytes == 0 || self.vitals.room() < Room::MetadataOnly) && self.reserve(wanted)
+    }
+
+    /// Reserves for a piece of a response, which a crash alone makes matter. Never waits.
+    pub(crate) fn reserve_piece(&self, bytes: usize) -> Option<Reservation> {
+        let wanted = Reservation::new(1, bytes);
+        let has_room = self.vitals.room() < Room::MetadataOnly;
+        (has_room && self.capacity.try_reserve_spare(wanted)).then_some(wanted)
     }
 
     /// Reserves, waiting where the store is set to.

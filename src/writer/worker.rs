@@ -10,6 +10,7 @@ use super::command::Command;
 use super::committer::{Committer, Stop};
 use super::indexing::Indexing;
 use super::intake::{Accounts, Downstream, Intake};
+use super::interruption::interrupt;
 use super::notary::{CheckpointSettings, Notary};
 use super::packing::{Commit, PackStage, Packing};
 use super::past::Past;
@@ -20,7 +21,7 @@ use crate::clock::now_micros;
 use crate::config::{Capture, Config, Durability, Overflow};
 use crate::db::{Appender, DatabasePath, FileWatch, WriterLock, open_error, sqlite_version};
 use crate::error::{Cause, OpenError};
-use crate::log::{EndKind, Ended, Fact, StoreOpened};
+use crate::log::{Fact, StoreOpened};
 use crate::pricing::PriceBook;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::channel::{Receiver, bounded};
@@ -29,6 +30,8 @@ use crate::sync::{Instant, thread};
 
 /// Most requests that are marked interrupted in one transaction.
 const INTERRUPTED_MAX: usize = 8192;
+/// Most bytes of their responses, beyond those of the last one.
+const INTERRUPTED_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Groups of payloads that wait for the packer, and batches that wait for the committer.
 const GROUPS_AHEAD: usize = 4;
 const BATCHES_AHEAD: usize = 1;
@@ -298,6 +301,7 @@ impl Opening<'_> {
             appender,
             watch,
             file_bytes: 0,
+            is_suspect: false,
             checkpoints: Checkpoints::new(self.config.checkpoint_bytes),
             notary: Notary::new(checkpoints, &log_id, head),
             space: SpaceWatch::new(self.config.space),
@@ -306,7 +310,7 @@ impl Opening<'_> {
         };
         let mut facts = session_facts(self.config, log_id);
         facts.unsigned_removals = unsigned_removals;
-        let next_seq = begin_session(facts, &mut committer, &mut packing)
+        let next_seq = begin_session(self.config, facts, &mut committer, &mut packing)
             .map_err(|source| failed(&path, source))?;
         committer.begin_indexing(self.config.has_search_index);
         let preparer = Preparer::new(self.config, rooms);
@@ -325,6 +329,7 @@ fn note_foreign(path: &Path, foreign: &[String], shared: &Shared) {
 
 /// Commits the store's opening, and the interruption of every request that was left open.
 fn begin_session(
+    config: &Config,
     facts: StoreOpened,
     committer: &mut Committer,
     packing: &mut Packing,
@@ -334,21 +339,17 @@ fn begin_session(
     prepared.push(now, Fact::StoreOpened(facts));
     loop {
         let left_open = committer.appender.open_requests(INTERRUPTED_MAX)?;
-        let is_last = left_open.len() < INTERRUPTED_MAX;
+        let mut is_last = left_open.len() < INTERRUPTED_MAX;
         for request in left_open {
-            prepared.push(
-                now,
-                Fact::Ended(Box::new(Ended {
-                    kind: EndKind::Interrupted,
-                    request_id: request.request_id,
-                    opened_seq: request.opened_seq,
-                    session_seq: Some(request.session_seq),
-                    ..Ended::default()
-                })),
-            );
+            if prepared.is_full(INTERRUPTED_MAX * 2, INTERRUPTED_BYTES_MAX) {
+                is_last = false;
+                break;
+            }
+            interrupt(request, now, config, &committer.appender, &mut prepared)?;
         }
         let next_seq = prepared.next_seq();
-        let (_, sealed) = prepared.seal(Replies::default());
+        let (group, sealed) = prepared.seal(Replies::default());
+        packing.pack(group);
         if let Some(mut batch) = packing.seal(sealed)?.batch {
             batch.checkpoint = committer.notary.with_batch(&batch, false);
             let refusals = committer.appender.append(&batch)?;
@@ -356,6 +357,7 @@ fn begin_session(
             committer.note_committed(&batch);
         }
         if is_last {
+            committer.take_all_pieces_away();
             return Ok(next_seq);
         }
         prepared = Prepared::new(next_seq);

@@ -169,6 +169,38 @@ fn statistics_tell_the_ends_apart() {
 }
 
 #[test]
+fn what_came_so_far_of_a_long_response_is_shown_and_written() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.path("audit.db");
+    let store = Store::builder(path)
+        .response_pieces(Duration::MAX, 4096)
+        .open()
+        .unwrap();
+    let context = RequestContext::new("").request_id("open");
+    let mut handle = store.recorder().open(context, "{}").unwrap();
+    let none = sandbox.run(&["payload", "open", "response"]);
+    assert_eq!((none.exit, none.stdout.len()), (1, 0), "{}", none.stderr);
+    let text = "so it goes. ".repeat(1000);
+    handle.chunk(text.clone());
+    handle.chunk("more");
+    store.flush(Duration::from_secs(60)).unwrap();
+    let shown = sandbox.run(&["show", "open"]);
+    let text_shown = shown.text();
+    assert!(text_shown.contains("11.7 KiB seen so far"), "{text_shown}");
+    assert!(text_shown.contains("so it goes."), "{text_shown}");
+    let json = sandbox.run(&["show", "open", "--json"]).json();
+    assert_eq!(json[0]["response_bytes_so_far"], 12_000);
+    assert_eq!(json[0]["response"], serde_json::Value::Null);
+    let body = sandbox.run(&["payload", "open", "response"]);
+    assert_eq!((body.exit, body.text()), (0, text.as_str()));
+    assert!(body.stderr.contains("has not ended"), "{}", body.stderr);
+    handle.complete(Completion::new()).unwrap();
+    store.flush(Duration::from_secs(60)).unwrap();
+    let json = sandbox.run(&["show", "open", "--json"]).json();
+    assert_eq!(json[0]["response_bytes_so_far"], serde_json::Value::Null);
+}
+
+#[test]
 fn reading_goes_on_while_a_store_writes() {
     let sandbox = Sandbox::new();
     let store = Store::builder(sandbox.path("audit.db")).open().unwrap();

@@ -35,6 +35,7 @@ const ORDER: &[&str] = &[
     "handle",
     "recorder",
     "reader",
+    "pieces",
     "follow",
     "said",
     "store",

@@ -102,6 +102,11 @@ pub(crate) fn run(
     {
         match reader.payload(&details.record, side) {
             Ok(payload) => page.body(side, &payload)?,
+            Err(ReadError::NoBody { .. }) if side == PayloadSide::Response => {
+                if let Some(seen) = &details.response_so_far {
+                    page.body(side, seen)?;
+                }
+            }
             // It was said before.
             Err(ReadError::NoBody { .. } | ReadError::NotKept { .. } | ReadError::Damaged(_)) => {}
             Err(error) => return Err(error.into()),
@@ -120,6 +125,7 @@ fn details(reader: &Reader, record: RequestRecord) -> Result<Details, CliError> 
         reader.body_info(&record, PayloadSide::Response),
         &mut damaged,
     )?;
+    let response_so_far = or_damaged(reader.response_so_far(&record), &mut damaged)?;
     let tool_calls = or_damaged(reader.tool_calls(&record), &mut damaged)?;
     let transcript = or_damaged(reader.transcript(&record), &mut damaged)?;
     damaged.dedup();
@@ -141,6 +147,7 @@ fn details(reader: &Reader, record: RequestRecord) -> Result<Details, CliError> 
     Ok(Details {
         request,
         response,
+        response_so_far,
         tool_results,
         tool_calls,
         transcript,

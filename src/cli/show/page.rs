@@ -209,11 +209,13 @@ impl Page<'_> {
         ];
         for (name, info, is_recorded) in sides {
             let Some(info) = info else {
-                let words = match is_recorded {
-                    true => "damaged",
-                    false => "none",
+                let seen = details.response_so_far.as_ref();
+                let words = match (seen.filter(|_| name == "response body"), is_recorded) {
+                    (Some(seen), _) => format!("{} seen so far", format::bytes(seen.length)),
+                    (None, true) => "damaged".to_owned(),
+                    (None, false) => "none".to_owned(),
                 };
-                self.line(name, words)?;
+                self.line(name, &words)?;
                 continue;
             };
             self.line(name, &kept(&info))?;

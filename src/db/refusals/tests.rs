@@ -77,6 +77,7 @@ fn batch(first_seq: u64, users: &[&str]) -> Batch {
         payloads,
         checkpoint: None,
         removal: None,
+        ended_pieces: Vec::new(),
     }
 }
 
