@@ -118,6 +118,8 @@ pub(crate) struct Config {
     /// A log with signed checkpoints is not gone on with without a key.
     pub(crate) is_unsigned_refused: bool,
     pub(crate) pieces: PieceSettings,
+    /// A file with several names is not refused.
+    pub(crate) are_links_allowed: bool,
     /// For one benchmark only: the tree over the log is left out, so that its cost can be told.
     pub(crate) is_without_tree: bool,
 }
@@ -169,6 +171,7 @@ impl Config {
                 interval: Duration::from_secs(10),
                 bytes: 1024 * 1024,
             },
+            are_links_allowed: false,
             is_without_tree: false,
         }
     }

@@ -72,6 +72,49 @@ pub enum OpenError {
         /// The lock file.
         lock: PathBuf,
     },
+    /// Another store writes to the file, and not under this name: by a hard link, from a container that
+    /// mounts it elsewhere, or the lock file beside it was deleted. Its write-ahead log may lie beside
+    /// the other name.
+    #[error(
+        "{path:?} is open for writing elsewhere, under another name (a hard link, a mount), or its lock file was deleted; close that store, and give the file one name"
+    )]
+    WrittenElsewhere {
+        /// The absolute path.
+        path: PathBuf,
+    },
+    /// The file has several names, and a write-ahead log belongs to one of them: what is recorded under
+    /// one is not seen, and may be lost, under another.
+    #[error(
+        "{path:?} has {links} names (hard links): what is written under one is lost under another. Copy it (`auditlite backup`) instead of linking it; where nobody ever opens the other names, say allow_links (--allow-links)"
+    )]
+    Linked {
+        /// The absolute path.
+        path: PathBuf,
+        /// How many names it has.
+        links: u64,
+    },
+    /// The file alone is mounted, as a container's `-v ./audit.db:/data/audit.db` does: its write-ahead
+    /// log would lie in the container, and be lost with it.
+    #[error(
+        "{path:?} is mounted as a single file: its write-ahead log would lie outside of the mount and be lost with the container. Mount the folder that holds the database instead"
+    )]
+    MountedAlone {
+        /// The absolute path.
+        path: PathBuf,
+    },
+    /// The lock file beside the database cannot be opened, mostly because another user created it.
+    #[error(
+        "the lock file {lock:?}{} cannot be opened for writing; give it to the user who writes the database (chown), or delete it while nobody does",
+        owner.map_or(String::new(), |owner| format!(", of user id {owner},"))
+    )]
+    LockFile {
+        /// The lock file.
+        lock: PathBuf,
+        /// The user id of its owner, where the operating system has such.
+        owner: Option<u32>,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
     /// The file is not an SQLite database.
     #[error("{path:?} is not an SQLite database; it was left as it is")]
     NotADatabase {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Capture, Config, Durability, Overflow, PieceSettings};
-use crate::db::{DatabasePath, WriterLock, rebuild_projections};
+use crate::db::{DatabasePath, FileLinks, WriterLock, rebuild_projections};
 use crate::error::{FlushError, OpenError, RemovalError};
 use crate::pricing::PriceBook;
 use crate::proof::SigningKey;
@@ -208,6 +208,15 @@ impl StoreBuilder {
         self
     }
 
+    /// Opens a file that has several names (hard links), as backups by hard links give it. Default: no,
+    /// [`OpenError::Linked`]. SQLite keeps a database's write-ahead log beside the name that it was
+    /// opened by: whoever opens the file by another name does not see what is in it, and damages the
+    /// database where they write. So only say so where the other names are never opened.
+    pub fn allow_links(mut self, are_allowed: bool) -> Self {
+        self.config.are_links_allowed = are_allowed;
+        self
+    }
+
     /// Refuses a log with signed checkpoints, by [`OpenError::KeyMissing`], where there is no
     /// [`signing_key`](Self::signing_key) to go on signing it: what is written without one is a finding
     /// of verification from then on. Default: no, so that a gateway comes up without its key.
@@ -297,7 +306,11 @@ impl StoreBuilder {
             };
             check_identity(path.as_path(), Some(expected), found.as_deref())?;
         }
-        let lock = WriterLock::acquire(&path)?;
+        let links = match self.config.are_links_allowed {
+            true => FileLinks::Allowed,
+            false => FileLinks::Refused,
+        };
+        let lock = WriterLock::acquire(&path, links)?;
         let reader = Reader::new(
             path.as_path(),
             self.config.readers_max,
@@ -574,7 +587,7 @@ pub fn rebuild(path: impl Into<PathBuf>) -> Result<u64, OpenError> {
             path: path.as_path().to_owned(),
         });
     }
-    let _lock = WriterLock::acquire(&path)?;
+    let _lock = WriterLock::acquire(&path, FileLinks::Refused)?;
     let events = rebuild_projections(&path)?;
     search::rebuild(&path)?;
     Ok(events)

@@ -120,7 +120,12 @@ fn update(store: &ReadOnlyStore) -> Result<(), CliError> {
     match updated {
         Ok(_) | Err(SearchIndexError::Open(OpenError::Locked { .. })) => Ok(()),
         // A file that cannot be written can be searched all the same, as far as it is indexed.
-        Err(SearchIndexError::Open(OpenError::NotAccessible { .. })) => Ok(()),
+        Err(SearchIndexError::Open(
+            OpenError::NotAccessible { .. }
+            | OpenError::LockFile { .. }
+            | OpenError::Linked { .. }
+            | OpenError::MountedAlone { .. },
+        )) => Ok(()),
         Err(SearchIndexError::Open(error)) => Err(error.into()),
         Err(SearchIndexError::Read(error)) => Err(error.into()),
         Err(error) => Err(CliError::Message(error.to_string())),

@@ -20,6 +20,9 @@ pub(crate) struct WritingArgs {
     /// File outside of the database's folder to which checkpoints are appended
     #[arg(long, value_name = "FILE")]
     anchor: Option<PathBuf>,
+    /// Write to a file that has several names (hard links): only where the others are never opened
+    #[arg(long)]
+    allow_links: bool,
 }
 
 impl WritingArgs {
@@ -30,7 +33,9 @@ impl WritingArgs {
     /// The key cannot be read.
     pub(crate) fn builder(&self, database: &Database) -> Result<StoreBuilder, CliError> {
         let key = self.signing_key.as_deref().map(keys::secret).transpose()?;
-        let mut builder = Store::builder(&database.path).refuse_unsigned(!self.unsigned);
+        let mut builder = Store::builder(&database.path)
+            .refuse_unsigned(!self.unsigned)
+            .allow_links(self.allow_links);
         if let Some(key) = key {
             builder = builder.signing_key(key);
         }

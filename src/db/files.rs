@@ -8,6 +8,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::held::FileLock;
+use super::mount::is_mounted_alone;
 use crate::error::OpenError;
 
 /// An absolute path that may hold a store: a regular file, or nothing yet.
@@ -91,11 +93,12 @@ impl DatabasePath {
         if self.exists {
             return Ok(());
         }
-        private_options()
-            .create_new(true)
-            .open(&self.path)
-            .and_then(|_| sync_folder(&self.path))
-            .map_err(|source| self.not_accessible("writing", source))
+        match private_options().create_new(true).open(&self.path) {
+            // Somebody was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            created => created.and_then(|_| sync_folder(&self.path)),
+        }
+        .map_err(|source| self.not_accessible("writing", source))
     }
 
     /// The same path, where a file must be now.
@@ -115,32 +118,45 @@ impl DatabasePath {
     }
 }
 
-/// The right to write to a database, held through a lock on a file beside it. The operating system
-/// releases it when the process ends, however it ends.
+/// What is done about a database that has several names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FileLinks {
+    Refused,
+    Allowed,
+}
+
+/// The right to write to a database, held through locks on a file beside it and on the database itself.
+/// The operating system releases them when the process ends, however it ends.
+///
+/// The one beside it is what other processes look for without touching the database; the other one is
+/// seen under every name, and stays when a file beside it is deleted.
 #[derive(Debug)]
 pub(crate) struct WriterLock {
-    _file: File,
+    _beside: File,
+    _itself: FileLock,
 }
 
 impl WriterLock {
-    pub(crate) fn acquire(database: &DatabasePath) -> Result<Self, OpenError> {
-        let lock = lock_path(database.as_path());
-        if fs::symlink_metadata(&lock).is_ok_and(|metadata| !metadata.is_file()) {
-            return Err(OpenError::SymbolicLink { path: lock });
+    /// Creates the database where there is none.
+    pub(crate) fn acquire(database: &DatabasePath, links: FileLinks) -> Result<Self, OpenError> {
+        let path = &database.path;
+        // Before anything is created beside it.
+        if links == FileLinks::Refused && database.exists {
+            check_links(path)?;
         }
-        let file = private_options()
-            .create(true)
-            .truncate(false)
-            .open(&lock)
-            .map_err(|source| database.not_accessible("writing", source))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(OpenError::Locked {
-                path: database.path.clone(),
-                lock,
-            }),
-            Err(TryLockError::Error(source)) => Err(database.not_accessible("writing", source)),
+        if is_mounted_alone(path) {
+            return Err(OpenError::MountedAlone { path: path.clone() });
         }
+        let beside = lock_beside(database)?;
+        database.create()?;
+        let failed = |source| database.not_accessible("writing", source);
+        let Some(itself) = FileLock::acquire(path).map_err(failed)? else {
+            return Err(OpenError::WrittenElsewhere { path: path.clone() });
+        };
+        Ok(Self {
+            _beside: beside,
+            _itself: itself,
+        })
     }
 
     /// Whether somebody holds the lock. Only tells: takes and leaves nothing.
@@ -150,6 +166,106 @@ impl WriterLock {
         };
         matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
     }
+}
+
+/// Whether what is read under this name is what is written: a writer under another name has its
+/// write-ahead log beside that one.
+pub(crate) fn check_not_written_elsewhere(database: &DatabasePath) -> Result<(), OpenError> {
+    let path = &database.path;
+    // Any other file is not opened for this: the descriptor would stay.
+    let has_other_names = links(path) > 1 || is_mounted_alone(path);
+    if !has_other_names || WriterLock::is_held(path) {
+        return Ok(());
+    }
+    match FileLock::is_held(path) {
+        // One that began meanwhile, under this name.
+        Ok(true) if !WriterLock::is_held(path) => {
+            Err(OpenError::WrittenElsewhere { path: path.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_links(path: &Path) -> Result<(), OpenError> {
+    match links(path) {
+        0 | 1 => Ok(()),
+        links => Err(OpenError::Linked {
+            path: path.to_owned(),
+            links,
+        }),
+    }
+}
+
+/// How many names the file has.
+fn links(path: &Path) -> u64 {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        fs::symlink_metadata(path).map_or(1, |metadata| metadata.nlink())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        1
+    }
+}
+
+fn lock_beside(database: &DatabasePath) -> Result<File, OpenError> {
+    let lock = lock_path(database.as_path());
+    let found = fs::symlink_metadata(&lock);
+    if found.as_ref().is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(OpenError::SymbolicLink { path: lock });
+    }
+    let opened = private_options().create(true).truncate(false).open(&lock);
+    let file = match (opened, found) {
+        (Ok(file), _) => file,
+        // It is there, and the folder can be read: the file itself is in the way.
+        (Err(source), Ok(found)) => {
+            return Err(OpenError::LockFile {
+                lock,
+                owner: owner(&found),
+                source,
+            });
+        }
+        (Err(source), Err(_)) => return Err(database.not_accessible("writing", source)),
+    };
+    give_to_owner(&database.path, &file);
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked {
+            path: database.path.clone(),
+            lock,
+        }),
+        Err(TryLockError::Error(source)) => Err(database.not_accessible("writing", source)),
+    }
+}
+
+#[cfg(unix)]
+fn owner(metadata: &fs::Metadata) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+    Some(metadata.uid())
+}
+
+#[cfg(not(unix))]
+fn owner(_: &fs::Metadata) -> Option<u32> {
+    None
+}
+
+/// As root: what is created beside the database of somebody else must not keep them out afterwards.
+/// SQLite does the same with its files. Nothing is lost where it fails: the next opening says so.
+fn give_to_owner(database: &Path, file: &File) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt, fchown};
+        let (Ok(database), Ok(metadata)) = (fs::symlink_metadata(database), file.metadata()) else {
+            return;
+        };
+        if (database.uid(), database.gid()) != (metadata.uid(), metadata.gid()) {
+            let _ = fchown(file, Some(database.uid()), Some(database.gid()));
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (database, file);
 }
 
 /// Free bytes, and all bytes, of the disk that holds this file.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{Context, DbError, DbErrorKind};
-use super::files::{DatabasePath, wal_path};
+use super::files::{DatabasePath, check_not_written_elsewhere, wal_path};
 use super::open::{self, check_sqlite_version, harden, open_error, set_up_reader};
 use super::schema::Schema;
 use crate::error::{OpenError, ReadError};
@@ -159,6 +159,7 @@ pub(crate) fn check_store(path: &DatabasePath) -> Result<(), OpenError> {
             path: path.as_path().to_owned(),
         });
     }
+    check_not_written_elsewhere(path)?;
     let failed = |error| open_error(path.as_path(), error);
     let connection = open_any(path.as_path()).map_err(failed)?;
     open::check_readable(path.as_path(), &connection)?;

@@ -12,21 +12,18 @@
 //! forgets the pages that it has in memory, for they still have the old bytes.
 //! Source: <https://www.sqlite.org/fileformat2.html#b_tree_pages>.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-#[cfg(unix)]
-use std::sync::{Mutex, PoisonError};
 
 use rusqlite::TransactionBehavior;
 
 use super::append::Appender;
 use super::error::{Context, DbError};
 use super::files::wal_path;
-#[cfg(unix)]
-use super::watch::{Identity, identity};
+use super::held::hold;
 
 const WIPING: &str = "overwriting what was erased";
 /// Bytes that are read at a time.
@@ -36,12 +33,6 @@ const PAGES_MAX: u64 = 1 << 25;
 /// Source: <https://www.sqlite.org/fileformat2.html#the_lock_byte_page>.
 const LOCK_BYTE: u64 = 1 << 30;
 const HEADER_BYTES: usize = 100;
-
-/// Files that were opened, by what they are, and never are closed: closing a file gives up all locks
-/// that this process has on it, also those of SQLite's connections.
-/// Source: <https://www.sqlite.org/howtocorrupt.html>, 2.2.
-#[cfg(unix)]
-static OPENED: Mutex<Vec<(Identity, Arc<File>)>> = Mutex::new(Vec::new());
 
 /// A database as bytes.
 #[derive(Debug)]
@@ -53,7 +44,7 @@ pub(crate) struct RawFile {
 
 impl RawFile {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let file = opened(path)?;
+        let file = hold(path)?;
         let mut header = [0; HEADER_BYTES];
         read_at(&file, &mut header, 0)?;
         let page_bytes = match u16::from_be_bytes([header[16], header[17]]) {
@@ -185,30 +176,6 @@ impl Appender {
 
 fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
-}
-
-fn open(path: &Path) -> io::Result<Arc<File>> {
-    let file = OpenOptions::new().read(true).write(true).open(path)?;
-    Ok(Arc::new(file))
-}
-
-/// The file at this path, opened once and for all.
-#[cfg(unix)]
-fn opened(path: &Path) -> io::Result<Arc<File>> {
-    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
-    let wanted = identity(&std::fs::symlink_metadata(path)?);
-    if let Some((_, file)) = opened.iter().find(|(identity, _)| *identity == wanted) {
-        return Ok(Arc::clone(file));
-    }
-    let file = open(path)?;
-    opened.push((identity(&file.metadata()?), Arc::clone(&file)));
-    Ok(file)
-}
-
-/// Elsewhere locks are not given up.
-#[cfg(not(unix))]
-fn opened(path: &Path) -> io::Result<Arc<File>> {
-    open(path)
 }
 
 #[cfg(unix)]

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::chain::Recent;
-use crate::db::{Connection, DatabasePath, DbError, WriterLock, search as index};
+use crate::db::{Connection, DatabasePath, DbError, FileLinks, WriterLock, search as index};
 use crate::error::{OpenError, ReadError, SearchIndexError, chain};
 use crate::payload::{Hasher, text_prefix};
 use crate::record::{CanonicalMessage, RequestFilter, RequestRecord, Status, UnreadableRequest};
@@ -419,7 +419,7 @@ pub fn update_search_index(
         }
         .into());
     }
-    let _lock = WriterLock::acquire(&path)?;
+    let _lock = WriterLock::acquire(&path, FileLinks::Refused)?;
     let mut connection = index::open_for_indexing(&path)?;
     match build(&mut connection, &mut progress) {
         Ok(lag) => Ok(lag),

@@ -119,6 +119,57 @@ fn opening_the_file_again_in_the_same_process_leaves_sqlites_locks() {
     close(store);
 }
 
+#[cfg(unix)]
+#[test]
+fn one_file_under_two_names_has_one_writer() {
+    let folder = Folder::new();
+    let other = folder.join("other.db");
+    let store = folder.open();
+    record(&store, "r-1", "q", "a");
+    store.flush(crate::support::PATIENCE).unwrap();
+    fs::hard_link(folder.path(), &other).unwrap();
+
+    let error = refusal(&other);
+    assert!(
+        matches!(error, OpenError::Linked { links: 2, .. }),
+        "{error}"
+    );
+    let error = Store::builder(&other).allow_links(true).open().unwrap_err();
+    assert!(
+        matches!(error, OpenError::WrittenElsewhere { .. }),
+        "{error}"
+    );
+    // What is written lies beside the first name.
+    let error = ReadOnlyStore::open(&other).unwrap_err();
+    assert!(
+        matches!(error, OpenError::WrittenElsewhere { .. }),
+        "{error}"
+    );
+    close(store);
+
+    let reader = ReadOnlyStore::open(&other).unwrap().reader();
+    assert_eq!(reader.get("r-1").unwrap().status, Status::Completed);
+    close(Store::builder(&other).allow_links(true).open().unwrap());
+    fs::remove_file(&other).unwrap();
+    close(folder.open());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_deleted_lock_file_lets_no_second_writer_in() {
+    let folder = Folder::new();
+    let store = folder.open();
+    fs::remove_file(format!("{}.lock", folder.path().display())).unwrap();
+    let error = refusal(folder.path());
+    assert!(
+        matches!(error, OpenError::WrittenElsewhere { .. }),
+        "{error}"
+    );
+    record(&store, "r-1", "q", "a");
+    close(store);
+    close(folder.open());
+}
+
 #[test]
 fn a_newer_file_version_is_refused() {
     let folder = Folder::new();
