@@ -1,7 +1,8 @@
 //! Following a store: requests as they end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
+use crate::db::{ReadFile, log_id};
 use crate::error::ReadError;
 use crate::reader::Reader;
 use crate::record::{RequestFilter, RequestRecord, Status, UnreadableRequest};
@@ -10,6 +11,11 @@ use crate::record::{RequestFilter, RequestRecord, Status, UnreadableRequest};
 const PENDING_MAX: usize = 10_000;
 /// Openings that are looked at in one poll.
 const PAGE_REQUESTS: usize = 500;
+
+/// Openings that are remembered, to find where an older copy of the log parts from what was seen; and
+/// how many of those before the first poll.
+const SEEN_MAX: usize = 1000;
+const SEEN_BEFORE: usize = 100;
 
 /// Gives the requests of a store as they end, see [`Reader::follow`].
 #[derive(Debug)]
@@ -21,11 +27,20 @@ pub struct Follower {
     /// Openings whose end is waited for.
     pending: BTreeSet<u64>,
     unreadable: Vec<UnreadableRequest>,
+    /// Openings that were seen, oldest first.
+    seen: VecDeque<(u64, String)>,
+    /// The file that was polled last, and the id of its log.
+    file: Option<(ReadFile, String)>,
+    /// The log of a file that took the other's place.
+    replaced_by: Option<String>,
 }
 
 impl Reader {
     /// Follows the store: what matches and ends from now on, of requests opened after the one with
     /// this `opened_seq` (`None`: of all).
+    ///
+    /// It follows the path, not the file: where the file is moved away and another one begun, as a
+    /// rotation does, it goes on with that one ([`Follower::take_replacement`]).
     ///
     /// ```no_run
     /// # use auditlite::{Reader, ReadError, RequestFilter, Status};
@@ -51,6 +66,9 @@ impl Reader {
             after,
             pending: BTreeSet::new(),
             unreadable: Vec::new(),
+            seen: VecDeque::new(),
+            file: None,
+            replaced_by: None,
         }
     }
 }
@@ -61,6 +79,13 @@ impl Follower {
         std::mem::take(&mut self.unreadable)
     }
 
+    /// The id of the log that is followed now, once after another file took the place of the one before.
+    /// Of another log everything is given from its beginning; of an older copy of the same log, what comes
+    /// after its end. What had not ended in the file before is not waited for any more.
+    pub fn take_replacement(&mut self) -> Option<String> {
+        self.replaced_by.take()
+    }
+
     /// What has ended since the last call, in order of the openings: each request once. Never waits
     /// for more. At most 500 new openings are looked at; 10,000 ends are waited for, beyond which
     /// the oldest request is given though it is pending.
@@ -69,6 +94,9 @@ impl Follower {
     ///
     /// What the database reported. The next call goes on where this one failed.
     pub fn poll(&mut self) -> Result<Vec<RequestRecord>, ReadError> {
+        if !self.follow_path()? {
+            return Ok(Vec::new());
+        }
         let opened = RequestFilter {
             // What only the end tells is asked for once there is one.
             status: None,
@@ -84,6 +112,7 @@ impl Follower {
             self.after = Some(newest);
         }
         self.unreadable.extend(page.unreadable);
+        self.remember(&page.requests);
         self.pending
             .extend(page.requests.iter().map(|request| request.opened_seq));
         let mut ended = Vec::new();
@@ -102,6 +131,68 @@ impl Follower {
             ended.extend(matching);
         }
         Ok(ended)
+    }
+
+    /// Looks which file is at the path. `false`: one that is only being made.
+    fn follow_path(&mut self) -> Result<bool, ReadError> {
+        let connection = self.reader.connection()?;
+        let Some(file) = connection.file() else {
+            return Ok(true);
+        };
+        if let Some((known, _)) = &self.file
+            && known.is_same(&file)
+        {
+            return Ok(true);
+        }
+        let Some(log) = log_id(&connection)? else {
+            return Ok(false);
+        };
+        // Given back first: it may be the only one.
+        drop(connection);
+        match self.file.as_ref().map(|(_, before)| *before == log) {
+            None => {
+                if let Some(after) = self.after {
+                    let before = Some(after.saturating_add(1));
+                    let every = RequestFilter::default();
+                    let mut page = self.reader.list(&every, before, SEEN_BEFORE)?;
+                    page.requests.reverse();
+                    self.remember(&page.requests);
+                }
+            }
+            Some(is_same_log) => {
+                self.after = match is_same_log {
+                    true => self.last_in_common()?,
+                    false => None,
+                };
+                self.pending.clear();
+                self.seen.clear();
+                self.replaced_by = Some(log.clone());
+            }
+        }
+        self.file = Some((file, log));
+        Ok(true)
+    }
+
+    fn remember(&mut self, requests: &[RequestRecord]) {
+        let seen = requests
+            .iter()
+            .map(|request| (request.opened_seq, request.request_id.clone()));
+        self.seen.extend(seen);
+        let too_many = self.seen.len().saturating_sub(SEEN_MAX);
+        self.seen.drain(..too_many);
+    }
+
+    /// The newest opening that was seen and is in the file that is there now too. Where it has none of
+    /// them, nothing that is in it is given again.
+    fn last_in_common(&self) -> Result<Option<u64>, ReadError> {
+        for (opened_seq, request_id) in self.seen.iter().rev() {
+            let found = self.one(&RequestFilter::default(), *opened_seq)?;
+            if found.is_some_and(|found| found.request_id == *request_id) {
+                return Ok(Some(*opened_seq));
+            }
+        }
+        let newest = self.reader.list(&RequestFilter::default(), None, 1)?;
+        Ok(newest.requests.first().map(|newest| newest.opened_seq))
     }
 
     fn one(

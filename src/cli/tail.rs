@@ -1,9 +1,9 @@
 //! `auditlite tail`.
 
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use auditlite::{RequestFilter, RequestRecord};
+use auditlite::{Follower, OpenError, ReadError, RequestFilter, RequestRecord};
 
 use super::database::DatabaseArgs;
 use super::error::CliError;
@@ -12,6 +12,9 @@ use super::{Outcome, list, output};
 
 /// How often the file is looked at.
 const INTERVAL: Duration = Duration::from_millis(250);
+/// How long it may go on that the file cannot be read: another one is being put in its place, or a disk
+/// has hiccups.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Most requests that are printed before following.
 const BEGINNING_MAX: u64 = 10_000;
 
@@ -25,7 +28,8 @@ Goes on until it is interrupted, or nobody reads its output any more.";
 
 /// Print requests as they end
 ///
-/// Begins with the last ones. A request is printed once, when it has ended.
+/// Begins with the last ones. A request is printed once, when it has ended. Where another file takes the
+/// database's place, it says so and goes on with that one.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -59,12 +63,52 @@ pub(crate) fn run(
     write(args, &beginning, true, out)?;
     let mut is_first = beginning.is_empty();
     let mut follower = reader.follow(&filter, newest);
+    let mut failing_since = None;
     loop {
-        let ended = follower.poll()?;
+        let ended = match follower.poll() {
+            Ok(ended) => ended,
+            Err(error) => {
+                wait_again(&mut failing_since, error)?;
+                continue;
+            }
+        };
+        failing_since = None;
+        say_replacement(&mut follower, database)?;
         output::say_unreadable(&follower.take_unreadable());
         write(args, &ended, is_first, out)?;
         is_first &= ended.is_empty();
         std::thread::sleep(INTERVAL);
+    }
+}
+
+/// Waits for the next look, unless it has been failing for too long.
+fn wait_again(failing_since: &mut Option<Instant>, error: ReadError) -> Result<(), CliError> {
+    if failing_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
+        return Err(error.into());
+    }
+    std::thread::sleep(INTERVAL);
+    Ok(())
+}
+
+/// Says that another file is followed from now on; ends where it must be another log's.
+fn say_replacement(follower: &mut Follower, database: &DatabaseArgs) -> Result<(), CliError> {
+    let Some(found) = follower.take_replacement() else {
+        return Ok(());
+    };
+    let path = database.resolve()?.path;
+    match database.log() {
+        Some(expected) if expected != found => Err(OpenError::OtherLog {
+            path,
+            expected: expected.to_owned(),
+            found: Some(found),
+        }
+        .into()),
+        _ => {
+            output::say(&format!(
+                "note: another file is at {path:?} now, with the log {found}; following that one"
+            ));
+            Ok(())
+        }
     }
 }
 

@@ -67,7 +67,7 @@ pub(crate) use snapshot::{PayloadRow, PayloadRows, Snapshot, StoredCheckpoint};
 pub(crate) use stats::{stats, stats_of, tools};
 pub(crate) use structure::{IndexEntries, is_of_search_index};
 pub(crate) use tree::{CheckpointRow, TreeHead, log_id};
-pub(crate) use watch::{FileWatch, Presence};
+pub(crate) use watch::{FileWatch, Presence, ReadFile};
 pub(crate) use wipe::RawFile;
 
 /// Bytes of a page; that of every file that this library creates.

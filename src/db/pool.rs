@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{Context, DbError, DbErrorKind};
-use super::files::{DatabasePath, check_not_written_elsewhere, wal_path};
+use super::files::{DatabasePath, check_not_written_elsewhere};
 use super::open::{self, check_sqlite_version, harden, open_error, set_up_reader};
 use super::schema::Schema;
+use super::watch::{ReadFile, has_log};
 use crate::error::{OpenError, ReadError};
 
 /// A read waits for a connection as long as it may take altogether, within these bounds.
@@ -46,6 +47,8 @@ struct Files {
 #[derive(Debug)]
 struct Pooled {
     connection: Connection,
+    /// What it is to; nothing where it failed.
+    file: Option<ReadFile>,
     /// The version of the schema that was compared.
     compared: Option<i64>,
     /// Why there is none: what stands here then is one to nothing. r2d2 would try again and again until
@@ -66,11 +69,7 @@ impl ReaderPool {
 
     /// A connection that is free, or a new one, to a file whose tables are those of this version.
     pub(crate) fn get(&self) -> Result<ReadConnection, ReadError> {
-        let mut pooled = self
-            .pool
-            .get_or_init(|| self.build())
-            .get()
-            .map_err(|error| ReadError::NoConnection(error.into()))?;
+        let mut pooled = self.current()?;
         if let Some(error) = pooled.failed.take() {
             return Err(error.into());
         }
@@ -82,6 +81,24 @@ impl ReaderPool {
             pooled.compared = version;
         }
         Ok(ReadConnection(pooled))
+    }
+
+    /// One that is to the file that is at the path now: the file may have been moved, and another begun in
+    /// its place, or somebody may have begun to write to one that nobody wrote to.
+    fn current(&self) -> Result<r2d2::PooledConnection<Files>, ReadError> {
+        let pool = self.pool.get_or_init(|| self.build());
+        let mut stale = self.readers_max;
+        loop {
+            let mut pooled = pool
+                .get()
+                .map_err(|error| ReadError::NoConnection(error.into()))?;
+            let is_current = pooled.file.is_none_or(|file| file.is_current(&self.path));
+            if is_current || stale == 0 {
+                return Ok(pooled);
+            }
+            pooled.is_broken = true;
+            stale -= 1;
+        }
     }
 
     fn build(&self) -> r2d2::Pool<Files> {
@@ -99,6 +116,13 @@ impl ReaderPool {
     }
 }
 
+impl ReadConnection {
+    /// The file that it is to.
+    pub(crate) fn file(&self) -> Option<ReadFile> {
+        self.0.file
+    }
+}
+
 impl Deref for ReadConnection {
     type Target = Connection;
 
@@ -112,13 +136,14 @@ impl r2d2::ManageConnection for Files {
     type Error = rusqlite::Error;
 
     fn connect(&self) -> Result<Pooled, rusqlite::Error> {
-        let (connection, failed) = match open_hardened(&self.path) {
-            Ok(connection) => (connection, None),
-            Err(error) => (Connection::open_in_memory()?, Some(error)),
+        let (connection, file, failed) = match open_hardened(&self.path) {
+            Ok((connection, file)) => (connection, Some(file), None),
+            Err(error) => (Connection::open_in_memory()?, None, Some(error)),
         };
         let is_broken = failed.is_some();
         Ok(Pooled {
             connection,
+            file,
             compared: None,
             failed,
             is_broken,
@@ -176,7 +201,7 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, DbError> {
 
 /// As [`open_reader`], whatever the tables are: for whoever says how they differ.
 pub(super) fn open_any(path: &Path) -> Result<Connection, DbError> {
-    let connection = open_hardened(path)?;
+    let (connection, _) = open_hardened(path)?;
     restart_clock(&connection, path)?;
     Ok(connection)
 }
@@ -188,24 +213,26 @@ pub(crate) fn restart_clock(connection: &Connection, path: &Path) -> Result<(), 
     stop_after(connection, time)
 }
 
-fn open_hardened(path: &Path) -> Result<Connection, DbError> {
-    let (target, flags) = target(path);
-    let connection = Connection::open_with_flags(target, flags)
-        .map_err(|error| DbError::new("opening the file for reading", error))?;
+fn open_hardened(path: &Path) -> Result<(Connection, ReadFile), DbError> {
+    const OPENING: &str = "opening the file for reading";
+    let is_immutable = !has_log(path) && is_unwritable(path);
+    // As it is before: what changes in between is seen later.
+    let file = ReadFile::new(path, is_immutable).map_err(|error| DbError::io(OPENING, error))?;
+    let (target, flags) = target(path, is_immutable);
+    let connection = Connection::open_with_flags(target, flags).context(OPENING)?;
     set_up_reader(&connection)?;
-    Ok(connection)
+    Ok((connection, file))
 }
 
-/// What SQLite is to open, and how. Reading a WAL-mode file needs its shared-memory file beside it;
-/// on a medium that cannot be written there can be no writer either, so that a file without a
-/// write-ahead log may be read as immutable.
-fn target(path: &Path) -> (PathBuf, OpenFlags) {
+/// What SQLite is to open, and how. Reading a WAL-mode file needs its shared-memory file beside it. Where
+/// that can neither be found nor made, a file without a write-ahead log is read as if it never changed:
+/// there is no writer now, and one that comes is seen by the files that it makes ([`ReadFile`]).
+fn target(path: &Path, is_immutable: bool) -> (PathBuf, OpenFlags) {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_NOFOLLOW
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
-    let has_wal = std::fs::metadata(wal_path(path)).is_ok_and(|wal| wal.len() > 0);
-    if has_wal || !is_read_only(path) {
+    if !is_immutable {
         return (path.to_owned(), flags);
     }
     let mut uri = String::from("file://");
@@ -220,8 +247,9 @@ fn target(path: &Path) -> (PathBuf, OpenFlags) {
     (PathBuf::from(uri), flags | OpenFlags::SQLITE_OPEN_URI)
 }
 
-/// Whether neither the file nor anything beside it can be written, by whomever.
-fn is_read_only(path: &Path) -> bool {
+/// Whether SQLite cannot make its files beside this one, for want of rights or on a medium that is
+/// read-only here. Others may write to it all the same, later or from elsewhere.
+fn is_unwritable(path: &Path) -> bool {
     const PROBING: &str = "probing";
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let probe = || -> Result<i64, DbError> {

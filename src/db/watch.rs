@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::files::wal_path;
 
@@ -60,6 +61,61 @@ impl FileWatch {
             _ => Ok(Presence::LogGone),
         }
     }
+}
+
+/// The file that a reading connection is to, by which it is seen later whether it is to be opened anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReadFile {
+    identity: Identity,
+    /// Of a file that is read as if it never changed: how it was.
+    still: Option<Still>,
+}
+
+/// Nobody writes to a file that stays so and has no write-ahead log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Still {
+    bytes: u64,
+    modified: Option<SystemTime>,
+}
+
+impl ReadFile {
+    /// The file that is at this path now, and whether it is to be read as if it never changed.
+    pub(super) fn new(path: &Path, is_immutable: bool) -> io::Result<Self> {
+        let metadata = fs::symlink_metadata(path)?;
+        Ok(Self {
+            identity: identity(&metadata),
+            still: is_immutable.then(|| Still::of(&metadata)),
+        })
+    }
+
+    /// Whether it is still what a connection should be to. A file that was moved away is, as long as
+    /// there is no other in its place.
+    pub(super) fn is_current(&self, path: &Path) -> bool {
+        let Ok(found) = fs::symlink_metadata(path) else {
+            return true;
+        };
+        let is_as_it_was = |still| still == Still::of(&found) && !has_log(path);
+        identity(&found) == self.identity && self.still.is_none_or(is_as_it_was)
+    }
+
+    /// Whether the other one is the same file.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.identity == other.identity
+    }
+}
+
+impl Still {
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self {
+            bytes: metadata.len(),
+            modified: metadata.modified().ok(),
+        }
+    }
+}
+
+/// Whether there is something in the write-ahead log, or was when its writer died.
+pub(super) fn has_log(database: &Path) -> bool {
+    fs::metadata(wal_path(database)).is_ok_and(|log| log.len() > 0)
 }
 
 fn found(path: &Path) -> io::Result<Option<fs::Metadata>> {

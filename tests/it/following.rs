@@ -44,3 +44,36 @@ fn a_request_is_given_once_when_it_has_ended_and_matches() {
     assert_eq!(poll(), [""; 0]);
     close(store);
 }
+
+#[test]
+fn the_name_is_followed_when_the_file_is_moved_and_begun_anew() {
+    let folder = Folder::new();
+    let store = folder.open();
+    crate::support::record(&store, "old", "q", "a");
+    close(store);
+    let reader = auditlite::ReadOnlyStore::open(folder.path())
+        .unwrap()
+        .reader();
+    let mut follower = reader.follow(&RequestFilter::default(), None);
+    let ids = |ended: Vec<auditlite::RequestRecord>| -> Vec<String> {
+        ended
+            .into_iter()
+            .map(|request| request.request_id)
+            .collect()
+    };
+    assert_eq!(ids(follower.poll().unwrap()), ["old"]);
+    std::fs::rename(folder.path(), folder.join("moved.db")).unwrap();
+    // Until there is another one, the file that was moved is read.
+    assert_eq!(reader.get("old").unwrap().request_id, "old");
+    assert_eq!(ids(follower.poll().unwrap()), [""; 0]);
+
+    let store = folder.open();
+    crate::support::record(&store, "new", "q", "a");
+    store.flush(PATIENCE).unwrap();
+    assert_eq!(ids(follower.poll().unwrap()), ["new"]);
+    let log = auditlite::ReadOnlyStore::open(folder.path()).unwrap();
+    assert_eq!(follower.take_replacement(), log.log_id().unwrap());
+    assert_eq!(follower.take_replacement(), None);
+    assert!(reader.get("old").is_err());
+    close(store);
+}
