@@ -243,6 +243,9 @@ pub enum RecordError {
     /// The writer has stopped and will not come back.
     #[error("the audit store's writer has stopped: {0}; open the store again")]
     WriterStopped(String),
+    /// This process was forked from the one that opened the store: threads do not come along.
+    #[error("{}", crate::process::FORKED)]
+    Forked,
 }
 
 /// Why a receipt could not be turned into proof.
@@ -352,6 +355,10 @@ pub enum ReadError {
     /// An argument is out of its bounds.
     #[error("{0}")]
     InvalidArgument(String),
+    /// This process was forked from the one that opened the store; SQLite's connections and locks do not
+    /// come along.
+    #[error("{}", crate::process::FORKED)]
+    Forked,
     /// No connection became free in time.
     #[error("no reading connection became free; raise `readers` or read less at once")]
     NoConnection(#[source] Cause),

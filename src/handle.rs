@@ -515,6 +515,7 @@ impl Active {
 
     fn end(mut self, mut ending: Ending, altered: Altered) -> Result<Receipt, RecordError> {
         let at = now_micros();
+        self.shared.check_process(at)?;
         let latency_us = self.elapsed_us();
         let redaction_id = self.redact_response(&mut ending);
         self.reservation

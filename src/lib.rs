@@ -56,9 +56,11 @@ mod log;
 mod payload;
 mod pieces;
 mod pricing;
+mod process;
 mod proof;
 mod query;
 mod reader;
+mod rebuild;
 mod receipt;
 mod record;
 mod recorder;
@@ -120,6 +122,7 @@ pub use handle::RequestHandle;
 pub use pricing::PriceBook;
 pub use proof::{SigningKey, VerifyingKey};
 pub use reader::{ReadOnlyStore, Reader};
+pub use rebuild::rebuild;
 pub use receipt::Receipt;
 pub use record::{
     Actor, ActorKind, BodyInfo, CanonicalMessage, Completion, Digest, Failure, InvalidField,
@@ -134,7 +137,7 @@ pub use removal::{EraseReport, EraseSelector, PruneReport, Retention};
 pub use search::{
     SearchHit, SearchLag, SearchOptions, SearchResult, SnippetPart, update_search_index,
 };
-pub use store::{Store, StoreBuilder, rebuild};
+pub use store::{Store, StoreBuilder};
 pub use transcript::{
     Conversation, ConversationMessage, ConversationOptions, ToolResult, Transcript,
 };

@@ -43,6 +43,9 @@ impl Receipt {
             return Err(ReceiptError::Shed);
         };
         if !lifecycle.has_reached(*stage) {
+            if shared.process.is_left() {
+                return Err(ReceiptError::WriterStopped);
+            }
             shared.hurry();
         }
         let is_decided = shared.commits.wait(timeout, || {

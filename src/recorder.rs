@@ -41,7 +41,8 @@ impl Recorder {
     /// # Errors
     ///
     /// [`RecordError::Full`] with [`Overflow::Strict`](crate::Overflow::Strict) when the capacity
-    /// is used up; [`RecordError::Closed`] or [`RecordError::WriterStopped`] when nothing can be
+    /// is used up; [`RecordError::Forked`] in a process that was forked from the one that opened the store
+    /// (10 ms after the fork at the latest); [`RecordError::Closed`] or [`RecordError::WriterStopped`] when nothing can be
     /// recorded any more. To serve the request all the same, go on with
     /// [`RequestHandle::unrecorded`]:
     ///
@@ -58,11 +59,13 @@ impl Recorder {
         mut context: RequestContext,
         request_body: impl Into<Bytes>,
     ) -> Result<RequestHandle, RecordError> {
+        let now = now_micros();
+        self.shared.check_process(now)?;
         let (started, at) = match context.arrived {
-            None => (Instant::now(), now_micros()),
+            None => (Instant::now(), now),
             Some(arrived) => {
                 let ago = i64::try_from(elapsed_micros(arrived)).unwrap_or(i64::MAX);
-                (arrived, now_micros().saturating_sub(ago))
+                (arrived, now.saturating_sub(ago))
             }
         };
         let mut body = request_body.into();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Capture, Config, Durability, Overflow, PieceSettings};
-use crate::db::{DatabasePath, FileLinks, WriterLock, rebuild_projections};
+use crate::db::{DatabasePath, FileLinks, WriterLock};
 use crate::error::{FlushError, OpenError, RemovalError};
 use crate::pricing::PriceBook;
 use crate::proof::SigningKey;
@@ -16,7 +16,6 @@ use crate::redact::Redaction;
 use crate::removal::{
     EraseReport, EraseSelector, LOOK_EVERY, PruneReport, Remover, Retention, RetentionThread,
 };
-use crate::search;
 use crate::sync::Instant;
 use crate::sync::channel::{RecvTimeoutError, bounded};
 use crate::writer::{
@@ -341,6 +340,13 @@ impl StoreBuilder {
 /// Dropping it closes the file as [`close`](Self::close) does, within the builder's
 /// [`close_timeout`](StoreBuilder::close_timeout).
 ///
+/// # Forks
+///
+/// Open a store after forking workers or becoming a daemon: threads and SQLite's locks do not come along.
+/// In a process that was forked later, recording and reading return errors
+/// ([`RecordError::Forked`](crate::RecordError::Forked), after 10 ms at the latest), [`health`](Self::health)
+/// is failed, and dropping the store does nothing. It holds the file's lock until it ends or executes.
+///
 /// ```
 /// use std::time::Duration;
 /// use auditlite::{Completion, RequestContext, Store, Usage};
@@ -500,6 +506,9 @@ impl Store {
     }
 
     fn shut_down(&mut self, timeout: Duration) -> CloseReport {
+        if self.shared().process.is_left() {
+            return self.leave();
+        }
         let begun = Instant::now();
         let deadline = begun.checked_add(timeout).unwrap_or(begun);
         let mut is_complete = false;
@@ -522,6 +531,14 @@ impl Store {
             retention.join_until(deadline);
         }
         self.report(is_complete)
+    }
+
+    /// In a process that was forked from the one that opened the store: its threads are not here, and what
+    /// they hold is left as it is.
+    fn leave(&mut self) -> CloseReport {
+        std::mem::forget((self.thread.take(), self.retention.take()));
+        std::mem::forget(Arc::clone(&self.recorder.shared));
+        self.report(false)
     }
 
     fn report(&self, is_complete: bool) -> CloseReport {
@@ -564,31 +581,4 @@ impl fmt::Debug for Store {
             .field("health", &self.health().state)
             .finish_non_exhaustive()
     }
-}
-
-/// Writes every projection anew from the log, in one transaction, and returns the number of events
-/// read. For a file whose [doctor](crate::ReadOnlyStore::doctor) finds that a table is not as the
-/// log says, or not as this version makes it: such tables and indexes are made anew first. The log and
-/// the bodies are not touched. Where there is a search index, it is dropped and
-/// built anew as well.
-///
-/// # Blocking
-///
-/// Reads the whole log, and for a search index all bodies; nobody else can write to the file meanwhile.
-///
-/// # Errors
-///
-/// [`OpenError`] as for [`StoreBuilder::open`]; [`OpenError::Damaged`] where the log itself is, in
-/// which case nothing is changed, or where what the search index lies on is.
-pub fn rebuild(path: impl Into<PathBuf>) -> Result<u64, OpenError> {
-    let path = DatabasePath::new(&path.into())?;
-    if !path.exists() {
-        return Err(OpenError::NotFound {
-            path: path.as_path().to_owned(),
-        });
-    }
-    let _lock = WriterLock::acquire(&path, FileLinks::Refused)?;
-    let events = rebuild_projections(&path)?;
-    search::rebuild(&path)?;
-    Ok(events)
 }

@@ -13,6 +13,7 @@ use super::open::{self, check_sqlite_version, harden, open_error, set_up_reader}
 use super::schema::Schema;
 use super::watch::{ReadFile, has_log};
 use crate::error::{OpenError, ReadError};
+use crate::process::Process;
 
 /// A read waits for a connection as long as it may take altogether, within these bounds.
 const CONNECTION_WAIT_MIN: Duration = Duration::from_millis(1);
@@ -30,6 +31,7 @@ pub(crate) struct ReaderPool {
     path: PathBuf,
     readers_max: u32,
     read_timeout: Duration,
+    process: Process,
     pool: OnceLock<r2d2::Pool<Files>>,
 }
 
@@ -63,12 +65,16 @@ impl ReaderPool {
             path: path.to_owned(),
             readers_max,
             read_timeout,
+            process: Process::current(),
             pool: OnceLock::new(),
         }
     }
 
     /// A connection that is free, or a new one, to a file whose tables are those of this version.
     pub(crate) fn get(&self) -> Result<ReadConnection, ReadError> {
+        if self.process.is_left() {
+            return Err(ReadError::Forked);
+        }
         let mut pooled = self.current()?;
         if let Some(error) = pooled.failed.take() {
             return Err(error.into());
@@ -174,6 +180,15 @@ fn stop_after(connection: &Connection, time: Duration) -> Result<(), DbError> {
     connection
         .progress_handler(PROGRESS_STEPS, Some(is_over))
         .context("setting up the connection")
+}
+
+impl Drop for ReaderPool {
+    fn drop(&mut self) {
+        if self.process.is_left() {
+            // Closing the other process's connections here could take its files away from under it.
+            std::mem::forget(self.pool.take());
+        }
+    }
 }
 
 /// Checks that the file at this path is a store that can be read.

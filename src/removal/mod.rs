@@ -94,6 +94,9 @@ impl Remover {
         is_paced: bool,
         work: impl FnOnce(&Session<'_>) -> Result<T, RemovalError>,
     ) -> Result<T, RemovalError> {
+        if self.shared.process.is_left() {
+            return Err(RemovalError::WriterStopped);
+        }
         let _only = self
             .one_at_a_time
             .lock()

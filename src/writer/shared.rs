@@ -14,6 +14,7 @@ use crate::clock::now_micros;
 use crate::config::{Capture, Config, Overflow, PieceSettings};
 use crate::error::{FlushError, RecordError};
 use crate::log::{EndKind, Event, Fact};
+use crate::process::{FORKED, Process};
 use crate::redact::Redaction;
 use crate::sync::Instant;
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
@@ -65,6 +66,7 @@ pub(crate) enum Admission {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) payload_cap_bytes: usize,
+    pub(crate) process: Process,
     pub(crate) redaction: Option<Redaction>,
     pub(crate) capture: Capture,
     pub(crate) pieces: PieceSettings,
@@ -113,6 +115,7 @@ impl Shared {
         let (sender, receiver) = bounded(config.capacity_events.saturating_add(CONTROL_SLOTS + 1));
         let shared = Self {
             payload_cap_bytes: config.payload_cap_bytes,
+            process: Process::current(),
             redaction: config.redaction.clone(),
             capture: config.capture,
             pieces: config.pieces,
@@ -224,6 +227,10 @@ impl Shared {
     }
 
     pub(crate) fn count_loss(&self, loss: Loss, at: i64) {
+        // A thread that is not here may hold the lock of what is counted.
+        if self.process.is_left() {
+            return;
+        }
         // The writer may be asleep. Where so many commands wait for it, it is not.
         if self.losses.count(loss, at)
             && self.take_control_slot()
@@ -300,6 +307,9 @@ impl Shared {
         timeout: Duration,
     ) -> Result<(), FlushError> {
         let begun = Instant::now();
+        if self.process.is_left() {
+            return Err(FlushError::WriterStopped);
+        }
         while !self.take_control_slot() {
             let left = timeout.saturating_sub(begun.elapsed());
             if self.is_over() {
@@ -384,6 +394,15 @@ impl Shared {
         self.state.load(Ordering::SeqCst) == RUNNING
     }
 
+    /// Refuses in a process that was forked from the one that has the writer, whose commands nobody would
+    /// take.
+    pub(crate) fn check_process(&self, now: i64) -> Result<(), RecordError> {
+        match self.process.is_left_at(now) {
+            false => Ok(()),
+            true => Err(RecordError::Forked),
+        }
+    }
+
     /// Why nothing is taken in any more, where that is so.
     pub(crate) fn refusal(&self) -> Option<RecordError> {
         match self.state.load(Ordering::SeqCst) {
@@ -434,6 +453,8 @@ impl Shared {
         let state = vitals.state();
         let room_problem = vitals.room().problem();
         let (state, problem) = match (state, room_problem) {
+            // Its locks may be held by threads that are not here.
+            _ if self.process.is_left() => (HealthState::Failed, Some(FORKED.to_owned())),
             (HealthState::Healthy, None) => (state, None),
             (HealthState::Healthy, Some(problem)) => {
                 (HealthState::Degraded, Some(problem.to_owned()))

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const ORDER: &[&str] = &[
     // of the crate's own tests, and of no layer
     "seeds", // 0 words
+    "process",
     "redact",
     "error",
     "config",
@@ -31,6 +32,7 @@ const ORDER: &[&str] = &[
     "verify",
     "bundle",
     "export", // 5 façade
+    "rebuild",
     "receipt",
     "handle",
     "recorder",
