@@ -48,9 +48,12 @@ pub(crate) struct Args {
     #[arg(long)]
     skip_bodies: bool,
 
-    /// Do not compare the search index with the bodies, which takes as long as building it
+    /// Also compare the search index with the bodies, which takes as long as building it
+    ///
+    /// Without it only its settings, and that its tables fit together, are checked: what a search finds
+    /// or does not find is no evidence then.
     #[arg(long)]
-    skip_search: bool,
+    search: bool,
 
     /// One JSON object; docs/cli.md describes the fields
     #[arg(long)]
@@ -69,7 +72,7 @@ pub(crate) fn run(
         anchor: args.anchor.clone(),
         keys: keys?,
         skip_bodies: args.skip_bodies,
-        skip_search: args.skip_search,
+        compare_search: args.search,
         log_id: database.log().map(str::to_owned),
     };
     let store = ReadOnlyStore::open(database.resolve()?.path)?;

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::error::{Context, DbError};
 use super::migrate::definition_of;
 use super::rebuild::is_projection;
-use super::schema::Schema;
+use super::schema::{self, Difference, Schema};
+use super::{open, search};
 
 const MENDING: &str = "making tables and indexes anew";
 
@@ -24,10 +25,45 @@ const SEARCH: [&str; 4] = [
 /// Makes anew what differs. The projections are empty then, for whoever writes them from the log. Within
 /// the caller's transaction, on a connection that may write what only the search index may otherwise.
 pub(super) fn mend(connection: &Connection, schema: &Schema) -> Result<(), DbError> {
+    mend_all(connection, schema.differences())
+}
+
+/// Makes anew what holds nothing that is not elsewhere: it is not worth refusing a file. What was in it is
+/// overwritten. A search index that there was is built anew afterwards.
+pub(super) fn mend_expendable(connection: &mut Connection, schema: &Schema) -> Result<(), DbError> {
+    open::defend(connection, false)?;
+    let result = (|| {
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .context(MENDING)?;
+        let is_of_search = |difference: &Difference| difference.table.starts_with(schema::SEARCH);
+        let is_index_lost = schema.differences().any(is_of_search)
+            && !search::is_empty(&transaction).unwrap_or(false);
+        let expendable = schema
+            .differences()
+            .filter(|differs| differs.is_expendable());
+        mend_all(&transaction, expendable)?;
+        if is_index_lost {
+            search::give_up(&transaction)?;
+        }
+        transaction.commit().context(MENDING)
+    })();
+    open::defend(connection, true)?;
+    result
+}
+
+fn mend_all<'d>(
+    connection: &Connection,
+    differences: impl Iterator<Item = &'d Difference>,
+) -> Result<(), DbError> {
     let mut tables = BTreeSet::new();
     let mut indexes = BTreeSet::new();
-    for (kind, name) in schema.differing() {
-        if name.starts_with("search_") {
+    for Difference {
+        kind, name, table, ..
+    } in differences
+    {
+        let name = name.as_str();
+        if table.starts_with(schema::SEARCH) {
             tables.extend(SEARCH);
         } else if kind == "index" {
             indexes.insert(name);
@@ -47,7 +83,9 @@ pub(super) fn mend(connection: &Connection, schema: &Schema) -> Result<(), DbErr
     }
     if tables.contains("search_index") {
         // Those that its own going would leave behind.
-        drop_object(connection, "search_index").or_else(|_| forget(connection, "search_index"))?;
+        drop_object(connection, "search_index")
+            .or_else(|_| forget(connection, "search_index"))
+            .or_else(|_| unregister(connection, "search_index"))?;
         let shadows = ["data", "idx", "content", "docsize", "config"];
         for shadow in shadows.map(|end| format!("search_index_{end}")) {
             drop_object(connection, &shadow)?;
@@ -85,6 +123,15 @@ fn forget(connection: &Connection, name: &str) -> Result<(), DbError> {
         ),
     )?;
     drop_object(connection, name)
+}
+
+/// A virtual table of a module that there is not cannot be dropped. It has no pages of its own.
+fn unregister(connection: &Connection, name: &str) -> Result<(), DbError> {
+    run(connection, "PRAGMA writable_schema = ON")?;
+    let sql = "DELETE FROM sqlite_schema WHERE type = 'table' AND name = ?1 AND rootpage = 0";
+    let deleted = connection.execute(sql, [name]).context(MENDING);
+    run(connection, "PRAGMA writable_schema = RESET")?;
+    deleted.map(drop)
 }
 
 fn run(connection: &Connection, sql: &str) -> Result<(), DbError> {

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::{Context, DbError, DbErrorKind};
 use super::files::DatabasePath;
+use super::mend;
 use super::migrate::{self, Origin};
 use super::schema::Schema;
 use crate::config::Durability;
@@ -62,19 +63,25 @@ pub(crate) fn check_sqlite_version(version_number: i32, version: &str) -> Result
 }
 
 /// Opens the file for the writer: creates it, checks whose it is and that its tables are those of this
-/// version, brings it to this version. The caller holds the writer's lock.
+/// version, brings it to this version; what holds nothing that is not elsewhere is made anew where it differs. The caller holds the writer's lock.
 pub(crate) fn open_for_writing(
     path: &DatabasePath,
     durability: Durability,
 ) -> Result<(Connection, Schema), OpenError> {
-    let (connection, schema) = open_as_it_is(path, durability, Schema::check_writable)?;
-    let dropped = schema.drop_statistics(&connection);
-    if !dropped.map_err(|error| open_error(path.as_path(), error))? {
+    let (mut connection, schema) = open_as_it_is(path, durability, Schema::check_writable)?;
+    let failed = |error| open_error(path.as_path(), error);
+    let remade = schema.expendable();
+    if !remade.is_empty() {
+        mend::mend_expendable(&mut connection, &schema).map_err(failed)?;
+    }
+    if !schema.drop_statistics(&connection).map_err(failed)? && remade.is_empty() {
         return Ok((connection, schema));
     }
-    // A connection keeps the statistics that it has read.
+    // A connection keeps the statistics, and the tables, that it has read.
     drop(connection);
-    open_as_it_is(path, durability, Schema::check_writable)
+    let (connection, mut schema) = open_as_it_is(path, durability, Schema::check_same)?;
+    schema.remade = remade;
+    Ok((connection, schema))
 }
 
 /// As [`open_for_writing`], whatever the tables are: for whoever makes anew what differs.

@@ -18,8 +18,12 @@ const COMPARING: &str = "comparing the file's schema";
 
 /// More differences, or objects of somebody else's, than this are only counted.
 const LISTED_MAX: usize = 20;
-/// Beginnings of names of what is expendable: the search index holds nothing that is not elsewhere.
-const SEARCH: &str = "search_";
+/// Beginnings of names of what is expendable, since all that it holds is elsewhere too: the search index, and
+/// which payloads are packed against which.
+const EXPENDABLE: [&str; 2] = [SEARCH, "payload_links"];
+pub(super) const SEARCH: &str = "search_";
+const NOT_WRITTEN: &str = "nothing is written to it; `auditlite doctor --rebuild` makes anew what is \
+    derived from the log, and the rest is to come from a backup";
 /// What `ANALYZE` and `PRAGMA optimize` leave. It changes nothing but plans, and the writer drops it.
 const STATISTICS: [&str; 3] = ["sqlite_stat1", "sqlite_stat3", "sqlite_stat4"];
 
@@ -34,10 +38,10 @@ struct Item {
 
 /// One of ours that is not as this version makes it.
 #[derive(Debug)]
-struct Difference {
-    kind: String,
-    name: String,
-    table: String,
+pub(super) struct Difference {
+    pub(super) kind: String,
+    pub(super) name: String,
+    pub(super) table: String,
     what: &'static str,
 }
 
@@ -56,6 +60,8 @@ pub(crate) struct Schema {
     foreign: Vec<String>,
     /// Names of statistics tables.
     statistics: Vec<&'static str>,
+    /// What was made anew at the opening, in words.
+    pub(super) remade: Vec<String>,
 }
 
 impl Schema {
@@ -115,10 +121,22 @@ impl Schema {
         lines
     }
 
-    /// Kind and name of what differs.
-    pub(super) fn differing(&self) -> impl Iterator<Item = (&str, &str)> {
+    /// What of ours differs.
+    pub(super) fn differences(&self) -> impl Iterator<Item = &Difference> {
+        self.differences.iter()
+    }
+
+    /// What of it holds nothing that is not elsewhere, in words.
+    pub(super) fn expendable(&self) -> Vec<String> {
         let differences = self.differences.iter();
-        differences.map(|difference| (difference.kind.as_str(), difference.name.as_str()))
+        let expendable = differences.filter(|difference| difference.is_expendable());
+        listed(expendable.map(Difference::to_text).collect())
+    }
+
+    /// What was made anew at the opening, in words, and whether the search index was among it.
+    pub(crate) fn remade(&self) -> (&[String], bool) {
+        let is_search = self.remade.iter().any(|line| line.contains(SEARCH));
+        (&self.remade, is_search)
     }
 
     /// What makes an object of this version; `None`: this version has none of this name.
@@ -161,6 +179,12 @@ impl Schema {
             .collect())
     }
 
+    /// Whether these tables, and their indexes, are as this version makes them.
+    pub(super) fn are_sound(&self, tables: &[&str]) -> bool {
+        let mut differences = self.differences.iter();
+        !differences.any(|difference| tables.contains(&difference.table.as_str()))
+    }
+
     /// Whether rows can be read: what stands in the tables, and not what somebody has it computed from.
     pub(crate) fn is_readable(&self) -> bool {
         self.unreadable().next().is_none()
@@ -171,11 +195,16 @@ impl Schema {
         refuse(self.unreadable(), "nothing is read from it")
     }
 
-    /// Refuses a file in which anything of ours is not as this version makes it.
+    /// Refuses a file in which anything of ours is not as this version makes it, but for what is made anew
+    /// without being asked for.
     pub(super) fn check_writable(&self) -> Result<(), DbError> {
-        let outcome = "nothing is written to it; `auditlite doctor --rebuild` makes anew what is derived \
-                       from the log, and the rest is to come from a backup";
-        refuse(self.differences.iter(), outcome)
+        let is_needed = |difference: &&Difference| !difference.is_expendable();
+        refuse(self.differences.iter().filter(is_needed), NOT_WRITTEN)
+    }
+
+    /// Refuses a file in which anything of ours is not as this version makes it.
+    pub(super) fn check_same(&self) -> Result<(), DbError> {
+        refuse(self.differences.iter(), NOT_WRITTEN)
     }
 
     /// Drops statistics: the queries are written for the plans that they get without. Tells whether
@@ -189,17 +218,21 @@ impl Schema {
         Ok(!self.statistics.is_empty())
     }
 
-    /// Tables that others are read from. An index that differs is not used, and search says for itself
-    /// what is wrong with its own.
+    /// Tables that others are read from. An index that differs is not used, search says for itself what is
+    /// wrong with its own, and links are read only after the writer has made them anew.
     fn unreadable(&self) -> impl Iterator<Item = &Difference> {
-        let is_read = |difference: &&Difference| {
-            difference.kind == "table" && !difference.name.starts_with(SEARCH)
-        };
+        let is_read =
+            |difference: &&Difference| difference.kind == "table" && !difference.is_expendable();
         self.differences.iter().filter(is_read)
     }
 }
 
 impl Difference {
+    /// Whether all that its table holds is elsewhere too.
+    pub(super) fn is_expendable(&self) -> bool {
+        EXPENDABLE.iter().any(|name| self.table.starts_with(name))
+    }
+
     fn to_text(&self) -> String {
         format!("{} {:?} {}", self.kind, self.name, self.what)
     }

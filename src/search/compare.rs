@@ -20,11 +20,17 @@ const RECENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Requests that are named; of more, only the number is given.
 const NAMED_MAX: usize = 20;
 
+/// What is said of an index that was not held against the bodies.
+pub(crate) const UNPROVED: &str = "the search index was not compared with the bodies: that a search \
+    finds something, or does not, shows nothing (`auditlite verify --search` compares it)";
+
 /// What is wrong with the search index.
 #[derive(Debug, Default)]
 pub(crate) struct IndexFindings {
     /// Each with the request that it is about, where it is about one, and in plain words.
     pub(crate) lines: Vec<(Option<u64>, String)>,
+    /// There is an index, and it was not held against the bodies.
+    pub(crate) is_unproved: bool,
 }
 
 /// Holds the index against itself and, where `with_bodies`, against what the bodies say.
@@ -51,12 +57,13 @@ fn find(
     for problem in index::problems(connection)? {
         findings.add(None, &problem);
     }
-    if !with_bodies {
-        return Ok(());
-    }
     let Some(state) = index::whole(connection)? else {
         return Ok(());
     };
+    findings.is_unproved = !with_bodies;
+    if !with_bodies {
+        return Ok(());
+    }
     let extent = state.index.unwrap_or_default();
     let mut comparison = Comparison {
         connection,

@@ -16,7 +16,7 @@ use crate::payload::{Hasher, text_prefix};
 use crate::record::{CanonicalMessage, RequestFilter, RequestRecord, Status, UnreadableRequest};
 use crate::transcript::{message_key, transcript};
 
-pub(crate) use compare::{Compared, compare, compare_request};
+pub(crate) use compare::{Compared, UNPROVED, compare, compare_request};
 
 /// Most messages of one search.
 const HITS_MAX: usize = 200;

@@ -272,6 +272,7 @@ impl Opening<'_> {
         let path = self.path.as_path().to_owned();
         let appender = Appender::open(&self.path, self.config.durability)?;
         note_foreign(&path, appender.schema().foreign(), shared);
+        note_remade(&path, appender.schema().remade(), shared);
         // The file is not there yet in full before something is read from it.
         let mut head = appender
             .tree_head()
@@ -324,6 +325,17 @@ fn note_foreign(path: &Path, foreign: &[String], shared: &Shared) {
     shared.vitals.set_foreign_objects(objects);
     if let Some(first) = foreign.first() {
         tracing::warn!(target: "auditlite", ?path, objects, first, "somebody else changed the audit database's schema; recording goes on, and what was added does not run");
+    }
+}
+
+/// Says what was made anew, since all that it held is elsewhere too.
+fn note_remade(path: &Path, (remade, is_search): (&[String], bool), shared: &Shared) {
+    if is_search {
+        shared.vitals.note_index_drop();
+    }
+    if let Some(first) = remade.first() {
+        let tables = remade.len();
+        tracing::warn!(target: "auditlite", ?path, tables, first, "somebody changed what the audit database keeps for searching or removing; it was made anew, and recording is not affected");
     }
 }
 

@@ -230,6 +230,7 @@ fn verdict(case: &Case, violations: &mut Vec<String>) -> Verdict {
     let mut verdict = Verdict::default();
     let verify = [
         "verify",
+        "--search",
         "--json",
         "--anchor",
         "anchors",
