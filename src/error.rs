@@ -62,6 +62,21 @@ pub enum OpenError {
         /// The operating system's reason.
         source: std::io::Error,
     },
+    /// A killed writer left a write-ahead log, nothing can be written beside it, and no copy could be made
+    /// to read from.
+    #[error(
+        "{path:?} cannot be read where it lies: a writer that was killed left a write-ahead log, and nothing can be written beside it. A copy of {bytes} bytes to read from could not be made in {temporary:?}: {why}. Copy the file and its -wal to a folder with room that can be written, and read them there, or have TMPDIR name such a folder"
+    )]
+    LogNotReadable {
+        /// The absolute path.
+        path: PathBuf,
+        /// Size of the file and its write-ahead log.
+        bytes: u64,
+        /// The folder for temporary files.
+        temporary: PathBuf,
+        /// What stands in the way of a copy.
+        why: String,
+    },
     /// Another store, in this process or another, writes to the file.
     #[error(
         "{path:?} is open for writing elsewhere (lock file {lock:?}); close that store, or read with ReadOnlyStore"

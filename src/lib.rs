@@ -116,7 +116,10 @@ pub use error::{
     BundleError, ExportError, FlushError, KeyError, OpenError, PriceBookError, ReadError,
     ReceiptError, RecordError, RemovalError, SearchIndexError, VerifyError,
 };
-pub use export::{BackupReport, ExportContent, ExportFormat, ExportOptions, ExportSummary};
+pub use export::{
+    BackupReport, ExportContent, ExportFormat, ExportOptions, ExportSummary, Replaced,
+    RestoreError, RestoreOptions, RestoreReport, restore,
+};
 pub use follow::Follower;
 pub use handle::RequestHandle;
 pub use pricing::PriceBook;

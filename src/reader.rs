@@ -11,8 +11,8 @@ use crate::bundle::{
 use crate::commitments::Commitments;
 use crate::config::READ_TIMEOUT;
 use crate::db::{
-    DatabasePath, ReadConnection, ReaderPool, Walk, check_store, log_id, open_error, open_reader,
-    stats, stats_of, tools,
+    Aside, DatabasePath, ReadConnection, Readable, ReaderPool, Walk, log_id, open_error,
+    open_reader, stats, stats_of, tools,
 };
 use crate::doctor::{self, DoctorReport};
 use crate::error::{BundleError, ExportError, OpenError, ReadError, VerifyError};
@@ -45,12 +45,15 @@ const READERS_MAX: u32 = 4;
 #[derive(Clone)]
 pub struct Reader {
     pool: Arc<ReaderPool>,
+    /// What the connections lie on, where that is a copy; after them, so that it goes when they have.
+    _copy: Option<Arc<Aside>>,
 }
 
 impl Reader {
     pub(crate) fn new(path: &Path, readers_max: u32, read_timeout: Duration) -> Self {
         Self {
             pool: Arc::new(ReaderPool::new(path, readers_max, read_timeout)),
+            _copy: None,
         }
     }
 
@@ -374,21 +377,37 @@ impl fmt::Debug for Reader {
 pub struct ReadOnlyStore {
     path: PathBuf,
     reader: Reader,
+    /// What is read: the file itself, or a copy.
+    readable: Readable,
 }
 
 impl ReadOnlyStore {
     /// Opens the file at this path. It must exist and be a store of this version.
+    ///
+    /// Where a killed writer left a write-ahead log and nothing can be written beside it (a read-only mount,
+    /// a folder without rights), both are copied to a private folder below that for temporary files and
+    /// read there, up to 1 GiB and half of what is free: [`copied_bytes`](Self::copied_bytes). The copy is
+    /// removed with the last reader.
     ///
     /// # Errors
     ///
     /// [`OpenError`] says what stands in the way and what to do.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, OpenError> {
         let path = DatabasePath::new(&path.into())?;
-        check_store(&path)?;
+        let readable = Readable::open(&path)?;
         Ok(Self {
             path: path.as_path().to_owned(),
-            reader: Reader::new(path.as_path(), READERS_MAX, READ_TIMEOUT),
+            reader: Reader {
+                _copy: readable.copy().cloned(),
+                ..Reader::new(readable.path(), READERS_MAX, READ_TIMEOUT)
+            },
+            readable,
         })
+    }
+
+    /// Size of the copy that is read, where the file could not be read where it lies; `None`: it is.
+    pub fn copied_bytes(&self) -> Option<u64> {
+        self.readable.copy().map(|copy| copy.bytes())
     }
 
     /// The file's absolute path.
@@ -410,7 +429,7 @@ impl ReadOnlyStore {
     /// [`OpenError::Damaged`] where the first event cannot be read, or what the database reported.
     pub fn log_id(&self) -> Result<Option<String>, OpenError> {
         let failed = |error| open_error(&self.path, error);
-        let connection = open_reader(&self.path).map_err(failed)?;
+        let connection = open_reader(self.readable.path()).map_err(failed)?;
         log_id(&connection).map_err(failed)
     }
 
@@ -422,7 +441,7 @@ impl ReadOnlyStore {
     ///
     /// What the database reported, where the file cannot even be checked.
     pub fn doctor(&self) -> Result<DoctorReport, ReadError> {
-        doctor::examine(&self.path)
+        doctor::examine(self.readable.path())
     }
 
     /// Copies the file, as of one moment and while a store writes to it, verifies the copy, and gives
@@ -442,7 +461,7 @@ impl ReadOnlyStore {
         path: impl AsRef<Path>,
         options: &VerifyOptions,
     ) -> Result<BackupReport, ExportError> {
-        export::backup(&self.path, path.as_ref(), options)
+        export::backup(self.readable.path(), path.as_ref(), options)
     }
 
     /// Verifies the trail as of one moment: the log against its tree, the tree against every
@@ -487,7 +506,7 @@ impl ReadOnlyStore {
         options: &BundleOptions,
         out: &mut dyn std::io::Write,
     ) -> Result<BundleSummary, BundleError> {
-        write_bundle(&self.path, options, out)
+        write_bundle(self.readable.path(), options, out)
     }
 
     /// A proof that the event of this seq is in the log that the last checkpoint states, as text of
@@ -499,7 +518,7 @@ impl ReadOnlyStore {
     /// [`BundleError::NoCheckpoint`] where no checkpoint covers the event yet, or what the database
     /// reported.
     pub fn inclusion_proof(&self, seq: u64) -> Result<String, BundleError> {
-        inclusion_proof(&self.path, seq)
+        inclusion_proof(self.readable.path(), seq)
     }
 
     /// A proof that the log that the last checkpoint states begins with what it was at `old_size`
@@ -512,7 +531,7 @@ impl ReadOnlyStore {
     /// [`BundleError::NoCheckpoint`] where the last checkpoint covers fewer events or `old_size` is
     /// 0, or what the database reported.
     pub fn consistency_proof(&self, old_size: u64) -> Result<String, BundleError> {
-        consistency_proof(&self.path, old_size)
+        consistency_proof(self.readable.path(), old_size)
     }
 
     /// What [`Store::erase`](crate::Store::erase) would erase. Changes nothing.
@@ -544,6 +563,6 @@ impl ReadOnlyStore {
         options: &VerifyOptions,
         mut progress: impl FnMut(VerifyProgress),
     ) -> Result<VerifyReport, VerifyError> {
-        verify::verify(&self.path, options, &mut progress)
+        verify::verify(self.readable.path(), options, &mut progress)
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use auditlite::{OpenError, ReadOnlyStore};
 
 use super::error::CliError;
+use super::{format, output};
 
 /// `--db` and `--log`, shared by all commands.
 #[derive(Debug, clap::Args)]
@@ -84,7 +85,7 @@ impl DatabaseArgs {
     /// It does not open, or holds another log than the one that was asked for.
     pub(crate) fn open(&self) -> Result<ReadOnlyStore, CliError> {
         let database = self.resolve()?;
-        let store = ReadOnlyStore::open(&database.path)?;
+        let store = open_to_read(&database.path)?;
         database.check_log(&store)?;
         Ok(store)
     }
@@ -93,6 +94,24 @@ impl DatabaseArgs {
     pub(crate) fn log(&self) -> Option<&str> {
         self.log.as_deref().map(bare_id)
     }
+}
+
+/// The store at this path, for reading; says where that is a copy.
+///
+/// # Errors
+///
+/// It does not open.
+pub(crate) fn open_to_read(path: &Path) -> Result<ReadOnlyStore, OpenError> {
+    let store = ReadOnlyStore::open(path)?;
+    if let Some(bytes) = store.copied_bytes() {
+        output::say(&format!(
+            "{path:?} has a write-ahead log of a killed writer, and nothing can be written beside it: \
+             read from a copy ({}) in {:?}",
+            format::bytes(bytes),
+            std::env::temp_dir(),
+        ));
+    }
+    Ok(store)
 }
 
 /// A log's id without what stands before it in checkpoints.

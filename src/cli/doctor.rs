@@ -4,7 +4,7 @@ use std::io::Write;
 
 use auditlite::{DoctorReport, OpenError, ReadOnlyStore};
 
-use super::database::DatabaseArgs;
+use super::database::{DatabaseArgs, open_to_read};
 use super::error::CliError;
 use super::format;
 use super::json::DoctorJson;
@@ -51,7 +51,7 @@ pub(crate) fn run(
         let events = format::counted(events, "event", "events");
         output::say(&format!("rebuilt from {events}"));
     }
-    let store = match ReadOnlyStore::open(path) {
+    let store = match open_to_read(path) {
         Ok(store) => store,
         // Its advice is to run this very command.
         Err(OpenError::Damaged { path, what }) => {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use auditlite::{
     BundleError, ExportError, OpenError, PriceBookError, ReadError, RecordError, RemovalError,
-    VerifyError,
+    RestoreError, VerifyError,
 };
 
 /// Why a command failed.
@@ -45,6 +45,9 @@ pub(crate) enum CliError {
     /// An export cannot be made.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// A backup cannot be restored.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// The database cannot be verified.
     #[error(transparent)]
     Verify(#[from] VerifyError),

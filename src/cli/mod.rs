@@ -29,6 +29,7 @@ mod prune;
 mod record;
 mod removing;
 mod resolve;
+mod restore;
 mod search;
 mod show;
 mod source;
@@ -125,6 +126,8 @@ enum Command {
     Record(record::Args),
     /// Copy the database while it is written to, and verify the copy
     Backup(backup::Args),
+    /// Put a backup in place of the database, and keep what was there
+    Restore(restore::Args),
     /// Check the database file and say what is wrong with it
     Doctor(doctor::Args),
     /// Verify that the trail is what was recorded, and that all of it is there
@@ -193,6 +196,7 @@ fn run(cli: Cli, out: &mut dyn Write) -> Result<Outcome, CliError> {
         Command::Import(args) => import::run(&args, database),
         Command::Record(args) => record::run(&args, database),
         Command::Backup(args) => backup::run(&args, database),
+        Command::Restore(args) => restore::run(&args, database),
         Command::Doctor(args) => doctor::run(&args, database, out),
         Command::Verify(args) => verify::run(&args, database, out),
         Command::Bundle(args) => bundle::run(&args, database, out),

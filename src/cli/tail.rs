@@ -54,13 +54,18 @@ pub(crate) fn run(
     database: &DatabaseArgs,
     out: &mut dyn Write,
 ) -> Result<Outcome, CliError> {
-    let reader = database.open()?.reader();
+    let store = database.open()?;
+    let reader = store.reader();
     let filter = args.filter.filter(&reader)?;
     let newest = reader.list(&RequestFilter::default(), None, 1)?;
     let newest = newest.requests.first().map(|newest| newest.opened_seq);
     let mut beginning = beginning(args, &reader, &filter, newest)?;
     beginning.reverse();
     write(args, &beginning, true, out)?;
+    if store.copied_bytes().is_some() {
+        output::say("a copy does not change: nothing to follow");
+        return Ok(Outcome::Fine);
+    }
     let mut is_first = beginning.is_empty();
     let mut follower = reader.follow(&filter, newest);
     let mut failing_since = None;

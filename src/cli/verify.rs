@@ -4,12 +4,10 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use auditlite::{
-    Finding, ReadOnlyStore, VerifyOptions, VerifyProgress, VerifyReport, VerifyStage, VerifyingKey,
-};
+use auditlite::{Finding, VerifyOptions, VerifyProgress, VerifyReport, VerifyStage, VerifyingKey};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::database::DatabaseArgs;
+use super::database::{DatabaseArgs, open_to_read};
 use super::error::CliError;
 use super::json::VerifyJson;
 use super::text::escape;
@@ -75,7 +73,7 @@ pub(crate) fn run(
         compare_search: args.search,
         log_id: database.log().map(str::to_owned),
     };
-    let store = ReadOnlyStore::open(database.resolve()?.path)?;
+    let store = open_to_read(&database.resolve()?.path)?;
     let progress = Progress::new();
     let report = store.verify_with_progress(&options, |at| progress.show(at));
     progress.bar.finish_and_clear();

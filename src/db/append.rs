@@ -9,12 +9,13 @@ use rusqlite::{Connection, Row, TransactionBehavior, params};
 use super::error::{Context, DbError, DbErrorKind};
 use super::files::DatabasePath;
 use super::pieces;
-use super::project::{self, optional_number};
+use super::project;
 use super::read::{count_at, optional_count_at};
 use super::refusals::Refusals;
 use super::remove::Removal;
 use super::rows::status_is;
 use super::schema::Schema;
+use super::tree::log_events;
 use super::tree::{self, CheckpointRow};
 use super::{event_seq, open, seq_to_sql};
 use crate::config::Durability;
@@ -156,11 +157,7 @@ impl Appender {
 
     /// The seq that the next event gets.
     pub(crate) fn next_seq(&self) -> Result<u64, DbError> {
-        let next = optional_number(
-            &self.connection,
-            "SELECT first_seq + count FROM log_segments ORDER BY first_seq DESC LIMIT 1",
-        )?;
-        Ok(next.and_then(|seq| u64::try_from(seq).ok()).unwrap_or(0))
+        log_events(&self.connection)
     }
 
     /// Requests without an end, oldest first, at most `limit`. Rows that cannot be read are left as they

@@ -274,7 +274,7 @@ pub(crate) fn free_space(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 /// Makes a new file's name survive a power loss.
-fn sync_folder(path: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     if let Some(folder) = path.parent() {
         File::open(folder)?.sync_all()?;

@@ -3,6 +3,7 @@
 //! Opens, migrates, appends and reads. Knows nothing of channels or handles.
 
 mod append;
+mod aside;
 mod backup;
 mod compare;
 mod error;
@@ -24,6 +25,7 @@ mod rebuild;
 mod refusals;
 mod removals;
 mod remove;
+mod replace;
 mod rows;
 mod schema;
 pub(crate) mod search;
@@ -36,6 +38,7 @@ mod watch;
 mod wipe;
 
 pub(crate) use append::{Appender, Batch, Checkpoint, OpenRequest, Segment};
+pub(crate) use aside::{Aside, Readable};
 pub(crate) use backup::copy_into;
 pub(crate) use compare::Comparison;
 pub(crate) use error::{DbError, DbErrorKind};
@@ -45,7 +48,7 @@ pub(crate) use inspect::{FileFacts, inspect};
 pub(crate) use open::{open_error, sqlite_version};
 pub(crate) use pieces::{PIECES_MAX, PieceRow, SeenResponse, seen_response};
 pub(crate) use plain::{PlainBody, PlainDatabase, PlainRequest};
-pub(crate) use pool::{ReadConnection, ReaderPool, check_store, open_reader, restart_clock};
+pub(crate) use pool::{ReadConnection, ReaderPool, open_reader, restart_clock};
 pub(crate) use read::{
     StoredPayload, StoredSegment, by_request_id, by_request_id_prefix, by_session_id, by_trace_id,
     conversation_users, payload, tool_calls,
@@ -60,13 +63,14 @@ pub(crate) use remove::{
     Bound, Links, Redacted, Removal, Repacked, are_links_whole, bound, dependants, links_through,
     packed_against, payloads_between, requests_between, segment_of, segment_start, space_used,
 };
+pub(crate) use replace::{ReplacedFiles, give_as_before};
 pub(crate) use rows::RequestRow;
 pub(crate) use rusqlite::Connection;
 pub(crate) use schema::Schema;
 pub(crate) use snapshot::{PayloadRow, PayloadRows, Snapshot, StoredCheckpoint};
 pub(crate) use stats::{stats, stats_of, tools};
 pub(crate) use structure::{IndexEntries, is_of_search_index};
-pub(crate) use tree::{CheckpointRow, TreeHead, log_id};
+pub(crate) use tree::{CheckpointRow, TreeHead, log_events, log_id};
 pub(crate) use watch::{FileWatch, Presence, ReadFile};
 pub(crate) use wipe::RawFile;
 

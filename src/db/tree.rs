@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::append::{Appender, Segment};
 use super::error::{Context, DbError, DbErrorKind};
+use super::project::optional_number;
 use super::read::segment_from_row;
 use super::seq_to_sql;
 use crate::log::{Event, Fact, SegmentDecoder, lines};
@@ -211,6 +212,15 @@ pub(crate) fn log_id(connection: &Connection) -> Result<Option<String>, DbError>
         Ok(_) => Err(damaged("it does not say which log this is".to_owned())),
         Err(error) => Err(damaged(error.to_string())),
     }
+}
+
+/// How many events the log has.
+pub(crate) fn log_events(connection: &Connection) -> Result<u64, DbError> {
+    let events = optional_number(
+        connection,
+        "SELECT first_seq + count FROM log_segments ORDER BY first_seq DESC LIMIT 1",
+    )?;
+    Ok(events.and_then(|seq| u64::try_from(seq).ok()).unwrap_or(0))
 }
 
 /// The lines of the segment that comes first in this order; as many as it says, or it is damaged.

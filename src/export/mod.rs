@@ -8,6 +8,7 @@ mod csv;
 mod file;
 mod jsonl;
 mod otlp;
+mod restore;
 mod snapshot;
 
 use std::io::Write;
@@ -29,6 +30,7 @@ use crate::transcript::transcript;
 pub use backup::BackupReport;
 pub(crate) use backup::backup;
 pub(crate) use file::export_to_file;
+pub use restore::{Replaced, RestoreError, RestoreOptions, RestoreReport, restore};
 
 /// Requests that are read at once.
 const PAGE_REQUESTS: usize = 500;

@@ -115,9 +115,9 @@ class Box:
 
 def recorded(text):
     """The number in `recorded N requests`."""
-    found = re.search(r"recorded (\d+) request", text)
+    found = re.search(r"recorded ([\d,]+) request", text)
     check(found, f"no summary in: {text!r}")
-    return int(found.group(1))
+    return int(found.group(1).replace(",", ""))
 
 
 def wait_until(condition, what):

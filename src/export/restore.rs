@@ -1,0 +1,174 @@
+//! Putting a backup in place of a database, without losing what is there.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::file::Temporary;
+use crate::clock;
+use crate::db::{
+    DatabasePath, FileLinks, Readable, ReplacedFiles, WriterLock, copy_into, give_as_before,
+    log_events, log_id, open_reader,
+};
+use crate::error::{ExportError, OpenError, ReadError};
+use crate::verify::{self, VerifyOptions, VerifyReport};
+
+/// How [`restore`] goes about it.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct RestoreOptions {
+    /// What the copy is held against.
+    pub verify: VerifyOptions,
+    /// Put the copy in place though verifying it found something: where there is no better one.
+    /// Default: `false`.
+    pub accept_findings: bool,
+}
+
+/// What became of a restore.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct RestoreReport {
+    /// The database's absolute path.
+    pub path: PathBuf,
+    /// Whether the copy is in place. It is not where verifying found something, unless that is
+    /// accepted; what was there then is as it was.
+    pub is_restored: bool,
+    /// Size of the copy in bytes.
+    pub bytes: u64,
+    /// The id of its log; `None` where that has no event yet, or cannot be read.
+    pub log_id: Option<String>,
+    /// What verifying it found.
+    pub verified: VerifyReport,
+    /// What was there before, where it was replaced.
+    pub replaced: Option<Replaced>,
+}
+
+/// A database whose place a restored one took.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Replaced {
+    /// Where it is kept, its write-ahead log with it.
+    pub kept: PathBuf,
+    /// Events of its log, where that can be read.
+    pub events: Option<u64>,
+    /// The id of its log, where that can be read.
+    pub log_id: Option<String>,
+}
+
+/// Why a backup could not be restored. What was there is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// The backup cannot be read, or the database cannot be written: somebody else writes to it.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Backup and database are one.
+    #[error("{path:?} is the backup and the database that it is to replace; nothing is to be done")]
+    Same {
+        /// The absolute path.
+        path: PathBuf,
+    },
+    /// The backup could not be copied or verified.
+    #[error(transparent)]
+    Copy(#[from] ExportError),
+    /// The files in the database's place could not be set aside or replaced.
+    #[error("{path:?} could not be replaced")]
+    File {
+        /// The absolute path.
+        path: PathBuf,
+        /// What the operating system reported.
+        source: io::Error,
+    },
+}
+
+/// Puts a backup in place of the database at `target`, which need not be there: the backup is copied
+/// (with its write-ahead log, where it has one), the copy verified, and given the name in one step. What
+/// was there is kept beside it as `<name>.before-restore-<seconds since 1970>`, with its write-ahead log:
+/// left where it is, SQLite would replay it into the restored database and destroy that.
+///
+/// The database gets the owner and rights of the one before, and as root, where there was none, the owner
+/// of its folder.
+///
+/// ```no_run
+/// let report = auditlite::restore("/mnt/backup/audit.db", "audit.db", &Default::default())?;
+/// assert!(report.is_restored, "{:?}", report.verified.findings);
+/// # Ok::<(), auditlite::RestoreError>(())
+/// ```
+///
+/// # Blocking
+///
+/// Reads the backup, and the copy once more. No store can be opened for writing meanwhile.
+///
+/// # Errors
+///
+/// [`RestoreError`], after which what was there is as it was; [`OpenError::Locked`] in it where somebody
+/// writes to the database.
+pub fn restore(
+    backup: impl AsRef<Path>,
+    target: impl AsRef<Path>,
+    options: &RestoreOptions,
+) -> Result<RestoreReport, RestoreError> {
+    let backup = DatabasePath::new(backup.as_ref())?;
+    let target = DatabasePath::new(target.as_ref())?;
+    if backup.as_path() == target.as_path() {
+        return Err(RestoreError::Same {
+            path: target.as_path().to_owned(),
+        });
+    }
+    let readable = Readable::open(&backup)?;
+    // Before the work: whoever records must be stopped first. Under its other names a database stays.
+    let _lock = WriterLock::acquire(&target, FileLinks::Allowed)?;
+    let restored = put_in_place(readable.path(), &target, options);
+    let is_in_place = restored.as_ref().is_ok_and(|report| report.is_restored);
+    if !is_in_place && !target.exists() {
+        // The lock had made one, empty.
+        let _ = fs::remove_file(target.as_path());
+    }
+    restored
+}
+
+fn put_in_place(
+    backup: &Path,
+    target: &DatabasePath,
+    options: &RestoreOptions,
+) -> Result<RestoreReport, RestoreError> {
+    let path = target.as_path();
+    let failed = |source: io::Error| RestoreError::File {
+        path: path.to_owned(),
+        source,
+    };
+    let temporary = Temporary::create(path)?;
+    copy_into(backup, temporary.path())
+        .map_err(|error| ExportError::from(ReadError::from(error)))?;
+    let verified = verify::verify(temporary.path(), &options.verify, &mut |_| {})
+        .map_err(ExportError::from)?;
+    let mut report = RestoreReport {
+        path: path.to_owned(),
+        is_restored: verified.findings_total == 0 || options.accept_findings,
+        bytes: temporary.bytes(),
+        log_id: log_of(temporary.path()).and_then(|(_, id)| id),
+        verified,
+        replaced: None,
+    };
+    if !report.is_restored {
+        return Ok(report);
+    }
+    give_as_before(temporary.path(), target).map_err(failed)?;
+    let before = target.exists().then(|| log_of(path)).flatten();
+    let seconds = clock::now_micros().div_euclid(1_000_000);
+    let aside = ReplacedFiles::set_aside(target, seconds).map_err(failed)?;
+    temporary.put(path)?;
+    let kept = aside.keep();
+    report.replaced = kept.map(|kept| Replaced {
+        kept,
+        events: before.as_ref().map(|(events, _)| *events),
+        log_id: before.and_then(|(_, id)| id),
+    });
+    Ok(report)
+}
+
+/// Events in a log, and its id, where it can be read.
+fn log_of(path: &Path) -> Option<(u64, Option<String>)> {
+    let connection = open_reader(path).ok()?;
+    Some((log_events(&connection).ok()?, log_id(&connection).ok()?))
+}
