@@ -35,6 +35,8 @@ pub(crate) struct Readable {
 pub(crate) struct Aside {
     folder: PathBuf,
     bytes: u64,
+    /// What a forked child drops is still its parent's.
+    process: u32,
     _lock: File,
 }
 
@@ -131,6 +133,7 @@ impl Aside {
                     return Ok(Self {
                         folder,
                         bytes,
+                        process: std::process::id(),
                         _lock: lock,
                     });
                 }
@@ -144,7 +147,9 @@ impl Aside {
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
+        if self.process == std::process::id() {
+            let _ = fs::remove_dir_all(&self.folder);
+        }
     }
 }
 
