@@ -274,13 +274,9 @@ impl RequestHandle {
     /// # }
     /// ```
     ///
-    /// # Blocking
-    ///
-    /// As [`complete`](Self::complete).
-    ///
     /// # Errors
     ///
-    /// As [`complete`](Self::complete).
+    /// As [`complete`](Self::complete), which also says what it may wait for.
     pub fn finish(mut self, http_status: u16) -> Result<Receipt, RecordError> {
         let (seen, altered) = seen_status(http_status);
         let mut ending = Ending::finished(http_status);
@@ -311,13 +307,9 @@ impl RequestHandle {
     /// Ends the lifecycle as failed. What is not given is not recorded, unless
     /// [`Failure::read_body`](crate::Failure::read_body) asks the writer to read it.
     ///
-    /// # Blocking
-    ///
-    /// As [`complete`](Self::complete).
-    ///
     /// # Errors
     ///
-    /// As [`complete`](Self::complete).
+    /// As [`complete`](Self::complete), which also says what it may wait for.
     pub fn fail(mut self, mut failure: Failure) -> Result<Receipt, RecordError> {
         let mut altered = self.redact(|redactor| redactor.failure(&mut failure));
         let mut normaliser = Normaliser::default();
@@ -328,19 +320,24 @@ impl RequestHandle {
 
     /// Ends the lifecycle as rejected: the gateway refused the request.
     ///
-    /// # Blocking
-    ///
-    /// As [`complete`](Self::complete).
-    ///
     /// # Errors
     ///
-    /// As [`complete`](Self::complete).
+    /// As [`complete`](Self::complete), which also says what it may wait for.
     pub fn reject(mut self, mut rejection: Rejection) -> Result<Receipt, RecordError> {
         let mut altered = self.redact(|redactor| redactor.rejection(&mut rejection));
         let mut normaliser = Normaliser::default();
         normaliser.rejection(&mut rejection);
         note_altered(&mut altered, normaliser.into_altered());
         self.end(rejection.into(), altered)
+    }
+
+    /// Ends the lifecycle as dropping the handle does, and gives a receipt for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`complete`](Self::complete).
+    pub fn abandon(mut self) -> Result<Receipt, RecordError> {
+        self.end(Ending::abandoned(), Altered::new())
     }
 
     /// A policy goes over what an end tells; gives the fields that it failed on.

@@ -57,6 +57,9 @@ pub(crate) enum CliError {
     /// A request cannot be recorded, and the next one could not either.
     #[error("recording stopped")]
     Record(#[from] RecordError),
+    /// The recording is over, and the thread that reads its input with it. Never printed.
+    #[error("recording is over")]
+    Stopped,
     /// Anything that needs no cause.
     #[error("{0}")]
     Message(String),

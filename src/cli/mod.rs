@@ -14,6 +14,7 @@ mod error;
 mod export;
 mod filter;
 mod format;
+mod identity;
 mod import;
 mod json;
 mod keygen;
@@ -27,11 +28,13 @@ mod private_file;
 mod progress;
 mod prune;
 mod record;
+mod recording;
 mod removing;
 mod resolve;
 mod restore;
 mod search;
 mod show;
+mod signals;
 mod source;
 mod stats;
 mod style;
@@ -52,6 +55,7 @@ use clap::{Parser, Subcommand};
 use database::DatabaseArgs;
 use error::CliError;
 use pager::Paged;
+use signals::Signal;
 
 /// How a command ended that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +64,8 @@ pub(crate) enum Outcome {
     Fine,
     /// Something was found to be wrong, or nothing was found. Exit status 1.
     Findings,
+    /// A signal asked to end, and the command did, in order. Exit status 128 and its number.
+    Signalled(Signal),
 }
 
 /// Exit status of errors; clap uses the same for its usage errors.
@@ -172,6 +178,7 @@ pub(crate) fn main() -> ExitCode {
     match result.and_then(|outcome| flushed.map(|()| outcome)) {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Findings) => ExitCode::FAILURE,
+        Ok(Outcome::Signalled(signal)) => ExitCode::from(signal.exit_status()),
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => {
             output::say(&format!("error: {}", error.chain()));
@@ -182,6 +189,9 @@ pub(crate) fn main() -> ExitCode {
 
 fn run(cli: Cli, out: &mut dyn Write) -> Result<Outcome, CliError> {
     let database = &cli.database;
+    if !matches!(cli.command, Command::Record(_) | Command::Import(_)) {
+        signals::end_at_once();
+    }
     match cli.command {
         Command::List(args) => list::run(&args, database, out),
         Command::Tail(args) => tail::run(&args, database, out),
@@ -193,8 +203,8 @@ fn run(cli: Cli, out: &mut dyn Write) -> Result<Outcome, CliError> {
         Command::Tools(args) => tools::run(&args, database, out),
         Command::Export(args) => export::run(&args, database, out),
         Command::Completions(args) => completions::run(&args, out),
-        Command::Import(args) => import::run(&args, database),
-        Command::Record(args) => record::run(&args, database),
+        Command::Import(args) => import::run(args, database),
+        Command::Record(args) => record::run(args, database, out),
         Command::Backup(args) => backup::run(&args, database),
         Command::Restore(args) => restore::run(&args, database),
         Command::Doctor(args) => doctor::run(&args, database, out),

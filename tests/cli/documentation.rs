@@ -91,6 +91,10 @@ fn every_field_of_the_json_contract_is_documented() {
         ),
         ("tools", agent.run(&["tools", "--json"])),
         ("search", agent.run(&["search", "lyon", "--json"])),
+        (
+            "record",
+            sandbox.run_with(&["record", "-", "--json"], b"{\"request\":1}"),
+        ),
         ("doctor", sandbox.run(&["doctor", "--json"])),
         ("verify", sandbox.run(&["verify", "--json"])),
         (

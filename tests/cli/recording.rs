@@ -117,3 +117,36 @@ fn only_the_default_folder_is_created_and_it_is_private() {
     let mode = std::fs::metadata(folder).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
 }
+
+#[test]
+fn what_is_recorded_already_is_passed_over_and_counted() {
+    let sandbox = Sandbox::sample();
+    let with_id = SAMPLE.lines().next().unwrap();
+    let bare = r#"{"request":{"model":"m"},"response":{}}"#;
+    let timed = r#"{"request":1,"started_at":"2026-11-01T12:00:00Z"}"#;
+    sandbox.write(
+        "calls.jsonl",
+        [with_id, bare, bare, timed, timed].join("\n"),
+    );
+    let run = |arguments: &[&str]| {
+        let run = sandbox.run(arguments);
+        assert_eq!(run.exit, 0, "{}", run.stderr);
+        let summary = &run.json()[0];
+        (
+            summary["recorded"].as_u64().unwrap(),
+            summary["already_recorded"].as_u64().unwrap(),
+        )
+    };
+    assert_eq!(run(&["record", "--json", "calls.jsonl"]), (4, 1));
+    assert_eq!(run(&["record", "--json", "calls.jsonl"]), (0, 5));
+    assert_eq!(run(&["record", "--json", "--again", "calls.jsonl"]), (5, 0));
+    // What was erased here does not come back.
+    let id = "call-0001-openai-chat";
+    let twins = sandbox.run(&["list", "--json", "-n", "0"]).json();
+    let twin = twins.iter().find(|twin| twin["request_id"] == id).unwrap();
+    let reference = format!("#{}", twin["opened_seq"]);
+    let erased = sandbox.run(&["erase", "--request", &reference, "--reason", "asked for"]);
+    assert_eq!(erased.exit, 0, "{}", erased.stderr);
+    assert_eq!(run(&["record", "--json", "calls.jsonl"]), (0, 5));
+    assert_eq!(sandbox.run(&["verify"]).exit, 0);
+}

@@ -1,6 +1,6 @@
 //! One line of an export, as what is to be recorded.
 
-use super::identity::{BodyIdentity, Identity, missing_body};
+use super::super::identity::{BodyIdentity, Identity, KnownBy, hexadecimal, missing_body};
 use auditlite::{
     ActorKind, Completion, Failure, PayloadSide, Rejection, RequestContext, Status, Timing,
     ToolCall, Usage,
@@ -121,8 +121,9 @@ impl Imported {
         if line.request_id.is_empty() {
             return Err("the request has no id".to_owned());
         }
+        let origin = line.origin(origin);
+        let mut context = line.context(&origin);
         let identity = line.identity(origin, [&line.request, &line.response]);
-        let mut context = line.context(&identity.origin);
         let (mut missing, mut bodies) = (0, [None, None]);
         let sides = [
             (PayloadSide::Request, &line.request),
@@ -155,11 +156,18 @@ impl Imported {
 
 impl Line {
     /// What was imported before keeps its first origin.
-    fn identity(&self, origin: &str, bodies: [&Option<Body>; 2]) -> Identity {
+    fn origin(&self, origin: &str) -> [(String, String); 2] {
         let attribute = |name: &str, otherwise: String| {
             let value = self.attributes.get(name).cloned();
             (name.to_owned(), value.unwrap_or(otherwise))
         };
+        [
+            attribute("imported_from", origin.to_owned()),
+            attribute("imported_seq", self.opened_seq.to_string()),
+        ]
+    }
+
+    fn identity(&self, origin: [(String, String); 2], bodies: [&Option<Body>; 2]) -> Identity {
         Identity {
             request_id: self.request_id.clone(),
             opened_at: Some(self.opened_at).filter(|at| OPENED_AT.contains(at)),
@@ -172,10 +180,7 @@ impl Line {
                 self.trace_id.clone(),
             ],
             bodies: bodies.map(|body| body.as_ref().map(Body::identity).unwrap_or_default()),
-            origin: [
-                attribute("imported_from", origin.to_owned()),
-                attribute("imported_seq", self.opened_seq.to_string()),
-            ],
+            known_by: KnownBy::Origin(origin),
         }
     }
 
@@ -319,7 +324,7 @@ impl Body {
             return Ok(None);
         }
         let digest = Sha256::digest(&bytes);
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hexadecimal(&digest);
         match &self.sha256 {
             Some(recorded) if *recorded != digest => {
                 Err("does not have the recorded digest".to_owned())

@@ -1,32 +1,23 @@
 //! `auditlite import`.
 
-mod identity;
 mod line;
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use auditlite::{Overflow, Reader, Recorder, Store};
+use auditlite::{Receipt, RecordError, RequestHandle};
 
 use super::database::DatabaseArgs;
 use super::error::CliError;
-use super::progress::Progress;
-use super::record::{check_health, outcome};
-use super::source::{self, Source};
-use super::writing::{self, WritingArgs};
+use super::recording::{self, Feed, Recorded, RecordingArgs, Taken};
+use super::source;
+use super::writing::WritingArgs;
 use super::{Outcome, format, output};
-use identity::Identity;
 use line::{Ending, Imported};
 
-/// How long a full store may hold up the next request.
-const ROOM_TIMEOUT: Duration = Duration::from_secs(600);
-/// How long the last commits may take.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(600);
 /// Bytes that may wait for the writer: room for the two longest bodies.
 const CAPACITY_BYTES: usize = 40 * 1024 * 1024;
-/// Requests that are taken in before those before them are looked up in the file.
-const BATCH: usize = 1_000;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -37,7 +28,8 @@ Examples:
 Takes JSON Lines of `auditlite export`, best with --content full. A request that is there already
 (the same id, arrival, user and bodies) is left alone, so that the same file may be imported twice, and
 an incremental export on top. Another one with the same id is taken in beside it.
-Exit status: 0 all lines were taken in or known, 1 some were not, 2 the import stopped.";
+Exit status: 0 all lines were taken in or known, 1 some were not, 2 the import stopped, 130 or 143 a signal
+ended it, in order.";
 
 /// Take in requests that another store exported
 ///
@@ -55,174 +47,126 @@ pub(crate) struct Args {
     origin: Option<String>,
     #[command(flatten)]
     writing: WritingArgs,
-    /// No progress and no summary; lines that cannot be taken in are still reported
-    #[arg(long)]
-    quiet: bool,
+    #[command(flatten)]
+    recording: RecordingArgs,
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &Args, database: &DatabaseArgs) -> Result<Outcome, CliError> {
+pub(crate) fn run(args: Args, database: &DatabaseArgs) -> Result<Outcome, CliError> {
     let database = database.resolve()?;
     for file in &args.files {
         source::check(file)?;
     }
     let builder = args.writing.builder(&database)?;
     database.create_default_folder()?;
-    let builder = builder
-        .overflow(Overflow::Wait(ROOM_TIMEOUT))
-        .capacity_bytes(CAPACITY_BYTES)
-        .close_timeout(CLOSE_TIMEOUT);
-    let store = writing::open(builder)?;
-    let mut import = Import {
-        recorder: store.recorder(),
-        reader: store.reader(),
-        store,
-        progress: Progress::new(args.quiet),
-        new_ids: HashSet::new(),
-        counts: Counts::default(),
-    };
-    let result = args.files.iter().try_for_each(|file| {
-        let name = file.file_name().unwrap_or(file.as_os_str());
-        let origin = args.origin.clone();
-        import.file(
-            file,
-            &origin.unwrap_or_else(|| name.to_string_lossy().into_owned()),
-        )
-    });
-    import.progress.finish();
-    let counts = import.counts;
-    let closed = outcome(&import.store.close(CLOSE_TIMEOUT));
-    if !args.quiet {
-        counts.say();
-    }
-    result?;
-    match closed? {
-        Outcome::Fine if counts.bad_lines > 0 => Ok(Outcome::Findings),
-        outcome => Ok(outcome),
-    }
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Counts {
-    imported: u64,
-    known: u64,
-    pending: u64,
-    bad_lines: u64,
-    /// Bodies of which the export had not all bytes.
-    missing_bodies: u64,
-}
-
-impl Counts {
-    fn say(&self) {
-        output::say(&format!(
-            "imported {}, {} known already, {}",
-            format::counted(self.imported, "request", "requests"),
-            format::count(self.known),
-            format::counted(self.bad_lines, "bad line", "bad lines"),
-        ));
-        if self.pending > 0 {
-            let pending = format::counted(self.pending, "request", "requests");
-            output::say(&format!(
-                "{pending} had not ended and were left out; export again later"
-            ));
-        }
-        if self.missing_bodies > 0 {
-            let bodies = format::counted(self.missing_bodies, "body was", "bodies were");
-            output::say(&format!(
-                "{bodies} not in the export, or not whole; the digest is kept as an attribute"
-            ));
-        }
-    }
-}
-
-/// An import under way.
-struct Import {
-    store: Store,
-    recorder: Recorder,
-    reader: Reader,
-    progress: Progress,
-    /// Ids that may not be in the file yet.
-    new_ids: HashSet<String>,
-    counts: Counts,
-}
-
-impl Import {
-    /// Takes in the lines of a file. An error means that reading or recording cannot go on.
-    fn file(&mut self, path: &Path, origin: &str) -> Result<(), CliError> {
-        Source::open(path, &self.progress)?.each_line(|number, line| {
-            match line.and_then(|line| Imported::parse(line, origin)) {
-                Ok(imported) => self.request(imported),
-                Err(problem) => {
-                    self.bad_line(path, number, &problem);
-                    Ok(())
-                }
-            }
+    let builder = builder.capacity_bytes(CAPACITY_BYTES);
+    let left_out = Arc::new(LeftOut::default());
+    let its_left_out = Arc::clone(&left_out);
+    let (files, origin) = (args.files, args.origin);
+    let recorded = recording::run(builder, &args.recording, move |feed| {
+        files.iter().try_for_each(|file| {
+            let name = file.file_name().unwrap_or(file.as_os_str());
+            let name = name.to_string_lossy();
+            read(
+                feed,
+                file,
+                origin.as_deref().unwrap_or(&name),
+                &its_left_out,
+            )
         })
+    })?;
+    if !args.recording.quiet {
+        say(&recorded, &left_out);
     }
+    recorded.outcome()
+}
 
-    fn request(&mut self, imported: Imported) -> Result<(), CliError> {
-        let Some(ending) = imported.ending else {
-            self.counts.pending = self.counts.pending.saturating_add(1);
-            return Ok(());
+/// What the export did not have.
+#[derive(Debug, Default)]
+struct LeftOut {
+    /// Requests that had not ended.
+    pending: AtomicU64,
+    /// Bodies of which it had not all bytes.
+    bodies: AtomicU64,
+}
+
+fn say(recorded: &Recorded, left_out: &LeftOut) {
+    output::say(&format!(
+        "imported {}, {} known already, {}{}",
+        format::counted(recorded.counts.recorded, "request", "requests"),
+        format::count(recorded.counts.already_recorded),
+        format::counted(recorded.counts.bad_lines, "bad line", "bad lines"),
+        recorded.tail(),
+    ));
+    let pending = left_out.pending.load(Ordering::Relaxed);
+    if pending > 0 {
+        let pending = format::counted(pending, "request", "requests");
+        output::say(&format!(
+            "{pending} had not ended and were left out; export again later"
+        ));
+    }
+    let bodies = left_out.bodies.load(Ordering::Relaxed);
+    if bodies > 0 {
+        let bodies = format::counted(bodies, "body was", "bodies were");
+        output::say(&format!(
+            "{bodies} not in the export, or not whole; the digest is kept as an attribute"
+        ));
+    }
+}
+
+/// Takes in the lines of a file. An error means that reading or recording cannot go on.
+fn read(feed: &Feed, path: &Path, origin: &str, left_out: &LeftOut) -> Result<(), CliError> {
+    feed.each_line(path, |line| {
+        let imported = match Imported::parse(line, origin) {
+            Ok(imported) => imported,
+            Err(problem) => return Ok(Err(problem)),
         };
-        if self.is_known(&imported.identity)? {
-            self.counts.known = self.counts.known.saturating_add(1);
-            return Ok(());
-        }
-        let mut handle = self
-            .recorder
-            .open(imported.context, imported.request_body)?;
-        if let Some(provider) = &imported.response_provider_name {
-            handle.set_served_provider(provider);
-        }
-        match ending {
-            Ending::Completed(completion) => drop(handle.complete(completion)?),
-            Ending::Failed(failure) => drop(handle.fail(failure)?),
-            Ending::Rejected(rejection) => drop(handle.reject(rejection)?),
-            Ending::Abandoned {
-                usage,
-                http_status,
-                response_model,
-                response_body,
-            } => {
-                handle.set_usage(usage);
-                if let Some(status) = http_status {
-                    handle.set_http_status(status);
-                }
-                if let Some(model) = response_model {
-                    handle.set_served_model(&model);
-                }
-                if let Some(body) = response_body {
-                    handle.chunk(body);
-                }
-                drop(handle);
+        let Some(ending) = imported.ending else {
+            left_out.pending.fetch_add(1, Ordering::Relaxed);
+            return Ok(Ok(()));
+        };
+        let [sent, received] = &imported.identity.bodies;
+        let bytes = sent.length.saturating_add(received.length);
+        let (context, body) = (imported.context, imported.request_body);
+        let provider = imported.response_provider_name;
+        let taken = feed.take(Some(&imported.identity), line.len(), bytes, |recorder| {
+            let mut handle = recorder.open(context, body)?;
+            if let Some(provider) = &provider {
+                handle.set_served_provider(provider);
             }
+            end(handle, ending)
+        })?;
+        if taken == Taken::New {
+            left_out
+                .bodies
+                .fetch_add(imported.missing_bodies, Ordering::Relaxed);
         }
-        self.new_ids.insert(imported.identity.request_id);
-        self.counts.imported = self.counts.imported.saturating_add(1);
-        self.counts.missing_bodies = self
-            .counts
-            .missing_bodies
-            .saturating_add(imported.missing_bodies);
-        self.progress.recorded(self.counts.imported);
-        Ok(())
-    }
+        Ok(Ok(()))
+    })
+}
 
-    /// Whether the file has it, or will have.
-    fn is_known(&mut self, identity: &Identity) -> Result<bool, CliError> {
-        // What has the same id and was taken in just now can only be compared once it is in the file.
-        if self.new_ids.len() >= BATCH || self.new_ids.contains(&identity.request_id) {
-            check_health(&self.store)?;
-            self.store.flush(ROOM_TIMEOUT).map_err(|error| {
-                CliError::Message(format!("what was taken in is not committed: {error}"))
-            })?;
-            self.new_ids.clear();
+fn end(mut handle: RequestHandle, ending: Ending) -> Result<Receipt, RecordError> {
+    match ending {
+        Ending::Completed(completion) => handle.complete(completion),
+        Ending::Failed(failure) => handle.fail(failure),
+        Ending::Rejected(rejection) => handle.reject(rejection),
+        Ending::Abandoned {
+            usage,
+            http_status,
+            response_model,
+            response_body,
+        } => {
+            handle.set_usage(usage);
+            if let Some(status) = http_status {
+                handle.set_http_status(status);
+            }
+            if let Some(model) = response_model {
+                handle.set_served_model(&model);
+            }
+            if let Some(body) = response_body {
+                handle.chunk(body);
+            }
+            handle.abandon()
         }
-        Ok(identity.is_in(&self.reader)?)
-    }
-
-    fn bad_line(&mut self, path: &Path, number: u64, problem: &str) {
-        self.counts.bad_lines = self.counts.bad_lines.saturating_add(1);
-        source::say_bad_line(&self.progress, path, number, problem);
     }
 }

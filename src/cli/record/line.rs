@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 use serde_json::value::RawValue;
 
+use super::super::identity::{BodyIdentity, Identity, KnownBy};
 use super::super::time;
 
 /// HTTP statuses from this one on are failures.
@@ -18,6 +19,8 @@ pub(super) struct Exchange {
     pub(super) context: RequestContext,
     pub(super) request_body: Vec<u8>,
     pub(super) end: End,
+    /// When it arrived, where the line says so.
+    pub(super) arrived_at: Option<i64>,
 }
 
 /// How it ended.
@@ -82,12 +85,45 @@ impl Exchange {
 
     /// Bytes of both bodies.
     pub(super) fn body_bytes(&self) -> u64 {
-        let response = match &self.end {
+        let bytes = self
+            .request_body
+            .len()
+            .saturating_add(self.response_body().len());
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+
+    /// What tells it from others. `None`: it has no id.
+    pub(super) fn identity(&self) -> Option<Identity> {
+        let context = &self.context;
+        let http_status = match &self.end {
+            End::Completed(completion) => completion.http_status,
+            End::Failed(failure) => failure.http_status,
+        };
+        Some(Identity {
+            request_id: context.request_id.clone()?,
+            opened_at: self.arrived_at,
+            is_erased: false,
+            ids: [
+                context.user_id.clone(),
+                context.session_id.clone(),
+                context.context_id.clone(),
+                context.conversation_id.clone(),
+                context.trace_id.clone(),
+            ],
+            bodies: [
+                BodyIdentity::of(&self.request_body),
+                BodyIdentity::of(self.response_body()),
+            ],
+            known_by: KnownBy::Exchange { http_status },
+        })
+    }
+
+    fn response_body(&self) -> &[u8] {
+        let body = match &self.end {
             End::Completed(completion) => &completion.response_body,
             End::Failed(failure) => &failure.response_body,
         };
-        let response = response.as_ref().map_or(0, |body| body.len());
-        u64::try_from(self.request_body.len().saturating_add(response)).unwrap_or(u64::MAX)
+        body.as_deref().unwrap_or_default()
     }
 }
 
@@ -122,6 +158,7 @@ impl Line<'_> {
             .request_model
             .or(self.model)
             .or_else(|| model_of(&request_body));
+        let arrived_at = self.started_at;
         // A finished exchange is a record of the past: how long recording it takes says nothing.
         context.started_at = self
             .started_at
@@ -152,6 +189,7 @@ impl Line<'_> {
             context,
             request_body: request_body.into_bytes(),
             end,
+            arrived_at,
         })
     }
 }

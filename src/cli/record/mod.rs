@@ -4,32 +4,27 @@
 #[path = "../../../tests/fuzz/record_input.rs"]
 mod fuzz;
 mod line;
+mod line_id;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use auditlite::{
-    CloseReport, Durability, HealthState, Overflow, PriceBook, RecordError, Recorder, Store,
-};
+use auditlite::{Durability, PriceBook, Receipt, RecordError, Recorder};
 use clap::ValueEnum;
+use serde::Serialize;
 
 use super::database::DatabaseArgs;
 use super::error::CliError;
-use super::progress::Progress;
-use super::source::{self, Source};
-use super::writing::{self, WritingArgs};
+use super::recording::{self, Counts, Feed, Recorded, RecordingArgs};
+use super::source;
+use super::writing::WritingArgs;
 use super::{Outcome, format, output};
 use line::Exchange;
+use line_id::LineIds;
 
-/// How long a full store may hold up the next request. The writer empties a full queue within
-/// seconds; so long a wait means that the disk takes nothing any more.
-const ROOM_TIMEOUT: Duration = Duration::from_secs(600);
-/// How long the last commits may take.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(600);
 /// Bytes that may wait for the writer: room for the longest line twice, so that any line fits.
 const CAPACITY_BYTES: usize = 2 * source::LINE_BYTES_MAX;
-/// Requests between two looks at the writer's health.
-const HEALTH_INTERVAL: u64 = 256;
 
 const AFTER_HELP: &str = "\
 Each line is one finished exchange, for example:
@@ -43,8 +38,10 @@ Examples:
   auditlite --db test.db record monday.jsonl.zst tuesday.jsonl.zst --prices prices.toml
   my-proxy-log | auditlite record -
 
-A line that cannot be recorded is reported as FILE:LINE: REASON, and the rest goes on.
-Exit status: 0 all lines were recorded, 1 some were not, 2 recording stopped.";
+A line that is recorded already is passed over: the same file can be recorded again, after it grew or after
+a recording stopped. A line that cannot be recorded is reported as FILE:LINE: REASON, and the rest goes on.
+Ctrl-C and SIGTERM commit what was taken in and close in order; the second one ends at once.
+Exit status: 0 all lines are recorded, 1 some are not, 2 recording stopped, 130 or 143 a signal ended it.";
 
 /// Record finished exchanges from JSON Lines
 ///
@@ -63,11 +60,16 @@ pub(crate) struct Args {
     /// What survives a loss of power
     #[arg(long, value_enum, value_name = "HOW", default_value = "full")]
     durability: DurabilityArg,
+    /// Record lines that are recorded already once more
+    #[arg(long)]
+    again: bool,
+    /// Print the summary as one JSON object on standard output
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     writing: WritingArgs,
-    /// No progress and no summary; lines that cannot be recorded are still reported
-    #[arg(long)]
-    quiet: bool,
+    #[command(flatten)]
+    recording: RecordingArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -88,7 +90,11 @@ impl From<DurabilityArg> for Durability {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &Args, database: &DatabaseArgs) -> Result<Outcome, CliError> {
+pub(crate) fn run(
+    args: Args,
+    database: &DatabaseArgs,
+    out: &mut dyn Write,
+) -> Result<Outcome, CliError> {
     let database = database.resolve()?;
     // Before the database is created: a mistyped file name must not leave an empty one behind.
     for file in &args.files {
@@ -99,28 +105,20 @@ pub(crate) fn run(args: &Args, database: &DatabaseArgs) -> Result<Outcome, CliEr
     database.create_default_folder()?;
     let mut builder = builder
         .durability(args.durability.into())
-        .overflow(Overflow::Wait(ROOM_TIMEOUT))
-        .capacity_bytes(CAPACITY_BYTES)
-        .close_timeout(CLOSE_TIMEOUT);
+        .capacity_bytes(CAPACITY_BYTES);
     if let Some(prices) = prices {
         builder = builder.price_book(prices);
     }
-    let store = writing::open(builder)?;
-    let mut recording = Recording {
-        recorder: store.recorder(),
-        store,
-        progress: Progress::new(args.quiet),
-        recorded: 0,
-        bad_lines: 0,
-        body_bytes: 0,
-    };
-    let started = Instant::now();
-    let result = args.files.iter().try_for_each(|file| recording.file(file));
-    let summary = recording.close(started);
-    if !args.quiet {
-        output::say(&summary.words);
+    let (files, again) = (args.files, args.again);
+    let recorded = recording::run(builder, &args.recording, move |feed| {
+        files.iter().try_for_each(|file| read(feed, file, again))
+    })?;
+    if args.json {
+        output::json_line(out, &Summary::of(&recorded))?;
+    } else if !args.recording.quiet {
+        output::say(&words(&recorded));
     }
-    result.and(summary.outcome)
+    recorded.outcome()
 }
 
 fn load_prices(path: &Path) -> Result<PriceBook, CliError> {
@@ -130,90 +128,70 @@ fn load_prices(path: &Path) -> Result<PriceBook, CliError> {
     })
 }
 
-/// A recording under way.
-struct Recording {
-    store: Store,
-    recorder: Recorder,
-    progress: Progress,
-    recorded: u64,
-    bad_lines: u64,
-    body_bytes: u64,
-}
-
-struct Summary {
-    words: String,
-    outcome: Result<Outcome, CliError>,
-}
-
-/// Waiting for a writer that will not come back would take the whole timeout.
-pub(super) fn check_health(store: &Store) -> Result<(), CliError> {
-    let health = store.health();
-    if health.state == HealthState::Failed {
-        let problem = health.problem.unwrap_or_default();
-        return Err(RecordError::WriterStopped(problem).into());
-    }
-    Ok(())
-}
-
-impl Recording {
-    /// Records the lines of a file. An error means that reading or recording cannot go on.
-    fn file(&mut self, path: &Path) -> Result<(), CliError> {
-        Source::open(path, &self.progress)?.each_line(|number, line| {
-            match line.and_then(Exchange::parse) {
-                Ok(exchange) => self.exchange(exchange),
-                Err(problem) => {
-                    self.bad_line(path, number, &problem);
-                    Ok(())
-                }
+/// Records the lines of a file. An error means that reading or recording cannot go on.
+fn read(feed: &Feed, path: &Path, again: bool) -> Result<(), CliError> {
+    let mut ids = LineIds::default();
+    feed.each_line(path, |line| {
+        let mut exchange = match Exchange::parse(line) {
+            Ok(exchange) => exchange,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let mut identity = None;
+        if !again {
+            let context = &mut exchange.context;
+            if let Some(id) = ids.id(line, context.request_id.is_some(), exchange.arrived_at) {
+                context.request_id = Some(id);
             }
-        })
-    }
-
-    fn exchange(&mut self, exchange: Exchange) -> Result<(), CliError> {
-        if self.recorded.is_multiple_of(HEALTH_INTERVAL) {
-            check_health(&self.store)?;
+            identity = exchange.identity();
         }
         let bytes = exchange.body_bytes();
-        let handle = self
-            .recorder
-            .open(exchange.context, exchange.request_body)?;
-        match exchange.end {
-            line::End::Completed(completion) => handle.complete(completion)?,
-            line::End::Failed(failure) => handle.fail(failure)?,
-        };
-        self.recorded = self.recorded.saturating_add(1);
-        self.body_bytes = self.body_bytes.saturating_add(bytes);
-        self.progress.recorded(self.recorded);
-        Ok(())
-    }
+        feed.take(identity.as_ref(), line.len(), bytes, |recorder| {
+            record(recorder, exchange)
+        })?;
+        Ok(Ok(()))
+    })
+}
 
-    fn bad_line(&mut self, path: &Path, number: u64, problem: &str) {
-        self.bad_lines = self.bad_lines.saturating_add(1);
-        source::say_bad_line(&self.progress, path, number, problem);
-    }
-
-    fn close(self, started: Instant) -> Summary {
-        self.progress.finish();
-        let report = self.store.close(CLOSE_TIMEOUT);
-        let words = format!(
-            "{}, {}, {} in {}",
-            recorded_words(self.recorded),
-            format::counted(self.bad_lines, "bad line", "bad lines"),
-            format::bytes(self.body_bytes),
-            rates(self.recorded, self.body_bytes, started.elapsed()),
-        );
-        let outcome = match outcome(&report) {
-            Ok(Outcome::Fine) if self.bad_lines > 0 => Ok(Outcome::Findings),
-            outcome => outcome,
-        };
-        Summary { words, outcome }
+fn record(recorder: &Recorder, exchange: Exchange) -> Result<Receipt, RecordError> {
+    let handle = recorder.open(exchange.context, exchange.request_body)?;
+    match exchange.end {
+        line::End::Completed(completion) => handle.complete(completion),
+        line::End::Failed(failure) => handle.fail(failure),
     }
 }
 
-fn recorded_words(recorded: u64) -> String {
+/// `--json`.
+#[derive(Serialize)]
+struct Summary {
+    #[serde(flatten)]
+    counts: Counts,
+    elapsed_us: u64,
+    signal: Option<&'static str>,
+}
+
+impl Summary {
+    fn of(recorded: &Recorded) -> Self {
+        Self {
+            counts: recorded.counts,
+            elapsed_us: u64::try_from(recorded.elapsed.as_micros()).unwrap_or(u64::MAX),
+            signal: recorded.signal.map(|signal| signal.name()),
+        }
+    }
+}
+
+fn words(recorded: &Recorded) -> String {
+    let counts = &recorded.counts;
+    let known = match counts.already_recorded {
+        0 => String::new(),
+        known => format!("{} recorded already, ", format::count(known)),
+    };
     format!(
-        "recorded {}",
-        format::counted(recorded, "request", "requests")
+        "recorded {}, {known}{}, {} in {}{}",
+        format::counted(counts.recorded, "request", "requests"),
+        format::counted(counts.bad_lines, "bad line", "bad lines"),
+        format::bytes(counts.body_bytes),
+        rates(counts.recorded, counts.body_bytes, recorded.elapsed),
+        recorded.tail(),
     )
 }
 
@@ -230,24 +208,4 @@ fn rates(requests: u64, bytes: u64, elapsed: Duration) -> String {
         megabyte_tenths / 10,
         megabyte_tenths % 10
     )
-}
-
-/// What the store itself says of how it went.
-pub(super) fn outcome(report: &CloseReport) -> Result<Outcome, CliError> {
-    if report.lost_events > 0 || !report.is_complete {
-        return Err(CliError::Message(format!(
-            "the store did not close in order: {} could not be committed; \
-             check the disk, then `auditlite doctor`",
-            format::counted(report.lost_events, "event", "events")
-        )));
-    }
-    if report.shed_lifecycles > 0 || report.shed_payloads > 0 {
-        output::say(&format!(
-            "warning: {} and {} were left out for want of capacity; the disk is too slow or full",
-            format::counted(report.shed_lifecycles, "request", "requests"),
-            format::counted(report.shed_payloads, "body", "bodies"),
-        ));
-        return Ok(Outcome::Findings);
-    }
-    Ok(Outcome::Fine)
 }

@@ -1,48 +1,69 @@
-//! Which request of the file a line is, if it is one.
+//! Which request of the file a line is, if it is one: what `record` and `import` pass over.
 //!
 //! An id alone does not tell: two boxes, or two clients, may have used the same. Nor does the file that
 //! a line came from. So what cannot change is compared: when the request arrived, whose it was, and what
 //! was sent and received.
 
-use auditlite::{PayloadSide, ReadError, Reader, RequestFilter, RequestRecord, stored_identifier};
+use std::fmt::Write as _;
+
+use auditlite::{
+    PayloadSide, ReadError, Reader, RequestFilter, RequestRecord, Status, stored_identifier,
+};
+use sha2::{Digest as _, Sha256};
 
 /// Requests of one id and one microsecond that are looked at at once.
 const PAGE_REQUESTS: usize = 100;
 
 /// What tells a request from others.
 #[derive(Debug)]
-pub(super) struct Identity {
-    pub(super) request_id: String,
+pub(crate) struct Identity {
+    pub(crate) request_id: String,
     /// Absent where the line's time cannot be recorded.
-    pub(super) opened_at: Option<i64>,
+    pub(crate) opened_at: Option<i64>,
     /// Of an erased request only the rest can be compared.
-    pub(super) is_erased: bool,
+    pub(crate) is_erased: bool,
     /// User, session, context, conversation, trace.
-    pub(super) ids: [Option<String>; 5],
+    pub(crate) ids: [Option<String>; 5],
     /// The two bodies.
-    pub(super) bodies: [BodyIdentity; 2],
-    /// The attributes that say where it came from, as an import gives them.
-    pub(super) origin: [(String, String); 2],
+    pub(crate) bodies: [BodyIdentity; 2],
+    pub(crate) known_by: KnownBy,
+}
+
+/// What else tells a request from others, by where its line came from.
+#[derive(Debug)]
+pub(crate) enum KnownBy {
+    /// The attributes that say which log it came from and its place there, as an import gives them.
+    Origin([(String, String); 2]),
+    /// Its HTTP status; ids that the line does not give may come from its bodies. What a crash
+    /// interrupted is another request: the line says how it ended.
+    Exchange { http_status: Option<u16> },
 }
 
 /// What tells a body from others.
 #[derive(Debug, Default)]
-pub(super) struct BodyIdentity {
-    pub(super) length: u64,
+pub(crate) struct BodyIdentity {
+    pub(crate) length: u64,
     /// Absent where the other box did not have it any more.
-    pub(super) sha256: Option<String>,
+    pub(crate) sha256: Option<String>,
 }
 
 impl BodyIdentity {
+    pub(crate) fn of(body: &[u8]) -> Self {
+        Self {
+            length: u64::try_from(body.len()).unwrap_or(u64::MAX),
+            sha256: Some(hexadecimal(&Sha256::digest(body))),
+        }
+    }
+
     /// What is recorded of a body that the export does not have.
-    pub(super) fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         let digest = self.sha256.as_deref().unwrap_or("unknown");
         format!("{} bytes, sha256:{digest}", self.length)
     }
 }
 
 /// The attribute that says what a body was that the export does not have.
-pub(super) fn missing_body(side: PayloadSide) -> String {
+pub(crate) fn missing_body(side: PayloadSide) -> String {
     format!("imported_{side}")
 }
 
@@ -52,15 +73,15 @@ impl Identity {
     /// # Errors
     ///
     /// What the database reported.
-    pub(super) fn is_in(&self, reader: &Reader) -> Result<bool, ReadError> {
+    pub(crate) fn is_in(&self, reader: &Reader) -> Result<bool, ReadError> {
         let mut filter = RequestFilter {
             request_id: Some(self.request_id.clone()),
             since: self.opened_at,
             until: self.opened_at.map(|at| at.saturating_add(1)),
             ..RequestFilter::default()
         };
-        if self.opened_at.is_none() {
-            filter.attributes = self.origin.to_vec();
+        if let (None, KnownBy::Origin(origin)) = (self.opened_at, &self.known_by) {
+            filter.attributes = origin.to_vec();
         }
         let mut after = None;
         loop {
@@ -83,11 +104,18 @@ impl Identity {
             let found = attributes.find(|(key, _)| key == name);
             found.map(|(_, value)| value.as_str())
         };
-        let [from, seq] = &self.origin;
-        // Twins of one log differ in nothing but their places in it.
-        if attribute(&from.0) == Some(&from.1)
-            && attribute(&seq.0).is_some_and(|place| place != seq.1)
-        {
+        let is_other = match &self.known_by {
+            // Twins of one log differ in nothing but their places in it.
+            KnownBy::Origin([from, seq]) => {
+                attribute(&from.0) == Some(&from.1)
+                    && attribute(&seq.0).is_some_and(|place| place != seq.1)
+            }
+            KnownBy::Exchange { http_status } => {
+                !matches!(request.status, Status::Completed | Status::Failed)
+                    || request.http_status != *http_status
+            }
+        };
+        if is_other {
             return Ok(false);
         }
         let [sent, received] = &self.bodies;
@@ -103,8 +131,10 @@ impl Identity {
             &request.conversation_id,
             &request.trace_id,
         ];
+        let may_be_read = matches!(self.known_by, KnownBy::Exchange { .. });
         let is_stored_as = |(given, found): (&Option<String>, &Option<String>)| {
-            given.as_deref().map(stored_identifier).as_deref() == found.as_deref()
+            given.is_none() && may_be_read
+                || given.as_deref().map(stored_identifier).as_deref() == found.as_deref()
         };
         if !self.ids.iter().zip(ids).all(is_stored_as) {
             return Ok(false);
@@ -130,4 +160,12 @@ impl Identity {
         }
         Ok(true)
     }
+}
+
+/// As the text of a digest in an export.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

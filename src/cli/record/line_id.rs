@@ -1,0 +1,111 @@
+//! Ids for lines that bring none: made of the line, so that a line that is recorded again is known.
+
+use std::collections::HashMap;
+
+use sha2::{Digest as _, Sha256};
+
+/// Different lines of a file that are told apart at once, 40 bytes each. After so many the counts begin
+/// anew, which the ids say: the same file gives the same ids.
+const LINES_MAX: usize = 1 << 20;
+
+type LineDigest = [u8; 32];
+
+/// Gives ids to the lines of one file, or of standard input.
+///
+/// Equal lines are as many requests as there are lines: each has its number among them. A line without
+/// a time says nothing of when it was, and may come in tomorrow's file as well: its id has the file's
+/// first line in it.
+#[derive(Debug, Default)]
+pub(super) struct LineIds {
+    first: Option<LineDigest>,
+    seen: HashMap<LineDigest, u64>,
+    round: u64,
+}
+
+impl LineIds {
+    /// To be called for every line that is recorded, in order. `None`: it brings an id.
+    pub(super) fn id(
+        &mut self,
+        line: &[u8],
+        has_id: bool,
+        started_at: Option<i64>,
+    ) -> Option<String> {
+        if has_id && self.first.is_some() {
+            return None;
+        }
+        let digest: LineDigest = Sha256::digest(line.trim_ascii()).into();
+        let first = *self.first.get_or_insert(digest);
+        if has_id {
+            return None;
+        }
+        if self.seen.len() >= LINES_MAX {
+            self.seen.clear();
+            self.round = self.round.saturating_add(1);
+        }
+        let nth = self.seen.entry(digest).or_default();
+        let mut hash = Sha256::new_with_prefix(digest);
+        hash.update(nth.to_le_bytes());
+        hash.update(self.round.to_le_bytes());
+        if started_at.is_none() {
+            hash.update(first);
+        }
+        *nth = nth.saturating_add(1);
+        let digest: LineDigest = hash.finalize().into();
+        let (mut bytes, _) = digest
+            .split_first_chunk::<16>()
+            .map(|(id, rest)| (*id, rest))?;
+        if let Some(at) = started_at {
+            // As in a UUIDv7: what comes after each other in time does so in the index.
+            let [_, _, milliseconds @ ..] = (at / 1000).to_be_bytes();
+            for (byte, of_time) in bytes.iter_mut().zip(milliseconds) {
+                *byte = of_time;
+            }
+        }
+        let id = uuid::Builder::from_custom_bytes(bytes).into_uuid();
+        Some(id.hyphenated().to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(lines: &[&str]) -> Vec<Option<String>> {
+        let mut ids = LineIds::default();
+        lines
+            .iter()
+            .map(|line| {
+                ids.id(
+                    line.as_bytes(),
+                    line.starts_with("id"),
+                    line.starts_with('7').then_some(7_000_000),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_same_lines_get_the_same_ids_and_equal_ones_different_ids() {
+        let lines = ["7a", "7a", "b", "b", "id", "b"];
+        let once = ids(&lines);
+        assert_eq!(once, ids(&lines));
+        assert_eq!(once[4], None);
+        let mut different: Vec<_> = once.iter().flatten().collect();
+        different.sort();
+        different.dedup();
+        assert_eq!(different.len(), 5);
+        assert!(
+            once[0].as_ref().unwrap().starts_with("00000000-1b58-8"),
+            "{once:?}"
+        );
+    }
+
+    #[test]
+    fn a_line_with_a_time_is_known_in_any_file_and_another_one_in_its_own() {
+        let [monday, tuesday] = [ids(&["7m", "7a", "b"]), ids(&["7t", "7a", "b"])];
+        assert_eq!(monday[1], tuesday[1]);
+        assert_ne!(monday[2], tuesday[2]);
+        // Line breaks of another system are no other line.
+        assert_eq!(ids(&["7m\r\n"]), ids(&["7m\n"]));
+    }
+}
