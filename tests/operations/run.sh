@@ -3,7 +3,8 @@
 # namespaces, tmpfs, overlay and loop-mounted file systems, wrong clocks, small limits, other tools.
 #
 #   run.sh install        installs what the situations use (Debian and PyPI packages)
-#   run.sh [NAME…]        runs all, or those whose name contains one of the words
+#   run.sh [NAME…]        runs all, or those whose name contains one of the words, and a sample of the matrix
+#   run.sh --matrix       runs all environments × faults (matrix/), minutes; with words, those cells
 #
 # A situation whose needs are not met (root, a command) says so and is counted as skipped; in CI
 # (CI=true, as root) a skipped one is a failure.
