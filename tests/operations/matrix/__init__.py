@@ -14,8 +14,7 @@ IDLE_IN = ("plain", "tmpfs", "overlay")
 OUTCOME = "outcome "
 # Faults that are not held yet, in no sample.
 OPEN = {
-    "clock-ahead", "cut-in-half", "detached", "device-lost", "file-size-limited", "folder-moved", "full-for-good",
-    "interrupted", "log-removed", "moved", "moved-for-good", "overwritten", "removed", "replaced", "terminated", "truncated",
+    "clock-ahead", "cut-in-half", "file-size-limited", "overwritten", "replaced", "truncated",
 }
 
 

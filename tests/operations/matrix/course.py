@@ -17,7 +17,7 @@ from .faults import FAULTS, faketime_library, record_line
 BEFORE, DURABLE, AFTER = 40, 30, 40
 # How soon a writer is to give up where the fault is for good, and by when it must have ended.
 GIVE_UP_SECONDS = 3
-END_SECONDS = 40
+END_SECONDS = 80
 # Words that say that what was recorded is not there any more.
 GONE = re.compile("gone|cut off|overwritten|replaced|moved|deleted|removed|another file|not there|truncated")
 
