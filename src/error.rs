@@ -303,6 +303,14 @@ pub enum RemovalError {
     /// An argument is out of its bounds.
     #[error("{0}")]
     InvalidArgument(String),
+    /// The clock is more than a week beyond what the log and a monotonic clock know of the time: what seems
+    /// too old may not be ([`Retention::clock_is_right`](crate::Retention::clock_is_right)). Nothing was
+    /// taken out.
+    #[error("the clock is {} days beyond what the log knows of the time, so that nothing is removed by its age; check the clock", ahead.as_secs() / (24 * 60 * 60))]
+    ClockAhead {
+        /// By how much.
+        ahead: Duration,
+    },
     /// The file could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),

@@ -319,7 +319,9 @@ impl StoreBuilder {
         let close_timeout = self.config.close_timeout;
         let (shared, thread) = spawn(self.config, path, lock, self.price_book, checkpoints)?;
         let remover = Remover::new(Arc::clone(&shared), &absolute);
-        let retention = (self.retention != Retention::default())
+        let retention = self
+            .retention
+            .is_any()
             .then(|| RetentionThread::start(remover.clone(), self.retention, self.retention_every))
             .transpose()
             .map_err(OpenError::Thread)?;

@@ -7,18 +7,21 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::database::DatabaseArgs;
 use super::error::CliError;
+use super::removing::{self, ConfirmingArgs};
 use super::writing::WritingArgs;
-use super::{Outcome, format, output, removing};
+use super::{Outcome, format, output};
 
 const AFTER_HELP: &str = "\
 Examples:
   auditlite erase --user u-17 --reason 'request of 2026-11-20' --dry-run
   auditlite erase --user u-17 --reason 'request of 2026-11-20'
-  auditlite erase --conversation c-42 --user u-17 --reason 'request of 2026-11-20'
+  auditlite erase --conversation c-42 --user u-17 --reason 'request of 2026-11-20' --yes
   auditlite erase --request 0199f0a2-6c1e-7cc1-b2f0-6a1a1c9f2a55 --reason 'wrong tenant'
 
 Nobody may be recording to the file; a gateway that is, erases by its own store.
-Exit status: 0 erased, 1 nothing matches or not all of it can be read, 2 error.";
+Exit status: 0 erased, and no byte of it is left; 1 nothing matches, not all of it can be read, or a
+reader keeps it from being overwritten (erase again: that takes care of the rest); 2 error, or not
+confirmed.";
 
 /// Erase content and personal metadata of requests
 ///
@@ -38,9 +41,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     writing: WritingArgs,
 
-    /// Only say what would be erased
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    confirming: ConfirmingArgs,
 
     /// One JSON object; docs/cli.md describes the fields
     #[arg(long)]
@@ -90,35 +92,29 @@ pub(crate) fn run(
     let Some(selector) = args.selector.selector() else {
         return Err(CliError::Message("nothing says what to erase".to_owned()));
     };
+    let is_dry_run = args.confirming.is_dry_run();
     let report = removing::report(
         database,
         &args.writing,
-        args.dry_run,
+        &args.confirming,
         |reading| reading.preview_erase(&selector),
+        |report| format!("erase {}", words(report)),
         |store| store.erase(&selector, &args.reason),
     )?;
+    let is_left = !is_dry_run && !report.is_wiped;
+    let is_in_vain = report.requests == 0 && report.unreadable == 0;
     if args.json {
-        let is_dry_run = args.dry_run;
         output::json_line(out, &Json { report, is_dry_run })?;
     } else {
-        let verb = if args.dry_run {
-            "would erase"
-        } else {
-            "erased"
-        };
-        writeln!(
-            out,
-            "{verb} {}, {} ({})",
-            format::counted(report.requests, "request", "requests"),
-            format::counted(report.payloads, "body", "bodies"),
-            format::bytes(report.payload_bytes),
-        )?;
+        let verb = if is_dry_run { "would erase" } else { "erased" };
+        writeln!(out, "{verb} {}", words(&report))?;
     }
-    if !args.dry_run && !report.is_wiped {
-        output::say(
-            "a reader is in the way: what was erased can still be found by who reads the files as bytes; \
-             erase again",
-        );
+    if is_left {
+        removing::say_left("erased", "erase");
+    }
+    if is_in_vain && !is_dry_run && !is_left {
+        // Perhaps a reader was in the way of an earlier run, and its user does not match any more.
+        output::say("nothing matches, and nothing of what was erased before is left");
     }
     removing::say_lost(report.not_repacked);
     if report.unreadable > 0 {
@@ -132,12 +128,21 @@ pub(crate) fn run(
             )
         ));
     }
-    let is_short = report.unreadable > 0 || report.not_repacked > 0;
+    let is_short = report.unreadable > 0 || report.not_repacked > 0 || is_left;
     Ok(if report.requests == 0 || is_short {
         Outcome::Findings
     } else {
         Outcome::Fine
     })
+}
+
+fn words(report: &EraseReport) -> String {
+    format!(
+        "{}, {} ({})",
+        format::counted(report.requests, "request", "requests"),
+        format::counted(report.payloads, "body", "bodies"),
+        format::bytes(report.payload_bytes),
+    )
 }
 
 struct Json {

@@ -3,22 +3,25 @@
 use std::io::Write;
 use std::time::Duration;
 
-use auditlite::{PruneReport, Retention};
+use auditlite::{PruneReport, RemovalError, Retention};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::database::DatabaseArgs;
 use super::error::CliError;
+use super::removing::{self, ConfirmingArgs};
 use super::writing::WritingArgs;
-use super::{Outcome, format, output, removing};
+use super::{Outcome, format, output};
 
 const AFTER_HELP: &str = "\
 Examples:
   auditlite prune --content-older-than 7d --metadata-older-than 365d --dry-run
   auditlite prune --content-older-than 7d
-  auditlite prune --max-size 10GiB
+  auditlite prune --max-size 10GiB --yes                             in a script
 
-Nobody may be recording to the file; a gateway that is, sets a retention policy instead.
-Exit status: 0 pruned, or nothing was due; 1 what others need was lost with it; 2 error.";
+Nobody may be recording to the file; a gateway that is, sets a retention policy instead. Where the
+clock is more than a week beyond what the log knows of the time, nothing goes by its age.
+Exit status: 0 pruned, or nothing was due; 1 what others need was lost with it, or a reader keeps
+what went from being overwritten; 2 error, or not confirmed.";
 
 /// Take out what is too old or too much, and give its space back
 ///
@@ -30,12 +33,15 @@ pub(crate) struct Args {
     #[command(flatten)]
     retention: RetentionArgs,
 
+    /// Go by the clock though it is more than a week beyond what the log knows of the time
+    #[arg(long)]
+    clock_is_right: bool,
+
     #[command(flatten)]
     writing: WritingArgs,
 
-    /// Only say what would go
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    confirming: ConfirmingArgs,
 
     /// One JSON object; docs/cli.md describes the fields
     #[arg(long)]
@@ -96,36 +102,53 @@ pub(crate) fn run(
         content_older_than: args.retention.content_older_than,
         metadata_older_than: args.retention.metadata_older_than,
         max_size_bytes: args.retention.max_size,
+        clock_is_right: args.clock_is_right,
     };
+    let is_dry_run = args.confirming.is_dry_run();
     let report = removing::report(
         database,
         &args.writing,
-        args.dry_run,
+        &args.confirming,
         |reading| reading.preview_prune(&retention),
+        |report| format!("prune {}", words(report)),
         |store| store.prune(&retention),
-    )?;
+    )
+    .map_err(|error| match error {
+        CliError::Removal(error @ RemovalError::ClockAhead { .. }) => {
+            CliError::Message(format!("{error}; where it is right, say --clock-is-right"))
+        }
+        error => error,
+    })?;
     if args.json {
-        let is_dry_run = args.dry_run;
         output::json_line(out, &Json { report, is_dry_run })?;
     } else {
-        let verb = if args.dry_run {
-            "would prune"
-        } else {
-            "pruned"
-        };
-        writeln!(
-            out,
-            "{verb} {} ({}) and {}",
-            format::counted(report.payloads, "body", "bodies"),
-            format::bytes(report.payload_bytes),
-            format::counted(report.requests, "request", "requests"),
-        )?;
+        let verb = if is_dry_run { "would prune" } else { "pruned" };
+        writeln!(out, "{verb} {}", words(&report))?;
+    }
+    if let Some(ahead) = report.clock_ahead {
+        output::say(&format!(
+            "{}; without --clock-is-right, pruning is refused",
+            RemovalError::ClockAhead { ahead }
+        ));
     }
     removing::say_lost(report.not_repacked);
+    let is_left = !is_dry_run && !report.is_overwritten;
+    if is_left {
+        removing::say_left("pruned", "prune");
+    }
     Ok(match report.not_repacked {
-        0 => Outcome::Fine,
+        0 if !is_left => Outcome::Fine,
         _ => Outcome::Findings,
     })
+}
+
+fn words(report: &PruneReport) -> String {
+    format!(
+        "{} ({}) and {}",
+        format::counted(report.payloads, "body", "bodies"),
+        format::bytes(report.payload_bytes),
+        format::counted(report.requests, "request", "requests"),
+    )
 }
 
 struct Json {
@@ -144,6 +167,9 @@ impl Serialize for Json {
         map.serialize_entry("repacked", &report.repacked)?;
         map.serialize_entry("not_repacked", &report.not_repacked)?;
         map.serialize_entry("freed_bytes", &report.freed_bytes)?;
+        map.serialize_entry("is_overwritten", &report.is_overwritten)?;
+        let ahead_s = report.clock_ahead.map(|ahead| ahead.as_secs());
+        map.serialize_entry("clock_ahead_s", &ahead_s)?;
         map.end()
     }
 }

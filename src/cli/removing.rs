@@ -1,5 +1,6 @@
 //! What `erase` and `prune` share: a preview reads, the removal itself writes.
 
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::time::Duration;
 
 use auditlite::{ReadError, ReadOnlyStore, RemovalError, Store};
@@ -12,28 +13,93 @@ use super::{format, output};
 /// How long closing the file may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConfirmingArgs {
+    /// Do not ask; needed where standard input is no terminal
+    #[arg(long)]
+    yes: bool,
+
+    /// Only say what would go
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl ConfirmingArgs {
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    /// Asks, unless the answer was given.
+    ///
+    /// # Errors
+    ///
+    /// The answer is not yes, or nobody is there to ask.
+    fn confirm(&self, what: impl FnOnce() -> Result<String, CliError>) -> Result<(), CliError> {
+        if self.yes {
+            return Ok(());
+        }
+        let stdin = io::stdin();
+        if !stdin.is_terminal() {
+            return Err(CliError::Message(
+                "it cannot be undone, and there is no terminal to ask on: say --yes, or --dry-run to see \
+                 what would go"
+                    .to_owned(),
+            ));
+        }
+        let mut stderr = io::stderr().lock();
+        let _ = write!(
+            stderr,
+            "auditlite: {}? It cannot be undone. [y/N] ",
+            what()?
+        );
+        let _ = stderr.flush();
+        let mut answer = String::new();
+        stdin
+            .lock()
+            .read_line(&mut answer)
+            .map_err(|error| CliError::Message(format!("the answer cannot be read: {error}")))?;
+        match answer.trim().to_ascii_lowercase().as_str() {
+            "y" | "yes" => Ok(()),
+            _ => Err(CliError::Message(
+                "not confirmed; nothing was changed".to_owned(),
+            )),
+        }
+    }
+}
+
 /// The report of what was removed, or would be.
 ///
 /// # Errors
 ///
-/// There is no store at this path, or somebody writes to it; what reading or removing reports.
+/// There is no store at this path, or somebody writes to it; it was not confirmed; what reading or removing
+/// reports.
 pub(crate) fn report<R>(
     database: &DatabaseArgs,
     writing: &WritingArgs,
-    is_dry_run: bool,
+    confirming: &ConfirmingArgs,
     preview: impl FnOnce(&ReadOnlyStore) -> Result<R, ReadError>,
+    words: impl FnOnce(&R) -> String,
     remove: impl FnOnce(&Store) -> Result<R, RemovalError>,
 ) -> Result<R, CliError> {
     // A path that names nothing must not become an empty store.
     let reading = database.open()?;
-    if is_dry_run {
+    if confirming.dry_run {
         return Ok(preview(&reading)?);
     }
+    confirming.confirm(|| Ok(words(&preview(&reading)?)))?;
     drop(reading);
     let store = writing::open(writing.builder(&database.resolve()?)?)?;
     let report = remove(&store);
     store.close(CLOSE_TIMEOUT);
     Ok(report?)
+}
+
+/// Says that what went can still be found.
+pub(crate) fn say_left(gone: &str, command: &str) {
+    output::say(&format!(
+        "a reader is in the way: what was {gone} can still be found by who reads the files as bytes; \
+         {command} again once that reader has ended"
+    ));
 }
 
 /// Says what was lost with what was taken out, though it stays.

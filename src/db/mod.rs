@@ -33,6 +33,7 @@ mod snapshot;
 mod stats;
 mod structure;
 mod sums;
+mod times;
 mod tree;
 mod watch;
 mod wipe;
@@ -71,6 +72,8 @@ pub(crate) use snapshot::{PayloadRow, PayloadRows, Snapshot, StoredCheckpoint};
 pub(crate) use stats::{stats, stats_of, tools};
 pub(crate) use structure::{IndexEntries, is_of_search_index};
 pub(crate) use tree::{CheckpointRow, TreeHead, log_events, log_id};
+pub(crate) use times::visit_times;
+pub(crate) use tree::{CheckpointRow, TreeHead, log_id};
 pub(crate) use watch::{FileWatch, Presence, ReadFile};
 pub(crate) use wipe::RawFile;
 

@@ -7,6 +7,7 @@
 //! something out states it in the log in the same transaction. A crash in between leaves a file in
 //! which all is well and some is not taken out yet.
 
+mod clock_check;
 mod dependants;
 mod erase;
 mod policy;
@@ -47,6 +48,8 @@ pub(crate) struct Remover {
     shared: Arc<Shared>,
     path: Arc<Path>,
     one_at_a_time: Arc<Mutex<()>>,
+    /// As of the store's opening.
+    opened: Instant,
     /// Whether this process has seen that links say what they are to say: it reads all payloads' rows.
     are_links_checked: Arc<AtomicBool>,
 }
@@ -67,6 +70,7 @@ impl Remover {
             shared,
             path: path.into(),
             one_at_a_time: Arc::default(),
+            opened: Instant::now(),
             are_links_checked: Arc::default(),
         }
     }
@@ -86,7 +90,34 @@ impl Remover {
         is_paced: bool,
         go_on: &dyn Fn() -> bool,
     ) -> Result<PruneReport, RemovalError> {
-        self.run(is_paced, |session| prune::prune(session, retention, go_on))
+        self.run(is_paced, |session| {
+            if retention.depends_on_the_clock()
+                && let Some(ahead) =
+                    clock_check::clock_ahead(&session.connection, Some(self.opened.elapsed()))?
+            {
+                return Err(RemovalError::ClockAhead { ahead });
+            }
+            prune::prune(session, retention, go_on)
+        })
+    }
+
+    /// As [`prune`](Self::prune), again and again: nothing goes by its age while the clock cannot be
+    /// believed, which is told as an alarm.
+    fn apply(
+        &self,
+        retention: &Retention,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<PruneReport, RemovalError> {
+        let mut result = self.prune(retention, true, go_on);
+        let ahead = match result {
+            Err(RemovalError::ClockAhead { ahead }) => Some(ahead),
+            _ => None,
+        };
+        self.shared.vitals.set_clock_ahead(ahead);
+        if ahead.is_some() {
+            result = self.prune(&retention.by_size(), true, go_on);
+        }
+        result
     }
 
     fn run<T>(

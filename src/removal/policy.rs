@@ -73,7 +73,7 @@ fn work(remover: &Remover, retention: &Retention, look_every: Duration, stopped:
                 Err(RecvTimeoutError::Timeout)
             )
         };
-        match remover.prune(retention, true, &go_on) {
+        match remover.apply(retention, &go_on) {
             Ok(report) if report.payloads > 0 || report.requests > 0 => tracing::info!(
                 target: "auditlite",
                 payloads = report.payloads,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::clock_check::clock_ahead;
 use super::redact::Redactor;
 use super::{Session, dependants};
 use crate::clock::now_micros;
@@ -28,6 +29,42 @@ pub struct Retention {
     /// Bytes that the file's pages in use may take; where it is more, the oldest content goes, and
     /// where no content is left, the oldest requests.
     pub max_size_bytes: Option<u64>,
+    /// Whether the clock is believed whatever it says. Default: no: where it is more than seven days beyond
+    /// the last that the log knows of the time before this opening, plus what a monotonic clock has counted
+    /// since, nothing goes by its age. A clock that is ahead for a moment would make everything too old.
+    /// Times of less than an hour that lie as far from those before them are not believed either. So
+    /// removal by age waits, too, where a store was not opened for more than a week: say `true` then, or
+    /// open the store again once it was open for an hour.
+    ///
+    /// [`Store::prune`](crate::Store::prune) reports
+    /// [`RemovalError::ClockAhead`](crate::RemovalError::ClockAhead), a retention policy waits and raises
+    /// [`Alarm::ClockAhead`](crate::Alarm::ClockAhead). `max_size_bytes` works all the same.
+    pub clock_is_right: bool,
+}
+
+impl Retention {
+    /// Whether anything is to go at all.
+    pub(crate) fn is_any(&self) -> bool {
+        self.by_age() || self.max_size_bytes.is_some()
+    }
+
+    fn by_age(&self) -> bool {
+        self.content_older_than.is_some() || self.metadata_older_than.is_some()
+    }
+
+    /// Whether a clock that is ahead would take out what is to stay.
+    pub(super) fn depends_on_the_clock(&self) -> bool {
+        self.by_age() && !self.clock_is_right
+    }
+
+    /// Without what goes by its age.
+    pub(super) fn by_size(&self) -> Self {
+        Self {
+            content_older_than: None,
+            metadata_older_than: None,
+            ..*self
+        }
+    }
 }
 
 /// What [`Store::prune`](crate::Store::prune) took out, or would.
@@ -47,6 +84,13 @@ pub struct PruneReport {
     pub not_repacked: u64,
     /// Bytes that were given back to the disk. 0 in a preview.
     pub freed_bytes: u64,
+    /// Whether no byte of what went is left in the write-ahead log, nor in the database below it. `false`: a
+    /// reader of an old state was in the way for 10 s; pruning again, then with nothing left to prune, takes
+    /// care of the rest. Space within pages is overwritten by erasing only. Always `false` in a preview.
+    pub is_overwritten: bool,
+    /// Only in a preview: by how much the clock is ahead of what the log knows of the time, so that
+    /// pruning would refuse to go by it ([`Retention::clock_is_right`]).
+    pub clock_ahead: Option<Duration>,
 }
 
 /// Up to where content and metadata go, by their age.
@@ -87,6 +131,9 @@ pub(crate) fn preview(
 ) -> Result<PruneReport, ReadError> {
     let cuts = Cuts::new(connection, retention)?;
     let mut report = PruneReport::default();
+    if retention.depends_on_the_clock() {
+        report.clock_ahead = clock_ahead(connection, None)?;
+    }
     let first = payload_id(0, Part::Body);
     let count = |to: u64| {
         let last = payload_id(to, Part::Body).saturating_sub(1);
@@ -296,9 +343,10 @@ impl Pruner<'_> {
             free = left;
         }
         self.report.freed_bytes = given.saturating_mul(db::PAGE_BYTES);
-        if given > 0 {
-            // A reader that is in the way delays it until the next checkpoint.
-            let _ = self.session.truncate(&[])?;
+        // A policy leaves it to the next checkpoint where a reader is in the way, and disturbs nobody where
+        // nothing was done.
+        if given > 0 || !self.session.is_paced {
+            self.report.is_overwritten = self.session.truncate(&[])?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Health: what the writer says of itself.
 
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -61,6 +62,13 @@ pub enum Alarm {
     BehindAnchor {
         /// Events that the anchor file states.
         anchored_events: u64,
+    },
+    /// The clock is more than a week beyond what the log and a monotonic clock know of the time, so that the
+    /// retention policy takes nothing out by its age. Check the clock; where it is right, say
+    /// [`Retention::clock_is_right`](crate::Retention::clock_is_right). As of the policy's last look.
+    ClockAhead {
+        /// By how much.
+        ahead: Duration,
     },
     /// The search index was found damaged. It was dropped, and is being built anew; until that is done,
     /// searches find less than there is. Recording is not affected.
@@ -157,6 +165,8 @@ pub(crate) struct Vitals {
     missing_of_anchor: AtomicU64,
     foreign_objects: AtomicU64,
     is_index_damaged: AtomicBool,
+    /// Seconds that the clock is ahead; 0: it is not.
+    clock_ahead_s: AtomicU64,
     pub(crate) search_index_drops: AtomicU64,
 }
 
@@ -242,6 +252,14 @@ impl Vitals {
         self.is_index_damaged.store(is_damaged, Ordering::Relaxed);
     }
 
+    pub(crate) fn set_clock_ahead(&self, ahead: Option<Duration>) {
+        let seconds = ahead.map_or(0, |ahead| ahead.as_secs());
+        let before = self.clock_ahead_s.swap(seconds, Ordering::Relaxed);
+        if before == 0 && seconds > 0 {
+            tracing::warn!(target: "auditlite", seconds, "the clock is ahead of what the log knows of the time; the retention policy takes nothing out by its age");
+        }
+    }
+
     pub(crate) fn note_index_drop(&self) {
         self.search_index_drops.fetch_add(1, Ordering::Relaxed);
         self.set_index_damaged(true);
@@ -266,9 +284,12 @@ impl Vitals {
         let anchored_events = self.missing_of_anchor.load(Ordering::Relaxed);
         let objects = self.foreign_objects.load(Ordering::Relaxed);
         let behind = Alarm::BehindAnchor { anchored_events };
+        let clock_ahead_s = self.clock_ahead_s.load(Ordering::Relaxed);
+        let ahead = Duration::from_secs(clock_ahead_s);
         let is_index_damaged = self.is_index_damaged.load(Ordering::Relaxed);
         room.into_iter()
             .chain(is_index_damaged.then_some(Alarm::SearchIndexDamaged))
+            .chain((clock_ahead_s > 0).then_some(Alarm::ClockAhead { ahead }))
             .chain((anchored_events > 0).then_some(behind))
             .chain((objects > 0).then_some(Alarm::ForeignSchema { objects }))
             .chain(pinned.then_some(Alarm::LogPinned { wal_bytes }))

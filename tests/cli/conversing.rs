@@ -164,10 +164,10 @@ fn a_conversation_of_several_users_is_shown_and_erased_for_one_of_them() {
             "--after",
             "alice-2",
         ]),
-        sandbox.run(&erase),
+        sandbox.run(&[&erase[..], &["--yes"]].concat()),
         sandbox.run(&[&erase[..], &["--dry-run"]].concat()),
         sandbox.run(&[&erase[..], &["--user", "alice", "--dry-run"]].concat()),
-        sandbox.run(&[&erase[..], &["--user", "alice"]].concat()),
+        sandbox.run(&[&erase[..], &["--user", "alice", "--yes"]].concat()),
         sandbox.run(&["list", "--user", ""]),
     ];
     let exits: Vec<_> = runs.iter().map(|run| run.exit).collect();

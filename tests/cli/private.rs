@@ -90,6 +90,7 @@ fn every_file_that_is_written_is_for_its_owner_only() {
             "call-0005-hostile",
             "--reason",
             "x",
+            "--yes",
         ],
         &[
             "--db",
@@ -97,6 +98,7 @@ fn every_file_that_is_written_is_for_its_owner_only() {
             "prune",
             "--content-older-than",
             "1s",
+            "--yes",
         ],
         &["--db", "away/copy.db", "search", "Hauptstadt"],
         &["record", "--quiet", "-", "--db", "away/new.db"],

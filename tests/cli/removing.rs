@@ -7,7 +7,7 @@ fn erasing_by_hand() {
     let sandbox = Sandbox::sample();
     let shown = sandbox.run(&["list", "--json", "-n", "1"]);
     let id = shown.json()[0]["request_id"].as_str().unwrap().to_owned();
-    let erase = ["erase", "--request", &id, "--reason", "a test"];
+    let erase = ["erase", "--request", &id, "--reason", "a test", "--yes"];
     let runs = [
         sandbox.run(&[&erase[..], &["--dry-run"]].concat()),
         sandbox.run(&erase),
@@ -36,13 +36,16 @@ fn erasing_by_hand() {
 fn pruning_by_hand() {
     let sandbox = Sandbox::sample();
     let runs = [
-        sandbox.run(&["prune", "--content-older-than", "1000000d"]),
+        sandbox.run(&["prune", "--content-older-than", "1000000d", "--yes"]),
+        // Nobody is there to ask.
+        sandbox.run(&["prune", "--content-older-than", "0s"]),
         sandbox.run(&["prune", "--content-older-than", "7x"]),
         sandbox.run(&["prune", "--max-size", "ten"]),
         sandbox.run(&["prune"]),
     ];
     let exits: Vec<_> = runs.iter().map(|run| run.exit).collect();
-    assert_eq!(exits, [0, 2, 2, 2]);
+    assert_eq!(exits, [0, 2, 2, 2, 2]);
+    assert_eq!(sandbox.run(&["list", "--json"]).json().len(), 6);
     assert_golden("prune", &sandbox, &runs);
     let before = sandbox.run(&[
         "prune",
@@ -51,7 +54,7 @@ fn pruning_by_hand() {
         "--dry-run",
         "--json",
     ]);
-    let done = sandbox.run(&["prune", "--metadata-older-than", "0s", "--json"]);
+    let done = sandbox.run(&["prune", "--metadata-older-than", "0s", "--json", "--yes"]);
     for field in ["payloads", "payload_bytes", "requests"] {
         assert_eq!(before.json()[0][field], done.json()[0][field], "{field}");
     }

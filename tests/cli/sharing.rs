@@ -44,7 +44,7 @@ fn filled(requests: &[Told]) -> Sandbox {
 #[test]
 fn an_id_of_several_requests_is_refused_and_each_has_a_number() {
     let sandbox = filled(&SAME[..2]);
-    let erase = ["erase", "--reason", "asked for", "--request"];
+    let erase = ["erase", "--yes", "--reason", "asked for", "--request"];
     let runs = [
         sandbox.run(&["list"]),
         sandbox.run(&["list", "--request", "same"]),
@@ -152,7 +152,7 @@ fn what_was_erased_does_not_come_back_by_an_import() {
     let sandbox = filled(&SAME[..2]);
     let full = sandbox.run(&["export", "--content", "full"]).stdout;
     sandbox.write("box.jsonl", &full);
-    let run = sandbox.run(&["erase", "--user", "alice", "--reason", "asked for"]);
+    let run = sandbox.run(&["erase", "--user", "alice", "--reason", "asked for", "--yes"]);
     assert_eq!(run.exit, 0, "{}", run.stderr);
     let run = sandbox.run(&["import", "box.jsonl"]);
     assert!(

@@ -203,8 +203,9 @@ fn a_signed_log_is_written_to_with_its_key_or_with_a_word_for_it() {
             id.as_str().unwrap(),
             "--reason",
             "a test",
+            "--yes",
         ],
-        &["prune", "--max-size", "1"],
+        &["prune", "--max-size", "1", "--yes"],
     ];
     let file = || std::fs::read(sandbox.path("audit.db")).unwrap();
     for write in writes {
@@ -237,7 +238,8 @@ fn a_signed_log_is_written_to_with_its_key_or_with_a_word_for_it() {
     assert_eq!(json[0]["unsigned_events"], 4);
     assert_eq!(json[0]["findings"][0]["kind"], "signature");
     // A log that never was signed needs neither.
-    assert_eq!(Sandbox::sample().run(&["prune", "--max-size", "1"]).exit, 0);
+    let prune = ["prune", "--max-size", "1", "--yes"];
+    assert_eq!(Sandbox::sample().run(&prune).exit, 0);
 }
 
 #[test]
@@ -265,7 +267,7 @@ fn a_database_with_another_log_than_the_given_one_is_refused_by_every_command() 
         &["record", "--quiet", "more.jsonl"],
         &["import", "--quiet", "export.jsonl"],
         &["erase", "--request", id, "--reason", "a test", "--dry-run"],
-        &["prune", "--max-size", "1"],
+        &["prune", "--max-size", "1", "--yes"],
     ];
     let exported = sandbox.run(&["export", "--content", "full"]);
     sandbox.write("export.jsonl", &exported.stdout);

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use super::{ClockSet, HOUR, PATIENCE, set_clock};
 use crate::{
-    Completion, PayloadSide, ReadError, ReadOnlyStore, RequestContext, RequestFilter, Retention,
-    StatsFilter, Store, Usage, VerifyOptions,
+    Alarm, Completion, PayloadSide, ReadError, ReadOnlyStore, RemovalError, RequestContext,
+    RequestFilter, Retention, StatsFilter, Store, Usage, VerifyOptions,
 };
 
+const MINUTE: i64 = HOUR / 60;
 const DAY: i64 = 24 * HOUR;
 const OFTEN: Duration = Duration::from_millis(5);
 
@@ -83,6 +84,7 @@ fn what_becomes_too_old_goes_by_itself() {
     let path = folder.path().join("audit.db");
     let retention = Retention {
         content_older_than: days(7),
+        clock_is_right: true,
         metadata_older_than: days(30),
         ..Retention::default()
     };
@@ -152,6 +154,7 @@ fn a_close_in_between_is_in_order() {
     set_clock(3 * DAY);
     let retention = Retention {
         content_older_than: days(1),
+        clock_is_right: true,
         metadata_older_than: days(2),
         ..Retention::default()
     };
@@ -185,4 +188,76 @@ fn a_close_in_between_is_in_order() {
         content_of(&store, "round-1-0-0").unwrap(),
         body("round-1-0-0").as_bytes()
     );
+}
+
+/// The clock is in 2037 for a while: at an opening, in the middle of one, and over several.
+#[test]
+fn a_clock_that_is_ahead_takes_nothing() {
+    let _guard = ClockSet;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.db");
+    let by_age = Retention {
+        content_older_than: days(7),
+        metadata_older_than: days(30),
+        ..Retention::default()
+    };
+    let ahead = 11 * 365 * DAY;
+    let open = || {
+        let builder = Store::builder(&path).retention(by_age);
+        builder.retention_every(OFTEN).open().unwrap()
+    };
+    let is_held_back = |store: &Store| {
+        let alarms = store.health().alarms;
+        let is_held = |alarm: &Alarm| matches!(alarm, Alarm::ClockAhead { .. });
+        alarms.iter().any(is_held)
+    };
+    set_clock(-2 * DAY);
+    let store = open();
+    record(&store, "first", 20);
+    assert!(store.close(PATIENCE).is_complete);
+    set_clock(0);
+    let store = open();
+    record(&store, "kept", 20);
+    assert!(!is_held_back(&store));
+    // In the middle of it, by hand: the thread's clock is that of its opening.
+    set_clock(ahead);
+    let refused = store.prune(&by_age);
+    assert!(
+        matches!(refused, Err(RemovalError::ClockAhead { ahead }) if ahead > days(4000).unwrap()),
+        "{refused:?}"
+    );
+    record(&store, "ahead", 20);
+    assert!(store.close(PATIENCE).is_complete);
+    // At an opening.
+    for turn in 0..2 {
+        let store = open();
+        until("the alarm", || is_held_back(&store));
+        record(&store, &format!("turn {turn}"), 5);
+        assert!(store.close(PATIENCE).is_complete);
+        let preview = ReadOnlyStore::open(&path).unwrap().preview_prune(&by_age);
+        assert!(preview.unwrap().clock_ahead > days(4000), "turn {turn}");
+    }
+    set_clock(MINUTE);
+    let store = open();
+    let report = store.prune(&by_age).unwrap();
+    assert_eq!((report.requests, report.payloads), (0, 0));
+    assert!(!is_held_back(&store));
+    for id in ["first-0", "kept-0", "kept-19", "ahead-0"] {
+        assert_eq!(content_of(&store, id).unwrap(), body(id).as_bytes());
+    }
+    // By size it goes all the same, and by age once somebody says that the clock is right.
+    set_clock(ahead);
+    let by_size = Retention {
+        max_size_bytes: Some(u64::MAX),
+        ..Retention::default()
+    };
+    assert_eq!(store.prune(&by_size).unwrap().requests, 0);
+    let clock_is_right = true;
+    let retention = Retention {
+        clock_is_right,
+        ..by_age
+    };
+    assert!(store.prune(&retention).unwrap().requests > 0);
+    assert!(store.close(PATIENCE).is_complete);
+    assert_clean(&path);
 }

@@ -178,7 +178,7 @@ runs = [
     ("doctor", ["doctor"]),
     ("verify", ["verify"]),
     ("prune", ["prune", "--content-older-than", "99999d", "--dry-run"]),
-    ("erase", ["erase", "--request", erasable, "--reason", "a test"]),
+    ("erase", ["erase", "--request", erasable, "--reason", "a test", "--yes"]),
     ("doctor", ["doctor"]),
     ("list", ["list", "-n", "5"]),
 ]

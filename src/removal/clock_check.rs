@@ -1,0 +1,121 @@
+//! Whether the clock can be believed before something is removed by its age: a clock that is ahead for a
+//! moment would make all there is too old.
+
+use std::time::Duration;
+
+use crate::clock::{duration_micros, now_micros};
+use crate::db::{self, Connection};
+use crate::error::ReadError;
+
+/// The clock may be so far beyond what is known: a machine that is off for a week is nothing unusual, and
+/// nobody keeps content for so short a time that a week more matters.
+const AHEAD_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Times that a clock went on from for so long are believed: a clock that is set right soon after the start
+/// (no battery, a network that comes up late) is wrong for minutes.
+const BELIEVED_AFTER: Duration = Duration::from_secs(60 * 60);
+/// A clock that was never set shows a time before this one (2020), which says nothing.
+const UNSET_BEFORE: i64 = 1_577_836_800_000_000;
+
+/// How far beyond what the log and a monotonic clock know the wall clock is, where that is more than a week.
+/// `since_opening`: for how long the store has been open, whose own events say nothing then; `None`: nobody
+/// has it open.
+pub(super) fn clock_ahead(
+    connection: &Connection,
+    since_opening: Option<Duration>,
+) -> Result<Option<Duration>, ReadError> {
+    let mut newest = Newest::default();
+    db::visit_times(connection, since_opening.is_some(), |at| newest.visit(at))?;
+    let Some(newest) = newest.believed else {
+        return Ok(None);
+    };
+    let known = newest.saturating_add(duration_micros(since_opening.unwrap_or_default()));
+    let ahead = u64::try_from(now_micros().saturating_sub(known)).unwrap_or(0);
+    let ahead = Duration::from_micros(ahead);
+    Ok((ahead > AHEAD_MAX).then_some(ahead))
+}
+
+/// Finds the newest time that is to be believed, in times from the newest in the log to the oldest. Times lie
+/// in spells within which none is far from the one before; a spell that is too short could be a clock that was
+/// wrong, so that the spell before it counts where it is older.
+#[derive(Debug, Default)]
+struct Newest {
+    believed: Option<i64>,
+    /// The newest and the last seen time of the spell.
+    spell: Option<(i64, i64)>,
+}
+
+impl Newest {
+    /// `false`: nothing older can change it.
+    fn visit(&mut self, at: i64) -> bool {
+        if at < UNSET_BEFORE {
+            return true;
+        }
+        let is_near = |last: i64| last.abs_diff(at) <= micros(AHEAD_MAX);
+        let newest = match self.spell {
+            Some((newest, last)) if is_near(last) => newest,
+            _ => at,
+        };
+        self.spell = Some((newest, at));
+        self.believed = Some(
+            self.believed
+                .map_or(newest, |believed| believed.min(newest)),
+        );
+        newest.abs_diff(at) < micros(BELIEVED_AFTER)
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: i64 = 60_000_000;
+    const DAY: i64 = 24 * 60 * MINUTE;
+    /// A day in 2026.
+    const NOW: i64 = 1_795_000_000_000_000;
+    const FAR: i64 = NOW + 4000 * DAY;
+
+    /// Of times from the oldest to the newest.
+    fn believed(times: &[i64]) -> Option<i64> {
+        let mut newest = Newest::default();
+        times.iter().rev().all(|at| newest.visit(*at));
+        newest.believed
+    }
+
+    #[test]
+    fn a_spell_of_a_wrong_clock_is_not_believed() {
+        let long = [NOW - 3 * DAY, NOW - DAY, NOW];
+        assert_eq!(believed(&long), Some(NOW));
+        for ahead in [
+            &[FAR][..],
+            &[FAR, FAR + MINUTE],
+            // A program that is started again and again, and dies.
+            &[FAR, FAR + MINUTE, FAR + 2 * MINUTE, FAR + 59 * MINUTE],
+            // It was right again in between, or differently wrong.
+            &[FAR, NOW + MINUTE],
+            &[FAR, FAR + 4000 * DAY],
+        ] {
+            let found = believed(&[&long[..], ahead].concat());
+            assert!(found <= Some(NOW + MINUTE), "{ahead:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_pause_of_months_is_believed_once_the_clock_has_gone_on() {
+        let long = [NOW - DAY, NOW];
+        let after = NOW + 200 * DAY;
+        let times = [&long[..], &[after, after + 60 * MINUTE]].concat();
+        assert_eq!(believed(&times), Some(after + 60 * MINUTE));
+    }
+
+    #[test]
+    fn a_clock_that_was_not_set_yet_says_nothing() {
+        assert_eq!(believed(&[]), None);
+        assert_eq!(believed(&[0, MINUTE]), None);
+        let times = [NOW - DAY, NOW, 0, MINUTE, NOW + DAY];
+        assert_eq!(believed(&times), Some(NOW + DAY));
+    }
+}
