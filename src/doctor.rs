@@ -28,7 +28,8 @@ pub struct DoctorReport {
     pub segments: u64,
     /// Requests.
     pub requests: u64,
-    /// Requests that have not ended.
+    /// Requests that have not ended. Where nobody has the file open for writing, a crash left them open: they
+    /// become interrupted at the next opening.
     pub pending: u64,
     /// Bodies and other content, kept or only digested.
     pub payloads: u64,
@@ -56,7 +57,9 @@ pub struct DoctorReport {
 
 /// Examines the file at this path.
 pub(crate) fn examine(path: &Path) -> Result<DoctorReport, ReadError> {
-    let (file, log, mut findings) = db::inspect(path)?;
+    // Before it is looked into: one that closes meanwhile leaves no session open.
+    let is_being_written = WriterLock::is_held(path);
+    let (file, log, mut findings) = db::inspect(path, is_being_written)?;
     let Some(log) = log else {
         findings.push(
             "nothing else was looked at: what is read from tables that are not those of this version \
@@ -65,7 +68,7 @@ pub(crate) fn examine(path: &Path) -> Result<DoctorReport, ReadError> {
         );
         return Ok(DoctorReport {
             findings,
-            ..DoctorReport::of_file(path, file)
+            ..DoctorReport::of_file(file, is_being_written)
         });
     };
     let db::Compared {
@@ -102,19 +105,19 @@ pub(crate) fn examine(path: &Path) -> Result<DoctorReport, ReadError> {
         lost_last_at: log.lost_at.map(|(_, last)| last),
         findings,
         not_checked,
-        ..DoctorReport::of_file(path, file)
+        ..DoctorReport::of_file(file, is_being_written)
     })
 }
 
 impl DoctorReport {
     /// What is known without looking into it.
-    fn of_file(path: &Path, file: FileFacts) -> Self {
+    fn of_file(file: FileFacts, is_being_written: bool) -> Self {
         Self {
             file_bytes: file.file_bytes,
             wal_bytes: file.wal_bytes,
             file_version: file.file_version,
             sqlite_version: db::sqlite_version().to_owned(),
-            is_being_written: WriterLock::is_held(path),
+            is_being_written,
             ..Self::default()
         }
     }

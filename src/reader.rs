@@ -11,8 +11,8 @@ use crate::bundle::{
 use crate::commitments::Commitments;
 use crate::config::READ_TIMEOUT;
 use crate::db::{
-    Aside, DatabasePath, ReadConnection, Readable, ReaderPool, Walk, log_id, open_error,
-    open_reader, stats, stats_of, tools,
+    Aside, DatabasePath, ReadConnection, Readable, ReaderPool, Walk, WriterLock, log_id,
+    open_error, open_reader, stats, stats_of, tools,
 };
 use crate::doctor::{self, DoctorReport};
 use crate::error::{BundleError, ExportError, OpenError, ReadError, VerifyError};
@@ -541,6 +541,12 @@ impl ReadOnlyStore {
     /// What the database reported.
     pub fn preview_erase(&self, selector: &EraseSelector) -> Result<EraseReport, ReadError> {
         preview_erase(&*self.reader.connection()?, selector)
+    }
+
+    /// Whether a store has the file open for writing now. Where none has, requests that are pending were left
+    /// open by a crash, and become interrupted at the next opening.
+    pub fn is_being_written(&self) -> bool {
+        WriterLock::is_held(self.path())
     }
 
     /// What [`Store::prune`](crate::Store::prune) would take out: where `max_size_bytes` decides,

@@ -154,6 +154,7 @@ fn child() {
                         content_older_than: Some(age),
                         metadata_older_than: Some(age + DAY),
                         max_size_bytes: (next % 8 == 3).then_some(length / 8 * 7),
+                        ..Retention::default()
                     };
                     store.prune(&retention).unwrap();
                 }

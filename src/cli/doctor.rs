@@ -113,10 +113,14 @@ fn write_report(
     )?;
     writeln!(
         out,
-        "contents   {} in the log, {} ({} pending), {}",
+        "contents   {} in the log, {} ({} {}), {}",
         format::counted(report.events, "event", "events"),
         format::counted(report.requests, "request", "requests"),
         format::count(report.pending),
+        match report.pending > 0 && !report.is_being_written {
+            true => "pending, left open by a crash",
+            false => "pending",
+        },
         format::counted(report.payloads, "body", "bodies"),
     )?;
     writeln!(

@@ -29,7 +29,7 @@ body is damaged.";
 /// Write requests as JSON Lines, CSV, OpenTelemetry spans or a plain SQLite database
 ///
 /// A file is written beside its place and renamed when it is whole: an interrupted export leaves
-/// nothing half.
+/// nothing half. Where nothing matches, a file that is there stays as it is.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {

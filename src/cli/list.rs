@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 
-use auditlite::{Page, Reader, RequestFilter, RequestOrder, RequestRecord};
+use auditlite::{Page, Reader, RequestFilter, RequestOrder, RequestRecord, Status};
 use clap::builder::PossibleValuesParser;
 
 use super::database::DatabaseArgs;
@@ -75,10 +75,12 @@ pub(crate) fn run(
     let filter = args.filter.filter(&reader)?;
     let order = args.sort.as_deref().and_then(RequestOrder::from_name);
     let mut unreadable = Vec::new();
+    let mut has_pending = false;
     let is_empty = match order {
         Some(order) => {
             let page = top(&reader, &filter, order, args.limit.count())?;
             write(args, &page.requests, true, out)?;
+            has_pending = has_pending_of(&page.requests);
             unreadable = page.unreadable;
             page.requests.is_empty()
         }
@@ -92,12 +94,16 @@ pub(crate) fn run(
             let mut is_first = true;
             while let Some(page) = pages.next()? {
                 write(args, &page.requests, is_first, out)?;
+                has_pending |= has_pending_of(&page.requests);
                 is_first &= page.requests.is_empty();
                 unreadable.extend(page.unreadable);
             }
             is_first
         }
     };
+    if has_pending {
+        output::say_left_open(&store);
+    }
     if output::say_unreadable(&unreadable) {
         return Ok(Outcome::Findings);
     }
@@ -122,6 +128,11 @@ fn write(
         }
     }
     Ok(())
+}
+
+fn has_pending_of(requests: &[RequestRecord]) -> bool {
+    let is_pending = |request: &RequestRecord| request.status == Status::Pending;
+    requests.iter().any(is_pending)
 }
 
 /// A sorted list is read at once: it has a bound.

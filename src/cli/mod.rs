@@ -5,6 +5,7 @@
 
 mod backup;
 mod bundle;
+mod capacity;
 mod completions;
 mod conversation;
 mod database;
@@ -12,6 +13,7 @@ mod doctor;
 mod erase;
 mod error;
 mod export;
+mod file_limit;
 mod filter;
 mod format;
 mod identity;
@@ -35,6 +37,7 @@ mod restore;
 mod search;
 mod show;
 mod signals;
+mod size;
 mod source;
 mod stats;
 mod style;
@@ -169,6 +172,7 @@ impl Command {
 
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
+    file_limit::take_signal();
     let cli = Cli::parse();
     let is_read = cli.command.is_read();
     let mut out = Paged::new(BufWriter::new(io::stdout().lock()), is_read);

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use auditlite::UnreadableRequest;
+use auditlite::{ReadOnlyStore, UnreadableRequest};
 use serde::Serialize;
 use serde_json::Serializer;
 use serde_json::ser::Formatter;
@@ -43,6 +43,16 @@ pub(crate) fn say_unreadable(unreadable: &[UnreadableRequest]) -> bool {
         ));
     }
     !unreadable.is_empty()
+}
+
+/// Says that what is pending will not end by itself, where nobody has the store open who could end it.
+pub(crate) fn say_left_open(store: &ReadOnlyStore) {
+    if !store.is_being_written() {
+        say(
+            "note: no store has the file open: what is pending was left open by a crash, and becomes \
+             interrupted when a store opens it next",
+        );
+    }
 }
 
 /// Whether standard output is a terminal.

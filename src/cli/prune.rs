@@ -60,36 +60,15 @@ struct RetentionArgs {
     metadata_older_than: Option<Duration>,
 
     /// Most bytes that the file may take: 10GiB, 500MiB, 1000000
-    #[arg(long, value_name = "BYTES", value_parser = size)]
+    #[arg(long, value_name = "BYTES", value_parser = super::size::parse)]
     max_size: Option<u64>,
 }
 
 fn age(text: &str) -> Result<Duration, String> {
     const HINT: &str = "give a number and s, m, h or d, such as 7d";
-    number_with_unit(text, &[("s", 1), ("m", 60), ("h", 3600), ("d", 24 * 3600)])
+    super::size::number_with_unit(text, &[("s", 1), ("m", 60), ("h", 3600), ("d", 24 * 3600)])
         .map(Duration::from_secs)
         .ok_or_else(|| HINT.to_owned())
-}
-
-fn size(text: &str) -> Result<u64, String> {
-    const HINT: &str = "give bytes, or a number and KiB, MiB, GiB or TiB, such as 10GiB";
-    let units = [
-        ("KiB", 1 << 10),
-        ("MiB", 1 << 20),
-        ("GiB", 1 << 30),
-        ("TiB", 1 << 40),
-        ("", 1),
-    ];
-    number_with_unit(text, &units).ok_or_else(|| HINT.to_owned())
-}
-
-fn number_with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let end = text
-        .find(|character: char| !character.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at_checked(end)?;
-    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
-    number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
 /// Runs the command.

@@ -58,6 +58,34 @@ pub(crate) fn parse_rfc3339(text: &str) -> Result<i64, String> {
         .map_err(|error| error.to_string())
 }
 
+/// Numbers since the Unix epoch from which on they are read in a unit, and how many of it a microsecond has or
+/// takes: seconds, milliseconds, microseconds, nanoseconds. Each begins in 1973, where the one before it is in
+/// 5138, so that a time of this century is never read in a wrong unit.
+const SECONDS_MIN: u64 = 100_000_000;
+const MILLIS_MIN: u64 = SECONDS_MIN * 1000;
+const MICROS_MIN: u64 = MILLIS_MIN * 1000;
+const NANOS_MIN: u64 = MICROS_MIN * 1000;
+
+/// Microseconds since the Unix epoch, of a number whose size tells its unit. `None`: before 1973, whatever
+/// the unit.
+pub(crate) fn from_number(number: u64) -> Option<i64> {
+    let micros = match number {
+        ..SECONDS_MIN => return None,
+        SECONDS_MIN..MILLIS_MIN => number.saturating_mul(1_000_000),
+        MILLIS_MIN..MICROS_MIN => number.saturating_mul(1000),
+        MICROS_MIN..NANOS_MIN => number,
+        NANOS_MIN.. => number / 1000,
+    };
+    i64::try_from(micros).ok()
+}
+
+/// The same of seconds with a fraction. `None`: before 1973, or too many to be seconds.
+pub(crate) fn from_seconds(seconds: f64) -> Option<i64> {
+    let duration = std::time::Duration::try_from_secs_f64(seconds).ok()?;
+    let is_time = (SECONDS_MIN..MILLIS_MIN).contains(&duration.as_secs());
+    i64::try_from(duration.as_micros()).ok().filter(|_| is_time)
+}
+
 /// `2026-11-01 12:30:05`, UTC.
 pub(crate) fn seconds(micros: i64) -> String {
     formatted(micros, "%Y-%m-%d %H:%M:%S")

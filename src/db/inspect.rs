@@ -30,7 +30,7 @@ pub(crate) struct LogFacts {
     pub(crate) pending: u64,
     pub(crate) payloads: u64,
     pub(crate) sessions: u64,
-    /// Sessions that did not close in order, the running one not counted.
+    /// Sessions that did not close in order, one that is running not counted.
     pub(crate) crashed_sessions: u64,
     pub(crate) gaps: u64,
     pub(crate) shed_lifecycles: u64,
@@ -41,7 +41,10 @@ pub(crate) struct LogFacts {
 
 /// Everything that is looked up without reading the log. No facts on what the tables hold where they
 /// are not those of this version.
-pub(crate) fn inspect(path: &Path) -> Result<(FileFacts, Option<LogFacts>, Vec<String>), DbError> {
+pub(crate) fn inspect(
+    path: &Path,
+    is_being_written: bool,
+) -> Result<(FileFacts, Option<LogFacts>, Vec<String>), DbError> {
     let connection = pool::open_any(path)?;
     let schema = Schema::read(&connection)?;
     let file = file_facts(path, &connection)?;
@@ -49,7 +52,7 @@ pub(crate) fn inspect(path: &Path) -> Result<(FileFacts, Option<LogFacts>, Vec<S
     if !schema.is_readable() {
         return Ok((file, None, findings));
     }
-    let log = log_facts(&connection)?;
+    let log = log_facts(&connection, is_being_written)?;
     findings.extend(integrity_findings(&connection, &schema)?);
     findings.extend(left_behind(&connection)?.map(|(_, what)| what));
     Ok((file, Some(log), findings))
@@ -64,7 +67,7 @@ fn file_facts(path: &Path, connection: &Connection) -> Result<FileFacts, DbError
     })
 }
 
-fn log_facts(connection: &Connection) -> Result<LogFacts, DbError> {
+fn log_facts(connection: &Connection, is_being_written: bool) -> Result<LogFacts, DbError> {
     let count = |sql: &str| -> Result<u64, DbError> {
         Ok(u64::try_from(number(connection, sql)?).unwrap_or(0))
     };
@@ -77,10 +80,14 @@ fn log_facts(connection: &Connection) -> Result<LogFacts, DbError> {
         ))?,
         payloads: count("SELECT count(*) FROM payloads")?,
         sessions: count("SELECT count(*) FROM store_sessions")?,
-        crashed_sessions: count(
-            "SELECT count(*) FROM store_sessions WHERE closed_seq IS NULL \
-             AND opened_seq < (SELECT max(opened_seq) FROM store_sessions)",
-        )?,
+        crashed_sessions: count(match is_being_written {
+            // The last one goes on.
+            true => {
+                "SELECT count(*) FROM store_sessions WHERE closed_seq IS NULL \
+                 AND opened_seq < (SELECT max(opened_seq) FROM store_sessions)"
+            }
+            false => "SELECT count(*) FROM store_sessions WHERE closed_seq IS NULL",
+        })?,
         gaps: count("SELECT count(*) FROM gaps")?,
         shed_lifecycles: count(&format!("SELECT {} FROM gaps", total("lifecycles")))?,
         shed_payloads: count(&format!("SELECT {} FROM gaps", total("payloads")))?,

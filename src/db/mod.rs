@@ -71,9 +71,8 @@ pub(crate) use schema::Schema;
 pub(crate) use snapshot::{PayloadRow, PayloadRows, Snapshot, StoredCheckpoint};
 pub(crate) use stats::{stats, stats_of, tools};
 pub(crate) use structure::{IndexEntries, is_of_search_index};
-pub(crate) use tree::{CheckpointRow, TreeHead, log_events, log_id};
 pub(crate) use times::visit_times;
-pub(crate) use tree::{CheckpointRow, TreeHead, log_id};
+pub(crate) use tree::{CheckpointRow, TreeHead, log_events, log_id};
 pub(crate) use watch::{FileWatch, Presence, ReadFile};
 pub(crate) use wipe::RawFile;
 

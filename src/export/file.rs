@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use super::parts;
 use super::snapshot::Snapshot;
 use super::{Counted, Counts, ExportFormat, ExportOptions, ExportSummary, export, write_all};
 use crate::db::ReadConnection;
@@ -12,7 +13,8 @@ use crate::error::{ExportError, ReadError};
 /// Bytes that are collected before they are written.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// Writes the export and `<path>.manifest.json`. Neither is there before it is whole.
+/// Writes the export and `<path>.manifest.json`. Neither is there before it is whole; where nothing matches,
+/// what is there stays.
 pub(crate) fn export_to_file(
     connect: &dyn Fn() -> Result<ReadConnection, ReadError>,
     options: &ExportOptions,
@@ -27,6 +29,9 @@ pub(crate) fn export_to_file(
         out.flush().map_err(ExportError::Output)?;
         summary
     };
+    if summary.requests == 0 {
+        return Ok(summary);
+    }
     let manifest_path = with_ending(path, ".manifest.json");
     let mut manifest = Temporary::create(&manifest_path)?;
     manifest
@@ -88,13 +93,17 @@ pub(super) struct Temporary {
 
 impl Temporary {
     pub(super) fn create(target: &Path) -> Result<Self, ExportError> {
-        let path = with_ending(target, &format!(".{}.part", std::process::id()));
+        parts::remove_stale(target);
+        let path = with_ending(target, &parts::ending(std::process::id()));
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         // Content is for whoever exported it.
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        match options.open(&path) {
+        match options
+            .open(&path)
+            .and_then(|file| parts::hold(file, &path))
+        {
             Ok(file) => Ok(Self {
                 file,
                 path,

@@ -8,6 +8,7 @@ mod csv;
 mod file;
 mod jsonl;
 mod otlp;
+mod parts;
 mod restore;
 mod snapshot;
 

@@ -108,7 +108,8 @@ pub struct RequestContext {
     /// Canonical messages, where the gateway has them anyway; of more than 16,384 the newest are kept,
     /// and flagged.
     pub messages: Option<Vec<Message>>,
-    /// When the request arrived, in microseconds since the Unix epoch. Default: the time of the
+    /// When the request arrived, in microseconds since the Unix epoch, whatever the number: seconds or
+    /// milliseconds would be a day in 1970. Default: the time of the
     /// call that opens it. Meant for records of the past: where it is given, the handle's own clock
     /// says nothing, and only what [`Timing`](crate::Timing) gives is recorded.
     pub started_at: Option<i64>,

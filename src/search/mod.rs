@@ -469,8 +469,10 @@ fn build(
             Ok(is_done) => {
                 let lag = lag(connection).map_err(IndexError::Failed)?;
                 if is_done || !progress(lag) {
+                    index::empty_log(connection)?;
                     return Ok(lag);
                 }
+                index::move_log(connection)?;
             }
         }
         step = indexer.long_step(connection);

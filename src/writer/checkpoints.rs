@@ -17,12 +17,19 @@ const CLOSE_PATIENCE: Duration = Duration::from_millis(250);
 /// A log of this many times the size at which it should have been moved is pinned.
 const PINNED_TIMES: u64 = 2;
 pub(super) use crate::db::PAGE_BYTES;
+/// A log takes this part of the disk's free space at most before it is moved: what it holds is needed a second
+/// time in the database.
+const FREE_PART: u64 = 8;
+/// The least at which it is moved: below it, checkpoints would cost more than what they move.
+const THRESHOLD_PAGES_MIN: u64 = 8;
 
 /// When to move the log next.
 #[derive(Debug)]
 pub(super) struct Checkpoints {
     /// Pages at which a log is moved.
     threshold_pages: u64,
+    /// The same while the disk has room.
+    ample_pages: u64,
     /// Pages at which it is tried next.
     next_pages: u64,
     /// Pages after the commit before.
@@ -36,6 +43,7 @@ impl Checkpoints {
         let threshold_pages = (threshold_bytes / PAGE_BYTES).max(1);
         Self {
             threshold_pages,
+            ample_pages: threshold_pages,
             next_pages: threshold_pages,
             last_pages: 0,
             idle_wait: IDLE_FIRST,
@@ -52,6 +60,21 @@ impl Checkpoints {
     pub(super) fn note_commit(&mut self) {
         self.is_dirty = true;
         self.idle_wait = IDLE_FIRST;
+    }
+
+    /// The disk has so much room, as far as it tells: a short one has the log moved earlier.
+    pub(super) fn note_free(&mut self, free_bytes: Option<u64>) {
+        let pages = free_bytes.map_or(u64::MAX, |bytes| bytes / PAGE_BYTES / FREE_PART);
+        let threshold = self.ample_pages.min(pages.max(THRESHOLD_PAGES_MIN));
+        if threshold < self.threshold_pages {
+            self.next_pages = self.next_pages.min(threshold);
+        }
+        self.threshold_pages = threshold;
+    }
+
+    /// Whether the disk is so short of room that the log's own is to be given back each time.
+    fn is_short(&self) -> bool {
+        self.threshold_pages < self.ample_pages
     }
 
     /// Whether a busy writer should move the log now.
@@ -93,7 +116,11 @@ impl Committer {
     pub(super) fn checkpoint_busy(&mut self) {
         let pages = self.appender.wal_pages();
         if self.checkpoints.is_due(pages) {
-            let result = self.appender.checkpoint_passive();
+            // Nobody is waited for.
+            let result = match self.checkpoints.is_short() {
+                true => self.appender.checkpoint_truncate(Duration::ZERO),
+                false => self.appender.checkpoint_passive(),
+            };
             let is_done = result.as_ref().is_ok_and(Checkpoint::is_done);
             self.checkpoints.note_busy_try(pages, is_done);
             self.note_checkpoint(&result);
@@ -222,6 +249,20 @@ mod tests {
         assert!(!checkpoints.is_due(3));
         assert!(!checkpoints.is_due(99));
         assert!(checkpoints.is_due(100));
+    }
+
+    #[test]
+    fn a_disk_that_is_short_of_room_has_the_log_moved_earlier() {
+        let mut checkpoints = Checkpoints::new(1000 * PAGE_BYTES);
+        let mut first_due = |free_pages: Option<u64>| {
+            checkpoints.note_free(free_pages.map(|pages| pages * PAGE_BYTES));
+            (1..).find(|pages| checkpoints.is_due(*pages)).unwrap()
+        };
+        assert_eq!(first_due(None), 1000);
+        assert_eq!(first_due(Some(1_000_000)), 1000);
+        assert_eq!(first_due(Some(800)), 100);
+        assert_eq!(first_due(Some(0)), THRESHOLD_PAGES_MIN);
+        assert_eq!(first_due(Some(1_000_000)), 1000);
     }
 
     #[test]

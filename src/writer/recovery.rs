@@ -273,6 +273,7 @@ impl Committer {
     /// Looks at the room that is left, and says so where that has changed.
     pub(super) fn look_at_room(&mut self) {
         let (room, free_bytes) = self.space.look(&self.path, self.file_bytes);
+        self.checkpoints.note_free(free_bytes);
         let before = self.shared.vitals.set_room(room, free_bytes);
         if before == room {
             return;

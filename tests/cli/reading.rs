@@ -182,7 +182,7 @@ fn what_is_missing_of_a_payload_is_said() {
     let sandbox = Sandbox::new();
     let body = "0123456789abcdef".repeat(17 << 16);
     let line = format!(
-        "{{\"request_id\":\"big\",\"started_at\":0,\"latency_us\":5,\"request_body\":\"{body}\"}}"
+        "{{\"request_id\":\"big\",\"started_at\":\"1970-01-01T00:00:00Z\",\"latency_us\":5,\"request_body\":\"{body}\"}}"
     );
     let run = sandbox.run_with(&["record", "-"], line.as_bytes());
     assert_eq!(run.exit, 0, "{}", run.stderr);

@@ -229,7 +229,7 @@ fn model_of(request_body: &str) -> Option<String> {
         .model
 }
 
-/// Microseconds since the Unix epoch, or an RFC 3339 string.
+/// A number since the Unix epoch, of which the size tells the unit, or an RFC 3339 string.
 fn started_at<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
     struct StartedAt;
 
@@ -237,21 +237,30 @@ fn started_at<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>,
         type Value = Option<i64>;
 
         fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("microseconds since the Unix epoch or an RFC 3339 time")
+            f.write_str("a number since the Unix epoch or an RFC 3339 time")
         }
 
         fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
             Ok(None)
         }
 
-        fn visit_i64<E: Error>(self, micros: i64) -> Result<Self::Value, E> {
-            Ok(Some(micros))
+        fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
+            match u64::try_from(number) {
+                Ok(number) => self.visit_u64(number),
+                Err(_) => Err(E::custom(no_time(number))),
+            }
         }
 
-        fn visit_u64<E: Error>(self, micros: u64) -> Result<Self::Value, E> {
-            i64::try_from(micros)
+        fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
+            time::from_number(number)
                 .map(Some)
-                .map_err(|_| E::custom(format!("started_at is {micros}, which is no time")))
+                .ok_or_else(|| E::custom(no_time(number)))
+        }
+
+        fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
+            time::from_seconds(number)
+                .map(Some)
+                .ok_or_else(|| E::custom(no_time(number)))
         }
 
         fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
@@ -262,6 +271,13 @@ fn started_at<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>,
     }
 
     deserializer.deserialize_any(StartedAt)
+}
+
+fn no_time(number: impl std::fmt::Display) -> String {
+    format!(
+        "started_at is {number}, which is no time from 1973 on in seconds, milliseconds, microseconds or \
+         nanoseconds since the Unix epoch"
+    )
 }
 
 #[cfg(test)]
@@ -325,6 +341,16 @@ mod tests {
                 .started_at
         };
         assert_eq!(at("1700000000000000"), Some(1_700_000_000_000_000));
+        // Whatever the unit, it is never 1970.
+        for same in [
+            "1700000000",
+            "1700000000.0",
+            "1700000000000",
+            "1700000000000000000",
+        ] {
+            assert_eq!(at(same), Some(1_700_000_000_000_000), "{same}");
+        }
+        assert_eq!(at("1700000000.25"), Some(1_700_000_000_250_000));
         assert_eq!(at(r#""2023-11-14T22:13:20Z""#), Some(1_700_000_000_000_000));
         // Not known: recorded as of now, so that the handle's own clock says nothing.
         assert!(at("null").is_some_and(|at| at > 1_700_000_000_000_000));
@@ -351,6 +377,10 @@ mod tests {
             r#"{"request":1,"stream":"yes"}"#,
             r#"{"request":1,"started_at":"soon"}"#,
             r#"{"request":1,"started_at":-1}"#,
+            r#"{"request":1,"started_at":0}"#,
+            r#"{"request":1,"started_at":86400}"#,
+            r#"{"request":1,"started_at":0.5}"#,
+            r#"{"request":1,"started_at":1700000000000.5}"#,
             r#"{"request":1,"response_body":"?","response_body_encoding":"base64"}"#,
             r#"{"request":1,"response_body":"x","response_body_encoding":"hex"}"#,
             r#"{"request":1,"request_id":""}"#,
@@ -363,7 +393,11 @@ mod tests {
             "is not JSON: EOF while parsing",
             "invalid type: string \"yes\", expected a boolean (column ",
             "started_at is not a time: ",
-            "started_at is -1; it must lie",
+            "started_at is -1, which is no time",
+            "started_at is 0, which is no time",
+            "started_at is 86400, which is no time",
+            "started_at is 0.5, which is no time",
+            "started_at is 1700000000000.5, which is no time",
             "response_body is not base64: ",
             "response_body_encoding is \"hex\"",
             "request_id is empty",

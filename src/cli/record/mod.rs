@@ -105,7 +105,7 @@ pub(crate) fn run(
     database.create_default_folder()?;
     let mut builder = builder
         .durability(args.durability.into())
-        .capacity_bytes(CAPACITY_BYTES);
+        .capacity_bytes(args.recording.capacity.bytes(CAPACITY_BYTES));
     if let Some(prices) = prices {
         builder = builder.price_book(prices);
     }

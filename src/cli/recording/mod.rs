@@ -17,6 +17,7 @@ use auditlite::{
     CloseReport, Overflow, Reader, Receipt, RecordError, Recorder, Store, StoreBuilder,
 };
 
+use super::capacity::CapacityArgs;
 use super::error::CliError;
 use super::identity::Identity;
 use super::progress::Progress;
@@ -41,6 +42,8 @@ pub(crate) struct RecordingArgs {
     /// Stop when nothing could be committed for so many seconds: a full disk, a lock
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     give_up_after: u32,
+    #[command(flatten)]
+    pub(crate) capacity: CapacityArgs,
     /// No progress and no summary; bad lines and trouble are still reported
     #[arg(long)]
     pub(crate) quiet: bool,

@@ -4,7 +4,9 @@ pub(super) mod page;
 
 use std::io::Write;
 
-use auditlite::{CanonicalMessage, PayloadSide, ReadError, Reader, RequestRecord, Transcript};
+use auditlite::{
+    CanonicalMessage, PayloadSide, ReadError, Reader, RequestRecord, Status, Transcript,
+};
 use clap::builder::NonEmptyStringValueParser;
 
 use super::database::DatabaseArgs;
@@ -66,6 +68,9 @@ pub(crate) fn run(
         true => Outcome::Fine,
         false => Outcome::Findings,
     };
+    if details.record.status == Status::Pending {
+        output::say_left_open(&store);
+    }
     for what in &details.damaged {
         output::say(&format!("damaged: {what}; `auditlite verify` says more"));
     }

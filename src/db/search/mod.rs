@@ -449,3 +449,20 @@ pub(crate) fn open_for_indexing(
     let opened = super::open::open_for_writing(path, crate::config::Durability::Buffered);
     opened.map(|(connection, _)| connection)
 }
+
+/// Moves the write-ahead log into the database, so that it does not grow with all that is built. Where a
+/// reader is in the way, some of it stays until the next time.
+pub(crate) fn move_log(connection: &Connection) -> Result<(), DbError> {
+    checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)")
+}
+
+/// As [`move_log`], and gives the space of the log back.
+pub(crate) fn empty_log(connection: &Connection) -> Result<(), DbError> {
+    checkpoint(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+}
+
+fn checkpoint(connection: &Connection, pragma: &str) -> Result<(), DbError> {
+    connection
+        .query_row(pragma, [], |_| Ok(()))
+        .context("checkpointing the write-ahead log")
+}
