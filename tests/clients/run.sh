@@ -13,7 +13,6 @@ WAIT_SECONDS=60
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 cd "$here/../.."
 
-cargo build --all-features --example gateway --bin auditlite
 target="$(cargo metadata --format-version 1 --no-deps |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')"
 
@@ -22,6 +21,9 @@ if ! "$venv/bin/python" -c 'import openai, anthropic, google.genai, zstandard' 2
     python3 -m venv --clear "$venv"
 fi
 "$venv/bin/pip" install --quiet --disable-pip-version-check "${PACKAGES[@]}"
+[ "${1:-}" != install ] || exit 0
+
+cargo build --all-features --example gateway --bin auditlite
 
 work="$(mktemp -d)"
 gateway=''

@@ -21,18 +21,18 @@ SAMPLE_CALLS=60
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 cd "$here/../.."
 
-# Optimised where all of the corpus is taken.
-profile="${AUDITLITE_PROFILE:-dev}"
-cargo build --all-features --bin auditlite --profile "$profile"
 target="$(cargo metadata --format-version 1 --no-deps |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')"
-auditlite="$target/${profile/#dev/debug}/auditlite"
+auditlite="$target/debug/auditlite"
 
 venv="$target/exports-python"
 if ! "$venv/bin/python" -c 'import opentelemetry.proto, sqlite_utils, jsonschema' 2>/dev/null; then
     python3 -m venv --clear "$venv"
 fi
 "$venv/bin/pip" install --quiet --disable-pip-version-check "${PACKAGES[@]}"
+[ "${1:-}" != install ] || exit 0
+
+cargo build --all-features --bin auditlite
 
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
