@@ -1,7 +1,7 @@
 //! A campaign against the trail: whatever is changed in the files of a small store is reported by
 //! verification, or is shown to be harmless because everything that can be read is as it was.
 //!
-//! `AUDITLITE_TAMPER_MUTATIONS=10000 cargo test --release --test tamper` for all of it; the seed is
+//! `AUDITLITE_TAMPER_MUTATIONS=10000 cargo test --all-features --test tamper` for all of it; the seed is
 //! printed, and `AUDITLITE_TAMPER_SEED` replays it.
 #![allow(
     clippy::unwrap_used,

@@ -2,7 +2,7 @@
 //! lines of `record` and of `import`. Whatever comes, everything after it is recorded, what is stored
 //! lies within its bounds, the file is in order, statistics add up, and all of it can be erased.
 //!
-//! `AUDITLITE_EXTREME_CASES=200000 cargo test --release --all-features --test extremes` for more.
+//! `AUDITLITE_EXTREME_CASES=200000 cargo test --all-features --test extremes` for more.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -2,7 +2,7 @@
 //! anchors and bytes, nothing hangs, takes all memory or panics, and no answer differs from what was
 //! recorded without anybody saying so.
 //!
-//! `AUDITLITE_HOSTILE_MUTATIONS=2000 cargo test --release --all-features --test hostile` for all of it;
+//! `AUDITLITE_HOSTILE_MUTATIONS=2000 cargo test --all-features --test hostile` for all of it;
 //! the seed is printed, and `AUDITLITE_HOSTILE_SEED` with `AUDITLITE_HOSTILE_CASE` replays a case.
 #![cfg(target_os = "linux")]
 #![allow(

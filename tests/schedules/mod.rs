@@ -4,7 +4,7 @@
 //! Part of the crate's own tests, because the stand-ins are no business of its users:
 //!
 //! ```sh
-//! RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle cargo test --release --lib schedules
+//! RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle cargo test --profile schedules --lib schedules
 //! ```
 //!
 //! `AUDITLITE_SCHEDULES` sets how many each test explores, `AUDITLITE_SCHEDULES_SEED` repeats a run.
