@@ -12,7 +12,8 @@ pub(crate) fn program() -> PathBuf {
 
 fn build() -> PathBuf {
     let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--example", "gateway"])
+        // With the features that this test was built with: `cargo test` has made it already.
+        .args(["build", "--quiet", "--all-features", "--example", "gateway"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
         .unwrap();
