@@ -87,7 +87,9 @@ fn read(path: &Path) {
         say(&format!("{name}-said"), &shown(reader.transcript(request)));
     }
     for id in ["c-0", "c-1"] {
-        let conversation = reader.conversation(id, &auditlite::ConversationOptions::default());
+        let mut options = auditlite::ConversationOptions::default();
+        options.user_id = Some("u-0".to_owned());
+        let conversation = reader.conversation(id, &options);
         let conversation = match conversation {
             Ok(found) if found.damaged > 0 => Err(format!("{} damaged", found.damaged)),
             found => shown(found),

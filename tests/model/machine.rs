@@ -154,6 +154,8 @@ impl Machine {
             .payload_cap(settings.cap)
             .capture(settings.capture)
             .durability(settings.durability)
+            // What a crash leaves of streams is the business of `pieces`.
+            .response_pieces(Duration::MAX, usize::MAX)
             .capacity_events(settings.events)
             .capacity_bytes(settings.bytes);
         let second = builder.clone();

@@ -51,7 +51,8 @@ fn a_secret_across_pieces_never_reaches_the_disk() {
         let what = format!("AUDITLITE_PIECES_SEED={seed}, case {case}");
         let image = folder.crash_image();
         let seen = String::from_utf8(image.so_far("a").unwrap()).unwrap();
-        assert!(seen.len() > 8000, "{what}: {}", seen.len());
+        // Where secrets stood there is little text left.
+        assert!(seen.len() > 4000, "{what}: {}", seen.len());
         let policy = Redaction::credentials("policy-7");
         let redacted = policy.redact(text.as_bytes()).unwrap().into_owned();
         assert!(redacted.starts_with(seen.as_bytes()), "{what}");
