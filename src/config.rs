@@ -133,6 +133,13 @@ pub(crate) struct PieceSettings {
     pub(crate) bytes: usize,
 }
 
+impl PieceSettings {
+    /// Both bounds at their largest mean: never, not even where a long response goes ahead of its end.
+    pub(crate) fn are_wanted(self) -> bool {
+        self.interval < Duration::MAX || self.bytes < usize::MAX
+    }
+}
+
 /// Smallest piece that can be configured, in bytes: a row takes 8 KiB beside its content.
 const PIECE_BYTES_MIN: usize = 4 * 1024;
 

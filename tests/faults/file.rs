@@ -285,9 +285,10 @@ fn a_panic_of_the_writer_latches() {
         return; // one thread does everything, under another name
     }
     let place = folder();
-    let rule = rule(place.path());
-    let path = place.path().join(traced::BOMB).join("audit.db");
-    std::fs::create_dir(path.parent().unwrap()).unwrap();
+    let within = place.path().join(traced::BOMB);
+    std::fs::create_dir(&within).unwrap();
+    let rule = rule(&within);
+    let path = within.join("audit.db");
     let store = builder(&path, Overflow::Wait(PATIENCE)).open().unwrap();
     let ledger = Ledger::default();
     assert!(work(&store, &ledger, "r", 3, PATIENCE));
@@ -295,7 +296,7 @@ fn a_panic_of_the_writer_latches() {
         kind: CallKind::Sync,
         number: 0,
         fault: Fault::Error,
-        span: Span::Once,
+        span: Span::UntilCured,
     }));
     let waits_in_vain = ledger.lifecycle(&store.recorder(), "r-last").unwrap();
     assert_eq!(
@@ -308,6 +309,7 @@ fn a_panic_of_the_writer_latches() {
             .open(auditlite::RequestContext::new(""), "q")
             .is_err()
     });
+    rule.world.cure();
     assert_latched(&store, &ledger);
     assert!(store.health().problem.unwrap().contains("panicked"));
     let begun = Instant::now();

@@ -202,32 +202,6 @@ fn what_is_ours_and_differs_is_refused_for_writing_and_named() {
         ("index \"requests_by_trace_id\"", true, |folder| {
             change(folder, "DROP INDEX requests_by_trace_id");
         }),
-        ("table \"payload_links\"", false, |folder| {
-            change(folder, "DROP TABLE payload_links");
-        }),
-        ("table \"search_messages\"", true, |folder| {
-            redefine(
-                folder,
-                "search_messages",
-                "role        TEXT NOT NULL",
-                "role TEXT",
-            );
-        }),
-        ("table \"search_index\"", true, |folder| {
-            change(
-                folder,
-                "DROP TABLE search_index; CREATE TABLE search_index (text)",
-            );
-        }),
-        ("table \"search_index_data\"", true, |folder| {
-            redefine(folder, "search_index_data", "block BLOB", "block TEXT");
-        }),
-        ("table \"search_state\"", true, |folder| {
-            change(
-                folder,
-                "DROP TABLE search_state; CREATE VIEW search_state AS SELECT 0 AS id",
-            );
-        }),
         ("index \"one_each\"", true, |folder| {
             change(
                 folder,

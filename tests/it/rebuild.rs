@@ -186,10 +186,10 @@ fn tables_that_are_not_those_of_this_version_are_findings() {
     let folder = Folder::new();
     close(folder.open());
     let change = |sql: &str| sqlite(&folder).execute_batch(sql).unwrap();
-    change("DROP TABLE payload_links; DROP INDEX requests_by_user_id; CREATE TABLE notes (t);");
+    change("DROP TABLE tool_calls; DROP INDEX requests_by_user_id; CREATE TABLE notes (t);");
     let found = findings(&folder).join("\n");
     for expected in [
-        "table \"payload_links\" is missing",
+        "table \"tool_calls\" is missing",
         "index \"requests_by_user_id\" is missing",
         "table \"notes\" is not of this version",
     ] {
