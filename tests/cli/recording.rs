@@ -145,7 +145,14 @@ fn what_is_recorded_already_is_passed_over_and_counted() {
     let twins = sandbox.run(&["list", "--json", "-n", "0"]).json();
     let twin = twins.iter().find(|twin| twin["request_id"] == id).unwrap();
     let reference = format!("#{}", twin["opened_seq"]);
-    let erased = sandbox.run(&["erase", "--request", &reference, "--reason", "asked for"]);
+    let erased = sandbox.run(&[
+        "erase",
+        "--request",
+        &reference,
+        "--reason",
+        "asked for",
+        "--yes",
+    ]);
     assert_eq!(erased.exit, 0, "{}", erased.stderr);
     assert_eq!(run(&["record", "--json", "calls.jsonl"]), (0, 5));
     assert_eq!(sandbox.run(&["verify"]).exit, 0);
