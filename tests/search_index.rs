@@ -13,6 +13,8 @@
     unreachable_pub
 )]
 
+#[path = "search_index/changed.rs"]
+mod changed;
 #[path = "support/random.rs"]
 mod random;
 #[path = "support/seeds.rs"]
@@ -457,89 +459,5 @@ fn no_damage_of_the_index_keeps_anything_else_from_being_done() {
         wrong.extend(other.join().unwrap());
         wrong
     });
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-/// What somebody made of a table that holds nothing of its own.
-const SCHEMA_CHANGES: &[&str] = &[
-    "ALTER TABLE search_messages ADD COLUMN more TEXT",
-    "ALTER TABLE search_state ADD COLUMN more INTEGER AS (1)",
-    "ALTER TABLE search_pending RENAME TO pending",
-    "DROP TABLE search_messages",
-    "DROP TABLE search_pending; CREATE VIEW search_pending AS SELECT 1 AS opened_seq, 0 AS is_again",
-    "DROP TABLE search_state",
-    "DROP INDEX search_messages_by_key",
-    "DROP INDEX search_messages_by_request; \
-     CREATE INDEX search_messages_by_request ON search_messages (role)",
-    "CREATE UNIQUE INDEX one_each ON search_messages (role, request_seq, is_reply, position)",
-    "ALTER TABLE search_index_docsize ADD COLUMN more BLOB",
-    "DROP TABLE search_index_data",
-    "DROP TABLE search_index_config",
-    "DROP TABLE search_index; CREATE TABLE search_index (text TEXT)",
-    "DROP TABLE search_index; CREATE VIRTUAL TABLE search_index USING fts5 (text)",
-    "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = \
-     'CREATE VIRTUAL TABLE search_index USING unknown (text)' WHERE name = 'search_index'",
-    "DROP TABLE payload_links",
-    "ALTER TABLE payload_links ADD COLUMN more TEXT",
-    "DROP TABLE payload_links_filled; CREATE TABLE payload_links_filled (through INTEGER)",
-];
-
-#[test]
-fn tables_that_hold_nothing_of_their_own_are_made_anew_and_not_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let clean = folder.path().join("clean.db");
-    trail(&clean);
-    let mut wrong = Vec::new();
-    for change in SCHEMA_CHANGES {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("audit.db");
-        std::fs::copy(&clean, &path).unwrap();
-        let plain = rusqlite::Connection::open(&path).unwrap();
-        plain.execute_batch(change).unwrap();
-        drop(plain);
-        let mut fail = |what: String| wrong.push(format!("{change}\n      {what}"));
-        let store = ReadOnlyStore::open(&path).unwrap();
-        let verified = store.verify(&VerifyOptions::default()).unwrap();
-        if verified.findings.is_empty() || store.doctor().unwrap().findings.is_empty() {
-            fail("nothing is found".to_owned());
-        }
-        if verified.events == 0 {
-            fail(format!("nothing is verified: {:?}", verified.findings));
-        }
-        drop(store);
-        let store = match Store::builder(&path).open() {
-            Ok(store) => store,
-            Err(error) => {
-                fail(format!("open: {error:?}"));
-                continue;
-            }
-        };
-        let health = store.health();
-        let is_links = change.contains("payload_links");
-        if health.alarms.contains(&Alarm::SearchIndexDamaged) == is_links {
-            fail(format!("{:?}", health.alarms));
-        }
-        match store.erase(&EraseSelector::User("u-1".to_owned()), "why") {
-            Ok(report) if report.is_wiped && report.requests == 10 => {}
-            other => fail(format!("erase: {other:?}")),
-        }
-        close(store);
-        for file in raw(&path) {
-            let holds = |word: &[u8]| file.windows(word.len()).any(|window| window == word);
-            if holds(b"secretu-1") || holds(b"secretu1") {
-                fail("what was erased is still there".to_owned());
-            }
-        }
-        update_search_index(&path, |_| true).unwrap();
-        if found(&path).len() < 20 {
-            fail("searches find too little".to_owned());
-        }
-        let store = ReadOnlyStore::open(&path).unwrap();
-        let findings = store.verify(&compared()).unwrap().findings;
-        let is_foreign = |what: &str| what.contains("somebody else put it there");
-        if !findings.iter().all(|finding| is_foreign(&finding.what)) {
-            fail(format!("verify afterwards: {findings:?}"));
-        }
-    }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -9,6 +9,7 @@ use crate::clock::now_micros;
 use crate::db::{self, Bound, Connection, Part, Removal, RemovalKind, payload_id};
 use crate::error::{ReadError, RemovalError};
 use crate::log::{Event, Fact, Pruned, PrunedKind, PrunedUsage, minute_of};
+use crate::search;
 
 /// Events of which one step takes the content out.
 const CONTENT_EVENTS_EACH: u64 = 512;
@@ -163,6 +164,7 @@ pub(super) fn prune(
         session,
         redactor: Redactor::new()?,
         report: PruneReport::default(),
+        compared: search::Compared::new(),
         is_prepared: false,
     };
     while go_on() && pruner.content(cuts.content)? {}
@@ -174,6 +176,8 @@ pub(super) fn prune(
             && (pruner.content(cuts.limit)? || pruner.metadata(cuts.limit)?)
         {}
     }
+    // Where it was given up meanwhile; what cannot be taken out the next removal tries again.
+    session.drop_index()?;
     pruner.give_back(go_on)?;
     Ok(pruner.report)
 }
@@ -182,6 +186,7 @@ struct Pruner<'s> {
     session: &'s Session<'s>,
     redactor: Redactor,
     report: PruneReport,
+    compared: search::Compared,
     is_prepared: bool,
 }
 
@@ -208,6 +213,8 @@ impl Pruner<'_> {
         let repacked = dependants::repack(self.session, &[range])?;
         let (payloads, bytes) =
             db::payloads_between(connection, range.0, range.1).map_err(ReadError::from)?;
+        // Rows of the index that were moved or deleted would leave words behind.
+        let index_suspicion = search::compare_between(connection, &mut self.compared, from, to)?;
         self.session.step(
             Some(Fact::Pruned(Box::new(Pruned {
                 what: PrunedKind::Content,
@@ -217,6 +224,7 @@ impl Pruner<'_> {
             }))),
             Removal {
                 payloads: vec![range],
+                index_suspicion,
                 ..Removal::default()
             },
         )?;

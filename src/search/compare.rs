@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashSet};
 use super::{IndexError, key_of, searched_text};
 use crate::chain::Recent;
 use crate::db::{Connection, search as index};
-use crate::error::ReadError;
+use crate::error::{ReadError, chain};
 use crate::record::{RequestRecord, Status};
 use crate::transcript::transcript;
 
@@ -70,6 +70,7 @@ fn find(
         recent: &mut Recent::with_bytes(RECENT_BYTES_MAX),
         // What was said before something was removed may not be looked at again yet.
         is_missing_told: state.again == 0,
+        kept_from: index::kept_from(connection)?,
         others: BTreeSet::new(),
     };
     let mut differing = 0_usize;
@@ -133,6 +134,7 @@ impl IndexFindings {
 pub(crate) struct Compared {
     recent: Recent,
     seqs: BTreeSet<u64>,
+    words: Option<index::Words>,
 }
 
 impl Compared {
@@ -140,6 +142,41 @@ impl Compared {
         Self {
             recent: Recent::with_bytes(RECENT_BYTES_MAX),
             seqs: BTreeSet::new(),
+            words: None,
+        }
+    }
+}
+
+/// As [`compare_request`], of all requests that these events opened, the last one excluded.
+pub(crate) fn compare_between(
+    connection: &Connection,
+    compared: &mut Compared,
+    from: u64,
+    to: u64,
+) -> Result<Option<String>, ReadError> {
+    let mut next = from;
+    loop {
+        match index::whole(connection) {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(None),
+            Err(error) if error.is_damage() => return Ok(Some(chain(&error))),
+            Err(error) => return Err(error.into()),
+        }
+        let page = index::requests_from(connection, next, PAGE)?;
+        if page.is_empty() {
+            return Ok(None);
+        }
+        for (opened_seq, request) in page {
+            let opened_seq = u64::try_from(opened_seq).unwrap_or(0);
+            if opened_seq >= to {
+                return Ok(None);
+            }
+            next = opened_seq.saturating_add(1);
+            let Ok(request) = request else { continue };
+            let what = compare_request(connection, compared, &request)?;
+            if what.is_some() {
+                return Ok(what);
+            }
         }
     }
 }
@@ -164,6 +201,7 @@ pub(crate) fn compare_request(
             connection,
             recent: &mut compared.recent,
             is_missing_told: state.again == 0,
+            kept_from: index::kept_from(connection)?,
             others: BTreeSet::new(),
         };
         let mut what = comparison.request(request)?;
@@ -176,6 +214,15 @@ pub(crate) fn compare_request(
                 Some((_, Err(_))) => None,
                 None => Some("it has a message of a request that there is not"),
             };
+        }
+        if what.is_none() {
+            let words = match compared.words.take() {
+                Some(words) => words,
+                None => index::Words::new()?,
+            };
+            let are_found = index::are_words_found(connection, &words, request.opened_seq)?;
+            compared.words = Some(words);
+            what = (!are_found).then_some("words of it are not where they are to be taken out");
         }
         Ok(what)
     };
@@ -190,6 +237,8 @@ struct Comparison<'c> {
     connection: &'c Connection,
     recent: &'c mut Recent,
     is_missing_told: bool,
+    /// Of requests before this event the content was pruned.
+    kept_from: u64,
     /// Requests to which the index gives what was looked for.
     others: BTreeSet<u64>,
 }
@@ -206,6 +255,9 @@ impl Comparison<'_> {
                 (0, false) => Some("it does not know that it has not ended"),
                 _ => Some("it has messages, though it has not ended"),
             });
+        }
+        if seq < self.kept_from {
+            return Ok((stored > 0).then_some("it has messages of what was pruned"));
         }
         let said = match transcript(self.connection, self.recent, request) {
             // A damaged body is told of elsewhere, and says nothing.

@@ -16,7 +16,7 @@ use crate::payload::{Hasher, text_prefix};
 use crate::record::{CanonicalMessage, RequestFilter, RequestRecord, Status, UnreadableRequest};
 use crate::transcript::{message_key, transcript};
 
-pub(crate) use compare::{Compared, UNPROVED, compare, compare_request};
+pub(crate) use compare::{Compared, UNPROVED, compare, compare_between, compare_request};
 
 /// Most messages of one search.
 const HITS_MAX: usize = 200;
@@ -297,6 +297,7 @@ impl Indexer {
             index::in_transaction(connection, |connection| -> Result<bool, IndexError> {
                 let stored = index::extent(connection)?.map(|extent| extent.next_seq);
                 let mut next_seq = stored.unwrap_or(0);
+                let kept_from = index::kept_from(connection)?;
                 let mut looked_at = 0_usize;
                 let is_done = loop {
                     let page = STEP_REQUESTS.min(requests_max.saturating_sub(looked_at));
@@ -320,7 +321,9 @@ impl Indexer {
                             index::wait_for(connection, request.opened_seq)?;
                             continue;
                         }
-                        add(connection, recent, &request)?;
+                        if request.opened_seq >= kept_from {
+                            add(connection, recent, &request)?;
+                        }
                         index::wait_no_more(connection, request.opened_seq)?;
                         if is_again {
                             index::look_again(connection, &request, request.opened_seq)?;

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use auditlite::{
-    Completion, EraseSelector, ReadOnlyStore, RequestContext, Retention, Store, VerifyOptions,
+    Completion, EraseSelector, Overflow, ReadOnlyStore, RequestContext, Retention, Store,
+    VerifyOptions, update_search_index,
 };
 
 use crate::random::Random;
@@ -85,4 +86,57 @@ fn removal_is_not_noticed_by_those_who_record() {
     let report = store.verify(&VerifyOptions::default()).unwrap();
     assert_eq!(report.findings, []);
     assert_eq!(store.doctor().unwrap().findings, [""; 0]);
+}
+
+/// Requests in the index to begin with, and how many of each user's are erased at a time.
+const INDEXED: u64 = 8000;
+const INDEXED_EACH: u64 = 20;
+
+/// What a user says: words of its own among those that all use.
+fn said(number: u64) -> String {
+    let own = number / INDEXED_EACH;
+    let words = (0..30).map(|word| format!("word{} own{own}x{word}", word * 7 % 200));
+    let text = words.collect::<Vec<_>>().join(" ");
+    serde_json::json!({"model": "m", "messages": [{"role": "user", "content": text}]}).to_string()
+}
+
+/// Words are taken out of the index in the writer's transactions, and request threads wait for none.
+#[test]
+fn removal_from_a_search_index_is_not_noticed_by_those_who_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.db");
+    let builder = Store::builder(&path).overflow(Overflow::Wait(PATIENCE));
+    let store = builder.open().unwrap();
+    for number in 0..INDEXED {
+        let user = format!("user {}", number / INDEXED_EACH);
+        let context = RequestContext::new("openai.chat")
+            .user_id(user.clone())
+            .conversation_id(user);
+        let audit = store.recorder().open(context, said(number)).unwrap();
+        audit.complete(Completion::new()).unwrap();
+    }
+    assert!(store.close(PATIENCE).is_complete);
+    update_search_index(&path, |_| true).unwrap();
+    let store = Store::builder(&path).capacity_events(2048).open().unwrap();
+    let erased = AtomicU64::new(0);
+    let what = "while others erase from the search index";
+    let is_unmoved = latency::is_unmoved(&store, BODY_BYTES, what, |is_over| {
+        while !is_over.load(Ordering::Relaxed) {
+            let user = erased.fetch_add(1, Ordering::Relaxed);
+            if user >= INDEXED / INDEXED_EACH {
+                break;
+            }
+            let selector = EraseSelector::User(format!("user {user}"));
+            let report = store.erase(&selector, "a test of the load").unwrap();
+            assert!(
+                report.requests == INDEXED_EACH && report.is_wiped,
+                "{report:?}"
+            );
+        }
+    });
+    let health = store.health();
+    println!("{} users erased", erased.into_inner());
+    assert_eq!(health.search_index_drops, 0);
+    assert!(is_unmoved, "p99 moved");
+    assert!(store.close(PATIENCE).is_complete);
 }

@@ -11,12 +11,14 @@ use super::super::migrate;
 use super::super::read::count_at;
 use super::super::seq_to_sql;
 use super::forgetting::{check_settings, is_empty};
-use super::{IndexState, page_keys, state_within, unpack};
+use super::{IndexState, Words, page_keys, state_within, unpack};
 use crate::error::chain;
 
 const CHECKING: &str = "checking the search index";
 /// Texts whose words are held at a time, in bytes.
 const WORDS_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Words that are looked up with one expression.
+const WORDS_EACH: usize = 64;
 
 /// What its own tables say that cannot be, in plain words. The inner error is damage.
 pub(crate) fn problems(connection: &Connection) -> Result<Vec<String>, DbError> {
@@ -94,6 +96,41 @@ pub(crate) fn whole(connection: &Connection) -> Result<Option<IndexState>, DbErr
     let state = state_within(connection)?;
     let is_whole = state.index.is_some_and(|extent| !extent.is_dropped);
     Ok(is_whole.then_some(state))
+}
+
+/// Whether every word of what the index has of a request is found, each in its message, on the way by which
+/// it is taken out: FTS5 passes over what it does not find there. One look-up for each word. Index:
+/// `search_messages_by_request`.
+pub(crate) fn are_words_found(
+    connection: &Connection,
+    words: &Words,
+    opened_seq: u64,
+) -> Result<bool, DbError> {
+    let mut messages = connection
+        .prepare_cached("SELECT message_id, text FROM search_messages WHERE request_seq = ?1")
+        .context(CHECKING)?;
+    let mut find = connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM search_index WHERE search_index MATCH ?1 AND rowid = ?2)",
+        )
+        .context(CHECKING)?;
+    let mut rows = messages.query([seq_to_sql(opened_seq)]).context(CHECKING)?;
+    while let Some(row) = rows.next().context(CHECKING)? {
+        let message_id: i64 = row.get(0).context(CHECKING)?;
+        let packed: Vec<u8> = row.get(1).context(CHECKING)?;
+        words.add(message_id, &unpack(&packed)?)?;
+        for words in words.take()?.chunks(WORDS_EACH) {
+            // No word has a quote in it.
+            let wanted = format!("\"{}\"", words.join("\" AND \""));
+            let is_found: bool = find
+                .query_row(params![wanted, message_id], |row| row.get(0))
+                .context(CHECKING)?;
+            if !is_found {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// A message as the index has it.

@@ -243,6 +243,12 @@ impl<'c> Forgetting<'c> {
     }
 }
 
+/// Of requests that were opened before this event the content was pruned. They say nothing: of one that
+/// ended behind it the response is still there, and goes with the next step that prunes.
+pub(crate) fn kept_from(connection: &Connection) -> Result<u64, DbError> {
+    pruned_to(connection, RemovalKind::Content)
+}
+
 fn is_again(connection: &Connection, opened_seq: u64) -> Result<bool, DbError> {
     connection
         .prepare_cached("SELECT is_again FROM search_pending WHERE opened_seq = ?1")
@@ -267,7 +273,7 @@ pub(crate) fn look_again(
         user_id: request.user_id.clone(),
         ..RequestFilter::default()
     });
-    let kept = pruned_to(connection, RemovalKind::Content)?;
+    let kept = kept_from(connection)?;
     let mut after = after.max(kept.saturating_sub(1));
     let end = extent(connection)?.map_or(0, |index| index.next_seq);
     loop {

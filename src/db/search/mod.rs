@@ -32,10 +32,13 @@ const MARKS: [char; 2] = ['\u{fdd0}', '\u{fdd1}'];
 /// Words of a snippet.
 const SNIPPET_TOKENS: i64 = 24;
 
-pub(crate) use check::{are_words_of_texts, by_key, is_waited_for, messages_of, problems, whole};
+pub(crate) use check::{
+    are_words_found, are_words_of_texts, by_key, is_waited_for, messages_of, problems, whole,
+};
 pub(crate) use dropping::{drop_step, give_up};
 pub(super) use forgetting::forget;
-pub(crate) use forgetting::{check_settings, is_empty, look_again};
+pub(crate) use forgetting::{check_settings, is_empty, kept_from, look_again};
+pub(crate) use page_keys::Words;
 
 /// A message on its way into the index.
 #[derive(Debug)]

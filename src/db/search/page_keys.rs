@@ -30,12 +30,12 @@ const PAGE_HEADER_BYTES: usize = 4;
 
 /// The words of texts, as the index tells them apart.
 #[derive(Debug)]
-pub(super) struct Words {
+pub(crate) struct Words {
     index: Connection,
 }
 
 impl Words {
-    pub(super) fn new() -> Result<Self, DbError> {
+    pub(crate) fn new() -> Result<Self, DbError> {
         let index = Connection::open_in_memory().context(RENEWING)?;
         index
             .execute_batch(&format!(

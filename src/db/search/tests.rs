@@ -186,3 +186,50 @@ fn a_text_that_unpacks_to_more_than_can_be_is_damage() {
     assert!(unpack(&bomb).is_err());
     assert!(unpack(b"no frame").is_err());
 }
+
+/// A word is looked up as the index has it: told apart once more, it is the same word. One that is cut off
+/// for its length is, too.
+#[test]
+fn every_word_of_every_text_is_found_in_its_message() {
+    let mut connection = Connection::open_in_memory().unwrap();
+    super::super::migrate::migrate(&mut connection).unwrap();
+    // Those that have another case, or signs around them, and the rest of their blocks.
+    let blocks = [
+        0..0x3100,
+        0xa640..0xac00,
+        0xf900..0x1_1000,
+        0x1_e900..0x1_ea00,
+    ];
+    let characters: Vec<char> = blocks
+        .into_iter()
+        .flatten()
+        .filter_map(char::from_u32)
+        .collect();
+    let mut texts: Vec<String> = characters
+        .chunks(4096)
+        .map(|some| {
+            let words = some.iter().map(|c| format!("{c}\" A{c} {c}\u{301}"));
+            words.collect::<Vec<_>>().join(" ")
+        })
+        .collect();
+    texts.push(format!("long {} end", "é".repeat(40_000)));
+    for (number, text) in (0_u64..).zip(&texts) {
+        let message = NewMessage {
+            request_seq: number,
+            is_reply: false,
+            position: 0,
+            role: "user",
+            key: u128::from(number).to_be_bytes(),
+            text,
+        };
+        assert!(add(&connection, &message).unwrap());
+    }
+    let words = Words::new().unwrap();
+    for (number, _) in (0_u64..).zip(&texts) {
+        let are_found = are_words_found(&connection, &words, number).unwrap();
+        assert!(are_found, "text {number}");
+    }
+    let moved = "UPDATE search_messages SET message_id = message_id + 10000 WHERE request_seq = 2";
+    connection.execute_batch(moved).unwrap();
+    assert!(!are_words_found(&connection, &words, 2).unwrap());
+}
