@@ -10,7 +10,7 @@
 # (CI=true, as root) a skipped one is a failure.
 set -euo pipefail
 
-COMMANDS=(faketime:faketime sqlite3:sqlite3 restic:restic rsync:rsync mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs strace:strace)
+COMMANDS=(faketime:faketime sqlite3:sqlite3 restic:restic rsync:rsync mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs strace:strace mkfs.ext4:e2fsprogs systemd-analyze:systemd)
 PACKAGES=('duckdb<2' 'datasette<1')
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"

@@ -46,9 +46,9 @@ def with_database_alone(box):
         return 0
 
 
-def kept_aside(box):
+def kept_aside(folder):
     """What restores have set aside, without write-ahead logs."""
-    found = box.folder.glob("*.before-restore-*")
+    found = folder.glob("*.before-restore-*")
     return sorted(path for path in found if not path.name.endswith(("-wal", "-shm", ".lock")))
 
 
@@ -145,7 +145,7 @@ def restoring_keeps_a_stale_log_away_from_the_backup(box):
     check(checked.stdout.strip() != "ok", "the pitfall is one: the copy is destroyed")
     done = box.run("restore", backup)
     check("of the same log" in done.stderr, done.stderr)
-    (kept,) = kept_aside(box)
+    (kept,) = kept_aside(box.folder)
     check(str(kept) in done.stderr, "it says where what was there is")
     check(len(box.listed()) == 40, "the backup is in place")
     check(len(box.listed(db=kept)) == count, "what was there is whole, with its write-ahead log")
@@ -169,7 +169,7 @@ def restoring_is_refused_while_a_writer_has_the_database(box):
     process.stdin.write(json.dumps(line(11)) + "\n")
     out, err = process.communicate(timeout=30)
     check(process.returncode == 0 and recorded(err) == 2, err)
-    check(len(box.listed()) == 12 and not kept_aside(box), "nothing was touched")
+    check(len(box.listed()) == 12 and not kept_aside(box.folder), "nothing was touched")
     box.verify()
 
 
@@ -182,12 +182,12 @@ def a_damaged_backup_replaces_nothing_unless_accepted(box):
         connection.execute("UPDATE requests SET user_id = 'somebody else'")
     done = box.run("restore", backup, codes=(1,))
     check("nothing was changed" in done.stderr, done.stderr)
-    check(not kept_aside(box) and not list(box.folder.glob("*.part")), "nothing is left behind")
+    check(not kept_aside(box.folder) and not list(box.folder.glob("*.part")), "nothing is left behind")
     box.verify()
     box.run("restore", backup, "--accept-findings")
-    check(len(kept_aside(box)) == 1, "what was there is kept")
+    check(len(kept_aside(box.folder)) == 1, "what was there is kept")
     box.verify(codes=(1,))
-    box.verify(db=kept_aside(box)[0])
+    box.verify(db=kept_aside(box.folder)[0])
 
 
 @situation()
@@ -198,7 +198,7 @@ def a_restore_where_nothing_was_leaves_nothing_beside(box):
     target = box.folder / "new.db"
     box.run("restore", backup, "--to", target)
     check(len(box.listed(db=target)) == 10, "it is there")
-    check(not kept_aside(box), "there was nothing to keep")
+    check(not kept_aside(box.folder), "there was nothing to keep")
     box.run("restore", box.folder / "missing.db", "--to", box.folder / "never.db", codes=(2,))
     check(not (box.folder / "never.db").exists(), "a restore that fails makes no database")
 
