@@ -136,6 +136,41 @@ pub enum OpenError {
         /// The absolute path.
         path: PathBuf,
     },
+    /// There is a file and nothing in it, and it is to be read.
+    #[error(
+        "{path:?} {}",
+        match bytes {
+            0 => "is empty (0 bytes): nothing was recorded to it yet, or it was truncated; put a backup in its place where there should be something",
+            _ => "has no tables: what was recorded is in the write-ahead log beside the original (-wal), which was not copied with it; copy both while nobody writes, or use `auditlite backup`",
+        }
+    )]
+    Empty {
+        /// The absolute path.
+        path: PathBuf,
+        /// Its length.
+        bytes: u64,
+    },
+    /// The write-ahead log beside the file is another database's, or of another state of this one. SQLite
+    /// would write its pages over those of the file.
+    #[error(
+        "{log:?} is not the write-ahead log of {path:?}: a backup seems to have been copied over a database whose log stayed. Both were left as they are. Move that log away (keep it until nothing is missed), and the -shm file beside it, and open again"
+    )]
+    StaleLog {
+        /// The absolute path.
+        path: PathBuf,
+        /// The write-ahead log.
+        log: PathBuf,
+    },
+    /// The file system does not let processes share memory.
+    #[error(
+        "the file system of {path:?} has no shared memory maps, which SQLite's write-ahead log needs (network, 9p and some FUSE mounts); put the database on a local disk"
+    )]
+    NoSharedMemory {
+        /// The absolute path.
+        path: PathBuf,
+        /// What the database reported.
+        source: Cause,
+    },
     /// The file is an SQLite database of another application.
     #[error(
         "{path:?} is an SQLite database of another application (application_id {application_id:#010x}); it was left as it is"

@@ -91,7 +91,8 @@ impl RequestHandle {
         let can_be_cut = shared.redaction.as_ref().is_none_or(Redaction::can_cut);
         let is_kept = capture.unwrap_or(shared.capture) == Capture::Full;
         let is_wanted = shared.pieces.are_wanted();
-        let pieces = (is_wanted && is_live && is_kept && can_be_cut).then(|| PieceCutter::new(started));
+        let pieces =
+            (is_wanted && is_live && is_kept && can_be_cut).then(|| PieceCutter::new(started));
         Self {
             request_id: RequestId::Shared(Arc::clone(&lifecycle)),
             active: Some(Active {

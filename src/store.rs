@@ -556,6 +556,7 @@ impl Store {
             },
             open_requests: shared.open_requests(),
             is_complete,
+            problem: health.problem.filter(|_| !is_complete),
         }
     }
 }

@@ -24,6 +24,8 @@ pub(crate) enum DbErrorKind {
     Full,
     /// Input or output failed: reopen, look at what is there, try again.
     Io,
+    /// The file system has no memory that processes share, which write-ahead logging needs.
+    NoSharedMemory,
     /// What is stored contradicts itself: stop, keep the file.
     Corrupt,
     /// The file does not take a value: a constraint is in its way, its type, or its length. Says
@@ -52,6 +54,9 @@ impl DbError {
             None if unreadable_value => DbErrorKind::Corrupt,
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => DbErrorKind::Busy,
             Some(ErrorCode::DiskFull) => DbErrorKind::Full,
+            Some(ErrorCode::SystemIoFailure) if is_of_shared_memory(&source) => {
+                DbErrorKind::NoSharedMemory
+            }
             Some(ErrorCode::SystemIoFailure) => DbErrorKind::Io,
             Some(ErrorCode::DatabaseCorrupt) => DbErrorKind::Corrupt,
             Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig) => {
@@ -87,6 +92,7 @@ impl DbError {
             DbErrorKind::Busy
                 | DbErrorKind::Full
                 | DbErrorKind::Io
+                | DbErrorKind::NoSharedMemory
                 | DbErrorKind::CannotOpen
                 | DbErrorKind::Interrupted
         )
@@ -100,6 +106,21 @@ impl DbError {
             source: Some(source.into()),
         }
     }
+}
+
+/// Source: <https://www.sqlite.org/rescode.html#ioerr_shmmap> and those beside it.
+fn is_of_shared_memory(error: &rusqlite::Error) -> bool {
+    use rusqlite::ffi::{SQLITE_IOERR_SHMMAP, SQLITE_IOERR_SHMOPEN, SQLITE_IOERR_SHMSIZE};
+
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    code.is_some_and(|code| {
+        [
+            SQLITE_IOERR_SHMMAP,
+            SQLITE_IOERR_SHMOPEN,
+            SQLITE_IOERR_SHMSIZE,
+        ]
+        .contains(&code)
+    })
 }
 
 /// Adds to an SQLite error what was being done.

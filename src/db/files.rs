@@ -109,6 +109,16 @@ impl DatabasePath {
         }
     }
 
+    /// Gives the write-ahead log a name under which nobody reads it, and returns that.
+    pub(crate) fn put_log_aside(&self) -> io::Result<Option<PathBuf>> {
+        let aside = beside(&self.path, "-wal.aside");
+        match fs::rename(wal_path(&self.path), &aside) {
+            Ok(()) => Ok(Some(aside)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(crate) fn not_accessible(&self, purpose: &'static str, source: io::Error) -> OpenError {
         OpenError::NotAccessible {
             path: self.path.clone(),

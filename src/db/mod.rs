@@ -2,6 +2,7 @@
 //!
 //! Opens, migrates, appends and reads. Knows nothing of channels or handles.
 
+mod alone;
 mod append;
 mod aside;
 mod backup;

@@ -7,11 +7,13 @@ use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
+use super::alone;
 use super::error::{Context, DbError, DbErrorKind};
 use super::files::DatabasePath;
 use super::mend;
 use super::migrate::{self, Origin};
 use super::schema::Schema;
+use super::watch::has_log;
 use crate::config::Durability;
 use crate::error::OpenError;
 
@@ -97,29 +99,54 @@ fn open_as_it_is(
     check_sqlite_version(rusqlite::version_number(), rusqlite::version())?;
     path.create()?;
     let failed = |error: DbError| open_error(path.as_path(), error);
+    let had_log = has_log(path.as_path());
+    let connection = open_connection(path).map_err(failed)?;
+    let mut looked = look_at(path, &connection, check).map(|schema| (connection, schema));
+    if had_log {
+        // Before anything of it is moved into the file.
+        looked = alone::check_log_belongs(path.as_path(), looked);
+    }
+    let (mut connection, schema) = looked?;
+    set_up_writer(&connection, durability).map_err(failed)?;
+    migrate::migrate(&mut connection).map_err(failed)?;
+    let schema = match schema {
+        Some(schema) => schema,
+        None => Schema::read(&connection).map_err(failed)?,
+    };
+    Ok((connection, schema))
+}
+
+fn open_connection(path: &DatabasePath) -> Result<Connection, DbError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_NOFOLLOW
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
-    let mut connection = Connection::open_with_flags(path.as_path(), flags)
-        .context("opening the file")
-        .map_err(failed)?;
+    let connection =
+        Connection::open_with_flags(path.as_path(), flags).context("opening the file")?;
     // Until it is known to be ours, not even closing may change the file.
-    keep_log_on_close(&connection, true).map_err(failed)?;
-    harden(&connection).map_err(failed)?;
+    keep_log_on_close(&connection, true)?;
+    harden(&connection)?;
     connection
         .busy_timeout(BUSY_TIMEOUT)
-        .context("setting the busy timeout")
-        .map_err(failed)?;
-    let mut schema = None;
-    match migrate::origin(&connection).map_err(failed)? {
-        Origin::Empty => set_up_new_file(&connection).map_err(failed)?,
+        .context("setting the busy timeout")?;
+    Ok(connection)
+}
+
+/// Whose file it is, and its tables where they are those of this version. Sets a new one up.
+fn look_at(
+    path: &DatabasePath,
+    connection: &Connection,
+    check: impl FnOnce(&Schema) -> Result<(), DbError>,
+) -> Result<Option<Schema>, OpenError> {
+    let failed = |error: DbError| open_error(path.as_path(), error);
+    match migrate::origin(connection).map_err(failed)? {
+        Origin::Empty => set_up_new_file(connection).map_err(failed)?,
         Origin::Auditlite { version } => {
             check_version(path.as_path(), version, true)?;
             if version == migrate::version_supported() {
-                let found = Schema::read(&connection).map_err(failed)?;
+                let found = Schema::read(connection).map_err(failed)?;
                 check(&found).map_err(failed)?;
-                schema = Some(found);
+                return Ok(Some(found));
             }
         }
         Origin::Foreign { application_id } => {
@@ -129,13 +156,7 @@ fn open_as_it_is(
             });
         }
     }
-    set_up_writer(&connection, durability).map_err(failed)?;
-    migrate::migrate(&mut connection).map_err(failed)?;
-    let schema = match schema {
-        Some(schema) => schema,
-        None => Schema::read(&connection).map_err(failed)?,
-    };
-    Ok((connection, schema))
+    Ok(None)
 }
 
 /// Whether closing the connection leaves the write-ahead log, and with it the file, as it is.
@@ -169,8 +190,9 @@ pub(crate) fn check_readable(path: &Path, connection: &Connection) -> Result<(),
             path: path.to_owned(),
             application_id,
         }),
-        Origin::Empty => Err(OpenError::NotADatabase {
+        Origin::Empty => Err(OpenError::Empty {
             path: path.to_owned(),
+            bytes: std::fs::metadata(path).map_or(0, |file| file.len()),
         }),
     }
 }
@@ -308,6 +330,10 @@ pub(crate) fn open_error(path: &Path, error: DbError) -> OpenError {
             path,
             purpose: "reading or writing",
             source: std::io::Error::other(error),
+        },
+        DbErrorKind::NoSharedMemory => OpenError::NoSharedMemory {
+            path,
+            source: error.into(),
         },
         _ => OpenError::Database {
             path,

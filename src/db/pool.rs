@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::alone;
 use super::error::{Context, DbError, DbErrorKind};
-use super::files::{DatabasePath, check_not_written_elsewhere};
+use super::files::{DatabasePath, WriterLock, check_not_written_elsewhere};
 use super::open::{self, check_sqlite_version, harden, open_error, set_up_reader};
 use super::schema::Schema;
 use super::watch::{ReadFile, has_log};
@@ -200,11 +201,21 @@ pub(crate) fn check_store(path: &DatabasePath) -> Result<(), OpenError> {
         });
     }
     check_not_written_elsewhere(path)?;
-    let failed = |error| open_error(path.as_path(), error);
-    let connection = open_any(path.as_path()).map_err(failed)?;
-    open::check_readable(path.as_path(), &connection)?;
+    let opened = open_readable(path.as_path());
+    if !has_log(path.as_path()) || WriterLock::is_held(path.as_path()) {
+        return opened.map(drop);
+    }
+    let opened = opened.map(|connection| (connection, ()));
+    alone::check_log_belongs(path.as_path(), opened).map(drop)
+}
+
+fn open_readable(path: &Path) -> Result<Connection, OpenError> {
+    let failed = |error| open_error(path, error);
+    let connection = open_any(path).map_err(failed)?;
+    open::check_readable(path, &connection)?;
     // What differs is said by whoever reads; what cannot be read at all is damage.
-    Schema::read(&connection).map(drop).map_err(failed)
+    Schema::read(&connection).map_err(failed)?;
+    Ok(connection)
 }
 
 /// One reading connection outside any pool, to a file whose tables are those of this version.
@@ -237,6 +248,16 @@ fn open_hardened(path: &Path) -> Result<(Connection, ReadFile), DbError> {
     let connection = Connection::open_with_flags(target, flags).context(OPENING)?;
     set_up_reader(&connection)?;
     Ok((connection, file))
+}
+
+/// A connection to the file without its write-ahead log, as if nobody wrote to it.
+pub(super) fn open_alone(path: &Path) -> Result<Connection, DbError> {
+    let (target, flags) = target(path, true);
+    let connection =
+        Connection::open_with_flags(target, flags).context("opening the file by itself")?;
+    set_up_reader(&connection)?;
+    stop_after(&connection, WHOLE_READ_MIN)?;
+    Ok(connection)
 }
 
 /// What SQLite is to open, and how. Reading a WAL-mode file needs its shared-memory file beside it. Where

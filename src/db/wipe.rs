@@ -45,8 +45,7 @@ pub(crate) struct RawFile {
 impl RawFile {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = hold(path)?;
-        let mut header = [0; HEADER_BYTES];
-        read_at(&file, &mut header, 0)?;
+        let header = header(&file)?;
         let page_bytes = match u16::from_be_bytes([header[16], header[17]]) {
             1 => 1 << 16,
             bytes => usize::from(bytes),
@@ -172,6 +171,13 @@ impl Appender {
             .context(WIPING)?;
         Ok(true)
     }
+}
+
+/// The database's header.
+pub(super) fn header(file: &File) -> io::Result<[u8; HEADER_BYTES]> {
+    let mut header = [0; HEADER_BYTES];
+    read_at(file, &mut header, 0)?;
+    Ok(header)
 }
 
 fn is_zero(bytes: &[u8]) -> bool {

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::committer::Committer;
+use super::committer::{Committer, Stop};
+use super::recovery::Found;
 use crate::db::{Checkpoint, DbError};
 use crate::error::chain;
 use crate::sync::Instant;
@@ -165,7 +166,9 @@ impl Committer {
     }
 
     /// A failed checkpoint loses nothing: the write-ahead log keeps what it has.
-    fn note_checkpoint(&self, result: &Result<Checkpoint, DbError>) {
+    pub(super) fn note_checkpoint(&mut self, result: &Result<Checkpoint, DbError>) {
+        let is_done = result.as_ref().is_ok_and(Checkpoint::is_done);
+        self.watch.settle(is_done.then_some(self.end_seq));
         let vitals = &self.shared.vitals;
         let is_new = vitals.set_checkpoint_failed(result.is_err());
         match result {
@@ -180,13 +183,19 @@ impl Committer {
     }
 }
 
-/// Free space and size are looked at this often where nothing is committed.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Free space and size are looked at this often where nothing is committed and room is short; and the
+/// file always, which somebody may move, delete or overwrite.
+const LOOK_AT_ROOM_EVERY: Duration = Duration::from_secs(1);
+const LOOK_AT_FILE_EVERY: Duration = Duration::from_secs(5);
 
 impl Committer {
     /// How long to wait for work before [`idle`](Self::idle) is called; `None`: as long as it takes.
     pub(super) fn idle_wait(&self) -> Option<Duration> {
-        let look = self.shared.vitals.is_room_short().then_some(LOOK_EVERY);
+        let look = match self.shared.vitals.is_room_short() {
+            true => Some(LOOK_AT_ROOM_EVERY),
+            // There a wait may end at once, and what waits for ever ends a schedule.
+            false => (!cfg!(shuttle)).then_some(LOOK_AT_FILE_EVERY),
+        };
         [
             self.checkpoints.idle_wait(),
             self.notary.wait(),
@@ -199,7 +208,10 @@ impl Committer {
     }
 
     /// Nothing was to be done for a while.
-    pub(super) fn idle(&mut self, since: Instant) {
+    pub(super) fn idle(&mut self, since: Instant) -> Result<(), Stop> {
+        if self.look()? == Found::Here {
+            self.note_recovery();
+        }
         self.state_log();
         self.index_idle(since);
         if self
@@ -210,6 +222,7 @@ impl Committer {
             self.checkpoint_idle();
         }
         self.look_at_room();
+        Ok(())
     }
 
     /// Writes the checkpoint of the log that is due though nothing is recorded.

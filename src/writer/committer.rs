@@ -33,6 +33,8 @@ pub(super) struct Committer {
     pub(super) watch: FileWatch,
     /// Bytes of the database and its write-ahead log, as of the last look.
     pub(super) file_bytes: u64,
+    /// The seq after the last event that was committed.
+    pub(super) end_seq: u64,
     /// Something failed on the connection that the next batch has to make sure of.
     pub(super) is_suspect: bool,
     pub(super) checkpoints: Checkpoints,
@@ -46,25 +48,29 @@ pub(super) struct Committer {
 impl Committer {
     /// Commits what comes until the session is closed or cannot go on.
     pub(super) fn run(&mut self, batches: &Receiver<Ready>) -> Stop {
-        while let Some(ready) = self.next(batches) {
-            if let Err(stop) = self.handle(ready) {
+        loop {
+            let stop = match self.next(batches) {
+                Ok(Some(ready)) => self.handle(ready).err(),
+                Ok(None) => Some(Stop::Closed),
+                Err(stop) => Some(stop),
+            };
+            if let Some(stop) = stop {
                 return stop;
             }
         }
-        Stop::Closed
     }
 
     /// What comes next; meanwhile, what is to be done in idle times. `None`: the channel has ended.
-    pub(super) fn next<T>(&mut self, incoming: &Receiver<T>) -> Option<T> {
+    pub(super) fn next<T>(&mut self, incoming: &Receiver<T>) -> Result<Option<T>, Stop> {
         loop {
             let begun = Instant::now();
             let Some(wait) = self.idle_wait() else {
-                return incoming.recv().ok();
+                return Ok(incoming.recv().ok());
             };
             match incoming.recv_timeout(wait) {
-                Ok(next) => return Some(next),
-                Err(RecvTimeoutError::Timeout) => self.idle(begun),
-                Err(RecvTimeoutError::Disconnected) => return None,
+                Ok(next) => return Ok(Some(next)),
+                Err(RecvTimeoutError::Timeout) => self.idle(begun)?,
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
             }
         }
     }
@@ -95,7 +101,7 @@ impl Committer {
         self.shared.commits.announce();
         if let Some(upkeep) = ready.replies.upkeep {
             // Says so, too, where the search index was found damaged.
-            self.upkeep(upkeep);
+            self.upkeep(upkeep)?;
         }
         for reply in ready.replies.flushes {
             let _ = reply.send(());
@@ -123,6 +129,7 @@ impl Committer {
     }
 
     pub(super) fn note_committed(&mut self, batch: &Batch) {
+        self.end_seq = batch.end_seq();
         self.checkpoints.note_commit();
         self.indexing.note_commit();
         self.look_at_room();

@@ -83,7 +83,7 @@ pub struct Health {
     pub state: HealthState,
     /// Why it is not healthy, in words.
     pub problem: Option<String>,
-    /// Events that were committed.
+    /// Events that were committed; none where the file was cut off or overwritten afterwards.
     pub committed_events: u64,
     /// Lifecycles left out for want of capacity.
     pub shed_lifecycles: u64,
@@ -133,12 +133,15 @@ pub struct CloseReport {
     pub shed_lifecycles: u64,
     /// Bodies left out for want of capacity; stated in the log.
     pub shed_payloads: u64,
-    /// Events that were taken in and could not be committed before the timeout.
+    /// Events that were taken in and could not be committed before the timeout, or were committed to a
+    /// file that was cut off or overwritten afterwards.
     pub lost_events: u64,
     /// Requests that were open at the close; the next open marks them interrupted.
     pub open_requests: u64,
     /// Whether everything was committed and the file closed within the timeout.
     pub is_complete: bool,
+    /// Why it is not complete, in words, where the store knows.
+    pub problem: Option<String>,
 }
 
 /// Counters that the writer keeps; request threads only read them.

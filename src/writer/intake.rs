@@ -73,7 +73,7 @@ impl Intake {
     /// Blocks for the first command, then takes what waits, up to the bounds of a batch. The error
     /// is why the writer ends; `None` where the channel has ended, or another thread knows why.
     fn collect(&mut self, replies: &mut Replies) -> Result<Prepared, Option<Stop>> {
-        let mut next = Some(self.receive().ok_or(None)?);
+        let mut next = Some(self.receive()?.ok_or(None)?);
         let mut prepared = Prepared::new(self.next_seq);
         prepared.group.texts = self.preparer.room();
         while let Some(command) = next {
@@ -138,17 +138,17 @@ impl Intake {
         }
     }
 
-    fn receive(&mut self) -> Option<Command> {
+    fn receive(&mut self) -> Result<Option<Command>, Stop> {
         let idle_since = Instant::now();
         while idle_since.elapsed() < LINGER {
             if let Ok(command) = self.receiver.try_recv() {
-                return Some(command);
+                return Ok(Some(command));
             }
             thread::park_timeout(LINGER_STEP);
         }
         match &mut self.downstream {
             Downstream::Here(stage) => stage.next(&self.receiver),
-            Downstream::Thread(_) => self.receiver.recv().ok(),
+            Downstream::Thread(_) => Ok(self.receiver.recv().ok()),
         }
     }
 

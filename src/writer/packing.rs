@@ -58,10 +58,10 @@ impl PackStage {
     }
 
     /// What comes next; a committer in the same thread uses the time that it takes.
-    pub(super) fn next<T>(&mut self, incoming: &Receiver<T>) -> Option<T> {
+    pub(super) fn next<T>(&mut self, incoming: &Receiver<T>) -> Result<Option<T>, Stop> {
         match &mut self.commit {
             Commit::Here(committer) => committer.next(incoming),
-            Commit::Thread(_) => incoming.recv().ok(),
+            Commit::Thread(_) => Ok(incoming.recv().ok()),
         }
     }
 

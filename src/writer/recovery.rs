@@ -90,7 +90,8 @@ impl Committer {
             DbErrorKind::Full => {
                 self.note_failure(chain(&error));
                 // What is moved into the database is room in the write-ahead log.
-                let _ = self.appender.checkpoint_passive();
+                let moved = self.appender.checkpoint_passive();
+                self.note_checkpoint(&moved);
                 Ok(Progress::Unwritten)
             }
             _ => {
@@ -125,7 +126,7 @@ impl Committer {
             Ok(next_seq) => next_seq,
             Err(error) => return self.reopening_failed(&error),
         };
-        match FileWatch::new(self.path.as_path()) {
+        match FileWatch::new(self.path.as_path(), self.watch.log_id()) {
             Ok(watch) => self.watch = watch,
             Err(error) => {
                 self.note_failure(chain(&error));
@@ -166,7 +167,7 @@ impl Committer {
         }
     }
 
-    fn look(&mut self) -> Result<Found, Stop> {
+    pub(super) fn look(&mut self) -> Result<Found, Stop> {
         match self.watch.look() {
             Ok(Presence::Same { bytes }) => {
                 self.file_bytes = bytes;
@@ -204,6 +205,12 @@ impl Committer {
                     "the write-ahead log was removed while the store was open; {outcome}"
                 )))
             }
+            Ok(Presence::Truncated { bytes }) => Err(self.destroyed(&format!(
+                "was cut off at {bytes} bytes while the store was open, as log rotation by copying and truncating does"
+            ))),
+            Ok(Presence::Overwritten) => Err(self.destroyed(
+                "was overwritten while the store was open, as a copy over it does",
+            )),
             // A disk that does not even answer this: as good as gone.
             Err(error) => {
                 self.note_failure(format!("the database file cannot be looked at: {error}"));
@@ -217,6 +224,23 @@ impl Committer {
         self.appender.leave_files();
         Stop::Failed(format!(
             "the database is damaged and was left as it is: {what}"
+        ))
+    }
+
+    /// What was committed was committed to a file that is not there any more. Its write-ahead log would be
+    /// written over whatever is put in its place.
+    fn destroyed(&self, what: &str) -> Stop {
+        self.appender.leave_files();
+        let events = self.shared.disown_commits();
+        let log = match self.path.put_log_aside() {
+            Ok(Some(aside)) => format!("its write-ahead log was moved to {aside:?}"),
+            Ok(None) => "there is no write-ahead log".to_owned(),
+            Err(error) => format!(
+                "delete its write-ahead log (-wal), which could not be moved away ({error})"
+            ),
+        };
+        Stop::Failed(format!(
+            "the database file {what}; it was left as it is, and {log}. The {events} events that this store had committed count as lost: put a backup in the file's place, and open it again"
         ))
     }
 
@@ -254,7 +278,7 @@ impl Committer {
         }
     }
 
-    fn note_recovery(&self) {
+    pub(super) fn note_recovery(&self) {
         if self.shared.vitals.recover() {
             tracing::info!(target: "auditlite", path = ?self.path.as_path(), "the database takes commits again");
         }
@@ -296,7 +320,7 @@ impl Committer {
 
 /// Whether the file is where it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
+pub(super) enum Found {
     Here,
     Gone,
 }

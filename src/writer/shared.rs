@@ -376,6 +376,13 @@ impl Shared {
         self.submitted_committed.fetch_add(count, Ordering::Relaxed);
     }
 
+    /// Counts what was committed as not committed: the file that it went to is destroyed. Returns how
+    /// many events of request threads that were.
+    pub(crate) fn disown_commits(&self) -> u64 {
+        self.vitals.committed_events.store(0, Ordering::Relaxed);
+        self.submitted_committed.swap(0, Ordering::SeqCst)
+    }
+
     /// Events that request threads submitted and that are not committed.
     pub(crate) fn uncommitted_events(&self) -> u64 {
         // In this order: what is committed in between makes the number smaller, never larger.

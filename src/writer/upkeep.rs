@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use super::committer::Committer;
+use super::committer::{Committer, Stop};
 use super::shared::Shared;
-use crate::db::{DbError, Removal};
+use crate::db::{Checkpoint, DbError, Removal};
 use crate::error::{FlushError, chain};
 use crate::log::Fact;
 use crate::sync::channel::Sender;
@@ -53,7 +53,9 @@ pub(super) struct Upkeep {
 
 impl Committer {
     /// Does what no event states, and answers. What one states was committed with its batch.
-    pub(super) fn upkeep(&mut self, upkeep: Upkeep) {
+    pub(super) fn upkeep(&mut self, upkeep: Upkeep) -> Result<(), Stop> {
+        // What is no longer the database must not be written to.
+        self.look()?;
         let mut result = Ok(());
         if !upkeep.is_stated {
             result = self
@@ -77,12 +79,20 @@ impl Committer {
             self.note_wal();
         }
         let _ = upkeep.reply.send(result);
+        Ok(())
     }
 
     fn truncate(&mut self, wiped_pages: &[u32]) -> Result<bool, DbError> {
-        let checkpoint = self.appender.checkpoint_truncate(TRUNCATE_PATIENCE)?;
-        Ok(checkpoint.is_done()
-            && (wiped_pages.is_empty() || self.appender.wipe(self.path.as_path(), wiped_pages)?))
+        let checkpoint = self.appender.checkpoint_truncate(TRUNCATE_PATIENCE);
+        let is_done = checkpoint.as_ref().is_ok_and(Checkpoint::is_done);
+        self.watch.settle(is_done.then_some(self.end_seq));
+        checkpoint?;
+        if !is_done || wiped_pages.is_empty() {
+            return Ok(is_done);
+        }
+        let is_wiped = self.appender.wipe(self.path.as_path(), wiped_pages);
+        self.watch.settle(Some(self.end_seq));
+        is_wiped
     }
 }
 

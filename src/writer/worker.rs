@@ -285,11 +285,11 @@ impl Opening<'_> {
             head: &head,
         };
         let unsigned_removals = past.check(shared)?;
-        let watch = FileWatch::new(&path).map_err(|error| failed(&path, error.into()))?;
         let log_id = head
             .log_id
             .take()
             .unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
+        let watch = FileWatch::new(&path, &log_id).map_err(|error| failed(&path, error.into()))?;
         let tree = (!self.config.is_without_tree).then(|| head.range.clone());
         let (rooms_back, rooms) = bounded(ROOMS_KEPT);
         let mut packing = Packing::new(Arc::clone(shared), tree, price_book, rooms_back)
@@ -302,6 +302,7 @@ impl Opening<'_> {
             appender,
             watch,
             file_bytes: 0,
+            end_seq: 0,
             is_suspect: false,
             checkpoints: Checkpoints::new(self.config.checkpoint_bytes),
             notary: Notary::new(checkpoints, &log_id, head),

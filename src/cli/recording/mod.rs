@@ -246,6 +246,12 @@ fn outcome(
     counts: &Counts,
     signal: Option<Signal>,
 ) -> Result<Outcome, CliError> {
+    if let Some(problem) = &report.problem {
+        let lost = format::counted(report.lost_events, "event", "events");
+        return Err(CliError::Message(format!(
+            "the store did not close in order, and {lost} are lost: {problem}"
+        )));
+    }
     if report.lost_events > 0 || !report.is_complete {
         return Err(CliError::Message(
             "all is committed, and the store did not close in order; check the disk, then \
