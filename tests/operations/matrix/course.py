@@ -249,7 +249,10 @@ class Course:
         if "--again" not in self.box.run("record", "--help").stdout:
             return
         self.box.run("record", "-", db=self.db, lines=self.submitted.values(), codes=(0, 1))
-        found = self.box.listed(db=self.db)
+        connection = sqlite3.connect(f"file:{self.db}?mode=ro", uri=True)
+        # One whose end was not committed is `interrupted`; the line is then recorded once more.
+        found = [row[0] for row in connection.execute("SELECT request_id FROM requests WHERE status = 'completed'")]
+        connection.close()
         check(len(found) == len(set(found)), "something is there twice after recording it again")
         check(set(found) == set(stored) | set(self.submitted), "something is missing after recording it again")
 
