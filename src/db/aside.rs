@@ -93,7 +93,7 @@ impl Aside {
             temporary: std::env::temp_dir(),
             why,
         };
-        let before = States::of(database).map_err(|error| failed(0, error.to_string()))?;
+        let before = FileStates::of(database).map_err(|error| failed(0, error.to_string()))?;
         let bytes = before.bytes();
         if bytes > COPY_BYTES_MAX {
             return Err(failed(
@@ -111,7 +111,7 @@ impl Aside {
         let name = copy.folder.join(database.file_name().unwrap_or_default());
         copy_private(database, &name).map_err(io_failed)?;
         copy_private(&wal_path(database), &wal_path(&name)).map_err(io_failed)?;
-        let after = States::of(database).map_err(io_failed)?;
+        let after = FileStates::of(database).map_err(io_failed)?;
         if after != before {
             return Err(failed(bytes, "it changed while it was copied".to_owned()));
         }
@@ -173,10 +173,10 @@ fn remove_left_behind(temporary: &Path) {
 
 /// Length and time of change of a database and its write-ahead log.
 #[derive(Debug, PartialEq, Eq)]
-struct States([(u64, Option<SystemTime>); 2]);
+pub(super) struct FileStates([(u64, Option<SystemTime>); 2]);
 
-impl States {
-    fn of(database: &Path) -> io::Result<Self> {
+impl FileStates {
+    pub(super) fn of(database: &Path) -> io::Result<Self> {
         let state = |path: &Path| {
             let metadata = fs::metadata(path)?;
             Ok::<_, io::Error>((metadata.len(), metadata.modified().ok()))

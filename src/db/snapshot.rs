@@ -1,14 +1,17 @@
 //! A file as of one moment, for whoever checks all of it: in order, in small pieces.
 
 use std::hash::RandomState;
+use std::io;
 use std::path::Path;
 
 use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, Rows, Statement};
 
+use super::aside::FileStates;
 use super::compare::Tables;
 use super::error::{Context, DbError};
+use super::files::WriterLock;
 use super::pieces::left_behind;
 use super::pool;
 use super::read::{StoredSegment, count_at, optional_count_at, segment_from_row};
@@ -115,6 +118,16 @@ pub(crate) struct StoredCheckpoint {
     pub(crate) note: String,
 }
 
+/// Whether nobody writes to the file, and it is what it was. Where the shared-memory file that a writer
+/// left cannot be written (a read-only mount), SQLite cannot tell from it that nothing changes, and takes
+/// each read for one after a commit.
+fn is_at_rest(path: &Path, before: &io::Result<FileStates>) -> bool {
+    !WriterLock::is_held(path)
+        && before
+            .as_ref()
+            .is_ok_and(|before| FileStates::of(path).is_ok_and(|now| now == *before))
+}
+
 impl Snapshot {
     /// Pieces of responses that should not be there any more: the first request's seq, and words.
     pub(crate) fn pieces_left_behind(&self) -> Result<Option<(u64, String)>, DbError> {
@@ -147,11 +160,12 @@ impl Snapshot {
             return Err(DbError::corrupt(READING, "no snapshots"));
         };
         for _ in 0..TRIES_MAX {
+            let state = FileStates::of(path);
             let before = version()?;
             for snapshot in &snapshots {
                 snapshot.begin()?;
             }
-            if version()? == before {
+            if version()? == before || is_at_rest(path, &state) {
                 return Ok(snapshots);
             }
             // A commit takes many times longer than this.

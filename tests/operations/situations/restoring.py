@@ -83,6 +83,15 @@ def a_killed_writers_file_is_read_on_a_read_only_mount(box):
 
 
 @situation("root")
+def a_killed_writers_file_with_all_that_is_beside_it_is_read_on_a_read_only_mount(box):
+    count = kill_with_log(box)
+    database = read_only_copy(box, ["audit.db", "audit.db-wal", "audit.db-shm"])
+    check(len(box.listed(db=database)) == count, "what is in the write-ahead log is read")
+    for command in (["doctor"], ["verify"], ["backup", box.folder / "copy.db"]):
+        box.run(*command, db=database)
+
+
+@situation("root")
 def a_copy_that_would_not_fit_is_not_made(box):
     kill_with_log(box)
     database = read_only_copy(box, ["audit.db", "audit.db-wal"])
