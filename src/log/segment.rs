@@ -135,13 +135,8 @@ impl SegmentDecoder {
         let lines = lines
             .filter(|lines| u64::try_from(lines.len()).ok() == Some(length))
             .ok_or(SegmentError::Damaged(length))?;
-        let found = memchr::memchr_iter(b'\n', &lines).count();
-        let found = u64::try_from(found).unwrap_or(u64::MAX);
-        if found == count && lines.ends_with(b"\n") {
-            Ok(lines)
-        } else {
-            Err(SegmentError::Lines { found, count })
-        }
+        check_lines(&lines, count)?;
+        Ok(lines)
     }
 
     /// The piece that has the line of this index: the index of its first line, and its lines.
@@ -165,7 +160,10 @@ impl SegmentDecoder {
             return Err(damaged());
         }
         let lines = unpack(&mut self.plain, frame, bytes).ok_or_else(damaged)?;
-        Ok((index - index % frame_lines, lines))
+        let first = index - index % frame_lines;
+        // Whoever asks indexes the lines: an index of newlines alone would be eight times as large.
+        check_lines(&lines, count.saturating_sub(first).min(frame_lines))?;
+        Ok((first, lines))
     }
 }
 
@@ -176,6 +174,17 @@ pub(crate) fn check_sizes(count: u64, length: u64) -> Result<(), SegmentError> {
         Ok(())
     } else {
         Err(SegmentError::Sizes { count, length })
+    }
+}
+
+/// Whether these are so many whole lines.
+fn check_lines(lines: &[u8], count: u64) -> Result<(), SegmentError> {
+    let found = memchr::memchr_iter(b'\n', lines).count();
+    let found = u64::try_from(found).unwrap_or(u64::MAX);
+    if found == count && lines.ends_with(b"\n") {
+        Ok(())
+    } else {
+        Err(SegmentError::Lines { found, count })
     }
 }
 
@@ -298,5 +307,19 @@ mod tests {
             let more = [&data[..], b"more"].concat();
             assert!(decoder.decode(encoding, more, length, count).is_err());
         }
+    }
+
+    #[test]
+    fn a_piece_of_more_lines_than_the_segment_says_is_damage() {
+        let newlines = vec![b'\n'; 1 << 20];
+        let data = zstd::bulk::compress(&newlines, 1).unwrap();
+        let length = newlines.len() as u64;
+        let piece = SegmentDecoder::new()
+            .unwrap()
+            .decode_piece(ZSTD, data, length, 100, 3);
+        assert!(
+            matches!(piece, Err(SegmentError::Lines { .. })),
+            "{piece:?}"
+        );
     }
 }

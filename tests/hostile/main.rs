@@ -53,7 +53,7 @@ const COMMANDS: &[&[&str]] = &[
     &["list", "--sort", "input-tokens"],
     &["show", "r-3"],
     &["show", "r-4", "--json"],
-    &["conversation", "c-0"],
+    &["conversation", "c-0", "--user", "u-0"],
     &["search", "turn", "--no-update"],
     &["search", "turn"],
     &["stats"],
