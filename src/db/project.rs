@@ -43,7 +43,7 @@ pub(super) fn apply(
         }
     }
     let mut saturated = Saturated::default();
-    removals::apply(connection, fold, &mut saturated)?;
+    removals::apply(connection, fold, &mut saturated, refusals)?;
     for change in &fold.remains {
         let seq = change.opened_seq;
         removals::take_rows(connection, seq, seq, &mut saturated)?;
@@ -73,7 +73,9 @@ pub(super) fn apply(
                 .map(drop)
         })?;
     }
-    sums::settle(connection, &saturated)?;
+    refusals.guard(connection, fold.first_seq, || {
+        sums::settle(connection, &saturated)
+    })?;
     apply_store_events(connection, fold, refusals)
 }
 

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::error::{Context, DbError};
 use super::read::{count_at, optional_count_at};
+use super::refusals::Refusals;
 use super::seq_to_sql;
 use super::sums::{Saturated, subtract, total};
 use crate::log::{EndKind, Ended, Erased, Fold, HourKey, HourSums, Pruned, PrunedKind};
@@ -66,9 +67,10 @@ pub(super) fn apply(
     connection: &Connection,
     fold: &Fold<'_>,
     saturated: &mut Saturated,
+    refusals: &mut Refusals,
 ) -> Result<(), DbError> {
     for (seq, erased) in &fold.erased {
-        note_erased(connection, *seq, erased)?;
+        refusals.guard(connection, *seq, || note_erased(connection, *seq, erased))?;
     }
     for (seq, pruned) in &fold.pruned {
         if pruned.what == PrunedKind::Metadata && pruned.to > pruned.from {
@@ -76,10 +78,12 @@ pub(super) fn apply(
             let minutes = minutes_of_rows(connection, pruned.from, last)?;
             take_rows(connection, pruned.from, last, saturated)?;
             if let Some((first, last)) = minutes {
-                shorten_minutes(connection, pruned.to, first, last)?;
+                refusals.guard(connection, *seq, || {
+                    shorten_minutes(connection, pruned.to, first, last)
+                })?;
             }
         }
-        note_pruned(connection, *seq, pruned)?;
+        refusals.guard(connection, *seq, || note_pruned(connection, *seq, pruned))?;
     }
     Ok(())
 }

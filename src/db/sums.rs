@@ -80,7 +80,8 @@ pub(super) struct Saturated {
 }
 
 /// Takes from the rows that a key counts in. A row that counts nothing any more goes too: the
-/// rebuild does not make it. Of sums at their bound nothing can be taken; they are noted.
+/// rebuild does not make it. Of sums at their bound, or that somebody made no sums of, nothing can be
+/// taken; they are noted.
 pub(super) fn subtract(
     connection: &Connection,
     key: &HourKey,
@@ -111,7 +112,7 @@ pub(super) fn subtract(
     Ok(())
 }
 
-/// Whether a sum of the row stands at its bound.
+/// Whether the row cannot say what is left of it.
 fn subtract_from(
     connection: &Connection,
     table: &str,
@@ -124,7 +125,9 @@ fn subtract_from(
         .collect();
     let equal = equal.join(" AND ");
     let key: Vec<&dyn ToSql> = key.iter().map(|(_, value)| *value).collect();
-    let at_bound = SUMS.map(|sum| format!("{sum} = {SUM_MAX}")).join(" OR ");
+    let at_bound =
+        SUMS.map(|sum| format!("typeof({sum}) <> 'integer' OR {sum} = {SUM_MAX} OR {sum} < 0"));
+    let at_bound = at_bound.join(" OR ");
     let is_saturated: Option<bool> = connection
         .prepare_cached(&format!("SELECT {at_bound} FROM {table} WHERE {equal}"))
         .and_then(|mut statement| {
@@ -142,7 +145,7 @@ fn subtract_from(
             .and_then(|mut statement| statement.execute(values))
             .context(WRITING)
     };
-    let sets = SUMS.map(|sum| format!("{sum} = {sum} - min(?, max({sum}, 0))"));
+    let sets = SUMS.map(|sum| format!("{sum} = {sum} - min(?, {sum})"));
     let sums = sums.values().map(seq_to_sql);
     let mut values: Vec<&dyn ToSql> = sums.iter().map(|sum| sum as &dyn ToSql).collect();
     values.extend(&key);
@@ -156,7 +159,7 @@ fn subtract_from(
     Ok(false)
 }
 
-/// Counts rows anew whose sums had reached their bound: from the requests that are there, and from
+/// Counts rows anew whose sums had reached their bound or were none: from the requests that are there, and from
 /// what removals up to now state as counted. Reads the requests of whole days and every such event,
 /// which is slow, and as rare as nine trillion tokens in an hour.
 pub(super) fn settle(connection: &Connection, saturated: &Saturated) -> Result<(), DbError> {

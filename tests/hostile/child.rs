@@ -238,6 +238,7 @@ fn write(path: &Path) {
         ..Retention::default()
     };
     println!("pruned {:?}", store.prune(&retention));
+    println!("problem {:?}", store.health().problem);
     let closed = store.close(PATIENCE);
     say(
         "closed",

@@ -324,6 +324,10 @@ fn case(clean: &Clean, seed: u64) -> Vec<String> {
 fn written(files: &Case, change: &changes::Change, before: &Verdict, violations: &mut Vec<String>) {
     let write = files.child("write");
     violations.extend(write.violation().map(|what| format!("writing: {what}")));
+    // Where the file is whole, no row of it stops recording.
+    if write.stdout.contains("does not take the log's next events") {
+        violations.push(format!("a row stops recording: {}", write.stdout));
+    }
     let answers = answers(&write);
     if change.expected != Expected::Named {
         let is_recorded = ["recorded", "closed"].iter().all(|name| {

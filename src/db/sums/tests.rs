@@ -18,6 +18,10 @@ fn database() -> Connection {
 
 /// As the writer does: the segment, then what its events say.
 fn append(connection: &Connection, events: &[Event]) {
+    append_to(connection, events, &mut crate::db::Refusals::default());
+}
+
+fn append_to(connection: &Connection, events: &[Event], refusals: &mut crate::db::Refusals) {
     let Some(first) = events.first() else { return };
     let mut text = Vec::new();
     for event in events {
@@ -36,8 +40,7 @@ fn append(connection: &Connection, events: &[Event]) {
             ],
         )
         .unwrap();
-    let mut refusals = crate::db::Refusals::default();
-    project::apply(connection, &mut Fold::new(events), &mut refusals).unwrap();
+    project::apply(connection, &mut Fold::new(events), refusals).unwrap();
 }
 
 fn rollup(connection: &Connection, table: &str) -> Vec<String> {
@@ -220,5 +223,87 @@ fn a_total_is_the_sum_or_the_bound() {
             exact.min(SUM_MAX.into()),
             "after {number}"
         );
+    }
+}
+
+/// Writes what a strict table does not take.
+fn plant(connection: &Connection, table: &str, value: &str) {
+    let rename = |from: &str, to: &str| {
+        format!(
+            "PRAGMA writable_schema = ON; \
+             UPDATE sqlite_schema SET sql = replace(sql, '{from}', '{to}') WHERE name = '{table}'; \
+             PRAGMA writable_schema = RESET;"
+        )
+    };
+    connection
+        .execute_batch(&format!(
+            "{} UPDATE {table} SET output_tokens = {value}; {}",
+            rename("STRICT, WITHOUT ROWID", "WITHOUT ROWID"),
+            rename("WITHOUT ROWID", "STRICT, WITHOUT ROWID"),
+        ))
+        .unwrap();
+    let error = connection
+        .execute(&format!("UPDATE {table} SET input_tokens = 1.5"), [])
+        .unwrap_err();
+    assert!(error.to_string().contains("REAL"), "strict again: {error}");
+}
+
+#[test]
+fn sums_that_are_none_are_counted_anew_where_something_is_taken_from_them() {
+    let request = |seq: u64| {
+        let opened = Opened {
+            request_id: format!("r{seq}"),
+            started_at: Some(480_000 * HOUR),
+            request_model: Some("m".to_owned()),
+            ..Opened::default()
+        };
+        let ended = Ended {
+            kind: EndKind::Completed,
+            request_id: opened.request_id.clone(),
+            opened_seq: seq,
+            output_tokens: Some(seq + 1),
+            ..Ended::default()
+        };
+        (opened, ended)
+    };
+    let lines = |seq: u64| {
+        let (opened, ended) = request(seq);
+        let facts = [Fact::Opened(Box::new(opened)), Fact::Ended(Box::new(ended))];
+        let event = |(seq, fact)| Event { seq, at: 0, fact };
+        (seq..).zip(facts).map(event).collect::<Vec<_>>()
+    };
+    let (opened, ended) = request(0);
+    let erased = Fact::Erased(Box::new(Erased {
+        reason: "test".to_owned(),
+        requests: vec![ErasedRequest {
+            ended_seq: 1,
+            status: EndKind::Completed,
+            opened,
+            ended,
+        }],
+    }));
+    let erased = Event {
+        seq: 4,
+        at: 0,
+        fact: erased,
+    };
+    let rebuilt = database();
+    append(&rebuilt, &lines(2));
+    append(&rebuilt, std::slice::from_ref(&erased));
+    for value in ["1.5", "'x'", "x'00'", "-3", "9e99"] {
+        for table in ["usage_hourly", "usage_daily"] {
+            let stored = database();
+            append(&stored, &[lines(0), lines(2)].concat());
+            plant(&stored, table, value);
+            let mut refusals = crate::db::Refusals::guarding();
+            append_to(&stored, std::slice::from_ref(&erased), &mut refusals);
+            for table in ["usage_hourly", "usage_daily"] {
+                assert_eq!(
+                    rollup(&stored, table),
+                    rollup(&rebuilt, table),
+                    "{table} {value}"
+                );
+            }
+        }
     }
 }
