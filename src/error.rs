@@ -99,6 +99,15 @@ pub enum RemovalError {
     Failed(String),
 }
 
+impl From<FlushError> for RemovalError {
+    fn from(error: FlushError) -> Self {
+        match error {
+            FlushError::Timeout(timeout) => Self::Timeout(timeout),
+            FlushError::WriterStopped => Self::WriterStopped,
+        }
+    }
+}
+
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -17,9 +17,9 @@ use crate::removal::{
     EraseReport, EraseSelector, LOOK_EVERY, PruneReport, Remover, Retention, RetentionThread,
 };
 use crate::sync::Instant;
-use crate::sync::channel::{RecvTimeoutError, bounded};
+use crate::sync::channel::bounded;
 use crate::writer::{
-    CheckpointNotice, CheckpointSettings, CloseReport, Health, Shared, WriterThread,
+    CheckpointNotice, CheckpointSettings, CloseReport, Command, Health, Shared, WriterThread,
     check_identity, spawn,
 };
 
@@ -430,18 +430,7 @@ impl Store {
     /// [`FlushError::Timeout`] when the time is over first, [`FlushError::WriterStopped`] when it
     /// will not be committed.
     pub fn flush(&self, timeout: Duration) -> Result<(), FlushError> {
-        let begun = Instant::now();
-        let (reply, done) = bounded(1);
-        let shared = self.shared();
-        if shared.is_over() {
-            return Err(FlushError::WriterStopped);
-        }
-        shared.submit_flush(reply, timeout)?;
-        done.recv_timeout(timeout.saturating_sub(begun.elapsed()))
-            .map_err(|error| match error {
-                RecvTimeoutError::Timeout => FlushError::Timeout(timeout),
-                RecvTimeoutError::Disconnected => FlushError::WriterStopped,
-            })
+        self.shared().ask(Command::Flush, timeout)
     }
 
     /// Erases content, salts and personal metadata of requests, with the reason in the log.
@@ -520,7 +509,7 @@ impl Store {
             shared.begin_closing(deadline);
             let (reply, done) = bounded(1);
             let left = || deadline.saturating_duration_since(Instant::now());
-            if shared.submit_close(reply) && done.recv_timeout(left()).unwrap_or(false) {
+            if shared.submit_close(reply) && shared.await_answer(&done, left()).unwrap_or(false) {
                 is_complete = true;
             } else {
                 thread.give_up();

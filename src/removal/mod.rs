@@ -19,13 +19,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::db::{Connection, RawFile, Removal, open_reader, restart_clock};
-use crate::error::{FlushError, ReadError, RemovalError, chain};
+use crate::error::{ReadError, RemovalError, chain};
 use crate::log::Fact;
 use crate::search;
 use crate::sync::atomic::AtomicBool;
-use crate::sync::channel::{RecvTimeoutError, bounded};
 use crate::sync::{Instant, thread};
-use crate::writer::{Shared, UpkeepCommand, UpkeepError};
+use crate::writer::{Command, Shared, UpkeepCommand, UpkeepError};
 
 pub use erase::{EraseReport, EraseSelector};
 pub use prune::{PruneReport, Retention};
@@ -233,22 +232,8 @@ impl Session<'_> {
     }
 
     fn send(&self, command: UpkeepCommand) -> Result<Result<(), UpkeepError>, RemovalError> {
-        if self.shared.is_over() {
-            return Err(RemovalError::WriterStopped);
-        }
-        let (reply, done) = bounded(1);
-        self.shared
-            .submit_upkeep(command, reply, STEP_TIMEOUT)
-            .map_err(|error| match error {
-                FlushError::Timeout(timeout) => RemovalError::Timeout(timeout),
-                FlushError::WriterStopped => RemovalError::WriterStopped,
-            })?;
-        let result = done
-            .recv_timeout(STEP_TIMEOUT)
-            .map_err(|error| match error {
-                RecvTimeoutError::Timeout => RemovalError::Timeout(STEP_TIMEOUT),
-                RecvTimeoutError::Disconnected => RemovalError::WriterStopped,
-            })?;
+        let command = |reply| Command::Upkeep(Box::new((command, reply)));
+        let result = self.shared.ask(command, STEP_TIMEOUT)?;
         // What is read between two steps has a bound; a removal as a whole may take hours.
         restart_clock(&self.connection, self.path).map_err(ReadError::from)?;
         Ok(result)

@@ -144,8 +144,9 @@ impl Committer {
     /// Moves the write-ahead log into the database and reports the end.
     fn close(&mut self, reply: &Sender<bool>) {
         self.checkpoint_close();
-        self.shared.set_closed();
+        // In this order: whoever sees that it is over finds the answer.
         let _ = reply.send(true);
+        self.shared.set_closed();
     }
 }
 

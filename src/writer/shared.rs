@@ -18,13 +18,15 @@ use crate::process::{FORKED, Process};
 use crate::redact::Redaction;
 use crate::sync::Instant;
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
-use crate::sync::channel::{Receiver, Sender, TrySendError, bounded};
+use crate::sync::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use crate::sync::thread::{self, Thread};
 
 /// Channel slots beyond the capacity's events, for flushes and wakes; the close has one of its own.
 pub(crate) const CONTROL_SLOTS: usize = if cfg!(shuttle) { 4 } else { 256 };
 /// How often whoever waits for such a slot looks.
 const CONTROL_STEP: Duration = Duration::from_millis(1);
+/// How often whoever waits for an answer looks whether anybody is left to give it.
+const ANSWER_STEP: Duration = Duration::from_millis(50);
 /// Longest wait of the writer for openings that are on their way when the store closes.
 const OPENINGS_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -291,21 +293,53 @@ impl Shared {
         Err(refusal)
     }
 
-    /// Asks for an answer once everything before is committed, waiting for a slot until the timeout.
-    pub(crate) fn submit_flush(
+    /// Asks the writer, and waits for its answer until the timeout. Blocks.
+    pub(crate) fn ask<T>(
         &self,
-        reply: Sender<()>,
+        command: impl FnOnce(Sender<T>) -> Command,
         timeout: Duration,
-    ) -> Result<(), FlushError> {
-        self.submit_control(Command::Flush(reply), timeout)
+    ) -> Result<T, FlushError> {
+        if self.is_over() {
+            return Err(FlushError::WriterStopped);
+        }
+        let begun = Instant::now();
+        let (answer, answered) = bounded(1);
+        self.submit_control(command(answer), timeout)?;
+        let left = timeout.saturating_sub(begun.elapsed());
+        self.await_answer(&answered, left)
+            .map_err(|error| match error {
+                FlushError::Timeout(_) => FlushError::Timeout(timeout),
+                other => other,
+            })
+    }
+
+    /// Waits for an answer of the writer. A bounded channel keeps what is in it when its receiver is
+    /// dropped, and with a command that a stop has left there the other end of this one: nobody answers
+    /// then, and nothing says so.
+    pub(crate) fn await_answer<T>(
+        &self,
+        answered: &Receiver<T>,
+        timeout: Duration,
+    ) -> Result<T, FlushError> {
+        let begun = Instant::now();
+        loop {
+            let left = timeout.saturating_sub(begun.elapsed());
+            // Looked at before: what was answered by then is there.
+            let is_over = self.is_over();
+            match answered.recv_timeout(left.min(ANSWER_STEP)) {
+                Ok(answer) => return Ok(answer),
+                Err(RecvTimeoutError::Disconnected) => return Err(FlushError::WriterStopped),
+                Err(RecvTimeoutError::Timeout) if is_over => return Err(FlushError::WriterStopped),
+                Err(RecvTimeoutError::Timeout) if left <= ANSWER_STEP => {
+                    return Err(FlushError::Timeout(timeout));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
     }
 
     /// Sends what has one of the control slots, waiting for one until the timeout.
-    pub(super) fn submit_control(
-        &self,
-        command: Command,
-        timeout: Duration,
-    ) -> Result<(), FlushError> {
+    fn submit_control(&self, command: Command, timeout: Duration) -> Result<(), FlushError> {
         let begun = Instant::now();
         if self.process.is_left() {
             return Err(FlushError::WriterStopped);
@@ -488,5 +522,32 @@ impl Shared {
             unprepared_events: vitals.unprepared_events.load(Ordering::Relaxed),
             refused_rows: vitals.refused_rows.load(Ordering::Relaxed),
         }
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_that_a_stop_left_in_the_channel_is_not_waited_for() {
+        let (shared, commands) = Shared::new(&Config::new("unused".into()));
+        let ask = || shared.ask(Command::Flush, Duration::from_secs(60));
+        std::thread::scope(|scope| {
+            let asking = scope.spawn(ask);
+            while commands.is_empty() {
+                std::thread::yield_now();
+            }
+            // As by a writer that ends: its end of the channel goes with it, the question does not.
+            drop(commands);
+            let begun = std::time::Instant::now();
+            shared.set_stopped("test".to_owned());
+            assert!(matches!(
+                asking.join().unwrap(),
+                Err(FlushError::WriterStopped)
+            ));
+            assert!(begun.elapsed() < Duration::from_secs(30));
+        });
+        assert!(matches!(ask(), Err(FlushError::WriterStopped)));
     }
 }

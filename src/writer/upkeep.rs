@@ -5,9 +5,8 @@
 use std::time::Duration;
 
 use super::committer::{Committer, Stop};
-use super::shared::Shared;
 use crate::db::{Checkpoint, DbError, Removal};
-use crate::error::{FlushError, chain};
+use crate::error::chain;
 use crate::log::Fact;
 use crate::sync::channel::Sender;
 
@@ -93,20 +92,5 @@ impl Committer {
         let is_wiped = self.appender.wipe(self.path.as_path(), wiped_pages);
         self.watch.settle(Some(self.end_seq));
         is_wiped
-    }
-}
-
-impl Shared {
-    /// Hands a step to the writer, waiting for a slot until the timeout.
-    pub(crate) fn submit_upkeep(
-        &self,
-        command: UpkeepCommand,
-        reply: UpkeepReply,
-        timeout: Duration,
-    ) -> Result<(), FlushError> {
-        self.submit_control(
-            super::command::Command::Upkeep(Box::new((command, reply))),
-            timeout,
-        )
     }
 }
