@@ -17,6 +17,7 @@ use crate::removal::{
     EraseReport, EraseSelector, LOOK_EVERY, PruneReport, Remover, Retention, RetentionThread,
 };
 use crate::sync::Instant;
+use crate::sync::atomic::Ordering;
 use crate::sync::channel::bounded;
 use crate::writer::{
     CheckpointNotice, CheckpointSettings, CloseReport, Command, Health, Shared, WriterThread,
@@ -546,6 +547,7 @@ impl Store {
             open_requests: shared.open_requests(),
             is_complete,
             problem: health.problem.filter(|_| !is_complete),
+            is_file_lost: shared.vitals.is_file_lost.load(Ordering::SeqCst),
         }
     }
 }

@@ -142,6 +142,9 @@ pub struct CloseReport {
     pub is_complete: bool,
     /// Why it is not complete, in words, where the store knows.
     pub problem: Option<String>,
+    /// The file was cut off or overwritten while the store had it open: what was committed counts as lost,
+    /// also where receipts said before that it was durable.
+    pub is_file_lost: bool,
 }
 
 /// Counters that the writer keeps; request threads only read them.
@@ -167,6 +170,7 @@ pub(crate) struct Vitals {
     /// Events that an anchor states and the log did not have; 0: nothing is missing.
     missing_of_anchor: AtomicU64,
     foreign_objects: AtomicU64,
+    pub(crate) is_file_lost: AtomicBool,
     is_index_damaged: AtomicBool,
     /// Seconds that the clock is ahead; 0: it is not.
     clock_ahead_s: AtomicU64,

@@ -413,6 +413,7 @@ impl Shared {
     /// Counts what was committed as not committed: the file that it went to is destroyed. Returns how
     /// many events of request threads that were.
     pub(crate) fn disown_commits(&self) -> u64 {
+        self.vitals.is_file_lost.store(true, Ordering::SeqCst);
         self.vitals.committed_events.store(0, Ordering::Relaxed);
         self.submitted_committed.swap(0, Ordering::SeqCst)
     }

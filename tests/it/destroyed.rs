@@ -47,6 +47,7 @@ fn what_was_committed_to_a_file_that_is_cut_off_counts_as_lost() {
     let report = store.close(PATIENCE);
     assert!(!report.is_complete);
     assert_eq!(report.lost_events, 42, "{report:?}");
+    assert!(report.is_file_lost);
     assert!(report.problem.unwrap().contains("cut off"));
     let error = ReadOnlyStore::open(folder.path()).unwrap_err();
     assert!(
@@ -111,5 +112,6 @@ fn a_checkpoint_by_somebody_else_stops_nothing() {
     assert_eq!(store.health().state, HealthState::Healthy);
     let report = close(store);
     assert_eq!((report.lost_events, report.problem), (0, None));
+    assert!(!report.is_file_lost);
     close(folder.open());
 }

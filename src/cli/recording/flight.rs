@@ -29,6 +29,15 @@ pub(crate) struct Counts {
     pub(crate) body_bytes: u64,
 }
 
+impl Counts {
+    /// The file that everything was committed to is destroyed.
+    pub(super) fn disown(&mut self) {
+        self.not_committed = self.not_committed.saturating_add(self.recorded);
+        self.recorded = 0;
+        self.body_bytes = 0;
+    }
+}
+
 /// One request on its way.
 struct Sent {
     receipt: Receipt,

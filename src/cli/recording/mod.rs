@@ -211,15 +211,21 @@ fn close(store: Store, feed: &Feed, end: End, started: Instant) -> Recorded {
     };
     let health = store.health();
     let report = store.close(timeout);
-    let counts = feed.flight().finish();
+    let mut counts = feed.flight().finish();
+    if report.is_file_lost {
+        counts.disown();
+    }
+    let problem = report.problem.clone().or(health.problem);
     let signal = match end {
         End::Signal(signal) => Some(signal),
         End::Read(_) | End::GivenUp(_) => None,
     };
     let outcome = match end {
+        // Whatever else went wrong comes of it.
+        _ if report.is_file_lost => Err(not_committed(&counts, &problem.unwrap_or_default())),
         End::GivenUp(problem) => Err(not_committed(&counts, &problem)),
         End::Signal(_) | End::Read(Ok(())) if counts.not_committed > 0 => {
-            Err(not_committed(&counts, &health.problem.unwrap_or_default()))
+            Err(not_committed(&counts, &problem.unwrap_or_default()))
         }
         End::Read(Err(error)) => Err(error),
         End::Read(Ok(())) | End::Signal(_) => outcome(&report, &counts, signal),
@@ -246,18 +252,13 @@ fn outcome(
     counts: &Counts,
     signal: Option<Signal>,
 ) -> Result<Outcome, CliError> {
-    if let Some(problem) = &report.problem {
-        let lost = format::counted(report.lost_events, "event", "events");
-        return Err(CliError::Message(format!(
-            "the store did not close in order, and {lost} are lost: {problem}"
-        )));
-    }
     if report.lost_events > 0 || !report.is_complete {
-        return Err(CliError::Message(
-            "all is committed, and the store did not close in order; check the disk, then \
-             `auditlite doctor`"
-                .to_owned(),
-        ));
+        let problem = report.problem.as_deref();
+        return Err(CliError::Message(format!(
+            "all is committed, and the store did not close in order{}; check the disk, then \
+             `auditlite doctor`",
+            problem.map_or(String::new(), |problem| format!(" ({problem})"))
+        )));
     }
     if let Some(signal) = signal {
         return Ok(Outcome::Signalled(signal));
