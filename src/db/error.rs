@@ -1,6 +1,8 @@
 //! What the database reported, sorted by what can be done about it.
 
-use rusqlite::ffi::ErrorCode;
+use std::io;
+
+use rusqlite::ffi::{self, ErrorCode};
 
 use crate::error::{ReadError, chain};
 
@@ -42,7 +44,9 @@ pub(crate) enum DbErrorKind {
 }
 
 impl DbError {
+    /// To be called on the thread that the error came from, before it does anything else.
     pub(crate) fn new(context: &'static str, source: rusqlite::Error) -> Self {
+        let system = io::Error::last_os_error();
         let unreadable_value = matches!(
             source,
             rusqlite::Error::FromSqlConversionFailure(..)
@@ -69,10 +73,28 @@ impl DbError {
             }
             _ => DbErrorKind::Other,
         };
+        let code = source.sqlite_error().map_or(0, |error| error.extended_code);
+        let is_of_system = kind == DbErrorKind::CannotOpen || IO_OF_SYSTEM.contains(&code);
+        if !is_of_system || !is_reason(&system) {
+            return Self {
+                kind,
+                context,
+                source: Some(source.into()),
+            };
+        }
         Self {
-            kind,
+            // SQLite knows one error of a full disk: a write's. Files that cannot be made, quotas and
+            // limits of a file's size are the same to whoever waits for room.
+            kind: if is_full(&system) {
+                DbErrorKind::Full
+            } else {
+                kind
+            },
             context,
-            source: Some(source.into()),
+            source: Some(Box::new(WithSystem {
+                sqlite: source,
+                system,
+            })),
         }
     }
 
@@ -123,6 +145,66 @@ fn is_of_shared_memory(error: &rusqlite::Error) -> bool {
     })
 }
 
+/// Errors of input and output that a failing call of the operating system always stands behind; of others
+/// the thread's last one may be long past.
+const IO_OF_SYSTEM: [i32; 10] = [
+    ffi::SQLITE_IOERR_READ,
+    ffi::SQLITE_IOERR_WRITE,
+    ffi::SQLITE_IOERR_FSYNC,
+    ffi::SQLITE_IOERR_DIR_FSYNC,
+    ffi::SQLITE_IOERR_TRUNCATE,
+    ffi::SQLITE_IOERR_FSTAT,
+    ffi::SQLITE_IOERR_LOCK,
+    ffi::SQLITE_IOERR_SHMOPEN,
+    ffi::SQLITE_IOERR_SHMSIZE,
+    ffi::SQLITE_IOERR_SHMLOCK,
+];
+
+/// What SQLite reported, and the error of the operating system behind it.
+#[derive(Debug, thiserror::Error)]
+#[error("{sqlite}: {system}")]
+struct WithSystem {
+    sqlite: rusqlite::Error,
+    system: io::Error,
+}
+
+/// Too many open files, in the process and in the system; the same numbers on every Unix.
+#[cfg(unix)]
+const TOO_MANY_OPEN_FILES: [i32; 2] = [24, 23];
+#[cfg(unix)]
+const INPUT_OUTPUT: i32 = 5;
+/// No locks: a lock server that does not answer.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const NO_LOCKS: i32 = 37;
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+const NO_LOCKS: i32 = 77;
+
+/// Whether the thread's last error of the operating system is behind an error of input or output.
+/// SQLite looks for files that need not be there and tries other ways: most errors say nothing. These
+/// are never part of that.
+fn is_reason(system: &io::Error) -> bool {
+    #[cfg(unix)]
+    if system.raw_os_error().is_some_and(|code| {
+        TOO_MANY_OPEN_FILES.contains(&code) || code == INPUT_OUTPUT || code == NO_LOCKS
+    }) {
+        return true;
+    }
+    is_full(system)
+        || matches!(
+            system.kind(),
+            io::ErrorKind::ReadOnlyFilesystem
+                | io::ErrorKind::StaleNetworkFileHandle
+                | io::ErrorKind::OutOfMemory
+        )
+}
+
+fn is_full(system: &io::Error) -> bool {
+    matches!(
+        system.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
 /// Adds to an SQLite error what was being done.
 pub(crate) trait Context<T> {
     fn context(self, context: &'static str) -> Result<T, DbError>;
@@ -140,6 +222,36 @@ impl From<DbError> for ReadError {
             DbErrorKind::Corrupt | DbErrorKind::NotADatabase => Self::Damaged(chain(&error)),
             DbErrorKind::Interrupted => Self::Timeout,
             _ => Self::Database(error.into()),
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_room_files_and_locks_is_a_reason_and_what_sqlite_tries_is_none() {
+        let of = io::Error::from_raw_os_error;
+        for (code, is_told, counts_as_full) in [
+            (28, true, true),   // ENOSPC
+            (122, true, true),  // EDQUOT
+            (24, true, false),  // EMFILE
+            (23, true, false),  // ENFILE
+            (37, true, false),  // ENOLCK
+            (5, true, false),   // EIO
+            (30, true, false),  // EROFS
+            (27, true, true),   // EFBIG
+            (116, true, false), // ESTALE
+            (2, false, false),  // ENOENT
+            (11, false, false), // EAGAIN
+            (0, false, false),
+        ] {
+            assert_eq!(
+                (is_reason(&of(code)), is_full(&of(code))),
+                (is_told, counts_as_full),
+                "{code}"
+            );
         }
     }
 }
