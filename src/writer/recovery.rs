@@ -14,6 +14,9 @@ use crate::sync::thread;
 /// First and longest pause between tries of a commit that fails.
 const RETRY_MIN: Duration = Duration::from_millis(5);
 const RETRY_MAX: Duration = Duration::from_secs(1);
+/// How long to wait for readers before what is in a removed write-ahead log is given up. A file into which
+/// only part of a log was moved is damaged without the rest.
+const REMOVED_LOG_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a pause looks whether the owner has given up.
 const RETRY_STEP: Duration = Duration::from_millis(20);
 
@@ -188,14 +191,16 @@ impl Committer {
             }
             Ok(Presence::LogGone) => {
                 // This connection still has it, and is the last one that can move it.
-                let moved = self.appender.checkpoint_truncate(Duration::ZERO);
+                let moved = self.appender.checkpoint_truncate(REMOVED_LOG_PATIENCE);
                 self.appender.leave_files();
                 let outcome = match moved {
                     Ok(checkpoint) if checkpoint.is_done() => {
                         "what was committed is in the database".to_owned()
                     }
                     Ok(_) => {
-                        "a reader kept part of it from being moved into the database".to_owned()
+                        "a reader kept part of it from being moved into the database, which is damaged without \
+                         it: put a backup in its place"
+                            .to_owned()
                     }
                     Err(error) => {
                         format!("it could not be moved into the database: {}", chain(&error))

@@ -144,7 +144,10 @@ class Course:
         except Skipped:
             self.writer.kill()
             raise
-        return self.judge(code, err)
+        try:
+            return self.judge(code, err)
+        except Failed as failure:
+            raise Failed(f"{failure}\nthe writer: exit {code}: {err}") from None
 
     def start(self):
         options = ["--give-up-after", str(GIVE_UP_SECONDS)] if self.fault.gives_up else []
@@ -223,8 +226,10 @@ class Course:
         found = [row[0] for row in connection.execute("SELECT request_id FROM requests ORDER BY opened_seq DESC")]
         check(found == ids, "list and SQLite do not agree")
         check(connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)], "integrity_check")
+        # In a file that no writer has opened since, a request may wait to be `interrupted`.
+        statuses = ("completed", "interrupted", "pending" if path in self.files else "interrupted")
         halves = connection.execute(
-            "SELECT count(*) FROM requests WHERE ended_seq IS NULL OR status NOT IN ('completed', 'interrupted')"
+            "SELECT count(*) FROM requests WHERE (ended_seq IS NULL) <> (status = 'pending') OR status NOT IN (?, ?, ?)", statuses
         ).fetchone()[0]
         check(halves == 0, f"{halves} requests are in a half state")
         connection.close()

@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import struct
 import subprocess
+import sys
 import time
 
 from situations.support import check, line, wait_until
@@ -204,10 +205,31 @@ def removed(course):
     course.restore()
 
 
-@fault(destroys=True, exits=(0, 2))
+@fault(exits=(0, 2))
 def log_removed(course):
-    """The write-ahead log; what is in it is the newest."""
+    """The write-ahead log; the writer still has it, and moves what is in it into the database."""
     course.beside("-wal").unlink()
+    yield
+
+
+@fault(exits=(0, 2))
+def log_removed_under_a_reader(course):
+    """Whose snapshot is older than what is in the log, so that not all of it can be moved at once. Killed, since
+    a connection that is closed would move it."""
+    code = (
+        "import sqlite3, sys; db = sqlite3.connect(sys.argv[1], isolation_level=None); db.execute('BEGIN'); "
+        "print(db.execute('SELECT count(*) FROM requests').fetchone(), flush=True); sys.stdin.read()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code, course.db], **pipes) as reader:
+        reader.stdout.readline()
+        course.feed(10)
+        wait_until(lambda: set(course.submitted) <= set(course.box.listed(db=course.db)), "all that was fed is in the file")
+        course.acknowledged |= set(course.submitted)
+        course.beside("-wal").unlink()
+        course.feed(10)
+        time.sleep(WHILE_SECONDS)
+        reader.kill()
     yield
 
 
