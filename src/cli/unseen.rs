@@ -37,19 +37,35 @@ fn is_presentation(character: char) -> bool {
     matches!(character, '\u{fe0e}' | '\u{fe0f}')
 }
 
+/// Whether a font may have a picture for it: symbols, and what is made into keycaps. Beside a letter a
+/// selector changes nothing that anybody sees, and makes two names of one. Source:
+/// <https://www.unicode.org/Public/UCD/latest/ucd/emoji/emoji-variation-sequences.txt>.
+fn has_presentations(character: char, after_selector: Option<char>) -> bool {
+    match character {
+        '#' | '*' | '0'..='9' => after_selector == Some('\u{20e3}'),
+        '\u{a9}' | '\u{ae}' | '\u{2139}' | '\u{24c2}' => true,
+        '\u{1f170}' | '\u{1f171}' | '\u{1f17e}' | '\u{1f17f}' => true,
+        // Marks upon letters lie among the symbols.
+        '\u{20d0}'..='\u{20ff}' | '\u{302a}'..='\u{302f}' | '\u{3099}' | '\u{309a}' => false,
+        '\u{203c}'..='\u{3299}' | '\u{1f000}'..='\u{1faff}' => !character.is_alphanumeric(),
+        _ => false,
+    }
+}
+
 /// The first character that is not to be shown as it is, and the text before and after it. One
-/// selector of presentation after something that is seen may stay: emoji are written so, and one
-/// hides nothing.
+/// selector of presentation after what has presentations may stay: emoji are written so.
 pub(super) fn split_unseen(
     text: &str,
     is_kept: impl Fn(char) -> bool,
 ) -> Option<(&str, char, &str)> {
-    let mut follows_seen = false;
-    let found = text.char_indices().find(|&(_, character)| {
-        let is_unseen = is_unseen(character);
-        let is_drawing = follows_seen && is_presentation(character);
-        follows_seen = !is_unseen && !character.is_whitespace();
-        is_unseen && !is_drawing && !is_kept(character)
+    let mut before = None;
+    let found = text.char_indices().find(|&(at, character)| {
+        let is_drawing = is_presentation(character) && {
+            let after = text.get(at..).unwrap_or_default().chars().nth(1);
+            before.is_some_and(|before| has_presentations(before, after))
+        };
+        before = Some(character);
+        is_unseen(character) && !is_drawing && !is_kept(character)
     });
     let (at, character) = found?;
     let (before, from) = text.split_at(at);
@@ -77,7 +93,14 @@ mod tests {
         ] {
             assert!(!text.chars().any(is_unseen), "{text}");
         }
-        for text in ["❤\u{fe0f}", "1\u{fe0f}\u{20e3}", "☎\u{fe0e} a"] {
+        for text in [
+            "❤\u{fe0f}",
+            "1\u{fe0f}\u{20e3}",
+            "☎\u{fe0e} a",
+            "㊗\u{fe0f}",
+            "Ⓜ\u{fe0f}",
+            "a⚖\u{fe0f}b",
+        ] {
             assert_eq!(split_unseen(text, |_| false), None, "{text}");
         }
     }
@@ -89,10 +112,15 @@ mod tests {
             "\u{fe0f}",
             "a \u{fe0f}",
             "a\u{200b}\u{fe0f}",
+            "pa\u{fe0f}ul",
+            "1\u{fe0f}",
+            "日\u{fe0f}",
+            "か\u{3099}\u{fe0f}",
+            "❤\u{fe0f}\u{fe0f}",
         ] {
             assert!(split_unseen(text, |_| false).is_some(), "{text:?}");
         }
-        let (before, found, after) = split_unseen("a\u{fe0f}\u{fe0e}b", |_| false).unwrap();
-        assert_eq!((before, found, after), ("a\u{fe0f}", '\u{fe0e}', "b"));
+        let (before, found, after) = split_unseen("❤\u{fe0f}\u{fe0e}b", |_| false).unwrap();
+        assert_eq!((before, found, after), ("❤\u{fe0f}", '\u{fe0e}', "b"));
     }
 }
