@@ -52,10 +52,23 @@ pub(crate) fn inspect(
     if !schema.is_readable() {
         return Ok((file, None, findings));
     }
-    let log = log_facts(&connection, is_being_written)?;
-    findings.extend(integrity_findings(&connection, &schema)?);
-    findings.extend(left_behind(&connection)?.map(|(_, what)| what));
-    Ok((file, Some(log), findings))
+    let looked = (|| {
+        let log = log_facts(&connection, is_being_written)?;
+        let mut more = integrity_findings(&connection, &schema)?;
+        more.extend(left_behind(&connection)?.map(|(_, what)| what));
+        Ok((log, more))
+    })();
+    match looked {
+        Ok((log, more)) => {
+            findings.extend(more);
+            Ok((file, Some(log), findings))
+        }
+        // What was found already is why.
+        Err(error) if DbError::is_damage(&error) && !findings.is_empty() => {
+            Ok((file, None, findings))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn file_facts(path: &Path, connection: &Connection) -> Result<FileFacts, DbError> {

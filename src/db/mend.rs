@@ -66,7 +66,7 @@ fn mend_all<'d>(
         if table.starts_with(schema::SEARCH) {
             tables.extend(SEARCH);
         } else if kind == "index" {
-            indexes.insert(name);
+            indexes.insert((name, table.as_str()));
         } else if is_projection(name) || LINKS.contains(&name) {
             tables.insert(name);
         } else {
@@ -75,11 +75,8 @@ fn mend_all<'d>(
             return Err(DbError::corrupt(MENDING, what));
         }
     }
-    for index in indexes {
+    for (index, _) in &indexes {
         drop_object(connection, index)?;
-        if let Some(definition) = Schema::definition(index)? {
-            run(connection, &definition)?;
-        }
     }
     if tables.contains("search_index") {
         // Those that its own going would leave behind.
@@ -91,9 +88,15 @@ fn mend_all<'d>(
             drop_object(connection, &shadow)?;
         }
     }
-    for table in tables {
+    for table in &tables {
         drop_object(connection, table)?;
         run(connection, &definition_of(table))?;
+    }
+    // Those of a table that was made anew were made with it.
+    for (index, _) in indexes.iter().filter(|(_, table)| !tables.contains(table)) {
+        if let Some(definition) = Schema::definition(index)? {
+            run(connection, &definition)?;
+        }
     }
     Ok(())
 }

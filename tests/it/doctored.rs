@@ -161,6 +161,20 @@ fn what_is_ours_and_differs_is_refused_for_writing_and_named() {
                 "user_id TEXT COLLATE NOCASE",
             );
         }),
+        ("table \"requests\"", false, |folder| {
+            change(
+                folder,
+                "DROP TABLE requests; CREATE VIEW requests AS SELECT 1 AS opened_seq",
+            );
+        }),
+        ("index \"requests_by_request_id\"", true, |folder| {
+            redefine(
+                folder,
+                "requests_by_request_id",
+                "(request_id)",
+                "(request_id COLLATE nowhere)",
+            );
+        }),
         ("table \"payloads\"", false, |folder| {
             redefine(
                 folder,
