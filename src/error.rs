@@ -158,6 +158,12 @@ pub enum ReadError {
     /// What is stored contradicts itself.
     #[error("the database is damaged: {0}; keep the file and run `auditlite verify` on it")]
     Damaged(String),
+    /// What the file keeps beside the log, to search and to count by, contradicts itself. It follows from
+    /// the log.
+    #[error(
+        "what the database keeps to search and count by is damaged ({0}); `auditlite doctor --rebuild` makes it anew from the log"
+    )]
+    DerivedDamaged(String),
     /// An argument is out of its bounds.
     #[error("{0}")]
     InvalidArgument(String),

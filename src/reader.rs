@@ -256,19 +256,19 @@ impl Reader {
     /// # Errors
     ///
     /// [`ReadError::InvalidArgument`] where there is nothing to search for; [`ReadError::Timeout`]
-    /// where a word is in so many messages that ranking them takes too long; what the database
-    /// reported.
+    /// where a word is in so many messages that ranking them takes too long;
+    /// [`ReadError::DerivedDamaged`]; what the database reported.
     pub fn search(&self, query: &str, options: &SearchOptions) -> Result<SearchResult, ReadError> {
-        search::search(&*self.connection()?, query, options)
+        derived(search::search(&*self.connection()?, query, options))
     }
 
     /// How far the search index is behind.
     ///
     /// # Errors
     ///
-    /// What the database reported.
+    /// [`ReadError::DerivedDamaged`], or what the database reported.
     pub fn search_lag(&self) -> Result<SearchLag, ReadError> {
-        search::lag(&*self.connection()?)
+        derived(search::lag(&*self.connection()?))
     }
 
     /// Tools that models asked to have called, by name, most called first. Reads every request that
@@ -276,9 +276,9 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// What the database reported.
+    /// [`ReadError::DerivedDamaged`], or what the database reported.
     pub fn tools(&self, filter: &RequestFilter) -> Result<Vec<ToolStats>, ReadError> {
-        Ok(tools(&*self.connection()?, filter)?)
+        derived(tools(&*self.connection()?, filter).map_err(ReadError::from))
     }
 
     /// The assistant's text, where the gateway handed it over.
@@ -335,9 +335,9 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// What the database reported.
+    /// [`ReadError::DerivedDamaged`], or what the database reported.
     pub fn stats(&self, filter: &StatsFilter) -> Result<Vec<StatsRow>, ReadError> {
-        Ok(stats(&*self.connection()?, filter)?)
+        derived(stats(&*self.connection()?, filter).map_err(ReadError::from))
     }
 
     /// The same sums over exactly the ended requests that match, from the requests themselves. Reads
@@ -346,14 +346,22 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// What the database reported.
+    /// [`ReadError::DerivedDamaged`], or what the database reported.
     pub fn stats_of(
         &self,
         filter: &RequestFilter,
         group_by: &[StatsKey],
     ) -> Result<Vec<StatsRow>, ReadError> {
-        Ok(stats_of(&*self.connection()?, filter, group_by)?)
+        derived(stats_of(&*self.connection()?, filter, group_by).map_err(ReadError::from))
     }
+}
+
+/// Of what is read from tables alone that follow from the log.
+fn derived<T>(result: Result<T, ReadError>) -> Result<T, ReadError> {
+    result.map_err(|error| match error {
+        ReadError::Damaged(what) => ReadError::DerivedDamaged(what),
+        other => other,
+    })
 }
 
 impl fmt::Debug for Reader {

@@ -182,6 +182,10 @@ pub(crate) fn search(
         options.is_newest_first,
         options.limit,
     )?;
+    if found.is_empty() && !index::as_of_one_moment(connection, index::is_answering)? {
+        let what = "the search index does not find what it holds";
+        return Err(ReadError::Damaged(what.to_owned()));
+    }
     let snippets = index::snippets(&found, &words)?;
     let mut unreadable = Vec::new();
     let mut hits = Vec::with_capacity(found.len());
@@ -427,7 +431,7 @@ pub fn update_search_index(
     match build(&mut connection, &mut progress) {
         Ok(lag) => Ok(lag),
         Err(IndexError::Failed(error)) => Err(error.into()),
-        Err(IndexError::Damaged(what)) => Err(ReadError::Damaged(what).into()),
+        Err(IndexError::Damaged(what)) => Err(ReadError::DerivedDamaged(what).into()),
     }
 }
 

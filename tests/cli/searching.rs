@@ -45,3 +45,41 @@ fn while_a_store_has_the_file_open_the_lag_is_said() {
     assert!(store.close(Duration::from_secs(60)).is_complete);
     assert_eq!(sandbox.run(&["search", "brandnew"]).exit, 0);
 }
+
+#[test]
+fn what_follows_from_the_log_and_is_damaged_is_told_with_what_makes_it_anew() {
+    for (sql, command) in [
+        (
+            "UPDATE usage_hourly SET completed = -7; UPDATE usage_daily SET completed = -7",
+            &["stats"][..],
+        ),
+        (
+            "UPDATE usage_hourly SET latency_us_sum = -1",
+            &["stats", "--by", "user"],
+        ),
+        ("UPDATE search_state SET next_seq = -1", &["search", "lyon"]),
+        (
+            "UPDATE search_index_data SET block = x'00'",
+            &["search", "lyon"],
+        ),
+        ("DELETE FROM search_index_data", &["search", "lyon"]),
+    ] {
+        let sandbox = agent();
+        assert_eq!(sandbox.run(&["search", "lyon"]).exit, 0);
+        let before = sandbox.run(command).text().to_owned();
+        let connection = rusqlite::Connection::open(sandbox.path("audit.db")).unwrap();
+        connection.execute_batch(sql).unwrap();
+        drop(connection);
+        let run = sandbox.run(command);
+        assert_eq!(run.exit, 2, "{sql}: {}", run.text());
+        assert!(
+            run.stderr.contains("search and count by is damaged")
+                && run.stderr.contains("doctor --rebuild"),
+            "{sql}: {}",
+            run.stderr
+        );
+        let rebuilt = sandbox.run(&["doctor", "--rebuild"]);
+        assert_eq!(rebuilt.exit, 0, "{sql}: {}", rebuilt.stderr);
+        assert_eq!(sandbox.run(command).text(), before, "{sql}");
+    }
+}

@@ -133,6 +133,27 @@ pub(crate) fn are_words_found(
     Ok(true)
 }
 
+/// Whether the words of the request that came into the index last are found: a damaged index finds nothing,
+/// and says nothing of it. Within a transaction.
+pub(crate) fn is_answering(connection: &Connection) -> Result<bool, DbError> {
+    if whole(connection)?.is_none() {
+        // It is being taken out just now.
+        return Ok(true);
+    }
+    let last: Option<u64> = connection
+        .query_row(
+            "SELECT request_seq FROM search_messages ORDER BY message_id DESC LIMIT 1",
+            [],
+            |row| count_at(row, 0),
+        )
+        .optional()
+        .context(CHECKING)?;
+    match last {
+        Some(opened_seq) => are_words_found(connection, &Words::new()?, opened_seq),
+        None => Ok(true),
+    }
+}
+
 /// A message as the index has it.
 #[derive(Debug)]
 pub(crate) struct StoredMessage {

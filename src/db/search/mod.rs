@@ -33,7 +33,8 @@ const MARKS: [char; 2] = ['\u{fdd0}', '\u{fdd1}'];
 const SNIPPET_TOKENS: i64 = 24;
 
 pub(crate) use check::{
-    are_words_found, are_words_of_texts, by_key, is_waited_for, messages_of, problems, whole,
+    are_words_found, are_words_of_texts, by_key, is_answering, is_waited_for, messages_of,
+    problems, whole,
 };
 pub(crate) use dropping::{drop_step, give_up};
 pub(super) use forgetting::forget;
