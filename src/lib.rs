@@ -41,6 +41,7 @@
 
 #![forbid(unsafe_code)]
 
+mod body_infos;
 mod bundle;
 mod chain;
 mod clock;
@@ -101,6 +102,7 @@ mod seeds;
 #[doc = include_str!("../README.md")]
 pub struct Readme;
 
+pub use body_infos::BodyInfos;
 pub use bundle::{
     BundleOptions, BundleReport, BundleSignature, BundleSummary, verify_bundle,
     verify_consistency_proof, verify_inclusion_proof,

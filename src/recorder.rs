@@ -10,7 +10,7 @@ use crate::error::RecordError;
 use crate::handle::RequestHandle;
 use crate::receipt::Receipt;
 use crate::record::{
-    Altered, Normaliser, REQUEST_WITHHELD, Rejection, RequestContext, note_altered,
+    Altered, Normaliser, REQUEST_WITHHELD, Rejection, RequestContext, note_altered, told_altered,
 };
 use crate::writer::{Admission, BodyRoom, Command, Lifecycle, OpenCommand, Redactor, Shared};
 
@@ -81,6 +81,7 @@ impl Recorder {
         let mut normaliser = Normaliser::default();
         normaliser.context(&mut context);
         note_altered(&mut altered, normaliser.into_altered());
+        note_altered(&mut altered, told_altered(&mut context));
         if is_withheld {
             altered.push(REQUEST_WITHHELD.to_owned());
         }

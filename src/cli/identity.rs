@@ -7,7 +7,8 @@
 use std::fmt::Write as _;
 
 use auditlite::{
-    PayloadSide, ReadError, Reader, RequestFilter, RequestRecord, Status, stored_identifier,
+    BodyInfos, PayloadSide, ReadError, Reader, RequestFilter, RequestRecord, Status,
+    stored_identifier,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -73,7 +74,7 @@ impl Identity {
     /// # Errors
     ///
     /// What the database reported.
-    pub(crate) fn is_in(&self, reader: &Reader) -> Result<bool, ReadError> {
+    pub(crate) fn is_in(&self, reader: &Reader, infos: &mut BodyInfos) -> Result<bool, ReadError> {
         let mut filter = RequestFilter {
             request_id: Some(self.request_id.clone()),
             since: self.opened_at,
@@ -87,7 +88,7 @@ impl Identity {
         loop {
             let page = reader.list_after(&filter, after, PAGE_REQUESTS)?;
             for request in &page.requests {
-                if self.is(reader, request)? {
+                if self.is(infos, request)? {
                     return Ok(true);
                 }
             }
@@ -98,7 +99,7 @@ impl Identity {
         }
     }
 
-    fn is(&self, reader: &Reader, request: &RequestRecord) -> Result<bool, ReadError> {
+    fn is(&self, infos: &mut BodyInfos, request: &RequestRecord) -> Result<bool, ReadError> {
         let attribute = |name: &str| {
             let mut attributes = request.attributes.iter();
             let found = attributes.find(|(key, _)| key == name);
@@ -133,8 +134,10 @@ impl Identity {
         ];
         let may_be_read = matches!(self.known_by, KnownBy::Exchange { .. });
         let is_stored_as = |(given, found): (&Option<String>, &Option<String>)| {
+            // An empty one is recorded as none.
+            let given = given.as_deref().filter(|id| !id.is_empty());
             given.is_none() && may_be_read
-                || given.as_deref().map(stored_identifier).as_deref() == found.as_deref()
+                || given.map(stored_identifier).as_deref() == found.as_deref()
         };
         if !self.ids.iter().zip(ids).all(is_stored_as) {
             return Ok(false);
@@ -146,7 +149,7 @@ impl Identity {
             let is_same = match attribute(&missing_body(side)) {
                 Some(words) => words == body.words(),
                 None => {
-                    let info = reader.body_info(request, side)?;
+                    let info = infos.get(request, side)?;
                     let length = info.map_or(0, |info| info.length);
                     let digest = info.and_then(|info| info.sha256);
                     let digests = digest.zip(body.sha256.as_ref());

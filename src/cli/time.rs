@@ -4,6 +4,8 @@ use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, ZonedDateTime};
 
+use super::fields::Number;
+
 const HINT: &str = "give 30m, 2h or 7d (back from now), a date such as 2026-11-01, \
                     or a time such as 2026-11-01T12:30:00Z";
 
@@ -66,24 +68,30 @@ const MILLIS_MIN: u64 = SECONDS_MIN * 1000;
 const MICROS_MIN: u64 = MILLIS_MIN * 1000;
 const NANOS_MIN: u64 = MICROS_MIN * 1000;
 
-/// Microseconds since the Unix epoch, of a number whose size tells its unit. `None`: before 1973, whatever
-/// the unit.
-pub(crate) fn from_number(number: u64) -> Option<i64> {
-    let micros = match number {
-        ..SECONDS_MIN => return None,
-        SECONDS_MIN..MILLIS_MIN => number.saturating_mul(1_000_000),
-        MILLIS_MIN..MICROS_MIN => number.saturating_mul(1000),
-        MICROS_MIN..NANOS_MIN => number,
-        NANOS_MIN.. => number / 1000,
-    };
-    i64::try_from(micros).ok()
-}
+/// Times that can be recorded, from 1970 to 9999.
+pub(crate) const RECORDABLE: std::ops::RangeInclusive<i64> = 0..=253_402_300_799_999_999;
 
-/// The same of seconds with a fraction. `None`: before 1973, or too many to be seconds.
-pub(crate) fn from_seconds(seconds: f64) -> Option<i64> {
-    let duration = std::time::Duration::try_from_secs_f64(seconds).ok()?;
-    let is_time = (SECONDS_MIN..MILLIS_MIN).contains(&duration.as_secs());
-    i64::try_from(duration.as_micros()).ok().filter(|_| is_time)
+/// Microseconds since the Unix epoch, of a number whose size tells its unit; a fraction counts. `None`:
+/// before 1973, whatever the unit, or beyond what can be counted.
+pub(crate) fn from_number(number: Number) -> Option<i64> {
+    const TOO_MANY: f64 = 18_446_744_073_709_551_616.0; // 2^64
+    if number.decimal() >= TOO_MANY {
+        return None;
+    }
+    let whole = number.count()?;
+    let (times, part) = match whole {
+        ..SECONDS_MIN => return None,
+        SECONDS_MIN..MILLIS_MIN => (1_000_000_u32, 1_u64),
+        MILLIS_MIN..MICROS_MIN => (1000, 1),
+        MICROS_MIN..NANOS_MIN => (1, 1),
+        NANOS_MIN.. => (1, 1000),
+    };
+    let fraction = Number::Decimal(number.fraction() * f64::from(times)).count()?;
+    let micros = whole
+        .saturating_mul(u64::from(times))
+        .saturating_add(fraction)
+        / part;
+    i64::try_from(micros).ok()
 }
 
 /// `2026-11-01 12:30:05`, UTC.

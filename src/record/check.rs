@@ -52,6 +52,18 @@ pub(crate) fn note_altered(altered: &mut Altered, names: impl IntoIterator<Item 
     }
 }
 
+/// More names of fields than a request has, and longer ones.
+const TOLD_MAX: usize = 64;
+
+/// Names of fields that the host changed. What is none could break the list of names apart.
+pub(crate) fn told_altered(context: &mut RequestContext) -> impl Iterator<Item = String> + use<> {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let is_name =
+        move |name: &String| (1..=TOLD_MAX).contains(&name.len()) && name.bytes().all(is_part);
+    let told = std::mem::take(&mut context.altered).into_iter();
+    told.filter(is_name).take(TOLD_MAX)
+}
+
 /// Brings fields into their bounds and notes which it changed.
 #[derive(Debug, Default)]
 pub(crate) struct Normaliser {

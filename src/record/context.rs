@@ -125,6 +125,11 @@ pub struct RequestContext {
     pub read_body: Option<bool>,
     /// Whether bodies and other content of this request are kept. Default: as the store is set.
     pub capture: Option<crate::config::Capture>,
+    /// Fields of the request, or of its end, whose values were changed before they came here, such as a
+    /// number that a log holds and no field can: flagged like what recording changes
+    /// ([`RequestRecord::altered`](crate::RequestRecord::altered)). At most 64 names of ASCII letters,
+    /// digits and underscores, each up to 64 bytes; others are left out.
+    pub altered: Vec<String>,
 }
 
 impl RequestContext {

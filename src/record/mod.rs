@@ -24,7 +24,7 @@ pub use wire::WireProtocol;
 
 pub(crate) use check::{
     Altered, Normaliser, REQUEST_UNPARSED, REQUEST_WITHHELD, RESPONSE_UNPARSED, RESPONSE_WITHHELD,
-    note_altered, seen_status, seen_usage, served_name, stored_attribute,
+    note_altered, seen_status, seen_usage, served_name, stored_attribute, told_altered,
 };
 
 /// Chainable setters named like their fields; the field's own documentation says the rest.

@@ -21,6 +21,7 @@ mod gateway;
 mod gateway_redaction;
 mod hostile;
 mod importing;
+mod lines;
 mod private;
 mod reading;
 mod recording;

@@ -26,7 +26,7 @@ fn bad_lines_are_reported_and_the_rest_goes_on() {
         sandbox.run(&["record", "calls.jsonl"]),
         sandbox.run(&["list", "--since", "1d"]),
     ];
-    assert_eq!(runs[1].text().lines().count(), 3);
+    assert_eq!(runs[1].text().lines().count(), 5);
     assert_golden("record_bad_lines", &sandbox, &runs[..1]);
 }
 

@@ -37,6 +37,7 @@ const ORDER: &[&str] = &[
     "handle",
     "recorder",
     "reader",
+    "body_infos",
     "pieces",
     "follow",
     "said",

@@ -1,6 +1,11 @@
 //! One line of an export, as what is to be recorded.
 
+use std::collections::BTreeMap;
+
+use super::super::fields::{Fields, http_status as http_status_of};
 use super::super::identity::{BodyIdentity, Identity, KnownBy, hexadecimal, missing_body};
+use super::super::line_id::LineIds;
+use super::super::time;
 use auditlite::{
     ActorKind, Completion, Failure, PayloadSide, Rejection, RequestContext, Status, Timing,
     ToolCall, Usage,
@@ -8,11 +13,7 @@ use auditlite::{
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-
-/// Times that can be recorded, from 1970 to 9999.
-const OPENED_AT: std::ops::RangeInclusive<i64> = 0..=253_402_300_799_999_999;
 
 /// A request on its way in.
 pub(super) struct Imported {
@@ -40,13 +41,59 @@ pub(super) enum Ending {
     },
 }
 
-/// The fields of `docs/export.md`.
-#[derive(Debug, Deserialize)]
+/// The fields of `docs/export.md` that are read.
+const FIELDS: &[&str] = &[
+    "opened_seq",
+    "request_id",
+    "status",
+    "opened_at",
+    "latency_us",
+    "upstream_latency_us",
+    "time_to_first_chunk_us",
+    "user_id",
+    "session_id",
+    "context_id",
+    "conversation_id",
+    "trace_id",
+    "actor_type",
+    "actor_id",
+    "operation_name",
+    "provider_name",
+    "response_provider_name",
+    "requested_model",
+    "request_model",
+    "response_model",
+    "wire_protocol",
+    "is_streaming",
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "attributes",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_write_input_tokens",
+    "reasoning_output_tokens",
+    "cost_microdollars",
+    "finish_reasons",
+    "response_id",
+    "http_status",
+    "error_type",
+    "error_message",
+    "tool_calls",
+    "altered",
+    "is_erased",
+    "request",
+    "response",
+];
+
+/// What a line says.
+#[derive(Debug)]
 struct Line {
-    opened_seq: u64,
+    opened_seq: String,
     request_id: String,
-    status: String,
-    opened_at: i64,
+    status: Status,
+    opened_at: Option<i64>,
     latency_us: Option<u64>,
     upstream_latency_us: Option<u64>,
     time_to_first_chunk_us: Option<u64>,
@@ -64,47 +111,35 @@ struct Line {
     request_model: Option<String>,
     response_model: Option<String>,
     wire_protocol: Option<String>,
-    #[serde(default)]
     is_streaming: bool,
     max_tokens: Option<u64>,
     temperature: Option<f64>,
     top_p: Option<f64>,
-    #[serde(default)]
-    attributes: std::collections::BTreeMap<String, String>,
+    attributes: BTreeMap<String, String>,
     input_tokens: Option<u64>,
     output_tokens: Option<u64>,
     cache_read_input_tokens: Option<u64>,
     cache_write_input_tokens: Option<u64>,
     reasoning_output_tokens: Option<u64>,
     cost_microdollars: Option<u64>,
-    #[serde(default)]
     finish_reasons: Vec<String>,
     response_id: Option<String>,
     http_status: Option<u16>,
     error_type: Option<String>,
     error_message: Option<String>,
-    #[serde(default)]
-    tool_calls: Vec<Call>,
-    #[serde(default)]
+    tool_calls: Vec<ToolCall>,
     altered: Vec<String>,
-    #[serde(default)]
     is_erased: bool,
     request: Option<Body>,
     response: Option<Body>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Call {
-    tool_call_id: String,
-    tool_name: String,
-    input: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 struct Body {
-    length: u64,
+    /// Absent where the number is none that a length can be.
+    length: Option<u64>,
     sha256: Option<String>,
-    head: Option<u64>,
+    is_excerpt: bool,
     text: Option<String>,
     base64: Option<String>,
 }
@@ -114,32 +149,39 @@ impl Imported {
     ///
     /// What is wrong with the line, in words.
     pub(super) fn parse(line: &[u8], origin: &str) -> Result<Self, String> {
-        let line: Line = serde_json::from_slice(line)
-            .map_err(|error| format!("not a line of an export: {error}"))?;
-        let status = Status::from_name(&line.status)
-            .ok_or_else(|| format!("the status {:?} is none", line.status))?;
-        if line.request_id.is_empty() {
-            return Err("the request has no id".to_owned());
-        }
+        let mut fields = Fields::of_line(line, FIELDS)?;
+        let line = Line::read(&mut fields, line)?;
+        let altered = fields.into_altered().into_iter();
+        let altered = altered.map(str::to_owned).collect();
         let origin = line.origin(origin);
         let mut context = line.context(&origin);
-        let identity = line.identity(origin, [&line.request, &line.response]);
+        context.altered = altered;
+        let mut identity = line.identity(origin, [&line.request, &line.response]);
         let (mut missing, mut bodies) = (0, [None, None]);
         let sides = [
             (PayloadSide::Request, &line.request),
             (PayloadSide::Response, &line.response),
         ];
-        for ((side, body), bytes) in sides.into_iter().zip(&mut bodies) {
+        let places = bodies.iter_mut().zip(&mut identity.bodies);
+        for ((side, body), (bytes, known)) in sides.into_iter().zip(places) {
             let Some(body) = body else { continue };
             *bytes = body
                 .bytes()
                 .map_err(|problem| format!("the {side} body {problem}"))?;
-            if bytes.is_none() {
-                missing += 1;
-                context = context.attribute(missing_body(side), body.identity().words());
+            match bytes {
+                // As it is found again, whatever the line says of its length.
+                Some(bytes) => known.length = u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+                None => {
+                    missing += 1;
+                    context = context.attribute(missing_body(side), body.identity().words());
+                }
+            }
+            if known.length == 0 {
+                known.sha256 = None;
             }
         }
         let [request_body, response_body] = bodies;
+        let status = line.status;
         if status == Status::Interrupted {
             context = context.attribute("imported_status", status.name());
         }
@@ -148,13 +190,94 @@ impl Imported {
             context,
             request_body: request_body.unwrap_or_default(),
             response_provider_name: line.response_provider_name.clone(),
-            ending: line.ending(status, response_body),
+            ending: line.ending(response_body),
             missing_bodies: missing,
         })
     }
 }
 
 impl Line {
+    fn read(line: &mut Fields<'_>, text: &[u8]) -> Result<Self, String> {
+        let absent = |name: &str| format!("has no {name}; a line of `auditlite export` has one");
+        let opened_seq = line
+            .number("opened_seq")?
+            .ok_or_else(|| absent("opened_seq"))?;
+        let opened_seq = match opened_seq.count() {
+            Some(seq) if opened_seq.is_exact() => seq.to_string(),
+            // It says where the line was all the same.
+            _ => line
+                .raw("opened_seq")
+                .map(|raw| raw.get().to_owned())
+                .unwrap_or_default(),
+        };
+        let status = line
+            .text("status", "status")?
+            .ok_or_else(|| absent("status"))?;
+        let status =
+            Status::from_name(&status).ok_or_else(|| format!("the status {status:?} is none"))?;
+        let opened_at = opened_at(line)?;
+        let mut request_id = line
+            .text("request_id", "request_id")?
+            .ok_or_else(|| absent("request_id"))?;
+        if request_id.is_empty() {
+            line.note("request_id");
+            // The same line has the same one.
+            let made = LineIds::default().id(text, false, opened_at);
+            request_id = made.unwrap_or_default();
+        }
+        let http_status = line.count("http_status", "http_status")?;
+        let http_status = http_status_of(line, http_status);
+        Ok(Self {
+            opened_seq,
+            request_id,
+            status,
+            opened_at,
+            latency_us: line.count("latency_us", "latency_us")?,
+            upstream_latency_us: line.count("upstream_latency_us", "upstream_latency_us")?,
+            time_to_first_chunk_us: line
+                .count("time_to_first_chunk_us", "time_to_first_chunk_us")?,
+            user_id: line.text("user_id", "user_id")?,
+            session_id: line.text("session_id", "session_id")?,
+            context_id: line.text("context_id", "context_id")?,
+            conversation_id: line.text("conversation_id", "conversation_id")?,
+            trace_id: line.text("trace_id", "trace_id")?,
+            actor_type: line.text("actor_type", "actor")?,
+            actor_id: line.text("actor_id", "actor")?,
+            operation_name: line.text("operation_name", "operation_name")?,
+            provider_name: line.text("provider_name", "provider_name")?,
+            response_provider_name: line
+                .text("response_provider_name", "response_provider_name")?,
+            requested_model: line.text("requested_model", "requested_model")?,
+            request_model: line.text("request_model", "request_model")?,
+            response_model: line.text("response_model", "response_model")?,
+            wire_protocol: line.text("wire_protocol", "wire_protocol")?,
+            is_streaming: line.truth("is_streaming")?.unwrap_or(false),
+            max_tokens: line.count("max_tokens", "max_tokens")?,
+            temperature: line.decimal("temperature")?,
+            top_p: line.decimal("top_p")?,
+            attributes: line.named_texts("attributes")?,
+            input_tokens: line.count("input_tokens", "input_tokens")?,
+            output_tokens: line.count("output_tokens", "output_tokens")?,
+            cache_read_input_tokens: line
+                .count("cache_read_input_tokens", "cache_read_input_tokens")?,
+            cache_write_input_tokens: line
+                .count("cache_write_input_tokens", "cache_write_input_tokens")?,
+            reasoning_output_tokens: line
+                .count("reasoning_output_tokens", "reasoning_output_tokens")?,
+            cost_microdollars: line.count("cost_microdollars", "cost_microdollars")?,
+            finish_reasons: line.texts("finish_reasons")?,
+            response_id: line.text("response_id", "response_id")?,
+            http_status,
+            error_type: line.text("error_type", "error_type")?,
+            error_message: line.text("error_message", "error_message")?,
+            tool_calls: tool_calls(line)?,
+            altered: line.texts("altered")?,
+            is_erased: line.truth("is_erased")?.unwrap_or(false),
+            request: Body::read(line, "request", "request_bytes")?,
+            response: Body::read(line, "response", "response_bytes")?,
+        })
+    }
+
     /// What was imported before keeps its first origin.
     fn origin(&self, origin: &str) -> [(String, String); 2] {
         let attribute = |name: &str, otherwise: String| {
@@ -163,14 +286,14 @@ impl Line {
         };
         [
             attribute("imported_from", origin.to_owned()),
-            attribute("imported_seq", self.opened_seq.to_string()),
+            attribute("imported_seq", self.opened_seq.clone()),
         ]
     }
 
     fn identity(&self, origin: [(String, String); 2], bodies: [&Option<Body>; 2]) -> Identity {
         Identity {
             request_id: self.request_id.clone(),
-            opened_at: Some(self.opened_at).filter(|at| OPENED_AT.contains(at)),
+            opened_at: self.opened_at,
             is_erased: self.is_erased,
             ids: [
                 self.user_id.clone(),
@@ -187,8 +310,11 @@ impl Line {
     fn context(&self, origin: &[(String, String); 2]) -> RequestContext {
         let mut context = RequestContext::new(self.wire_protocol.clone().unwrap_or_default())
             .request_id(&self.request_id)
-            .started_at(self.opened_at)
             .is_streaming(self.is_streaming);
+        // A record of the past, also where it does not say of when.
+        context.started_at = self
+            .opened_at
+            .or_else(|| Some(jiff::Timestamp::now().as_microsecond()));
         context.user_id.clone_from(&self.user_id);
         context.session_id.clone_from(&self.session_id);
         context.context_id.clone_from(&self.context_id);
@@ -225,7 +351,7 @@ impl Line {
         self.altered.iter().any(|altered| altered == flag)
     }
 
-    fn ending(self, status: Status, body: Option<Bytes>) -> Option<Ending> {
+    fn ending(self, body: Option<Bytes>) -> Option<Ending> {
         let mut usage = Usage::default();
         usage.input_tokens = self.input_tokens;
         usage.output_tokens = self.output_tokens;
@@ -238,22 +364,11 @@ impl Line {
         timing.upstream_latency_us = self.upstream_latency_us;
         timing.time_to_first_chunk_us = self.time_to_first_chunk_us;
         let read_body = self.is_flagged("response_unparsed");
-        let tool_calls: Vec<ToolCall> = self
-            .tool_calls
-            .into_iter()
-            .map(|call| {
-                ToolCall::new(
-                    call.tool_call_id,
-                    call.tool_name,
-                    call.input.unwrap_or_default(),
-                )
-            })
-            .collect();
         macro_rules! fill {
             ($end:ident) => {
                 $end.usage = has_usage.then_some(usage);
                 $end.finish_reasons = self.finish_reasons;
-                $end.tool_calls = tool_calls;
+                $end.tool_calls = self.tool_calls;
                 $end.response_body = body;
                 $end.response_id = self.response_id;
                 $end.response_model = self.response_model;
@@ -264,7 +379,7 @@ impl Line {
             };
         }
         let error_type = self.error_type.unwrap_or_default();
-        Some(match status {
+        Some(match self.status {
             Status::Pending => return None,
             Status::Completed => {
                 let mut completion = Completion::new();
@@ -295,20 +410,81 @@ impl Line {
     }
 }
 
+/// When it arrived; `None`: a time that cannot be recorded, which is noted.
+fn opened_at(line: &mut Fields<'_>) -> Result<Option<i64>, String> {
+    let Some(number) = line.number("opened_at")? else {
+        return Err("has no opened_at; a line of `auditlite export` has one".to_owned());
+    };
+    let micros = number.count().and_then(|at| i64::try_from(at).ok());
+    let at = micros.filter(|at| time::RECORDABLE.contains(at));
+    if at.is_none() || !number.is_exact() {
+        line.note("started_at");
+    }
+    Ok(at)
+}
+
+fn tool_calls(line: &mut Fields<'_>) -> Result<Vec<ToolCall>, String> {
+    const FIELDS: &[&str] = &["tool_call_id", "tool_name", "input"];
+    let mut calls = Vec::new();
+    for (index, call) in line.list("tool_calls")?.into_iter().enumerate() {
+        let within = |problem| format!("tool_calls[{index}]: {problem}");
+        let mut call = Fields::of_text(call.get(), FIELDS).map_err(within)?;
+        let mut text = |name| call.text(name, "tool_calls").map_err(within);
+        let id = text("tool_call_id")?.unwrap_or_default();
+        let name = text("tool_name")?.unwrap_or_default();
+        calls.push(ToolCall::new(id, name, text("input")?.unwrap_or_default()));
+        for field in call.into_altered() {
+            line.note(field);
+        }
+    }
+    Ok(calls)
+}
+
 impl Body {
+    /// The body of a side, of which the line's `recorded` has the length.
+    fn read(
+        line: &mut Fields<'_>,
+        side: &'static str,
+        recorded: &'static str,
+    ) -> Result<Option<Self>, String> {
+        const FIELDS: &[&str] = &["length", "sha256", "head", "text", "base64"];
+        let Some(raw) = line.raw(side) else {
+            return Ok(None);
+        };
+        let within = |problem| format!("{side}: {problem}");
+        let mut body = Fields::of_text(raw.get(), FIELDS).map_err(within)?;
+        let length = body.number("length").map_err(within)?;
+        let length = length.ok_or_else(|| format!("{side} has no length"))?;
+        if !length.is_exact() {
+            body.note(recorded);
+        }
+        let mut text = |name| body.text(name, recorded).map_err(within);
+        let read = Self {
+            length: length.count().filter(|_| length.is_exact()),
+            sha256: text("sha256")?,
+            text: text("text")?,
+            base64: text("base64")?,
+            is_excerpt: body.number("head").map_err(within)?.is_some(),
+        };
+        for field in body.into_altered() {
+            line.note(field);
+        }
+        Ok(Some(read))
+    }
+
     fn identity(&self) -> BodyIdentity {
         BodyIdentity {
-            length: self.length,
+            length: self.length.unwrap_or_default(),
             sha256: self.sha256.clone(),
         }
     }
 
     /// The whole body; `None` where the export does not have it.
     fn bytes(&self) -> Result<Option<Bytes>, String> {
-        if self.length == 0 {
+        if self.length == Some(0) {
             return Ok(Some(Bytes::new()));
         }
-        if self.head.is_some() {
+        if self.is_excerpt {
             return Ok(None);
         }
         let bytes = match (&self.text, &self.base64) {
@@ -319,17 +495,18 @@ impl Body {
                 .map_err(|error| format!("is not base64: {error}"))?,
             (None, None) => return Ok(None),
         };
-        if u64::try_from(bytes.len()).ok() != Some(self.length) {
+        let length = u64::try_from(bytes.len()).ok();
+        if self.length.is_some() && length != self.length {
             // The excerpt of an export with --content excerpt.
             return Ok(None);
         }
-        let digest = Sha256::digest(&bytes);
-        let digest = hexadecimal(&digest);
+        let digest = hexadecimal(&Sha256::digest(&bytes));
         match &self.sha256 {
-            Some(recorded) if *recorded != digest => {
-                Err("does not have the recorded digest".to_owned())
-            }
-            _ => Ok(Some(bytes)),
+            Some(recorded) if *recorded == digest => Ok(Some(bytes)),
+            // Without its length it may be an excerpt.
+            _ if self.length.is_none() => Ok(None),
+            Some(_) => Err("does not have the recorded digest".to_owned()),
+            None => Ok(Some(bytes)),
         }
     }
 }

@@ -4,14 +4,14 @@ use auditlite::{Completion, Failure, RequestContext, Timing, Usage, WireProtocol
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, Visitor};
 use serde_json::value::RawValue;
 
+use super::super::fields::{Fields, http_status};
 use super::super::identity::{BodyIdentity, Identity, KnownBy};
 use super::super::time;
 
 /// HTTP statuses from this one on are failures.
-const HTTP_ERROR_MIN: u16 = 400;
+const HTTP_ERROR_MIN: u64 = 400;
 
 /// What is recorded of a line.
 #[derive(Debug)]
@@ -31,34 +31,29 @@ pub(super) enum End {
 }
 
 /// The fields of a line. Others are ignored; `null` is as good as absent.
-#[derive(Deserialize)]
-struct Line<'a> {
-    request_body: Option<String>,
-    #[serde(borrow)]
-    request: Option<&'a RawValue>,
-    response_body: Option<String>,
-    #[serde(borrow)]
-    response: Option<&'a RawValue>,
-    response_body_encoding: Option<String>,
-    request_id: Option<String>,
-    conversation_id: Option<String>,
-    conversation: Option<String>,
-    user_id: Option<String>,
-    session_id: Option<String>,
-    trace_id: Option<String>,
-    provider_name: Option<String>,
-    request_model: Option<String>,
-    model: Option<String>,
-    wire_protocol: Option<String>,
-    wire: Option<String>,
-    stream: Option<bool>,
-    status: Option<u16>,
-    #[serde(borrow)]
-    usage: Option<&'a RawValue>,
-    #[serde(default, deserialize_with = "started_at")]
-    started_at: Option<i64>,
-    latency_us: Option<u64>,
-}
+const FIELDS: &[&str] = &[
+    "request_body",
+    "request",
+    "response_body",
+    "response",
+    "response_body_encoding",
+    "request_id",
+    "conversation_id",
+    "conversation",
+    "user_id",
+    "session_id",
+    "trace_id",
+    "provider_name",
+    "request_model",
+    "model",
+    "wire_protocol",
+    "wire",
+    "stream",
+    "status",
+    "usage",
+    "started_at",
+    "latency_us",
+];
 
 /// The one field of a request body that is looked at.
 #[derive(Deserialize)]
@@ -73,14 +68,93 @@ impl Exchange {
     ///
     /// Why it cannot be recorded, in words that follow `FILE:LINE: `.
     pub(super) fn parse(line: &[u8]) -> Result<Self, String> {
-        let text = std::str::from_utf8(line.trim_ascii_end())
-            .map_err(|error| format!("is not UTF-8 at byte {}", error.valid_up_to() + 1))?;
-        // serde would read an array as the struct's fields in order.
-        if !text.trim_ascii_start().starts_with('{') {
-            return Err("is not a JSON object".to_owned());
+        let mut fields = Fields::of_line(line, FIELDS)?;
+        let mut exchange = Self::read(&mut fields)?;
+        let altered = fields.into_altered().into_iter();
+        exchange.context.altered = altered.map(str::to_owned).collect();
+        Ok(exchange)
+    }
+
+    fn read(line: &mut Fields<'_>) -> Result<Self, String> {
+        let request_body = line.text("request_body", "request_body")?;
+        let request_body = request_body
+            .or_else(|| Some(line.raw("request")?.get().to_owned()))
+            .ok_or("has neither request nor request_body")?;
+        let encoding = line.text("response_body_encoding", "response_body")?;
+        let response_body = match line.text("response_body", "response_body")? {
+            Some(body) => Some(decoded(body, encoding.as_deref())?),
+            None => line
+                .raw("response")
+                .map(|raw| raw.get().as_bytes().to_vec()),
+        };
+        let wire = match line.text("wire_protocol", "wire_protocol")? {
+            None => line.text("wire", "wire_protocol")?,
+            wire => wire,
+        };
+        let wire = WireProtocol::from(wire.unwrap_or_default());
+        let usage = match line.raw("usage").map(RawValue::get) {
+            Some(usage) if !usage.starts_with('{') => {
+                return Err("usage is not a JSON object".to_owned());
+            }
+            usage => usage.and_then(|usage| Usage::from_json(&wire, usage)),
+        };
+        let is_streaming = line.truth("stream")?.unwrap_or(false);
+        let mut context = RequestContext::new(wire).is_streaming(is_streaming);
+        context.request_id = line.text("request_id", "request_id")?;
+        if context.request_id.as_ref().is_some_and(String::is_empty) {
+            // It gets one, like a line that brings none.
+            line.note("request_id");
+            context.request_id = None;
         }
-        let line: Line<'_> = serde_json::from_str(text).map_err(|error| json_problem(&error))?;
-        line.into_exchange()
+        context.conversation_id = match line.text("conversation_id", "conversation_id")? {
+            None => line.text("conversation", "conversation_id")?,
+            id => id,
+        };
+        context.user_id = line.text("user_id", "user_id")?;
+        context.session_id = line.text("session_id", "session_id")?;
+        context.trace_id = line.text("trace_id", "trace_id")?;
+        context.provider_name = line.text("provider_name", "provider_name")?;
+        context.request_model = match line.text("request_model", "request_model")? {
+            None => line.text("model", "request_model")?,
+            model => model,
+        }
+        .or_else(|| model_of(&request_body));
+        let arrived_at = started_at(line)?;
+        // A finished exchange is a record of the past: how long recording it takes says nothing.
+        context.started_at = arrived_at.or_else(|| Some(jiff::Timestamp::now().as_microsecond()));
+        // What the line does not say, the bodies may.
+        context.read_body = Some(true);
+
+        let latency_us = line.count("latency_us", "latency_us")?;
+        let timing = latency_us.map(|us| Timing::default().latency_us(us));
+        let status = line.count("status", "http_status")?;
+        let http_status = http_status(line, status);
+        let end = match status.filter(|status| *status >= HTTP_ERROR_MIN) {
+            Some(status) => {
+                let mut failure = Failure::new(status.to_string());
+                failure.usage = usage;
+                failure.http_status = http_status;
+                failure.timing = timing;
+                failure.response_body = response_body.map(Into::into);
+                failure.read_body = true;
+                End::Failed(failure)
+            }
+            None => {
+                let mut completion = Completion::new();
+                completion.usage = usage;
+                completion.http_status = http_status;
+                completion.timing = timing;
+                completion.response_body = response_body.map(Into::into);
+                completion.read_body = true;
+                End::Completed(completion)
+            }
+        };
+        Ok(Self {
+            context,
+            request_body: request_body.into_bytes(),
+            end,
+            arrived_at,
+        })
     }
 
     /// Bytes of both bodies.
@@ -127,86 +201,6 @@ impl Exchange {
     }
 }
 
-impl Line<'_> {
-    fn into_exchange(self) -> Result<Exchange, String> {
-        let request_body = match (self.request_body, self.request) {
-            (Some(body), _) => body,
-            (None, Some(request)) => request.get().to_owned(),
-            (None, None) => return Err("has neither `request` nor `request_body`".to_owned()),
-        };
-        let response_body = match (self.response_body, self.response) {
-            (Some(body), _) => Some(decoded(body, self.response_body_encoding.as_deref())?),
-            (None, Some(response)) => Some(response.get().as_bytes().to_vec()),
-            (None, None) => None,
-        };
-        let wire = self.wire_protocol.or(self.wire).unwrap_or_default();
-        let wire = WireProtocol::from(wire);
-        let usage = match self.usage.map(RawValue::get) {
-            Some(usage) if !usage.starts_with('{') => {
-                return Err("usage is not a JSON object".to_owned());
-            }
-            usage => usage.and_then(|usage| Usage::from_json(&wire, usage)),
-        };
-        let mut context = RequestContext::new(wire).is_streaming(self.stream.unwrap_or(false));
-        context.request_id = self.request_id;
-        context.conversation_id = self.conversation_id.or(self.conversation);
-        context.user_id = self.user_id;
-        context.session_id = self.session_id;
-        context.trace_id = self.trace_id;
-        context.provider_name = self.provider_name;
-        context.request_model = self
-            .request_model
-            .or(self.model)
-            .or_else(|| model_of(&request_body));
-        let arrived_at = self.started_at;
-        // A finished exchange is a record of the past: how long recording it takes says nothing.
-        context.started_at = self
-            .started_at
-            .or_else(|| Some(jiff::Timestamp::now().as_microsecond()));
-        // What the line does not say, the bodies may.
-        context.read_body = Some(true);
-        context.check().map_err(|problem| problem.to_string())?;
-
-        let timing = self.latency_us.map(|us| Timing::default().latency_us(us));
-        let end = if self.status.is_some_and(|status| status >= HTTP_ERROR_MIN) {
-            let mut failure = Failure::new(self.status.unwrap_or_default().to_string());
-            failure.usage = usage;
-            failure.http_status = self.status;
-            failure.timing = timing;
-            failure.response_body = response_body.map(Into::into);
-            failure.read_body = true;
-            End::Failed(failure)
-        } else {
-            let mut completion = Completion::new();
-            completion.usage = usage;
-            completion.http_status = self.status;
-            completion.timing = timing;
-            completion.response_body = response_body.map(Into::into);
-            completion.read_body = true;
-            End::Completed(completion)
-        };
-        Ok(Exchange {
-            context,
-            request_body: request_body.into_bytes(),
-            end,
-            arrived_at,
-        })
-    }
-}
-
-/// serde_json counts lines within its text, of which there is but one.
-fn json_problem(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    let reason = text.strip_suffix(&place).unwrap_or(&text);
-    let column = error.column();
-    if error.is_data() {
-        format!("{reason} (column {column})")
-    } else {
-        format!("is not JSON: {reason} (column {column})")
-    }
-}
-
 fn decoded(body: String, encoding: Option<&str>) -> Result<Vec<u8>, String> {
     match encoding {
         None => Ok(body.into_bytes()),
@@ -229,55 +223,27 @@ fn model_of(request_body: &str) -> Option<String> {
         .model
 }
 
-/// A number since the Unix epoch, of which the size tells the unit, or an RFC 3339 string.
-fn started_at<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    struct StartedAt;
-
-    impl<'de> Visitor<'de> for StartedAt {
-        type Value = Option<i64>;
-
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("a number since the Unix epoch or an RFC 3339 time")
-        }
-
-        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-
-        fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
-            match u64::try_from(number) {
-                Ok(number) => self.visit_u64(number),
-                Err(_) => Err(E::custom(no_time(number))),
-            }
-        }
-
-        fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
-            time::from_number(number)
-                .map(Some)
-                .ok_or_else(|| E::custom(no_time(number)))
-        }
-
-        fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
-            time::from_seconds(number)
-                .map(Some)
-                .ok_or_else(|| E::custom(no_time(number)))
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-            time::parse_rfc3339(text)
-                .map(Some)
-                .map_err(|reason| E::custom(format!("started_at is not a time: {reason}")))
-        }
+/// A number since the Unix epoch, of which the size tells the unit, or an RFC 3339 string. A time that
+/// cannot be recorded is noted.
+fn started_at(line: &mut Fields<'_>) -> Result<Option<i64>, String> {
+    let Some(raw) = line.raw("started_at") else {
+        return Ok(None);
+    };
+    let at = if raw.get().starts_with('"') {
+        let text = line.text("started_at", "started_at")?.unwrap_or_default();
+        let at = time::parse_rfc3339(&text)
+            .map_err(|reason| format!("started_at is not a time: {reason}"))?;
+        Some(at)
+    } else {
+        line.number("started_at")
+            .map_err(|_| "started_at is neither a number nor a string with a time".to_owned())?
+            .and_then(time::from_number)
+    };
+    let at = at.filter(|at| time::RECORDABLE.contains(at));
+    if at.is_none() {
+        line.note("started_at");
     }
-
-    deserializer.deserialize_any(StartedAt)
-}
-
-fn no_time(number: impl std::fmt::Display) -> String {
-    format!(
-        "started_at is {number}, which is no time from 1973 on in seconds, milliseconds, microseconds or \
-         nanoseconds since the Unix epoch"
-    )
+    Ok(at)
 }
 
 #[cfg(test)]
@@ -351,6 +317,7 @@ mod tests {
             assert_eq!(at(same), Some(1_700_000_000_000_000), "{same}");
         }
         assert_eq!(at("1700000000.25"), Some(1_700_000_000_250_000));
+        assert_eq!(at("1700000000000.5"), Some(1_700_000_000_000_500));
         assert_eq!(at(r#""2023-11-14T22:13:20Z""#), Some(1_700_000_000_000_000));
         // Not known: recorded as of now, so that the handle's own clock says nothing.
         assert!(at("null").is_some_and(|at| at > 1_700_000_000_000_000));
@@ -368,6 +335,35 @@ mod tests {
     }
 
     #[test]
+    fn numbers_that_cannot_be_recorded_are_noted_and_refuse_nothing() {
+        for (field, number, altered) in [
+            ("started_at", "-1", "started_at"),
+            ("started_at", "0", "started_at"),
+            ("started_at", "86400", "started_at"),
+            ("started_at", "0.5", "started_at"),
+            ("started_at", "1e30", "started_at"),
+            ("started_at", r#""1815-12-10T00:00:00Z""#, "started_at"),
+            ("latency_us", "-1", "latency_us"),
+            ("latency_us", "1.5", "latency_us"),
+            ("status", "-1", "http_status"),
+            ("status", "65536", "http_status"),
+            ("status", "1e999", "http_status"),
+            ("status", "99", "http_status"),
+        ] {
+            let exchange = parse(&format!(r#"{{"request":1,"{field}":{number}}}"#));
+            assert_eq!(exchange.context.altered, [altered], "{field} {number}");
+            assert_eq!(exchange.arrived_at, None);
+        }
+        let exchange = parse(r#"{"request":1,"status":2e2,"latency_us":1000.0}"#);
+        assert!(exchange.context.altered.is_empty());
+        let End::Completed(completion) = exchange.end else {
+            panic!("status 200 is completed")
+        };
+        assert_eq!(completion.http_status, Some(200));
+        assert_eq!(completion.timing.unwrap().latency_us, Some(1000));
+    }
+
+    #[test]
     fn what_cannot_be_recorded_says_why() {
         let problems = [
             "{}",
@@ -376,31 +372,19 @@ mod tests {
             r#"{"request":1"#,
             r#"{"request":1,"stream":"yes"}"#,
             r#"{"request":1,"started_at":"soon"}"#,
-            r#"{"request":1,"started_at":-1}"#,
-            r#"{"request":1,"started_at":0}"#,
-            r#"{"request":1,"started_at":86400}"#,
-            r#"{"request":1,"started_at":0.5}"#,
-            r#"{"request":1,"started_at":1700000000000.5}"#,
             r#"{"request":1,"response_body":"?","response_body_encoding":"base64"}"#,
             r#"{"request":1,"response_body":"x","response_body_encoding":"hex"}"#,
-            r#"{"request":1,"request_id":""}"#,
         ]
         .map(problem);
         let starts = [
-            "has neither `request`",
+            "has neither request nor",
             "is not a JSON object",
             "is not a JSON object",
             "is not JSON: EOF while parsing",
-            "invalid type: string \"yes\", expected a boolean (column ",
+            "stream is a string, and must be true or false",
             "started_at is not a time: ",
-            "started_at is -1, which is no time",
-            "started_at is 0, which is no time",
-            "started_at is 86400, which is no time",
-            "started_at is 0.5, which is no time",
-            "started_at is 1700000000000.5, which is no time",
             "response_body is not base64: ",
             "response_body_encoding is \"hex\"",
-            "request_id is empty",
         ];
         for (problem, start) in problems.iter().zip(starts) {
             assert!(problem.starts_with(start), "{problem:?} is not {start:?}");

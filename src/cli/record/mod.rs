@@ -4,7 +4,6 @@
 #[path = "../../../tests/fuzz/record_input.rs"]
 mod fuzz;
 mod line;
-mod line_id;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,12 +15,12 @@ use serde::Serialize;
 
 use super::database::DatabaseArgs;
 use super::error::CliError;
+use super::line_id::LineIds;
 use super::recording::{self, Counts, Feed, Recorded, RecordingArgs};
 use super::source;
 use super::writing::WritingArgs;
 use super::{Outcome, format, output};
 use line::Exchange;
-use line_id::LineIds;
 
 /// Bytes that may wait for the writer: room for the longest line twice, so that any line fits.
 const CAPACITY_BYTES: usize = 2 * source::LINE_BYTES_MAX;

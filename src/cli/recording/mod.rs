@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use auditlite::{
-    CloseReport, Overflow, Reader, Receipt, RecordError, Recorder, Store, StoreBuilder,
+    BodyInfos, CloseReport, Overflow, Reader, Receipt, RecordError, Recorder, Store, StoreBuilder,
 };
 
 use super::capacity::CapacityArgs;
@@ -60,6 +60,8 @@ pub(crate) enum Taken {
 pub(crate) struct Feed {
     recorder: Recorder,
     reader: Reader,
+    /// Only the reading thread's, and so never waited for.
+    body_infos: Mutex<BodyInfos>,
     progress: Progress,
     flight: Mutex<Flight>,
 }
@@ -116,6 +118,7 @@ pub(crate) fn run(
     )?;
     let feed = Arc::new(Feed {
         recorder: store.recorder(),
+        body_infos: Mutex::new(store.reader().body_infos()),
         reader: store.reader(),
         progress: Progress::new(args.quiet),
         flight: Mutex::default(),
@@ -317,7 +320,11 @@ impl Feed {
     ) -> Result<Taken, CliError> {
         if let Some(identity) = identity {
             drop(self.flight_once(|flight| !flight.has_id(&identity.request_id))?);
-            if identity.is_in(&self.reader)? {
+            let mut infos = self
+                .body_infos
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if identity.is_in(&self.reader, &mut infos)? {
                 self.flight().count(|counts| &mut counts.already_recorded);
                 return Ok(Taken::Known);
             }

@@ -16,7 +16,7 @@ type LineDigest = [u8; 32];
 /// a time says nothing of when it was, and may come in tomorrow's file as well: its id has the file's
 /// first line in it.
 #[derive(Debug, Default)]
-pub(super) struct LineIds {
+pub(crate) struct LineIds {
     first: Option<LineDigest>,
     seen: HashMap<LineDigest, u64>,
     round: u64,
@@ -24,7 +24,7 @@ pub(super) struct LineIds {
 
 impl LineIds {
     /// To be called for every line that is recorded, in order. `None`: it brings an id.
-    pub(super) fn id(
+    pub(crate) fn id(
         &mut self,
         line: &[u8],
         has_id: bool,

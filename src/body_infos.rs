@@ -1,0 +1,58 @@
+//! What is known of bodies, of one request after the other.
+
+use std::fmt;
+
+use crate::commitments::Commitments;
+use crate::db::ReadFile;
+use crate::error::ReadError;
+use crate::query;
+use crate::reader::Reader;
+use crate::record::{BodyInfo, PayloadSide, RequestRecord};
+
+/// As [`Reader::body_info`], for whoever asks for many: holds the parts of the log that it read last, at
+/// most 8 MiB, where that unpacks them for each body anew. Made by [`Reader::body_infos`].
+pub struct BodyInfos {
+    reader: Reader,
+    commitments: Commitments,
+    /// What `commitments` are of.
+    file: Option<ReadFile>,
+}
+
+impl Reader {
+    /// Lengths and digests of bodies of many requests; quickest in the order of the log.
+    pub fn body_infos(&self) -> BodyInfos {
+        BodyInfos {
+            reader: self.clone(),
+            commitments: Commitments::default(),
+            file: None,
+        }
+    }
+}
+
+impl BodyInfos {
+    /// Length and digest of a body, without reading it; `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Damaged`], or what the database reported.
+    pub fn get(
+        &mut self,
+        request: &RequestRecord,
+        side: PayloadSide,
+    ) -> Result<Option<BodyInfo>, ReadError> {
+        let connection = self.reader.connection()?;
+        let file = connection.file();
+        if file != self.file {
+            // Another file has another log.
+            self.commitments = Commitments::default();
+            self.file = file;
+        }
+        query::body_info(&connection, &mut self.commitments, request, side)
+    }
+}
+
+impl fmt::Debug for BodyInfos {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BodyInfos").finish_non_exhaustive()
+    }
+}
