@@ -17,8 +17,13 @@ use crate::record::Digest;
 /// lie close to each other, and are asked for several times.
 const PIECES_MAX: usize = 8;
 const EVENTS_MAX: usize = 16;
-/// A longer piece is not held: what removals state can be long.
-const PIECE_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of the pieces that are held beside the last one: what removals state can be long, and a segment
+/// that is not packed in frames is one piece.
+const PIECES_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Pieces that could not be read and are not unpacked again for each of their events.
+const UNREADABLE_MAX: usize = 1024;
+/// Events that are known to be unchecked: more than one request has.
+const UNCHECKED_MAX: usize = 16;
 
 /// Reads what events commit to. Holds what it read last.
 #[derive(Debug, Default)]
@@ -26,6 +31,23 @@ pub(crate) struct Commitments {
     decoder: Option<SegmentDecoder>,
     pieces: VecDeque<Piece>,
     events: VecDeque<(u64, Line)>,
+    /// First seqs of pieces that cannot be read.
+    unreadable: VecDeque<u64>,
+    /// Events of which something was read, and whose lines cannot be.
+    unchecked: VecDeque<u64>,
+    /// The newest removal that something was found missing for.
+    removal: u64,
+}
+
+/// What came of holding a payload against the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// It is what the event commits to.
+    Committed,
+    /// The event's line cannot be read: it may be anything.
+    Unchecked,
+    /// The event was taken out in the meantime.
+    Removed,
 }
 
 /// Lines that follow each other.
@@ -66,7 +88,7 @@ impl Absence {
         let why = match self {
             Self::NotKept | Self::Removed(_) => return None,
             Self::Missing => "though the log says that it was kept: somebody deleted it",
-            Self::Unknown => "and the line of the log that would say why cannot be read",
+            Self::Unknown => "and its line in the log, which would say why, cannot be read",
         };
         Some(ReadError::Damaged(format!(
             "content of event {seq} is missing, {why}"
@@ -131,20 +153,23 @@ pub(crate) fn is_excerpt_committed(fact: &BodyFact, salt: &[u8], digest: &Digest
 }
 
 impl Commitments {
-    /// Holds a row, and of an excerpt its bytes where they were read, against the log. `false`: its
-    /// event was taken out in the meantime. Where the log cannot be read there is nothing to hold it
-    /// against, which is for verification to report.
+    /// Holds a row, and of an excerpt its bytes where they were read, against the log. Whoever makes a
+    /// line unreadable must not switch that off: what could not be held against it is never handed out
+    /// without saying so.
     pub(crate) fn check(
         &mut self,
         connection: &Connection,
         id: i64,
         stored: &StoredPayload,
         bytes: Option<&[u8]>,
-    ) -> Result<bool, ReadError> {
+    ) -> Result<Check, ReadError> {
         let seq = u64::try_from(event_seq(id)).unwrap_or(u64::MAX);
         let wrong = match self.line(connection, seq)? {
-            Line::Unreadable => None,
-            Line::Removed => return Ok(false),
+            Line::Unreadable => {
+                self.note_unchecked(seq);
+                return Ok(Check::Unchecked);
+            }
+            Line::Removed => return Ok(Check::Removed),
             Line::Facts(facts) => match committed(facts, id) {
                 None => Some("no event commits to it"),
                 Some((fact, commitment)) => mismatch(fact, commitment, &Claim::from(stored))
@@ -156,7 +181,7 @@ impl Commitments {
             },
         };
         match wrong {
-            None => Ok(true),
+            None => Ok(Check::Committed),
             Some(what) => Err(ReadError::Damaged(format!(
                 "content of event {seq} is not what was recorded: {what}"
             ))),
@@ -171,48 +196,111 @@ impl Commitments {
         part: Part,
     ) -> Result<Absence, ReadError> {
         let stated = db::removal_of(connection, seq)?;
-        if stated.is_some() {
+        if let Some((_, event)) = stated
+            && event > self.removal
+        {
             // What is held may be older than the removal.
-            *self = Self::default();
+            self.removal = event;
+            self.pieces.clear();
+            self.events.clear();
+            self.unreadable.clear();
         }
         let id = payload_id(seq, part);
-        let is_committed = match self.line(connection, seq)? {
+        let otherwise = match self.line(connection, seq)? {
             Line::Removed => {
                 let kind = stated.map(|(kind, _)| kind);
                 return Ok(kind.map_or(Absence::Missing, Absence::Removed));
             }
-            Line::Unreadable => return Ok(Absence::Unknown),
-            Line::Facts(facts) => committed(facts, id).is_some(),
+            Line::Unreadable => Absence::Unknown,
+            Line::Facts(facts) if committed(facts, id).is_none() => return Ok(Absence::NotKept),
+            Line::Facts(_) => Absence::Missing,
         };
-        if !is_committed {
-            return Ok(Absence::NotKept);
-        }
-        // Of pruned content the line is still there: the event says so, not only the table.
-        if let Some((RemovalKind::Content, event)) = stated
-            && self.is_pruned_by(connection, event, seq)?
+        // The line is there, or cannot be read: the event says that it was removed, not only the table.
+        let is_possible =
+            |kind: RemovalKind| kind == RemovalKind::Content || otherwise == Absence::Unknown;
+        if let Some((kind, event)) = stated
+            && is_possible(kind)
+            && self.is_removed_by(connection, event, kind, seq)?
         {
-            return Ok(Absence::Removed(RemovalKind::Content));
+            return Ok(Absence::Removed(kind));
         }
-        Ok(Absence::Missing)
+        Ok(otherwise)
     }
 
-    fn is_pruned_by(
+    /// Whether it is as it should be that there is no row of what may come with an event beside its body.
+    ///
+    /// # Errors
+    ///
+    /// The log says that it was kept, and nothing says why it is gone.
+    pub(crate) fn accept_absence(
+        &mut self,
+        connection: &Connection,
+        seq: u64,
+        part: Part,
+    ) -> Result<(), ReadError> {
+        match self.absence(connection, seq, part)? {
+            // Nothing says that there was any.
+            Absence::Unknown => {
+                self.note_unchecked(seq);
+                Ok(())
+            }
+            absence => absence.problem(seq).map_or(Ok(()), Err),
+        }
+    }
+
+    /// Whether what was read of this event lately could not be held against its line.
+    pub(crate) fn is_unchecked(&self, seq: u64) -> bool {
+        self.unchecked.contains(&seq)
+    }
+
+    /// The events of which what was read since the last time could not be held against their lines.
+    pub(crate) fn take_unchecked(&mut self) -> Vec<u64> {
+        self.unchecked.drain(..).collect()
+    }
+
+    /// Whether the event's line can be read, or was taken out.
+    pub(crate) fn is_known(
+        &mut self,
+        connection: &Connection,
+        seq: u64,
+    ) -> Result<bool, ReadError> {
+        Ok(!matches!(self.line(connection, seq)?, Line::Unreadable))
+    }
+
+    fn note_unchecked(&mut self, seq: u64) {
+        if !self.is_unchecked(seq) {
+            hold(&mut self.unchecked, seq, UNCHECKED_MAX);
+        }
+    }
+
+    fn is_removed_by(
         &mut self,
         connection: &Connection,
         event: u64,
+        kind: RemovalKind,
         seq: u64,
     ) -> Result<bool, ReadError> {
         let Some((piece, index)) = self.piece(connection, event)? else {
             return Ok(false);
         };
         let line = Event::from_line(piece.line(index));
-        Ok(line.is_ok_and(|line| match line.fact {
-            Fact::Pruned(pruned) => {
-                line.seq == event
-                    && pruned.what == PrunedKind::Content
-                    && (pruned.from..pruned.to).contains(&seq)
-            }
-            _ => false,
+        Ok(line.is_ok_and(|line| {
+            line.seq == event
+                && match (line.fact, kind) {
+                    (Fact::Pruned(pruned), RemovalKind::Content) => {
+                        pruned.what == PrunedKind::Content
+                            && (pruned.from..pruned.to).contains(&seq)
+                    }
+                    (Fact::Pruned(pruned), RemovalKind::Metadata) => {
+                        pruned.what == PrunedKind::Metadata
+                            && (pruned.from..pruned.to).contains(&seq)
+                    }
+                    (Fact::Erased(erased), RemovalKind::Erased) => erased
+                        .requests
+                        .iter()
+                        .any(|request| request.ended.opened_seq == seq || request.ended_seq == seq),
+                    _ => false,
+                }
         }))
     }
 
@@ -226,10 +314,7 @@ impl Commitments {
                     Some((piece, index)) => read(piece.line(index), seq),
                     None => Line::Unreadable,
                 };
-                if self.events.len() >= EVENTS_MAX {
-                    self.events.pop_front();
-                }
-                self.events.push_back((seq, line));
+                hold(&mut self.events, (seq, line), EVENTS_MAX);
                 self.events.len().saturating_sub(1)
             }
         };
@@ -249,12 +334,13 @@ impl Commitments {
                 let Some(piece) = self.load(connection, seq)? else {
                     return Ok(None);
                 };
-                let is_long = |piece: &Piece| piece.text.len() > PIECE_BYTES_MAX;
-                self.pieces.retain(|piece| !is_long(piece));
-                if self.pieces.len() >= PIECES_MAX {
+                hold(&mut self.pieces, piece, PIECES_MAX);
+                let bytes = |piece: &Piece| piece.text.len();
+                while self.pieces.len() > 1
+                    && self.pieces.iter().map(bytes).sum::<usize>() > PIECES_BYTES_MAX
+                {
                     self.pieces.pop_front();
                 }
-                self.pieces.push_back(piece);
                 self.pieces.len().saturating_sub(1)
             }
         };
@@ -266,12 +352,17 @@ impl Commitments {
         let Some(segment) = db::segment_of(connection, seq)? else {
             return Ok(None);
         };
+        let index = seq.saturating_sub(segment.first_seq);
+        let first = SegmentDecoder::piece_of(segment.encoding, index);
+        let first_seq = segment.first_seq.saturating_add(first);
+        if self.unreadable.contains(&first_seq) {
+            return Ok(None);
+        }
         let decoder = match &mut self.decoder {
             Some(decoder) => decoder,
             none => none
                 .insert(SegmentDecoder::new().map_err(|error| ReadError::Database(error.into()))?),
         };
-        let index = seq.saturating_sub(segment.first_seq);
         let piece = decoder.decode_piece(
             segment.encoding,
             segment.data,
@@ -279,7 +370,8 @@ impl Commitments {
             segment.count,
             index,
         );
-        let Ok((first, text)) = piece else {
+        let Ok((_, text)) = piece else {
+            hold(&mut self.unreadable, first_seq, UNREADABLE_MAX);
             return Ok(None);
         };
         let mut end = 0_usize;
@@ -289,7 +381,6 @@ impl Commitments {
                 end.saturating_sub(1)
             })
             .collect();
-        let first_seq = segment.first_seq.saturating_add(first);
         let piece = Piece {
             first_seq,
             text,
@@ -317,6 +408,14 @@ impl Piece {
         let end = self.ends.get(index).copied().unwrap_or(begin);
         self.text.get(begin..end).unwrap_or_default()
     }
+}
+
+/// Takes something in, and the oldest out where there are more then.
+fn hold<T>(held: &mut VecDeque<T>, new: T, most: usize) {
+    if held.len() >= most {
+        held.pop_front();
+    }
+    held.push_back(new);
 }
 
 fn read(line: &[u8], seq: u64) -> Line {

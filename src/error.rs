@@ -158,6 +158,15 @@ pub enum ReadError {
     /// What is stored contradicts itself.
     #[error("the database is damaged: {0}; keep the file and run `auditlite verify` on it")]
     Damaged(String),
+    /// The line of the log that commits to content cannot be read, and what was asked for has no place to
+    /// say so: it may be anything. The bodies themselves can be had, flagged.
+    #[error(
+        "the line of event {seq} in the log cannot be read, so that what is kept of the event cannot be checked, and whether more was recorded with it is not known; keep the file and run `auditlite verify` on it"
+    )]
+    Unchecked {
+        /// The event.
+        seq: u64,
+    },
     /// What the file keeps beside the log, to search and to count by, contradicts itself. It follows from
     /// the log.
     #[error(

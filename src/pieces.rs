@@ -33,6 +33,7 @@ impl Reader {
                 length,
                 sha256: digest,
                 head,
+                is_unchecked: true,
             }
         }))
     }

@@ -1,7 +1,7 @@
 //! Reading: from an id to a record, from a record to its bodies, nothing trusted on the way.
 
 use crate::chain::{self, ReadPayload, Recent, digest_of};
-use crate::commitments::{Absence, Commitments};
+use crate::commitments::{Absence, Check, Commitments};
 use crate::config::TOOL_INPUT_BYTES_MAX;
 use crate::db::{self, Connection, Part, RemovalKind, payload_id};
 use crate::error::ReadError;
@@ -164,6 +164,23 @@ fn place(request: &RequestRecord, side: PayloadSide) -> Option<(u64, u64)> {
     }
 }
 
+/// What is read, where it has no place to say that it could not be held against the log.
+pub(crate) fn checked<T>(
+    read: impl FnOnce(&mut Commitments) -> Result<T, ReadError>,
+) -> Result<T, ReadError> {
+    let mut commitments = Commitments::default();
+    let found = read(&mut commitments)?;
+    match commitments.take_unchecked().first() {
+        Some(&seq) => Err(ReadError::Unchecked { seq }),
+        None => Ok(found),
+    }
+}
+
+/// Length of a body as its request's row states it.
+pub(crate) fn body_length(request: &RequestRecord, side: PayloadSide) -> Option<u64> {
+    place(request, side).map(|(_, length)| length)
+}
+
 /// What somebody is told of a removal.
 fn removed(kind: RemovalKind) -> &'static str {
     match kind {
@@ -192,14 +209,18 @@ pub(crate) fn body_info(
             kept: 0,
             stored: 0,
             removed: None,
+            is_unchecked: false,
         }));
     }
     let id = payload_id(seq, Part::Body);
     let mut stored = db::payload(connection, id, false)?;
-    if let Some(row) = &stored
-        && !commitments.check(connection, id, row, None)?
-    {
-        stored = None;
+    let mut is_unchecked = false;
+    if let Some(row) = &stored {
+        match commitments.check(connection, id, row, None)? {
+            Check::Committed => {}
+            Check::Unchecked => is_unchecked = true,
+            Check::Removed => stored = None,
+        }
     }
     let Some(stored) = stored else {
         let absence = commitments.absence(connection, seq, Part::Body)?;
@@ -213,6 +234,7 @@ pub(crate) fn body_info(
                 Absence::Removed(kind) => Some(removed(kind)),
                 Absence::Missing | Absence::Unknown => Some(MISSING),
             },
+            is_unchecked: absence == Absence::Unknown,
         }));
     };
     Ok(Some(BodyInfo {
@@ -221,6 +243,7 @@ pub(crate) fn body_info(
         kept: stored.kept,
         stored: stored.stored.unwrap_or(0),
         removed: None,
+        is_unchecked,
     }))
 }
 
@@ -235,10 +258,11 @@ pub(crate) fn prepared_body(
     };
     let id = payload_id(seq, Part::Prepared);
     let Some(stored) = db::payload(connection, id, false)? else {
-        let absence = commitments.absence(connection, seq, Part::Prepared)?;
-        return absence.problem(seq).map_or(Ok(None), Err);
+        commitments.accept_absence(connection, seq, Part::Prepared)?;
+        return Ok(None);
     };
-    if !commitments.check(connection, id, &stored, None)? {
+    let check = commitments.check(connection, id, &stored, None)?;
+    if check == Check::Removed {
         return Ok(None);
     }
     Ok(Some(BodyInfo {
@@ -247,6 +271,7 @@ pub(crate) fn prepared_body(
         kept: 0,
         stored: 0,
         removed: None,
+        is_unchecked: check == Check::Unchecked,
     }))
 }
 
@@ -327,12 +352,16 @@ impl<'r> Place<'r> {
                 length,
                 sha256: sha256(&[]),
                 head: None,
+                is_unchecked: false,
             });
         };
-        if let Some((row, bytes)) = &found
-            && !commitments.check(connection, id, row, bytes.as_deref())?
-        {
-            found = None;
+        let mut is_unchecked = false;
+        if let Some((row, bytes)) = &found {
+            match commitments.check(connection, id, row, bytes.as_deref())? {
+                Check::Committed => {}
+                Check::Unchecked => is_unchecked = true,
+                Check::Removed => found = None,
+            }
         }
         let not_kept = |reason| ReadError::NotKept {
             request_id: request.request_id.clone(),
@@ -364,6 +393,7 @@ impl<'r> Place<'r> {
             length: stored.length,
             sha256: digest_of(&stored)?,
             head: stored.head,
+            is_unchecked,
         })
     }
 }
@@ -376,11 +406,11 @@ fn content<T: serde::de::DeserializeOwned>(
 ) -> Result<Option<T>, ReadError> {
     let id = payload_id(seq, Part::Content);
     let Some((row, bytes)) = chain::read(connection, id)? else {
-        let absence = commitments.absence(connection, seq, Part::Content)?;
-        return absence.problem(seq).map_or(Ok(None), Err);
+        commitments.accept_absence(connection, seq, Part::Content)?;
+        return Ok(None);
     };
-    let is_there = commitments.check(connection, id, &row, bytes.as_deref())?;
-    let Some(json) = bytes.filter(|_| is_there) else {
+    let check = commitments.check(connection, id, &row, bytes.as_deref())?;
+    let Some(json) = bytes.filter(|_| check != Check::Removed) else {
         return Ok(None);
     };
     serde_json::from_slice(&json)

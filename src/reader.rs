@@ -201,18 +201,20 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// [`ReadError::Damaged`], or what the database reported.
+    /// [`ReadError::Damaged`], [`ReadError::Unchecked`], or what the database reported.
     pub fn tool_calls(&self, request: &RequestRecord) -> Result<Vec<RecordedToolCall>, ReadError> {
-        query::tool_calls(&*self.connection()?, &mut Commitments::default(), request)
+        let connection = self.connection()?;
+        query::checked(|commitments| query::tool_calls(&connection, commitments, request))
     }
 
     /// The request's canonical messages, where the gateway handed them over; empty otherwise.
     ///
     /// # Errors
     ///
-    /// [`ReadError::Damaged`], or what the database reported.
+    /// [`ReadError::Damaged`], [`ReadError::Unchecked`], or what the database reported.
     pub fn messages(&self, request: &RequestRecord) -> Result<Vec<Message>, ReadError> {
-        query::messages(&*self.connection()?, &mut Commitments::default(), request)
+        let connection = self.connection()?;
+        query::checked(|commitments| query::messages(&connection, commitments, request))
     }
 
     /// The tools that the request offers to the model, read from the body; the file holds a catalogue
@@ -220,9 +222,10 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// [`ReadError::Damaged`], or what the database reported.
+    /// [`ReadError::Damaged`], [`ReadError::Unchecked`], or what the database reported.
     pub fn offered_tools(&self, request: &RequestRecord) -> Result<Vec<OfferedTool>, ReadError> {
-        query::offered_tools(&*self.connection()?, &mut Commitments::default(), request)
+        let connection = self.connection()?;
+        query::checked(|commitments| query::offered_tools(&connection, commitments, request))
     }
 
     /// What the response says, read from its body: text, thinking, tool calls, usage, errors. `None`
@@ -230,9 +233,10 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// [`ReadError::Damaged`], or what the database reported.
+    /// [`ReadError::Damaged`], [`ReadError::Unchecked`], or what the database reported.
     pub fn response(&self, request: &RequestRecord) -> Result<Option<ParsedResponse>, ReadError> {
-        query::response(&*self.connection()?, &mut Commitments::default(), request)
+        let connection = self.connection()?;
+        query::checked(|commitments| query::response(&connection, commitments, request))
     }
 
     /// Searches what was said: each message once, where it first appeared. All words must be there;
@@ -285,9 +289,10 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// [`ReadError::Damaged`], or what the database reported.
+    /// [`ReadError::Damaged`], [`ReadError::Unchecked`], or what the database reported.
     pub fn assistant_text(&self, request: &RequestRecord) -> Result<Option<String>, ReadError> {
-        query::assistant_text(&*self.connection()?, &mut Commitments::default(), request)
+        let connection = self.connection()?;
+        query::checked(|commitments| query::assistant_text(&connection, commitments, request))
     }
 
     /// Writes the requests that match, oldest first, as JSON Lines or CSV; `docs/export.md` describes

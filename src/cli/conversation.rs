@@ -28,7 +28,7 @@ Examples:
 A conversation is one user's. Of more than 1,000 requests each 1,000 are a part of their own, with --json
 a line of its own; the history that a part repeats is not shown again.
 Exit status: 0 the conversation was shown, 1 there is none or a choice must be made, or what a
-body of it said is damaged.";
+body of it said is damaged or could not be held against the log.";
 
 /// Show a conversation, each message once
 ///
@@ -98,7 +98,7 @@ pub(crate) fn run(
     };
     let mut shown = Shown::Named(args.id.clone());
     let (mut shown_requests, mut shown_messages) = (0_u64, 0_u64);
-    let (mut damaged, mut left_out) = (0_u64, 0_u64);
+    let (mut damaged, mut unchecked, mut left_out) = (0_u64, 0_u64, 0_u64);
     loop {
         options.limit = usize::try_from(left.min(PAGE_REQUESTS)).unwrap_or(usize::MAX);
         let page = match shown.page(&reader, &options) {
@@ -140,6 +140,7 @@ pub(crate) fn run(
         shown_requests = shown_requests.saturating_add(requests);
         shown_messages = shown_messages.saturating_add(count(page.messages.len()));
         damaged = damaged.saturating_add(page.damaged);
+        unchecked = unchecked.saturating_add(page.unchecked);
         left_out = left_out.saturating_add(page.left_out);
         match page.next {
             None => break,
@@ -158,6 +159,7 @@ pub(crate) fn run(
              text; `auditlite payload` writes the body"
         ));
     }
+    let is_unchecked = output::say_unchecked(unchecked);
     if damaged > 0 {
         let damaged = format::counted(damaged, "request", "requests");
         output::say(&format!(
@@ -165,7 +167,10 @@ pub(crate) fn run(
         ));
         return Ok(Outcome::Findings);
     }
-    Ok(Outcome::Fine)
+    Ok(match is_unchecked {
+        true => Outcome::Findings,
+        false => Outcome::Fine,
+    })
 }
 
 fn write(

@@ -24,7 +24,7 @@ Goes from the oldest request to the newest that is there when it begins. With --
 manifest beside the file, <FILE>.manifest.json: counts, range, SHA-256, and `next_after_id`, which
 the next export takes as its --after. docs/export.md describes the forms.
 Exit status: 0 requests were exported, 1 there are none, or a request or a
-body is damaged.";
+body is damaged or could not be held against the log.";
 
 /// Write requests as JSON Lines, CSV, OpenTelemetry spans or a plain SQLite database
 ///
@@ -93,7 +93,8 @@ pub(crate) fn run(
     };
     say_summary(&summary);
     let is_short = output::say_unreadable(&summary.unreadable);
-    if summary.requests == 0 || summary.damaged > 0 || is_short {
+    let is_unchecked = output::say_unchecked(summary.unchecked);
+    if summary.requests == 0 || summary.damaged > 0 || is_short || is_unchecked {
         return Ok(Outcome::Findings);
     }
     Ok(Outcome::Fine)

@@ -37,6 +37,8 @@ pub(crate) struct Details {
     pub(crate) transcript: Transcript,
     /// What is missing or is not what was recorded.
     pub(crate) damaged: Vec<String>,
+    /// Events of which the log's lines cannot be read.
+    pub(crate) unchecked: Vec<u64>,
 }
 
 impl Details {
@@ -71,6 +73,7 @@ impl Serialize for Details {
             replies: Vec<MessageJson>,
             unparsed: u64,
             left_out: u64,
+            unchecked: &'a [u64],
             damaged: &'a [String],
         }
         Line {
@@ -88,6 +91,7 @@ impl Serialize for Details {
             replies: self.transcript.replies.iter().map(message).collect(),
             unparsed: self.transcript.unparsed,
             left_out: self.transcript.left_out,
+            unchecked: &self.unchecked,
             damaged: &self.damaged,
         }
         .serialize(serializer)
@@ -101,7 +105,7 @@ impl Serialize for BodyJson<'_> {
         let mut map = serializer.serialize_map(None)?;
         fields!(map, self.0; length);
         map.serialize_entry("sha256", &self.0.sha256.map(|digest| digest.to_string()))?;
-        fields!(map, self.0; kept, stored, removed);
+        fields!(map, self.0; kept, stored, removed, is_unchecked);
         map.end()
     }
 }
@@ -192,7 +196,7 @@ impl Serialize for ConversationJson<'_> {
             })
             .collect();
         map.serialize_entry("messages", &messages)?;
-        fields!(map, self.0; damaged, left_out, next);
+        fields!(map, self.0; damaged, unchecked, left_out, next);
         let is_cut = self.0.next.is_some() || self.0.left_out > 0;
         map.serialize_entry("is_cut", &is_cut)?;
         map.end()
@@ -215,7 +219,7 @@ impl Serialize for SearchHitJson<'_> {
         map.serialize_entry("conversation_id", &hit.request.conversation())?;
         fields!(map, hit.request; user_id);
         map.serialize_entry("model", &hit.request.model())?;
-        fields!(map, hit; role, is_reply, position, score);
+        fields!(map, hit; role, is_reply, position, score, is_unchecked);
         let parts: Vec<Part<'_>> = hit
             .snippet
             .iter()

@@ -45,6 +45,18 @@ pub(crate) fn say_unreadable(unreadable: &[UnreadableRequest]) -> bool {
     !unreadable.is_empty()
 }
 
+/// Says that the log could not be read where it says what was recorded. `true`: that is so.
+pub(crate) fn say_unchecked(requests: u64) -> bool {
+    if requests > 0 {
+        say(&format!(
+            "content of {} could not be checked: the log cannot be read where it says what was recorded, \
+             so that it may be anything; keep the file, `auditlite verify` says more",
+            format::counted(requests, "request", "requests")
+        ));
+    }
+    requests > 0
+}
+
 /// Says that what is pending will not end by itself, where nobody has the store open who could end it.
 pub(crate) fn say_left_open(store: &ReadOnlyStore) {
     if !store.is_being_written() {

@@ -16,7 +16,8 @@ Examples:
   auditlite payload 0199f0a2-6c1e response | jq .usage
   auditlite payload 0199f0a2-6c1e request | sha256sum    the digest that `show` prints
 
-Exit status: 0 the body was written, 1 there is no such request or its body is not kept.";
+Exit status: 0 the body was written, 1 there is no such request or its body is not kept, or it was
+written and could not be held against the log.";
 
 /// Write the exact bytes of a request's or response's body to standard output
 ///
@@ -67,6 +68,7 @@ pub(crate) fn run(
         return Ok(Outcome::Findings);
     };
     let side = PayloadSide::from(args.side);
+    let mut is_seen_only = false;
     let payload = match reader.payload(&request, side) {
         Ok(payload) => payload,
         Err(error @ ReadError::NoBody { .. }) if side == PayloadSide::Response => {
@@ -74,6 +76,7 @@ pub(crate) fn run(
                 output::say(&error.to_string());
                 return Ok(Outcome::Findings);
             };
+            is_seen_only = true;
             output::say(&format!(
                 "warning: request {:?} has not ended; this is what was written of its response so far, \
                  and no event commits to it yet",
@@ -97,7 +100,14 @@ pub(crate) fn run(
         output::say(&format!("warning: the {side} body is not whole: {warning}"));
     }
     out.write_all(&payload.bytes)?;
-    Ok(Outcome::Fine)
+    if is_seen_only || !payload.is_unchecked {
+        return Ok(Outcome::Fine);
+    }
+    output::say(&format!(
+        "the {side} body could not be checked: the log cannot be read where it says what was recorded, so \
+         that it may be anything; keep the file, `auditlite verify` says more"
+    ));
+    Ok(Outcome::Findings)
 }
 
 fn is_refused(bytes: &[u8], is_terminal: bool, is_forced: bool) -> bool {

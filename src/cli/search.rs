@@ -1,5 +1,6 @@
 //! `auditlite search`.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 
 use auditlite::{
@@ -27,7 +28,7 @@ Examples:
 
 All words must be in the message; \"…\" is a phrase, WORD* the beginning of a word, -WORD must not
 be in it, and OR stands between alternatives. Case and accents do not matter.
-Exit status: 0 messages were found, 1 there are none.";
+Exit status: 0 messages were found, 1 there are none, or one could not be held against the log.";
 
 /// Search what was said
 ///
@@ -93,7 +94,15 @@ pub(crate) fn run(
         }
     }
     say_lag(&result.lag);
-    if output::say_unreadable(&result.unreadable) {
+    let unchecked: BTreeSet<u64> = result
+        .hits
+        .iter()
+        .filter(|hit| hit.is_unchecked)
+        .map(|hit| hit.request.opened_seq)
+        .collect();
+    let unchecked = u64::try_from(unchecked.len()).unwrap_or(u64::MAX);
+    let is_unchecked = output::say_unchecked(unchecked);
+    if output::say_unreadable(&result.unreadable) || is_unchecked {
         return Ok(Outcome::Findings);
     }
     if result.hits.is_empty() {

@@ -77,6 +77,7 @@ CREATE TABLE bodies (
     sha256       TEXT,              -- of the full body
     head         INTEGER,           -- of a body above the payload cap: bytes of its head, the rest is its tail
     not_exported TEXT,              -- why there is no content though it was asked for
+    is_unchecked INTEGER NOT NULL,  -- 1: its line in the log cannot be read, it may be anything
     text         TEXT,              -- the content, where it is text
     bytes        BLOB,              -- the content, where it is not
     PRIMARY KEY (opened_seq, side)
@@ -121,6 +122,7 @@ pub(crate) struct PlainBody<'r> {
     pub(crate) sha256: Option<String>,
     pub(crate) head: Option<u64>,
     pub(crate) not_exported: Option<&'r str>,
+    pub(crate) is_unchecked: bool,
     pub(crate) text: Option<&'r str>,
     pub(crate) bytes: Option<&'r [u8]>,
 }
@@ -176,7 +178,7 @@ impl PlainDatabase {
         }
         for body in &request.bodies {
             self.execute(
-                "INSERT INTO bodies VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO bodies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 params![
                     opened_seq,
                     body.side,
@@ -184,6 +186,7 @@ impl PlainDatabase {
                     body.sha256,
                     body.head.map(seq_to_sql),
                     body.not_exported,
+                    body.is_unchecked,
                     body.text,
                     body.bytes
                 ],

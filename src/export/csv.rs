@@ -84,7 +84,7 @@ impl Csv {
 impl Sink for Csv {
     fn begin(&mut self, out: &mut dyn Write) -> Result<(), ExportError> {
         let mut cells: Vec<Cow<'_, str>> = COLUMNS.into_iter().map(Cow::Borrowed).collect();
-        cells.extend(["request_sha256", "response_sha256"].map(Cow::Borrowed));
+        cells.extend(["request_sha256", "response_sha256", "unchecked"].map(Cow::Borrowed));
         if self.content != ExportContent::None {
             cells.extend(["request_text", "response_text"].map(Cow::Borrowed));
         }
@@ -117,6 +117,12 @@ impl Sink for Csv {
                 ..
             } => Cow::Owned(digest.to_string()),
             _ => Cow::Borrowed(""),
+        }));
+        cells.push(Cow::Borrowed(match sides.map(Body::is_unchecked) {
+            [true, true] => "request response",
+            [true, false] => "request",
+            [false, true] => "response",
+            [false, false] => "",
         }));
         if self.content != ExportContent::None {
             cells.extend(sides.map(|body| self.text(body)));

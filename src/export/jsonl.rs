@@ -70,6 +70,7 @@ impl Serialize for BodyJson<'_> {
             sha256,
             payload,
             reason,
+            is_unchecked,
         } = self.0
         else {
             return serializer.serialize_none();
@@ -78,6 +79,7 @@ impl Serialize for BodyJson<'_> {
         map.serialize_entry("length", length)?;
         map.serialize_entry("sha256", &sha256.map(|digest| digest.to_string()))?;
         map.serialize_entry("not_exported", reason)?;
+        map.serialize_entry("is_unchecked", is_unchecked)?;
         match payload {
             None => map.serialize_entry("head", &None::<u64>)?,
             Some(payload) => map.serialize_entry("head", &payload.head)?,

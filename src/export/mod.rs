@@ -161,6 +161,9 @@ pub struct ExportSummary {
     pub bodies: u64,
     /// Bodies that are damaged in the database, and left out.
     pub damaged: u64,
+    /// Requests in it of which the log's lines cannot be read: bodies and digests of theirs could not be
+    /// held against what was recorded, are flagged, and may be anything.
+    pub unchecked: u64,
     /// Requests whose rows cannot be read, and which are left out. The manifest has their number.
     #[serde(serialize_with = "number")]
     pub unreadable: Vec<UnreadableRequest>,
@@ -205,7 +208,21 @@ enum Body {
         payload: Option<Payload>,
         /// Why there are no bytes though they were wanted.
         reason: Option<String>,
+        /// Nothing of it could be held against the log.
+        is_unchecked: bool,
     },
+}
+
+impl Body {
+    fn is_unchecked(&self) -> bool {
+        matches!(
+            self,
+            Self::Present {
+                is_unchecked: true,
+                ..
+            }
+        )
+    }
 }
 
 /// A format's side of an export.
@@ -307,6 +324,8 @@ fn write_all(
                     Err(error) => return Err(error.into()),
                 }
             }
+            let is_unchecked = !recent.commitments.take_unchecked().is_empty();
+            counts.unchecked = counts.unchecked.saturating_add(u64::from(is_unchecked));
             sink.write(&item, out)?;
             counts.count(record);
         }
@@ -375,19 +394,24 @@ fn body(
         counts.damaged = counts.damaged.saturating_add(1);
         Some(what)
     };
-    let mut reason = None;
+    let (mut reason, mut is_unchecked) = (None, false);
     let (length, sha256) = match query::body_info(connection, &mut recent.commitments, record, side)
     {
         Ok(None) => return Ok(Body::Absent),
         Ok(Some(info)) => {
             if info.removed == Some(query::MISSING) {
-                reason = damaged("missing, though the log says that it was kept".to_owned());
+                let why = match info.is_unchecked {
+                    true => "missing, and its line in the log, which would say why, cannot be read",
+                    false => "missing, though the log says that it was kept",
+                };
+                reason = damaged(why.to_owned());
             }
+            is_unchecked = info.is_unchecked;
             (info.length, info.sha256)
         }
         Err(ReadError::Damaged(what)) => {
             reason = damaged(what);
-            (0, None)
+            (query::body_length(record, side).unwrap_or(0), None)
         }
         Err(error) => return Err(error.into()),
     };
@@ -406,6 +430,7 @@ fn body(
         sha256,
         payload,
         reason,
+        is_unchecked,
     })
 }
 
@@ -418,6 +443,7 @@ struct Counts {
     next_after: Option<(u64, String)>,
     bodies: u64,
     damaged: u64,
+    unchecked: u64,
     unreadable: Vec<UnreadableRequest>,
 }
 
@@ -439,6 +465,7 @@ impl Counts {
             next_after_id,
             bodies: self.bodies,
             damaged: self.damaged,
+            unchecked: self.unchecked,
             unreadable: self.unreadable,
             bytes,
             sha256: digest.to_string(),

@@ -95,6 +95,10 @@ impl Otlp {
             }
         }
         for (key, body) in [("request", &item.request), ("response", &item.response)] {
+            if body.is_unchecked() {
+                let key = format!("auditlite.{key}.is_unchecked");
+                attributes.push(json!({"key": key, "value": {"boolValue": true}}));
+            }
             if let Body::Present { length, sha256, .. } = body {
                 attributes.push(count(&format!("auditlite.{key}.bytes"), *length));
                 if let Some(digest) = sha256 {

@@ -33,6 +33,7 @@ impl Snapshot {
             sha256,
             payload,
             reason,
+            is_unchecked,
         } = body
         else {
             return None;
@@ -46,6 +47,7 @@ impl Snapshot {
             sha256: sha256.map(|digest| digest.to_string()),
             head: payload.as_ref().and_then(|payload| payload.head),
             not_exported: reason.as_deref(),
+            is_unchecked: *is_unchecked,
             text: text.map(|text| if is_excerpt { excerpt(text) } else { text }),
             bytes: bytes.filter(|_| text.is_none() && !is_excerpt),
         })

@@ -139,6 +139,15 @@ impl SegmentDecoder {
         Ok(lines)
     }
 
+    /// The index of the first line of the piece that has the line of this index.
+    pub(crate) fn piece_of(encoding: i64, index: u64) -> u64 {
+        let frame_lines = u64::try_from(FRAME_LINES).unwrap_or(u64::MAX);
+        match encoding {
+            ZSTD => index - index % frame_lines,
+            _ => 0,
+        }
+    }
+
     /// The piece that has the line of this index: the index of its first line, and its lines.
     pub(crate) fn decode_piece(
         &mut self,
@@ -154,13 +163,13 @@ impl SegmentDecoder {
             return Ok((0, self.decode(encoding, data, length, count)?));
         }
         let frame_lines = u64::try_from(FRAME_LINES).unwrap_or(u64::MAX);
-        let place = usize::try_from(index / frame_lines).map_err(|_| damaged())?;
+        let first = Self::piece_of(encoding, index);
+        let place = usize::try_from(first / frame_lines).map_err(|_| damaged())?;
         let (frame, bytes) = frames(&data).nth(place).flatten().ok_or_else(damaged)?;
         if bytes > length {
             return Err(damaged());
         }
         let lines = unpack(&mut self.plain, frame, bytes).ok_or_else(damaged)?;
-        let first = index - index % frame_lines;
         // Whoever asks indexes the lines: an index of newlines alone would be eight times as large.
         check_lines(&lines, count.saturating_sub(first).min(frame_lines))?;
         Ok((first, lines))

@@ -268,6 +268,9 @@ pub struct BodyInfo {
     /// Where it is not in the file any more: `erased` or `pruned`, or `missing` where the log says that
     /// it was kept and no event says why it is gone: somebody deleted it.
     pub removed: Option<&'static str>,
+    /// Whether the line of the log that commits to it cannot be read, so that nothing of this could be held
+    /// against it: it may be anything.
+    pub is_unchecked: bool,
 }
 
 /// One body, exactly as sent or as far as it was kept.
@@ -283,6 +286,9 @@ pub struct Payload {
     /// Where the body was above the payload cap: how many of `bytes` are its head. The rest is its
     /// tail, and [`dropped`](Self::dropped) bytes between them are not kept.
     pub head: Option<u64>,
+    /// Whether these bytes could not be held against what the log commits to: its line cannot be read, or,
+    /// of a response that has not ended, is not there yet. They may be anything.
+    pub is_unchecked: bool,
 }
 
 impl Payload {
@@ -306,6 +312,7 @@ impl fmt::Debug for Payload {
             .field("sha256", &self.sha256)
             .field("kept", &self.bytes.len())
             .field("head", &self.head)
+            .field("is_unchecked", &self.is_unchecked)
             .finish()
     }
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::chain::Recent;
+use crate::commitments::Commitments;
 use crate::db::{Connection, DatabasePath, DbError, FileLinks, WriterLock, search as index};
 use crate::error::{OpenError, ReadError, SearchIndexError, chain};
 use crate::payload::{Hasher, text_prefix};
@@ -79,6 +80,9 @@ pub struct SearchHit {
     pub score: f64,
     /// Where it matches.
     pub snippet: Vec<SnippetPart>,
+    /// Whether the line of the log that commits to what was said cannot be read: the text could not be held
+    /// against it, and may be anything.
+    pub is_unchecked: bool,
 }
 
 /// A piece of a text around a match.
@@ -188,6 +192,7 @@ pub(crate) fn search(
     }
     let snippets = index::snippets(&found, &words)?;
     let mut unreadable = Vec::new();
+    let mut commitments = Commitments::default();
     let mut hits = Vec::with_capacity(found.len());
     for (message, snippet) in found.into_iter().zip(snippets) {
         let request = match index::by_opened_seq(connection, message.request_seq)? {
@@ -198,7 +203,12 @@ pub(crate) fn search(
                 continue;
             }
         };
+        let said_in = match message.is_reply {
+            true => request.ended_seq.unwrap_or(request.opened_seq),
+            false => request.opened_seq,
+        };
         hits.push(SearchHit {
+            is_unchecked: !commitments.is_known(connection, said_in)?,
             request,
             role: message.role,
             is_reply: message.is_reply,

@@ -52,6 +52,9 @@ pub struct Conversation {
     pub messages: Vec<ConversationMessage>,
     /// Requests of which the row or a body is damaged; what they said is missing.
     pub damaged: u64,
+    /// Requests of which the log's lines cannot be read: what they said is among the messages, could not be
+    /// held against what was recorded, and may be anything.
+    pub unchecked: u64,
     /// Messages that are not among these, though the requests carried them: the oldest of a request
     /// with more than 16,384 messages, or with more than 64 MiB of text.
     pub left_out: u64,
@@ -229,7 +232,7 @@ impl Join {
 
     /// `false`: the page is full, and nothing was taken.
     fn take(&mut self, connection: &Connection, request: RequestRecord) -> Result<bool, ReadError> {
-        let damaged = self.conversation.damaged;
+        let (damaged, unchecked) = (self.conversation.damaged, self.conversation.unchecked);
         let found = self.read(connection, &request)?;
         let unread = usize::try_from(found.left_out).unwrap_or(usize::MAX);
         // What was left out of this request was read in one before, if they were as many.
@@ -244,6 +247,7 @@ impl Join {
         let room = PAGE_BYTES_MAX.saturating_sub(self.bytes);
         if new_bytes > room && !self.conversation.requests.is_empty() {
             self.conversation.damaged = damaged;
+            self.conversation.unchecked = unchecked;
             return Ok(false);
         }
         // Of a request that is too long by itself the oldest go.
@@ -302,7 +306,13 @@ impl Join {
                 self.conversation.damaged = self.conversation.damaged.saturating_add(1);
                 Ok(Transcript::default())
             }
-            found => found,
+            found => {
+                let found = found?;
+                let is_unchecked = u64::from(!found.unchecked.is_empty());
+                self.conversation.unchecked =
+                    self.conversation.unchecked.saturating_add(is_unchecked);
+                Ok(found)
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 mod conversation;
 
 use crate::chain::Recent;
-use crate::commitments::Commitments;
+use crate::commitments::{Check, Commitments};
 use crate::db::{Connection, Part, Walk, payload_id};
 use crate::error::ReadError;
 use crate::payload::Hasher;
@@ -33,6 +33,9 @@ pub struct Transcript {
     pub left_out: u64,
     /// Messages and parts of the bodies that could not be read.
     pub unparsed: u64,
+    /// Events of the request whose lines in the log cannot be read: what was said in them could not be held
+    /// against what was recorded, and may be anything.
+    pub unchecked: Vec<u64>,
 }
 
 /// What a tool returned, as a later request of the conversation carried it.
@@ -60,6 +63,18 @@ impl std::fmt::Debug for ToolResult {
 /// What a request and its response said. From the bodies where these are kept whole and their
 /// protocol is known, else what the gateway handed over.
 pub(crate) fn transcript(
+    connection: &Connection,
+    recent: &mut Recent,
+    request: &RequestRecord,
+) -> Result<Transcript, ReadError> {
+    let mut transcript = read(connection, recent, request)?;
+    let events = [Some(request.opened_seq), request.ended_seq];
+    let is_unchecked = |seq: &u64| recent.commitments.is_unchecked(*seq);
+    transcript.unchecked = events.into_iter().flatten().filter(is_unchecked).collect();
+    Ok(transcript)
+}
+
+fn read(
     connection: &Connection,
     recent: &mut Recent,
     request: &RequestRecord,
@@ -152,8 +167,8 @@ fn body(
         return absence.problem(seq).map_or(Ok(None), Err);
     };
     // Of an excerpt nothing is read.
-    let is_there = recent.commitments.check(connection, id, &row, None)?;
-    Ok(content.filter(|_| is_there && row.head.is_none()))
+    let check = recent.commitments.check(connection, id, &row, None)?;
+    Ok(content.filter(|_| check != Check::Removed && row.head.is_none()))
 }
 
 /// What two messages have in common that are the same one, sent again: role, text, tool calls and
@@ -212,6 +227,10 @@ pub(crate) fn tool_results(
             Err(ReadError::Damaged(_)) => continue,
             found => found?,
         };
+        // A result has no place to say that it may be anything.
+        if !found.unchecked.is_empty() {
+            continue;
+        }
         let carried: Vec<_> = found
             .messages
             .iter()

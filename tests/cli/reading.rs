@@ -306,3 +306,28 @@ fn a_deleted_body_is_shown_as_missing() {
     let export = sandbox.run(&["export", "--content", "full"]);
     assert!(export.text().contains(words) && !export.text().contains("capacity"));
 }
+
+#[test]
+fn what_could_not_be_held_against_the_log_is_said_and_fails() {
+    let sandbox = Sandbox::sample();
+    let connection = rusqlite::Connection::open(sandbox.path("audit.db")).unwrap();
+    connection
+        .execute_batch("UPDATE log_segments SET encoding = 9")
+        .unwrap();
+    drop(connection);
+    for arguments in [
+        &["payload", "call-0001", "request"][..],
+        &["export", "--content", "full"],
+        &["export"],
+        &["show", "call-0001"],
+        &["show", "call-0001", "--json"],
+        &["conversation", "call-0001"],
+    ] {
+        let run = sandbox.run(arguments);
+        assert_eq!(run.exit, 1, "{arguments:?}: {}", run.stderr);
+        let is_said = run.stderr.contains("could not be checked");
+        assert!(is_said, "{arguments:?}: {}", run.stderr);
+        assert!(!run.stderr.contains("missing"), "{}", run.stderr);
+        assert!(!run.text().is_empty(), "{arguments:?}");
+    }
+}

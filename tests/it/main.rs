@@ -37,4 +37,5 @@ mod shared_ids;
 mod stall;
 mod support;
 mod tracing_events;
+mod unchecked;
 mod verification;

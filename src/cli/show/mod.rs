@@ -5,7 +5,7 @@ pub(super) mod page;
 use std::io::Write;
 
 use auditlite::{
-    CanonicalMessage, PayloadSide, ReadError, Reader, RequestRecord, Status, Transcript,
+    BodyInfo, CanonicalMessage, PayloadSide, ReadError, Reader, RequestRecord, Status, Transcript,
 };
 use clap::builder::NonEmptyStringValueParser;
 
@@ -24,7 +24,8 @@ Examples:
   auditlite show 0199f0a2-6c1e --json | jq '.tool_calls[].tool_name'
 
 Where several requests match, they are listed on standard error and none is shown.
-Exit status: 0 the request was shown, 1 there is none, a choice must be made, or a body is damaged.";
+Exit status: 0 the request was shown, 1 there is none, a choice must be made, or a body is damaged
+or could not be held against the log.";
 
 /// Show everything known about one request
 ///
@@ -64,7 +65,7 @@ pub(crate) fn run(
         return Ok(Outcome::Findings);
     };
     let details = details(&reader, request)?;
-    let outcome = match details.damaged.is_empty() {
+    let outcome = match details.damaged.is_empty() && details.unchecked.is_empty() {
         true => Outcome::Fine,
         false => Outcome::Findings,
     };
@@ -73,6 +74,13 @@ pub(crate) fn run(
     }
     for what in &details.damaged {
         output::say(&format!("damaged: {what}; `auditlite verify` says more"));
+    }
+    for seq in &details.unchecked {
+        output::say(&format!(
+            "the line of event {seq} in the log cannot be read: what is kept of it could not be checked and \
+             may be anything, and whether more was recorded with it is not known; `auditlite verify` says \
+             more"
+        ));
     }
     if args.json {
         output::json_line(out, &details)?;
@@ -121,19 +129,23 @@ pub(crate) fn run(
 }
 
 fn details(reader: &Reader, record: RequestRecord) -> Result<Details, CliError> {
-    let mut damaged = Vec::new();
-    let request = or_damaged(
-        reader.body_info(&record, PayloadSide::Request),
-        &mut damaged,
-    )?;
-    let response = or_damaged(
-        reader.body_info(&record, PayloadSide::Response),
-        &mut damaged,
-    )?;
-    let response_so_far = or_damaged(reader.response_so_far(&record), &mut damaged)?;
-    let tool_calls = or_damaged(reader.tool_calls(&record), &mut damaged)?;
-    let transcript = or_damaged(reader.transcript(&record), &mut damaged)?;
+    let mut problems = Problems::default();
+    let request = problems.of(reader.body_info(&record, PayloadSide::Request))?;
+    let response = problems.of(reader.body_info(&record, PayloadSide::Response))?;
+    let response_so_far = problems.of(reader.response_so_far(&record))?;
+    let tool_calls = problems.of(reader.tool_calls(&record))?;
+    let transcript = problems.of(reader.transcript(&record))?;
+    let Problems {
+        mut damaged,
+        mut unchecked,
+    } = problems;
     damaged.dedup();
+    unchecked.extend(&transcript.unchecked);
+    let is_unchecked = |info: &Option<BodyInfo>| info.is_some_and(|info| info.is_unchecked);
+    unchecked.extend(is_unchecked(&request).then_some(record.opened_seq));
+    unchecked.extend(record.ended_seq.filter(|_| is_unchecked(&response)));
+    unchecked.sort_unstable();
+    unchecked.dedup();
     let said = transcript.replies.iter();
     let said = said.flat_map(CanonicalMessage::tool_calls);
     let mut ids: Vec<&str> = tool_calls
@@ -157,20 +169,26 @@ fn details(reader: &Reader, record: RequestRecord) -> Result<Details, CliError> 
         tool_calls,
         transcript,
         damaged,
+        unchecked,
         record,
     })
 }
 
-/// What was read; nothing where that is damaged, which is noted: the rest is worth showing.
-fn or_damaged<T: Default>(
-    read: Result<T, ReadError>,
-    damaged: &mut Vec<String>,
-) -> Result<T, CliError> {
-    match read {
-        Err(ReadError::Damaged(what)) => {
-            damaged.push(what);
-            Ok(T::default())
+/// What is wrong with what is shown: the rest is worth showing.
+#[derive(Default)]
+struct Problems {
+    damaged: Vec<String>,
+    unchecked: Vec<u64>,
+}
+
+impl Problems {
+    /// What was read; nothing where there is a problem with it, which is noted.
+    fn of<T: Default>(&mut self, read: Result<T, ReadError>) -> Result<T, CliError> {
+        match read {
+            Err(ReadError::Damaged(what)) => self.damaged.push(what),
+            Err(ReadError::Unchecked { seq }) => self.unchecked.push(seq),
+            read => return Ok(read?),
         }
-        read => Ok(read?),
+        Ok(T::default())
     }
 }

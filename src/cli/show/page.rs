@@ -437,8 +437,14 @@ fn indented_if_short(text: &str) -> Cow<'_, str> {
 }
 
 fn kept(info: &BodyInfo) -> String {
-    let length = format::counted(info.length, "byte", "bytes");
-    if info.kept == info.length {
+    let mut length = format::counted(info.length, "byte", "bytes");
+    if info.is_unchecked {
+        length.push_str(", not checked: its line in the log cannot be read");
+        if info.removed == Some("missing") {
+            length.push_str(", and it is missing");
+        }
+    }
+    if info.kept == info.length || info.is_unchecked && info.removed.is_some() {
         return length;
     }
     if info.removed == Some("missing") {
