@@ -9,6 +9,7 @@ use super::read::{StoredSegment, segment_from_row};
 use super::search;
 use super::structure::UNLINKED;
 use super::{event_seq, seq_to_sql};
+use crate::log::minute_of;
 use crate::payload::{Bases, Encoding};
 use crate::record::Status;
 
@@ -303,7 +304,7 @@ pub(crate) fn requests_between(
 pub(crate) enum Bound {
     /// The opening of the first request that has not ended.
     FirstPending,
-    /// The first request of this minute or later.
+    /// The first request of this time or later, in microseconds since the Unix epoch.
     FirstSince(i64),
     /// The store session that begins after this event.
     NextSession(u64),
@@ -322,9 +323,16 @@ pub(crate) fn bound(connection: &Connection, bound: Bound) -> Result<Option<u64>
             ),
             0,
         ),
-        Bound::FirstSince(minute) => (
-            "SELECT min(first_seq) FROM opened_minutes WHERE minute >= ?1".to_owned(),
-            minute,
+        // Of the minute that it lies in, the rows tell; of later ones, the rollup.
+        Bound::FirstSince(at) => (
+            format!(
+                "SELECT min(seq) FROM (SELECT (SELECT opened_seq FROM requests WHERE opened_seq BETWEEN \
+                 first_seq AND last_seq AND opened_at >= ?1 ORDER BY opened_seq LIMIT 1) AS seq \
+                 FROM opened_minutes WHERE minute = {0} \
+                 UNION ALL SELECT first_seq FROM opened_minutes WHERE minute > {0})",
+                minute_of(at)
+            ),
+            at,
         ),
         Bound::NextSession(seq) => (
             "SELECT min(opened_seq) FROM store_sessions WHERE opened_seq > ?1".to_owned(),

@@ -8,7 +8,7 @@ use super::{Session, dependants};
 use crate::clock::now_micros;
 use crate::db::{self, Bound, Connection, Part, Removal, RemovalKind, payload_id};
 use crate::error::{ReadError, RemovalError};
-use crate::log::{Event, Fact, Pruned, PrunedKind, PrunedUsage, minute_of};
+use crate::log::{Event, Fact, Pruned, PrunedKind, PrunedUsage};
 use crate::search;
 
 /// Events of which one step takes the content out.
@@ -112,8 +112,8 @@ impl Cuts {
         let cut = |age: Option<Duration>| -> Result<u64, ReadError> {
             let Some(age) = age else { return Ok(0) };
             let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
-            let minute = minute_of(now.saturating_sub(age));
-            let first = db::bound(connection, Bound::FirstSince(minute))?;
+            let since = Bound::FirstSince(now.saturating_sub(age));
+            let first = db::bound(connection, since)?;
             Ok(first.unwrap_or(end).min(limit))
         };
         let metadata = cut(retention.metadata_older_than)?;

@@ -62,3 +62,37 @@ fn pruning_by_hand() {
     assert_eq!(sandbox.run(&["verify"]).exit, 0);
     assert_eq!(sandbox.run(&["doctor"]).exit, 0);
 }
+
+#[test]
+fn ages_count_to_the_second() {
+    let sandbox = Sandbox::new();
+    let now = std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .unwrap()
+        .as_secs();
+    // Also where one is recorded after younger ones, and minutes apart.
+    let ages = [700, 3600, 130, 95, 65, 60, 20, 19, 100, 0];
+    let lines: Vec<String> = ages
+        .iter()
+        .map(|age| {
+            format!(
+                r#"{{"request":{{"age":{age}}},"started_at":{}}}"#,
+                now - age
+            )
+        })
+        .collect();
+    sandbox.write("lines.jsonl", lines.join("\n"));
+    assert_eq!(sandbox.run(&["record", "lines.jsonl"]).exit, 0);
+    // Removal goes by the order of the log, and stops at the first that is younger.
+    let pruned = |age: &str| {
+        let run = sandbox.run(&["prune", "--content-older-than", age, "--yes", "--json"]);
+        assert_eq!(run.exit, 0, "{}", run.stderr);
+        run.json()[0]["payloads"].as_u64().unwrap()
+    };
+    assert_eq!(pruned("1h"), 0);
+    assert_eq!(pruned("690s"), 2);
+    assert_eq!(pruned("90s"), 2);
+    assert_eq!(pruned("40s"), 2);
+    assert_eq!(pruned("0s"), 4);
+    assert_eq!(sandbox.run(&["verify"]).exit, 0);
+}
