@@ -548,6 +548,7 @@ impl Store {
             is_complete,
             problem: health.problem.filter(|_| !is_complete),
             is_file_lost: shared.vitals.is_file_lost.load(Ordering::SeqCst),
+            checkpoint_problem: shared.vitals.checkpoint_problem(),
         }
     }
 }

@@ -112,7 +112,11 @@ pub(crate) fn run(
                 output::say(&format!("the user has no conversation {:?}", args.id));
                 return Ok(Outcome::Findings);
             }
-            Err(ReadError::NotFound(_)) => match resolve::resolve(&reader, &args.id)? {
+            Err(ReadError::NotFound(_)) => match resolve::resolve_else(
+                &reader,
+                &args.id,
+                "the conversation, the trace or the session",
+            )? {
                 Some(request) => {
                     shown = Shown::Of(Box::new(request));
                     continue;

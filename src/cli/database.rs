@@ -101,8 +101,14 @@ impl DatabaseArgs {
 /// # Errors
 ///
 /// It does not open.
-pub(crate) fn open_to_read(path: &Path) -> Result<ReadOnlyStore, OpenError> {
-    let store = ReadOnlyStore::open(path)?;
+pub(crate) fn open_to_read(path: &Path) -> Result<ReadOnlyStore, CliError> {
+    let store = ReadOnlyStore::open(path).map_err(|error| match error {
+        OpenError::NotFound { path } | OpenError::NoDirectory { path } => CliError::Message(format!(
+            "there is no database at {path:?} yet: `auditlite record` or a gateway makes one there; another \
+             one is given with --db PATH or AUDITLITE_DB"
+        )),
+        error => error.into(),
+    })?;
     if let Some(bytes) = store.copied_bytes() {
         output::say(&format!(
             "{path:?} has a write-ahead log of a killed writer, and nothing can be written beside it: \

@@ -54,13 +54,13 @@ pub(crate) fn run(
     let store = match open_to_read(path) {
         Ok(store) => store,
         // Its advice is to run this very command.
-        Err(OpenError::Damaged { path, what }) => {
+        Err(CliError::Open(OpenError::Damaged { path, what })) => {
             return Err(CliError::Message(format!(
                 "{path:?} is too damaged to be checked further: {what}; keep a copy of the file, \
                  then go back to a backup"
             )));
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     };
     resolved.check_log(&store)?;
     let report = store.doctor()?;

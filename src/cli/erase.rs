@@ -2,12 +2,13 @@
 
 use std::io::Write;
 
-use auditlite::{EraseReport, EraseSelector};
+use auditlite::{EraseReport, EraseSelector, ReadError, RemovalError};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::database::DatabaseArgs;
 use super::error::CliError;
-use super::removing::{self, ConfirmingArgs};
+use super::removing::{self, ConfirmingArgs, Removed};
+use super::resolve;
 use super::writing::WritingArgs;
 use super::{Outcome, format, output};
 
@@ -19,9 +20,9 @@ Examples:
   auditlite erase --request 0199f0a2-6c1e-7cc1-b2f0-6a1a1c9f2a55 --reason 'wrong tenant'
 
 Nobody may be recording to the file; a gateway that is, erases by its own store.
-Exit status: 0 erased, and no byte of it is left; 1 nothing matches, not all of it can be read, or a
-reader keeps it from being overwritten (erase again: that takes care of the rest); 2 error, or not
-confirmed.";
+Exit status: 0 erased, and no byte of it is left; 1 nothing matches, several requests have the id of
+--request, not all of it can be read, a reader keeps it from being overwritten (erase again: that takes
+care of the rest), or it could not be anchored; 2 error, or not confirmed.";
 
 /// Erase content and personal metadata of requests
 ///
@@ -93,14 +94,27 @@ pub(crate) fn run(
         return Err(CliError::Message("nothing says what to erase".to_owned()));
     };
     let is_dry_run = args.confirming.is_dry_run();
-    let report = removing::report(
+    let removed = removing::report(
         database,
         &args.writing,
         &args.confirming,
         |reading| reading.preview_erase(&selector),
         |report| format!("erase {}", words(report)),
         |store| store.erase(&selector, &args.reason),
-    )?;
+    );
+    let Removed {
+        report,
+        is_anchored,
+    } = match removed {
+        Err(
+            CliError::Read(ReadError::Ambiguous { what, .. })
+            | CliError::Removal(RemovalError::Read(ReadError::Ambiguous { what, .. })),
+        ) => {
+            resolve::list_shared(&database.open()?.reader(), &what)?;
+            return Ok(Outcome::Findings);
+        }
+        removed => removed?,
+    };
     let is_left = !is_dry_run && !report.is_wiped;
     let is_in_vain = report.requests == 0 && report.unreadable == 0;
     if args.json {
@@ -128,7 +142,7 @@ pub(crate) fn run(
             )
         ));
     }
-    let is_short = report.unreadable > 0 || report.not_repacked > 0 || is_left;
+    let is_short = report.unreadable > 0 || report.not_repacked > 0 || is_left || !is_anchored;
     Ok(if report.requests == 0 || is_short {
         Outcome::Findings
     } else {

@@ -8,7 +8,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::database::DatabaseArgs;
 use super::error::CliError;
-use super::removing::{self, ConfirmingArgs};
+use super::removing::{self, ConfirmingArgs, Removed};
 use super::writing::WritingArgs;
 use super::{Outcome, format, output};
 
@@ -20,8 +20,8 @@ Examples:
 
 Nobody may be recording to the file; a gateway that is, sets a retention policy instead. Where the
 clock is more than a week beyond what the log knows of the time, nothing goes by its age.
-Exit status: 0 pruned, or nothing was due; 1 what others need was lost with it, or a reader keeps
-what went from being overwritten; 2 error, or not confirmed.";
+Exit status: 0 pruned, or nothing was due; 1 what others need was lost with it, a reader keeps what
+went from being overwritten, or it could not be anchored; 2 error, or not confirmed.";
 
 /// Take out what is too old or too much, and give its space back
 ///
@@ -84,7 +84,10 @@ pub(crate) fn run(
         clock_is_right: args.clock_is_right,
     };
     let is_dry_run = args.confirming.is_dry_run();
-    let report = removing::report(
+    let Removed {
+        report,
+        is_anchored,
+    } = removing::report(
         database,
         &args.writing,
         &args.confirming,
@@ -116,7 +119,7 @@ pub(crate) fn run(
         removing::say_left("pruned", "prune");
     }
     Ok(match report.not_repacked {
-        0 if !is_left => Outcome::Fine,
+        0 if !is_left && is_anchored => Outcome::Fine,
         _ => Outcome::Findings,
     })
 }

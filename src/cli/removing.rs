@@ -67,7 +67,14 @@ impl ConfirmingArgs {
     }
 }
 
-/// The report of what was removed, or would be.
+/// What was removed, or would be.
+pub(crate) struct Removed<R> {
+    pub(crate) report: R,
+    /// `false`: its checkpoint could not be anchored, which was said.
+    pub(crate) is_anchored: bool,
+}
+
+/// Removes, or tells what would be removed.
 ///
 /// # Errors
 ///
@@ -80,18 +87,26 @@ pub(crate) fn report<R>(
     preview: impl FnOnce(&ReadOnlyStore) -> Result<R, ReadError>,
     words: impl FnOnce(&R) -> String,
     remove: impl FnOnce(&Store) -> Result<R, RemovalError>,
-) -> Result<R, CliError> {
+) -> Result<Removed<R>, CliError> {
     // A path that names nothing must not become an empty store.
     let reading = database.open()?;
     if confirming.dry_run {
-        return Ok(preview(&reading)?);
+        return Ok(Removed {
+            report: preview(&reading)?,
+            is_anchored: true,
+        });
     }
+    let builder = writing.builder(&database.resolve()?)?;
     confirming.confirm(|| Ok(words(&preview(&reading)?)))?;
     drop(reading);
-    let store = writing::open(writing.builder(&database.resolve()?)?)?;
+    let store = writing::open(builder)?;
     let report = remove(&store);
-    store.close(CLOSE_TIMEOUT);
-    Ok(report?)
+    let closed = store.close(CLOSE_TIMEOUT);
+    let report = report?;
+    Ok(Removed {
+        report,
+        is_anchored: !writing::say_unanchored(&closed),
+    })
 }
 
 /// Says that what went can still be found.

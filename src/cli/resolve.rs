@@ -1,6 +1,6 @@
 //! From what was typed to one request.
 
-use auditlite::{ReadError, Reader, RequestRecord};
+use auditlite::{ReadError, Reader, RequestFilter, RequestRecord};
 
 use super::error::CliError;
 use super::text::escape;
@@ -16,6 +16,19 @@ const CANDIDATES_MAX: usize = 20;
 ///
 /// The database cannot be read.
 pub(crate) fn resolve(reader: &Reader, id: &str) -> Result<Option<RequestRecord>, CliError> {
+    resolve_else(reader, id, "the trace or the session")
+}
+
+/// As [`resolve`], where `others` names what else was looked for.
+///
+/// # Errors
+///
+/// The database cannot be read.
+pub(crate) fn resolve_else(
+    reader: &Reader,
+    id: &str,
+    others: &str,
+) -> Result<Option<RequestRecord>, CliError> {
     match reader.get(id) {
         Ok(request) => return Ok(Some(request)),
         Err(ReadError::NotFound(_) | ReadError::Ambiguous { .. }) => {}
@@ -25,7 +38,7 @@ pub(crate) fn resolve(reader: &Reader, id: &str) -> Result<Option<RequestRecord>
     match (candidates.pop(), candidates.is_empty()) {
         (None, _) => {
             output::say(&format!(
-                "no request has the id, a beginning of the id, the trace or the session {id:?}; \
+                "no request has the id, a beginning of the id, {others} {id:?}; \
                  `auditlite list` shows what there is"
             ));
             Ok(None)
@@ -37,6 +50,21 @@ pub(crate) fn resolve(reader: &Reader, id: &str) -> Result<Option<RequestRecord>
             Ok(None)
         }
     }
+}
+
+/// Names the requests that share this id.
+///
+/// # Errors
+///
+/// The database cannot be read.
+pub(crate) fn list_shared(reader: &Reader, id: &str) -> Result<(), CliError> {
+    let filter = RequestFilter {
+        request_id: Some(id.to_owned()),
+        ..RequestFilter::default()
+    };
+    let shared = reader.list(&filter, None, CANDIDATES_MAX.saturating_add(1))?;
+    ask_to_choose(id, &shared.requests);
+    Ok(())
 }
 
 fn ask_to_choose(id: &str, candidates: &[RequestRecord]) {

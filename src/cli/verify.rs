@@ -4,7 +4,9 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use auditlite::{Finding, VerifyOptions, VerifyProgress, VerifyReport, VerifyStage, VerifyingKey};
+use auditlite::{
+    Finding, OpenError, VerifyOptions, VerifyProgress, VerifyReport, VerifyStage, VerifyingKey,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::database::{DatabaseArgs, open_to_read};
@@ -73,7 +75,14 @@ pub(crate) fn run(
         compare_search: args.search,
         log_id: database.log().map(str::to_owned),
     };
-    let store = open_to_read(&database.resolve()?.path)?;
+    let store = open_to_read(&database.resolve()?.path).map_err(|error| match error {
+        // `doctor`, which its advice names, cannot read it either.
+        CliError::Open(OpenError::Damaged { path, what }) => CliError::Message(format!(
+            "{path:?} is too damaged to be verified, cut off perhaps: {what}; keep the file, and go back to a \
+             backup (`auditlite restore`)"
+        )),
+        error => error,
+    })?;
     let progress = Progress::new();
     let report = store.verify_with_progress(&options, |at| progress.show(at));
     progress.bar.finish_and_clear();

@@ -1,13 +1,16 @@
 //! What commands that write to a log share: with which key they go on signing it, and where they
 //! anchor it.
 
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use auditlite::{OpenError, Store, StoreBuilder};
+use auditlite::{CloseReport, OpenError, Store, StoreBuilder};
 
 use super::database::Database;
 use super::error::CliError;
 use super::keys;
+use super::output;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct WritingArgs {
@@ -30,7 +33,7 @@ impl WritingArgs {
     ///
     /// # Errors
     ///
-    /// The key cannot be read.
+    /// The key cannot be read, or the anchor file not be appended to.
     pub(crate) fn builder(&self, database: &Database) -> Result<StoreBuilder, CliError> {
         let key = self.signing_key.as_deref().map(keys::secret).transpose()?;
         let mut builder = Store::builder(&database.path)
@@ -40,6 +43,7 @@ impl WritingArgs {
             builder = builder.signing_key(key);
         }
         if let Some(anchor) = &self.anchor {
+            check_anchor(anchor)?;
             builder = builder.anchor_file(anchor);
         }
         if let Some(log) = &database.log {
@@ -47,6 +51,49 @@ impl WritingArgs {
         }
         Ok(builder)
     }
+}
+
+/// Whether checkpoints can be appended to this file, as far as that is seen without doing so: somebody
+/// who asks for an anchor wants to know beforehand.
+fn check_anchor(anchor: &Path) -> Result<(), CliError> {
+    let refused = |source| CliError::File {
+        path: anchor.to_owned(),
+        what: "appended to",
+        source,
+    };
+    match std::fs::metadata(anchor) {
+        Ok(metadata) if !metadata.is_file() => Err(refused(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is not a regular file, and no anchor would be kept in it",
+        ))),
+        Ok(_) => OpenOptions::new()
+            .append(true)
+            .open(anchor)
+            .map(drop)
+            .map_err(refused),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let folder = anchor.parent().unwrap_or(Path::new(""));
+            if folder.as_os_str().is_empty() || folder.is_dir() {
+                return Ok(()); // it is created
+            }
+            let what = format!("its folder {folder:?} does not exist; create it first");
+            Err(refused(io::Error::new(io::ErrorKind::NotFound, what)))
+        }
+        Err(error) => Err(refused(error)),
+    }
+}
+
+/// Says that nothing outside of the database states the end of its log, where that was asked for. `true`:
+/// it was said.
+pub(crate) fn say_unanchored(report: &CloseReport) -> bool {
+    let Some(problem) = &report.checkpoint_problem else {
+        return false;
+    };
+    output::say(&format!(
+        "warning: what was written is committed, and its last checkpoint was not anchored: {problem}. Mend \
+         that; the next command with --anchor, or the gateway, makes up for it"
+    ));
+    true
 }
 
 /// Opens the store for writing.

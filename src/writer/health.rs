@@ -145,6 +145,9 @@ pub struct CloseReport {
     /// The file was cut off or overwritten while the store had it open: what was committed counts as lost,
     /// also where receipts said before that it was durable.
     pub is_file_lost: bool,
+    /// Why the last checkpoint was not written, appended to the anchor file or handed to the callback, in
+    /// words: nothing outside states the end of the log.
+    pub checkpoint_problem: Option<String>,
 }
 
 /// Counters that the writer keeps; request threads only read them.
@@ -152,6 +155,8 @@ pub struct CloseReport {
 pub(crate) struct Vitals {
     state: AtomicU8,
     problem: Mutex<Option<String>>,
+    /// Of the last checkpoint.
+    checkpoint_problem: Mutex<Option<String>>,
     pub(crate) committed_events: AtomicU64,
     pub(crate) commit_retries: AtomicU64,
     pub(crate) reopens: AtomicU64,
@@ -191,6 +196,24 @@ impl Vitals {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    pub(crate) fn checkpoint_problem(&self) -> Option<String> {
+        self.checkpoint_problem
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// How the last checkpoint went.
+    pub(crate) fn set_checkpoint_problem(&self, problem: Option<&str>) {
+        self.checkpoint_failures
+            .fetch_add(u64::from(problem.is_some()), Ordering::Relaxed);
+        let mut current = self
+            .checkpoint_problem
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *current = problem.map(str::to_owned);
     }
 
     /// `true`: it was degraded before.

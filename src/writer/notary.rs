@@ -18,7 +18,6 @@ use crate::error::Cause;
 use crate::proof::{Checkpoint, CompactRange, SigningKey};
 use crate::record::Digest;
 use crate::sync::Instant;
-use crate::sync::atomic::Ordering;
 
 /// Most events between two checkpoints, but for the rest of a group commit.
 const EVENTS_MAX: u64 = 10_000;
@@ -212,7 +211,10 @@ impl Notary {
             }
         });
         match anchored.and(told) {
-            Ok(()) => self.is_failing = false,
+            Ok(()) => {
+                self.is_failing = false;
+                vitals.set_checkpoint_problem(None);
+            }
             Err(problem) => self.failed(&problem, vitals),
         }
     }
@@ -225,7 +227,7 @@ impl Notary {
     }
 
     pub(super) fn failed(&mut self, problem: &str, vitals: &Vitals) {
-        vitals.checkpoint_failures.fetch_add(1, Ordering::Relaxed);
+        vitals.set_checkpoint_problem(Some(problem));
         if !std::mem::replace(&mut self.is_failing, true) {
             tracing::warn!(
                 target: "auditlite",

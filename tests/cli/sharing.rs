@@ -62,7 +62,7 @@ fn an_id_of_several_requests_is_refused_and_each_has_a_number() {
         sandbox.run(&["list"]),
     ];
     let exits: Vec<_> = runs.iter().map(|run| run.exit).collect();
-    assert_eq!(exits, [0, 0, 1, 0, 1, 0, 0, 0, 2, 1, 2, 0, 0, 0]);
+    assert_eq!(exits, [0, 0, 1, 0, 1, 0, 0, 0, 2, 1, 1, 0, 0, 0]);
     assert_golden("sharing", &sandbox, &runs);
     let bundle = sandbox.run(&["bundle", "--request", "#3"]);
     let text = String::from_utf8(bundle.stdout).unwrap();

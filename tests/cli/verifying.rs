@@ -96,7 +96,7 @@ fn what_cannot_be_verified_is_an_error() {
             vec!["verify", "--key", vkey.get(1..).unwrap()],
             "id does not fit",
         ),
-        (vec!["verify", "--db", "none.db"], "does not exist"),
+        (vec!["verify", "--db", "none.db"], "there is no database"),
     ] {
         let run = sandbox.run(&arguments);
         assert_eq!(run.exit, 2, "{arguments:?}");

@@ -10,6 +10,7 @@ use auditlite::{Receipt, RecordError, RequestHandle};
 
 use super::database::DatabaseArgs;
 use super::error::CliError;
+use super::fields::Fields;
 use super::recording::{self, Feed, Recorded, RecordingArgs, Taken};
 use super::source;
 use super::writing::WritingArgs;
@@ -114,9 +115,34 @@ fn say(recorded: &Recorded, left_out: &LeftOut) {
     }
 }
 
+/// What a file is that begins with this line, where it is none that can be taken in: said once, and not
+/// for each of its lines.
+fn foreign(line: &[u8]) -> Option<&'static str> {
+    if line.starts_with(b"SQLite format 3\0") {
+        return Some("an SQLite database");
+    }
+    if line.starts_with(b"opened_seq,") {
+        return Some("an export as CSV, which has not all that is to be taken in");
+    }
+    let spans = Fields::of_line(line, &["resourceSpans"]).ok()?;
+    spans
+        .raw("resourceSpans")
+        .map(|_| "an export of spans (OTLP), which has not all that is to be taken in")
+}
+
 /// Takes in the lines of a file. An error means that reading or recording cannot go on.
 fn read(feed: &Feed, path: &Path, origin: &str, left_out: &LeftOut) -> Result<(), CliError> {
+    let mut is_first = true;
     feed.each_line(path, |line| {
+        if std::mem::take(&mut is_first)
+            && let Some(what) = foreign(line)
+        {
+            let path = path.to_string_lossy();
+            return Err(CliError::Message(format!(
+                "{path:?} is {what}: `import` takes the JSON Lines of `auditlite export`, best with --content \
+                 full"
+            )));
+        }
         let imported = match Imported::parse(line, origin) {
             Ok(imported) => imported,
             Err(problem) => return Ok(Err(problem)),

@@ -263,6 +263,7 @@ fn outcome(
             problem.map_or(String::new(), |problem| format!(" ({problem})"))
         )));
     }
+    let is_unanchored = writing::say_unanchored(report);
     if let Some(signal) = signal {
         return Ok(Outcome::Signalled(signal));
     }
@@ -275,7 +276,7 @@ fn outcome(
         return Ok(Outcome::Findings);
     }
     Ok(match counts.bad_lines {
-        0 => Outcome::Fine,
+        0 if !is_unanchored => Outcome::Fine,
         _ => Outcome::Findings,
     })
 }
