@@ -97,6 +97,30 @@ pub enum RemovalError {
     /// The database did not take it.
     #[error("it could not be written: {0}")]
     Failed(String),
+    /// It ended before all was taken out; what went before that is gone, and the log says so.
+    #[error("it ended before its time, with {requests} requests and {payloads} bodies taken out")]
+    Unfinished {
+        /// Requests that are gone, or erased.
+        requests: u64,
+        /// Bodies and other content that are gone.
+        payloads: u64,
+        /// Why it ended.
+        source: Box<RemovalError>,
+    },
+}
+
+impl RemovalError {
+    /// This error, and what was done before it.
+    pub(crate) fn after(self, requests: u64, payloads: u64) -> Self {
+        match (requests, payloads) {
+            (0, 0) => self,
+            _ => Self::Unfinished {
+                requests,
+                payloads,
+                source: Box::new(self),
+            },
+        }
+    }
 }
 
 impl From<FlushError> for RemovalError {

@@ -20,9 +20,11 @@ Examples:
   auditlite erase --request 0199f0a2-6c1e-7cc1-b2f0-6a1a1c9f2a55 --reason 'wrong tenant'
 
 Nobody may be recording to the file; a gateway that is, erases by its own store.
+It goes by the tables, and then looks through the log for requests that these do not say; --dry-run
+does not.
 Exit status: 0 erased, and no byte of it is left; 1 nothing matches, several requests have the id of
---request, not all of it can be read, a reader keeps it from being overwritten (erase again: that takes
-care of the rest), or it could not be anchored; 2 error, or not confirmed.";
+--request, not all of it can be read or is in the tables, a reader keeps it from being overwritten (erase
+again: that takes care of the rest), or it could not be anchored; 2 error, or not confirmed.";
 
 /// Erase content and personal metadata of requests
 ///
@@ -116,7 +118,7 @@ pub(crate) fn run(
         removed => removed?,
     };
     let is_left = !is_dry_run && !report.is_wiped;
-    let is_in_vain = report.requests == 0 && report.unreadable == 0;
+    let is_in_vain = report.requests == 0 && report.unreadable == 0 && report.unlisted == 0;
     if args.json {
         output::json_line(out, &Json { report, is_dry_run })?;
     } else {
@@ -132,17 +134,39 @@ pub(crate) fn run(
     }
     removing::say_lost(report.not_repacked);
     if report.unreadable > 0 {
+        let matching = format::counted(
+            report.unreadable,
+            "request that matches",
+            "requests that match",
+        );
+        let (verb, goes) = match is_dry_run {
+            true => ("would not be", "goes"),
+            false => ("is not", "went"),
+        };
         output::say(&format!(
-            "{} cannot be read and may still be there; `auditlite doctor --rebuild` writes the tables anew \
-             from the log: erase again then",
+            "{matching} {verb} erased whole. Where a part of the log cannot be read, content, row and words in \
+             the index {goes}, and the lines in that part stay, with who it was; `auditlite verify` names it: \
+             keep the file from others, or bring the part back from a backup and erase each by its number \
+             (--request '#N'). Where a row cannot be read, all of it stays; `auditlite doctor --rebuild` \
+             writes the tables anew from the log: erase again then"
+        ));
+    }
+    if report.unlisted > 0 {
+        output::say(&format!(
+            "the log has {} that the tables do not say: somebody changed them; `auditlite doctor --rebuild` \
+             writes the tables anew from the log: erase again then",
             format::counted(
-                report.unreadable,
-                "request that matches",
-                "requests that match"
+                report.unlisted,
+                "more request that matches",
+                "more requests that match"
             )
         ));
     }
-    let is_short = report.unreadable > 0 || report.not_repacked > 0 || is_left || !is_anchored;
+    let is_short = report.unreadable > 0
+        || report.unlisted > 0
+        || report.not_repacked > 0
+        || is_left
+        || !is_anchored;
     Ok(if report.requests == 0 || is_short {
         Outcome::Findings
     } else {
@@ -175,6 +199,7 @@ impl Serialize for Json {
         map.serialize_entry("repacked", &report.repacked)?;
         map.serialize_entry("not_repacked", &report.not_repacked)?;
         map.serialize_entry("unreadable", &report.unreadable)?;
+        map.serialize_entry("unlisted", &report.unlisted)?;
         map.serialize_entry("is_wiped", &report.is_wiped)?;
         map.end()
     }

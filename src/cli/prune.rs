@@ -20,8 +20,9 @@ Examples:
 
 Nobody may be recording to the file; a gateway that is, sets a retention policy instead. Where the
 clock is more than a week beyond what the log knows of the time, nothing goes by its age.
-Exit status: 0 pruned, or nothing was due; 1 what others need was lost with it, a reader keeps what
-went from being overwritten, or it could not be anchored; 2 error, or not confirmed.";
+Exit status: 0 pruned, or nothing was due; 1 what others need was lost with it, lines in a part of the
+log that cannot be read stay, a reader keeps what went from being overwritten, or it could not be
+anchored; 2 error, or not confirmed.";
 
 /// Take out what is too old or too much, and give its space back
 ///
@@ -114,13 +115,21 @@ pub(crate) fn run(
         ));
     }
     removing::say_lost(report.not_repacked);
+    if report.unreadable > 0 {
+        output::say(&format!(
+            "the lines of {} lie in a part of the log that cannot be read, and stay there; everything else \
+             of them is gone; `auditlite verify` names the part",
+            format::counted(report.unreadable, "request", "requests")
+        ));
+    }
     let is_left = !is_dry_run && !report.is_overwritten;
     if is_left {
         removing::say_left("pruned", "prune");
     }
-    Ok(match report.not_repacked {
-        0 if !is_left && is_anchored => Outcome::Fine,
-        _ => Outcome::Findings,
+    let is_short = report.not_repacked > 0 || report.unreadable > 0 || !is_anchored;
+    Ok(match is_short || is_left {
+        false => Outcome::Fine,
+        true => Outcome::Findings,
     })
 }
 
@@ -148,6 +157,7 @@ impl Serialize for Json {
         map.serialize_entry("requests", &report.requests)?;
         map.serialize_entry("repacked", &report.repacked)?;
         map.serialize_entry("not_repacked", &report.not_repacked)?;
+        map.serialize_entry("unreadable", &report.unreadable)?;
         map.serialize_entry("freed_bytes", &report.freed_bytes)?;
         map.serialize_entry("is_overwritten", &report.is_overwritten)?;
         let ahead_s = report.clock_ahead.map(|ahead| ahead.as_secs());

@@ -308,6 +308,8 @@ pub(crate) enum Bound {
     FirstSince(i64),
     /// The store session that begins after this event.
     NextSession(u64),
+    /// The segment of the log that begins after this event.
+    NextSegment(u64),
     /// The seq after the last event.
     LogEnd,
 }
@@ -336,6 +338,10 @@ pub(crate) fn bound(connection: &Connection, bound: Bound) -> Result<Option<u64>
         ),
         Bound::NextSession(seq) => (
             "SELECT min(opened_seq) FROM store_sessions WHERE opened_seq > ?1".to_owned(),
+            seq_to_sql(seq),
+        ),
+        Bound::NextSegment(seq) => (
+            "SELECT min(first_seq) FROM log_segments WHERE first_seq > ?1".to_owned(),
             seq_to_sql(seq),
         ),
         Bound::LogEnd => (

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::redact::Redactor;
+use super::unlisted::{self, Whom};
 use super::{Session, dependants};
-use crate::db::{self, Bound, Connection, Removal, RequestRow, Walk, payload_id};
+use crate::db::{self, Bound, Connection, Redacted, Removal, RequestRow, Walk, payload_id};
 use crate::error::{ReadError, RemovalError};
 use crate::log::{
     BodyFact, ERASED_REQUESTS_MAX, EndKind, Ended, Erased, ErasedRequest, Fact, Opened,
@@ -55,10 +56,18 @@ pub struct EraseReport {
     /// Bodies of others that were packed against these and could not be read any more: damaged before,
     /// and lost with what they were packed against. The log names them. 0 in a preview.
     pub not_repacked: u64,
-    /// Requests that were meant and whose rows cannot be read: they are still there.
-    /// [`rebuild`](crate::rebuild) writes the rows anew from the log; erase again then.
+    /// Requests that were meant and are not erased whole, beside [`requests`](Self::requests). Where the row
+    /// cannot be read, all of it is still there: [`rebuild`](crate::rebuild) writes the rows anew from the
+    /// log; erase again then. Where the segment of the log cannot be read that has its lines, its content,
+    /// its row and its words in the index are erased, and the lines, with who it was, lie in that segment,
+    /// unread: what stays of the file is to be kept from others, or that segment brought back from a copy,
+    /// and the request erased again by its number.
     pub unreadable: u64,
-    /// Whether no byte of it is left: neither in the search index, nor in the write-ahead log, nor in
+    /// Requests that are meant by what the log says, and not by the tables: somebody changed a row or took
+    /// it out. They are still there: [`rebuild`](crate::rebuild) writes the tables anew from the log; erase
+    /// again then. 0 in a preview, which goes by the tables.
+    pub unlisted: u64,
+    /// Whether no byte of what was erased is left: neither in the search index, nor in the write-ahead log, nor in
     /// space that the file does not use. `false`: a reader of an old state was in the way for 10 s, or
     /// the search index is too damaged to be taken out. Erasing again, then with nothing left to erase,
     /// takes care of the rest; [`rebuild`](crate::rebuild) makes a search index anew.
@@ -72,6 +81,35 @@ impl EraseSelector {
             Self::UserConversation {
                 conversation_id, ..
             } => conversation_id,
+        }
+    }
+
+    /// By what the log says itself.
+    fn whom(&self, meant: &Meant) -> Whom {
+        match self {
+            // A number is no claim about what the log says.
+            Self::Request(id) if id.starts_with('#') => Whom::default(),
+            Self::Request(id) => Whom {
+                request_id: Some(id.clone()),
+                ..Whom::default()
+            },
+            Self::User(id) => Whom {
+                user_id: Some(id.clone()),
+                ..Whom::default()
+            },
+            Self::Conversation(id) => Whom {
+                conversation_id: Some(id.clone()),
+                user_id: meant.filter.user_id.clone(),
+                ..Whom::default()
+            },
+            Self::UserConversation {
+                user_id,
+                conversation_id,
+            } => Whom {
+                user_id: Some(user_id.clone()),
+                conversation_id: Some(conversation_id.clone()),
+                ..Whom::default()
+            },
         }
     }
 
@@ -153,6 +191,7 @@ pub(crate) fn preview(
 ) -> Result<EraseReport, ReadError> {
     let meant = selector.resolve(connection)?;
     let mut report = EraseReport::default();
+    let mut redactor = Redactor::new()?;
     let mut before = u64::MAX;
     loop {
         let page = meant.page(connection, before, None)?;
@@ -161,7 +200,16 @@ pub(crate) fn preview(
         };
         before = next;
         for request in report.readable(page).filter(|request| !request.is_erased) {
-            report.count(connection, &request)?;
+            let mut is_whole = true;
+            for seq in [Some(request.opened_seq), request.ended_seq]
+                .into_iter()
+                .flatten()
+            {
+                let segment = db::segment_start(connection, seq)?.unwrap_or(0);
+                is_whole &= redactor.can_redact(connection, segment)?;
+            }
+            report.count_content(connection, &request)?;
+            report.count(is_whole);
         }
     }
 }
@@ -194,28 +242,130 @@ pub(super) fn erase(
         });
     }
     let mut report = EraseReport::default();
+    let whom = selector.whom(&meant);
+    let done = erase_all(session, (&meant, &whom), end, reason, &mut report)
+        .and_then(|()| session.wipe())
+        .map_err(|error| error.after(report.requests, report.payloads));
+    report.is_wiped = done?;
+    Ok(report)
+}
+
+fn erase_all(
+    session: &Session<'_>,
+    (meant, whom): (&Meant, &Whom),
+    end: u64,
+    reason: &str,
+    report: &mut EraseReport,
+) -> Result<(), RemovalError> {
+    let connection = &session.connection;
     let mut redactor = Redactor::new()?;
     let mut compared = search::Compared::new();
+    let mut are_links_filled = false;
     let mut before = end;
     loop {
         let page = meant.page(connection, before, None)?;
         let Some(next) = last_of(&page) else { break };
         before = next;
-        let mut requests: Vec<_> = report
+        let (mut requests, erased): (Vec<_>, Vec<_>) = report
             .readable(page)
-            .filter(|request| !request.is_erased && request.ended_seq.is_some())
-            .collect();
+            .filter(|request| request.ended_seq.is_some())
+            .partition(|request| !request.is_erased);
         requests.reverse();
-        if report.requests == 0 && !requests.is_empty() {
+        if !are_links_filled && !requests.is_empty() {
             dependants::fill_links(session)?;
+            are_links_filled = true;
         }
         while !requests.is_empty() {
             let helpers = (&mut redactor, &mut compared);
-            step(session, helpers, &mut requests, reason, &mut report)?;
+            step(session, helpers, &mut requests, reason, report)?;
+        }
+        for request in &erased {
+            take_lines(session, &mut redactor, request, report)?;
         }
     }
-    report.is_wiped = session.wipe()?;
-    Ok(report)
+    session.restart_clock()?;
+    unlisted::visit(
+        connection,
+        &mut redactor,
+        whom,
+        end,
+        &mut |redactor, seq| {
+            match db::search::by_opened_seq(connection, seq).map_err(ReadError::from)? {
+                // Its line could not be read when it was erased.
+                Some((_, Ok(request))) if request.is_erased => {
+                    take_lines(session, redactor, &request, report)?;
+                }
+                // It was counted.
+                Some((_, Err(_))) => {}
+                _ => {
+                    tracing::warn!(target: "auditlite", seq, "the log has a request that is to be erased, and the tables do not say that it is meant");
+                    report.unlisted = report.unlisted.saturating_add(1);
+                }
+            }
+            Ok(())
+        },
+    )
+}
+
+/// Takes out the lines of a request that is stated as erased, where they could not be read then.
+fn take_lines(
+    session: &Session<'_>,
+    redactor: &mut Redactor,
+    request: &RequestRecord,
+    report: &mut EraseReport,
+) -> Result<(), RemovalError> {
+    let mut lines: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+    for seq in [Some(request.opened_seq), request.ended_seq]
+        .into_iter()
+        .flatten()
+    {
+        let segment = segment_start(session, seq)?;
+        lines.entry(segment).or_default().insert(seq);
+    }
+    let (segments, unreadable) = redacted(session, redactor, lines)?;
+    if segments.is_empty() && unreadable.is_empty() {
+        return Ok(());
+    }
+    if !segments.is_empty() {
+        session.step(
+            None,
+            Removal {
+                segments,
+                ..Removal::default()
+            },
+        )?;
+    }
+    report.count(unreadable.is_empty());
+    Ok(())
+}
+
+fn segment_start(session: &Session<'_>, seq: u64) -> Result<u64, RemovalError> {
+    let segment = db::segment_start(&session.connection, seq).map_err(ReadError::from)?;
+    Ok(segment.unwrap_or(0))
+}
+
+/// Segments without these lines, and the first seqs of those that cannot be read. What the log says there
+/// cannot be taken out, and what can be goes all the same.
+fn redacted(
+    session: &Session<'_>,
+    redactor: &mut Redactor,
+    lines: BTreeMap<u64, BTreeSet<u64>>,
+) -> Result<(Vec<Redacted>, BTreeSet<u64>), RemovalError> {
+    let mut segments = Vec::new();
+    let mut unreadable = BTreeSet::new();
+    for (segment, seqs) in lines {
+        let stored = db::segment_of(&session.connection, segment).map_err(ReadError::from)?;
+        // One that is gone holds no lines any more.
+        let Some(stored) = stored else { continue };
+        match redactor.redact(stored, |seq, _| seqs.contains(&seq)) {
+            Err(ReadError::Damaged(what)) => {
+                tracing::warn!(target: "auditlite", segment, what, "lines that are to be erased cannot be taken out of this segment of the log, which cannot be read; what can be erased is");
+                unreadable.insert(segment);
+            }
+            redacted => segments.extend(redacted?),
+        }
+    }
+    Ok((segments, unreadable))
 }
 
 /// Erases the first of the requests, as many as one step may.
@@ -230,6 +380,8 @@ fn step(
     // Lines that go, by the segment that they are in.
     let mut lines: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
     let mut erased = Vec::new();
+    // The segments that have the lines of each.
+    let mut places = Vec::new();
     let mut payloads = Vec::new();
     let mut index_suspicion = None;
     for request in &*requests {
@@ -240,14 +392,15 @@ fn step(
             continue;
         };
         for seq in [request.opened_seq, ended_seq] {
-            let segment = db::segment_start(connection, seq).map_err(ReadError::from)?;
-            lines.entry(segment.unwrap_or(0)).or_default().insert(seq);
+            let segment = segment_start(session, seq)?;
+            lines.entry(segment).or_default().insert(seq);
+            places.push(segment);
             payloads.push(ids_of(seq));
         }
         if index_suspicion.is_none() {
             index_suspicion = search::compare_request(connection, compared, request)?;
         }
-        report.count(connection, request)?;
+        report.count_content(connection, request)?;
         erased.push(remains_of(request, ended_seq));
     }
     requests.drain(..erased.len().min(requests.len()));
@@ -255,14 +408,7 @@ fn step(
     let repacked = dependants::repack(session, &payloads)?;
     report.repacked = report.repacked.saturating_add(repacked.done);
     report.not_repacked = report.not_repacked.saturating_add(repacked.failed);
-    let mut segments = Vec::new();
-    for (segment, seqs) in lines {
-        let stored = db::segment_of(connection, segment).map_err(ReadError::from)?;
-        let stored = stored.ok_or_else(|| {
-            ReadError::Damaged(format!("the log segment at seq {segment} is gone"))
-        })?;
-        segments.extend(redactor.redact(stored, |seq, _| seqs.contains(&seq))?);
-    }
+    let (segments, unreadable) = redacted(session, redactor, lines)?;
     let fact = Fact::Erased(Box::new(Erased {
         reason: reason.to_owned(),
         requests: erased,
@@ -275,7 +421,11 @@ fn step(
             index_suspicion,
             ..Removal::default()
         },
-    )
+    )?;
+    for places in places.chunks(2) {
+        report.count(!places.iter().any(|segment| unreadable.contains(segment)));
+    }
+    Ok(())
 }
 
 /// Ids that the payloads of an event can have.
@@ -306,8 +456,20 @@ impl EraseReport {
         requests.into_iter()
     }
 
-    fn count(&mut self, connection: &Connection, request: &RequestRecord) -> Result<(), ReadError> {
-        self.requests = self.requests.saturating_add(1);
+    /// A request that is erased, whole or but for its lines.
+    fn count(&mut self, is_whole: bool) {
+        let count = match is_whole {
+            true => &mut self.requests,
+            false => &mut self.unreadable,
+        };
+        *count = count.saturating_add(1);
+    }
+
+    fn count_content(
+        &mut self,
+        connection: &Connection,
+        request: &RequestRecord,
+    ) -> Result<(), ReadError> {
         for seq in [Some(request.opened_seq), request.ended_seq] {
             let Some((first, last)) = seq.map(ids_of) else {
                 continue;

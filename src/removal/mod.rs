@@ -13,6 +13,7 @@ mod erase;
 mod policy;
 mod prune;
 mod redact;
+mod unlisted;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -231,11 +232,16 @@ impl Session<'_> {
         })
     }
 
+    /// Gives the time in which all of the file can be read, from now on.
+    fn restart_clock(&self) -> Result<(), ReadError> {
+        Ok(restart_clock(&self.connection, self.path)?)
+    }
+
     fn send(&self, command: UpkeepCommand) -> Result<Result<(), UpkeepError>, RemovalError> {
         let command = |reply| Command::Upkeep(Box::new((command, reply)));
         let result = self.shared.ask(command, STEP_TIMEOUT)?;
         // What is read between two steps has a bound; a removal as a whole may take hours.
-        restart_clock(&self.connection, self.path).map_err(ReadError::from)?;
+        self.restart_clock()?;
         Ok(result)
     }
 }

@@ -6,7 +6,9 @@ use super::clock_check::clock_ahead;
 use super::redact::Redactor;
 use super::{Session, dependants};
 use crate::clock::now_micros;
-use crate::db::{self, Bound, Connection, Part, Removal, RemovalKind, payload_id};
+use crate::db::{
+    self, Bound, Connection, Part, Redacted, Removal, RemovalKind, StoredSegment, payload_id,
+};
 use crate::error::{ReadError, RemovalError};
 use crate::log::{Event, Fact, Pruned, PrunedKind, PrunedUsage};
 use crate::search;
@@ -83,6 +85,9 @@ pub struct PruneReport {
     /// Bodies that were packed against these and could not be read any more: damaged before, and lost
     /// with what they were packed against. 0 in a preview.
     pub not_repacked: u64,
+    /// Of the requests: whose lines lie in a segment of the log that cannot be read. Everything else of
+    /// them is gone; their lines stay in that segment as they are. 0 in a preview.
+    pub unreadable: u64,
     /// Bytes that were given back to the disk. 0 in a preview.
     pub freed_bytes: u64,
     /// Whether no byte of what went is left in the write-ahead log, nor in the database below it. `false`: a
@@ -167,19 +172,10 @@ pub(super) fn prune(
         compared: search::Compared::new(),
         is_prepared: false,
     };
-    while go_on() && pruner.content(cuts.content)? {}
-    while go_on() && pruner.metadata(cuts.metadata)? {}
-    if let Some(max) = retention.max_size_bytes {
-        let used = || db::space_used(connection).map_err(ReadError::from);
-        while go_on()
-            && used()?.0 > max
-            && (pruner.content(cuts.limit)? || pruner.metadata(cuts.limit)?)
-        {}
-    }
-    // Where it was given up meanwhile; what cannot be taken out the next removal tries again.
-    session.drop_index()?;
-    pruner.give_back(go_on)?;
-    Ok(pruner.report)
+    let done = pruner.all(cuts, retention, go_on);
+    let report = pruner.report;
+    done.map_err(|error| error.after(report.requests, report.payloads))?;
+    Ok(report)
 }
 
 struct Pruner<'s> {
@@ -190,7 +186,64 @@ struct Pruner<'s> {
     is_prepared: bool,
 }
 
+/// A segment of the log, as much of it as there is.
+struct Span {
+    segment: Option<StoredSegment>,
+    /// The first event behind it.
+    end: u64,
+}
+
 impl Pruner<'_> {
+    fn all(
+        &mut self,
+        cuts: Cuts,
+        retention: &Retention,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<(), RemovalError> {
+        while go_on() && self.content(cuts.content)? {}
+        while go_on() && self.metadata(cuts.metadata)? {}
+        if let Some(max) = retention.max_size_bytes {
+            let connection = &self.session.connection;
+            let used = || db::space_used(connection).map_err(ReadError::from);
+            while go_on()
+                && used()?.0 > max
+                && (self.content(cuts.limit)? || self.metadata(cuts.limit)?)
+            {}
+        }
+        // Where it was given up meanwhile; what cannot be taken out the next removal tries again.
+        self.session.drop_index()?;
+        self.give_back(go_on)
+    }
+
+    /// What begins at this event. Where that is no segment, or one that contradicts itself, it goes to the
+    /// next one. `None`: nobody knows where it ends.
+    fn span(&self, first_seq: u64) -> Result<Option<Span>, ReadError> {
+        let connection = &self.session.connection;
+        let segment =
+            db::segment_of(connection, first_seq)?.filter(|segment| segment.first_seq == first_seq);
+        let next = db::bound(connection, Bound::NextSegment(first_seq))?;
+        let stated = segment
+            .as_ref()
+            .map(|segment| first_seq.saturating_add(segment.count));
+        let Some(end) = next.or(stated).filter(|end| *end > first_seq) else {
+            return Ok(None);
+        };
+        Ok(Some(Span {
+            segment: segment.filter(|_| stated == Some(end)),
+            end,
+        }))
+    }
+
+    /// The segment without lines of requests; `None`: none were in it. An error where it cannot be read.
+    fn redacted(&mut self, span: Span) -> Result<Option<Redacted>, ReadError> {
+        let Some(segment) = span.segment else {
+            return Err(ReadError::Damaged(
+                "it is gone, or contradicts itself".to_owned(),
+            ));
+        };
+        self.redactor.redact(segment, |_, line| is_of_request(line))
+    }
+
     /// The oldest content before `cut`, as much as one step may. `false`: there is none.
     fn content(&mut self, cut: u64) -> Result<bool, RemovalError> {
         let connection = &self.session.connection;
@@ -246,21 +299,23 @@ impl Pruner<'_> {
                 db::bound(connection, Bound::NextSession(from)).map_err(ReadError::from)?;
             let end = session.map_or(cut, |session| session.min(cut));
             let mut segments = Vec::new();
-            let mut to = from;
+            let (mut to, mut unreadable) = (from, 0_u64);
             while to.saturating_sub(from) < METADATA_EVENTS_EACH {
-                let segment = db::segment_of(connection, to).map_err(ReadError::from)?;
-                let after = |first: u64, count: u64| first.saturating_add(count);
-                let Some(segment) = segment
-                    .filter(|segment| segment.first_seq == to)
-                    .filter(|segment| after(segment.first_seq, segment.count) <= end)
-                else {
+                let Some(span) = self.span(to)?.filter(|span| span.end <= end) else {
                     break;
                 };
-                to = after(segment.first_seq, segment.count);
-                segments.extend(
-                    self.redactor
-                        .redact(segment, |_, line| is_of_request(line))?,
-                );
+                let first = std::mem::replace(&mut to, span.end);
+                match self.redacted(span) {
+                    // It holds up nothing: its lines stay, unread, and everything else of them goes. The log
+                    // does not verify there before and after.
+                    Err(ReadError::Damaged(what)) => {
+                        tracing::warn!(target: "auditlite", segment = first, what, "lines that are to be pruned cannot be taken out of this segment of the log, which cannot be read; everything else of their requests is");
+                        let requests = db::requests_between(connection, first, to - 1)
+                            .map_err(ReadError::from)?;
+                        unreadable = unreadable.saturating_add(requests);
+                    }
+                    redacted => segments.extend(redacted?),
+                }
             }
             if to == from {
                 return Ok(false);
@@ -280,7 +335,9 @@ impl Pruner<'_> {
                     ..Removal::default()
                 },
             )?;
-            self.report.requests = self.report.requests.saturating_add(requests);
+            let report = &mut self.report;
+            report.requests = report.requests.saturating_add(requests);
+            report.unreadable = report.unreadable.saturating_add(unreadable);
             return Ok(true);
         }
     }

@@ -15,6 +15,7 @@ mod bounds;
 mod checkpoints;
 mod conversations;
 mod damaged;
+mod damaged_log;
 mod destroyed;
 mod doctored;
 mod extraction;

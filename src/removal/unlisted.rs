@@ -1,0 +1,88 @@
+//! What the log says of whom an erasure is about, and the tables do not: whoever changed a row would otherwise
+//! keep a request from being erased.
+
+use memchr::memmem::Finder;
+
+use super::redact::Redactor;
+use crate::db::{self, Bound, Connection};
+use crate::error::ReadError;
+use crate::log::{Event, Fact, Opened, lines, removed_leaf};
+use crate::record::stored_identifier;
+
+/// Whose requests are looked for, by what their opening events say.
+#[derive(Debug, Default)]
+pub(super) struct Whom {
+    pub(super) request_id: Option<String>,
+    /// An empty one: of requests without a user.
+    pub(super) user_id: Option<String>,
+    pub(super) conversation_id: Option<String>,
+}
+
+impl Whom {
+    fn is_meant(&self, opened: &Opened) -> bool {
+        let conversation = opened.conversation_id.as_ref();
+        let conversation = conversation
+            .or(opened.context_id.as_ref())
+            .or(opened.session_id.as_ref());
+        let is = |wanted: &Option<String>, found: Option<&String>| {
+            wanted
+                .as_deref()
+                .is_none_or(|wanted| stored_identifier(wanted) == found.map_or("", String::as_str))
+        };
+        is(&self.request_id, Some(&opened.request_id))
+            && is(&self.user_id, opened.user_id.as_ref())
+            && is(&self.conversation_id, conversation)
+    }
+
+    /// What stands in every line that is meant; `None`: nothing is looked for.
+    fn mark(&self) -> Option<String> {
+        let ids = [&self.request_id, &self.conversation_id, &self.user_id];
+        let id = ids.into_iter().flatten().find(|id| !id.is_empty())?;
+        serde_json::to_string(&stored_identifier(id)).ok()
+    }
+}
+
+/// Reads the log before `end`, and calls for each request of theirs that has its opening line there. What
+/// cannot be read is passed over. A text is looked for in what is unpacked, and only lines that have it are
+/// parsed: a log of a million events takes about a second.
+pub(super) fn visit(
+    connection: &Connection,
+    redactor: &mut Redactor,
+    whom: &Whom,
+    end: u64,
+    found: &mut dyn FnMut(&mut Redactor, u64) -> Result<(), crate::error::RemovalError>,
+) -> Result<(), crate::error::RemovalError> {
+    let Some(mark) = whom.mark() else {
+        return Ok(());
+    };
+    let finder = Finder::new(mark.as_bytes());
+    let mut next = Some(0);
+    while let Some(seq) = next.filter(|seq| *seq < end) {
+        let segment = db::segment_of(connection, seq).map_err(ReadError::from)?;
+        let Some(segment) = segment.filter(|segment| segment.first_seq == seq) else {
+            // Nothing, or something that contradicts itself, is here.
+            next = db::bound(connection, Bound::NextSegment(seq)).map_err(ReadError::from)?;
+            continue;
+        };
+        next = Some(seq.saturating_add(segment.count.max(1)));
+        let Ok(text) = redactor.decode(segment) else {
+            continue;
+        };
+        if finder.find(&text).is_none() {
+            continue;
+        }
+        for line in lines(&text) {
+            if removed_leaf(line).is_some() || finder.find(line).is_none() {
+                continue;
+            }
+            if let Ok(event) = Event::from_line(line)
+                && let Fact::Opened(opened) = &event.fact
+                && event.seq < end
+                && whom.is_meant(opened)
+            {
+                found(redactor, event.seq)?;
+            }
+        }
+    }
+    Ok(())
+}
