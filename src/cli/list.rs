@@ -10,7 +10,7 @@ use super::database::DatabaseArgs;
 use super::error::CliError;
 use super::filter::{FilterArgs, LimitArgs};
 use super::format::{self, or_absent};
-use super::table::{Align, Table};
+use super::table::{Align, LeftOut, Table};
 use super::text::{escape, shorten};
 use super::{Outcome, output, time};
 
@@ -21,6 +21,18 @@ const PAGE_REQUESTS: u64 = 2_000;
 const SORTED_MAX: usize = 10_000;
 /// Shortest prefix of an id that is printed: the time part of a UUIDv7.
 const ID_CHARACTERS_MIN: usize = 13;
+/// Columns that a narrow terminal has no room for, the least important first.
+const EXPENDABLE: [&str; 9] = [
+    "response",
+    "request",
+    "provider",
+    "user",
+    "latency",
+    "cost",
+    "out",
+    "tokens in",
+    "model",
+];
 /// Longest name that a cell shows.
 const NAME_CHARACTERS_MAX: usize = 40;
 
@@ -76,10 +88,11 @@ pub(crate) fn run(
     let order = args.sort.as_deref().and_then(RequestOrder::from_name);
     let mut unreadable = Vec::new();
     let mut has_pending = false;
+    let mut left_out = LeftOut::default();
     let is_empty = match order {
         Some(order) => {
             let page = top(&reader, &filter, order, args.limit.count())?;
-            write(args, &page.requests, true, out)?;
+            write(args, &page.requests, true, &mut left_out, out)?;
             has_pending = has_pending_of(&page.requests);
             unreadable = page.unreadable;
             page.requests.is_empty()
@@ -93,7 +106,7 @@ pub(crate) fn run(
             };
             let mut is_first = true;
             while let Some(page) = pages.next()? {
-                write(args, &page.requests, is_first, out)?;
+                write(args, &page.requests, is_first, &mut left_out, out)?;
                 has_pending |= has_pending_of(&page.requests);
                 is_first &= page.requests.is_empty();
                 unreadable.extend(page.unreadable);
@@ -101,6 +114,7 @@ pub(crate) fn run(
             is_first
         }
     };
+    left_out.say();
     if has_pending {
         output::say_left_open(&store);
     }
@@ -118,10 +132,11 @@ fn write(
     args: &Args,
     requests: &[RequestRecord],
     is_first: bool,
+    left_out: &mut LeftOut,
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
     if !args.json && !requests.is_empty() {
-        write_table(requests, is_first, out)?;
+        write_table(requests, is_first, left_out, out)?;
     } else {
         for request in requests {
             output::json_line(out, request)?;
@@ -180,6 +195,7 @@ impl Pages {
 pub(super) fn write_table(
     requests: &[RequestRecord],
     has_header: bool,
+    left_out: &mut LeftOut,
     out: &mut dyn Write,
 ) -> std::io::Result<()> {
     use Align::{Left, Right};
@@ -220,7 +236,7 @@ pub(super) fn write_table(
             },
         ]);
     }
-    table.write(out)
+    table.write_narrowed(&EXPENDABLE, left_out, out)
 }
 
 fn name(name: Option<&str>) -> String {

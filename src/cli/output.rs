@@ -72,6 +72,18 @@ pub(crate) fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
+/// Characters that a line of the terminal has: as `COLUMNS` says, else the terminal. `None`: standard
+/// output is none, or does not tell.
+pub(crate) fn terminal_width() -> Option<u16> {
+    if !is_terminal() {
+        return None;
+    }
+    let told = std::env::var("COLUMNS").ok();
+    let told = told.and_then(|columns| columns.trim().parse().ok());
+    told.or_else(|| terminal_size::terminal_size().map(|(width, _)| width.0))
+        .filter(|width| *width > 0)
+}
+
 /// Writes `value` as one line of JSON.
 ///
 /// Beyond what JSON demands, characters that steer a terminal or are not seen are written as `\u`

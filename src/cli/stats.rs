@@ -10,7 +10,7 @@ use super::error::CliError;
 use super::filter::FilterArgs;
 use super::format::{self, ABSENT};
 use super::json::StatsJson;
-use super::table::{Align, Table};
+use super::table::{Align, LeftOut, Table};
 use super::text::{escape, shorten};
 use super::{Outcome, output, time};
 
@@ -100,6 +100,17 @@ pub(crate) fn run(
     Ok(Outcome::Fine)
 }
 
+/// Columns that a narrow terminal has no room for, the least important first.
+const EXPENDABLE: [&str; 7] = [
+    "requests (bar)",
+    "cost (bar)",
+    "other",
+    "cached",
+    "latency (mean)",
+    "completed",
+    "out",
+];
+
 /// How long the longest bar is, in characters.
 const BAR_CHARACTERS: u64 = 24;
 
@@ -119,7 +130,11 @@ impl Bars {
     }
 
     fn heading(&self) -> &'static str {
-        if self.is_cost { "cost" } else { "requests" }
+        if self.is_cost {
+            "cost (bar)"
+        } else {
+            "requests (bar)"
+        }
     }
 
     fn value(&self, row: &StatsRow) -> u64 {
@@ -200,7 +215,9 @@ fn write_table(keys: &[Key], rows: &[StatsRow], out: &mut dyn Write) -> Result<(
         cells.extend(bars.as_ref().map(|_| String::new()));
         table.row(cells);
     }
-    table.write(out)?;
+    let mut left_out = LeftOut::default();
+    table.write_narrowed(&EXPENDABLE, &mut left_out, out)?;
+    left_out.say();
     if totals.without_usage > 0 {
         output::say(&format!(
             "note: tokens and costs of - or with a + leave out {} of which no usage is known: the \
@@ -310,12 +327,12 @@ mod tests {
         let rows = [row(5, 1_000_000), row(50, 500_000), row(1, 1), row(9, 0)];
         let bars = Bars::new(&rows).unwrap();
         let lengths = rows.each_ref().map(|row| bars.bar(row).chars().count());
-        assert_eq!(bars.heading(), "cost");
+        assert_eq!(bars.heading(), "cost (bar)");
         assert_eq!(lengths, [24, 12, 1, 0]);
         let bars = Bars::new(&[row(1, 0), row(4, 0)]).unwrap();
         assert_eq!(
             (bars.heading(), bars.bar(&row(1, 0)).as_str()),
-            ("requests", "██████")
+            ("requests (bar)", "██████")
         );
         assert!(Bars::new(&[row(1, 1)]).is_none());
     }

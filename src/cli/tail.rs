@@ -8,6 +8,7 @@ use auditlite::{Follower, OpenError, ReadError, RequestFilter, RequestRecord};
 use super::database::DatabaseArgs;
 use super::error::CliError;
 use super::filter::FilterArgs;
+use super::table::LeftOut;
 use super::{Outcome, list, output};
 
 /// How often the file is looked at.
@@ -61,7 +62,8 @@ pub(crate) fn run(
     let newest = newest.requests.first().map(|newest| newest.opened_seq);
     let mut beginning = beginning(args, &reader, &filter, newest)?;
     beginning.reverse();
-    write(args, &beginning, true, out)?;
+    let mut left_out = LeftOut::default();
+    write(args, &beginning, true, &mut left_out, out)?;
     if store.copied_bytes().is_some() {
         output::say("a copy does not change: nothing to follow");
         return Ok(Outcome::Fine);
@@ -80,7 +82,7 @@ pub(crate) fn run(
         failing_since = None;
         say_replacement(&mut follower, database)?;
         output::say_unreadable(&follower.take_unreadable());
-        write(args, &ended, is_first, out)?;
+        write(args, &ended, is_first, &mut left_out, out)?;
         is_first &= ended.is_empty();
         std::thread::sleep(INTERVAL);
     }
@@ -138,6 +140,7 @@ fn write(
     args: &Args,
     requests: &[RequestRecord],
     is_first: bool,
+    left_out: &mut LeftOut,
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
     if requests.is_empty() {
@@ -148,7 +151,10 @@ fn write(
             output::json_line(out, request)?;
         }
     } else {
-        list::write_table(requests, is_first, out)?;
+        list::write_table(requests, is_first, left_out, out)?;
+        if is_first {
+            left_out.say();
+        }
     }
     out.flush()?;
     Ok(())

@@ -291,6 +291,42 @@ fn colours_and_pagers_are_for_terminals_only() {
 }
 
 #[test]
+fn tables_fit_a_narrow_terminal_and_say_what_they_leave_out() {
+    let sandbox = Sandbox::sample();
+    let wide = sandbox.run(&["list"]);
+    let widest = |text: &str| text.lines().map(|line| line.chars().count()).max();
+    assert!(widest(wide.text()) > Some(100), "{}", wide.text());
+    let narrow = |arguments: &str, columns: u16| {
+        // Messages go where the table goes.
+        on_a_terminal(&sandbox, arguments, &format!("PAGER=cat COLUMNS={columns}"))
+    };
+    let Some(fitting) = narrow("list", 300) else {
+        return;
+    };
+    assert!(!fitting.contains("not shown"), "{fitting}");
+    assert!(fitting.contains("response"), "{fitting}");
+    for (arguments, left_out) in [
+        ("list", "response, request, provider"),
+        ("list --status completed", "response, request, provider"),
+        ("stats --by day,user", "(bar), other"),
+    ] {
+        let text = narrow(arguments, 80).unwrap();
+        let (notes, table): (Vec<&str>, Vec<&str>) = text
+            .lines()
+            .partition(|line| line.starts_with("auditlite: "));
+        let notes = notes.join("\n");
+        assert!(
+            notes.contains("not shown") && notes.contains(left_out),
+            "{text}"
+        );
+        assert!(widest(&table.join("\n")) <= Some(80), "{text}");
+        let plain: Vec<&str> = arguments.split(' ').collect();
+        let plain = sandbox.run(&plain);
+        assert!(!plain.stderr.contains("not shown"), "{}", plain.stderr);
+    }
+}
+
+#[test]
 fn json_is_one_object() {
     let said = agent().run(&["conversation", "alone", "--json"]).json();
     assert_eq!(said.len(), 1);
