@@ -30,16 +30,13 @@ impl Reader {
 }
 
 impl BodyInfos {
-    /// Length and digest of a body, without reading it; `None` where there is none.
+    /// Lengths and digests of a request's body and its response's, without reading them; `None` where there
+    /// is none.
     ///
     /// # Errors
     ///
     /// [`ReadError::Damaged`], or what the database reported.
-    pub fn get(
-        &mut self,
-        request: &RequestRecord,
-        side: PayloadSide,
-    ) -> Result<Option<BodyInfo>, ReadError> {
+    pub fn get(&mut self, request: &RequestRecord) -> Result<[Option<BodyInfo>; 2], ReadError> {
         let connection = self.reader.connection()?;
         let file = connection.file();
         if file != self.file {
@@ -47,7 +44,8 @@ impl BodyInfos {
             self.commitments = Commitments::default();
             self.file = file;
         }
-        query::body_info(&connection, &mut self.commitments, request, side)
+        let mut info = |side| query::body_info(&connection, &mut self.commitments, request, side);
+        Ok([info(PayloadSide::Request)?, info(PayloadSide::Response)?])
     }
 }
 

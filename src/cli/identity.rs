@@ -142,14 +142,15 @@ impl Identity {
         if !self.ids.iter().zip(ids).all(is_stored_as) {
             return Ok(false);
         }
-        for (side, body) in [
+        let infos = infos.get(request)?;
+        let sides = [
             (PayloadSide::Request, sent),
             (PayloadSide::Response, received),
-        ] {
+        ];
+        for ((side, body), info) in sides.into_iter().zip(infos) {
             let is_same = match attribute(&missing_body(side)) {
                 Some(words) => words == body.words(),
                 None => {
-                    let info = infos.get(request, side)?;
                     let length = info.map_or(0, |info| info.length);
                     let digest = info.and_then(|info| info.sha256);
                     let digests = digest.zip(body.sha256.as_ref());

@@ -151,3 +151,36 @@ fn debug_output_never_shows_content() {
     let shown = format!("{context:?} {completion:?} {failure:?} {audit:?} {store:?}");
     assert!(!shown.contains(secret), "{shown}");
 }
+
+#[test]
+fn what_a_gateway_changed_itself_is_flagged_with_the_rest() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let mut context = RequestContext::new("").user_id("u".repeat(300));
+    context.altered = ["latency_us", "user_id", "", "a,b", "é", "latency_us"]
+        .map(str::to_owned)
+        .to_vec();
+    context.altered.push("x".repeat(65));
+    context
+        .altered
+        .extend((0..200).map(|n| format!("field_{n}")));
+    context.check().unwrap_err();
+    let audit = store.recorder().open(context, "{}").unwrap();
+    let id = audit.request_id().to_owned();
+    audit.finish(200).unwrap().wait(PATIENCE).unwrap();
+    let request = store.reader().get(&id).unwrap();
+    let [first, second, third, ..] = request.altered.as_slice() else {
+        panic!("{:?}", request.altered)
+    };
+    assert_eq!(
+        (first.as_str(), second.as_str(), third.as_str()),
+        ("user_id", "latency_us", "field_0")
+    );
+    assert!(
+        (60..=65).contains(&request.altered.len()),
+        "{:?}",
+        request.altered
+    );
+    close(store);
+    assert!(findings(&folder).is_empty());
+}

@@ -2,7 +2,7 @@
 
 use auditlite::{
     Capture, Completion, EXCERPT_BYTES, PayloadSide, ReadError, Reader, RequestContext,
-    RequestRecord,
+    RequestFilter, RequestRecord,
 };
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -216,4 +216,43 @@ fn a_body_that_was_changed_in_the_file_is_an_error_not_an_answer() {
         .unwrap_err();
     let named = format!("the body of event {} is damaged", last.opened_seq);
     assert!(error.to_string().contains(&named), "{error}");
+}
+
+#[test]
+fn digests_of_many_bodies_are_those_of_each_also_after_a_removal() {
+    let folder = Folder::new();
+    let store = folder.open();
+    for number in 0..40 {
+        let context = RequestContext::new("")
+            .request_id(format!("r{number}"))
+            .user_id(format!("u{}", number % 4));
+        let audit = store.recorder().open(context, noise(number * 7)).unwrap();
+        let response = noise(number);
+        let end = Completion::new().response_body(response);
+        audit.complete(end).unwrap().wait(PATIENCE).unwrap();
+    }
+    let reader = store.reader();
+    let mut infos = reader.body_infos();
+    let mut all = || {
+        let page = reader.list(&RequestFilter::default(), None, 100).unwrap();
+        assert_eq!(page.requests.len(), 40);
+        let mut known = 0;
+        for request in &page.requests {
+            let sides = [PayloadSide::Request, PayloadSide::Response];
+            let each = sides.map(|side| reader.body_info(request, side).unwrap());
+            known += each
+                .iter()
+                .flatten()
+                .filter(|info| info.sha256.is_some())
+                .count();
+            assert_eq!(infos.get(request).unwrap(), each, "{}", request.request_id);
+        }
+        known
+    };
+    let before = all();
+    let user = auditlite::EraseSelector::User("u1".to_owned());
+    store.erase(&user, "a test").unwrap();
+    let after = all();
+    assert!(after < before, "{after} of {before}");
+    close(store);
 }
