@@ -276,9 +276,10 @@ CREATE TABLE search_state (
     damaged_at INTEGER           -- when it was found damaged; NULL again once it is built anew
 ) STRICT;
 
--- Requests before next_seq that are still to be looked at, once they have ended.
+-- Requests before next_seq that are still to be looked at, once they have ended, or could not be read.
 CREATE TABLE search_pending (
     opened_seq INTEGER PRIMARY KEY,
-    is_again   INTEGER NOT NULL  -- 1: something said before it was removed, which it or those after it
-                                 -- in its conversation (else of its user) may have said again
+    state      INTEGER NOT NULL  -- 0: it has not ended; 1: something said before it was removed, which it
+                                 -- or those after it in its conversation (else of its user) may have said
+                                 -- again; 2: it cannot be read, and what it said is not found
 ) STRICT;

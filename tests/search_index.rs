@@ -389,7 +389,7 @@ fn any_damage(random: &mut Random) -> String {
             "search_messages",
             "message_id request_seq is_reply position role message_key text",
         ),
-        ("search_pending", "opened_seq is_again"),
+        ("search_pending", "opened_seq state"),
         ("search_state", "next_seq is_dropped damaged_at"),
         ("search_index_data", "id block block block"),
         ("search_index_idx", "segid term pgno"),

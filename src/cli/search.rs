@@ -28,7 +28,8 @@ Examples:
 
 All words must be in the message; \"…\" is a phrase, WORD* the beginning of a word, -WORD must not
 be in it, and OR stands between alternatives. Case and accents do not matter.
-Exit status: 0 messages were found, 1 there are none, or one could not be held against the log.";
+Exit status: 0 messages were found, 1 there are none, or one could not be held
+against the log, or a request could not be read.";
 
 /// Search what was said
 ///
@@ -94,6 +95,7 @@ pub(crate) fn run(
         }
     }
     say_lag(&result.lag);
+    let is_unread = result.lag.unread > 0;
     let unchecked: BTreeSet<u64> = result
         .hits
         .iter()
@@ -102,7 +104,7 @@ pub(crate) fn run(
         .collect();
     let unchecked = u64::try_from(unchecked.len()).unwrap_or(u64::MAX);
     let is_unchecked = output::say_unchecked(unchecked);
-    if output::say_unreadable(&result.unreadable) || is_unchecked {
+    if output::say_unreadable(&result.unreadable) || is_unchecked || is_unread {
         return Ok(Outcome::Findings);
     }
     if result.hits.is_empty() {
@@ -157,6 +159,12 @@ fn say_lag(lag: &SearchLag) {
             "note: what {} and later ones said again after something was erased or pruned is not \
              searched yet",
             format::counted(lag.again, "request", "requests")
+        ));
+    }
+    if lag.unread > 0 {
+        output::say(&format!(
+            "what {} said is not searched: a body is missing or damaged; `auditlite verify` says more",
+            format::counted(lag.unread, "request", "requests")
         ));
     }
     if lag.waiting > 0 {

@@ -119,6 +119,9 @@ pub struct SearchLag {
     /// its user): something that was said before them was erased or pruned, and they may have said it
     /// again.
     pub again: u64,
+    /// Requests that could not be read when the index came to them, or of which a body is missing or is not
+    /// what was recorded: what they said is not found. [`rebuild`](crate::rebuild) looks at them anew.
+    pub unread: u64,
     /// The index was found damaged, and is not built anew to its end yet.
     pub is_damaged: bool,
     /// When the first request that the index has not seen was opened, in microseconds since the Unix
@@ -146,6 +149,7 @@ pub(crate) fn lag(connection: &Connection) -> Result<SearchLag, ReadError> {
         },
         waiting: state.waiting,
         again: state.again,
+        unread: state.unread,
         is_damaged: extent.damaged_at.is_some(),
         missing_since: state.missing_since,
     })
@@ -328,17 +332,19 @@ impl Indexer {
                         let opened_seq = u64::try_from(opened_seq).unwrap_or(0);
                         next_seq = next_seq.max(opened_seq.saturating_add(1));
                         let Ok(request) = request else {
-                            index::wait_no_more(connection, opened_seq)?;
+                            index::note_unread(connection, opened_seq)?;
                             continue;
                         };
                         if request.status == Status::Pending {
                             index::wait_for(connection, request.opened_seq)?;
                             continue;
                         }
-                        if request.opened_seq >= kept_from {
-                            add(connection, recent, &request)?;
+                        let is_kept = request.opened_seq >= kept_from;
+                        if !is_kept || add(connection, recent, &request)? {
+                            index::wait_no_more(connection, request.opened_seq)?;
+                        } else {
+                            index::note_unread(connection, request.opened_seq)?;
                         }
-                        index::wait_no_more(connection, request.opened_seq)?;
                         if is_again {
                             index::look_again(connection, &request, request.opened_seq)?;
                         }
@@ -362,14 +368,14 @@ impl Indexer {
     }
 }
 
-/// Adds what a request said first. A damaged body says nothing.
+/// Adds what a request said first. `false`: a damaged body says nothing.
 fn add(
     connection: &Connection,
     recent: &mut Recent,
     request: &RequestRecord,
-) -> Result<(), IndexError> {
+) -> Result<bool, IndexError> {
     let found = match transcript(connection, recent, request) {
-        Err(ReadError::Damaged(_)) => return Ok(()),
+        Err(ReadError::Damaged(_)) => return Ok(false),
         found => found.map_err(IndexError::Failed)?,
     };
     let scope = index::scope_of(request);
@@ -392,7 +398,7 @@ fn add(
             },
         )?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// What is searched of a message; `None`: it has no text.

@@ -96,3 +96,61 @@ fn ages_count_to_the_second() {
     assert_eq!(pruned("0s"), 4);
     assert_eq!(sandbox.run(&["verify"]).exit, 0);
 }
+
+#[test]
+fn a_log_that_cannot_be_read_in_a_place_holds_up_no_removal() {
+    let sandbox = Sandbox::new();
+    for id in ["first", "second"] {
+        let line = format!(
+            "{{\"request_id\":\"{id}\",\"request_body\":\"{{}}\",\"user_id\":\"alice\",\
+             \"started_at\":1700000000000000}}\n"
+        );
+        let run = sandbox.run_with(&["record", "--quiet", "-"], line.as_bytes());
+        assert_eq!(run.exit, 0, "{}", run.stderr);
+    }
+    let damaged = |name: &str| {
+        std::fs::copy(sandbox.path("audit.db"), sandbox.path(name)).unwrap();
+        let connection = rusqlite::Connection::open(sandbox.path(name)).unwrap();
+        let sql = "UPDATE log_segments SET encoding = 9 WHERE first_seq = \
+                   (SELECT max(first_seq) FROM log_segments WHERE first_seq <= \
+                   (SELECT min(opened_seq) FROM requests))";
+        assert_eq!(connection.execute(sql, []).unwrap(), 1);
+    };
+    damaged("erased.db");
+    let erase = [
+        "erase", "--user", "alice", "--reason", "r", "--json", "--db",
+    ];
+    for last in ["--dry-run", "--yes"] {
+        let run = sandbox.run(&[&erase[..], &["erased.db", last]].concat());
+        assert_eq!(run.exit, 1, "{}", run.stderr);
+        let report = &run.json()[0];
+        assert_eq!(
+            (&report["requests"], &report["unreadable"]),
+            (&1.into(), &1.into())
+        );
+        assert!(run.stderr.contains("erased whole"), "{}", run.stderr);
+        assert!(
+            !run.stderr.contains("reader is in the way"),
+            "{}",
+            run.stderr
+        );
+    }
+    damaged("pruned.db");
+    let prune = [
+        "prune",
+        "--metadata-older-than",
+        "1h",
+        "--clock-is-right",
+        "--yes",
+        "--json",
+    ];
+    let run = sandbox.run(&[&prune[..], &["--db", "pruned.db"]].concat());
+    assert_eq!(run.exit, 1, "{}", run.stderr);
+    let report = &run.json()[0];
+    assert_eq!(
+        (&report["requests"], &report["unreadable"]),
+        (&2.into(), &1.into())
+    );
+    let run = sandbox.run(&[&prune[..], &["--db", "pruned.db"]].concat());
+    assert_eq!(run.exit, 0, "{}", run.stderr);
+}

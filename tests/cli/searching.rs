@@ -5,7 +5,7 @@ use std::time::Duration;
 use auditlite::{RequestContext, Store};
 
 use crate::conversing::agent;
-use crate::support::assert_golden;
+use crate::support::{Sandbox, assert_golden};
 
 #[test]
 fn search() {
@@ -81,5 +81,26 @@ fn what_follows_from_the_log_and_is_damaged_is_told_with_what_makes_it_anew() {
         let rebuilt = sandbox.run(&["doctor", "--rebuild"]);
         assert_eq!(rebuilt.exit, 0, "{sql}: {}", rebuilt.stderr);
         assert_eq!(sandbox.run(command).text(), before, "{sql}");
+    }
+}
+
+#[test]
+fn what_could_not_be_read_is_said_and_fails_though_something_is_found() {
+    let sandbox = Sandbox::new();
+    let lines = "{\"request_body\":\"{\\\"messages\\\":[{\\\"role\\\":\\\"user\\\",\\\"content\\\":\\\"needle1\\\"}]}\"}\n\
+                 {\"request_body\":\"{\\\"messages\\\":[{\\\"role\\\":\\\"user\\\",\\\"content\\\":\\\"needle2\\\"}]}\"}\n";
+    sandbox.run_with(&["record", "--quiet", "-"], lines.as_bytes());
+    let connection = rusqlite::Connection::open(sandbox.path("audit.db")).unwrap();
+    let deleted = connection.execute(
+        "DELETE FROM payloads WHERE payload_id = (SELECT min(payload_id) FROM payloads)",
+        [],
+    );
+    assert_eq!(deleted.unwrap(), 1);
+    drop(connection);
+    for (word, hits) in [("needle1", 0), ("needle2", 1)] {
+        let run = sandbox.run(&["search", word, "--json"]);
+        assert_eq!((run.exit, run.json().len()), (1, hits), "{}", run.stderr);
+        let is_said = run.stderr.contains("1 request said is not searched");
+        assert!(is_said, "{}", run.stderr);
     }
 }

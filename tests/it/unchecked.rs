@@ -287,3 +287,30 @@ fn a_segment_that_unpacks_to_much_is_unpacked_once_and_not_for_each_body() {
         assert!(damaged < room, "{damaged:?} against {whole:?}");
     }
 }
+
+#[test]
+fn a_search_says_of_how_many_requests_nothing_is_found() {
+    let folder = recorded(4);
+    let seqs = ["r-1", "r-2"].map(|id| opened_seq(&folder, id));
+    let sql = "DELETE FROM payloads WHERE payload_id = ?1";
+    for seq in seqs {
+        let id = i64::try_from(seq).unwrap() * 4;
+        assert_eq!(sqlite(&folder).execute(sql, [id]).unwrap(), 1);
+    }
+    let lag = update_search_index(folder.path(), |_| true).unwrap();
+    assert_eq!(lag.unread, 2);
+    assert!(lag.is_none());
+    let search = || reader(&folder).search("answer", &SearchOptions::default());
+    let found = search().unwrap();
+    assert_eq!((found.hits.len(), found.lag.unread), (2, 2));
+    // Who is erased is not counted any more.
+    let store = folder.open();
+    store
+        .erase(&EraseSelector::Request("r-1".to_owned()), "r")
+        .unwrap();
+    store.flush(PATIENCE).unwrap();
+    close(store);
+    update_search_index(folder.path(), |_| true).unwrap();
+    assert_eq!(search().unwrap().lag.unread, 1);
+    assert_eq!(crate::support::findings(&folder).len(), 0);
+}

@@ -8,7 +8,7 @@ const SCHEMA_CHANGES: &[&str] = &[
     "ALTER TABLE search_state ADD COLUMN more INTEGER AS (1)",
     "ALTER TABLE search_pending RENAME TO pending",
     "DROP TABLE search_messages",
-    "DROP TABLE search_pending; CREATE VIEW search_pending AS SELECT 1 AS opened_seq, 0 AS is_again",
+    "DROP TABLE search_pending; CREATE VIEW search_pending AS SELECT 1 AS opened_seq, 0 AS state",
     "DROP TABLE search_state",
     "DROP INDEX search_messages_by_key",
     "DROP INDEX search_messages_by_request; \

@@ -58,7 +58,7 @@ pub(crate) fn problems(connection: &Connection) -> Result<Vec<String>, DbError> 
     let next_seq = seq_to_sql(extent.next_seq);
     for (sql, what) in [
         (
-            "SELECT count(*) FROM search_pending WHERE is_again NOT IN (0, 1) OR opened_seq >= ?1 \
+            "SELECT count(*) FROM search_pending WHERE state NOT IN (0, 1, 2) OR opened_seq >= ?1 \
              OR opened_seq NOT IN (SELECT opened_seq FROM requests)",
             "requests that it waits for are none",
         ),
@@ -210,7 +210,9 @@ pub(crate) fn messages_of(connection: &Connection, opened_seq: u64) -> Result<u6
 /// Whether the request is to be looked at, or looked at again.
 pub(crate) fn is_waited_for(connection: &Connection, opened_seq: u64) -> Result<bool, DbError> {
     connection
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM search_pending WHERE opened_seq = ?1)")
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM search_pending WHERE opened_seq = ?1 AND state <> 2)",
+        )
         .and_then(|mut statement| statement.query_row([seq_to_sql(opened_seq)], |row| row.get(0)))
         .context(CHECKING)
 }

@@ -251,14 +251,14 @@ pub(crate) fn kept_from(connection: &Connection) -> Result<u64, DbError> {
 
 fn is_again(connection: &Connection, opened_seq: u64) -> Result<bool, DbError> {
     connection
-        .prepare_cached("SELECT is_again FROM search_pending WHERE opened_seq = ?1")
+        .prepare_cached("SELECT state FROM search_pending WHERE opened_seq = ?1")
         .and_then(|mut statement| {
             statement
                 .query_row([seq_to_sql(opened_seq)], |row| row.get::<_, i64>(0))
                 .optional()
         })
         .context(REMOVING)
-        .map(|found| found.is_some_and(|is_again| is_again != 0))
+        .map(|found| found == Some(1))
 }
 
 /// Has the next request of the same conversation, else of the same user, behind this event looked at
@@ -287,7 +287,7 @@ pub(crate) fn look_again(
         if row.is_ok_and(|next| next.ended_seq.is_some()) {
             return run(
                 connection,
-                "INSERT INTO search_pending VALUES (?1, 1) ON CONFLICT DO UPDATE SET is_again = 1",
+                "INSERT INTO search_pending VALUES (?1, 1) ON CONFLICT DO UPDATE SET state = 1",
                 seq,
             );
         }

@@ -75,6 +75,8 @@ pub(crate) struct IndexState {
     pub(crate) waiting: u64,
     /// Requests before its end that are looked at again, each with those that follow it.
     pub(crate) again: u64,
+    /// Requests before its end that could not be read.
+    pub(crate) unread: u64,
     /// When the first request that is not in it was opened.
     pub(crate) missing_since: Option<i64>,
 }
@@ -106,8 +108,9 @@ fn state_within(transaction: &Connection) -> Result<IndexState, DbError> {
     };
     let log_end =
         number("SELECT first_seq + count FROM log_segments ORDER BY first_seq DESC LIMIT 1")?;
-    let waiting = number("SELECT count(*) FROM search_pending WHERE is_again = 0")?;
-    let again = number("SELECT count(*) FROM search_pending WHERE is_again <> 0")?;
+    let waiting = number("SELECT count(*) FROM search_pending WHERE state = 0")?;
+    let again = number("SELECT count(*) FROM search_pending WHERE state = 1")?;
+    let unread = number("SELECT count(*) FROM search_pending WHERE state = 2")?;
     let next_seq = index.map_or(0, |index| index.next_seq);
     let missing_since = transaction
         .prepare_cached(
@@ -125,6 +128,7 @@ fn state_within(transaction: &Connection) -> Result<IndexState, DbError> {
         log_end: count(log_end),
         waiting: count(waiting),
         again: count(again),
+        unread: count(unread),
         missing_since,
     })
 }
@@ -176,9 +180,9 @@ pub(crate) fn next_requests(
     next_seq: u64,
     limit: usize,
 ) -> Result<Vec<(RequestRow, bool)>, DbError> {
-    let waited_for = |is_again: i64| {
+    let waited_for = |state: i64| {
         format!(
-            "{} WHERE opened_seq IN (SELECT opened_seq FROM search_pending WHERE is_again = {is_again}) \
+            "{} WHERE opened_seq IN (SELECT opened_seq FROM search_pending WHERE state = {state}) \
              AND ended_seq IS NOT NULL LIMIT {limit}",
             *SELECT_REQUEST
         )
@@ -233,6 +237,15 @@ pub(crate) fn wait_no_more(connection: &Connection, opened_seq: u64) -> Result<(
     run(
         connection,
         "DELETE FROM search_pending WHERE opened_seq = ?1",
+        opened_seq,
+    )
+}
+
+/// The request cannot be read: what it said is not in the index.
+pub(crate) fn note_unread(connection: &Connection, opened_seq: u64) -> Result<(), DbError> {
+    run(
+        connection,
+        "INSERT INTO search_pending VALUES (?1, 2) ON CONFLICT DO UPDATE SET state = 2",
         opened_seq,
     )
 }
