@@ -276,7 +276,8 @@ fn what_was_erased_pruned_or_shed_is_said_to_be() {
     let selector = EraseSelector::User("u-1".to_owned());
     store.erase(&selector, "asked for").unwrap();
     let mut retention = Retention::default();
-    let since = std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + 3 * 3600);
+    // A second before r-3, which stays.
+    let since = std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + 3 * 3600 - 1);
     retention.content_older_than = since.elapsed().ok();
     store.prune(&retention).unwrap();
     let words = |id| told(&folder, id, PayloadSide::Request).unwrap_err();
