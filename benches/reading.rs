@@ -168,7 +168,10 @@ fn record(path: &Path, requests: u64) {
         history.push(serde_json::json!({"role": "user", "content": said.join("\n")}));
         let body = serde_json::json!({"model": "gpt-4o", "messages": history});
         let audit = recorder
-            .open(context(requests + turn, "the-long-one"), body.to_string())
+            .open(
+                context(requests + turn, "the-long-one").user_id("user-7"),
+                body.to_string(),
+            )
             .unwrap();
         let reply = format!("reply {turn}: {}", text(turn + 11));
         audit.complete(completion(&reply)).unwrap();

@@ -118,9 +118,13 @@ impl Committer {
     pub(super) fn latch(shared: &Shared, path: &DatabasePath, stop: Stop) {
         match stop {
             Stop::Closed => {}
-            Stop::GivenUp => shared.set_stopped(
-                "the store was closed before the disk took what was queued".to_owned(),
-            ),
+            Stop::GivenUp => {
+                let why = shared.vitals.problem();
+                shared.set_stopped(format!(
+                    "the store was closed before the disk took what was queued{}",
+                    why.map_or(String::new(), |why| format!(": {why}"))
+                ));
+            }
             Stop::Failed(reason) => {
                 tracing::error!(target: "auditlite", path = ?path.as_path(), reason, "the writer has stopped");
                 shared.set_stopped(reason);

@@ -230,7 +230,11 @@ fn close(store: Store, feed: &Feed, end: End, started: Instant) -> Recorded {
         End::Signal(_) | End::Read(Ok(())) if counts.not_committed > 0 => {
             Err(not_committed(&counts, &problem.unwrap_or_default()))
         }
-        End::Read(Err(error)) => Err(error),
+        // What cannot be read then is not what the store writes to.
+        End::Read(Err(error)) => match problem.filter(|_| !report.is_complete) {
+            Some(problem) => Err(not_committed(&counts, &problem)),
+            None => Err(error),
+        },
         End::Read(Ok(())) | End::Signal(_) => outcome(&report, &counts, signal),
     };
     Recorded {
@@ -242,10 +246,16 @@ fn close(store: Store, feed: &Feed, end: End, started: Instant) -> Recorded {
 }
 
 fn not_committed(counts: &Counts, problem: &str) -> CliError {
-    let requests = format::counted(counts.not_committed, "request", "requests");
+    let what = match counts.not_committed {
+        0 => String::new(),
+        requests => {
+            let requests = format::counted(requests, "request", "requests");
+            format!(", and {requests} could not be committed")
+        }
+    };
     CliError::Message(format!(
-        "recording stopped, and {requests} could not be committed: {problem}. Mend that and run the \
-         same command again: what is recorded already is passed over"
+        "recording stopped{what}: {problem}. Mend that and run the same command again: what is recorded \
+         already is passed over"
     ))
 }
 
