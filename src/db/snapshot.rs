@@ -1,8 +1,8 @@
 //! A file as of one moment, for whoever checks all of it: in order, in small pieces.
 
 use std::hash::RandomState;
-use std::io;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator;
 use rusqlite::types::ValueRef;
@@ -118,14 +118,44 @@ pub(crate) struct StoredCheckpoint {
     pub(crate) note: String,
 }
 
-/// Whether nobody writes to the file, and it is what it was. Where the shared-memory file that a writer
-/// left cannot be written (a read-only mount), SQLite cannot tell from it that nothing changes, and takes
-/// each read for one after a commit.
-fn is_at_rest(path: &Path, before: &io::Result<FileStates>) -> bool {
-    !WriterLock::is_held(path)
-        && before
-            .as_ref()
-            .is_ok_and(|before| FileStates::of(path).is_ok_and(|now| now == *before))
+/// Whether a file is at rest. Where the shared-memory file that a writer left cannot be written (a
+/// read-only mount), SQLite cannot tell from it that nothing changes, and takes each read for one after a
+/// commit.
+struct Rest<'p> {
+    path: &'p Path,
+    /// How the files have been, and since when.
+    since: Option<(Instant, FileStates)>,
+}
+
+/// Times of files are those of the kernel's last tick, 10 ms apart at most: what has not changed for longer
+/// was not written to in the time that is looked at, the end of this one.
+const REST_MIN: Duration = Duration::from_millis(50);
+const REST_PAUSE: Duration = Duration::from_millis(1);
+
+impl Rest<'_> {
+    /// Whether nobody has written to the file since well before the call before.
+    fn is_at_rest(&mut self) -> bool {
+        let Ok(now) = FileStates::of(self.path) else {
+            return false;
+        };
+        if WriterLock::is_held(self.path) {
+            self.since = None;
+            return false;
+        }
+        match &self.since {
+            Some((since, state)) if *state == now => {
+                let is_at_rest = since.elapsed() >= REST_MIN;
+                if !is_at_rest {
+                    std::thread::sleep(REST_PAUSE);
+                }
+                is_at_rest
+            }
+            _ => {
+                self.since = Some((Instant::now(), now));
+                false
+            }
+        }
+    }
 }
 
 impl Snapshot {
@@ -159,13 +189,13 @@ impl Snapshot {
         let Ok(snapshots) = <[Self; N]>::try_from(snapshots) else {
             return Err(DbError::corrupt(READING, "no snapshots"));
         };
+        let mut rest = Rest { path, since: None };
         for _ in 0..TRIES_MAX {
-            let state = FileStates::of(path);
             let before = version()?;
             for snapshot in &snapshots {
                 snapshot.begin()?;
             }
-            if version()? == before || is_at_rest(path, &state) {
+            if version()? == before || rest.is_at_rest() {
                 return Ok(snapshots);
             }
             // A commit takes many times longer than this.
