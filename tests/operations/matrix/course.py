@@ -47,9 +47,6 @@ class Course:
     def beside(self, suffix):
         return self.db.with_name(self.db.name + suffix)
 
-    def bytes(self):
-        return max(path.stat().st_size for path in (self.db, self.beside("-wal")) if path.exists())
-
     def feed(self, count):
         """Hands over so many lines; all of a cell's lines have room in the pipe."""
         for _ in range(count):
