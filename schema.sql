@@ -21,8 +21,9 @@ CREATE TABLE log_segments (
     tree      BLOB NOT NULL
 ) STRICT;
 
--- Statements of the log's size and root, one at least every 10,000 events (and the rest of a group
--- commit), after a minute with events, and with every store_closed, erased and pruned event.
+-- Checkpoints (signed tree heads): the log's size and root at one time. One at least every 10,000 events
+-- (and the rest of a group commit), after a minute with events, and with every store_closed, erased and
+-- pruned event.
 CREATE TABLE checkpoints (
     checkpoint_id INTEGER PRIMARY KEY, -- ascending
     size INTEGER NOT NULL,             -- events
@@ -32,8 +33,8 @@ CREATE TABLE checkpoints (
 
 -- Content, stored apart from the events so that it can be erased. The event holds the commitment
 -- SHA-256(salt || sha256); without the salt nobody can confirm a guessed body from the log.
--- A body has no row where its event says that it was shed for want of capacity, or an erased or pruned
--- event that it was taken out; readers look that up.
+-- A body has no row if its event says that it was shed for lack of capacity, or an erased or pruned event
+-- that it was removed; readers look that up.
 CREATE TABLE payloads (
     payload_id INTEGER PRIMARY KEY, -- seq of the committing event * 4 + part
                                     -- part 0: the body (request of an opening, response of an end)
@@ -179,19 +180,19 @@ CREATE TABLE opened_minutes (
     last_seq  INTEGER NOT NULL      -- largest opened_seq of the minute
 ) STRICT;
 
--- Projection: store sessions, from an open to its close; without an end, the process died.
+-- Projection: openings of the store, from an open to its close; without an end, the process died.
 CREATE TABLE store_sessions (
     opened_seq INTEGER PRIMARY KEY,  -- seq of the store_opened event
     opened_at  INTEGER NOT NULL,
     closed_seq INTEGER,              -- seq of the store_closed event
     closed_at  INTEGER,
-    lifecycles_submitted INTEGER,    -- the session's own accounts, stated at its close:
+    lifecycles_submitted INTEGER,    -- the opening's own accounts, recorded at its close:
     lifecycles_stored    INTEGER,    -- submitted = stored + lost
     lifecycles_lost      INTEGER,
     payloads_lost        INTEGER
 ) STRICT;
 
--- Projection: what was taken out of the log or of payloads on purpose.
+-- Projection: what was removed from the log or from payloads on purpose.
 CREATE TABLE removals (
     kind      TEXT NOT NULL,     -- erased: an event's line and content; content, metadata: pruned
     first_seq INTEGER NOT NULL,  -- events whose content, or whose lines too, are gone
@@ -201,9 +202,9 @@ CREATE TABLE removals (
     PRIMARY KEY (kind, first_seq, seq)
 ) STRICT, WITHOUT ROWID;
 
--- Which payloads are packed against which: what erasing and pruning have to pack anew. Filled when
--- they need it, so that recording pays nothing for it. May name what is not so any more; the row of
--- the payload counts.
+-- Which payloads are packed against which: what erasing and pruning have to repack. Filled when
+-- they need it, so that recording pays nothing for it. May be out of date; the payload's own row
+-- counts.
 CREATE TABLE payload_links (
     base_id    INTEGER NOT NULL,
     payload_id INTEGER NOT NULL,
@@ -215,26 +216,26 @@ CREATE TABLE payload_links_filled (
     through INTEGER PRIMARY KEY -- payload_id
 ) STRICT;
 
--- Scratch, outside of the log: what came so far of long responses whose requests have not ended. The end
--- of a request takes its pieces away in the transaction that writes it; what a crash leaves becomes the
--- response of the `interrupted` event at the next opening, and goes likewise. Two forms: pieces that follow
--- each other from position 0 on, or, once the response is above the payload cap, one row at position 0
--- with its beginning and its end, which has a sha256.
+-- Scratch, outside of the log: what came so far of long responses whose requests have not ended. The
+-- transaction that writes a request's end deletes its pieces. What a crash leaves becomes the response of
+-- the `interrupted` event at the next opening, and is deleted likewise. Two forms: contiguous pieces from
+-- position 0 on, or, once the response is above the payload cap, one row at position 0 with its beginning
+-- and its end, which has a sha256.
 CREATE TABLE response_pieces (
     piece_id     INTEGER PRIMARY KEY, -- opened_seq * 4096 + position
     length       INTEGER NOT NULL,    -- bytes that came: of this piece; of the whole response so far
     kept         INTEGER NOT NULL,    -- bytes that decoding `data` gives
     head         INTEGER,             -- beginning and end: bytes of the beginning
     sha256       BLOB,                -- beginning and end: of the whole response so far, 32 bytes
-    redaction_id TEXT,                -- the policy that went over it
+    redaction_id TEXT,                -- the redaction that was applied
     encoding     INTEGER NOT NULL,    -- 0 as is, 1 zstd
-    padding      BLOB NOT NULL,       -- 8 KiB of zeros: they take the place that a row has in a page of the
-                                      -- table, so that content lies on pages of its own, which SQLite
-                                      -- overwrites when they are freed and never lays out anew
+    padding      BLOB NOT NULL,       -- 8 KiB of zeros: they fill the space that a row has in a page of the
+                                      -- table, so that content is on overflow pages, which SQLite
+                                      -- overwrites when they are freed and never rebalances
     data         BLOB NOT NULL
 ) STRICT;
 
--- Projection: what was lost for want of capacity.
+-- Projection: what was shed for lack of capacity.
 CREATE TABLE gaps (
     seq        INTEGER PRIMARY KEY,  -- seq of the gap event
     first_at   INTEGER NOT NULL,     -- first and last loss
@@ -245,7 +246,7 @@ CREATE TABLE gaps (
 ) STRICT;
 
 -- Full text search. No projection: made from payloads, it holds content, may lag behind the log, and
--- can be emptied and built anew. It is empty until somebody searches, or the store is to keep it.
+-- can be emptied and rebuilt. It is empty until the first search, unless the store is to maintain it.
 
 -- Each message once: in the request in which it first appeared.
 CREATE TABLE search_messages (
@@ -262,24 +263,24 @@ CREATE UNIQUE INDEX search_messages_by_key ON search_messages (message_key);
 -- erasing: the messages of a request
 CREATE INDEX search_messages_by_request ON search_messages (request_seq);
 
--- The words, without the texts. What is deleted from it leaves no trace ('secure-delete').
+-- The words, without the texts. 'secure-delete' overwrites what is deleted from it.
 CREATE VIRTUAL TABLE search_index USING fts5 (
     text, content = '', tokenize = "unicode61 remove_diacritics 2"
 );
 INSERT INTO search_index (search_index, rank) VALUES ('secure-delete', 1);
 
--- How far the index is: no row where there is none.
+-- How far the index is; no row: there is no index.
 CREATE TABLE search_state (
     id         INTEGER PRIMARY KEY CHECK (id = 0),
     next_seq   INTEGER NOT NULL, -- requests opened from this seq on are not in it
-    is_dropped INTEGER NOT NULL, -- 1: what is left of it goes, in steps; nothing is searched until then
-    damaged_at INTEGER           -- when it was found damaged; NULL again once it is built anew
+    is_dropped INTEGER NOT NULL, -- 1: the rest of it is being deleted in steps; nothing is searched until then
+    damaged_at INTEGER           -- when it was found damaged; NULL again once it is rebuilt
 ) STRICT;
 
--- Requests before next_seq that are still to be looked at, once they have ended, or could not be read.
+-- Requests before next_seq that are still to be indexed once they have ended, or could not be read.
 CREATE TABLE search_pending (
     opened_seq INTEGER PRIMARY KEY,
-    state      INTEGER NOT NULL  -- 0: it has not ended; 1: something said before it was removed, which it
-                                 -- or those after it in its conversation (else of its user) may have said
-                                 -- again; 2: it cannot be read, and what it said is not found
+    state      INTEGER NOT NULL  -- 0: it has not ended; 1: a message before it was removed, which it or
+                                 -- later requests of its conversation (else of its user) may have
+                                 -- repeated; 2: it cannot be read, and its messages are not found
 ) STRICT;

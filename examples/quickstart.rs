@@ -1,6 +1,7 @@
-//! The smallest complete use: open a store, record one request, prove it safe, read it back.
+//! The smallest complete use, and the README's example: open a store, record one request, prove it safe,
+//! read it back.
 //!
-//! `cargo run --example quickstart`
+//! `cargo run --example quickstart`, then `auditlite --db audit.db list`
 #![allow(clippy::print_stdout)] // An example shows what it did.
 
 use std::{error::Error, time::Duration};
@@ -8,25 +9,27 @@ use std::{error::Error, time::Duration};
 use auditlite::{CanonicalMessage, RequestContext, Store, WireProtocol};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let store = Store::builder(std::env::temp_dir().join("auditlite-quickstart.db")).open()?;
+    let store = Store::builder("audit.db").open()?;
+    let recorder = store.recorder(); // clone it into your handlers
 
-    // A request arrives.
+    // A request arrives: hand over its bytes, parse nothing.
     let context = RequestContext::new(WireProtocol::OpenAiChat).user_id("u-17");
     let body = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"Hello?"}]}"#;
-    let mut audit = store.recorder().open(context, body)?;
+    let mut audit = recorder.open(context, body)?;
     let id = audit.request_id().to_owned();
 
-    // It was answered, in one piece or many; the writer reads from the bytes what they say. The
-    // receipt is proof once it is durable; a gateway need not wait for it.
-    audit.chunk(r#"{"choices":[{"message":{"content":"Hello!"}}],"usage":{"prompt_tokens":9,"completion_tokens":2}}"#);
-    audit.finish(200)?.wait(Duration::from_secs(5))?;
+    // The response passes, in one chunk or many. The writer reads model, tokens and cost from them.
+    audit.chunk(r#"{"model":"gpt-4o","choices":[{"message":{"content":"Hello!"}}],"#);
+    audit.chunk(r#""usage":{"prompt_tokens":9,"completion_tokens":2}}"#);
+    let receipt = audit.finish(200)?; // dropped instead: recorded as abandoned
+    receipt.wait(Duration::from_secs(5))?; // it survives a power loss now; few gateways need to wait
 
-    // Anyone can read it now, from this process or another one.
-    let record = store.reader().get(&id)?;
-    let said = store.reader().transcript(&record)?.replies;
-    println!("{id} {}: {:?}", record.status, record.model());
-    let answer = said.first().map(CanonicalMessage::text);
-    println!("{:?} output tokens: {answer:?}", record.output_tokens);
+    // Any process can read it.
+    let request = store.reader().get(&id)?;
+    println!("{} {:?}", request.status, request.model());
+    println!("{:?} output tokens", request.output_tokens);
+    let said = store.reader().transcript(&request)?.replies;
+    println!("{:?}", said.first().map(CanonicalMessage::text));
     println!("{:?}", store.close(Duration::from_secs(5)));
     Ok(())
 }

@@ -8,7 +8,7 @@
 //!
 //! `examples/quickstart.rs`:
 //!
-//! ```
+//! ```no_run
 #![doc = include_str!("../examples/quickstart.rs")]
 //! ```
 //!
@@ -97,10 +97,28 @@ mod schedules;
 #[path = "../tests/support/seeds.rs"]
 mod seeds;
 
-/// The README's example compiles.
+/// The README's example runs: it is part of `examples/quickstart.rs`, as `tests/it/documents.rs` checks. It
+/// runs in a folder of its own, because it makes `audit.db` where it is.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-pub struct Readme;
+#[doc = "```\nmod quickstart {"]
+#[doc = include_str!("../examples/quickstart.rs")]
+#[doc = "
+    pub fn run() {
+        main().unwrap();
+    }
+}
+
+fn main() {
+    let name = format!(\"auditlite-quickstart-{}\", std::process::id());
+    let folder = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::env::set_current_dir(&folder).unwrap();
+    quickstart::run();
+    assert!(folder.join(\"audit.db\").exists());
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+```"]
+pub struct Quickstart;
 
 pub use body_infos::BodyInfos;
 pub use bundle::{

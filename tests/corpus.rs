@@ -1,8 +1,7 @@
-//! Recorded traffic: every body of the shared corpus through `auditlite record`, and back byte for
-//! byte.
+//! Recorded traffic: every body through `auditlite record`, and back byte for byte.
 //!
-//! The corpus lies beside the repository (`../shared/corpus`) or where `AUDITLITE_CORPUS` says.
-//! Without it the test says so and passes. A part is read; `AUDITLITE_CORPUS_FULL=1` reads all.
+//! `AUDITLITE_CORPUS` names a folder of files; docs/traffic.md says how to make one. Without it the test
+//! says so and passes. A part is read; `AUDITLITE_CORPUS_FULL=1` reads all.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -25,13 +24,10 @@ use sha2::{Digest as _, Sha256};
 fn corpus() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");
     let path = std::env::var_os("AUDITLITE_CORPUS").map_or(beside, PathBuf::from);
-    if path.join("expand.py").exists() {
+    if path.is_dir() {
         return Some(path);
     }
-    eprintln!(
-        "SKIPPED: no corpus at {}; set AUDITLITE_CORPUS to its folder",
-        path.display()
-    );
+    eprintln!("SKIPPED: no recorded traffic; AUDITLITE_CORPUS names its folder (docs/traffic.md)");
     None
 }
 
@@ -52,19 +48,20 @@ struct Line<'a> {
     wire: String,
 }
 
-/// Files to record: exchanges as they are, trajectories expanded into `folder`.
+/// Files to record: exchanges as they are, trajectories expanded into `folder` by the script beside them.
 fn files(corpus: &Path, folder: &Path) -> Vec<PathBuf> {
     let mut names: Vec<String> = std::fs::read_dir(corpus)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
-        .filter(|name| name.ends_with(".jsonl.zst"))
+        .filter(|name| name.ends_with(".jsonl.zst") || name.ends_with(".jsonl"))
         .collect();
     names.sort();
     let mut files = Vec::new();
     for name in names {
         let path = corpus.join(&name);
-        if name.starts_with("exchanges-") {
-            if is_full() || path.metadata().unwrap().len() < 300_000 {
+        if !name.starts_with("trajectories-") {
+            let is_long = path.metadata().unwrap().len() >= 300_000;
+            if is_full() || !(name.starts_with("exchanges-") && is_long) {
                 files.push(path);
             }
             continue;

@@ -186,8 +186,8 @@ def main():
     for name in ("corpus", "gateway", "auditlite"):
         parser.add_argument(f"--{name}", required=True)
     arguments = parser.parse_args()
-    if not os.path.exists(os.path.join(arguments.corpus, "expand.py")):
-        print(f"SKIPPED: no corpus at {arguments.corpus}; nothing recorded is replayed", file=sys.stderr)
+    if not glob.glob(os.path.join(arguments.corpus, "exchanges-*.jsonl.zst")):
+        print("SKIPPED: no recorded traffic (docs/traffic.md); nothing is replayed", file=sys.stderr)
         return
     exchanges = samples(arguments.corpus)
     script = os.path.join(HERE, "..", "wire", "expectation.py")

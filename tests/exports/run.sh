@@ -2,9 +2,9 @@
 # Exports, read by programs that nobody here wrote: Python's csv and json, jq where it is installed,
 # opentelemetry-proto, sqlite-utils; and JSON output against the schemas in docs/schemas.
 #
-# Records a sample of the corpus (../shared/corpus, or AUDITLITE_CORPUS; without it the sample of
-# tests/cli), exports it in every form, reads everything back, and imports it into an empty store.
-# AUDITLITE_CORPUS_FULL=1 takes all of the corpus.
+# Records a sample of the recorded traffic in the folder AUDITLITE_CORPUS (docs/traffic.md; without it the sample
+# of tests/cli), exports it in every form, reads everything back, and imports it into an empty store.
+# AUDITLITE_CORPUS_FULL=1 takes all of it.
 #
 # Needs Python 3.10 or later with venv, and network access for pip on the first run.
 set -euo pipefail
@@ -40,13 +40,14 @@ export AUDITLITE_DB="$work/audit.db"
 
 corpus="${AUDITLITE_CORPUS:-../shared/corpus}"
 files=(tests/cli/sample.jsonl)
-if [ -e "$corpus/expand.py" ]; then
+if compgen -G "$corpus/exchanges-*.jsonl.zst" >/dev/null; then
     exchanges=("$corpus"/exchanges-*.jsonl.zst)
     if [ -z "${AUDITLITE_CORPUS_FULL:-}" ]; then exchanges=("${exchanges[@]:0:3}"); fi
     files+=("${exchanges[@]}")
     limit=(--limit 3) # conversations
     if [ -n "${AUDITLITE_CORPUS_FULL:-}" ]; then limit=(); fi
     for file in "$corpus"/trajectories-*.jsonl.zst; do
+        [ -e "$corpus/expand.py" ] || continue
         calls="$work/$(basename "$file" .zst)"
         python3 "$corpus/expand.py" "$file" --out "$calls" "${limit[@]}" >/dev/null
         if [ -z "${AUDITLITE_CORPUS_FULL:-}" ]; then
@@ -55,7 +56,7 @@ if [ -e "$corpus/expand.py" ]; then
         files+=("$calls")
     done
 else
-    echo "exports: no corpus at $corpus; only the sample of tests/cli is exported" >&2
+    echo "exports: no recorded traffic (docs/traffic.md); only the sample of tests/cli is exported" >&2
 fi
 "$auditlite" record --quiet "${files[@]}"
 

@@ -49,13 +49,15 @@ struct Line {
 pub(crate) fn folder() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");
     let path = std::env::var_os("AUDITLITE_CORPUS").map_or(beside, PathBuf::from);
-    if path.join("expand.py").exists() {
+    let is_exchanges = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("exchanges-");
+    let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
+    if entries
+        .map(|entry| entry.file_name())
+        .any(|name| is_exchanges(&name))
+    {
         return Some(path);
     }
-    eprintln!(
-        "SKIPPED: no corpus at {}; set AUDITLITE_CORPUS to its folder",
-        path.display()
-    );
+    eprintln!("SKIPPED: no recorded traffic; AUDITLITE_CORPUS names its folder (docs/traffic.md)");
     None
 }
 
