@@ -1,7 +1,7 @@
 //! Wire protocols over recorded traffic: everything that a provider's own documentation lets one
 //! expect of an exchange is found by the parsers, and nothing that could arrive makes them panic.
 //!
-//! The corpus lies beside the repository (`../shared/corpus`) or where `AUDITLITE_CORPUS` says.
+//! `AUDITLITE_CORPUS` names a folder of recorded exchanges (docs/traffic.md).
 //! Without it the tests that need it say so and pass.
 #![allow(
     clippy::unwrap_used,

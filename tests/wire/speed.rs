@@ -70,7 +70,7 @@ fn measure(name: &str, calls: &[Calls], length: fn(&Calls) -> usize, mut read: i
 }
 
 #[test]
-#[ignore = "a measurement; AUDITLITE_CALLS names files as the corpus's expand.py writes them"]
+#[ignore = "a measurement; AUDITLITE_CALLS names files as benches/trajectories.py writes them"]
 fn speed() {
     let files = std::env::var("AUDITLITE_CALLS").unwrap_or_default();
     for path in files.split_whitespace().map(PathBuf::from) {

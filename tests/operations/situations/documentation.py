@@ -14,7 +14,7 @@ from .support import Box, check, mount_tmpfs, situation
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs" / "operations.md"
 MIB = 1 << 20
-# What README and the page promise a store takes at its defaults.
+# What the page promises a store takes at its defaults.
 STORE_BYTES = 96 * MIB
 
 
