@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::redact::Redaction;
+use crate::redaction::Redaction;
 
 /// Longest identifier or name (request id, user id, model, …) in bytes; of a longer one a beginning and
 /// a digest are kept, see [`stored_identifier`](crate::stored_identifier).

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::db::{self, FileFacts, WriterLock};
 use crate::error::ReadError;
-use crate::search;
+use crate::read::search;
 
 const NOT_CHECKED: &str = "bodies' bytes, hashes, signatures and anchors (auditlite verify)";
 const SEARCH_NOT_CHECKED: &str =

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use crate::db::{ReadFile, log_id};
 use crate::error::ReadError;
+use crate::model::{RequestFilter, RequestRecord, Status, UnreadableRequest};
 use crate::reader::Reader;
-use crate::record::{RequestFilter, RequestRecord, Status, UnreadableRequest};
 
 /// Most requests that are waited for. Beyond, the oldest is given as it stands.
 const PENDING_MAX: usize = 10_000;

@@ -10,12 +10,12 @@ use bytes::Bytes;
 use crate::clock::{elapsed_micros, now_micros};
 use crate::config::Capture;
 use crate::error::RecordError;
-use crate::receipt::Receipt;
-use crate::record::{
+use crate::model::{
     Altered, Completion, Failure, Normaliser, RESPONSE_WITHHELD, Rejection, Usage, note_altered,
     seen_status, seen_usage, served_name,
 };
-use crate::redact::Redaction;
+use crate::receipt::Receipt;
+use crate::redaction::Redaction;
 use crate::writer::{
     BodyRoom, ChunksCommand, Command, EndCommand, Ending, Lifecycle, Loss, PieceCutter,
     PreparedCommand, Redactor, Reservation, ServedCommand, Shared, Stage,

@@ -41,11 +41,8 @@
 
 #![forbid(unsafe_code)]
 
-mod body_infos;
 mod bundle;
-mod chain;
 mod clock;
-mod commitments;
 mod config;
 mod db;
 mod doctor;
@@ -54,48 +51,27 @@ mod export;
 mod follow;
 mod handle;
 mod log;
+mod merkle;
+mod model;
 mod payload;
-mod pieces;
 mod pricing;
 mod process;
-mod proof;
-mod query;
+mod read;
 mod reader;
 mod rebuild;
 mod receipt;
-mod record;
 mod recorder;
-mod redact;
-mod regular;
+mod redaction;
+mod regular_file;
 mod removal;
-mod said;
-mod search;
 mod store;
 mod sync;
-mod transcript;
 mod verify;
 mod wire;
 mod writer;
 
 #[cfg(test)]
-#[cfg(not(shuttle))]
-#[path = "../tests/clock/mod.rs"]
-mod clock_jumps;
-#[cfg(test)]
-#[cfg(not(shuttle))]
-#[path = "../tests/fuzz/mod.rs"]
-mod fuzz;
-#[cfg(test)]
-#[cfg(not(shuttle))]
-#[path = "../tests/poison/mod.rs"]
-mod poison;
-#[cfg(test)]
-#[cfg(shuttle)]
-#[path = "../tests/schedules/mod.rs"]
-mod schedules;
-#[cfg(test)]
-#[path = "../tests/support/seeds.rs"]
-mod seeds;
+mod tests;
 
 /// The README's example runs: it is part of `examples/quickstart.rs`, as `tests/it/documents.rs` checks. It
 /// runs in a folder of its own, because it makes `audit.db` where it is.
@@ -120,7 +96,6 @@ fn main() {
 ```"]
 pub struct Quickstart;
 
-pub use body_infos::BodyInfos;
 pub use bundle::{
     BundleOptions, BundleReport, BundleSignature, BundleSummary, verify_bundle,
     verify_consistency_proof, verify_inclusion_proof,
@@ -142,28 +117,29 @@ pub use export::{
 };
 pub use follow::Follower;
 pub use handle::RequestHandle;
-pub use pricing::PriceBook;
-pub use proof::{SigningKey, VerifyingKey};
-pub use reader::{ReadOnlyStore, Reader};
-pub use rebuild::rebuild;
-pub use receipt::Receipt;
-pub use record::{
+pub use merkle::{SigningKey, VerifyingKey};
+pub use model::{
     Actor, ActorKind, BodyInfo, CanonicalMessage, Completion, Digest, Failure, InvalidField,
     Message, MessagePart, MessageToolCall, MessageToolResult, Page, Payload, PayloadSide,
     RecordedToolCall, Rejection, RequestContext, RequestFilter, RequestOrder, RequestRecord,
     StatsFilter, StatsKey, StatsRow, Status, Timing, ToolCall, ToolStats, UnreadableRequest, Usage,
     WireProtocol, stored_identifier,
 };
-pub use recorder::Recorder;
-pub use redact::{Redaction, RedactionError};
-pub use removal::{EraseReport, EraseSelector, PruneReport, Retention};
-pub use search::{
+pub use pricing::PriceBook;
+pub use read::search::{
     SearchHit, SearchLag, SearchOptions, SearchResult, SnippetPart, update_search_index,
 };
-pub use store::{Store, StoreBuilder};
-pub use transcript::{
+pub use read::transcript::{
     Conversation, ConversationMessage, ConversationOptions, ToolResult, Transcript,
 };
+pub use reader::body_infos::BodyInfos;
+pub use reader::{ReadOnlyStore, Reader};
+pub use rebuild::rebuild;
+pub use receipt::Receipt;
+pub use recorder::Recorder;
+pub use redaction::{Redaction, RedactionError};
+pub use removal::{EraseReport, EraseSelector, PruneReport, Retention};
+pub use store::{Store, StoreBuilder};
 pub use verify::{
     Finding, FindingKind, NotKept, OtherLog, VerifyOptions, VerifyProgress, VerifyReport,
     VerifyStage,

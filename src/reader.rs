@@ -1,5 +1,9 @@
 //! Readers: what was recorded, from this process or another.
 
+pub(super) mod body_infos;
+pub(super) mod messages;
+pub(super) mod unfinished;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +12,6 @@ use std::time::Duration;
 use crate::bundle::{
     BundleOptions, BundleSummary, consistency_proof, inclusion_proof, write_bundle,
 };
-use crate::commitments::Commitments;
 use crate::config::READ_TIMEOUT;
 use crate::db::{
     Aside, DatabasePath, ReadConnection, Readable, ReaderPool, Walk, WriterLock, log_id,
@@ -17,15 +20,16 @@ use crate::db::{
 use crate::doctor::{self, DoctorReport};
 use crate::error::{BundleError, ExportError, OpenError, ReadError, VerifyError};
 use crate::export::{self, BackupReport, ExportOptions, ExportSummary};
-use crate::query;
-use crate::record::{
+use crate::model::{
     BodyInfo, Message, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestOrder,
     RequestRecord, StatsFilter, StatsKey, StatsRow, ToolStats,
 };
+use crate::read::commitments::Commitments;
+use crate::read::requests;
+use crate::read::search::{self, SearchLag, SearchOptions, SearchResult};
 use crate::removal::{
     EraseReport, EraseSelector, PruneReport, Retention, preview_erase, preview_prune,
 };
-use crate::search::{self, SearchLag, SearchOptions, SearchResult};
 use crate::verify::{self, VerifyOptions, VerifyProgress, VerifyReport};
 use crate::wire::{OfferedTool, ParsedResponse};
 
@@ -69,7 +73,7 @@ impl Reader {
     ///
     /// [`ReadError::NotFound`], [`ReadError::Ambiguous`], or what the database reported.
     pub fn get(&self, id: &str) -> Result<RequestRecord, ReadError> {
-        query::get(&*self.connection()?, id)
+        requests::get(&*self.connection()?, id)
     }
 
     /// The request of a number as in [`get`](Self::get); all requests with this id, else with this prefix of one, else of this trace, else of this
@@ -79,7 +83,7 @@ impl Reader {
     ///
     /// [`ReadError::InvalidArgument`], or what the database reported.
     pub fn find(&self, id: &str, limit: usize) -> Result<Vec<RequestRecord>, ReadError> {
-        query::find(&*self.connection()?, id, limit)
+        requests::find(&*self.connection()?, id, limit)
     }
 
     /// One page of the requests that match, newest first: at most `limit` (1 to 10,000) of those
@@ -115,7 +119,7 @@ impl Reader {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Page, ReadError> {
-        query::list(&*self.connection()?, filter, Walk::Before(before), limit)
+        requests::list(&*self.connection()?, filter, Walk::Before(before), limit)
     }
 
     /// One page of the requests that match, oldest first: at most `limit` (1 to 10,000) of those
@@ -131,7 +135,7 @@ impl Reader {
         after: Option<u64>,
         limit: usize,
     ) -> Result<Page, ReadError> {
-        query::list(&*self.connection()?, filter, Walk::After(after), limit)
+        requests::list(&*self.connection()?, filter, Walk::After(after), limit)
     }
 
     /// The requests that match and have most of something, most first, at most `limit` (1 to
@@ -147,7 +151,7 @@ impl Reader {
         order: RequestOrder,
         limit: usize,
     ) -> Result<Page, ReadError> {
-        query::top(&*self.connection()?, filter, order, limit)
+        requests::top(&*self.connection()?, filter, order, limit)
     }
 
     /// A body, exactly as sent, or the excerpt that was kept of one above the payload cap. What is
@@ -162,7 +166,7 @@ impl Reader {
         request: &RequestRecord,
         side: PayloadSide,
     ) -> Result<Payload, ReadError> {
-        query::payload(
+        requests::payload(
             &*self.connection()?,
             &mut Commitments::default(),
             request,
@@ -180,7 +184,7 @@ impl Reader {
         request: &RequestRecord,
         side: PayloadSide,
     ) -> Result<Option<BodyInfo>, ReadError> {
-        query::body_info(
+        requests::body_info(
             &*self.connection()?,
             &mut Commitments::default(),
             request,
@@ -194,7 +198,7 @@ impl Reader {
     ///
     /// [`ReadError::Damaged`], or what the database reported.
     pub fn prepared_body(&self, request: &RequestRecord) -> Result<Option<BodyInfo>, ReadError> {
-        query::prepared_body(&*self.connection()?, &mut Commitments::default(), request)
+        requests::prepared_body(&*self.connection()?, &mut Commitments::default(), request)
     }
 
     /// Tools that the model asked to have called, in order, with their inputs as far as kept.
@@ -204,7 +208,7 @@ impl Reader {
     /// [`ReadError::Damaged`], [`ReadError::Unchecked`], or what the database reported.
     pub fn tool_calls(&self, request: &RequestRecord) -> Result<Vec<RecordedToolCall>, ReadError> {
         let connection = self.connection()?;
-        query::checked(|commitments| query::tool_calls(&connection, commitments, request))
+        requests::checked(|commitments| requests::tool_calls(&connection, commitments, request))
     }
 
     /// The request's canonical messages, where the gateway handed them over; empty otherwise.
@@ -214,7 +218,7 @@ impl Reader {
     /// [`ReadError::Damaged`], [`ReadError::Unchecked`], or what the database reported.
     pub fn messages(&self, request: &RequestRecord) -> Result<Vec<Message>, ReadError> {
         let connection = self.connection()?;
-        query::checked(|commitments| query::messages(&connection, commitments, request))
+        requests::checked(|commitments| requests::messages(&connection, commitments, request))
     }
 
     /// The tools that the request offers to the model, read from the body; the file holds a catalogue
@@ -225,7 +229,7 @@ impl Reader {
     /// [`ReadError::Damaged`], [`ReadError::Unchecked`], or what the database reported.
     pub fn offered_tools(&self, request: &RequestRecord) -> Result<Vec<OfferedTool>, ReadError> {
         let connection = self.connection()?;
-        query::checked(|commitments| query::offered_tools(&connection, commitments, request))
+        requests::checked(|commitments| requests::offered_tools(&connection, commitments, request))
     }
 
     /// What the response says, read from its body: text, thinking, tool calls, usage, errors. `None`
@@ -236,7 +240,7 @@ impl Reader {
     /// [`ReadError::Damaged`], [`ReadError::Unchecked`], or what the database reported.
     pub fn response(&self, request: &RequestRecord) -> Result<Option<ParsedResponse>, ReadError> {
         let connection = self.connection()?;
-        query::checked(|commitments| query::response(&connection, commitments, request))
+        requests::checked(|commitments| requests::response(&connection, commitments, request))
     }
 
     /// Searches what was said: each message once, where it first appeared. All words must be there;
@@ -292,7 +296,7 @@ impl Reader {
     /// [`ReadError::Damaged`], [`ReadError::Unchecked`], or what the database reported.
     pub fn assistant_text(&self, request: &RequestRecord) -> Result<Option<String>, ReadError> {
         let connection = self.connection()?;
-        query::checked(|commitments| query::assistant_text(&connection, commitments, request))
+        requests::checked(|commitments| requests::assistant_text(&connection, commitments, request))
     }
 
     /// Writes the requests that match, oldest first, as JSON Lines or CSV; `docs/export.md` describes

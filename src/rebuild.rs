@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::db::{DatabasePath, FileLinks, WriterLock, rebuild_projections};
 use crate::error::OpenError;
-use crate::search;
+use crate::read::search;
 
 /// Writes every projection anew from the log, in one transaction, and returns the number of events
 /// read. For a file whose [doctor](crate::ReadOnlyStore::doctor) finds that a table is not as the

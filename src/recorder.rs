@@ -8,10 +8,10 @@ use bytes::Bytes;
 use crate::clock::{elapsed_micros, now_micros};
 use crate::error::RecordError;
 use crate::handle::RequestHandle;
-use crate::receipt::Receipt;
-use crate::record::{
+use crate::model::{
     Altered, Normaliser, REQUEST_WITHHELD, Rejection, RequestContext, note_altered, told_altered,
 };
+use crate::receipt::Receipt;
 use crate::writer::{Admission, BodyRoom, Command, Lifecycle, OpenCommand, Redactor, Shared};
 
 /// Heap and channel room that every lifecycle takes beside its own texts, in bytes: the commands,
@@ -176,7 +176,7 @@ fn context_bytes(context: &RequestContext) -> usize {
     texts + attributes + messages
 }
 
-fn message_bytes(message: &crate::record::Message) -> usize {
+fn message_bytes(message: &crate::model::Message) -> usize {
     let calls: usize = message
         .tool_calls
         .iter()

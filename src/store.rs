@@ -8,11 +8,11 @@ use std::time::Duration;
 use crate::config::{Capture, Config, Durability, Overflow, PieceSettings};
 use crate::db::{DatabasePath, FileLinks, WriterLock};
 use crate::error::{FlushError, OpenError, RemovalError};
+use crate::merkle::SigningKey;
 use crate::pricing::PriceBook;
-use crate::proof::SigningKey;
 use crate::reader::{ReadOnlyStore, Reader};
 use crate::recorder::Recorder;
-use crate::redact::Redaction;
+use crate::redaction::Redaction;
 use crate::removal::{
     EraseReport, EraseSelector, LOOK_EVERY, PruneReport, Remover, Retention, RetentionThread,
 };

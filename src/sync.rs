@@ -1,6 +1,6 @@
 //! Threads, locks, atomics, channels and the monotonic clock that the writer is made of.
 //!
-//! One place to take them from, so that the schedules test (`tests/schedules.rs`, built with
+//! One place to take them from, so that the schedules test (`src/tests/schedules`, built with
 //! `--cfg shuttle`) can run the same code on stand-ins that explore interleavings. Everything that
 //! orders threads goes through here; `Arc`, and cells that are set once, do not need to.
 

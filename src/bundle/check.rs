@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::strict::is_event;
 use super::{BundleReport, BundleSignature, HEAD, LEFT_OUT, LINE_BYTES_MAX};
 use crate::error::BundleError;
-use crate::proof::{Checkpoint, CompactRange, Notes, Trust, VerifyingKey, leaf_hash};
+use crate::merkle::{Checkpoint, CompactRange, Notes, Trust, VerifyingKey, leaf_hash};
 use crate::verify::{FindingKind, Findings};
 
 /// Checks that the bundle's lines are those of the log that its checkpoint states, and who signed

@@ -12,7 +12,7 @@ mod write;
 
 use std::ops::RangeInclusive;
 
-use crate::record::Digest;
+use crate::model::Digest;
 use crate::verify::Finding;
 
 pub use check::verify_bundle;

@@ -11,11 +11,11 @@ use base64::engine::general_purpose::STANDARD;
 use super::write::{last_checkpoint, visit_lines};
 use crate::db::Snapshot;
 use crate::error::BundleError;
-use crate::proof::{
+use crate::merkle::{
     Checkpoint, PathCollector, Trust, VerifyingKey, consistency_ranges, inclusion_ranges,
     leaf_hash, leaf_of, verify_consistency, verify_inclusion,
 };
-use crate::record::Digest;
+use crate::model::Digest;
 
 const INCLUSION_HEAD: &str = "c2sp.org/tlog-proof@v1";
 /// Longest proof in bytes.

@@ -10,7 +10,7 @@ use super::{BundleOptions, BundleSummary, HEAD, LEFT_OUT};
 use crate::db::{DbError, Snapshot};
 use crate::error::{BundleError, ReadError};
 use crate::log::{Event, Fact, SegmentDecoder, lines, removed_leaf};
-use crate::proof::{CompactRange, leaf_of};
+use crate::merkle::{CompactRange, leaf_of};
 
 /// Checkpoints are read in pieces of so many.
 const PIECE: usize = 256;

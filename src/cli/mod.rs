@@ -3,64 +3,15 @@
 //! Data goes to standard output, everything else to standard error. Exit status: 0 fine, 1 findings
 //! or nothing found, 2 error. A reader that closes the pipe early is no error.
 
-mod backup;
-mod bundle;
-mod capacity;
-mod completions;
-mod conversation;
-mod database;
-mod doctor;
-mod erase;
-mod error;
-mod export;
-mod fields;
-mod file_limit;
-mod filter;
-mod format;
-mod identity;
-mod import;
-mod json;
-mod keygen;
-mod keys;
-mod line_id;
-mod list;
-mod output;
-mod pager;
-mod path;
-mod payload;
-mod private_file;
-mod progress;
-mod prune;
-mod record;
-mod recording;
-mod removing;
-mod resolve;
-mod restore;
-mod search;
-mod show;
-mod signals;
-mod size;
-mod source;
-mod stats;
-mod style;
-mod table;
-mod tail;
-mod text;
-mod time;
-mod tools;
-mod unseen;
-mod verify;
-mod writing;
-
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use database::DatabaseArgs;
-use error::CliError;
-use pager::Paged;
-use signals::Signal;
+use support::database::DatabaseArgs;
+use support::error::CliError;
+use support::pager::Paged;
+use support::signals::Signal;
 
 /// How a command ended that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,47 +65,47 @@ Data goes to standard output, messages to standard error. `auditlite COMMAND --h
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List requests, newest first
-    List(list::Args),
+    List(commands::list::Args),
     /// Print requests as they end
-    Tail(tail::Args),
+    Tail(commands::tail::Args),
     /// Show everything known about one request
-    Show(show::Args),
+    Show(commands::show::Args),
     /// Show a conversation, each message once
-    Conversation(conversation::Args),
+    Conversation(commands::conversation::Args),
     /// Search what was said
-    Search(search::Args),
+    Search(commands::search::Args),
     /// Write the exact bytes of a request's or response's body to standard output
-    Payload(payload::Args),
+    Payload(commands::payload::Args),
     /// Count requests, tokens, cost and latency
-    Stats(stats::Args),
+    Stats(commands::stats::Args),
     /// Count the tools that models asked to have called
-    Tools(tools::Args),
+    Tools(commands::tools::Args),
     /// Write requests as JSON Lines, CSV, OTLP or SQLite
-    Export(export::Args),
+    Export(commands::export::Args),
     /// Take in requests that another store exported
-    Import(import::Args),
+    Import(commands::import::Args),
     /// Record finished exchanges from JSON Lines
-    Record(record::Args),
+    Record(commands::record::Args),
     /// Copy the database while it is written to, and verify the copy
-    Backup(backup::Args),
+    Backup(commands::backup::Args),
     /// Put a backup in place of the database, and keep what was there
-    Restore(restore::Args),
+    Restore(commands::restore::Args),
     /// Check the database file and say what is wrong with it
-    Doctor(doctor::Args),
+    Doctor(commands::doctor::Args),
     /// Verify that the trail is what was recorded, and that all of it is there
-    Verify(verify::Args),
+    Verify(commands::verify::Args),
     /// Write part of the log with its proof, for somebody without the database, or check one
-    Bundle(bundle::Args),
+    Bundle(commands::bundle::Args),
     /// Erase content and personal metadata of requests
-    Erase(erase::Args),
+    Erase(commands::erase::Args),
     /// Take out what is too old or too much, and give its space back
-    Prune(prune::Args),
+    Prune(commands::prune::Args),
     /// Make a key that signs the checkpoints of a store
-    Keygen(keygen::Args),
+    Keygen(commands::keygen::Args),
     /// Print what a shell needs to complete commands and options
-    Completions(completions::Args),
+    Completions(commands::completions::Args),
     /// Print the path of the database that is used
-    Path(path::Args),
+    Path(commands::path::Args),
 }
 
 impl Command {
@@ -174,7 +125,7 @@ impl Command {
 
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
-    file_limit::take_signal();
+    support::file_limit::take_signal();
     let cli = Cli::parse();
     let is_read = cli.command.is_read();
     let mut out = Paged::new(BufWriter::new(io::stdout().lock()), is_read);
@@ -187,7 +138,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(Outcome::Signalled(signal)) => ExitCode::from(signal.exit_status()),
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => {
-            output::say(&format!("error: {}", error.chain()));
+            support::output::say(&format!("error: {}", error.chain()));
             ExitCode::from(EXIT_ERROR)
         }
     }
@@ -196,29 +147,31 @@ pub(crate) fn main() -> ExitCode {
 fn run(cli: Cli, out: &mut dyn Write) -> Result<Outcome, CliError> {
     let database = &cli.database;
     if !matches!(cli.command, Command::Record(_) | Command::Import(_)) {
-        signals::end_at_once();
+        support::signals::end_at_once();
     }
     match cli.command {
-        Command::List(args) => list::run(&args, database, out),
-        Command::Tail(args) => tail::run(&args, database, out),
-        Command::Show(args) => show::run(&args, database, out),
-        Command::Conversation(args) => conversation::run(&args, database, out),
-        Command::Search(args) => search::run(&args, database, out),
-        Command::Payload(args) => payload::run(&args, database, out),
-        Command::Stats(args) => stats::run(&args, database, out),
-        Command::Tools(args) => tools::run(&args, database, out),
-        Command::Export(args) => export::run(&args, database, out),
-        Command::Completions(args) => completions::run(&args, out),
-        Command::Import(args) => import::run(args, database),
-        Command::Record(args) => record::run(args, database, out),
-        Command::Backup(args) => backup::run(&args, database),
-        Command::Restore(args) => restore::run(&args, database),
-        Command::Doctor(args) => doctor::run(&args, database, out),
-        Command::Verify(args) => verify::run(&args, database, out),
-        Command::Bundle(args) => bundle::run(&args, database, out),
-        Command::Erase(args) => erase::run(&args, database, out),
-        Command::Prune(args) => prune::run(&args, database, out),
-        Command::Keygen(args) => keygen::run(&args, database, out),
-        Command::Path(args) => path::run(&args, database, out),
+        Command::List(args) => commands::list::run(&args, database, out),
+        Command::Tail(args) => commands::tail::run(&args, database, out),
+        Command::Show(args) => commands::show::run(&args, database, out),
+        Command::Conversation(args) => commands::conversation::run(&args, database, out),
+        Command::Search(args) => commands::search::run(&args, database, out),
+        Command::Payload(args) => commands::payload::run(&args, database, out),
+        Command::Stats(args) => commands::stats::run(&args, database, out),
+        Command::Tools(args) => commands::tools::run(&args, database, out),
+        Command::Export(args) => commands::export::run(&args, database, out),
+        Command::Completions(args) => commands::completions::run(&args, out),
+        Command::Import(args) => commands::import::run(args, database),
+        Command::Record(args) => commands::record::run(args, database, out),
+        Command::Backup(args) => commands::backup::run(&args, database),
+        Command::Restore(args) => commands::restore::run(&args, database),
+        Command::Doctor(args) => commands::doctor::run(&args, database, out),
+        Command::Verify(args) => commands::verify::run(&args, database, out),
+        Command::Bundle(args) => commands::bundle::run(&args, database, out),
+        Command::Erase(args) => commands::erase::run(&args, database, out),
+        Command::Prune(args) => commands::prune::run(&args, database, out),
+        Command::Keygen(args) => commands::keygen::run(&args, database, out),
+        Command::Path(args) => commands::path::run(&args, database, out),
     }
 }
+mod commands;
+mod support;

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use rusqlite::limits::Limit;
 
+use super::connection::pool;
 use super::error::{Context, DbError};
-use super::pool;
 
 /// Writes a copy into an empty file, while others read and write: as of one moment, without free
 /// pages. Source: <https://www.sqlite.org/lang_vacuum.html#vacuuminto>.

@@ -2,80 +2,54 @@
 //!
 //! Opens, migrates, appends and reads. Knows nothing of channels or handles.
 
-mod alone;
-mod append;
-mod aside;
 mod backup;
-mod compare;
+mod check;
+mod connection;
 mod error;
-mod files;
-mod filter;
-mod held;
-mod inspect;
-mod keyed;
-mod mend;
-mod migrate;
-mod mount;
-mod open;
-mod pieces;
-mod plain;
-mod pool;
-mod project;
+mod export;
 mod read;
-mod rebuild;
-mod refusals;
-mod removals;
 mod remove;
-mod replace;
 mod rows;
-mod schema;
 pub(crate) mod search;
-mod snapshot;
-mod stats;
-mod structure;
-mod sums;
-mod times;
-mod tree;
-mod watch;
-mod wipe;
+mod write;
 
-pub(crate) use append::{Appender, Batch, Checkpoint, OpenRequest, Segment};
-pub(crate) use aside::{Aside, Readable};
 pub(crate) use backup::copy_into;
-pub(crate) use compare::Comparison;
+pub(crate) use check::inspect::{FileFacts, inspect};
+pub(crate) use check::projections::Comparison;
+pub(crate) use check::rebuild::{Compared, compare_projections, rebuild_projections};
+pub(crate) use check::structure::{IndexEntries, is_of_search_index};
+pub(crate) use connection::aside::{Aside, Readable};
+pub(crate) use connection::files::{DatabasePath, FileLinks, WriterLock, free_space};
+pub(crate) use connection::open::{open_error, sqlite_version};
+pub(crate) use connection::pool::{ReadConnection, ReaderPool, open_reader, restart_clock};
+pub(crate) use connection::replace::{ReplacedFiles, give_as_before};
+pub(crate) use connection::schema::Schema;
+pub(crate) use connection::watch::{FileWatch, Presence, ReadFile};
 pub(crate) use error::{DbError, DbErrorKind};
-pub(crate) use files::{DatabasePath, FileLinks, WriterLock, free_space};
-pub(crate) use filter::{Walk, list, top};
-pub(crate) use inspect::{FileFacts, inspect};
-pub(crate) use open::{open_error, sqlite_version};
-pub(crate) use pieces::{PIECES_MAX, PieceRow, SeenResponse, seen_response};
-pub(crate) use plain::{PlainBody, PlainDatabase, PlainRequest};
-pub(crate) use pool::{ReadConnection, ReaderPool, open_reader, restart_clock};
-pub(crate) use read::{
+pub(crate) use export::{PlainBody, PlainDatabase, PlainRequest};
+pub(crate) use read::list::{Walk, list, top};
+pub(crate) use read::lookup::{
     StoredPayload, StoredSegment, by_request_id, by_request_id_prefix, by_session_id, by_trace_id,
     conversation_users, payload, tool_calls,
 };
-pub(crate) use rebuild::{Compared, compare_projections, rebuild_projections};
-pub(crate) use refusals::Refusals;
-pub(crate) use removals::{
-    RemovalKind, RemovedRange, has_removals, pruned_to, removal_of, removed_between,
-    removed_requests, usage_between,
-};
-pub(crate) use remove::{
+pub(crate) use read::snapshot::{PayloadRow, PayloadRows, Snapshot, StoredCheckpoint};
+pub(crate) use read::stats::{stats, stats_of, tools};
+pub(crate) use read::times::visit_times;
+pub(crate) use remove::content::{
     Bound, Links, Redacted, Removal, Repacked, are_links_whole, bound, dependants, links_through,
     packed_against, payloads_between, requests_between, segment_of, segment_start, space_used,
 };
-pub(crate) use replace::{ReplacedFiles, give_as_before};
+pub(crate) use remove::projections::{
+    RemovalKind, RemovedRange, has_removals, pruned_to, removal_of, removed_between,
+    removed_requests, usage_between,
+};
+pub(crate) use remove::slack::RawFile;
 pub(crate) use rows::RequestRow;
 pub(crate) use rusqlite::Connection;
-pub(crate) use schema::Schema;
-pub(crate) use snapshot::{PayloadRow, PayloadRows, Snapshot, StoredCheckpoint};
-pub(crate) use stats::{stats, stats_of, tools};
-pub(crate) use structure::{IndexEntries, is_of_search_index};
-pub(crate) use times::visit_times;
-pub(crate) use tree::{CheckpointRow, TreeHead, log_events, log_id};
-pub(crate) use watch::{FileWatch, Presence, ReadFile};
-pub(crate) use wipe::RawFile;
+pub(crate) use write::append::{Appender, Batch, Checkpoint, OpenRequest, Segment};
+pub(crate) use write::pieces::{PIECES_MAX, PieceRow, SeenResponse, seen_response};
+pub(crate) use write::refusals::Refusals;
+pub(crate) use write::tree::{CheckpointRow, TreeHead, log_events, log_id};
 
 /// Bytes of a page; that of every file that this library creates.
 pub(crate) const PAGE_BYTES: u64 = 8192;

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use rusqlite::types::FromSql;
 use rusqlite::{Row, RowIndex, Rows};
 
-use super::read::{count_at, optional_count_at};
-use crate::record::{RequestRecord, Status};
+use super::read::lookup::{count_at, optional_count_at};
+use crate::model::{RequestRecord, Status};
 
 /// Known when a request is opened.
 const START_COLUMNS: &[&str] = &[

@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::parts;
-use super::snapshot::Snapshot;
+use super::sqlite::Snapshot;
 use super::{Counted, Counts, ExportFormat, ExportOptions, ExportSummary, export, write_all};
 use crate::db::ReadConnection;
 use crate::error::{ExportError, ReadError};

@@ -8,7 +8,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::{Body, ExportContent, Item, Sink, excerpt};
 use crate::error::ExportError;
-use crate::record::{Payload, RecordedToolCall, RequestRecord};
+use crate::model::{Payload, RecordedToolCall, RequestRecord};
 
 /// Writes lines.
 pub(super) struct JsonLines {

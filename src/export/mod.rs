@@ -10,23 +10,23 @@ mod jsonl;
 mod otlp;
 mod parts;
 mod restore;
-mod snapshot;
+mod sqlite;
 
 use std::io::Write;
 
 use serde::Serialize;
 
-use crate::chain::Recent;
 use crate::clock;
 use crate::db::{ReadConnection, seq_to_sql};
 use crate::error::{ExportError, ReadError};
-use crate::payload::Hasher;
-use crate::query;
-use crate::record::{
+use crate::model::{
     CanonicalMessage, Digest, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestRecord,
     Status, UnreadableRequest,
 };
-use crate::transcript::transcript;
+use crate::payload::Hasher;
+use crate::read::payloads::Recent;
+use crate::read::requests;
+use crate::read::transcript::transcript;
 
 pub use backup::BackupReport;
 pub(crate) use backup::backup;
@@ -279,7 +279,7 @@ fn write_all(
 ) -> Result<(), ExportError> {
     sink.begin(out)?;
     // A store that goes on recording must not make the export endless.
-    let newest = query::list(
+    let newest = requests::list(
         &*connect()?,
         &RequestFilter::default(),
         crate::db::Walk::Before(None),
@@ -303,7 +303,7 @@ fn write_all(
         // A connection for each page: a long export leaves the others to other readers, and its
         // read transactions are short.
         let walk = crate::db::Walk::After(after);
-        let page = query::list(&*connect()?, &options.filter, walk, limit)?;
+        let page = requests::list(&*connect()?, &options.filter, walk, limit)?;
         for request in page.unreadable {
             if request.opened_seq <= seq_to_sql(end) {
                 counts.unreadable.push(request);
@@ -359,7 +359,7 @@ fn item<'r>(
         content,
         counts,
     )?;
-    let mut tool_calls = match query::tool_calls(connection, &mut recent.commitments, record) {
+    let mut tool_calls = match requests::tool_calls(connection, &mut recent.commitments, record) {
         Err(ReadError::Damaged(_)) => {
             counts.damaged = counts.damaged.saturating_add(1);
             Vec::new()
@@ -395,29 +395,31 @@ fn body(
         Some(what)
     };
     let (mut reason, mut is_unchecked) = (None, false);
-    let (length, sha256) = match query::body_info(connection, &mut recent.commitments, record, side)
-    {
-        Ok(None) => return Ok(Body::Absent),
-        Ok(Some(info)) => {
-            if info.removed == Some(query::MISSING) {
-                let why = match info.is_unchecked {
-                    true => "missing, and its line in the log, which would say why, cannot be read",
-                    false => "missing, though the log says that it was kept",
-                };
-                reason = damaged(why.to_owned());
+    let (length, sha256) =
+        match requests::body_info(connection, &mut recent.commitments, record, side) {
+            Ok(None) => return Ok(Body::Absent),
+            Ok(Some(info)) => {
+                if info.removed == Some(requests::MISSING) {
+                    let why = match info.is_unchecked {
+                        true => {
+                            "missing, and its line in the log, which would say why, cannot be read"
+                        }
+                        false => "missing, though the log says that it was kept",
+                    };
+                    reason = damaged(why.to_owned());
+                }
+                is_unchecked = info.is_unchecked;
+                (info.length, info.sha256)
             }
-            is_unchecked = info.is_unchecked;
-            (info.length, info.sha256)
-        }
-        Err(ReadError::Damaged(what)) => {
-            reason = damaged(what);
-            (query::body_length(record, side).unwrap_or(0), None)
-        }
-        Err(error) => return Err(error.into()),
-    };
+            Err(ReadError::Damaged(what)) => {
+                reason = damaged(what);
+                (requests::body_length(record, side).unwrap_or(0), None)
+            }
+            Err(error) => return Err(error.into()),
+        };
     let mut payload = None;
     if content != ExportContent::None && reason.is_none() {
-        match query::next_payload(connection, recent, record, side) {
+        match requests::next_payload(connection, recent, record, side) {
             Ok(found) => payload = Some(found),
             Err(ReadError::NotKept { reason: why, .. }) => reason = Some(why.to_owned()),
             Err(ReadError::Damaged(what)) => reason = damaged(what),

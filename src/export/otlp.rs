@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Body, ExportContent, Item, Sink, excerpt};
 use crate::error::ExportError;
+use crate::model::{CanonicalMessage, MessagePart, RequestRecord, Status};
 use crate::payload::sha256;
-use crate::record::{CanonicalMessage, MessagePart, RequestRecord, Status};
 
 /// Version of the semantic conventions that the names are of.
 const SEMANTIC_CONVENTIONS: &str = "https://opentelemetry.io/schemas/1.44.0";

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::EventError;
-use crate::record::Digest;
+use crate::model::Digest;
 
 /// What the log holds of a body: how long it is, and a commitment to its digest.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -76,7 +76,7 @@ mod hex {
     use serde::de::{Deserializer, Error, Visitor};
     use serde::ser::Serializer;
 
-    use crate::record::Digest;
+    use crate::model::Digest;
 
     // serde asks for the whole field by reference.
     #[allow(clippy::ref_option)]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::body::BodyFact;
 use super::removal::{Erased, Pruned};
-use crate::record::{ActorKind, Status, WireProtocol};
+use crate::model::{ActorKind, Status, WireProtocol};
 
 /// One line of the log.
 #[derive(Debug, Clone, PartialEq)]
@@ -434,7 +434,7 @@ mod protocol {
     use serde::de::{Deserializer, Error, Visitor};
     use serde::ser::Serializer;
 
-    use crate::record::WireProtocol;
+    use crate::model::WireProtocol;
 
     pub(super) fn serialize<S: Serializer>(
         protocol: &WireProtocol,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{EndKind, Ended, Opened};
 use super::fold::{HourKey, HourSums};
-use crate::record::Digest;
+use crate::model::Digest;
 
 /// What a line starts with that stands for one that was taken out. Events start with `{`.
 const REMOVED: u8 = b'#';

@@ -6,7 +6,7 @@ use zstd::bulk::Decompressor;
 
 use super::EncodedPayload;
 use super::delta::{Bases, Effort, Packer, PlannedDelta};
-use crate::record::Digest;
+use crate::model::Digest;
 
 /// How `payloads.data` is packed. The numbers are part of the file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

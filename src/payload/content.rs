@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::text_prefix;
 use crate::config::TOOL_INPUT_BYTES_MAX;
-use crate::record::{Altered, ToolCall};
+use crate::model::{Altered, ToolCall};
 
 /// Part 1 of an end's payloads, as JSON.
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -16,10 +16,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::common::{common_head, common_tail};
 use super::delta::{Bases, PlannedDelta};
 use super::hash::Hasher;
-use crate::record::{Digest, WireProtocol};
+use super::overlap::{common_head, common_tail};
+use crate::model::{Digest, WireProtocol};
 use crate::sync::{caught, trip};
 use crate::wire::RequestSummary;
 

@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::record::Digest;
+use crate::model::Digest;
 
 /// SHA-256 over bytes that arrive in pieces.
 #[derive(Clone, Default)]

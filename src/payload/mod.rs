@@ -2,17 +2,16 @@
 //!
 //! Pure: knows nothing of events, of the database or of threads.
 
-mod caps;
 mod codec;
-mod common;
 mod content;
 mod conversation;
 mod delta;
+mod excerpt;
 mod hash;
+mod overlap;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use caps::{Excerpt, StreamedBody, excerpt_of, text_prefix};
 pub(crate) use codec::{
     Content, Encoding, PlannedPayload, bases_of, pack_alone, unpack, unpack_alone,
 };
@@ -21,9 +20,10 @@ pub(crate) use conversation::{Conversations, Key, Planned, RequestReading};
 #[cfg(all(test, not(shuttle)))]
 pub(crate) use delta::Effort;
 pub(crate) use delta::{Bases, Packer, Unpacker, apply};
+pub(crate) use excerpt::{Excerpt, StreamedBody, excerpt_of, text_prefix};
 pub(crate) use hash::{Hasher, commitment, sha256};
 
-use crate::record::Digest;
+use crate::model::Digest;
 
 /// What one event commits to and the payloads table keeps.
 #[derive(Debug)]

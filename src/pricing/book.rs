@@ -149,8 +149,8 @@ impl Glob {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Usage;
     use crate::pricing::price::Rates;
-    use crate::record::Usage;
 
     /// Costs this many microdollars per input token, so that a cost tells which price was found.
     fn price(mark: u64) -> Arc<Price> {

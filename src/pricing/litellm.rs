@@ -174,8 +174,8 @@ fn read_tiered_pricing(
 #[cfg(test)]
 mod tests {
     use crate::error::PriceBookError;
+    use crate::model::Usage;
     use crate::pricing::PriceBook;
-    use crate::record::Usage;
 
     const SAMPLE: &str = r#"{
         "sample_spec": {"input_cost_per_token": -1, "litellm_provider": "one of many"},

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::book::Layer;
 use super::{litellm, native};
 use crate::error::PriceBookError;
-use crate::regular;
+use crate::regular_file;
 
 /// Largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -65,7 +65,7 @@ fn read(bytes: &[u8], is_toml: bool) -> Result<Layer, PriceBookError> {
 
 fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, PriceBookError> {
     let mut bytes = Vec::new();
-    regular::open(path)
+    regular_file::open(path)
         .and_then(|file| {
             file.take(bytes_max.saturating_add(1))
                 .read_to_end(&mut bytes)

@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::PriceBookError;
-use crate::record::Usage;
+use crate::model::Usage;
 use book::Layer;
 use price::Price;
 

@@ -133,8 +133,8 @@ fn read_rate(rates: &mut Rates, field: &str, value: &Value, known: &str) -> Resu
 #[cfg(test)]
 mod tests {
     use crate::error::PriceBookError;
+    use crate::model::Usage;
     use crate::pricing::PriceBook;
-    use crate::record::Usage;
 
     const JSON: &str = r#"{"prices": [
         {"provider": "anthropic", "model": "claude-sonnet-4-5*", "input": 3, "output": 15.0,

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use crate::record::Usage;
+use crate::model::Usage;
 
 /// Highest rate that is believed: one dollar per token.
 const RATE_MAX: u64 = 1_000_000_000_000;

@@ -6,10 +6,10 @@
 use std::collections::HashSet;
 
 use super::Session;
-use crate::chain;
 use crate::db::{self, Links, Removal, Repacked, event_seq};
 use crate::error::{ReadError, RemovalError};
 use crate::payload::pack_alone;
+use crate::read::payloads;
 use crate::sync::atomic::Ordering;
 
 /// Rows that are looked at in one step.
@@ -158,7 +158,7 @@ fn repacked(
     if !needs.into_iter().flatten().any(|base| is_in(ranges, base)) {
         return Ok(None);
     }
-    let content = chain::read(&session.connection, id)?;
+    let content = payloads::read(&session.connection, id)?;
     let Some((_, Some(content))) = content else {
         return Ok(None);
     };

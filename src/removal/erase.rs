@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::redact::Redactor;
+use super::segment_lines::Redactor;
 use super::unlisted::{self, Whom};
 use super::{Session, dependants};
 use crate::db::{self, Bound, Connection, Redacted, Removal, RequestRow, Walk, payload_id};
@@ -10,10 +10,10 @@ use crate::error::{ReadError, RemovalError};
 use crate::log::{
     BodyFact, ERASED_REQUESTS_MAX, EndKind, Ended, Erased, ErasedRequest, Fact, Opened,
 };
-use crate::query::get_exact;
-use crate::record::{RequestFilter, RequestRecord, Status};
-use crate::search;
-use crate::transcript::only_user;
+use crate::model::{RequestFilter, RequestRecord, Status};
+use crate::read::requests::get_exact;
+use crate::read::search;
+use crate::read::transcript::only_user;
 
 /// Longest reason in bytes.
 const REASON_BYTES_MAX: usize = 1024;

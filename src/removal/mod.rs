@@ -12,7 +12,7 @@ mod dependants;
 mod erase;
 mod policy;
 mod prune;
-mod redact;
+mod segment_lines;
 mod unlisted;
 
 use std::path::Path;
@@ -22,7 +22,7 @@ use std::time::Duration;
 use crate::db::{Connection, RawFile, Removal, open_reader, restart_clock};
 use crate::error::{ReadError, RemovalError, chain};
 use crate::log::Fact;
-use crate::search;
+use crate::read::search;
 use crate::sync::atomic::AtomicBool;
 use crate::sync::{Instant, thread};
 use crate::writer::{Command, Shared, UpkeepCommand, UpkeepError};

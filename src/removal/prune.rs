@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::clock_check::clock_ahead;
-use super::redact::Redactor;
+use super::segment_lines::Redactor;
 use super::{Session, dependants};
 use crate::clock::now_micros;
 use crate::db::{
@@ -11,7 +11,7 @@ use crate::db::{
 };
 use crate::error::{ReadError, RemovalError};
 use crate::log::{Event, Fact, Pruned, PrunedKind, PrunedUsage};
-use crate::search;
+use crate::read::search;
 
 /// Events of which one step takes the content out.
 const CONTENT_EVENTS_EACH: u64 = 512;

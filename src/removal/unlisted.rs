@@ -3,11 +3,11 @@
 
 use memchr::memmem::Finder;
 
-use super::redact::Redactor;
+use super::segment_lines::Redactor;
 use crate::db::{self, Bound, Connection};
 use crate::error::ReadError;
 use crate::log::{Event, Fact, Opened, lines, removed_leaf};
-use crate::record::stored_identifier;
+use crate::model::stored_identifier;
 
 /// Whose requests are looked for, by what their opening events say.
 #[derive(Debug, Default)]

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufReader, Read};
 use std::path::Path;
 
+use super::checkpoints::Statement;
 use super::report::{FindingKind, Findings, OtherLog, VerifyReport};
-use super::statements::Statement;
 use crate::error::VerifyError;
-use crate::proof::{Checkpoint, Notes, Trust, VerifyingKey};
-use crate::regular;
+use crate::merkle::{Checkpoint, Notes, Trust, VerifyingKey};
+use crate::regular_file;
 
 /// Longest anchor file that is read, in bytes: a million checkpoints.
 const ANCHOR_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -40,7 +40,7 @@ impl Anchors {
             path: path.to_owned(),
             source,
         };
-        let file = regular::open(path).map_err(failed)?;
+        let file = regular_file::open(path).map_err(failed)?;
         if file.metadata().map_err(failed)?.len() > ANCHOR_BYTES_MAX {
             return Err(VerifyError::AnchorTooLarge {
                 path: path.to_owned(),

@@ -5,11 +5,11 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use crate::chain;
-use crate::commitments::is_excerpt_committed;
 use crate::db::{PayloadRow, Snapshot};
 use crate::log::{BodyFact, Kept};
 use crate::payload::{Encoding, Unpacker, sha256, unpack_alone};
+use crate::read::commitments::is_excerpt_committed;
+use crate::read::payloads;
 
 /// Bytes of contents that are held for others; somewhat more than what the writer packs against.
 const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -81,7 +81,7 @@ impl<'a> Contents<'a> {
             bases,
             ..
         } = row;
-        chain::check_sizes(id, length, kept, head, row.has_data).map_err(|_| damaged())?;
+        payloads::check_sizes(id, length, kept, head, row.has_data).map_err(|_| damaged())?;
         let (encoding, data) = Encoding::from_code(row.encoding)
             .zip(row.data)
             .ok_or_else(damaged)?;
@@ -115,7 +115,7 @@ impl<'a> Contents<'a> {
             return Ok(Rc::clone(&held.content));
         }
         let lost = || format!("what it is packed against, payload {base}, cannot be read");
-        let (_, content) = chain::read(self.snapshot.connection(), base)
+        let (_, content) = payloads::read(self.snapshot.connection(), base)
             .map_err(|_| lost())?
             .ok_or_else(lost)?;
         let content = Rc::new(content.ok_or_else(lost)?);

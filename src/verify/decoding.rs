@@ -11,8 +11,8 @@ use std::thread::{Builder, Scope};
 
 use crate::db::{DbError, Snapshot, StoredSegment};
 use crate::log::{SegmentDecoder, lines};
-use crate::proof::leaf_of;
-use crate::record::Digest;
+use crate::merkle::leaf_of;
+use crate::model::Digest;
 use crate::sync::thread::processors;
 
 /// Segments that are read before they are needed. A segment is one group commit of the writer's,

@@ -1,16 +1,16 @@
 //! The log from end to end: lines, tree, and what is checked in step with it.
 
+use super::checkpoints::{RemovalEvent, Statements};
 use super::decoding::{Decoded, SegmentHead, Segments};
 use super::payloads::Payloads;
 use super::removed::Removed;
 use super::report::{FINDINGS_LISTED_MAX, FindingKind, Findings, VerifyReport};
-use super::statements::{RemovalEvent, Statements};
 use crate::db::{Comparison, DbError, DbErrorKind, IndexEntries, Snapshot, removed_requests};
 use crate::log::{
     Accounts, Event, Fact, SegmentDecoder, UnsignedRemovals, check_sizes, lines, removed_leaf,
 };
-use crate::proof::CompactRange;
-use crate::record::Digest;
+use crate::merkle::CompactRange;
+use crate::model::Digest;
 
 /// The writer makes a checkpoint at least every 10,000 events and the rest of a group commit, which
 /// has at most 8,192 and a few.

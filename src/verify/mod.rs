@@ -5,13 +5,13 @@
 //! however long the log. Findings are data, never errors.
 
 mod anchors;
+mod checkpoints;
 mod content;
 mod decoding;
 mod log;
 mod payloads;
 mod removed;
 mod report;
-mod statements;
 
 use std::hash::RandomState;
 use std::panic::resume_unwind;
@@ -20,16 +20,16 @@ use std::thread::{Builder, Scope};
 
 use crate::db::{self, DbError, IndexEntries, Schema, Snapshot};
 use crate::error::{ReadError, VerifyError};
-use crate::proof::VerifyingKey;
-use crate::search;
+use crate::merkle::VerifyingKey;
+use crate::read::search;
 
+use checkpoints::Statements;
 use decoding::Segments;
 use log::LogPass;
 use payloads::Payloads;
 use removed::Removed;
 pub(crate) use report::Findings;
 pub use report::{Finding, FindingKind, NotKept, OtherLog, VerifyReport};
-use statements::Statements;
 
 /// What [`ReadOnlyStore::verify`](crate::ReadOnlyStore::verify) holds the file against.
 #[derive(Debug, Clone, Default)]

@@ -8,10 +8,10 @@ use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 use super::content::Contents;
 use super::report::{FindingKind, Findings, NotKept, VerifyReport};
-use crate::commitments::{Claim, mismatch};
 use crate::db::{DbError, DbErrorKind, Part, PayloadRows, Snapshot, event_seq, payload_id};
 use crate::error::{ReadError, chain};
 use crate::log::{BodyFact, Event, Fact, Kept};
+use crate::read::commitments::{Claim, mismatch};
 
 /// Steps that are handed over together, and how many such pieces may wait.
 const STEPS_TOGETHER: usize = 512;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::VerifyOptions;
-use crate::record::Digest;
+use crate::model::Digest;
 
 /// More findings than this are only counted.
 pub(super) const FINDINGS_LISTED_MAX: usize = 1000;

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::lenient::{Label, List, Object, Raw, Text, text_of};
+use super::json::lenient::{Label, List, Object, Raw, Text, text_of};
 
 /// What a provider said went wrong.
 #[derive(Clone, PartialEq, Eq, Default)]

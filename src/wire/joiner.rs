@@ -6,7 +6,7 @@ use super::error::ResponseError;
 use super::response::ParsedResponse;
 use super::usage::Counts;
 use crate::config::FINISH_REASONS_MAX;
-use crate::record::{CanonicalMessage, MessagePart, MessageToolCall, MessageToolResult};
+use crate::model::{CanonicalMessage, MessagePart, MessageToolCall, MessageToolResult};
 
 /// Most choices of one response: OpenAI's own limit of `n`.
 pub(super) const CHOICES_MAX: usize = 128;

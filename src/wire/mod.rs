@@ -16,20 +16,13 @@
 //! - the protocols: `openai_chat`, `openai_responses`, `anthropic`, `gemini`, `bedrock`, `ollama`,
 //!   `embeddings`.
 
-mod anthropic;
-mod bedrock;
-mod embeddings;
 mod error;
 mod framing;
-mod gemini;
 mod joiner;
-mod lenient;
-mod ollama;
-mod openai_chat;
-mod openai_responses;
+mod json;
 mod parts;
 mod path;
-mod repair;
+mod protocols;
 mod request;
 mod response;
 mod summary;
@@ -44,7 +37,7 @@ pub use request::{OfferedTool, ParsedRequest};
 pub use response::{ParsedResponse, ResponseParser};
 pub use summary::RequestSummary;
 
-use crate::record::WireProtocol;
+use crate::model::WireProtocol;
 use framing::Frame;
 use joiner::Joiner;
 use parts::Parts;
@@ -64,9 +57,9 @@ struct Protocol {
 macro_rules! protocol {
     ($module:ident) => {
         &Protocol {
-            response: $module::response,
-            request: $module::request,
-            message: $module::message,
+            response: protocols::$module::response,
+            request: protocols::$module::request,
+            message: protocols::$module::message,
         }
     };
 }

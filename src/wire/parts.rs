@@ -3,8 +3,8 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::lenient::{Content, Object, Raw, Text};
-use crate::record::MessagePart;
+use super::json::lenient::{Content, Object, Raw, Text};
+use crate::model::MessagePart;
 
 /// Most parts of one message's content that are read.
 pub(super) const CONTENT_PARTS_MAX: usize = 1024;

@@ -3,8 +3,8 @@
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
-use super::lenient::{Object, Raw, Text};
-use crate::record::WireProtocol;
+use super::json::lenient::{Object, Raw, Text};
+use crate::model::WireProtocol;
 
 impl WireProtocol {
     /// The protocol of a request, from the path of its URL (a query is ignored) and its body.

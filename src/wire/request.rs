@@ -5,11 +5,12 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::lenient::{Latest, Object, Text};
+use super::Protocol;
+use super::json::lenient::{Latest, Object, Text};
+use super::json::repair;
 use super::parts::Parts;
-use super::{Protocol, repair};
 use crate::config::MESSAGES_MAX;
-use crate::record::{CanonicalMessage, WireProtocol};
+use crate::model::{CanonicalMessage, WireProtocol};
 
 /// Most messages (or their like) of a request that are read.
 pub(super) const ITEMS_MAX: usize = MESSAGES_MAX;

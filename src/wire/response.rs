@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use super::Protocol;
 use super::error::ResponseError;
 use super::framing::{Frame, Framing, Rest};
 use super::joiner::Joiner;
-use super::{Protocol, repair};
-use crate::record::{CanonicalMessage, ToolCall, Usage, WireProtocol};
+use super::json::repair;
+use crate::model::{CanonicalMessage, ToolCall, Usage, WireProtocol};
 
 /// Most bytes of a response that are read: what is kept of it is no longer than what was read.
 const RESPONSE_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -11,13 +11,13 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::bedrock::InferenceConfig;
-use super::gemini::GenerationConfig;
-use super::lenient::{Count, Flag, Latest, List, Object, Real, Text};
-use super::ollama::Options;
+use super::json::lenient::{Count, Flag, Latest, List, Object, Real, Text};
+use super::protocols::bedrock::InferenceConfig;
+use super::protocols::gemini::GenerationConfig;
+use super::protocols::ollama::Options;
 use super::request::{ITEMS_MAX, ParsedRequest, TOOLS_MAX};
 use super::{Protocol, path};
-use crate::record::{CanonicalMessage, MessagePart, WireProtocol};
+use crate::model::{CanonicalMessage, MessagePart, WireProtocol};
 
 /// How many ends of messages are remembered: a client may rewrite its last few.
 const BOUNDARIES_MAX: usize = 8;

@@ -5,8 +5,8 @@
 
 use serde::Deserialize;
 
-use super::lenient::{Count, Object};
-use crate::record::{Usage, WireProtocol};
+use super::json::lenient::{Count, Object};
+use crate::model::{Usage, WireProtocol};
 
 impl Usage {
     /// Reads counts as they stand in a response of this protocol, for example

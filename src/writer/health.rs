@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-use super::space::Room;
+use super::commit::disk_space::Room;
 
 /// In one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,49 +4,28 @@
 //! them wait for the disk. Of the three threads, the intake numbers and digests, the packer compresses,
 //! and the committer owns the only writable connection.
 
-mod anchor;
-mod batch;
-mod bodies;
-mod capacity;
-mod checkpoints;
-mod command;
-mod commits;
-mod committer;
-mod guard;
+mod admission;
+mod commit;
 mod health;
-mod indexing;
-mod intake;
-mod interruption;
-mod lifecycle;
-mod losses;
-mod notary;
-mod packing;
-mod past;
-mod pieces;
-mod prepare;
-mod reading;
-mod recovery;
-mod redacting;
-mod shared;
-mod space;
-mod upkeep;
+mod opening;
+mod stages;
 mod worker;
 
+pub use commit::tree_head::CheckpointNotice;
 pub use health::{Alarm, CloseReport, Health, HealthState};
-pub use notary::CheckpointNotice;
 
-pub(crate) use capacity::Reservation;
-pub(crate) use command::{
+pub(crate) use admission::capacity::Reservation;
+pub(crate) use admission::command::{
     ChunksCommand, Command, EndCommand, Ending, OpenCommand, PreparedCommand, ServedCommand,
 };
-pub(crate) use lifecycle::{Lifecycle, Stage};
-pub(crate) use losses::Loss;
-pub(crate) use notary::CheckpointSettings;
-pub(crate) use past::check_identity;
-pub(crate) use pieces::PieceCutter;
-pub(crate) use redacting::Redactor;
+pub(crate) use admission::lifecycle::{Lifecycle, Stage};
+pub(crate) use admission::losses::Loss;
+pub(crate) use admission::pieces::PieceCutter;
 #[cfg(all(test, shuttle))]
-pub(crate) use shared::CONTROL_SLOTS;
-pub(crate) use shared::{Admission, BodyRoom, Shared};
-pub(crate) use upkeep::{UpkeepCommand, UpkeepError};
+pub(crate) use admission::queue::CONTROL_SLOTS;
+pub(crate) use admission::queue::{Admission, BodyRoom, Shared};
+pub(crate) use admission::redactor::Redactor;
+pub(crate) use commit::maintenance::{UpkeepCommand, UpkeepError};
+pub(crate) use commit::tree_head::CheckpointSettings;
+pub(crate) use opening::prior_log::check_identity;
 pub(crate) use worker::{WriterThread, spawn};

@@ -6,12 +6,12 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::super::error::{Context, DbError};
-use super::super::keyed::KeyedHash;
-use super::super::migrate;
-use super::super::read::count_at;
 use super::super::seq_to_sql;
 use super::forgetting::{check_settings, is_empty};
 use super::{IndexState, Words, page_keys, state_within, unpack};
+use crate::db::check::keyed::KeyedHash;
+use crate::db::connection::migrate;
+use crate::db::read::lookup::count_at;
 use crate::error::chain;
 
 const CHECKING: &str = "checking the search index";

@@ -8,9 +8,9 @@
 use rusqlite::{Connection, params};
 
 use super::super::error::{Context, DbError};
-use super::super::{migrate, open};
 use super::in_transaction;
 use crate::clock::now_micros;
+use crate::db::connection::{migrate, open};
 
 const DROPPING: &str = "dropping the search index";
 /// Rows that go in one step: some megabytes, some milliseconds.

@@ -7,14 +7,14 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::error::{Context, DbError};
-use super::super::filter::{self, Walk};
-use super::super::read::count_at;
-use super::super::removals::{RemovalKind, pruned_to};
 use super::super::seq_to_sql;
 use super::page_keys::{self, Words};
 use super::{Extent, by_opened_seq, extent, give_up, run, scope_of, unpack, wait_no_more};
+use crate::db::read::list::{self, Walk};
+use crate::db::read::lookup::count_at;
+use crate::db::remove::projections::{RemovalKind, pruned_to};
 use crate::error::chain;
-use crate::record::{Digest, RequestFilter};
+use crate::model::{Digest, RequestFilter};
 
 const REMOVING: &str = "removing from the search index";
 /// Texts whose words are held at a time, in bytes.
@@ -266,7 +266,7 @@ fn is_again(connection: &Connection, opened_seq: u64) -> Result<bool, DbError> {
 /// at anyway, and whose content is gone says nothing.
 pub(crate) fn look_again(
     connection: &Connection,
-    request: &crate::record::RequestRecord,
+    request: &crate::model::RequestRecord,
     after: u64,
 ) -> Result<(), DbError> {
     let filter = RequestFilter::conversation_of(request).unwrap_or_else(|| RequestFilter {
@@ -277,7 +277,7 @@ pub(crate) fn look_again(
     let mut after = after.max(kept.saturating_sub(1));
     let end = extent(connection)?.map_or(0, |index| index.next_seq);
     loop {
-        let next = filter::list_within(connection, &filter, Walk::After(Some(after)), 1)?;
+        let next = list::list_within(connection, &filter, Walk::After(Some(after)), 1)?;
         let Some((seq, row)) = next.into_iter().next() else {
             return Ok(());
         };

@@ -14,12 +14,12 @@ mod tests;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, params_from_iter};
 
 use super::error::{Context, DbError};
-use super::filter::{self, Walk};
-use super::read::count_at;
+use super::read::list::{self, Walk};
+use super::read::lookup::count_at;
 use super::rows::{RequestRow, SELECT_REQUEST, request_rows};
 use super::seq_to_sql;
+use crate::model::{Digest, RequestFilter, RequestRecord};
 use crate::payload::sha256;
-use crate::record::{Digest, RequestFilter, RequestRecord};
 
 const INDEXING: &str = "building the search index";
 const SEARCHING: &str = "searching";
@@ -333,7 +333,7 @@ pub(crate) fn find(
     limit: usize,
 ) -> Result<Vec<FoundMessage>, DbError> {
     let transaction = connection.unchecked_transaction().context(SEARCHING)?;
-    let Some(conditions) = filter::conditions(&transaction, request_filter, Walk::Before(None))?
+    let Some(conditions) = list::conditions(&transaction, request_filter, Walk::Before(None))?
     else {
         return Ok(Vec::new());
     };
@@ -358,7 +358,7 @@ pub(crate) fn find(
 
 fn find_sql(
     request_filter: &RequestFilter,
-    conditions: &filter::Conditions,
+    conditions: &list::Conditions,
     is_newest_first: bool,
     limit: usize,
 ) -> String {
@@ -463,7 +463,8 @@ pub(crate) fn by_opened_seq(
 pub(crate) fn open_for_indexing(
     path: &super::DatabasePath,
 ) -> Result<Connection, crate::error::OpenError> {
-    let opened = super::open::open_for_writing(path, crate::config::Durability::Buffered);
+    let opened =
+        super::connection::open::open_for_writing(path, crate::config::Durability::Buffered);
     opened.map(|(connection, _)| connection)
 }
 

@@ -15,7 +15,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::error::{Context, DbError};
-use super::super::open;
+use crate::db::connection::open;
 
 const RENEWING: &str = "renewing the page keys of the search index";
 /// What stands before every word of the main index.
@@ -40,7 +40,7 @@ impl Words {
         index
             .execute_batch(&format!(
                 "{}; CREATE VIRTUAL TABLE words USING fts5vocab(search_index, 'row')",
-                super::super::migrate::definition_of("search_index")
+                crate::db::connection::migrate::definition_of("search_index")
             ))
             .context(RENEWING)?;
         Ok(Self { index })

@@ -4,8 +4,8 @@ use super::*;
 
 fn plan(filter: &RequestFilter, is_newest_first: bool) -> String {
     let mut connection = Connection::open_in_memory().unwrap();
-    super::super::migrate::migrate(&mut connection).unwrap();
-    let conditions = filter::conditions(&connection, filter, Walk::Before(None))
+    crate::db::connection::migrate::migrate(&mut connection).unwrap();
+    let conditions = list::conditions(&connection, filter, Walk::Before(None))
         .unwrap()
         .unwrap();
     let sql = find_sql(filter, &conditions, is_newest_first, 20);
@@ -92,7 +92,7 @@ fn what_is_removed_leaves_no_trace() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.db");
     let mut connection = Connection::open(&path).unwrap();
-    super::super::migrate::migrate(&mut connection).unwrap();
+    crate::db::connection::migrate::migrate(&mut connection).unwrap();
     connection
         .execute_batch("PRAGMA secure_delete = ON; PRAGMA journal_mode = DELETE")
         .unwrap();
@@ -150,7 +150,7 @@ fn what_is_removed_leaves_no_trace() {
 fn a_dropped_index_is_as_in_a_new_file() {
     let folder = tempfile::tempdir().unwrap();
     let mut connection = Connection::open(folder.path().join("audit.db")).unwrap();
-    super::super::migrate::migrate(&mut connection).unwrap();
+    crate::db::connection::migrate::migrate(&mut connection).unwrap();
     let schema = |connection: &Connection| -> Vec<(String, String)> {
         let sql = "SELECT name, coalesce(sql, '') FROM sqlite_schema ORDER BY name";
         let mut statement = connection.prepare(sql).unwrap();
@@ -192,7 +192,7 @@ fn a_text_that_unpacks_to_more_than_can_be_is_damage() {
 #[test]
 fn every_word_of_every_text_is_found_in_its_message() {
     let mut connection = Connection::open_in_memory().unwrap();
-    super::super::migrate::migrate(&mut connection).unwrap();
+    crate::db::connection::migrate::migrate(&mut connection).unwrap();
     // Those that have another case, or signs around them, and the rest of their blocks.
     let blocks = [
         0..0x3100,

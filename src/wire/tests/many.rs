@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::request::ITEMS_MAX;
 use super::super::{ParsedRequest, RequestSummary};
-use crate::record::WireProtocol;
+use crate::model::WireProtocol;
 
 const EXCESS: usize = 7;
 

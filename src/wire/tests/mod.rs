@@ -10,7 +10,7 @@ mod responses;
 
 use super::framing;
 use super::*;
-use crate::record::{CanonicalMessage, MessagePart, MessageToolResult, ToolCall, Usage};
+use crate::model::{CanonicalMessage, MessagePart, MessageToolResult, ToolCall, Usage};
 
 fn parse(protocol: WireProtocol, body: &str) -> ParsedResponse {
     let response = ParsedResponse::parse(&protocol, body.as_bytes());

@@ -1,0 +1,207 @@
+//! `auditlite erase`.
+
+use std::io::Write;
+
+use auditlite::{EraseReport, EraseSelector, ReadError, RemovalError};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use crate::cli::Outcome;
+use crate::cli::support::database::DatabaseArgs;
+use crate::cli::support::error::CliError;
+use crate::cli::support::removing::{self, ConfirmingArgs, Removed};
+use crate::cli::support::resolve;
+use crate::cli::support::writing::WritingArgs;
+use crate::cli::support::{format, output};
+
+const AFTER_HELP: &str = "\
+Examples:
+  auditlite erase --user u-17 --reason 'request of 2026-11-20' --dry-run
+  auditlite erase --user u-17 --reason 'request of 2026-11-20'
+  auditlite erase --conversation c-42 --user u-17 --reason 'request of 2026-11-20' --yes
+  auditlite erase --request 0199f0a2-6c1e-7cc1-b2f0-6a1a1c9f2a55 --reason 'wrong tenant'
+
+Nobody may be recording to the file; a gateway that is, erases by its own store.
+It goes by the tables, and then looks through the log for requests that these do not say; --dry-run
+does not.
+Exit status: 0 erased, and no byte of it is left; 1 nothing matches, several requests have the id of
+--request, not all of it can be read or is in the tables, a reader keeps it from being overwritten (erase
+again: that takes care of the rest), or it could not be anchored; 2 error, or not confirmed.";
+
+/// Erase content and personal metadata of requests
+///
+/// Their bodies, salts, users, sessions, conversations, attributes and error messages go, and no
+/// byte of them is left in the file. Their ids, times, models, tokens and cost stay; of their lines
+/// in the log the hashes stay, so that it still verifies. It cannot be undone.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    selector: Selector,
+
+    /// Why; kept in the log, so that it must not repeat what is erased
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+
+    #[command(flatten)]
+    writing: WritingArgs,
+
+    #[command(flatten)]
+    confirming: ConfirmingArgs,
+
+    /// One JSON object; docs/cli.md describes the fields
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true)]
+struct Selector {
+    /// The request with exactly this id, or `#` and its opened_seq. Where several share the id, nothing
+    /// is erased, and they are named
+    #[arg(long, value_name = "ID", conflicts_with_all = ["user", "conversation"])]
+    request: Option<String>,
+
+    /// Every request of this user; with --conversation, and empty: of requests without a user
+    #[arg(long, value_name = "ID")]
+    user: Option<String>,
+
+    /// Every request of this conversation: conversation id, else context id, else session id. Where
+    /// several users have one of this id, --user says whose
+    #[arg(long, value_name = "ID")]
+    conversation: Option<String>,
+}
+
+impl Selector {
+    fn selector(&self) -> Option<EraseSelector> {
+        if let Some(id) = self.request.clone() {
+            return Some(EraseSelector::Request(id));
+        }
+        match (self.user.clone(), self.conversation.clone()) {
+            (Some(user_id), Some(conversation_id)) => Some(EraseSelector::UserConversation {
+                user_id,
+                conversation_id,
+            }),
+            (None, Some(conversation)) => Some(EraseSelector::Conversation(conversation)),
+            (user, None) => user.map(EraseSelector::User),
+        }
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(
+    args: &Args,
+    database: &DatabaseArgs,
+    out: &mut dyn Write,
+) -> Result<Outcome, CliError> {
+    let Some(selector) = args.selector.selector() else {
+        return Err(CliError::Message("nothing says what to erase".to_owned()));
+    };
+    let is_dry_run = args.confirming.is_dry_run();
+    let removed = removing::report(
+        database,
+        &args.writing,
+        &args.confirming,
+        |reading| reading.preview_erase(&selector),
+        |report| format!("erase {}", words(report)),
+        |store| store.erase(&selector, &args.reason),
+    );
+    let Removed {
+        report,
+        is_anchored,
+    } = match removed {
+        Err(
+            CliError::Read(ReadError::Ambiguous { what, .. })
+            | CliError::Removal(RemovalError::Read(ReadError::Ambiguous { what, .. })),
+        ) => {
+            resolve::list_shared(&database.open()?.reader(), &what)?;
+            return Ok(Outcome::Findings);
+        }
+        removed => removed?,
+    };
+    let is_left = !is_dry_run && !report.is_wiped;
+    let is_in_vain = report.requests == 0 && report.unreadable == 0 && report.unlisted == 0;
+    if args.json {
+        output::json_line(out, &Json { report, is_dry_run })?;
+    } else {
+        let verb = if is_dry_run { "would erase" } else { "erased" };
+        writeln!(out, "{verb} {}", words(&report))?;
+    }
+    if is_left {
+        removing::say_left("erased", "erase");
+    }
+    if is_in_vain && !is_dry_run && !is_left {
+        // Perhaps a reader was in the way of an earlier run, and its user does not match any more.
+        output::say("nothing matches, and nothing of what was erased before is left");
+    }
+    removing::say_lost(report.not_repacked);
+    if report.unreadable > 0 {
+        let matching = format::counted(
+            report.unreadable,
+            "request that matches",
+            "requests that match",
+        );
+        let (verb, goes) = match is_dry_run {
+            true => ("would not be", "goes"),
+            false => ("is not", "went"),
+        };
+        output::say(&format!(
+            "{matching} {verb} erased whole. Where a part of the log cannot be read, content, row and words in \
+             the index {goes}, and the lines in that part stay, with who it was; `auditlite verify` names it: \
+             keep the file from others, or bring the part back from a backup and erase each by its number \
+             (--request '#N'). Where a row cannot be read, all of it stays; `auditlite doctor --rebuild` \
+             writes the tables anew from the log: erase again then"
+        ));
+    }
+    if report.unlisted > 0 {
+        output::say(&format!(
+            "the log has {} that the tables do not say: somebody changed them; `auditlite doctor --rebuild` \
+             writes the tables anew from the log: erase again then",
+            format::counted(
+                report.unlisted,
+                "more request that matches",
+                "more requests that match"
+            )
+        ));
+    }
+    let is_short = report.unreadable > 0
+        || report.unlisted > 0
+        || report.not_repacked > 0
+        || is_left
+        || !is_anchored;
+    Ok(if report.requests == 0 || is_short {
+        Outcome::Findings
+    } else {
+        Outcome::Fine
+    })
+}
+
+fn words(report: &EraseReport) -> String {
+    format!(
+        "{}, {} ({})",
+        format::counted(report.requests, "request", "requests"),
+        format::counted(report.payloads, "body", "bodies"),
+        format::bytes(report.payload_bytes),
+    )
+}
+
+struct Json {
+    report: EraseReport,
+    is_dry_run: bool,
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        let report = &self.report;
+        map.serialize_entry("dry_run", &self.is_dry_run)?;
+        map.serialize_entry("requests", &report.requests)?;
+        map.serialize_entry("payloads", &report.payloads)?;
+        map.serialize_entry("payload_bytes", &report.payload_bytes)?;
+        map.serialize_entry("repacked", &report.repacked)?;
+        map.serialize_entry("not_repacked", &report.not_repacked)?;
+        map.serialize_entry("unreadable", &report.unreadable)?;
+        map.serialize_entry("unlisted", &report.unlisted)?;
+        map.serialize_entry("is_wiped", &report.is_wiped)?;
+        map.end()
+    }
+}

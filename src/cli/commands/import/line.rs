@@ -1,0 +1,512 @@
+//! One line of an export, as what is to be recorded.
+
+use std::collections::BTreeMap;
+
+use crate::cli::support::fields::{Fields, http_status as http_status_of};
+use crate::cli::support::identity::{BodyIdentity, Identity, KnownBy, hexadecimal, missing_body};
+use crate::cli::support::line_id::LineIds;
+use crate::cli::support::time;
+use auditlite::{
+    ActorKind, Completion, Failure, PayloadSide, Rejection, RequestContext, Status, Timing,
+    ToolCall, Usage,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+/// A request on its way in.
+pub(super) struct Imported {
+    pub(super) identity: Identity,
+    pub(super) context: RequestContext,
+    pub(super) request_body: Bytes,
+    pub(super) response_provider_name: Option<String>,
+    /// `None`: it had not ended.
+    pub(super) ending: Option<Ending>,
+    /// Bodies of which the export had not all bytes.
+    pub(super) missing_bodies: u64,
+}
+
+/// How it ended.
+pub(super) enum Ending {
+    Completed(Completion),
+    Failed(Failure),
+    Rejected(Rejection),
+    /// Nobody said how; also interrupted by a crash.
+    Abandoned {
+        usage: Usage,
+        http_status: Option<u16>,
+        response_model: Option<String>,
+        response_body: Option<Bytes>,
+    },
+}
+
+/// The fields of `docs/export.md` that are read.
+const FIELDS: &[&str] = &[
+    "opened_seq",
+    "request_id",
+    "status",
+    "opened_at",
+    "latency_us",
+    "upstream_latency_us",
+    "time_to_first_chunk_us",
+    "user_id",
+    "session_id",
+    "context_id",
+    "conversation_id",
+    "trace_id",
+    "actor_type",
+    "actor_id",
+    "operation_name",
+    "provider_name",
+    "response_provider_name",
+    "requested_model",
+    "request_model",
+    "response_model",
+    "wire_protocol",
+    "is_streaming",
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "attributes",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_write_input_tokens",
+    "reasoning_output_tokens",
+    "cost_microdollars",
+    "finish_reasons",
+    "response_id",
+    "http_status",
+    "error_type",
+    "error_message",
+    "tool_calls",
+    "altered",
+    "is_erased",
+    "request",
+    "response",
+];
+
+/// What a line says.
+#[derive(Debug)]
+struct Line {
+    opened_seq: String,
+    request_id: String,
+    status: Status,
+    opened_at: Option<i64>,
+    latency_us: Option<u64>,
+    upstream_latency_us: Option<u64>,
+    time_to_first_chunk_us: Option<u64>,
+    user_id: Option<String>,
+    session_id: Option<String>,
+    context_id: Option<String>,
+    conversation_id: Option<String>,
+    trace_id: Option<String>,
+    actor_type: Option<String>,
+    actor_id: Option<String>,
+    operation_name: Option<String>,
+    provider_name: Option<String>,
+    response_provider_name: Option<String>,
+    requested_model: Option<String>,
+    request_model: Option<String>,
+    response_model: Option<String>,
+    wire_protocol: Option<String>,
+    is_streaming: bool,
+    max_tokens: Option<u64>,
+    temperature: Option<f64>,
+    top_p: Option<f64>,
+    attributes: BTreeMap<String, String>,
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    cache_read_input_tokens: Option<u64>,
+    cache_write_input_tokens: Option<u64>,
+    reasoning_output_tokens: Option<u64>,
+    cost_microdollars: Option<u64>,
+    finish_reasons: Vec<String>,
+    response_id: Option<String>,
+    http_status: Option<u16>,
+    error_type: Option<String>,
+    error_message: Option<String>,
+    tool_calls: Vec<ToolCall>,
+    altered: Vec<String>,
+    is_erased: bool,
+    request: Option<Body>,
+    response: Option<Body>,
+}
+
+#[derive(Debug)]
+struct Body {
+    /// Absent where the number is none that a length can be.
+    length: Option<u64>,
+    sha256: Option<String>,
+    is_excerpt: bool,
+    text: Option<String>,
+    base64: Option<String>,
+}
+
+impl Imported {
+    /// # Errors
+    ///
+    /// What is wrong with the line, in words.
+    pub(super) fn parse(line: &[u8], origin: &str) -> Result<Self, String> {
+        let mut fields = Fields::of_line(line, FIELDS)?;
+        let line = Line::read(&mut fields, line)?;
+        let altered = fields.into_altered().into_iter();
+        let altered = altered.map(str::to_owned).collect();
+        let origin = line.origin(origin);
+        let mut context = line.context(&origin);
+        context.altered = altered;
+        let mut identity = line.identity(origin, [&line.request, &line.response]);
+        let (mut missing, mut bodies) = (0, [None, None]);
+        let sides = [
+            (PayloadSide::Request, &line.request),
+            (PayloadSide::Response, &line.response),
+        ];
+        let places = bodies.iter_mut().zip(&mut identity.bodies);
+        for ((side, body), (bytes, known)) in sides.into_iter().zip(places) {
+            let Some(body) = body else { continue };
+            *bytes = body
+                .bytes()
+                .map_err(|problem| format!("the {side} body {problem}"))?;
+            match bytes {
+                // As it is found again, whatever the line says of its length.
+                Some(bytes) => known.length = u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+                None => {
+                    missing += 1;
+                    context = context.attribute(missing_body(side), body.identity().words());
+                }
+            }
+            if known.length == 0 {
+                known.sha256 = None;
+            }
+        }
+        let [request_body, response_body] = bodies;
+        let status = line.status;
+        if status == Status::Interrupted {
+            context = context.attribute("imported_status", status.name());
+        }
+        Ok(Self {
+            identity,
+            context,
+            request_body: request_body.unwrap_or_default(),
+            response_provider_name: line.response_provider_name.clone(),
+            ending: line.ending(response_body),
+            missing_bodies: missing,
+        })
+    }
+}
+
+impl Line {
+    fn read(line: &mut Fields<'_>, text: &[u8]) -> Result<Self, String> {
+        let absent = |name: &str| format!("has no {name}; a line of `auditlite export` has one");
+        let opened_seq = line
+            .number("opened_seq")?
+            .ok_or_else(|| absent("opened_seq"))?;
+        let opened_seq = match opened_seq.count() {
+            Some(seq) if opened_seq.is_exact() => seq.to_string(),
+            // It says where the line was all the same.
+            _ => line
+                .raw("opened_seq")
+                .map(|raw| raw.get().to_owned())
+                .unwrap_or_default(),
+        };
+        let status = line
+            .text("status", "status")?
+            .ok_or_else(|| absent("status"))?;
+        let status =
+            Status::from_name(&status).ok_or_else(|| format!("the status {status:?} is none"))?;
+        let opened_at = opened_at(line)?;
+        let mut request_id = line
+            .text("request_id", "request_id")?
+            .ok_or_else(|| absent("request_id"))?;
+        if request_id.is_empty() {
+            line.note("request_id");
+            // The same line has the same one.
+            let made = LineIds::default().id(text, false, opened_at);
+            request_id = made.unwrap_or_default();
+        }
+        let http_status = line.count("http_status", "http_status")?;
+        let http_status = http_status_of(line, http_status);
+        Ok(Self {
+            opened_seq,
+            request_id,
+            status,
+            opened_at,
+            latency_us: line.count("latency_us", "latency_us")?,
+            upstream_latency_us: line.count("upstream_latency_us", "upstream_latency_us")?,
+            time_to_first_chunk_us: line
+                .count("time_to_first_chunk_us", "time_to_first_chunk_us")?,
+            user_id: line.text("user_id", "user_id")?,
+            session_id: line.text("session_id", "session_id")?,
+            context_id: line.text("context_id", "context_id")?,
+            conversation_id: line.text("conversation_id", "conversation_id")?,
+            trace_id: line.text("trace_id", "trace_id")?,
+            actor_type: line.text("actor_type", "actor")?,
+            actor_id: line.text("actor_id", "actor")?,
+            operation_name: line.text("operation_name", "operation_name")?,
+            provider_name: line.text("provider_name", "provider_name")?,
+            response_provider_name: line
+                .text("response_provider_name", "response_provider_name")?,
+            requested_model: line.text("requested_model", "requested_model")?,
+            request_model: line.text("request_model", "request_model")?,
+            response_model: line.text("response_model", "response_model")?,
+            wire_protocol: line.text("wire_protocol", "wire_protocol")?,
+            is_streaming: line.truth("is_streaming")?.unwrap_or(false),
+            max_tokens: line.count("max_tokens", "max_tokens")?,
+            temperature: line.decimal("temperature")?,
+            top_p: line.decimal("top_p")?,
+            attributes: line.named_texts("attributes")?,
+            input_tokens: line.count("input_tokens", "input_tokens")?,
+            output_tokens: line.count("output_tokens", "output_tokens")?,
+            cache_read_input_tokens: line
+                .count("cache_read_input_tokens", "cache_read_input_tokens")?,
+            cache_write_input_tokens: line
+                .count("cache_write_input_tokens", "cache_write_input_tokens")?,
+            reasoning_output_tokens: line
+                .count("reasoning_output_tokens", "reasoning_output_tokens")?,
+            cost_microdollars: line.count("cost_microdollars", "cost_microdollars")?,
+            finish_reasons: line.texts("finish_reasons")?,
+            response_id: line.text("response_id", "response_id")?,
+            http_status,
+            error_type: line.text("error_type", "error_type")?,
+            error_message: line.text("error_message", "error_message")?,
+            tool_calls: tool_calls(line)?,
+            altered: line.texts("altered")?,
+            is_erased: line.truth("is_erased")?.unwrap_or(false),
+            request: Body::read(line, "request", "request_bytes")?,
+            response: Body::read(line, "response", "response_bytes")?,
+        })
+    }
+
+    /// What was imported before keeps its first origin.
+    fn origin(&self, origin: &str) -> [(String, String); 2] {
+        let attribute = |name: &str, otherwise: String| {
+            let value = self.attributes.get(name).cloned();
+            (name.to_owned(), value.unwrap_or(otherwise))
+        };
+        [
+            attribute("imported_from", origin.to_owned()),
+            attribute("imported_seq", self.opened_seq.clone()),
+        ]
+    }
+
+    fn identity(&self, origin: [(String, String); 2], bodies: [&Option<Body>; 2]) -> Identity {
+        Identity {
+            request_id: self.request_id.clone(),
+            opened_at: self.opened_at,
+            is_erased: self.is_erased,
+            ids: [
+                self.user_id.clone(),
+                self.session_id.clone(),
+                self.context_id.clone(),
+                self.conversation_id.clone(),
+                self.trace_id.clone(),
+            ],
+            bodies: bodies.map(|body| body.as_ref().map(Body::identity).unwrap_or_default()),
+            known_by: KnownBy::Origin(origin),
+        }
+    }
+
+    fn context(&self, origin: &[(String, String); 2]) -> RequestContext {
+        let mut context = RequestContext::new(self.wire_protocol.clone().unwrap_or_default())
+            .request_id(&self.request_id)
+            .is_streaming(self.is_streaming);
+        // A record of the past, also where it does not say of when.
+        context.started_at = self
+            .opened_at
+            .or_else(|| Some(jiff::Timestamp::now().as_microsecond()));
+        context.user_id.clone_from(&self.user_id);
+        context.session_id.clone_from(&self.session_id);
+        context.context_id.clone_from(&self.context_id);
+        context.conversation_id.clone_from(&self.conversation_id);
+        context.trace_id.clone_from(&self.trace_id);
+        context.operation_name.clone_from(&self.operation_name);
+        context.provider_name.clone_from(&self.provider_name);
+        context.requested_model.clone_from(&self.requested_model);
+        context.request_model.clone_from(&self.request_model);
+        context.max_tokens = self.max_tokens;
+        context.temperature = self.temperature;
+        context.top_p = self.top_p;
+        // What the trail did not say then, it does not say now, except that a body cannot be read.
+        context.read_body = Some(self.is_flagged("request_unparsed"));
+        let kind = match self.actor_type.as_deref() {
+            Some("user") => Some(ActorKind::User),
+            Some("job") => Some(ActorKind::Job),
+            Some("mcp") => Some(ActorKind::Mcp),
+            _ => None,
+        };
+        if let Some((kind, id)) = kind.zip(self.actor_id.clone()) {
+            context = context.actor(kind, id);
+        }
+        // Where there are too many, the last ones go: never what says where it came from.
+        let is_origin = |key: &String| origin.iter().any(|(name, _)| name == key);
+        let own = self.attributes.iter().filter(|(key, _)| !is_origin(key));
+        for (key, value) in origin.iter().map(|(key, value)| (key, value)).chain(own) {
+            context = context.attribute(key, value);
+        }
+        context
+    }
+
+    fn is_flagged(&self, flag: &str) -> bool {
+        self.altered.iter().any(|altered| altered == flag)
+    }
+
+    fn ending(self, body: Option<Bytes>) -> Option<Ending> {
+        let mut usage = Usage::default();
+        usage.input_tokens = self.input_tokens;
+        usage.output_tokens = self.output_tokens;
+        usage.cache_read_input_tokens = self.cache_read_input_tokens;
+        usage.cache_write_input_tokens = self.cache_write_input_tokens;
+        usage.reasoning_output_tokens = self.reasoning_output_tokens;
+        let has_usage = usage != Usage::default();
+        let mut timing = Timing::default();
+        timing.latency_us = self.latency_us;
+        timing.upstream_latency_us = self.upstream_latency_us;
+        timing.time_to_first_chunk_us = self.time_to_first_chunk_us;
+        let read_body = self.is_flagged("response_unparsed");
+        macro_rules! fill {
+            ($end:ident) => {
+                $end.usage = has_usage.then_some(usage);
+                $end.finish_reasons = self.finish_reasons;
+                $end.tool_calls = self.tool_calls;
+                $end.response_body = body;
+                $end.response_id = self.response_id;
+                $end.response_model = self.response_model;
+                $end.http_status = self.http_status;
+                $end.cost_microdollars = self.cost_microdollars;
+                $end.timing = Some(timing);
+                $end.read_body = read_body;
+            };
+        }
+        let error_type = self.error_type.unwrap_or_default();
+        Some(match self.status {
+            Status::Pending => return None,
+            Status::Completed => {
+                let mut completion = Completion::new();
+                fill!(completion);
+                Ending::Completed(completion)
+            }
+            Status::Failed => {
+                let mut failure = Failure::new(error_type);
+                failure.error_message = self.error_message;
+                fill!(failure);
+                Ending::Failed(failure)
+            }
+            Status::Rejected => {
+                let mut rejection = Rejection::new(error_type);
+                rejection.error_message = self.error_message;
+                rejection.response_body = body;
+                rejection.http_status = self.http_status;
+                rejection.timing = Some(timing);
+                Ending::Rejected(rejection)
+            }
+            _ => Ending::Abandoned {
+                usage,
+                http_status: self.http_status,
+                response_model: self.response_model,
+                response_body: body,
+            },
+        })
+    }
+}
+
+/// When it arrived; `None`: a time that cannot be recorded, which is noted.
+fn opened_at(line: &mut Fields<'_>) -> Result<Option<i64>, String> {
+    let Some(number) = line.number("opened_at")? else {
+        return Err("has no opened_at; a line of `auditlite export` has one".to_owned());
+    };
+    let micros = number.count().and_then(|at| i64::try_from(at).ok());
+    let at = micros.filter(|at| time::RECORDABLE.contains(at));
+    if at.is_none() || !number.is_exact() {
+        line.note("started_at");
+    }
+    Ok(at)
+}
+
+fn tool_calls(line: &mut Fields<'_>) -> Result<Vec<ToolCall>, String> {
+    const FIELDS: &[&str] = &["tool_call_id", "tool_name", "input"];
+    let mut calls = Vec::new();
+    for (index, call) in line.list("tool_calls")?.into_iter().enumerate() {
+        let within = |problem| format!("tool_calls[{index}]: {problem}");
+        let mut call = Fields::of_text(call.get(), FIELDS).map_err(within)?;
+        let mut text = |name| call.text(name, "tool_calls").map_err(within);
+        let id = text("tool_call_id")?.unwrap_or_default();
+        let name = text("tool_name")?.unwrap_or_default();
+        calls.push(ToolCall::new(id, name, text("input")?.unwrap_or_default()));
+        for field in call.into_altered() {
+            line.note(field);
+        }
+    }
+    Ok(calls)
+}
+
+impl Body {
+    /// The body of a side, of which the line's `recorded` has the length.
+    fn read(
+        line: &mut Fields<'_>,
+        side: &'static str,
+        recorded: &'static str,
+    ) -> Result<Option<Self>, String> {
+        const FIELDS: &[&str] = &["length", "sha256", "head", "text", "base64"];
+        let Some(raw) = line.raw(side) else {
+            return Ok(None);
+        };
+        let within = |problem| format!("{side}: {problem}");
+        let mut body = Fields::of_text(raw.get(), FIELDS).map_err(within)?;
+        let length = body.number("length").map_err(within)?;
+        let length = length.ok_or_else(|| format!("{side} has no length"))?;
+        if !length.is_exact() {
+            body.note(recorded);
+        }
+        let mut text = |name| body.text(name, recorded).map_err(within);
+        let read = Self {
+            length: length.count().filter(|_| length.is_exact()),
+            sha256: text("sha256")?,
+            text: text("text")?,
+            base64: text("base64")?,
+            is_excerpt: body.number("head").map_err(within)?.is_some(),
+        };
+        for field in body.into_altered() {
+            line.note(field);
+        }
+        Ok(Some(read))
+    }
+
+    fn identity(&self) -> BodyIdentity {
+        BodyIdentity {
+            length: self.length.unwrap_or_default(),
+            sha256: self.sha256.clone(),
+        }
+    }
+
+    /// The whole body; `None` where the export does not have it.
+    fn bytes(&self) -> Result<Option<Bytes>, String> {
+        if self.length == Some(0) {
+            return Ok(Some(Bytes::new()));
+        }
+        if self.is_excerpt {
+            return Ok(None);
+        }
+        let bytes = match (&self.text, &self.base64) {
+            (Some(text), _) => Bytes::from(text.clone().into_bytes()),
+            (None, Some(base64)) => STANDARD
+                .decode(base64)
+                .map(Bytes::from)
+                .map_err(|error| format!("is not base64: {error}"))?,
+            (None, None) => return Ok(None),
+        };
+        let length = u64::try_from(bytes.len()).ok();
+        if self.length.is_some() && length != self.length {
+            // The excerpt of an export with --content excerpt.
+            return Ok(None);
+        }
+        let digest = hexadecimal(&Sha256::digest(&bytes));
+        match &self.sha256 {
+            Some(recorded) if *recorded == digest => Ok(Some(bytes)),
+            // Without its length it may be an excerpt.
+            _ if self.length.is_none() => Ok(None),
+            Some(_) => Err("does not have the recorded digest".to_owned()),
+            None => Ok(Some(bytes)),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! `auditlite prune`.
+
+use std::io::Write;
+use std::time::Duration;
+
+use auditlite::{PruneReport, RemovalError, Retention};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use crate::cli::Outcome;
+use crate::cli::support::database::DatabaseArgs;
+use crate::cli::support::error::CliError;
+use crate::cli::support::removing::{self, ConfirmingArgs, Removed};
+use crate::cli::support::writing::WritingArgs;
+use crate::cli::support::{format, output};
+
+const AFTER_HELP: &str = "\
+Examples:
+  auditlite prune --content-older-than 7d --metadata-older-than 365d --dry-run
+  auditlite prune --content-older-than 7d
+  auditlite prune --max-size 10GiB --yes                             in a script
+
+Nobody may be recording to the file; a gateway that is, sets a retention policy instead. Where the
+clock is more than a week beyond what the log knows of the time, nothing goes by its age.
+Exit status: 0 pruned, or nothing was due; 1 what others need was lost with it, lines in a part of the
+log that cannot be read stay, a reader keeps what went from being overwritten, or it could not be
+anchored; 2 error, or not confirmed.";
+
+/// Take out what is too old or too much, and give its space back
+///
+/// Content goes before metadata, the oldest first. The log keeps the hashes of what goes, and says
+/// that it went. It cannot be undone.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    retention: RetentionArgs,
+
+    /// Go by the clock though it is more than a week beyond what the log knows of the time
+    #[arg(long)]
+    clock_is_right: bool,
+
+    #[command(flatten)]
+    writing: WritingArgs,
+
+    #[command(flatten)]
+    confirming: ConfirmingArgs,
+
+    /// One JSON object; docs/cli.md describes the fields
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true)]
+struct RetentionArgs {
+    /// Bodies and other content of requests that arrived longer ago: 7d, 36h, 90m, 30s
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    content_older_than: Option<Duration>,
+
+    /// Requests that arrived longer ago go altogether
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    metadata_older_than: Option<Duration>,
+
+    /// Most bytes that the file may take: 10GiB, 500MiB, 1000000
+    #[arg(long, value_name = "BYTES", value_parser = crate::cli::support::size::parse)]
+    max_size: Option<u64>,
+}
+
+fn age(text: &str) -> Result<Duration, String> {
+    const HINT: &str = "give a number and s, m, h or d, such as 7d";
+    crate::cli::support::size::number_with_unit(
+        text,
+        &[("s", 1), ("m", 60), ("h", 3600), ("d", 24 * 3600)],
+    )
+    .map(Duration::from_secs)
+    .ok_or_else(|| HINT.to_owned())
+}
+
+/// Runs the command.
+pub(crate) fn run(
+    args: &Args,
+    database: &DatabaseArgs,
+    out: &mut dyn Write,
+) -> Result<Outcome, CliError> {
+    let retention = Retention {
+        content_older_than: args.retention.content_older_than,
+        metadata_older_than: args.retention.metadata_older_than,
+        max_size_bytes: args.retention.max_size,
+        clock_is_right: args.clock_is_right,
+    };
+    let is_dry_run = args.confirming.is_dry_run();
+    let Removed {
+        report,
+        is_anchored,
+    } = removing::report(
+        database,
+        &args.writing,
+        &args.confirming,
+        |reading| reading.preview_prune(&retention),
+        |report| format!("prune {}", words(report)),
+        |store| store.prune(&retention),
+    )
+    .map_err(|error| match error {
+        CliError::Removal(error @ RemovalError::ClockAhead { .. }) => {
+            CliError::Message(format!("{error}; where it is right, say --clock-is-right"))
+        }
+        error => error,
+    })?;
+    if args.json {
+        output::json_line(out, &Json { report, is_dry_run })?;
+    } else {
+        let verb = if is_dry_run { "would prune" } else { "pruned" };
+        writeln!(out, "{verb} {}", words(&report))?;
+    }
+    if let Some(ahead) = report.clock_ahead {
+        output::say(&format!(
+            "{}; without --clock-is-right, pruning is refused",
+            RemovalError::ClockAhead { ahead }
+        ));
+    }
+    removing::say_lost(report.not_repacked);
+    if report.unreadable > 0 {
+        output::say(&format!(
+            "the lines of {} lie in a part of the log that cannot be read, and stay there; everything else \
+             of them is gone; `auditlite verify` names the part",
+            format::counted(report.unreadable, "request", "requests")
+        ));
+    }
+    let is_left = !is_dry_run && !report.is_overwritten;
+    if is_left {
+        removing::say_left("pruned", "prune");
+    }
+    let is_short = report.not_repacked > 0 || report.unreadable > 0 || !is_anchored;
+    Ok(match is_short || is_left {
+        false => Outcome::Fine,
+        true => Outcome::Findings,
+    })
+}
+
+fn words(report: &PruneReport) -> String {
+    format!(
+        "{} ({}) and {}",
+        format::counted(report.payloads, "body", "bodies"),
+        format::bytes(report.payload_bytes),
+        format::counted(report.requests, "request", "requests"),
+    )
+}
+
+struct Json {
+    report: PruneReport,
+    is_dry_run: bool,
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        let report = &self.report;
+        map.serialize_entry("dry_run", &self.is_dry_run)?;
+        map.serialize_entry("payloads", &report.payloads)?;
+        map.serialize_entry("payload_bytes", &report.payload_bytes)?;
+        map.serialize_entry("requests", &report.requests)?;
+        map.serialize_entry("repacked", &report.repacked)?;
+        map.serialize_entry("not_repacked", &report.not_repacked)?;
+        map.serialize_entry("unreadable", &report.unreadable)?;
+        map.serialize_entry("freed_bytes", &report.freed_bytes)?;
+        map.serialize_entry("is_overwritten", &report.is_overwritten)?;
+        let ahead_s = report.clock_ahead.map(|ahead| ahead.as_secs());
+        map.serialize_entry("clock_ahead_s", &ahead_s)?;
+        map.end()
+    }
+}

@@ -1,0 +1,340 @@
+//! `auditlite stats`.
+
+use std::io::Write;
+
+use auditlite::{StatsFilter, StatsKey, StatsRow};
+use clap::ValueEnum;
+
+use crate::cli::Outcome;
+use crate::cli::support::database::DatabaseArgs;
+use crate::cli::support::error::CliError;
+use crate::cli::support::filter::FilterArgs;
+use crate::cli::support::format::{self, ABSENT};
+use crate::cli::support::json::StatsJson;
+use crate::cli::support::table::{Align, LeftOut, Table};
+use crate::cli::support::text::{escape, shorten};
+use crate::cli::support::{output, time};
+
+/// Longest name that a cell shows.
+const NAME_CHARACTERS_MAX: usize = 40;
+
+const AFTER_HELP: &str = "\
+Examples:
+  auditlite stats
+  auditlite stats --by day,model --since 7d
+  auditlite stats --by user --provider openai --json
+
+A request counts once it has ended. Counts by time, provider, model and user come from an hourly
+summary: --since and --until are widened to whole hours, --provider and --model are those that
+served. Any other condition has the requests themselves read, with the conditions of `list`.
+Exit status: 0 there are requests, 1 there are none.";
+
+/// Count requests, tokens, cost and latency
+///
+/// One line for each combination of what --by names, and a line of totals.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// What to group by, separated by commas; without it, everything is one line
+    #[arg(long, value_name = "KEYS", value_delimiter = ',')]
+    by: Vec<Key>,
+    /// One JSON object per line and row, without totals; docs/cli.md describes the fields
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Key {
+    /// The hour (UTC) in which a request was opened
+    Hour,
+    /// The day (UTC) in which a request was opened
+    Day,
+    /// The provider that served
+    Provider,
+    /// The model that served
+    Model,
+    /// The user
+    User,
+}
+
+impl From<Key> for StatsKey {
+    fn from(key: Key) -> Self {
+        match key {
+            Key::Hour => Self::Hour,
+            Key::Day => Self::Day,
+            Key::Provider => Self::Provider,
+            Key::Model => Self::Model,
+            Key::User => Self::User,
+        }
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(
+    args: &Args,
+    database: &DatabaseArgs,
+    out: &mut dyn Write,
+) -> Result<Outcome, CliError> {
+    let keys = keys(&args.by)?;
+    let group_by: Vec<StatsKey> = keys.iter().copied().map(StatsKey::from).collect();
+    let summary = args.filter.summary_filter()?;
+    let reader = database.open()?.reader();
+    let mut rows = match summary {
+        Some(filter) => reader.stats(&StatsFilter { group_by, ..filter })?,
+        None => reader.stats_of(&args.filter.filter(&reader)?, &group_by)?,
+    };
+    // A stable order is part of the contract.
+    rows.sort_by(|one, other| order(one).cmp(&order(other)));
+    if rows.iter().all(|row| row.requests == 0) {
+        output::say("no ended request matches");
+        return Ok(Outcome::Findings);
+    }
+    if args.json {
+        for row in &rows {
+            output::json_line(out, &StatsJson(row))?;
+        }
+        return Ok(Outcome::Fine);
+    }
+    write_table(&keys, &rows, out)?;
+    Ok(Outcome::Fine)
+}
+
+/// Columns that a narrow terminal has no room for, the least important first.
+const EXPENDABLE: [&str; 7] = [
+    "requests (bar)",
+    "cost (bar)",
+    "other",
+    "cached",
+    "latency (mean)",
+    "completed",
+    "out",
+];
+
+/// How long the longest bar is, in characters.
+const BAR_CHARACTERS: u64 = 24;
+
+/// Bars that show each row's share: of the cost, or of the requests where no cost is known.
+struct Bars {
+    most: u64,
+    is_cost: bool,
+}
+
+impl Bars {
+    /// `None`: there is nothing to compare.
+    fn new(rows: &[StatsRow]) -> Option<Self> {
+        let is_cost = rows.iter().any(|row| row.cost_microdollars > 0);
+        let mut bars = Self { most: 0, is_cost };
+        bars.most = rows.iter().map(|row| bars.value(row)).max()?;
+        (rows.len() > 1 && bars.most > 0).then_some(bars)
+    }
+
+    fn heading(&self) -> &'static str {
+        if self.is_cost {
+            "cost (bar)"
+        } else {
+            "requests (bar)"
+        }
+    }
+
+    fn value(&self, row: &StatsRow) -> u64 {
+        if self.is_cost {
+            row.cost_microdollars
+        } else {
+            row.requests
+        }
+    }
+
+    /// In eighths of a character, rounded up: what is there is seen.
+    fn bar(&self, row: &StatsRow) -> String {
+        const PARTS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+        let eighths = u128::from(self.value(row))
+            .saturating_mul(u128::from(BAR_CHARACTERS) * 8)
+            .div_ceil(u128::from(self.most.max(1)));
+        let whole = usize::try_from(eighths / 8).unwrap_or(0);
+        let part = usize::try_from(eighths % 8).unwrap_or(0);
+        format!("{}{}", "█".repeat(whole), PARTS.get(part).unwrap_or(&""))
+    }
+}
+
+type Order<'a> = (Option<i64>, [Option<&'a str>; 3]);
+
+fn order(row: &StatsRow) -> Order<'_> {
+    let names = [&row.provider_name, &row.model, &row.user_id];
+    (row.time, names.map(Option::as_deref))
+}
+
+/// The keys, each once. A row has one time only, so it is either the hour's or the day's.
+fn keys(by: &[Key]) -> Result<Vec<Key>, CliError> {
+    let mut keys: Vec<Key> = Vec::new();
+    for key in by {
+        if !keys.contains(key) {
+            keys.push(*key);
+        }
+    }
+    if keys.contains(&Key::Hour) && keys.contains(&Key::Day) {
+        return Err(CliError::Message(
+            "--by takes hour or day, not both; an hour says its day".to_owned(),
+        ));
+    }
+    Ok(keys)
+}
+
+fn write_table(keys: &[Key], rows: &[StatsRow], out: &mut dyn Write) -> Result<(), CliError> {
+    use Align::{Left, Right};
+    let mut columns: Vec<(&str, Align)> = keys.iter().map(|key| (heading(*key), Left)).collect();
+    columns.extend([
+        ("requests", Right),
+        ("completed", Right),
+        ("failed", Right),
+        ("other", Right),
+        ("tokens in", Right),
+        ("cached", Right),
+        ("out", Right),
+        ("cost", Right),
+        ("latency (mean)", Right),
+    ]);
+    let bars = Bars::new(rows).filter(|_| !keys.is_empty() && output::is_terminal());
+    if let Some(bars) = &bars {
+        columns.push((bars.heading(), Left));
+    }
+    let mut table = Table::new(&columns, true);
+    for row in rows {
+        let mut cells: Vec<String> = keys.iter().map(|key| group(*key, row)).collect();
+        cells.extend(figures(row));
+        cells.extend(bars.as_ref().map(|bars| bars.bar(row)));
+        table.row(cells);
+    }
+    let totals = totals(rows);
+    if !keys.is_empty() {
+        let mut cells = vec![String::new(); keys.len()];
+        if let Some(first) = cells.first_mut() {
+            "total".clone_into(first);
+        }
+        cells.extend(figures(&totals));
+        cells.extend(bars.as_ref().map(|_| String::new()));
+        table.row(cells);
+    }
+    let mut left_out = LeftOut::default();
+    table.write_narrowed(&EXPENDABLE, &mut left_out, out)?;
+    left_out.say();
+    if totals.without_usage > 0 {
+        output::say(&format!(
+            "note: tokens and costs of - or with a + leave out {} of which no usage is known: the \
+             provider gave none, or its body was left out or could not be read",
+            format::counted(totals.without_usage, "request", "requests")
+        ));
+    }
+    if totals.unpriced > 0 {
+        output::say(&format!(
+            "note: a cost of - or with a + leaves out {} with tokens but without a known price",
+            format::counted(totals.unpriced, "request", "requests")
+        ));
+    }
+    Ok(())
+}
+
+fn heading(key: Key) -> &'static str {
+    match key {
+        Key::Hour => "hour (UTC)",
+        Key::Day => "day (UTC)",
+        Key::Provider => "provider",
+        Key::Model => "model",
+        Key::User => "user",
+    }
+}
+
+fn group(key: Key, row: &StatsRow) -> String {
+    let name = match key {
+        Key::Hour | Key::Day => {
+            return format::or_absent(row.time, |at| time::bucket(at, key == Key::Hour));
+        }
+        Key::Provider => &row.provider_name,
+        Key::Model => &row.model,
+        Key::User => &row.user_id,
+    };
+    // Empty where the requests had none.
+    let name = name.as_deref().filter(|name| !name.is_empty());
+    shorten(&escape(name.unwrap_or(ABSENT)), NAME_CHARACTERS_MAX).into_owned()
+}
+
+fn figures(row: &StatsRow) -> [String; 9] {
+    let other = row
+        .rejected
+        .saturating_add(row.abandoned)
+        .saturating_add(row.interrupted);
+    let mean = row.latency_us_sum.checked_div(row.latency_count);
+    [
+        format::count(row.requests),
+        format::count(row.completed),
+        format::count(row.failed),
+        format::count(other),
+        tokens(row, row.input_tokens),
+        tokens(row, row.cache_read_input_tokens),
+        tokens(row, row.output_tokens),
+        cost(row),
+        format::or_absent(mean, format::latency),
+    ]
+}
+
+/// As a cost: what is known, and whether there may be more.
+fn tokens(row: &StatsRow, known: u64) -> String {
+    match (known, row.without_usage) {
+        (known, 0) => format::count(known),
+        (0, lacking) if lacking == row.requests => ABSENT.to_owned(),
+        (known, _) => format!("{}+", format::count(known)),
+    }
+}
+
+/// Never a silent zero: what is not known, or only in part, shows.
+fn cost(row: &StatsRow) -> String {
+    match (
+        row.cost_microdollars,
+        row.unpriced.saturating_add(row.without_usage),
+    ) {
+        (known, 0) => format::cost(known),
+        (0, _) => ABSENT.to_owned(),
+        (known, _) => format!("{}+", format::cost(known)),
+    }
+}
+
+fn totals(rows: &[StatsRow]) -> StatsRow {
+    let mut totals = StatsRow::default();
+    macro_rules! add {
+        ($row:ident: $($field:ident),*) => {
+            $( totals.$field = totals.$field.saturating_add($row.$field); )*
+        };
+    }
+    for row in rows {
+        add!(row: requests, completed, failed, rejected, abandoned, interrupted, input_tokens,
+            output_tokens, cache_read_input_tokens, without_usage, cost_microdollars, unpriced, latency_us_sum,
+            latency_count);
+    }
+    totals
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_show_shares_and_hide_nothing() {
+        let row = |requests, cost_microdollars| {
+            let mut row = StatsRow::default();
+            (row.requests, row.cost_microdollars) = (requests, cost_microdollars);
+            row
+        };
+        let rows = [row(5, 1_000_000), row(50, 500_000), row(1, 1), row(9, 0)];
+        let bars = Bars::new(&rows).unwrap();
+        let lengths = rows.each_ref().map(|row| bars.bar(row).chars().count());
+        assert_eq!(bars.heading(), "cost (bar)");
+        assert_eq!(lengths, [24, 12, 1, 0]);
+        let bars = Bars::new(&[row(1, 0), row(4, 0)]).unwrap();
+        assert_eq!(
+            (bars.heading(), bars.bar(&row(1, 0)).as_str()),
+            ("requests (bar)", "██████")
+        );
+        assert!(Bars::new(&[row(1, 1)]).is_none());
+    }
+}

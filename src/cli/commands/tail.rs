@@ -1,0 +1,163 @@
+//! `auditlite tail`.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use auditlite::{Follower, OpenError, ReadError, RequestFilter, RequestRecord};
+
+use super::list;
+use crate::cli::Outcome;
+use crate::cli::support::database::DatabaseArgs;
+use crate::cli::support::error::CliError;
+use crate::cli::support::filter::FilterArgs;
+use crate::cli::support::output;
+use crate::cli::support::table::LeftOut;
+
+/// How often the file is looked at.
+const INTERVAL: Duration = Duration::from_millis(250);
+/// How long it may go on that the file cannot be read: another one is being put in its place, or a disk
+/// has hiccups.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Most requests that are printed before following.
+const BEGINNING_MAX: u64 = 10_000;
+
+const AFTER_HELP: &str = "\
+Examples:
+  auditlite tail
+  auditlite tail --status failed -n 0
+  auditlite tail --json | jq -r .response_model
+
+Goes on until it is interrupted, or nobody reads its output any more.";
+
+/// Print requests as they end
+///
+/// Begins with the last ones. A request is printed once, when it has ended. Where another file takes the
+/// database's place, it says so and goes on with that one.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// Begin with the last so many, at most 10,000; 0: none
+    #[arg(
+        short = 'n',
+        long = "limit",
+        value_name = "COUNT",
+        default_value_t = 20
+    )]
+    limit: u64,
+    /// One JSON object per line and request, with the fields of `list --json`
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+/// Runs the command.
+pub(crate) fn run(
+    args: &Args,
+    database: &DatabaseArgs,
+    out: &mut dyn Write,
+) -> Result<Outcome, CliError> {
+    let store = database.open()?;
+    let reader = store.reader();
+    let filter = args.filter.filter(&reader)?;
+    let newest = reader.list(&RequestFilter::default(), None, 1)?;
+    let newest = newest.requests.first().map(|newest| newest.opened_seq);
+    let mut beginning = beginning(args, &reader, &filter, newest)?;
+    beginning.reverse();
+    let mut left_out = LeftOut::default();
+    write(args, &beginning, true, &mut left_out, out)?;
+    if store.copied_bytes().is_some() {
+        output::say("a copy does not change: nothing to follow");
+        return Ok(Outcome::Fine);
+    }
+    let mut is_first = beginning.is_empty();
+    let mut follower = reader.follow(&filter, newest);
+    let mut failing_since = None;
+    loop {
+        let ended = match follower.poll() {
+            Ok(ended) => ended,
+            Err(error) => {
+                wait_again(&mut failing_since, error)?;
+                continue;
+            }
+        };
+        failing_since = None;
+        say_replacement(&mut follower, database)?;
+        output::say_unreadable(&follower.take_unreadable());
+        write(args, &ended, is_first, &mut left_out, out)?;
+        is_first &= ended.is_empty();
+        std::thread::sleep(INTERVAL);
+    }
+}
+
+/// Waits for the next look, unless it has been failing for too long.
+fn wait_again(failing_since: &mut Option<Instant>, error: ReadError) -> Result<(), CliError> {
+    if failing_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
+        return Err(error.into());
+    }
+    std::thread::sleep(INTERVAL);
+    Ok(())
+}
+
+/// Says that another file is followed from now on; ends where it must be another log's.
+fn say_replacement(follower: &mut Follower, database: &DatabaseArgs) -> Result<(), CliError> {
+    let Some(found) = follower.take_replacement() else {
+        return Ok(());
+    };
+    let path = database.resolve()?.path;
+    match database.log() {
+        Some(expected) if expected != found => Err(OpenError::OtherLog {
+            path,
+            expected: expected.to_owned(),
+            found: Some(found),
+        }
+        .into()),
+        _ => {
+            output::say(&format!(
+                "note: another file is at {path:?} now, with the log {found}; following that one"
+            ));
+            Ok(())
+        }
+    }
+}
+
+/// The last ones, newest first.
+fn beginning(
+    args: &Args,
+    reader: &auditlite::Reader,
+    filter: &RequestFilter,
+    newest: Option<u64>,
+) -> Result<Vec<RequestRecord>, CliError> {
+    let count = usize::try_from(args.limit.min(BEGINNING_MAX)).unwrap_or(usize::MAX);
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let before = newest.map(|newest| newest.saturating_add(1));
+    let page = reader.list(filter, before, count)?;
+    output::say_unreadable(&page.unreadable);
+    Ok(page.requests)
+}
+
+fn write(
+    args: &Args,
+    requests: &[RequestRecord],
+    is_first: bool,
+    left_out: &mut LeftOut,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
+    if requests.is_empty() {
+        return Ok(());
+    }
+    if args.json {
+        for request in requests {
+            output::json_line(out, request)?;
+        }
+    } else {
+        list::write_table(requests, is_first, left_out, out)?;
+        if is_first {
+            left_out.say();
+        }
+    }
+    out.flush()?;
+    Ok(())
+}

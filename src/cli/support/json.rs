@@ -1,0 +1,366 @@
+//! The JSON contract, described in `docs/cli.md`: names are the library's field names, every field is
+//! always there, and what is not known is `null`.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use crate::cli::commands::bundle::signature_name;
+use auditlite::{
+    BodyInfo, BundleReport, CanonicalMessage, Conversation, DoctorReport, Finding, Message,
+    NotKept, OtherLog, Payload, RecordedToolCall, RequestRecord, SearchHit, StatsRow, ToolResult,
+    ToolStats, Transcript, VerifyReport,
+};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+/// Writes fields of a struct under their own names.
+macro_rules! fields {
+    ($map:ident, $of:expr; $($field:ident),* $(,)?) => {
+        $( $map.serialize_entry(stringify!($field), &$of.$field)?; )*
+    };
+}
+
+/// Everything that `show` knows, short of the bodies.
+pub(crate) struct Details {
+    /// The request.
+    pub(crate) record: RequestRecord,
+    /// What is known of its request body.
+    pub(crate) request: Option<BodyInfo>,
+    /// What is known of its response body.
+    pub(crate) response: Option<BodyInfo>,
+    /// What was written of the response to a request that has not ended.
+    pub(crate) response_so_far: Option<Payload>,
+    /// Tools that the model asked for.
+    pub(crate) tool_calls: Vec<RecordedToolCall>,
+    /// Their results, as far as later requests carried them.
+    pub(crate) tool_results: HashMap<String, ToolResult>,
+    /// What was said.
+    pub(crate) transcript: Transcript,
+    /// What is missing or is not what was recorded.
+    pub(crate) damaged: Vec<String>,
+    /// Events of which the log's lines cannot be read.
+    pub(crate) unchecked: Vec<u64>,
+}
+
+impl Details {
+    /// What the gateway itself took: the latency less the upstream's.
+    pub(crate) fn overhead_us(&self) -> Option<u64> {
+        self.record
+            .latency_us?
+            .checked_sub(self.record.upstream_latency_us?)
+    }
+}
+
+impl Details {
+    /// The result of the call of this id.
+    pub(crate) fn result_of(&self, tool_call_id: &str) -> Option<&ToolResult> {
+        self.tool_results.get(tool_call_id)
+    }
+}
+
+/// `show --json`.
+impl Serialize for Details {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(serde::Serialize)]
+        struct Line<'a> {
+            #[serde(flatten)]
+            record: &'a RequestRecord,
+            overhead_us: Option<u64>,
+            request: Option<BodyJson<'a>>,
+            response: Option<BodyJson<'a>>,
+            response_bytes_so_far: Option<u64>,
+            tool_calls: Vec<ToolCallJson<'a>>,
+            messages: Vec<MessageJson>,
+            replies: Vec<MessageJson>,
+            unparsed: u64,
+            left_out: u64,
+            unchecked: &'a [u64],
+            damaged: &'a [String],
+        }
+        Line {
+            record: &self.record,
+            overhead_us: self.overhead_us(),
+            request: self.request.as_ref().map(BodyJson),
+            response: self.response.as_ref().map(BodyJson),
+            response_bytes_so_far: self.response_so_far.as_ref().map(|seen| seen.length),
+            tool_calls: self
+                .tool_calls
+                .iter()
+                .map(|call| ToolCallJson(call, self.result_of(&call.tool_call_id)))
+                .collect(),
+            messages: self.transcript.messages.iter().map(message).collect(),
+            replies: self.transcript.replies.iter().map(message).collect(),
+            unparsed: self.transcript.unparsed,
+            left_out: self.transcript.left_out,
+            unchecked: &self.unchecked,
+            damaged: &self.damaged,
+        }
+        .serialize(serializer)
+    }
+}
+
+struct BodyJson<'a>(&'a BodyInfo);
+
+impl Serialize for BodyJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        fields!(map, self.0; length);
+        map.serialize_entry("sha256", &self.0.sha256.map(|digest| digest.to_string()))?;
+        fields!(map, self.0; kept, stored, removed, is_unchecked);
+        map.end()
+    }
+}
+
+struct ToolCallJson<'a>(&'a RecordedToolCall, Option<&'a ToolResult>);
+
+impl Serialize for ToolCallJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(call, result) = self;
+        let mut map = serializer.serialize_map(None)?;
+        fields!(map, call; position, tool_call_id, tool_name, input_bytes, input);
+        map.serialize_entry("result", &result.map(ResultJson))?;
+        map.end()
+    }
+}
+
+struct ResultJson<'a>(&'a ToolResult);
+
+impl Serialize for ResultJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        fields!(map, self.0; request_id, reference, text);
+        map.end()
+    }
+}
+
+fn message(message: &CanonicalMessage) -> MessageJson {
+    MessageJson(Message::from(message))
+}
+
+struct MessageJson(Message);
+
+impl Serialize for MessageJson {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        fields!(map, self.0; role, text, tool_calls, tool_results);
+        map.end()
+    }
+}
+
+/// `conversation --json`.
+pub(crate) struct ConversationJson<'a>(pub(crate) &'a Conversation);
+
+impl Serialize for ConversationJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(serde::Serialize)]
+        struct Line<'a> {
+            #[serde(flatten)]
+            message: MessageJson,
+            is_reply: bool,
+            first_request_id: Option<&'a str>,
+            first_opened_seq: Option<u64>,
+            last_request_id: Option<&'a str>,
+            last_opened_seq: Option<u64>,
+            requests: usize,
+        }
+        let requests = &self.0.requests;
+        let id = |index: usize| {
+            let request = requests.get(index);
+            request.map(|request| request.request_id.as_str())
+        };
+        let mut map = serializer.serialize_map(None)?;
+        let name = requests.iter().find_map(RequestRecord::conversation);
+        map.serialize_entry("conversation_id", &name)?;
+        let user = requests
+            .iter()
+            .find_map(|request| request.user_id.as_deref());
+        map.serialize_entry("user_id", &user)?;
+        let ids: Vec<&str> = requests
+            .iter()
+            .map(|request| request.request_id.as_str())
+            .collect();
+        map.serialize_entry("request_ids", &ids)?;
+        let seqs: Vec<u64> = requests.iter().map(|request| request.opened_seq).collect();
+        map.serialize_entry("opened_seqs", &seqs)?;
+        let messages: Vec<Line<'_>> = self
+            .0
+            .messages
+            .iter()
+            .map(|said| Line {
+                message: message(&said.message),
+                is_reply: said.is_reply,
+                first_request_id: id(said.first),
+                first_opened_seq: seqs.get(said.first).copied(),
+                last_request_id: id(said.last),
+                last_opened_seq: seqs.get(said.last).copied(),
+                requests: said.requests,
+            })
+            .collect();
+        map.serialize_entry("messages", &messages)?;
+        fields!(map, self.0; damaged, unchecked, left_out, next);
+        let is_cut = self.0.next.is_some() || self.0.left_out > 0;
+        map.serialize_entry("is_cut", &is_cut)?;
+        map.end()
+    }
+}
+
+/// `search --json`.
+pub(crate) struct SearchHitJson<'a>(pub(crate) &'a SearchHit);
+
+impl Serialize for SearchHitJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(serde::Serialize)]
+        struct Part<'a> {
+            text: &'a str,
+            is_match: bool,
+        }
+        let hit = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        fields!(map, hit.request; request_id, opened_seq, opened_at);
+        map.serialize_entry("conversation_id", &hit.request.conversation())?;
+        fields!(map, hit.request; user_id);
+        map.serialize_entry("model", &hit.request.model())?;
+        fields!(map, hit; role, is_reply, position, score, is_unchecked);
+        let parts: Vec<Part<'_>> = hit
+            .snippet
+            .iter()
+            .map(|part| Part {
+                text: &part.text,
+                is_match: part.is_match,
+            })
+            .collect();
+        map.serialize_entry("snippet", &parts)?;
+        map.end()
+    }
+}
+
+/// `tools --json`.
+pub(crate) struct ToolStatsJson<'a>(pub(crate) &'a ToolStats);
+
+impl Serialize for ToolStatsJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        fields!(map, self.0; tool_name, calls, requests, input_bytes);
+        map.end()
+    }
+}
+
+/// `stats --json`.
+pub(crate) struct StatsJson<'a>(pub(crate) &'a StatsRow);
+
+impl Serialize for StatsJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        fields!(
+            map, self.0;
+            time, provider_name, model, user_id,
+            requests, completed, failed, rejected, abandoned, interrupted,
+            input_tokens, output_tokens, cache_read_input_tokens, cache_write_input_tokens,
+            reasoning_output_tokens, without_usage, cost_microdollars, unpriced, latency_us_sum,
+            latency_count,
+        );
+        map.end()
+    }
+}
+
+/// `doctor --json`.
+pub(crate) struct DoctorJson<'a> {
+    /// The database.
+    pub(crate) path: &'a Path,
+    /// What was found.
+    pub(crate) report: &'a DoctorReport,
+}
+
+impl Serialize for DoctorJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("path", &self.path.to_string_lossy())?;
+        fields!(
+            map, self.report;
+            file_bytes, wal_bytes, file_version, sqlite_version, events, requests, pending,
+            payloads, segments, sessions, crashed_sessions, gaps, shed_lifecycles, shed_payloads, lost_first_at, lost_last_at, is_being_written, findings,
+            not_checked,
+        );
+        map.end()
+    }
+}
+
+/// `verify --json`.
+pub(crate) struct VerifyJson<'a> {
+    /// The database.
+    pub(crate) path: &'a Path,
+    /// What was found.
+    pub(crate) report: &'a VerifyReport,
+}
+
+impl Serialize for VerifyJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let report = self.report;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("path", &self.path.to_string_lossy())?;
+        fields!(map, report; origin, events);
+        map.serialize_entry("root", &report.root.map(|root| root.to_string()))?;
+        fields!(
+            map, report;
+            checkpoints, signed_checkpoints, covered_events, covered_at, unsigned_events,
+            anchors, anchored_events, anchored_at,
+        );
+        let others: Vec<_> = report.other_logs.iter().map(OtherLogJson).collect();
+        map.serialize_entry("other_logs", &others)?;
+        fields!(map, report; payloads, body_bytes);
+        map.serialize_entry("not_kept", &NotKeptJson(&report.not_kept))?;
+        fields!(map, report; notes);
+        let findings: Vec<_> = report.findings.iter().map(FindingJson).collect();
+        map.serialize_entry("findings", &findings)?;
+        fields!(map, report; findings_total);
+        map.end()
+    }
+}
+
+struct NotKeptJson<'a>(&'a NotKept);
+
+impl Serialize for NotKeptJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        fields!(map, self.0; shed, digest_only, excerpts, lifecycles, pruned, lines);
+        map.end()
+    }
+}
+
+struct OtherLogJson<'a>(&'a OtherLog);
+
+impl Serialize for OtherLogJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        fields!(map, self.0; origin, notes, events, first_at, last_at);
+        map.end()
+    }
+}
+
+struct FindingJson<'a>(&'a Finding);
+
+impl Serialize for FindingJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("kind", self.0.kind.name())?;
+        fields!(map, self.0; seq, last_seq, what);
+        map.end()
+    }
+}
+
+/// `bundle --check --json`.
+pub(crate) struct BundleJson<'a>(pub(crate) &'a BundleReport);
+
+impl Serialize for BundleJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let report = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        fields!(map, report; origin, size);
+        map.serialize_entry("root", &report.root.map(|root| root.to_string()))?;
+        fields!(map, report; at);
+        map.serialize_entry("signature", signature_name(report.signature))?;
+        fields!(map, report; events, left_out);
+        let findings: Vec<_> = report.findings.iter().map(FindingJson).collect();
+        map.serialize_entry("findings", &findings)?;
+        map.end()
+    }
+}

@@ -1,0 +1,29 @@
+//! What several commands share.
+
+pub(super) mod capacity;
+pub(super) mod database;
+pub(super) mod error;
+pub(super) mod fields;
+pub(super) mod file_limit;
+pub(super) mod filter;
+pub(super) mod format;
+pub(super) mod identity;
+pub(super) mod json;
+pub(super) mod keys;
+pub(super) mod line_id;
+pub(super) mod output;
+pub(super) mod pager;
+pub(super) mod private_file;
+pub(super) mod progress;
+pub(super) mod recording;
+pub(super) mod removing;
+pub(super) mod resolve;
+pub(super) mod signals;
+pub(super) mod size;
+pub(super) mod source;
+pub(super) mod style;
+pub(super) mod table;
+pub(super) mod text;
+pub(super) mod time;
+pub(super) mod unseen;
+pub(super) mod writing;

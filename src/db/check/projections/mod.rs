@@ -1,0 +1,435 @@
+//! The projections held against the log, in step with it.
+//!
+//! Rows of requests and tool calls are in the order of the events that begin them, so that one walk
+//! over the log meets them as they come. What cannot be met in this order (sums, minutes, sessions,
+//! gaps) is collected in a temporary database and compared at the end. Memory is bounded whatever the
+//! log holds: beyond the bounds below, that database spills to a temporary file.
+
+mod walk;
+
+use std::collections::BTreeMap;
+
+use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator;
+use rusqlite::{Connection, OptionalExtension, Statement, params};
+use serde::{Deserialize, Serialize};
+
+use super::keyed::KeyedHash;
+use super::rebuild::{ProjectionDifference, Rebuilt};
+use super::structure::IndexEntries;
+use crate::db::error::{Context, DbError};
+use crate::db::remove::projections::visit_ended;
+use crate::db::rows::{IS_ERASED, SELECT_ROW, START_COUNT};
+use crate::db::seq_to_sql;
+use crate::db::write::project::{self, Values, bind_end, bind_start, joined};
+use crate::db::write::refusals::Refusals;
+use crate::log::{Ended, Event, Fact, Fold, HourKey, Opened, RequestEnd, RequestStart, Served};
+use walk::{Check, Cursor, Differences, hash_of_rest};
+
+const COMPARING: &str = "comparing the tables with the log";
+
+/// What is held in memory; the rest lies in the temporary database.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// Rows of sums that are held before they are added to those in the temporary database.
+    sums: usize,
+    /// Bytes of requests without an end.
+    open_bytes: usize,
+}
+
+/// A store that is not configured otherwise lets 32,768 requests be open at once, which take about
+/// 8 MiB.
+const BOUNDS: Bounds = Bounds {
+    sums: 16 * 1024,
+    open_bytes: 8 * 1024 * 1024,
+};
+
+/// The statements that a comparison reads from.
+#[derive(Debug)]
+pub(crate) struct Tables<'s> {
+    connection: &'s Connection,
+    requests: Statement<'s>,
+    tool_calls: Statement<'s>,
+}
+
+impl<'s> Tables<'s> {
+    pub(crate) fn new(connection: &'s Connection) -> Result<Self, DbError> {
+        let prepare = |sql: &str| connection.prepare(sql).context(COMPARING);
+        Ok(Self {
+            connection,
+            requests: prepare(&format!("{} ORDER BY opened_seq", *SELECT_ROW))?,
+            tool_calls: prepare(
+                "SELECT ended_seq, position, tool_call_id, tool_name, input_bytes \
+                 FROM tool_calls ORDER BY ended_seq, position",
+            )?,
+        })
+    }
+
+    /// Begins at the start of the log. Rows of requests are counted in these entries of indexes.
+    pub(crate) fn compare(
+        &mut self,
+        entries: Option<IndexEntries>,
+    ) -> Result<Comparison<'_>, DbError> {
+        let requests = &mut self.requests;
+        Ok(Comparison {
+            connection: self.connection,
+            requests: Cursor::new(requests, "requests", 1, Some(IS_ERASED), entries)?,
+            tool_calls: Cursor::new(&mut self.tool_calls, "tool_calls", 2, None, None)?,
+            bounds: BOUNDS,
+            open: BTreeMap::new(),
+            open_bytes: 0,
+            spilled: 0,
+            sums: Fold::default(),
+            rebuilt: Rebuilt::new()?,
+            rest: KeyedHash::default(),
+            differences: Differences::default(),
+        })
+    }
+}
+
+/// A request whose end is still to come, as far as it matters for what comes.
+#[derive(Debug, Serialize, Deserialize)]
+struct OpenRequest {
+    opened_at: i64,
+    provider_name: Option<Box<str>>,
+    /// Routed to, else asked for.
+    model: Option<Box<str>>,
+    user_id: Option<Box<str>>,
+    response_provider_name: Option<Box<str>>,
+    response_model: Option<Box<str>>,
+    altered: Option<Box<str>>,
+    /// The hash of what the stored row has in the columns that are not known at the opening;
+    /// `None`: there is no row, which has been reported.
+    rest: Option<u64>,
+}
+
+/// What a comparison ends with.
+type Differing = (Vec<ProjectionDifference>, Option<IndexEntries>);
+
+/// Walks the log and the tables in step.
+pub(crate) struct Comparison<'r> {
+    connection: &'r Connection,
+    requests: Cursor<'r>,
+    tool_calls: Cursor<'r>,
+    bounds: Bounds,
+    /// By the seq of the opening.
+    open: BTreeMap<u64, OpenRequest>,
+    open_bytes: usize,
+    /// Open requests that lie in the temporary database.
+    spilled: usize,
+    /// Sums of hours and minutes that are not in the temporary database yet.
+    sums: Fold<'static>,
+    rebuilt: Rebuilt,
+    rest: KeyedHash,
+    differences: Differences,
+}
+
+impl Comparison<'_> {
+    /// Takes the next event of the log.
+    pub(crate) fn apply(&mut self, event: &Event) -> Result<(), DbError> {
+        match &event.fact {
+            Fact::Opened(opened) => {
+                let at = event.at;
+                self.opened(event.seq, &RequestStart { at, opened })
+            }
+            Fact::Served(served) => self.served(served),
+            Fact::Ended(ended) => self.ended(event.seq, ended),
+            Fact::StoreOpened(_) | Fact::StoreClosed(_) | Fact::Gap(_) => {
+                self.rebuilt.apply(std::slice::from_ref(event))
+            }
+            Fact::Erased(_) => self.rebuilt.remove(event),
+            Fact::Pruned(pruned) => {
+                self.sums.count_pruned(pruned);
+                self.rebuilt.remove(event)
+            }
+        }
+    }
+
+    /// The log has ended: what is left, all differences, and what the indexes of the requests are to
+    /// hold where that was counted.
+    pub(crate) fn finish(mut self) -> Result<Differing, DbError> {
+        for (opened_seq, request) in std::mem::take(&mut self.open) {
+            self.check_rest(opened_seq, &request, None)?;
+        }
+        self.check_spilled()?;
+        let entries = self.requests.rest(&mut self.differences)?;
+        self.tool_calls.rest(&mut self.differences)?;
+        self.count_remains()?;
+        self.differences
+            .add_remains(self.connection, self.rebuilt.connection())?;
+        self.add_sums()?;
+        let mut differences = self.differences.into_list();
+        self.rebuilt
+            .compare_collected(self.connection, &mut differences)?;
+        Ok((differences, entries))
+    }
+
+    fn opened(&mut self, seq: u64, start: &RequestStart<'_>) -> Result<(), DbError> {
+        self.sums.count_minute(start.opened_at(), seq);
+        let key = (seq_to_sql(seq), 0);
+        let mut rest = None;
+        if self.requests.reach(key, &mut self.differences)?
+            && let Some(row) = self.requests.rows.get()
+        {
+            let mut check = Check::new(row, 0);
+            bind_start(&mut check, seq, start)?;
+            self.differences.add_changed("requests", key, 1, check);
+            rest = Some(hash_of_rest(&mut self.rest, row)?);
+            self.requests.advance()?;
+        }
+        let Opened {
+            provider_name,
+            request_model,
+            requested_model,
+            user_id,
+            altered,
+            ..
+        } = start.opened;
+        let text = |text: &Option<String>| text.as_deref().map(Box::from);
+        let request = OpenRequest {
+            opened_at: start.opened_at(),
+            provider_name: text(provider_name),
+            model: text(request_model).or_else(|| text(requested_model)),
+            user_id: text(user_id),
+            response_provider_name: None,
+            response_model: None,
+            altered: joined(altered.iter()).map(String::into_boxed_str),
+            rest,
+        };
+        self.hold(seq, request)
+    }
+
+    fn served(&mut self, served: &Served) -> Result<(), DbError> {
+        // What the log says of a request that is not open changes nothing.
+        let Some(mut request) = self.take(served.opened_seq)? else {
+            return Ok(());
+        };
+        request.serve(&served.response_model, &served.response_provider_name);
+        self.hold(served.opened_seq, request)
+    }
+
+    fn ended(&mut self, seq: u64, ended: &Ended) -> Result<(), DbError> {
+        let end = RequestEnd { seq, ended };
+        // Of a request that was taken out, or has ended, it says nothing.
+        let Some(mut request) = self.take(ended.opened_seq)? else {
+            return Ok(());
+        };
+        for (position, call) in (0..).zip(end.tool_calls()) {
+            let key = (seq_to_sql(seq), position);
+            if self.tool_calls.reach(key, &mut self.differences)?
+                && let Some(row) = self.tool_calls.rows.get()
+            {
+                let mut check = Check::new(row, 2);
+                check.bind(&call.tool_call_id)?;
+                check.bind(&call.tool_name)?;
+                check.bind(seq_to_sql(call.input_bytes))?;
+                self.differences.add_changed("tool_calls", key, 2, check);
+                self.tool_calls.advance()?;
+            }
+        }
+        request.serve(&ended.response_model, &ended.response_provider_name);
+        if !ended.altered.is_empty() {
+            let before = request.altered.take().map(String::from);
+            let altered = before.iter().chain(&ended.altered);
+            request.altered = joined(altered).map(String::into_boxed_str);
+        }
+        self.check_rest(ended.opened_seq, &request, Some(&end))?;
+        self.sums.count_end(request.hour_key(), ended);
+        if self.sums.hours.len() + self.sums.minutes.len() > self.bounds.sums {
+            self.add_sums()?;
+        }
+        Ok(())
+    }
+
+    /// Holds what is not known at the opening against the stored row, which was read then.
+    fn check_rest(
+        &mut self,
+        opened_seq: u64,
+        request: &OpenRequest,
+        end: Option<&RequestEnd<'_>>,
+    ) -> Result<(), DbError> {
+        let Some(found) = request.rest else {
+            return Ok(());
+        };
+        self.rest.begin();
+        request.bind_rest(&mut self.rest, end)?;
+        if self.rest.hash() == found {
+            return Ok(());
+        }
+        // Rare, and so is worth a second look that names the columns.
+        let key = seq_to_sql(opened_seq);
+        let sql = format!("{} WHERE opened_seq = ?1", *SELECT_ROW);
+        let mut statement = self.connection.prepare_cached(&sql).context(COMPARING)?;
+        let mut rows = statement.query([key]).context(COMPARING)?;
+        if let Some(row) = rows.next().context(COMPARING)? {
+            let mut check = Check::new(row, START_COUNT);
+            request.bind_rest(&mut check, end)?;
+            self.differences.add_changed("requests", (key, 0), 1, check);
+        }
+        Ok(())
+    }
+
+    /// Counts what is left of requests that were erased.
+    fn count_remains(&mut self) -> Result<(), DbError> {
+        let mut all = Fold::default();
+        std::mem::swap(&mut all, &mut self.sums);
+        let (connection, bound) = (self.rebuilt.connection(), self.bounds.sums);
+        visit_ended(connection, 0..=u64::MAX, |request| {
+            all.count_minute(request.opened_at, request.opened_seq);
+            all.count_end(request.key, &request.ended);
+            if all.hours.len() + all.minutes.len() > bound {
+                let mut sums = std::mem::take(&mut all);
+                project::apply(connection, &mut sums, &mut Refusals::default())?;
+            }
+            Ok(())
+        })?;
+        self.sums = all;
+        Ok(())
+    }
+
+    fn add_sums(&mut self) -> Result<(), DbError> {
+        let mut sums = std::mem::take(&mut self.sums);
+        let mut refusals = Refusals::default();
+        project::apply(self.rebuilt.connection(), &mut sums, &mut refusals)
+    }
+
+    /// Holds a request that is open. The oldest ones are the first to be spilled: they have been
+    /// open for long, and most requests are not.
+    fn hold(&mut self, opened_seq: u64, request: OpenRequest) -> Result<(), DbError> {
+        self.open_bytes = self.open_bytes.saturating_add(request.size());
+        self.open.insert(opened_seq, request);
+        if self.open_bytes <= self.bounds.open_bytes {
+            return Ok(());
+        }
+        let connection = self.rebuilt.connection();
+        if self.spilled == 0 {
+            connection
+                .execute_batch(
+                    "CREATE TABLE IF NOT EXISTS open_requests \
+                     (opened_seq INTEGER PRIMARY KEY, request BLOB NOT NULL) STRICT",
+                )
+                .context(COMPARING)?;
+        }
+        let mut insert = connection
+            .prepare_cached("INSERT INTO open_requests VALUES (?1, ?2)")
+            .context(COMPARING)?;
+        while self.open_bytes > self.bounds.open_bytes / 2
+            && let Some((seq, request)) = self.open.pop_first()
+        {
+            self.open_bytes = self.open_bytes.saturating_sub(request.size());
+            let json =
+                serde_json::to_vec(&request).map_err(|error| DbError::corrupt(COMPARING, error))?;
+            insert
+                .execute(params![seq_to_sql(seq), json])
+                .context(COMPARING)?;
+            self.spilled = self.spilled.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, opened_seq: u64) -> Result<Option<OpenRequest>, DbError> {
+        if let Some(request) = self.open.remove(&opened_seq) {
+            self.open_bytes = self.open_bytes.saturating_sub(request.size());
+            return Ok(Some(request));
+        }
+        if self.spilled == 0 {
+            return Ok(None);
+        }
+        let json: Option<Vec<u8>> = self
+            .rebuilt
+            .connection()
+            .prepare_cached("DELETE FROM open_requests WHERE opened_seq = ?1 RETURNING request")
+            .and_then(|mut statement| {
+                statement
+                    .query_row([seq_to_sql(opened_seq)], |row| row.get(0))
+                    .optional()
+            })
+            .context(COMPARING)?;
+        let Some(json) = json else { return Ok(None) };
+        self.spilled = self.spilled.saturating_sub(1);
+        OpenRequest::read(&json).map(Some)
+    }
+
+    fn check_spilled(&mut self) -> Result<(), DbError> {
+        let mut after = i64::MIN;
+        while self.spilled > 0 {
+            let next: Option<(i64, Vec<u8>)> = self
+                .rebuilt
+                .connection()
+                .prepare_cached(
+                    "SELECT opened_seq, request FROM open_requests WHERE opened_seq > ?1 \
+                     ORDER BY opened_seq LIMIT 1",
+                )
+                .and_then(|mut statement| {
+                    statement
+                        .query_row([after], |row| Ok((row.get(0)?, row.get(1)?)))
+                        .optional()
+                })
+                .context(COMPARING)?;
+            let Some((seq, json)) = next else { break };
+            after = seq;
+            let request = OpenRequest::read(&json)?;
+            self.check_rest(u64::try_from(seq).unwrap_or(0), &request, None)?;
+        }
+        Ok(())
+    }
+}
+
+impl OpenRequest {
+    /// The latest word on what served counts; silence changes nothing.
+    fn serve(&mut self, model: &Option<String>, provider_name: &Option<String>) {
+        if let Some(model) = model {
+            self.response_model = Some(model.as_str().into());
+        }
+        if let Some(provider_name) = provider_name {
+            self.response_provider_name = Some(provider_name.as_str().into());
+        }
+    }
+
+    /// The row of sums that it counts in.
+    fn hour_key(&self) -> HourKey {
+        let provider = self.response_provider_name.as_deref();
+        let model = self.response_model.as_deref();
+        HourKey::new(
+            self.opened_at,
+            provider
+                .or(self.provider_name.as_deref())
+                .unwrap_or_default(),
+            model.or(self.model.as_deref()).unwrap_or_default(),
+            self.user_id.as_deref().unwrap_or_default(),
+        )
+    }
+
+    /// Everything that is not known at the opening.
+    fn bind_rest(
+        &self,
+        values: &mut impl Values,
+        end: Option<&RequestEnd<'_>>,
+    ) -> Result<(), DbError> {
+        values.bind(self.response_model.as_deref())?;
+        values.bind(self.response_provider_name.as_deref())?;
+        bind_end(values, end)?;
+        values.bind(self.altered.as_deref())
+    }
+
+    /// What holding it takes, with the map's share.
+    fn size(&self) -> usize {
+        let texts = [
+            &self.provider_name,
+            &self.model,
+            &self.user_id,
+            &self.response_provider_name,
+            &self.response_model,
+            &self.altered,
+        ];
+        // An allocation takes at least 16 bytes more than what it holds.
+        let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len() + 16);
+        texts.into_iter().map(text).sum::<usize>() + size_of::<(u64, Self)>() + 16
+    }
+
+    fn read(json: &[u8]) -> Result<Self, DbError> {
+        serde_json::from_slice(json).map_err(|error| DbError::corrupt(COMPARING, error))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! The database as its file alone holds it, without its write-ahead log: whether both belong together.
+//!
+//! A file that is overwritten in place keeps its name and number, and so does the log beside a database
+//! that a backup was copied over. What tells is the log that is recorded: what was moved into the file
+//! once stays there.
+
+use std::io;
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::{files, held, pool};
+use crate::db::error::{Context, DbError};
+use crate::db::read::lookup::count_at;
+use crate::db::remove::slack;
+use crate::db::seq_to_sql;
+use crate::db::write::tree::log_id;
+use crate::error::OpenError;
+
+const LOOKING: &str = "looking at the file without its write-ahead log";
+
+/// What the file alone has of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Alone {
+    /// `None`: it has no event yet.
+    pub(crate) log_id: Option<String>,
+    /// The seq after its last event.
+    pub(crate) end_seq: u64,
+}
+
+/// Looks. An error may be that of a file that is just being written to.
+pub(crate) fn look(path: &Path) -> Result<Alone, DbError> {
+    of(&pool::open_alone(path)?)
+}
+
+fn of(connection: &Connection) -> Result<Alone, DbError> {
+    let has_log: bool = connection
+        .query_row(
+            "SELECT count(*) FROM sqlite_schema WHERE name = 'log_segments'",
+            [],
+            |row| row.get(0),
+        )
+        .context(LOOKING)?;
+    if !has_log {
+        return Ok(Alone {
+            log_id: None,
+            end_seq: 0,
+        });
+    }
+    let end_seq = connection
+        .query_row(
+            "SELECT first_seq + count FROM log_segments ORDER BY first_seq DESC LIMIT 1",
+            [],
+            |row| count_at(row, 0),
+        )
+        .optional()
+        .context(LOOKING)?;
+    Ok(Alone {
+        log_id: log_id(connection)?,
+        end_seq: end_seq.unwrap_or(0),
+    })
+}
+
+/// What the file's header says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// Its length: that of a page times their number.
+    pub(crate) bytes: u64,
+    /// How often it was changed; with a write-ahead log not every time is counted.
+    pub(crate) changes: u32,
+}
+
+/// Reads the header; nothing where it is none. Source:
+/// <https://www.sqlite.org/fileformat2.html#the_database_header>.
+pub(crate) fn header(path: &Path) -> io::Result<Option<Header>> {
+    let header = slack::header(&*held::hold(path)?)?;
+    let Some(header) = header.strip_prefix(b"SQLite format 3\0") else {
+        return Ok(None);
+    };
+    let number = |at: usize| -> Option<u32> {
+        let bytes = header.get(at..at.checked_add(4)?)?;
+        Some(u32::from_be_bytes(bytes.try_into().ok()?))
+    };
+    // After the 16 bytes that say what it is: the size of a page, the counter and the number of pages.
+    let (Some(page_bytes), Some(changes), Some(pages)) = (number(0), number(8), number(12)) else {
+        return Ok(None);
+    };
+    let page_bytes = match page_bytes >> 16 {
+        1 => 1 << 16,
+        bytes => u64::from(bytes),
+    };
+    Ok(Some(Header {
+        bytes: u64::from(pages).saturating_mul(page_bytes),
+        changes,
+    }))
+}
+
+/// What came of opening a database with the write-ahead log beside it, where that is its own. Nobody
+/// writes to them.
+pub(crate) fn check_log_belongs<T>(
+    path: &Path,
+    opened: Result<(Connection, T), OpenError>,
+) -> Result<(Connection, T), OpenError> {
+    let stale = || OpenError::StaleLog {
+        path: path.to_owned(),
+        log: files::wal_path(path),
+    };
+    // One that a crash left half moved says nothing alone.
+    let alone = look(path).ok().filter(|alone| alone.log_id.is_some());
+    match (opened, alone) {
+        (Ok((both, found)), Some(alone)) => match do_belong(&both, &alone) {
+            Ok(true) => Ok((both, found)),
+            Ok(false) => Err(stale()),
+            Err(error) if error.is_damage() => Err(stale()),
+            Err(error) => Err(crate::db::open_error(path, error)),
+        },
+        (Err(OpenError::Damaged { .. } | OpenError::NotADatabase { .. }), Some(_)) => Err(stale()),
+        (opened, _) => opened,
+    }
+}
+
+/// With its own log a database has the same log, at least as far, and all of it from there on.
+fn do_belong(both: &Connection, alone: &Alone) -> Result<bool, DbError> {
+    let together = of(both)?;
+    if together.log_id != alone.log_id || together.end_seq < alone.end_seq {
+        return Ok(false);
+    }
+    let (first_seq, events) = both
+        .query_row(
+            "SELECT coalesce(min(first_seq), 0), coalesce(sum(count), 0) FROM log_segments \
+             WHERE first_seq + count >= ?1",
+            [seq_to_sql(alone.end_seq)],
+            |row| Ok((count_at(row, 0)?, count_at(row, 1)?)),
+        )
+        .context(LOOKING)?;
+    Ok(first_seq.saturating_add(events) == together.end_seq)
+}

@@ -1,0 +1,228 @@
+//! Descriptors of databases that are never closed while the file exists, and the lock on the file itself.
+//!
+//! Closing any descriptor of a file gives up all POSIX locks that the process has on it, also those of
+//! SQLite's connections. Source: <https://www.sqlite.org/howtocorrupt.html>, 2.2.
+//!
+//! The lock is one of the open file (`F_OFD_SETLK`), which no other descriptor's closing gives up, on one
+//! byte that neither SQLite nor anybody else locks or writes: `flock` is such a lock on the whole file
+//! where a network file system emulates it, and would keep SQLite out. Only Linux has it; elsewhere only
+//! writers of the same process, and those of the same name, keep each other out.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+#[cfg(unix)]
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+#[cfg(unix)]
+use super::watch::{Identity, identity};
+
+/// The byte that is locked. Far behind SQLite's lock bytes (2^30), the largest database (2^48), and
+/// within what every file system can count.
+#[cfg(target_os = "linux")]
+const LOCKED_BYTE: i64 = 1 << 62;
+
+/// A file that was opened, once and for all.
+#[cfg(unix)]
+#[derive(Debug)]
+struct Held {
+    identity: Identity,
+    file: Arc<File>,
+    /// Whether a store of this process writes to it.
+    is_locked: bool,
+}
+
+/// The files of this process, by what they are.
+#[cfg(unix)]
+static HELD: Mutex<Vec<Held>> = Mutex::new(Vec::new());
+
+/// The file at this path.
+#[cfg(unix)]
+pub(crate) fn hold(path: &Path) -> io::Result<Arc<File>> {
+    Ok(Arc::clone(&entry(&mut all(), path)?.file))
+}
+
+/// Elsewhere locks are not given up.
+#[cfg(not(unix))]
+pub(crate) fn hold(path: &Path) -> io::Result<Arc<File>> {
+    open(path).map(Arc::new)
+}
+
+/// The right to write to a file, under whichever name. Given up when it is dropped, and when the process
+/// ends.
+#[derive(Debug)]
+pub(crate) struct FileLock {
+    file: Arc<File>,
+    /// A forked child has the parent's lock, and must not give it up.
+    process: u32,
+}
+
+impl FileLock {
+    /// `None`: somebody else has it.
+    #[cfg(unix)]
+    pub(crate) fn acquire(path: &Path) -> io::Result<Option<Self>> {
+        let mut all = all();
+        let held = entry(&mut all, path)?;
+        if held.is_locked || !lock(&held.file)? {
+            return Ok(None);
+        }
+        held.is_locked = true;
+        Ok(Some(Self {
+            file: Arc::clone(&held.file),
+            process: std::process::id(),
+        }))
+    }
+
+    /// The lock file beside the database is all there is.
+    #[cfg(not(unix))]
+    pub(crate) fn acquire(path: &Path) -> io::Result<Option<Self>> {
+        Ok(Some(Self {
+            file: hold(path)?,
+            process: std::process::id(),
+        }))
+    }
+
+    /// Whether somebody writes to the file, under whichever name. Takes nothing.
+    #[cfg(unix)]
+    pub(crate) fn is_held(path: &Path) -> io::Result<bool> {
+        let mut all = all();
+        let held = entry(&mut all, path)?;
+        Ok(held.is_locked || is_locked_elsewhere(&held.file)?)
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn is_held(_: &Path) -> io::Result<bool> {
+        Ok(false)
+    }
+}
+
+#[cfg(unix)]
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        if self.process != std::process::id() {
+            return;
+        }
+        for held in all().iter_mut() {
+            if Arc::ptr_eq(&held.file, &self.file) {
+                held.is_locked = false;
+            }
+        }
+        unlock(&self.file);
+    }
+}
+
+#[cfg(unix)]
+fn all() -> MutexGuard<'static, Vec<Held>> {
+    let mut all = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    // What was deleted takes room on the disk until it is closed, and nobody finds it any more.
+    all.retain(|held| held.is_locked || Arc::strong_count(&held.file) > 1 || has_name(&held.file));
+    all
+}
+
+#[cfg(unix)]
+fn has_name(file: &File) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    file.metadata().is_ok_and(|metadata| metadata.nlink() > 0)
+}
+
+#[cfg(unix)]
+fn entry<'a>(all: &'a mut Vec<Held>, path: &Path) -> io::Result<&'a mut Held> {
+    let wanted = identity(&std::fs::symlink_metadata(path)?);
+    let index = all.iter().position(|held| held.identity == wanted);
+    let index = match index {
+        Some(index) => index,
+        None => {
+            let file = open(path)?;
+            all.push(Held {
+                identity: identity(&file.metadata()?),
+                file: Arc::new(file),
+                is_locked: false,
+            });
+            all.len() - 1
+        }
+    };
+    all.get_mut(index)
+        .ok_or_else(|| io::Error::other("the database file is not held"))
+}
+
+/// For reading alone where no more is permitted: whoever may not write asks nothing else of it.
+fn open(path: &Path) -> io::Result<File> {
+    let opened = OpenOptions::new().read(true).write(true).open(path);
+    match opened {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+            ) =>
+        {
+            File::open(path)
+        }
+        opened => opened,
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn one_byte(kind: i32) -> io::Result<nix::libc::flock> {
+    let of_type = |number: i32| i16::try_from(number).map_err(io::Error::other);
+    Ok(nix::libc::flock {
+        l_type: of_type(kind)?,
+        l_whence: of_type(nix::libc::SEEK_SET)?,
+        l_start: LOCKED_BYTE,
+        l_len: 1,
+        l_pid: 0,
+    })
+}
+
+/// `false`: somebody else has locked it.
+#[cfg(target_os = "linux")]
+fn lock(file: &File) -> io::Result<bool> {
+    use nix::errno::Errno;
+    use nix::fcntl::{FcntlArg, fcntl};
+
+    let wanted = one_byte(nix::libc::F_WRLCK)?;
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&wanted)) {
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        // A file system without such locks, or a sandbox that does not let them pass: the lock file
+        // beside the database has to do.
+        Err(Errno::EINVAL | Errno::ENOLCK | Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::EPERM) => {
+            Ok(true)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn unlock(file: &File) {
+    use nix::fcntl::{FcntlArg, fcntl};
+
+    if let Ok(nothing) = one_byte(nix::libc::F_UNLCK) {
+        let _ = fcntl(file, FcntlArg::F_OFD_SETLK(&nothing));
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn is_locked_elsewhere(file: &File) -> io::Result<bool> {
+    use nix::fcntl::{FcntlArg, fcntl};
+
+    let mut found = one_byte(nix::libc::F_RDLCK)?;
+    match fcntl(file, FcntlArg::F_OFD_GETLK(&mut found)) {
+        Ok(_) => Ok(i32::from(found.l_type) != nix::libc::F_UNLCK),
+        Err(_) => Ok(false),
+    }
+}
+
+/// `flock` and POSIX locks are one and the same there, and would keep SQLite out.
+#[cfg(all(unix, not(target_os = "linux")))]
+fn lock(_: &File) -> io::Result<bool> {
+    Ok(true)
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn unlock(_: &File) {}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn is_locked_elsewhere(_: &File) -> io::Result<bool> {
+    Ok(false)
+}

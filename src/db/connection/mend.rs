@@ -1,0 +1,143 @@
+//! Tables and indexes that are not as this version makes them, made anew where that loses nothing.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+
+use super::migrate::definition_of;
+use super::open;
+use super::schema::{self, Difference, Schema};
+use crate::db::check::rebuild::is_projection;
+use crate::db::error::{Context, DbError};
+use crate::db::search;
+
+const MENDING: &str = "making tables and indexes anew";
+
+/// Which payloads build on which: found out again when a removal asks.
+const LINKS: [&str; 2] = ["payload_links", "payload_links_filled"];
+/// The search index, in the order in which it can go: what SQLite's own index consists of goes with it.
+const SEARCH: [&str; 4] = [
+    "search_index",
+    "search_messages",
+    "search_state",
+    "search_pending",
+];
+
+/// Makes anew what differs. The projections are empty then, for whoever writes them from the log. Within
+/// the caller's transaction, on a connection that may write what only the search index may otherwise.
+pub(crate) fn mend(connection: &Connection, schema: &Schema) -> Result<(), DbError> {
+    mend_all(connection, schema.differences())
+}
+
+/// Makes anew what holds nothing that is not elsewhere: it is not worth refusing a file. What was in it is
+/// overwritten. A search index that there was is built anew afterwards.
+pub(crate) fn mend_expendable(connection: &mut Connection, schema: &Schema) -> Result<(), DbError> {
+    open::defend(connection, false)?;
+    let result = (|| {
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .context(MENDING)?;
+        let is_of_search = |difference: &Difference| difference.table.starts_with(schema::SEARCH);
+        let is_index_lost = schema.differences().any(is_of_search)
+            && !search::is_empty(&transaction).unwrap_or(false);
+        let expendable = schema
+            .differences()
+            .filter(|differs| differs.is_expendable());
+        mend_all(&transaction, expendable)?;
+        if is_index_lost {
+            search::give_up(&transaction)?;
+        }
+        transaction.commit().context(MENDING)
+    })();
+    open::defend(connection, true)?;
+    result
+}
+
+fn mend_all<'d>(
+    connection: &Connection,
+    differences: impl Iterator<Item = &'d Difference>,
+) -> Result<(), DbError> {
+    let mut tables = BTreeSet::new();
+    let mut indexes = BTreeSet::new();
+    for Difference {
+        kind, name, table, ..
+    } in differences
+    {
+        let name = name.as_str();
+        if table.starts_with(schema::SEARCH) {
+            tables.extend(SEARCH);
+        } else if kind == "index" {
+            indexes.insert((name, table.as_str()));
+        } else if is_projection(name) || LINKS.contains(&name) {
+            tables.insert(name);
+        } else {
+            let what =
+                format!("{kind} {name:?} holds what is nowhere else, and cannot be made anew");
+            return Err(DbError::corrupt(MENDING, what));
+        }
+    }
+    for (index, _) in &indexes {
+        drop_object(connection, index)?;
+    }
+    if tables.contains("search_index") {
+        // Those that its own going would leave behind.
+        drop_object(connection, "search_index")
+            .or_else(|_| forget(connection, "search_index"))
+            .or_else(|_| unregister(connection, "search_index"))?;
+        let shadows = ["data", "idx", "content", "docsize", "config"];
+        for shadow in shadows.map(|end| format!("search_index_{end}")) {
+            drop_object(connection, &shadow)?;
+        }
+    }
+    for table in &tables {
+        drop_object(connection, table)?;
+        run(connection, &definition_of(table))?;
+    }
+    // Those of a table that was made anew were made with it.
+    for (index, _) in indexes.iter().filter(|(_, table)| !tables.contains(table)) {
+        if let Some(definition) = Schema::definition(index)? {
+            run(connection, &definition)?;
+        }
+    }
+    Ok(())
+}
+
+/// Drops whatever has the name.
+fn drop_object(connection: &Connection, name: &str) -> Result<(), DbError> {
+    let sql = "SELECT type FROM sqlite_schema WHERE name = ?1";
+    let kind: Option<String> = connection
+        .query_row(sql, [name], |row| row.get(0))
+        .optional()
+        .context(MENDING)?;
+    match kind.as_deref() {
+        Some(kind @ ("table" | "view" | "index" | "trigger")) => {
+            run(connection, &format!("DROP {kind} \"{name}\""))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A search index without the tables that it consists of cannot even be dropped. These are made, empty.
+fn forget(connection: &Connection, name: &str) -> Result<(), DbError> {
+    run(
+        connection,
+        &format!(
+            "CREATE TABLE IF NOT EXISTS {name}_config (k PRIMARY KEY, v) WITHOUT ROWID; \
+             DELETE FROM {name}_config; INSERT INTO {name}_config VALUES ('version', 4)"
+        ),
+    )?;
+    drop_object(connection, name)
+}
+
+/// A virtual table of a module that there is not cannot be dropped. It has no pages of its own.
+fn unregister(connection: &Connection, name: &str) -> Result<(), DbError> {
+    run(connection, "PRAGMA writable_schema = ON")?;
+    let sql = "DELETE FROM sqlite_schema WHERE type = 'table' AND name = ?1 AND rootpage = 0";
+    let deleted = connection.execute(sql, [name]).context(MENDING);
+    run(connection, "PRAGMA writable_schema = RESET")?;
+    deleted.map(drop)
+}
+
+fn run(connection: &Connection, sql: &str) -> Result<(), DbError> {
+    connection.execute_batch(sql).context(MENDING)
+}

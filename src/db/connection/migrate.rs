@@ -1,0 +1,79 @@
+//! File versions: what each migration step does, and which files are refused.
+
+use rusqlite::Connection;
+use rusqlite_migration::{M, Migrations};
+
+use crate::db::error::{Context, DbError};
+
+/// "AUDL". Source of the field: <https://www.sqlite.org/pragma.html#pragma_application_id>.
+pub(crate) const APPLICATION_ID: i64 = 0x4155_444C;
+
+const SCHEMA: &str = include_str!("../../../schema.sql");
+
+/// Each step runs in a transaction of its own and sets `user_version` in it.
+const STEPS: &[M<'_>] = &[M::up(SCHEMA)];
+
+/// What makes a table of this version, with its indexes and its first row.
+pub(crate) fn definition_of(table: &str) -> String {
+    let is_of = |statement: &&str| {
+        let mut words = statement.split_ascii_whitespace();
+        let is_made = words.any(|word| matches!(word, "TABLE" | "ON" | "INTO"));
+        is_made && words.next() == Some(table)
+    };
+    let without_comments = |statement: &'static str| {
+        let begin = statement
+            .split_inclusive('\n')
+            .take_while(|line| line.trim().is_empty() || line.starts_with("--"))
+            .map(str::len)
+            .sum();
+        statement.get(begin..).unwrap_or_default()
+    };
+    let statements = SCHEMA.split_inclusive(";\n").map(without_comments);
+    statements.filter(is_of).collect()
+}
+
+/// The version that this library writes.
+pub(crate) fn version_supported() -> i64 {
+    i64::try_from(STEPS.len()).unwrap_or(i64::MAX)
+}
+
+/// Whose file it is, as far as its header tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Nothing is in it yet.
+    Empty,
+    /// Ours, of this version.
+    Auditlite { version: i64 },
+    /// Another application's.
+    Foreign { application_id: u32 },
+}
+
+pub(crate) fn origin(connection: &Connection) -> Result<Origin, DbError> {
+    let number = |pragma: &str| -> Result<i64, DbError> {
+        connection
+            .query_row(pragma, [], |row| row.get(0))
+            .context("reading the file's header")
+    };
+    let application_id = number("PRAGMA application_id")?;
+    if application_id == APPLICATION_ID {
+        let version = number("PRAGMA user_version")?;
+        return Ok(Origin::Auditlite { version });
+    }
+    if application_id == 0 && number("SELECT count(*) FROM sqlite_schema")? == 0 {
+        return Ok(Origin::Empty);
+    }
+    let application_id = u32::try_from(application_id & 0xFFFF_FFFF).unwrap_or(0);
+    Ok(Origin::Foreign { application_id })
+}
+
+/// Brings the file to the version that this library writes.
+pub(crate) fn migrate(connection: &mut Connection) -> Result<(), DbError> {
+    Migrations::from_slice(STEPS)
+        .to_latest(connection)
+        .map_err(|error| match error {
+            rusqlite_migration::Error::RusqliteError { err, .. } => {
+                DbError::new("bringing the file to this version", err)
+            }
+            other => DbError::corrupt("bringing the file to this version", other),
+        })
+}

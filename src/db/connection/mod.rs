@@ -1,0 +1,14 @@
+//! Files and connections: which are opened, how, and who has them.
+
+pub(super) mod alone;
+pub(super) mod aside;
+pub(super) mod files;
+pub(super) mod held;
+pub(super) mod mend;
+pub(super) mod migrate;
+pub(super) mod mount;
+pub(super) mod open;
+pub(super) mod pool;
+pub(super) mod replace;
+pub(super) mod schema;
+pub(super) mod watch;

@@ -1,0 +1,299 @@
+//! Reading connections: few, opened when first needed, never able to write.
+
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::alone;
+use super::files::{DatabasePath, WriterLock, check_not_written_elsewhere};
+use super::open::{self, check_sqlite_version, harden, open_error, set_up_reader};
+use super::schema::Schema;
+use super::watch::{ReadFile, has_log};
+use crate::db::error::{Context, DbError, DbErrorKind};
+use crate::error::{OpenError, ReadError};
+use crate::process::Process;
+
+/// A read waits for a connection as long as it may take altogether, within these bounds.
+const CONNECTION_WAIT_MIN: Duration = Duration::from_millis(1);
+const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How many steps of SQLite's machine go by between two looks at the time; some microseconds.
+const PROGRESS_STEPS: i32 = 4096;
+/// Whoever reads all of a file may take this long, and a second more for so many bytes of it, a tenth of
+/// what a slow disk gives: a doctored file must not keep anybody for ever.
+const WHOLE_READ_MIN: Duration = Duration::from_secs(8);
+const WHOLE_READ_BYTES_A_SECOND: u64 = 1024 * 1024;
+
+/// A pool of reading connections. Cheap until the first read.
+#[derive(Debug)]
+pub(crate) struct ReaderPool {
+    path: PathBuf,
+    readers_max: u32,
+    read_timeout: Duration,
+    process: Process,
+    pool: OnceLock<r2d2::Pool<Files>>,
+}
+
+/// A reading connection on loan.
+#[derive(Debug)]
+pub(crate) struct ReadConnection(r2d2::PooledConnection<Files>);
+
+/// Opens the connections of a pool.
+#[derive(Debug)]
+struct Files {
+    path: PathBuf,
+}
+
+/// A connection of a pool.
+#[derive(Debug)]
+struct Pooled {
+    connection: Connection,
+    /// What it is to; nothing where it failed.
+    file: Option<ReadFile>,
+    /// The version of the schema that was compared.
+    compared: Option<i64>,
+    /// Why there is none: what stands here then is one to nothing. r2d2 would try again and again until
+    /// the caller's time is over.
+    failed: Option<DbError>,
+    is_broken: bool,
+}
+
+impl ReaderPool {
+    pub(crate) fn new(path: &Path, readers_max: u32, read_timeout: Duration) -> Self {
+        Self {
+            path: path.to_owned(),
+            readers_max,
+            read_timeout,
+            process: Process::current(),
+            pool: OnceLock::new(),
+        }
+    }
+
+    /// A connection that is free, or a new one, to a file whose tables are those of this version.
+    pub(crate) fn get(&self) -> Result<ReadConnection, ReadError> {
+        if self.process.is_left() {
+            return Err(ReadError::Forked);
+        }
+        let mut pooled = self.current()?;
+        if let Some(error) = pooled.failed.take() {
+            return Err(error.into());
+        }
+        // A read that goes on and on would pin the write-ahead log.
+        stop_after(&pooled.connection, self.read_timeout)?;
+        let version = Some(schema_version(&pooled.connection)?);
+        if version != pooled.compared {
+            Schema::read(&pooled.connection)?.check_readable()?;
+            pooled.compared = version;
+        }
+        Ok(ReadConnection(pooled))
+    }
+
+    /// One that is to the file that is at the path now: the file may have been moved, and another begun in
+    /// its place, or somebody may have begun to write to one that nobody wrote to.
+    fn current(&self) -> Result<r2d2::PooledConnection<Files>, ReadError> {
+        let pool = self.pool.get_or_init(|| self.build());
+        let mut stale = self.readers_max;
+        loop {
+            let mut pooled = pool
+                .get()
+                .map_err(|error| ReadError::NoConnection(error.into()))?;
+            let is_current = pooled.file.is_none_or(|file| file.is_current(&self.path));
+            if is_current || stale == 0 {
+                return Ok(pooled);
+            }
+            pooled.is_broken = true;
+            stale -= 1;
+        }
+    }
+
+    fn build(&self) -> r2d2::Pool<Files> {
+        let path = self.path.clone();
+        r2d2::Pool::builder()
+            .max_size(self.readers_max)
+            .min_idle(Some(0))
+            .idle_timeout(Some(Duration::from_secs(60)))
+            .test_on_check_out(false)
+            .connection_timeout(
+                self.read_timeout
+                    .clamp(CONNECTION_WAIT_MIN, CONNECTION_WAIT_MAX),
+            )
+            .build_unchecked(Files { path })
+    }
+}
+
+impl ReadConnection {
+    /// The file that it is to.
+    pub(crate) fn file(&self) -> Option<ReadFile> {
+        self.0.file
+    }
+}
+
+impl Deref for ReadConnection {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.0.connection
+    }
+}
+
+impl r2d2::ManageConnection for Files {
+    type Connection = Pooled;
+    type Error = rusqlite::Error;
+
+    fn connect(&self) -> Result<Pooled, rusqlite::Error> {
+        let (connection, file, failed) = match open_hardened(&self.path) {
+            Ok((connection, file)) => (connection, Some(file), None),
+            Err(error) => (Connection::open_in_memory()?, None, Some(error)),
+        };
+        let is_broken = failed.is_some();
+        Ok(Pooled {
+            connection,
+            file,
+            compared: None,
+            failed,
+            is_broken,
+        })
+    }
+
+    fn is_valid(&self, _: &mut Pooled) -> Result<(), rusqlite::Error> {
+        Ok(())
+    }
+
+    fn has_broken(&self, pooled: &mut Pooled) -> bool {
+        pooled.is_broken
+    }
+}
+
+/// Changes whenever somebody has changed the schema.
+fn schema_version(connection: &Connection) -> Result<i64, DbError> {
+    connection
+        .prepare_cached("PRAGMA schema_version")
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+        .context("reading the file's schema")
+}
+
+/// Has what is read from now on, and is not read yet then, fail.
+fn stop_after(connection: &Connection, time: Duration) -> Result<(), DbError> {
+    let deadline = Instant::now().checked_add(time);
+    let is_over = move || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+    connection
+        .progress_handler(PROGRESS_STEPS, Some(is_over))
+        .context("setting up the connection")
+}
+
+impl Drop for ReaderPool {
+    fn drop(&mut self) {
+        if self.process.is_left() {
+            // Closing the other process's connections here could take its files away from under it.
+            std::mem::forget(self.pool.take());
+        }
+    }
+}
+
+/// Checks that the file at this path is a store that can be read.
+pub(crate) fn check_store(path: &DatabasePath) -> Result<(), OpenError> {
+    check_sqlite_version(rusqlite::version_number(), rusqlite::version())?;
+    if !path.exists() {
+        return Err(OpenError::NotFound {
+            path: path.as_path().to_owned(),
+        });
+    }
+    check_not_written_elsewhere(path)?;
+    let opened = open_readable(path.as_path());
+    if !has_log(path.as_path()) || WriterLock::is_held(path.as_path()) {
+        return opened.map(drop);
+    }
+    let opened = opened.map(|connection| (connection, ()));
+    alone::check_log_belongs(path.as_path(), opened).map(drop)
+}
+
+fn open_readable(path: &Path) -> Result<Connection, OpenError> {
+    let failed = |error| open_error(path, error);
+    let connection = open_any(path).map_err(failed)?;
+    open::check_readable(path, &connection)?;
+    // What differs is said by whoever reads; what cannot be read at all is damage.
+    Schema::read(&connection).map_err(failed)?;
+    Ok(connection)
+}
+
+/// One reading connection outside any pool, to a file whose tables are those of this version.
+pub(crate) fn open_reader(path: &Path) -> Result<Connection, DbError> {
+    let connection = open_any(path)?;
+    Schema::read(&connection)?.check_readable()?;
+    Ok(connection)
+}
+
+/// As [`open_reader`], whatever the tables are: for whoever says how they differ.
+pub(crate) fn open_any(path: &Path) -> Result<Connection, DbError> {
+    let (connection, _) = open_hardened(path)?;
+    restart_clock(&connection, path)?;
+    Ok(connection)
+}
+
+/// Gives the time in which all of the file can be read once, from now on.
+pub(crate) fn restart_clock(connection: &Connection, path: &Path) -> Result<(), DbError> {
+    let bytes = std::fs::metadata(path).map_or(0, |file| file.len());
+    let time = WHOLE_READ_MIN + Duration::from_secs(bytes / WHOLE_READ_BYTES_A_SECOND);
+    stop_after(connection, time)
+}
+
+fn open_hardened(path: &Path) -> Result<(Connection, ReadFile), DbError> {
+    const OPENING: &str = "opening the file for reading";
+    let is_immutable = !has_log(path) && is_unwritable(path);
+    // As it is before: what changes in between is seen later.
+    let file = ReadFile::new(path, is_immutable).map_err(|error| DbError::io(OPENING, error))?;
+    let (target, flags) = target(path, is_immutable);
+    let connection = Connection::open_with_flags(target, flags).context(OPENING)?;
+    set_up_reader(&connection)?;
+    Ok((connection, file))
+}
+
+/// A connection to the file without its write-ahead log, as if nobody wrote to it.
+pub(crate) fn open_alone(path: &Path) -> Result<Connection, DbError> {
+    let (target, flags) = target(path, true);
+    let connection =
+        Connection::open_with_flags(target, flags).context("opening the file by itself")?;
+    set_up_reader(&connection)?;
+    stop_after(&connection, WHOLE_READ_MIN)?;
+    Ok(connection)
+}
+
+/// What SQLite is to open, and how. Reading a WAL-mode file needs its shared-memory file beside it. Where
+/// that can neither be found nor made, a file without a write-ahead log is read as if it never changed:
+/// there is no writer now, and one that comes is seen by the files that it makes ([`ReadFile`]).
+fn target(path: &Path, is_immutable: bool) -> (PathBuf, OpenFlags) {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW
+        | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    if !is_immutable {
+        return (path.to_owned(), flags);
+    }
+    let mut uri = String::from("file://");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~".contains(byte) {
+            uri.push(char::from(*byte));
+        } else {
+            uri.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    uri.push_str("?immutable=1");
+    (PathBuf::from(uri), flags | OpenFlags::SQLITE_OPEN_URI)
+}
+
+/// Whether SQLite cannot make its files beside this one, for want of rights or on a medium that is
+/// read-only here. Others may write to it all the same, later or from elsewhere.
+fn is_unwritable(path: &Path) -> bool {
+    const PROBING: &str = "probing";
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let probe = || -> Result<i64, DbError> {
+        let connection = Connection::open_with_flags(path, flags).context(PROBING)?;
+        harden(&connection)?;
+        connection
+            .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+            .context(PROBING)
+    };
+    probe().is_err_and(|error| error.kind == DbErrorKind::CannotOpen)
+}

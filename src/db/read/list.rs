@@ -1,0 +1,495 @@
+//! The shared filter as conditions of a query: every value is bound, and which index serves which
+//! filter is tested.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+
+use crate::db::error::{Context, DbError};
+use crate::db::rows::{RequestRow, SELECT_REQUEST, request_rows, status_is};
+use crate::db::seq_to_sql;
+use crate::log::minute_of;
+use crate::model::{RequestFilter, RequestOrder, Status, stored_attribute, stored_identifier};
+
+/// What requests are grouped by to conversations, within a user's.
+const CONVERSATION: &str = "coalesce(conversation_id, context_id, session_id)";
+/// So many entries of an index are read in less than a millisecond.
+const ENTRIES_FEW: i64 = 1_000;
+
+/// Conditions joined by AND, with their values.
+#[derive(Debug, Default)]
+pub(crate) struct Conditions {
+    sql: Vec<String>,
+    pub(crate) values: Vec<Value>,
+    /// ` INDEXED BY …` where the planner would choose another one; stands behind `requests`.
+    pub(crate) index: &'static str,
+}
+
+impl Conditions {
+    /// `?` in `sql` stands for `value`, as often as it occurs.
+    pub(crate) fn add(&mut self, sql: &str, value: impl Into<Value>) {
+        let value = value.into();
+        for _ in 0..sql.matches('?').count() {
+            self.values.push(value.clone());
+        }
+        self.sql.push(sql.to_owned());
+    }
+
+    /// The identifier is this one, in the form in which it is recorded.
+    pub(crate) fn add_identifier(&mut self, sql: &str, identifier: Option<&String>) {
+        if let Some(identifier) = identifier {
+            self.add(sql, stored_identifier(identifier).into_owned());
+        }
+    }
+
+    /// A condition without a value.
+    pub(crate) fn add_fixed(&mut self, sql: impl Into<String>) {
+        self.sql.push(sql.into());
+    }
+
+    /// One of these columns is named like this; `*` and `?` stand for any characters and for one.
+    pub(crate) fn add_name(&mut self, columns: &[&str], pattern: Option<&String>) {
+        let Some(pattern) = pattern else { return };
+        let (operator, value) = match glob(pattern) {
+            None => ("=", stored_identifier(pattern).into_owned()),
+            Some(glob) => ("GLOB", glob),
+        };
+        let any: Vec<String> = columns
+            .iter()
+            .map(|column| format!("{column} {operator} ?"))
+            .collect();
+        self.add(&format!("({})", any.join(" OR ")), value);
+    }
+
+    /// ` WHERE …`, or nothing.
+    pub(crate) fn to_sql(&self) -> String {
+        if self.sql.is_empty() {
+            String::new()
+        } else {
+            format!(" WHERE {}", self.sql.join(" AND "))
+        }
+    }
+}
+
+/// SQLite's pattern for ours, in which brackets are nothing special; `None`: a plain name.
+/// Stars in a row are one, so that matching stays cheap.
+fn glob(pattern: &str) -> Option<String> {
+    if !pattern.contains(['*', '?']) {
+        return None;
+    }
+    let mut glob = String::with_capacity(pattern.len());
+    for character in pattern.chars() {
+        match character {
+            '[' => glob.push_str("[[]"),
+            '*' if glob.ends_with('*') => {}
+            other => glob.push(other),
+        }
+    }
+    Some(glob)
+}
+
+/// In which order of the log, from where on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Walk {
+    /// Newest first, from below this.
+    Before(Option<u64>),
+    /// Oldest first, from above this.
+    After(Option<u64>),
+}
+
+/// Requests that match, in order of the log. Index: the one of the filter's id, else the primary
+/// key. Times are first narrowed by `opened_minutes`.
+pub(crate) fn list(
+    connection: &Connection,
+    filter: &RequestFilter,
+    walk: Walk,
+    limit: usize,
+) -> Result<Vec<RequestRow>, DbError> {
+    const LISTING: &str = "listing requests";
+    // One read transaction: the bounds and the page see the same state.
+    let transaction = connection.unchecked_transaction().context(LISTING)?;
+    list_within(&transaction, filter, walk, limit)
+}
+
+/// As [`list`], within the caller's transaction.
+pub(crate) fn list_within(
+    connection: &Connection,
+    filter: &RequestFilter,
+    walk: Walk,
+    limit: usize,
+) -> Result<Vec<RequestRow>, DbError> {
+    let Some(conditions) = conditions(connection, filter, walk)? else {
+        return Ok(Vec::new());
+    };
+    let sql = list_sql(&conditions, walk, limit);
+    rows(connection, &sql, conditions)
+}
+
+/// Matching requests that have most of something, most first. Reads every row that matches.
+pub(crate) fn top(
+    connection: &Connection,
+    filter: &RequestFilter,
+    order: RequestOrder,
+    limit: usize,
+) -> Result<Vec<RequestRow>, DbError> {
+    const LISTING: &str = "listing requests";
+    let transaction = connection.unchecked_transaction().context(LISTING)?;
+    let Some(mut conditions) = conditions(&transaction, filter, Walk::Before(None))? else {
+        return Ok(Vec::new());
+    };
+    let column = order.column();
+    conditions.add_fixed(format!("{column} IS NOT NULL"));
+    let sql = format!(
+        "{}{}{} ORDER BY {column} DESC, opened_seq DESC LIMIT {limit}",
+        *SELECT_REQUEST,
+        conditions.index,
+        conditions.to_sql()
+    );
+    rows(&transaction, &sql, conditions)
+}
+
+fn rows(
+    connection: &Connection,
+    sql: &str,
+    conditions: Conditions,
+) -> Result<Vec<RequestRow>, DbError> {
+    const LISTING: &str = "listing requests";
+    let mut statement = connection.prepare_cached(sql).context(LISTING)?;
+    let rows = statement
+        .query(params_from_iter(conditions.values))
+        .context(LISTING)?;
+    request_rows(rows).context(LISTING)
+}
+
+fn list_sql(conditions: &Conditions, walk: Walk, limit: usize) -> String {
+    let direction = match walk {
+        Walk::Before(_) => "DESC",
+        Walk::After(_) => "ASC",
+    };
+    format!(
+        "{}{}{} ORDER BY opened_seq {direction} LIMIT {limit}",
+        *SELECT_REQUEST,
+        conditions.index,
+        conditions.to_sql()
+    )
+}
+
+/// Without statistics the planner takes a cursor's range on the primary key for cheaper, and
+/// would walk past all completed requests to find the rare others. Of a user and a conversation it
+/// takes either index; the one with fewer entries is meant: one user's service has many conversations,
+/// and one id that clients share, such as `default`, has many users.
+fn index(connection: &Connection, filter: &RequestFilter) -> Result<&'static str, DbError> {
+    const BY_STATUS: &str = " INDEXED BY requests_by_status";
+    const BY_USER: &str = " INDEXED BY requests_by_user_id";
+    const BY_CONVERSATION: &str = " INDEXED BY requests_by_conversation";
+    let user = filter.user_id.as_deref().filter(|user| !user.is_empty());
+    if let Some(conversation) = &filter.conversation_id
+        && [&filter.session_id, &filter.trace_id, &filter.request_id]
+            .into_iter()
+            .all(Option::is_none)
+    {
+        let Some(user) = user else {
+            return Ok(BY_CONVERSATION);
+        };
+        let is_short = |column: &str, index: &str, id: &str| -> Result<bool, DbError> {
+            let sql = format!(
+                "SELECT count(*) FROM \
+                 (SELECT 1 FROM requests{index} WHERE {column} = ?1 LIMIT {ENTRIES_FEW})"
+            );
+            let count: i64 = connection
+                .prepare_cached(&sql)
+                .and_then(|mut statement| {
+                    statement.query_row([stored_identifier(id)], |row| row.get(0))
+                })
+                .context("looking for the shorter index")?;
+            Ok(count < ENTRIES_FEW)
+        };
+        let is_by_user = !is_short(CONVERSATION, BY_CONVERSATION, conversation)?
+            && is_short("user_id", BY_USER, user)?;
+        return Ok(if is_by_user { BY_USER } else { BY_CONVERSATION });
+    }
+    let ids = [
+        &filter.session_id,
+        &filter.conversation_id,
+        &filter.trace_id,
+        &filter.request_id,
+    ];
+    let has_id = user.is_some() || ids.into_iter().any(Option::is_some);
+    Ok(match filter.status {
+        None | Some(Status::Completed) => "",
+        Some(_) if has_id => "",
+        Some(_) => BY_STATUS,
+    })
+}
+
+/// What the filter demands of a row of `requests`. `None`: nothing can match.
+pub(crate) fn conditions(
+    connection: &Connection,
+    filter: &RequestFilter,
+    walk: Walk,
+) -> Result<Option<Conditions>, DbError> {
+    let mut conditions = Conditions {
+        index: index(connection, filter)?,
+        ..Conditions::default()
+    };
+    let (before, after) = match walk {
+        Walk::Before(before) => (before, filter.after),
+        Walk::After(after) => (None, after.max(filter.after)),
+    };
+    if let Some(before) = before {
+        conditions.add("opened_seq < ?", seq_to_sql(before));
+    }
+    match (after, walk) {
+        (Some(after), _) => conditions.add("opened_seq > ?", seq_to_sql(after)),
+        // No row is before the first event; what stands there must not keep anybody from going on.
+        (None, Walk::After(_)) => conditions.add_fixed("opened_seq >= 0"),
+        (None, Walk::Before(_)) => {}
+    }
+    if filter.since.is_some() || filter.until.is_some() {
+        let Some((first, last)) = seq_range(connection, filter.since, filter.until)? else {
+            return Ok(None);
+        };
+        conditions.add("opened_seq >= ?", first);
+        conditions.add("opened_seq <= ?", last);
+        if let Some(since) = filter.since {
+            conditions.add("opened_at >= ?", since);
+        }
+        if let Some(until) = filter.until {
+            conditions.add("opened_at < ?", until);
+        }
+    }
+    if let Some(status) = filter.status {
+        conditions.add_fixed(status_is(status));
+    }
+    conditions.add_name(
+        &["provider_name", "response_provider_name"],
+        filter.provider_name.as_ref(),
+    );
+    conditions.add_name(
+        &["response_model", "request_model", "requested_model"],
+        filter.model.as_ref(),
+    );
+    match filter.user_id.as_deref() {
+        Some("") => conditions.add_fixed("user_id IS NULL"),
+        _ => conditions.add_identifier("user_id = ?", filter.user_id.as_ref()),
+    }
+    conditions.add_identifier("session_id = ?", filter.session_id.as_ref());
+    conditions.add_identifier(
+        &format!("{CONVERSATION} = ?"),
+        filter.conversation_id.as_ref(),
+    );
+    conditions.add_identifier("trace_id = ?", filter.trace_id.as_ref());
+    conditions.add_identifier("request_id = ?", filter.request_id.as_ref());
+    if let Some(cost) = filter.cost_microdollars_min {
+        conditions.add("cost_microdollars >= ?", seq_to_sql(cost));
+    }
+    if let Some(latency) = filter.latency_us_min {
+        conditions.add("latency_us >= ?", seq_to_sql(latency));
+    }
+    // Looked up row by row through the primary key of tool_calls, and only where there are any.
+    if let Some(tool) = &filter.tool_name {
+        conditions.add_fixed("tool_call_count > 0");
+        let mut names = Conditions::default();
+        names.add_name(&["tool_name"], Some(tool));
+        conditions.add(
+            &format!(
+                "EXISTS (SELECT 1 FROM tool_calls WHERE tool_calls.ended_seq = \
+                 requests.ended_seq AND {})",
+                names.sql.join("")
+            ),
+            names.values.pop().unwrap_or(Value::Null),
+        );
+    }
+    for (key, value) in &filter.attributes {
+        let (key, value) = stored_attribute(key, value);
+        conditions.add_fixed("attributes IS NOT NULL AND json_valid(attributes)");
+        conditions.add(
+            "EXISTS (SELECT 1 FROM json_each(attributes) WHERE json_each.key = ?",
+            key,
+        );
+        conditions.add("json_each.atom = ?)", value);
+    }
+    Ok(Some(conditions))
+}
+
+/// The part of the log that can hold requests of these times; `None` where there are none.
+fn seq_range(
+    connection: &Connection,
+    since: Option<i64>,
+    until: Option<i64>,
+) -> Result<Option<(i64, i64)>, DbError> {
+    let range: (Option<i64>, Option<i64>) = connection
+        .prepare_cached(
+            "SELECT min(first_seq), max(last_seq) FROM opened_minutes \
+             WHERE minute BETWEEN ?1 AND ?2",
+        )
+        .and_then(|mut statement| {
+            statement.query_row(
+                [
+                    since.map_or(i64::MIN, minute_of),
+                    until.map_or(i64::MAX, minute_of),
+                ],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+        })
+        .context("looking up a time range")?;
+    Ok(range.0.zip(range.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database() -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        crate::db::connection::migrate::migrate(&mut connection).unwrap();
+        connection
+    }
+
+    fn plan(connection: &Connection, filter: &RequestFilter, walk: Walk) -> String {
+        let conditions = conditions(connection, filter, walk)
+            .unwrap()
+            .unwrap_or_default();
+        let sql = list_sql(&conditions, walk, 20);
+        let mut statement = connection
+            .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+            .unwrap();
+        let rows = statement.query_map(params_from_iter(conditions.values), |row| {
+            row.get::<_, String>(3)
+        });
+        let lines: Vec<String> = rows.unwrap().collect::<Result<_, _>>().unwrap();
+        lines.join("\n")
+    }
+
+    /// Every filter on an id is served by its index, without sorting; the rest walk the primary
+    /// key, so that a page is found after as many rows as it takes.
+    #[test]
+    fn lists_use_the_index_that_is_promised() {
+        let connection = database();
+        let text = || Some("x".to_owned());
+        let filter = |change: fn(&mut RequestFilter, Option<String>)| {
+            let mut filter = RequestFilter::default();
+            change(&mut filter, text());
+            filter
+        };
+        const KEY: &str = "USING INTEGER PRIMARY KEY";
+        for (filter, expected) in [
+            (RequestFilter::default(), KEY),
+            (
+                filter(|filter, id| filter.user_id = id),
+                "requests_by_user_id",
+            ),
+            (
+                filter(|filter, id| filter.session_id = id),
+                "requests_by_session_id",
+            ),
+            (
+                filter(|filter, id| filter.trace_id = id),
+                "requests_by_trace_id",
+            ),
+            (
+                filter(|filter, id| filter.conversation_id = id),
+                "requests_by_conversation",
+            ),
+            (
+                filter(|filter, id| {
+                    filter.conversation_id = id.clone();
+                    filter.user_id = id;
+                }),
+                "requests_by_conversation",
+            ),
+            (
+                filter(|filter, id| {
+                    filter.conversation_id = id;
+                    filter.user_id = Some(String::new());
+                }),
+                "requests_by_conversation",
+            ),
+            (
+                filter(|filter, id| filter.request_id = id),
+                "requests_by_request_id",
+            ),
+            (
+                filter(|filter, _| filter.status = Some(Status::Failed)),
+                "requests_by_status",
+            ),
+            (
+                filter(|filter, _| filter.status = Some(Status::Completed)),
+                KEY,
+            ),
+            (filter(|filter, name| filter.model = name), KEY),
+            (
+                filter(|filter, _| filter.model = Some("gpt-*".to_owned())),
+                KEY,
+            ),
+            (filter(|filter, name| filter.tool_name = name), KEY),
+            (
+                filter(|filter, _| filter.cost_microdollars_min = Some(1)),
+                KEY,
+            ),
+            (filter(|filter, _| filter.latency_us_min = Some(1)), KEY),
+            (
+                filter(|filter, _| filter.attributes = vec![("k".to_owned(), "v".to_owned())]),
+                KEY,
+            ),
+            (
+                filter(|filter, id| {
+                    filter.user_id = id.clone();
+                    filter.tool_name = id;
+                    filter.after = Some(7);
+                }),
+                "requests_by_user_id",
+            ),
+        ] {
+            for walk in [Walk::Before(Some(1_000_000)), Walk::After(Some(5))] {
+                let plan = plan(&connection, &filter, walk);
+                assert!(plan.contains(expected), "{filter:?} {walk:?}: {plan}");
+                assert!(!plan.contains("TEMP B-TREE"), "{filter:?} {walk:?}: {plan}");
+                if filter.tool_name.is_some() {
+                    assert!(
+                        plan.contains("SEARCH tool_calls EXISTS USING PRIMARY KEY (ended_seq=?)"),
+                        "{plan}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn patterns_are_plain_but_for_stars_and_question_marks() {
+        assert_eq!(glob("gpt-4o"), None);
+        assert_eq!(glob("a[b]c"), None);
+        assert_eq!(glob("gpt-*").as_deref(), Some("gpt-*"));
+        assert_eq!(glob("a[b]**?").as_deref(), Some("a[[]b]*?"));
+    }
+
+    /// Whatever stands in a filter is a value, never SQL.
+    #[test]
+    fn filters_are_values() {
+        let connection = database();
+        let hostile = || "x' OR 1=1; DROP TABLE requests; --".to_owned();
+        let filter = RequestFilter {
+            provider_name: Some(hostile()),
+            model: Some(format!("{}*", hostile())),
+            user_id: Some(hostile()),
+            session_id: Some(hostile()),
+            conversation_id: Some(hostile()),
+            trace_id: Some(hostile()),
+            request_id: Some(hostile()),
+            tool_name: Some(hostile()),
+            attributes: vec![(hostile(), hostile())],
+            ..RequestFilter::default()
+        };
+        assert_eq!(
+            list(&connection, &filter, Walk::Before(None), 5).unwrap(),
+            []
+        );
+        assert_eq!(
+            top(&connection, &filter, RequestOrder::Cost, 5).unwrap(),
+            []
+        );
+        assert_eq!(
+            list(&connection, &RequestFilter::default(), Walk::After(None), 5).unwrap(),
+            []
+        );
+    }
+}

@@ -1,0 +1,269 @@
+//! Queries. Each is bounded, uses bound parameters only, and says which index serves it.
+
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+
+use crate::db::error::{Context, DbError};
+use crate::db::rows::{SELECT_REQUEST, request_from_row};
+use crate::db::seq_to_sql;
+use crate::model::{RecordedToolCall, RequestRecord, stored_identifier};
+use crate::payload::{Bases, bases_of};
+
+/// A payload as it lies in the file.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredPayload {
+    pub(crate) length: u64,
+    pub(crate) sha256: Vec<u8>,
+    pub(crate) salt: Vec<u8>,
+    pub(crate) kept: u64,
+    pub(crate) head: Option<u64>,
+    pub(crate) encoding: i64,
+    pub(crate) bases: Option<Bases>,
+    /// Bytes of the packed content; absent where only the digest is kept.
+    pub(crate) stored: Option<u64>,
+    /// The packed content, where it was asked for.
+    pub(crate) data: Option<Vec<u8>>,
+}
+
+/// A segment of the log as it lies in the file.
+#[derive(Debug)]
+pub(crate) struct StoredSegment {
+    pub(crate) first_seq: u64,
+    pub(crate) count: u64,
+    pub(crate) length: u64,
+    pub(crate) encoding: i64,
+    pub(crate) data: Vec<u8>,
+    /// Hashes of the tree that belong to it.
+    pub(crate) tree: Vec<u8>,
+}
+
+/// A number that is never below zero; one that is, is damage, and no other number stands for it.
+pub(crate) fn count_at(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
+    let number: i64 = row.get(index)?;
+    u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(index, number))
+}
+
+pub(crate) fn optional_count_at(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<u64>> {
+    match row.get::<_, Option<i64>>(index)? {
+        None => Ok(None),
+        Some(_) => count_at(row, index).map(Some),
+    }
+}
+
+fn requests_where(
+    connection: &Connection,
+    condition: &str,
+    values: &[&str],
+    limit: usize,
+) -> Result<Vec<RequestRecord>, DbError> {
+    const READING: &str = "looking up a request";
+    let sql = format!(
+        "{} WHERE {condition} ORDER BY opened_seq DESC LIMIT {limit}",
+        *SELECT_REQUEST
+    );
+    let mut statement = connection.prepare_cached(&sql).context(READING)?;
+    let rows = statement
+        .query_map(params_from_iter(values), request_from_row)
+        .context(READING)?;
+    rows.collect::<Result<_, _>>().context(READING)
+}
+
+/// Requests with exactly this id. Index: `requests_by_request_id`.
+pub(crate) fn by_request_id(
+    connection: &Connection,
+    id: &str,
+    limit: usize,
+) -> Result<Vec<RequestRecord>, DbError> {
+    requests_where(
+        connection,
+        "request_id = ?1",
+        &[&stored_identifier(id)],
+        limit,
+    )
+}
+
+/// Requests whose id starts with this. Index: `requests_by_request_id`.
+pub(crate) fn by_request_id_prefix(
+    connection: &Connection,
+    prefix: &str,
+    limit: usize,
+) -> Result<Vec<RequestRecord>, DbError> {
+    match prefix_end(prefix) {
+        Some(end) => {
+            let condition = "request_id >= ?1 AND request_id < ?2";
+            requests_where(connection, condition, &[prefix, &end], limit)
+        }
+        None => requests_where(connection, "request_id >= ?1", &[prefix], limit),
+    }
+}
+
+/// The first text after all that start with this one; `None` where nothing comes after them. The
+/// order of UTF-8 bytes, which is SQLite's, is that of the characters.
+fn prefix_end(prefix: &str) -> Option<String> {
+    let mut end = prefix.to_owned();
+    while let Some(last) = end.pop() {
+        if let Some(next) = (last..=char::MAX).nth(1) {
+            end.push(next);
+            return Some(end);
+        }
+    }
+    None
+}
+
+/// Requests of this trace. Index: `requests_by_trace_id`.
+pub(crate) fn by_trace_id(
+    connection: &Connection,
+    id: &str,
+    limit: usize,
+) -> Result<Vec<RequestRecord>, DbError> {
+    requests_where(
+        connection,
+        "trace_id = ?1",
+        &[&stored_identifier(id)],
+        limit,
+    )
+}
+
+/// Requests of this session. Index: `requests_by_session_id`.
+pub(crate) fn by_session_id(
+    connection: &Connection,
+    id: &str,
+    limit: usize,
+) -> Result<Vec<RequestRecord>, DbError> {
+    requests_where(
+        connection,
+        "session_id = ?1",
+        &[&stored_identifier(id)],
+        limit,
+    )
+}
+
+/// Users that have a conversation of this id, in no order; an empty one stands for requests without a
+/// user. Index: `requests_by_conversation`, and the row of each request of the id.
+pub(crate) fn conversation_users(
+    connection: &Connection,
+    id: &str,
+    limit: usize,
+) -> Result<Vec<String>, DbError> {
+    const READING: &str = "looking up the users of a conversation";
+    let mut statement = connection
+        .prepare_cached(&format!(
+            "SELECT DISTINCT coalesce(user_id, '') FROM requests \
+             INDEXED BY requests_by_conversation \
+             WHERE coalesce(conversation_id, context_id, session_id) = ?1 LIMIT {limit}"
+        ))
+        .context(READING)?;
+    let rows = statement
+        .query_map([stored_identifier(id)], |row| row.get(0))
+        .context(READING)?;
+    rows.collect::<Result<_, _>>().context(READING)
+}
+
+/// Content, with or without the packed bytes. Primary key.
+pub(crate) fn payload(
+    connection: &Connection,
+    payload_id: i64,
+    with_data: bool,
+) -> Result<Option<StoredPayload>, DbError> {
+    // `data` comes last: what is not asked for is not read from the row's overflow pages.
+    let sql = if with_data {
+        "SELECT length, sha256, kept, head, encoding, base_id, second_base_id, length(data), salt, data \
+         FROM payloads WHERE payload_id = ?1"
+    } else {
+        "SELECT length, sha256, kept, head, encoding, base_id, second_base_id, length(data), salt, NULL \
+         FROM payloads WHERE payload_id = ?1"
+    };
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| {
+            statement
+                .query_row([payload_id], |row| {
+                    Ok(StoredPayload {
+                        length: count_at(row, 0)?,
+                        sha256: row.get(1)?,
+                        kept: count_at(row, 2)?,
+                        head: optional_count_at(row, 3)?,
+                        encoding: row.get(4)?,
+                        bases: bases_of(row.get(5)?, row.get(6)?),
+                        stored: optional_count_at(row, 7)?,
+                        salt: row.get(8)?,
+                        data: row.get(9)?,
+                    })
+                })
+                .optional()
+        })
+        .context("reading a payload")
+}
+
+/// Tool calls of a response, in order, without inputs. Primary key.
+pub(crate) fn tool_calls(
+    connection: &Connection,
+    ended_seq: u64,
+) -> Result<Vec<RecordedToolCall>, DbError> {
+    const READING: &str = "reading tool calls";
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT position, tool_call_id, tool_name, input_bytes FROM tool_calls \
+             WHERE ended_seq = ?1 ORDER BY position",
+        )
+        .context(READING)?;
+    let rows = statement
+        .query_map([seq_to_sql(ended_seq)], |row| {
+            Ok(RecordedToolCall {
+                position: count_at(row, 0)?,
+                tool_call_id: row.get(1)?,
+                tool_name: row.get(2)?,
+                input_bytes: count_at(row, 3)?,
+                input: None,
+            })
+        })
+        .context(READING)?;
+    rows.collect::<Result<_, _>>().context(READING)
+}
+
+/// Every segment of the log, in order.
+pub(crate) fn visit_segments(
+    connection: &Connection,
+    mut visit: impl FnMut(StoredSegment) -> Result<(), DbError>,
+) -> Result<(), DbError> {
+    const READING: &str = "reading the log";
+    let mut statement = connection
+        .prepare(
+            "SELECT first_seq, count, length, encoding, data, tree FROM log_segments \
+             ORDER BY first_seq",
+        )
+        .context(READING)?;
+    let mut rows = statement.query([]).context(READING)?;
+    while let Some(row) = rows.next().context(READING)? {
+        visit(segment_from_row(row).context(READING)?)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn segment_from_row(row: &Row<'_>) -> rusqlite::Result<StoredSegment> {
+    Ok(StoredSegment {
+        first_seq: count_at(row, 0)?,
+        count: count_at(row, 1)?,
+        length: count_at(row, 2)?,
+        encoding: row.get(3)?,
+        data: row.get(4)?,
+        tree: row.get(5)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_where_nothing_starts_with_it_any_more() {
+        for (prefix, end) in [
+            ("a", Some("b")),
+            ("a\u{10FFFF}", Some("b")),
+            ("é\u{D7FF}", Some("é\u{E000}")),
+            ("\u{10FFFF}\u{10FFFF}", None),
+            ("", None),
+        ] {
+            assert_eq!(prefix_end(prefix).as_deref(), end, "{prefix:?}");
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! Sums over ended requests: from the rollups, or from the requests where only these can tell.
+
+use rusqlite::{Connection, Row, params_from_iter};
+
+use super::list::{self, Conditions, Walk};
+use super::lookup::count_at;
+use crate::db::error::{Context, DbError};
+use crate::db::write::sums::{SUMS, total};
+use crate::log::{HOURS_PER_DAY, hour_of, hour_start};
+use crate::model::{RequestFilter, StatsFilter, StatsKey, StatsRow, ToolStats};
+
+const READING: &str = "reading statistics";
+
+/// Sums from the rollups, never from the requests. Whole days come from `usage_daily`, which has a
+/// row for each day, provider and model; hours at either end, and whatever tells users or hours
+/// apart, from `usage_hourly`. Primary key ranges.
+pub(crate) fn stats(
+    connection: &Connection,
+    filter: &StatsFilter,
+) -> Result<Vec<StatsRow>, DbError> {
+    let is_hourly = filter.user_id.is_some()
+        || [StatsKey::User, StatsKey::Hour]
+            .iter()
+            .any(|key| filter.group_by.contains(key));
+    stats_from(connection, filter, is_hourly)
+}
+
+fn stats_from(
+    connection: &Connection,
+    filter: &StatsFilter,
+    is_hourly: bool,
+) -> Result<Vec<StatsRow>, DbError> {
+    let (source, mut conditions) = source(filter, is_hourly);
+    conditions.add_name(&["provider_name"], filter.provider_name.as_ref());
+    conditions.add_name(&["model"], filter.model.as_ref());
+    conditions.add_identifier("user_id = ?", filter.user_id.as_ref());
+    let column = |key, name| named(&filter.group_by, key, name);
+    let sql = format!(
+        "SELECT {}, {}, {}, {}, {} FROM {source}{} GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
+        time(&filter.group_by, "hour"),
+        column(StatsKey::Provider, "provider_name"),
+        column(StatsKey::Model, "model"),
+        column(StatsKey::User, "user_id"),
+        SUMS.map(total).join(", "),
+        conditions.to_sql()
+    );
+    let mut statement = connection.prepare_cached(&sql).context(READING)?;
+    let rows = statement
+        .query_map(params_from_iter(conditions.values), stats_from_row)
+        .context(READING)?;
+    rows.collect::<Result<_, _>>().context(READING)
+}
+
+/// What to read for these times, as a table with the columns `hour`, `provider_name`, `model`, the
+/// sums, and `user_id` where hours are read. Values bound in it come before those of conditions.
+fn source(filter: &StatsFilter, is_hourly: bool) -> (String, Conditions) {
+    let first = filter.since.map(hour_of);
+    // `until` is exclusive; the hour that it lies in counts unless it starts there.
+    let last = filter.until.map(|until| hour_of(until.saturating_sub(1)));
+    let first_day = first
+        .map(|hour| hour.div_euclid(HOURS_PER_DAY) + i64::from(hour.rem_euclid(HOURS_PER_DAY) > 0));
+    let last_day = last.map(|hour| hour.saturating_add(1).div_euclid(HOURS_PER_DAY) - 1);
+    let has_days = !matches!((first_day, last_day), (Some(first), Some(last)) if first > last);
+    let mut conditions = Conditions::default();
+    if is_hourly || !has_days {
+        if let Some(first) = first {
+            conditions.add("hour >= ?", first);
+        }
+        if let Some(last) = last {
+            conditions.add("hour <= ?", last);
+        }
+        return ("usage_hourly".to_owned(), conditions);
+    }
+    let start = |day: i64| day.saturating_mul(HOURS_PER_DAY);
+    let mut bind = |sql: &str, value: i64| {
+        conditions.values.push(value.into());
+        sql.to_owned()
+    };
+    let columns = format!("provider_name, model, {}", SUMS.join(", "));
+    let days: Vec<String> = [
+        first_day.map(|day| bind("day >= ?", day)),
+        last_day.map(|day| bind("day <= ?", day)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let mut source = format!("(SELECT day * {HOURS_PER_DAY} AS hour, {columns} FROM usage_daily");
+    if !days.is_empty() {
+        source.push_str(&format!(" WHERE {}", days.join(" AND ")));
+    }
+    // The hours before the first whole day, and those after the last one.
+    let ends = [
+        first
+            .zip(first_day)
+            .map(|(hour, day)| (hour, start(day) - 1)),
+        last.zip(last_day)
+            .map(|(hour, day)| (start(day.saturating_add(1)), hour)),
+    ];
+    for (from, to) in ends.into_iter().flatten().filter(|(from, to)| from <= to) {
+        let range = [bind("hour >= ?", from), bind("hour <= ?", to)].join(" AND ");
+        source.push_str(&format!(
+            " UNION ALL SELECT hour, {columns} FROM usage_hourly WHERE {range}"
+        ));
+    }
+    source.push(')');
+    (source, conditions)
+}
+
+/// The same sums from the requests themselves, for filters that the rollup cannot answer. Reads
+/// every row that matches; the index is that of a list with this filter.
+pub(crate) fn stats_of(
+    connection: &Connection,
+    filter: &RequestFilter,
+    group_by: &[StatsKey],
+) -> Result<Vec<StatsRow>, DbError> {
+    let transaction = connection.unchecked_transaction().context(READING)?;
+    let Some(mut conditions) = list::conditions(&transaction, filter, Walk::Before(None))? else {
+        return Ok(Vec::new());
+    };
+    conditions.add_fixed("ended_seq IS NOT NULL");
+    let column = |key, name| named(group_by, key, name);
+    let count = |status: &str| format!("sum(status = '{status}')");
+    let sql = format!(
+        "SELECT {}, {}, {}, {}, {}, {} FROM requests{}{} GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
+        // Rounded down, also before the epoch.
+        time(
+            group_by,
+            "((opened_at - ((opened_at % 3600000000) + 3600000000) % 3600000000) / 3600000000)"
+        ),
+        column(
+            StatsKey::Provider,
+            "coalesce(response_provider_name, provider_name, '')"
+        ),
+        column(
+            StatsKey::Model,
+            "coalesce(response_model, request_model, requested_model, '')"
+        ),
+        column(StatsKey::User, "coalesce(user_id, '')"),
+        [
+            "completed",
+            "failed",
+            "rejected",
+            "abandoned",
+            "interrupted"
+        ]
+        .map(count)
+        .join(", "),
+        [
+            "input_tokens",
+            "output_tokens",
+            "cache_read_input_tokens",
+            "cache_write_input_tokens",
+            "reasoning_output_tokens",
+            "status <> 'rejected' AND input_tokens IS NULL AND output_tokens IS NULL \
+             AND NOT (status = 'failed' AND coalesce(http_status, 0) >= 400)",
+            "cost_microdollars",
+            "cost_microdollars IS NULL AND \
+             (input_tokens IS NOT NULL OR output_tokens IS NOT NULL)",
+            "latency_us",
+            "latency_us IS NOT NULL",
+        ]
+        .map(total)
+        .join(", "),
+        conditions.index,
+        conditions.to_sql()
+    );
+    let mut statement = transaction.prepare_cached(&sql).context(READING)?;
+    let rows = statement
+        .query_map(params_from_iter(conditions.values), stats_from_row)
+        .context(READING)?;
+    rows.collect::<Result<_, _>>().context(READING)
+}
+
+/// Tool calls by the tool's name. Without a filter the calls alone are read; with one, the requests
+/// that match, and of each its calls by their primary key.
+pub(crate) fn tools(
+    connection: &Connection,
+    filter: &RequestFilter,
+) -> Result<Vec<ToolStats>, DbError> {
+    let transaction = connection.unchecked_transaction().context(READING)?;
+    let (mut source, mut values) = ("tool_calls".to_owned(), Vec::new());
+    if *filter != RequestFilter::default() {
+        let Some(mut conditions) = list::conditions(&transaction, filter, Walk::Before(None))?
+        else {
+            return Ok(Vec::new());
+        };
+        conditions.add_fixed("tool_call_count > 0");
+        source = format!(
+            "(SELECT ended_seq FROM requests{}{}) AS matching CROSS JOIN tool_calls \
+             ON tool_calls.ended_seq = matching.ended_seq",
+            conditions.index,
+            conditions.to_sql()
+        );
+        values = conditions.values;
+    }
+    let mut sql = format!(
+        "SELECT tool_name, count(*) AS calls, count(DISTINCT tool_calls.ended_seq), \
+         {} FROM {source}",
+        total("input_bytes")
+    );
+    if let Some(tool) = &filter.tool_name {
+        let mut names = Conditions::default();
+        names.add_name(&["tool_name"], Some(tool));
+        sql.push_str(&names.to_sql());
+        values.extend(names.values);
+    }
+    sql.push_str(" GROUP BY tool_name ORDER BY calls DESC, tool_name");
+    let mut statement = transaction.prepare_cached(&sql).context(READING)?;
+    let rows = statement
+        .query_map(params_from_iter(values), |row| {
+            Ok(ToolStats {
+                tool_name: row.get(0)?,
+                calls: count_at(row, 1)?,
+                requests: count_at(row, 2)?,
+                input_bytes: count_at(row, 3)?,
+            })
+        })
+        .context(READING)?;
+    rows.collect::<Result<_, _>>().context(READING)
+}
+
+/// The hour that rows are grouped by, or the first hour of the day.
+fn time(group_by: &[StatsKey], hour: &str) -> String {
+    if group_by.contains(&StatsKey::Hour) {
+        hour.to_owned()
+    } else if group_by.contains(&StatsKey::Day) {
+        format!("({hour} - (({hour} % {HOURS_PER_DAY}) + {HOURS_PER_DAY}) % {HOURS_PER_DAY})")
+    } else {
+        "NULL".to_owned()
+    }
+}
+
+fn named<'n>(group_by: &[StatsKey], key: StatsKey, name: &'n str) -> &'n str {
+    if group_by.contains(&key) {
+        name
+    } else {
+        "NULL"
+    }
+}
+
+fn stats_from_row(row: &Row<'_>) -> rusqlite::Result<StatsRow> {
+    let [completed, failed, rejected, abandoned, interrupted] =
+        [4, 5, 6, 7, 8].map(|index| count_at(row, index));
+    let mut stats = StatsRow {
+        time: row.get::<_, Option<i64>>(0)?.map(hour_start),
+        provider_name: row.get(1)?,
+        model: row.get(2)?,
+        user_id: row.get(3)?,
+        requests: 0,
+        completed: completed?,
+        failed: failed?,
+        rejected: rejected?,
+        abandoned: abandoned?,
+        interrupted: interrupted?,
+        input_tokens: count_at(row, 9)?,
+        output_tokens: count_at(row, 10)?,
+        cache_read_input_tokens: count_at(row, 11)?,
+        cache_write_input_tokens: count_at(row, 12)?,
+        reasoning_output_tokens: count_at(row, 13)?,
+        without_usage: count_at(row, 14)?,
+        cost_microdollars: count_at(row, 15)?,
+        unpriced: count_at(row, 16)?,
+        latency_us_sum: count_at(row, 17)?,
+        latency_count: count_at(row, 18)?,
+    };
+    stats.requests = [
+        stats.completed,
+        stats.failed,
+        stats.rejected,
+        stats.abandoned,
+        stats.interrupted,
+    ]
+    .into_iter()
+    .fold(0, u64::saturating_add);
+    Ok(stats)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Days and the hours at either end say what the hours alone say.
+    #[test]
+    fn days_and_hours_say_the_same() {
+        let seed = std::env::var("AUDITLITE_SEED")
+            .ok()
+            .and_then(|seed| seed.parse().ok())
+            .unwrap_or_else(|| fastrand::u64(..));
+        println!("AUDITLITE_SEED={seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut connection = Connection::open_in_memory().unwrap();
+        crate::db::connection::migrate::migrate(&mut connection).unwrap();
+        let sums = SUMS.map(total).join(", ");
+        // Around the epoch: days before it are rounded down, too.
+        for hour in -60..60 {
+            for _ in 0..random.u8(..4) {
+                let values: Vec<String> = SUMS.iter().map(|_| random.u8(..9).to_string()).collect();
+                connection
+                    .execute(
+                        &format!(
+                            "INSERT OR IGNORE INTO usage_hourly VALUES \
+                             ({hour}, 'p{}', 'm{}', 'u{}', {})",
+                            random.u8(..2),
+                            random.u8(..3),
+                            random.u8(..2),
+                            values.join(", ")
+                        ),
+                        [],
+                    )
+                    .unwrap();
+            }
+        }
+        connection
+            .execute(
+                &format!(
+                    "INSERT INTO usage_daily SELECT (hour + 2400) / 24 - 100, provider_name, \
+                     model, {sums} FROM usage_hourly GROUP BY 1, 2, 3"
+                ),
+                [],
+            )
+            .unwrap();
+        let mut with_rows = 0;
+        for _ in 0..500 {
+            let mut at = || {
+                random
+                    .bool()
+                    .then(|| random.i64(-70..70) * 3_600_000_000 + random.i64(0..2))
+            };
+            let filter = StatsFilter {
+                since: at(),
+                until: at(),
+                model: random.bool().then(|| "m?".to_owned()),
+                provider_name: random.bool().then(|| "p1".to_owned()),
+                group_by: [StatsKey::Day, StatsKey::Provider, StatsKey::Model]
+                    .into_iter()
+                    .filter(|_| random.bool())
+                    .collect(),
+                ..StatsFilter::default()
+            };
+            let days = stats_from(&connection, &filter, false).unwrap();
+            let hours = stats_from(&connection, &filter, true).unwrap();
+            assert_eq!(days, hours, "{filter:?}");
+            with_rows += usize::from(!hours.is_empty());
+        }
+        assert!(with_rows > 100, "{with_rows}");
+    }
+}

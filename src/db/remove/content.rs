@@ -1,0 +1,397 @@
+//! Taking out: rows of payloads, lines of segments, space of the file. In the transaction of the
+//! event that states it; what packs anew goes before, and changes no content.
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+use crate::db::check::structure::UNLINKED;
+use crate::db::error::{Context, DbError};
+use crate::db::read::lookup::{StoredSegment, segment_from_row};
+use crate::db::search;
+use crate::db::write::append::Appender;
+use crate::db::{event_seq, seq_to_sql};
+use crate::log::minute_of;
+use crate::model::Status;
+use crate::payload::{Bases, Encoding};
+
+const REMOVING: &str = "removing what is not to be kept";
+const READING: &str = "looking for what is to be removed";
+
+/// One step of a removal.
+#[derive(Debug, Default)]
+pub(crate) struct Removal {
+    /// Payloads that are packed anew.
+    pub(crate) repacked: Vec<Repacked>,
+    /// Segments with lines taken out.
+    pub(crate) segments: Vec<Redacted>,
+    /// Payloads that go, by first and last id.
+    pub(crate) payloads: Vec<(i64, i64)>,
+    pub(crate) links: Option<Links>,
+    /// Why the search index does not say what the requests said whose payloads go: it goes as a whole.
+    pub(crate) index_suspicion: Option<String>,
+    /// Free pages that are given back to the disk.
+    pub(crate) vacuum_pages: u32,
+}
+
+/// A payload's content, packed otherwise.
+#[derive(Debug)]
+pub(crate) struct Repacked {
+    pub(crate) payload_id: i64,
+    pub(crate) encoding: Encoding,
+    pub(crate) bases: Option<Bases>,
+    pub(crate) data: Vec<u8>,
+}
+
+/// A segment's lines without those that were taken out.
+#[derive(Debug)]
+pub(crate) struct Redacted {
+    pub(crate) first_seq: u64,
+    pub(crate) length: u64,
+    pub(crate) encoding: i64,
+    pub(crate) data: Vec<u8>,
+}
+
+/// Which payloads are packed against which.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    /// Those that are there already are not believed.
+    pub(crate) is_anew: bool,
+    /// Base, and what is packed against it.
+    pub(crate) pairs: Vec<(i64, i64)>,
+    /// Up to which payload all are known then.
+    pub(crate) through: i64,
+}
+
+impl Removal {
+    /// Takes out of the search index what payloads that go said. Inside the caller's transaction,
+    /// before the rows of requests change: they tell who else said it. Gives the reason where the index
+    /// was damaged, and given up for it.
+    pub(crate) fn forget_words(&self, connection: &Connection) -> Result<Option<String>, DbError> {
+        let events = |(first, last): &(i64, i64)| (event_seq(*first), event_seq(*last));
+        let ranges: Vec<_> = self.payloads.iter().map(events).collect();
+        search::forget(connection, &ranges, self.index_suspicion.as_deref())
+    }
+
+    /// Inside the caller's transaction.
+    pub(crate) fn execute(&self, connection: &Connection) -> Result<(), DbError> {
+        let execute = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
+            connection
+                .prepare_cached(sql)
+                .and_then(|mut statement| statement.execute(values))
+                .context(REMOVING)
+        };
+        for row in &self.repacked {
+            execute(
+                "UPDATE payloads SET encoding = ?2, base_id = ?3, second_base_id = ?4, data = ?5 \
+                 WHERE payload_id = ?1",
+                &[
+                    &row.payload_id,
+                    &row.encoding.code(),
+                    &row.bases.map(|bases| bases.first),
+                    &row.bases.and_then(|bases| bases.second),
+                    &row.data,
+                ],
+            )?;
+        }
+        for segment in &self.segments {
+            let changed = execute(
+                "UPDATE log_segments SET length = ?2, encoding = ?3, data = ?4 \
+                 WHERE first_seq = ?1",
+                &[
+                    &seq_to_sql(segment.first_seq),
+                    &seq_to_sql(segment.length),
+                    &segment.encoding,
+                    &segment.data,
+                ],
+            )?;
+            if changed != 1 {
+                return Err(DbError::corrupt(REMOVING, "a segment of the log is gone"));
+            }
+        }
+        for (first, last) in &self.payloads {
+            // They may name what is not so any more: damage in them keeps nothing from going.
+            let unlinked = execute(
+                "DELETE FROM payload_links WHERE base_id BETWEEN ?1 AND ?2",
+                &[first, last],
+            );
+            if let Err(error) = unlinked
+                && !error.is_damage()
+            {
+                return Err(error);
+            }
+            execute(
+                "DELETE FROM payloads WHERE payload_id BETWEEN ?1 AND ?2",
+                &[first, last],
+            )?;
+        }
+        if let Some(links) = &self.links {
+            if links.is_anew {
+                execute("DELETE FROM payload_links", &[])?;
+            }
+            for (base, payload) in &links.pairs {
+                execute(
+                    "INSERT OR IGNORE INTO payload_links (base_id, payload_id) VALUES (?1, ?2)",
+                    &[base, payload],
+                )?;
+            }
+            execute("DELETE FROM payload_links_filled", &[])?;
+            execute(
+                "INSERT INTO payload_links_filled (through) VALUES (?1)",
+                &[&links.through],
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Appender {
+    /// Writes a step that no event states, in a transaction of its own. It changes no content.
+    pub(crate) fn remove(&mut self, removal: &Removal) -> Result<(), DbError> {
+        let transaction = self
+            .connection_mut()
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .context(REMOVING)?;
+        let damage = removal.forget_words(&transaction)?;
+        removal.execute(&transaction)?;
+        if removal.vacuum_pages > 0 {
+            let pages = removal.vacuum_pages;
+            transaction
+                .execute_batch(&format!("PRAGMA incremental_vacuum({pages})"))
+                .context("giving space back")?;
+        }
+        transaction.commit().context(REMOVING)?;
+        self.note_index_damage(damage);
+        Ok(())
+    }
+}
+
+/// What a payload is packed against.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PackedAgainst {
+    pub(crate) payload_id: i64,
+    pub(crate) first: Option<i64>,
+    pub(crate) second: Option<i64>,
+}
+
+/// The next payloads above `after`, at most `limit`, without their content.
+pub(crate) fn packed_against(
+    connection: &Connection,
+    after: i64,
+    limit: usize,
+) -> Result<Vec<PackedAgainst>, DbError> {
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT payload_id, base_id, second_base_id FROM payloads WHERE payload_id > ?1 \
+             ORDER BY payload_id LIMIT ?2",
+        )
+        .context(READING)?;
+    let rows = statement
+        .query_map(
+            params![after, i64::try_from(limit).unwrap_or(i64::MAX)],
+            |row| {
+                Ok(PackedAgainst {
+                    payload_id: row.get(0)?,
+                    first: row.get(1)?,
+                    second: row.get(2)?,
+                })
+            },
+        )
+        .context(READING)?;
+    rows.collect::<Result<_, _>>().context(READING)
+}
+
+/// Up to which payload the links are known.
+pub(crate) fn links_through(connection: &Connection) -> Result<i64, DbError> {
+    connection
+        .query_row("SELECT max(through) FROM payload_links_filled", [], |row| {
+            row.get::<_, Option<i64>>(0)
+        })
+        .context(READING)
+        .map(|through| through.unwrap_or(-1))
+}
+
+/// Whether the links name all that they are to name.
+pub(crate) fn are_links_whole(connection: &Connection) -> Result<bool, DbError> {
+    let is_filled_too_far = connection.query_row(
+        "SELECT coalesce((SELECT max(through) FROM payload_links_filled) > \
+         (SELECT max(payload_id) FROM payloads), 0)",
+        [],
+        |row| row.get::<_, bool>(0),
+    );
+    let missing = connection.query_row(UNLINKED, [], |row| row.get::<_, i64>(0));
+    match (is_filled_too_far.context(READING), missing.context(READING)) {
+        (Ok(is_filled_too_far), Ok(missing)) => Ok(!is_filled_too_far && missing == 0),
+        (Err(error), _) | (_, Err(error)) if error.is_damage() => Ok(false),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
+}
+
+/// Payloads that may be packed against one of this range and lie outside of it, at most `limit`.
+pub(crate) fn dependants(
+    connection: &Connection,
+    first: i64,
+    last: i64,
+    after: (i64, i64),
+    limit: usize,
+) -> Result<Vec<(i64, i64)>, DbError> {
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT base_id, payload_id FROM payload_links WHERE base_id BETWEEN ?1 AND ?2 \
+             AND (base_id, payload_id) > (?3, ?4) ORDER BY base_id, payload_id LIMIT ?5",
+        )
+        .context(READING)?;
+    let rows = statement
+        .query_map(
+            params![
+                first,
+                last,
+                after.0,
+                after.1,
+                i64::try_from(limit).unwrap_or(i64::MAX)
+            ],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .context(READING)?;
+    rows.collect::<Result<_, _>>().context(READING)
+}
+
+/// The segment that has this event.
+pub(crate) fn segment_of(
+    connection: &Connection,
+    seq: u64,
+) -> Result<Option<StoredSegment>, DbError> {
+    connection
+        .prepare_cached(
+            "SELECT first_seq, count, length, encoding, data, tree FROM log_segments \
+             WHERE first_seq <= ?1 ORDER BY first_seq DESC LIMIT 1",
+        )
+        .and_then(|mut statement| {
+            statement
+                .query_row([seq_to_sql(seq)], segment_from_row)
+                .optional()
+        })
+        .context(READING)
+}
+
+/// The first event of the segment that has this one.
+pub(crate) fn segment_start(connection: &Connection, seq: u64) -> Result<Option<u64>, DbError> {
+    connection
+        .prepare_cached("SELECT max(first_seq) FROM log_segments WHERE first_seq <= ?1")
+        .and_then(|mut statement| {
+            statement.query_row([seq_to_sql(seq)], |row| row.get::<_, Option<i64>>(0))
+        })
+        .context(READING)
+        .map(|seq| seq.and_then(|seq| u64::try_from(seq).ok()))
+}
+
+/// How many requests were opened by these events.
+pub(crate) fn requests_between(
+    connection: &Connection,
+    first: u64,
+    last: u64,
+) -> Result<u64, DbError> {
+    connection
+        .prepare_cached("SELECT count(*) FROM requests WHERE opened_seq BETWEEN ?1 AND ?2")
+        .and_then(|mut statement| {
+            statement.query_row([seq_to_sql(first), seq_to_sql(last)], |row| {
+                crate::db::read::lookup::count_at(row, 0)
+            })
+        })
+        .context(READING)
+}
+
+/// One number that bounds what may be pruned.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Bound {
+    /// The opening of the first request that has not ended.
+    FirstPending,
+    /// The first request of this time or later, in microseconds since the Unix epoch.
+    FirstSince(i64),
+    /// The store session that begins after this event.
+    NextSession(u64),
+    /// The segment of the log that begins after this event.
+    NextSegment(u64),
+    /// The seq after the last event.
+    LogEnd,
+}
+
+/// The seq that is asked for, where there is one.
+pub(crate) fn bound(connection: &Connection, bound: Bound) -> Result<Option<u64>, DbError> {
+    let (sql, value) = match bound {
+        Bound::FirstPending => (
+            format!(
+                "SELECT min(opened_seq) FROM requests INDEXED BY requests_by_status \
+                 WHERE {} AND ?1 = 0",
+                crate::db::rows::status_is(Status::Pending)
+            ),
+            0,
+        ),
+        // Of the minute that it lies in, the rows tell; of later ones, the rollup.
+        Bound::FirstSince(at) => (
+            format!(
+                "SELECT min(seq) FROM (SELECT (SELECT opened_seq FROM requests WHERE opened_seq BETWEEN \
+                 first_seq AND last_seq AND opened_at >= ?1 ORDER BY opened_seq LIMIT 1) AS seq \
+                 FROM opened_minutes WHERE minute = {0} \
+                 UNION ALL SELECT first_seq FROM opened_minutes WHERE minute > {0})",
+                minute_of(at)
+            ),
+            at,
+        ),
+        Bound::NextSession(seq) => (
+            "SELECT min(opened_seq) FROM store_sessions WHERE opened_seq > ?1".to_owned(),
+            seq_to_sql(seq),
+        ),
+        Bound::NextSegment(seq) => (
+            "SELECT min(first_seq) FROM log_segments WHERE first_seq > ?1".to_owned(),
+            seq_to_sql(seq),
+        ),
+        Bound::LogEnd => (
+            "SELECT max(first_seq + count) FROM log_segments WHERE first_seq = \
+             (SELECT max(first_seq) FROM log_segments) AND ?1 = 0"
+                .to_owned(),
+            0,
+        ),
+    };
+    connection
+        .prepare_cached(&sql)
+        .and_then(|mut statement| statement.query_row([value], |row| row.get::<_, Option<i64>>(0)))
+        .context(READING)
+        .map(|seq| seq.and_then(|seq| u64::try_from(seq).ok()))
+}
+
+/// Bytes that the file's pages in use take, and how many pages are free.
+pub(crate) fn space_used(connection: &Connection) -> Result<(u64, u64), DbError> {
+    let number = |pragma: &str| -> Result<u64, DbError> {
+        connection
+            .query_row(pragma, [], |row| row.get::<_, i64>(0))
+            .context(READING)
+            .map(|number| u64::try_from(number).unwrap_or(0))
+    };
+    let (pages, free) = (
+        number("PRAGMA page_count")?,
+        number("PRAGMA freelist_count")?,
+    );
+    let used = pages.saturating_sub(free);
+    Ok((used.saturating_mul(number("PRAGMA page_size")?), free))
+}
+
+/// How many payloads lie in a range of ids, and the bytes that their content takes.
+pub(crate) fn payloads_between(
+    connection: &Connection,
+    first: i64,
+    last: i64,
+) -> Result<(u64, u64), DbError> {
+    connection
+        .prepare_cached(
+            "SELECT count(*), coalesce(sum(length(data)), 0) FROM payloads \
+             WHERE payload_id BETWEEN ?1 AND ?2",
+        )
+        .and_then(|mut statement| {
+            statement.query_row([first, last], |row| {
+                Ok((
+                    crate::db::read::lookup::count_at(row, 0)?,
+                    crate::db::read::lookup::count_at(row, 1)?,
+                ))
+            })
+        })
+        .context(READING)
+}

@@ -1,0 +1,277 @@
+//! Wiping: what SQLite leaves of rows that it moved.
+//!
+//! `secure_delete` overwrites what is deleted. When SQLite spreads the rows of a page over its
+//! neighbours it does not: their old bytes stay in the space that the page does not use, where no
+//! query sees them and anybody finds them who reads the file as bytes. What is erased may have been
+//! moved so before. Pages like that are found by reading the file, while the writer goes on; the
+//! writer then overwrites their unused space, a few pages at a time.
+//!
+//! The unused space is not a part of the database, so that readers do not care. Nobody else may
+//! write the same page meanwhile: it is done inside a write transaction over an empty write-ahead
+//! log, so that there is nothing that anybody could move into the database. Afterwards the writer
+//! forgets the pages that it has in memory, for they still have the old bytes.
+//! Source: <https://www.sqlite.org/fileformat2.html#b_tree_pages>.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::TransactionBehavior;
+
+use crate::db::connection::files::wal_path;
+use crate::db::connection::held::hold;
+use crate::db::error::{Context, DbError};
+use crate::db::write::append::Appender;
+
+const WIPING: &str = "overwriting what was erased";
+/// Bytes that are read at a time.
+const READ_BYTES: usize = 1024 * 1024;
+/// The pages of a larger file begin with bytes that could be those of another kind of page.
+const PAGES_MAX: u64 = 1 << 25;
+/// Source: <https://www.sqlite.org/fileformat2.html#the_lock_byte_page>.
+const LOCK_BYTE: u64 = 1 << 30;
+const HEADER_BYTES: usize = 100;
+
+/// A database as bytes.
+#[derive(Debug)]
+pub(crate) struct RawFile {
+    file: Arc<File>,
+    page_bytes: usize,
+    usable_bytes: usize,
+}
+
+impl RawFile {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let file = hold(path)?;
+        let header = header(&file)?;
+        let page_bytes = match u16::from_be_bytes([header[16], header[17]]) {
+            1 => 1 << 16,
+            bytes => usize::from(bytes),
+        };
+        let usable_bytes = page_bytes.saturating_sub(usize::from(header[20]));
+        if page_bytes < 512 || usable_bytes < 480 {
+            let what = "the database's header names no page size";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        Ok(Self {
+            file,
+            page_bytes,
+            usable_bytes,
+        })
+    }
+
+    /// The numbers of the pages whose unused space has something in it.
+    pub(crate) fn pages_to_wipe(&self) -> io::Result<Vec<u32>> {
+        let pages = self.file.metadata()?.len() / self.page_bytes as u64;
+        if pages >= PAGES_MAX {
+            let what = "the database is too large to tell its pages apart";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, what));
+        }
+        let mut found = Vec::new();
+        let mut buffer = vec![0; READ_BYTES.max(self.page_bytes)];
+        let mut number = 1;
+        while number <= pages {
+            let count = (pages + 1 - number).min((buffer.len() / self.page_bytes) as u64);
+            let bytes = usize::try_from(count).unwrap_or(0) * self.page_bytes;
+            let buffer = buffer.get_mut(..bytes).unwrap_or_default();
+            read_at(&self.file, buffer, (number - 1) * self.page_bytes as u64)?;
+            for (page, number) in buffer.chunks_exact(self.page_bytes).zip(number..) {
+                let unused = self.unused(number, page);
+                let is_clean = page.get(unused).is_none_or(is_zero);
+                found.extend(u32::try_from(number).ok().filter(|_| !is_clean));
+            }
+            number += count;
+        }
+        Ok(found)
+    }
+
+    /// Overwrites the unused space of these pages. The caller sees to it that nobody writes to them.
+    fn wipe(&self, pages: &[u32]) -> io::Result<()> {
+        let mut page = vec![0; self.page_bytes];
+        for &number in pages {
+            let begin = u64::from(number.saturating_sub(1)) * self.page_bytes as u64;
+            match read_at(&self.file, &mut page, begin) {
+                // The file has become shorter.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
+                result => result?,
+            }
+            let unused = self.unused(u64::from(number), &page);
+            let zeros = vec![0; unused.len()];
+            if !zeros.is_empty() {
+                write_at(&self.file, &zeros, begin + unused.start as u64)?;
+            }
+        }
+        self.file.sync_data()
+    }
+
+    /// Where the page has space between the list of its cells and their contents; nowhere, if it
+    /// is no page of a table or an index.
+    fn unused(&self, number: u64, page: &[u8]) -> Range<usize> {
+        let begin = if number == 1 { HEADER_BYTES } else { 0 };
+        let header = page.get(begin..begin + 8).unwrap_or_default();
+        let &[
+            kind,
+            _,
+            _,
+            cells_high,
+            cells_low,
+            content_high,
+            content_low,
+            _,
+        ] = header
+        else {
+            return 0..0;
+        };
+        let header_bytes = match kind {
+            0x02 | 0x05 => 12,
+            0x0a | 0x0d => 8,
+            _ => return 0..0,
+        };
+        let cells = usize::from(u16::from_be_bytes([cells_high, cells_low]));
+        let content = match u16::from_be_bytes([content_high, content_low]) {
+            0 => 1 << 16,
+            content => usize::from(content),
+        };
+        let start = begin + header_bytes + 2 * cells;
+        if number == self.map_page(number) || start > content || content > self.usable_bytes {
+            return 0..0;
+        }
+        start..content
+    }
+
+    /// The page that says of this one, and of its neighbours, what they are for. Source:
+    /// <https://www.sqlite.org/fileformat2.html#pointer_map_or_ptrmap_pages>.
+    fn map_page(&self, number: u64) -> u64 {
+        let each = (self.usable_bytes / 5 + 1) as u64;
+        let map = number.saturating_sub(2) / each * each + 2;
+        map + u64::from(map == LOCK_BYTE / self.page_bytes as u64 + 1)
+    }
+}
+
+impl Appender {
+    /// Overwrites the unused space of these pages. `false`: the write-ahead log is not empty, and
+    /// nothing was done.
+    pub(crate) fn wipe(&mut self, path: &Path, pages: &[u32]) -> Result<bool, DbError> {
+        let transaction = self
+            .connection_mut()
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .context(WIPING)?;
+        let failed = |error| DbError::io(WIPING, error);
+        if std::fs::metadata(wal_path(path)).map_err(failed)?.len() > 0 {
+            return Ok(false);
+        }
+        RawFile::open(path)
+            .and_then(|file| file.wipe(pages))
+            .map_err(failed)?;
+        transaction.commit().context(WIPING)?;
+        self.connection()
+            .execute_batch("PRAGMA shrink_memory")
+            .context(WIPING)?;
+        Ok(true)
+    }
+}
+
+/// The database's header.
+pub(crate) fn header(file: &File) -> io::Result<[u8; HEADER_BYTES]> {
+    let mut header = [0; HEADER_BYTES];
+    read_at(file, &mut header, 0)?;
+    Ok(header)
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, at)
+}
+
+#[cfg(unix)]
+fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
+}
+
+#[cfg(not(unix))]
+fn read_at(mut file: &File, buffer: &mut [u8], at: u64) -> io::Result<()> {
+    use std::io::{Read, Seek, SeekFrom};
+    file.seek(SeekFrom::Start(at))?;
+    file.read_exact(buffer)
+}
+
+#[cfg(not(unix))]
+fn write_at(mut file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    use std::io::{Seek, SeekFrom, Write};
+    file.seek(SeekFrom::Start(at))?;
+    file.write_all(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rusqlite::params;
+
+    use super::*;
+    use crate::config::Durability;
+    use crate::db::DatabasePath;
+
+    #[test]
+    fn nothing_of_what_was_deleted_is_left_and_the_rest_is_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = DatabasePath::new(&folder.path().join("audit.db")).unwrap();
+        let mut appender = Appender::open(&path, Durability::Full).unwrap();
+        let path = path.as_path();
+        let mut random = fastrand::Rng::with_seed(1);
+        let table = "CREATE TABLE t (name TEXT); CREATE INDEX by_name ON t (name)";
+        appender.connection().execute_batch(table).unwrap();
+        for _ in 0..40 {
+            let transaction = appender.connection_mut().transaction().unwrap();
+            for _ in 0..200 {
+                let kind = ["secret", "public"][random.usize(..2)];
+                let name = format!("{:08x} {kind}", random.u32(..));
+                let sql = "INSERT INTO t VALUES (?1)";
+                transaction.execute(sql, params![name]).unwrap();
+            }
+            transaction.commit().unwrap();
+        }
+        let delete = "DELETE FROM t WHERE name LIKE '%secret'";
+        appender.connection().execute(delete, []).unwrap();
+        let count = |appender: &Appender| -> i64 {
+            let sql = "SELECT count(*) FROM t INDEXED BY by_name WHERE name > ''";
+            let read = appender.connection().query_row(sql, [], |row| row.get(0));
+            read.unwrap()
+        };
+        let rest = count(&appender);
+        let secrets = || {
+            let bytes = std::fs::read(path).unwrap();
+            bytes.windows(6).filter(|text| text == b"secret").count()
+        };
+
+        // What is not moved to the database yet is not overwritten.
+        assert!(!appender.wipe(path, &[1]).unwrap());
+        let patience = Duration::from_secs(1);
+        assert!(appender.checkpoint_truncate(patience).unwrap().is_done());
+        assert!(secrets() > 0, "SQLite leaves nothing any more");
+        let pages = RawFile::open(path).unwrap().pages_to_wipe().unwrap();
+        assert!(appender.wipe(path, &pages).unwrap());
+
+        assert_eq!(secrets(), 0);
+        let pages = RawFile::open(path).unwrap().pages_to_wipe().unwrap();
+        assert_eq!(pages, [0; 0]);
+        // The writer has none of it in memory either: every page is written again.
+        let update = "UPDATE t SET name = upper(name)";
+        appender.connection().execute(update, []).unwrap();
+        assert!(appender.checkpoint_truncate(patience).unwrap().is_done());
+        assert_eq!(secrets(), 0);
+        assert_eq!(count(&appender), rest);
+        let check = "PRAGMA integrity_check";
+        let sound: String = appender
+            .connection()
+            .query_row(check, [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(sound, "ok");
+    }
+}

@@ -1,0 +1,330 @@
+//! Appending: one group commit, one transaction.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use rusqlite::hooks::Wal;
+use rusqlite::{Connection, Row, TransactionBehavior, params};
+
+use super::pieces;
+use super::project;
+use super::refusals::Refusals;
+use super::tree::log_events;
+use super::tree::{self, CheckpointRow};
+use crate::config::Durability;
+use crate::db::connection::files::DatabasePath;
+use crate::db::connection::open;
+use crate::db::connection::schema::Schema;
+use crate::db::error::{Context, DbError, DbErrorKind};
+use crate::db::read::lookup::{count_at, optional_count_at};
+use crate::db::remove::content::Removal;
+use crate::db::rows::status_is;
+use crate::db::{event_seq, seq_to_sql};
+use crate::error::OpenError;
+use crate::log::{Event, Fold};
+use crate::merkle::CompactRange;
+use crate::model::Status;
+use crate::payload::EncodedPayload;
+
+/// The lines of a group commit, packed.
+#[derive(Debug, Default)]
+pub(crate) struct Segment {
+    pub(crate) first_seq: u64,
+    pub(crate) count: u64,
+    pub(crate) length: u64,
+    pub(crate) encoding: i64,
+    pub(crate) data: Vec<u8>,
+    /// The tree over the log up to the segment's end.
+    pub(crate) tree: CompactRange,
+}
+
+/// Everything that one transaction writes.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) events: Vec<Event>,
+    pub(crate) segment: Segment,
+    /// By their ids.
+    pub(crate) payloads: Vec<(i64, EncodedPayload)>,
+    pub(crate) checkpoint: Option<CheckpointRow>,
+    /// What the last event states as removed.
+    pub(crate) removal: Option<Removal>,
+    /// Requests that end, by their openings, of whose responses pieces were written.
+    pub(crate) ended_pieces: Vec<u64>,
+}
+
+impl Batch {
+    /// The seq after the last event.
+    pub(crate) fn end_seq(&self) -> u64 {
+        self.segment.end_seq()
+    }
+}
+
+/// A request that a crashed session left pending.
+#[derive(Debug)]
+pub(crate) struct OpenRequest {
+    pub(crate) opened_seq: u64,
+    pub(crate) request_id: String,
+    /// `seq` of the event that opened the store session.
+    pub(crate) session_seq: u64,
+    pub(crate) provider_name: Option<String>,
+    pub(crate) request_model: Option<String>,
+    pub(crate) requested_model: Option<String>,
+    pub(crate) wire_protocol: Option<String>,
+}
+
+/// What a checkpoint did. Source: <https://www.sqlite.org/pragma.html#pragma_wal_checkpoint>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    /// Somebody was in the way.
+    is_busy: bool,
+    /// Pages in the write-ahead log.
+    pub(crate) log_pages: u64,
+    /// Of these, those that are in the database.
+    moved_pages: u64,
+}
+
+impl Checkpoint {
+    /// Whether everything was moved.
+    pub(crate) fn is_done(&self) -> bool {
+        !self.is_busy && self.moved_pages >= self.log_pages
+    }
+}
+
+thread_local! {
+    /// Pages in the write-ahead log after this thread's last commit. SQLite's hook takes a plain
+    /// function; there is one writing connection, and one thread uses it.
+    static WAL_PAGES: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The only writable connection of a store.
+#[derive(Debug)]
+pub(crate) struct Appender {
+    connection: Connection,
+    schema: Schema,
+    /// Why the search index was given up.
+    index_damage: Option<String>,
+}
+
+fn open_request(row: &Row<'_>) -> rusqlite::Result<OpenRequest> {
+    Ok(OpenRequest {
+        opened_seq: count_at(row, 0)?,
+        request_id: row.get(1)?,
+        session_seq: optional_count_at(row, 2)?.unwrap_or(0),
+        provider_name: row.get(3)?,
+        request_model: row.get(4)?,
+        requested_model: row.get(5)?,
+        wire_protocol: row.get(6)?,
+    })
+}
+
+impl Appender {
+    /// Opens or creates the file. The caller holds the writer's lock.
+    pub(crate) fn open(path: &DatabasePath, durability: Durability) -> Result<Self, OpenError> {
+        let (connection, schema) = open::open_for_writing(path, durability)?;
+        // Source: <https://www.sqlite.org/c3ref/wal_hook.html>.
+        connection.wal_hook(Some(|_: &Wal, pages| {
+            WAL_PAGES.set(u64::try_from(pages).unwrap_or(0));
+            Ok(())
+        }));
+        Ok(Self {
+            connection,
+            schema,
+            index_damage: None,
+        })
+    }
+
+    /// What else is in the file, as it was at the opening.
+    pub(crate) fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// Why a removal gave the search index up, once for each time.
+    pub(crate) fn take_index_damage(&mut self) -> Option<String> {
+        self.index_damage.take()
+    }
+
+    pub(crate) fn note_index_damage(&mut self, damage: Option<String>) {
+        self.index_damage = damage.or(self.index_damage.take());
+    }
+
+    /// For work in idle times, each in a transaction of its own.
+    pub(crate) fn connection_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The seq that the next event gets.
+    pub(crate) fn next_seq(&self) -> Result<u64, DbError> {
+        log_events(&self.connection)
+    }
+
+    /// Requests without an end, oldest first, at most `limit`. Rows that cannot be read are left as they
+    /// are: they must not keep the trail from going on.
+    pub(crate) fn open_requests(&self, limit: usize) -> Result<Vec<OpenRequest>, DbError> {
+        const READING: &str = "looking for requests left open";
+        let mut statement = self
+            .connection
+            .prepare_cached(&format!(
+                "SELECT opened_seq, request_id, \
+                     (SELECT max(s.opened_seq) FROM store_sessions AS s \
+                     WHERE s.opened_seq < requests.opened_seq), \
+                     coalesce(response_provider_name, provider_name), \
+                     coalesce(response_model, request_model), requested_model, wire_protocol \
+                     FROM requests INDEXED BY requests_by_status WHERE {} \
+                     ORDER BY opened_seq LIMIT ?1",
+                status_is(Status::Pending)
+            ))
+            .context(READING)?;
+        let rows = statement
+            .query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+                Ok((row.get::<_, i64>(0)?, open_request(row)))
+            })
+            .context(READING)?;
+        let mut requests = Vec::new();
+        for row in rows {
+            match row.context(READING)? {
+                (_, Ok(request)) => requests.push(request),
+                (opened_seq, Err(error)) => {
+                    tracing::warn!(target: "auditlite", opened_seq, %error, "a request that was left open cannot be read, and stays open");
+                }
+            }
+        }
+        Ok(requests)
+    }
+
+    /// Writes the batch in one transaction; where the file refuses some of it, without that. When this
+    /// returns an error nothing of it is written, except where the commit itself failed:
+    /// [`next_seq`](Self::next_seq) then tells.
+    pub(crate) fn append(&mut self, batch: &Batch) -> Result<Refusals, DbError> {
+        let mut refusals = Refusals::default();
+        match self.append_guarded(batch, &mut refusals) {
+            Ok(()) => Ok(refusals),
+            Err(error) if error.kind == DbErrorKind::Refused => {
+                let mut refusals = Refusals::guarding();
+                self.append_guarded(batch, &mut refusals)?;
+                Ok(refusals)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn append_guarded(&mut self, batch: &Batch, refusals: &mut Refusals) -> Result<(), DbError> {
+        const WRITING: &str = "writing a group commit";
+        let mut damage = None;
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .context(WRITING)?;
+        {
+            let segment = &batch.segment;
+            transaction
+                .prepare_cached(
+                    "INSERT INTO log_segments (first_seq, count, length, encoding, data, tree) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                )
+                .and_then(|mut statement| {
+                    statement.execute(params![
+                        seq_to_sql(segment.first_seq),
+                        seq_to_sql(segment.count),
+                        seq_to_sql(segment.length),
+                        segment.encoding,
+                        segment.data,
+                        segment.tree.changed_since(segment.first_seq)
+                    ])
+                })
+                .context(WRITING)?;
+            refusals.make_way(&transaction, segment.first_seq)?;
+            let mut statement = transaction
+                .prepare_cached(
+                    "INSERT INTO payloads \
+                     (payload_id, length, sha256, salt, kept, head, encoding, base_id, \
+                     second_base_id, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                )
+                .context(WRITING)?;
+            for (payload_id, payload) in &batch.payloads {
+                let seq = u64::try_from(event_seq(*payload_id)).unwrap_or(0);
+                refusals.guard(&transaction, seq, || {
+                    statement
+                        .execute(params![
+                            payload_id,
+                            seq_to_sql(payload.length),
+                            payload.sha256.0.as_slice(),
+                            payload.salt.as_slice(),
+                            seq_to_sql(payload.kept),
+                            payload.head.map(seq_to_sql),
+                            payload.encoding.code(),
+                            payload.bases.map(|bases| bases.first),
+                            payload.bases.and_then(|bases| bases.second),
+                            payload.data
+                        ])
+                        .map(drop)
+                        .context(WRITING)
+                })?;
+            }
+            tree::insert_checkpoint(&transaction, batch.checkpoint.as_ref())?;
+            if let Some(removal) = &batch.removal {
+                damage = removal.forget_words(&transaction)?;
+            }
+            project::apply(&transaction, &mut Fold::new(&batch.events), refusals)?;
+            pieces::take_away(&transaction, &batch.ended_pieces)?;
+            if let Some(removal) = &batch.removal {
+                removal.execute(&transaction)?;
+            }
+        }
+        transaction.commit().context("committing")?;
+        self.note_index_damage(damage);
+        Ok(())
+    }
+
+    /// Pages in the write-ahead log after the last commit of this thread.
+    pub(crate) fn wal_pages(&self) -> u64 {
+        WAL_PAGES.get()
+    }
+
+    /// Moves what it can from the write-ahead log into the database without waiting for anybody.
+    pub(crate) fn checkpoint_passive(&self) -> Result<Checkpoint, DbError> {
+        self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)")
+    }
+
+    /// Moves everything into the database and gives the write-ahead log's space back, where no
+    /// reader needs it for longer than `patience`.
+    pub(crate) fn checkpoint_truncate(&self, patience: Duration) -> Result<Checkpoint, DbError> {
+        self.connection
+            .busy_timeout(patience)
+            .context("setting the busy timeout")?;
+        let result = self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)");
+        self.connection
+            .busy_timeout(open::BUSY_TIMEOUT)
+            .context("setting the busy timeout")?;
+        let checkpoint = result?;
+        if checkpoint.is_done() {
+            WAL_PAGES.set(0);
+        }
+        Ok(checkpoint)
+    }
+
+    /// Has closing leave the files as they are: they are damaged, or not ours any more.
+    pub(crate) fn leave_files(&self) {
+        // An error is that of a connection that does nothing any more either.
+        let _ = open::keep_log_on_close(&self.connection, true);
+    }
+
+    fn checkpoint(&self, pragma: &str) -> Result<Checkpoint, DbError> {
+        self.connection
+            .query_row(pragma, [], |row| {
+                let pages = |index| {
+                    row.get::<_, i64>(index)
+                        .map(|pages| pages.max(0).unsigned_abs())
+                };
+                Ok(Checkpoint {
+                    is_busy: row.get::<_, i64>(0)? != 0,
+                    log_pages: pages(1)?,
+                    moved_pages: pages(2)?,
+                })
+            })
+            .context("checkpointing the write-ahead log")
+    }
+}

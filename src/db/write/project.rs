@@ -1,0 +1,504 @@
+//! The projections: rows that a fold of events becomes. Used by the writer and by the rebuild.
+
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, ToSql, params};
+
+use super::refusals::{ROW_REFUSED, Refusals};
+use super::sums::{self, Saturated};
+use crate::db::error::{Context, DbError};
+use crate::db::remove::projections;
+use crate::db::rows;
+use crate::db::seq_to_sql;
+use crate::log::{
+    DayKey, Ended, Fold, HourKey, HourSums, Opened, RequestChange, RequestEnd, RequestStart,
+};
+use crate::model::Status;
+
+const WRITING: &str = "writing the projections";
+
+/// Takes the values of a row one after the other: to write them, or to hold a row against them.
+pub(crate) trait Values {
+    fn bind(&mut self, value: impl ToSql) -> Result<(), DbError>;
+}
+
+/// Writes everything that the fold says. Runs inside the caller's transaction.
+pub(crate) fn apply(
+    connection: &Connection,
+    fold: &mut Fold<'_>,
+    refusals: &mut Refusals,
+) -> Result<(), DbError> {
+    let mut statements = Statements::prepare(connection)?;
+    let mut late = Vec::new();
+    for change in &fold.changes {
+        let mut key = None;
+        let is_written = refusals.guard(connection, change.opened_seq, || {
+            key = statements.change(change)?;
+            Ok(())
+        })?;
+        if !is_written {
+            key = statements.barest(connection, change, refusals)?;
+        }
+        if let (None, Some(end), Some(key)) = (&change.start, &change.end, key) {
+            late.push((key, end.ended));
+        }
+    }
+    let mut saturated = Saturated::default();
+    projections::apply(connection, fold, &mut saturated, refusals)?;
+    for change in &fold.remains {
+        let seq = change.opened_seq;
+        projections::take_rows(connection, seq, seq, &mut saturated)?;
+        if let Some(start) = &change.start {
+            refusals.guard(connection, seq, || {
+                statements.insert(change, start, change.end.as_ref())
+            })?;
+        }
+    }
+    for (key, ended) in late {
+        fold.count_end(key, ended);
+    }
+    for (key, sums) in &fold.hours {
+        refusals.guard(connection, fold.first_seq, || {
+            statements.add_hour(key, sums)
+        })?;
+    }
+    for (key, sums) in &fold.days() {
+        refusals.guard(connection, fold.first_seq, || statements.add_day(key, sums))?;
+    }
+    for (minute, range) in &fold.minutes {
+        refusals.guard(connection, range.first_seq, || {
+            statements
+                .minute
+                .execute(params![minute, sql(range.first_seq), sql(range.last_seq)])
+                .context(WRITING)
+                .map(drop)
+        })?;
+    }
+    refusals.guard(connection, fold.first_seq, || {
+        sums::settle(connection, &saturated)
+    })?;
+    apply_store_events(connection, fold, refusals)
+}
+
+/// Writes the rows that are left of requests that were erased, and nothing that counts them.
+pub(crate) fn insert_remains(connection: &Connection, fold: &Fold<'_>) -> Result<(), DbError> {
+    let mut statements = Statements::prepare(connection)?;
+    for change in &fold.remains {
+        projections::drop_rows(connection, change.opened_seq, change.opened_seq)?;
+        if let Some(start) = &change.start {
+            statements.insert(change, start, change.end.as_ref())?;
+        }
+    }
+    Ok(())
+}
+
+/// Events of the store itself: rare, so their statements are looked up as needed.
+fn apply_store_events(
+    connection: &Connection,
+    fold: &Fold<'_>,
+    refusals: &mut Refusals,
+) -> Result<(), DbError> {
+    let mut execute = |seq: u64, sql: &str, values: &[&dyn ToSql]| {
+        refusals.guard(connection, seq, || {
+            connection
+                .prepare_cached(sql)
+                .and_then(|mut statement| statement.execute(values))
+                .context(WRITING)
+                .map(drop)
+        })
+    };
+    for (seq, at) in &fold.sessions {
+        execute(*seq, rows::INSERT_SESSION, &[&sql(*seq), at])?;
+    }
+    for (seq, at, closed) in &fold.closings {
+        execute(
+            *seq,
+            rows::CLOSE_SESSION,
+            &[
+                &sql(*seq),
+                at,
+                &sql(closed.lifecycles_submitted),
+                &sql(closed.lifecycles_stored),
+                &sql(closed.lifecycles_lost),
+                &sql(closed.payloads_lost),
+            ],
+        )?;
+    }
+    for (seq, gap) in &fold.gaps {
+        execute(
+            *seq,
+            rows::INSERT_GAP,
+            &[
+                &sql(*seq),
+                &gap.first_at,
+                &gap.last_at,
+                &sql(gap.lifecycles),
+                &sql(gap.payloads),
+                &sql(gap.notices),
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+/// Statements of one run, looked up once.
+pub(crate) struct Statements<'c> {
+    insert: CachedStatement<'c>,
+    end: CachedStatement<'c>,
+    serve: CachedStatement<'c>,
+    tool_call: CachedStatement<'c>,
+    hour: CachedStatement<'c>,
+    day: CachedStatement<'c>,
+    minute: CachedStatement<'c>,
+}
+
+impl<'c> Statements<'c> {
+    pub(crate) fn prepare(connection: &'c Connection) -> Result<Self, DbError> {
+        let prepare = |sql: &str| connection.prepare_cached(sql).context(WRITING);
+        Ok(Self {
+            insert: prepare(&rows::INSERT_REQUEST)?,
+            end: prepare(&rows::END_REQUEST)?,
+            serve: prepare(rows::SERVE_REQUEST)?,
+            tool_call: prepare(rows::INSERT_TOOL_CALL)?,
+            hour: prepare(&sums::ADD_HOUR)?,
+            day: prepare(&sums::ADD_DAY)?,
+            minute: prepare(rows::ADD_MINUTE)?,
+        })
+    }
+
+    /// What a run of events says of one request: its row, and its tool calls. Gives the row of sums
+    /// that a request counts in that had been opened before.
+    fn change(&mut self, change: &RequestChange<'_>) -> Result<Option<HourKey>, DbError> {
+        let mut key = None;
+        match (&change.start, &change.end) {
+            (Some(start), end) => self.insert(change, start, end.as_ref())?,
+            (None, Some(end)) => {
+                key = self.end(change, end)?;
+                if key.is_none() {
+                    // Its request was taken out, and this line is not yet.
+                    return Ok(None);
+                }
+            }
+            (None, None) => self.serve(change)?,
+        }
+        if let Some(end) = &change.end {
+            self.insert_tool_calls(end)?;
+        }
+        Ok(key)
+    }
+
+    /// A request whose row was refused, in its barest form and flagged: that it was there, and how it
+    /// ended. Where that is refused too there is no row; the log has its lines either way.
+    fn barest(
+        &mut self,
+        connection: &Connection,
+        change: &RequestChange<'_>,
+        refusals: &mut Refusals,
+    ) -> Result<Option<HourKey>, DbError> {
+        let flag = || vec![ROW_REFUSED.to_owned()];
+        let opened = change.start.map(|start| Opened {
+            request_id: start.opened.request_id.clone(),
+            started_at: Some(start.opened_at()),
+            altered: flag(),
+            ..Opened::default()
+        });
+        let ended = change.end.map(|end| Ended {
+            kind: end.ended.kind,
+            altered: if opened.is_some() { Vec::new() } else { flag() },
+            ..Ended::default()
+        });
+        let bare = RequestChange {
+            opened_seq: change.opened_seq,
+            start: opened.as_ref().map(|opened| RequestStart { at: 0, opened }),
+            response_model: None,
+            response_provider_name: None,
+            end: change
+                .end
+                .zip(ended.as_ref())
+                .map(|(end, ended)| RequestEnd {
+                    seq: end.seq,
+                    ended,
+                }),
+        };
+        let mut key = None;
+        refusals.guard(connection, change.opened_seq, || {
+            key = self.change(&bare)?;
+            Ok(())
+        })?;
+        Ok(key)
+    }
+
+    fn insert(
+        &mut self,
+        change: &RequestChange<'_>,
+        start: &RequestStart<'_>,
+        end: Option<&RequestEnd<'_>>,
+    ) -> Result<(), DbError> {
+        let mut binder = Binder::new(&mut self.insert);
+        bind_start(&mut binder, change.opened_seq, start)?;
+        binder.bind(change.response_model)?;
+        binder.bind(change.response_provider_name)?;
+        bind_end(&mut binder, end)?;
+        let altered = joined(
+            [
+                Some(start.opened.altered.as_slice()),
+                end.map(|end| end.ended.altered.as_slice()),
+            ]
+            .into_iter()
+            .flatten()
+            .flatten(),
+        );
+        binder.bind(altered)?;
+        binder.execute()
+    }
+
+    /// Ends a request whose row exists. Gives the rollup row that it counts in; nothing where the
+    /// log names a request that is not there or has ended.
+    fn end(
+        &mut self,
+        change: &RequestChange<'_>,
+        end: &RequestEnd<'_>,
+    ) -> Result<Option<HourKey>, DbError> {
+        let mut binder = Binder::new(&mut self.end);
+        binder.bind(change.response_model)?;
+        binder.bind(change.response_provider_name)?;
+        bind_end(&mut binder, Some(end))?;
+        binder.bind(joined(end.ended.altered.iter()))?;
+        binder.bind(sql(change.opened_seq))?;
+        let mut rows = self.end.raw_query();
+        let key = match rows.next().context(WRITING)? {
+            None => None,
+            Some(row) => {
+                let key = |row: &Row<'_>| -> rusqlite::Result<HourKey> {
+                    Ok(HourKey::new(
+                        row.get(0)?,
+                        row.get_ref(1)?.as_str()?,
+                        row.get_ref(2)?.as_str()?,
+                        row.get_ref(3)?.as_str()?,
+                    ))
+                };
+                Some(key(row).context(WRITING)?)
+            }
+        };
+        // Steps to the end: the statement has to run to completion.
+        while rows.next().context(WRITING)?.is_some() {}
+        Ok(key)
+    }
+
+    fn serve(&mut self, change: &RequestChange<'_>) -> Result<(), DbError> {
+        self.serve
+            .execute(params![
+                change.response_model,
+                change.response_provider_name,
+                sql(change.opened_seq)
+            ])
+            .context(WRITING)
+            .map(drop)
+    }
+
+    fn insert_tool_calls(&mut self, end: &RequestEnd<'_>) -> Result<(), DbError> {
+        for (position, call) in end.tool_calls().iter().enumerate() {
+            self.tool_call
+                .execute(params![
+                    sql(end.seq),
+                    i64::try_from(position).unwrap_or(i64::MAX),
+                    call.tool_call_id,
+                    call.tool_name,
+                    sql(call.input_bytes)
+                ])
+                .context(WRITING)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn add_hour(&mut self, key: &HourKey, sums: &HourSums) -> Result<(), DbError> {
+        let mut binder = Binder::new(&mut self.hour);
+        binder.bind(key.hour)?;
+        binder.bind(&key.provider_name)?;
+        binder.bind(&key.model)?;
+        binder.bind(&key.user_id)?;
+        bind_sums(&mut binder, sums)?;
+        binder.execute()
+    }
+
+    pub(crate) fn add_day(&mut self, key: &DayKey<'_>, sums: &HourSums) -> Result<(), DbError> {
+        let mut binder = Binder::new(&mut self.day);
+        binder.bind(key.day)?;
+        binder.bind(key.provider_name)?;
+        binder.bind(key.model)?;
+        bind_sums(&mut binder, sums)?;
+        binder.execute()
+    }
+}
+
+/// In the order of the columns of either rollup.
+fn bind_sums(binder: &mut Binder<'_, '_>, sums: &HourSums) -> Result<(), DbError> {
+    for sum in sums.values() {
+        binder.bind(sql(sum))?;
+    }
+    Ok(())
+}
+
+/// In the order of [`rows::START_COLUMNS`].
+pub(crate) fn bind_start(
+    binder: &mut impl Values,
+    opened_seq: u64,
+    start: &RequestStart<'_>,
+) -> Result<(), DbError> {
+    let Opened {
+        request_id,
+        started_at: _,
+        conversation_id,
+        context_id,
+        session_id,
+        user_id,
+        trace_id,
+        actor_type,
+        actor_id,
+        operation_name,
+        provider_name,
+        requested_model,
+        request_model,
+        wire_protocol,
+        is_streaming,
+        max_tokens,
+        temperature,
+        top_p,
+        attributes,
+        request_body,
+        content: _,
+        altered: _,
+        redaction_id: _,
+    } = start.opened;
+    binder.bind(sql(opened_seq))?;
+    binder.bind(request_id)?;
+    binder.bind(start.opened_at())?;
+    binder.bind(conversation_id)?;
+    binder.bind(context_id)?;
+    binder.bind(session_id)?;
+    binder.bind(user_id)?;
+    binder.bind(trace_id)?;
+    binder.bind(actor_type.map(crate::model::ActorKind::name))?;
+    binder.bind(actor_id)?;
+    binder.bind(operation_name)?;
+    binder.bind(provider_name)?;
+    binder.bind(requested_model)?;
+    binder.bind(request_model)?;
+    binder.bind(wire_protocol.name())?;
+    binder.bind(is_streaming)?;
+    binder.bind(max_tokens.map(sql))?;
+    binder.bind(temperature)?;
+    binder.bind(top_p)?;
+    binder.bind(rows::attributes_to_sql(attributes.as_slice()))?;
+    binder.bind(sql(request_body.length))
+}
+
+/// In the order of [`rows::END_COLUMNS`].
+pub(crate) fn bind_end(
+    binder: &mut impl Values,
+    end: Option<&RequestEnd<'_>>,
+) -> Result<(), DbError> {
+    let nothing = Ended::default();
+    let status = end.map_or(Status::Pending, |end| end.ended.kind.status());
+    let Ended {
+        kind: _,
+        request_id: _,
+        opened_seq: _,
+        session_seq: _,
+        response_model: _,
+        response_provider_name: _,
+        response_id,
+        http_status,
+        error_type,
+        error_message,
+        finish_reasons,
+        input_tokens,
+        output_tokens,
+        cache_read_input_tokens,
+        cache_write_input_tokens,
+        reasoning_output_tokens,
+        cost_microdollars,
+        latency_us,
+        upstream_latency_us,
+        time_to_first_chunk_us,
+        tool_calls,
+        response_body,
+        content: _,
+        prepared_body: _,
+        altered: _,
+        redaction_id: _,
+    } = end.map_or(&nothing, |end| end.ended);
+    binder.bind(end.map(|end| sql(end.seq)))?;
+    binder.bind(status.name())?;
+    binder.bind(latency_us.map(sql))?;
+    binder.bind(upstream_latency_us.map(sql))?;
+    binder.bind(time_to_first_chunk_us.map(sql))?;
+    binder.bind(input_tokens.map(sql))?;
+    binder.bind(output_tokens.map(sql))?;
+    binder.bind(cache_read_input_tokens.map(sql))?;
+    binder.bind(cache_write_input_tokens.map(sql))?;
+    binder.bind(reasoning_output_tokens.map(sql))?;
+    binder.bind(cost_microdollars.map(sql))?;
+    binder.bind(rows::finish_reasons_to_sql(finish_reasons.as_slice()))?;
+    binder.bind(i64::try_from(tool_calls.len()).unwrap_or(i64::MAX))?;
+    binder.bind(response_id)?;
+    binder.bind(http_status)?;
+    binder.bind(error_type)?;
+    binder.bind(error_message)?;
+    binder.bind(response_body.as_ref().map(|body| sql(body.length)))
+}
+
+/// Names joined by commas, which no field's name has.
+pub(crate) fn joined<'n>(names: impl Iterator<Item = &'n String>) -> Option<String> {
+    let names: Vec<&str> = names.map(String::as_str).collect();
+    (!names.is_empty()).then(|| names.join(","))
+}
+
+fn sql(number: u64) -> i64 {
+    seq_to_sql(number)
+}
+
+/// Binds one parameter after the other. Most are NULL in most rows: these stay unbound.
+struct Binder<'s, 'c> {
+    statement: &'s mut CachedStatement<'c>,
+    bound: usize,
+}
+
+impl<'s, 'c> Binder<'s, 'c> {
+    fn new(statement: &'s mut CachedStatement<'c>) -> Self {
+        statement.clear_bindings();
+        Self {
+            statement,
+            bound: 0,
+        }
+    }
+
+    fn execute(self) -> Result<(), DbError> {
+        self.statement.raw_execute().context(WRITING).map(drop)
+    }
+}
+
+impl Values for Binder<'_, '_> {
+    fn bind(&mut self, value: impl ToSql) -> Result<(), DbError> {
+        self.bound += 1;
+        let value = value.to_sql().context(WRITING)?;
+        match value {
+            ToSqlOutput::Borrowed(ValueRef::Null) | ToSqlOutput::Owned(Value::Null) => Ok(()),
+            value => self
+                .statement
+                .raw_bind_parameter(self.bound, value)
+                .context(WRITING),
+        }
+    }
+}
+
+/// Reads one number, where the query gives one.
+pub(crate) fn optional_number(
+    connection: &Connection,
+    query: &str,
+) -> Result<Option<i64>, DbError> {
+    connection
+        .prepare_cached(query)
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)).optional())
+        .context("reading the log")
+        .map(Option::flatten)
+}

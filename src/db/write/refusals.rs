@@ -1,0 +1,103 @@
+//! What a file refuses of a batch: a row at whose place another one stands, or that something planted
+//! in the file does not let in. It costs that row, never the batch.
+//!
+//! The log's own lines are written all the same. Rows for reading follow from them, so that nothing
+//! is lost for good: a rebuild writes them anew once nothing is in their way.
+
+use rusqlite::{Connection, params};
+
+use crate::db::error::{Context, DbError, DbErrorKind};
+use crate::db::{Part, payload_id, seq_to_sql};
+use crate::error::chain;
+
+const WRITING: &str = "writing row by row what the file refuses as a whole";
+
+/// More than this many are only counted.
+const LISTED_MAX: usize = 8;
+
+/// Among the altered fields of a row that could be written in its barest form only.
+pub(crate) const ROW_REFUSED: &str = "row_refused";
+
+/// Collects what is refused. The first try of a batch guards nothing, so that it costs nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals {
+    is_guarding: bool,
+    /// Rows that were refused, or that were taken out since they stood in the way.
+    pub(crate) rows: u64,
+    /// What the file said of the first ones, with their seq.
+    pub(crate) listed: Vec<(u64, String)>,
+}
+
+impl Refusals {
+    /// For a batch that was refused as a whole.
+    pub(crate) fn guarding() -> Self {
+        Self {
+            is_guarding: true,
+            ..Self::default()
+        }
+    }
+
+    /// Writes what belongs together. `false`: it was refused, and nothing of it is written.
+    pub(crate) fn guard(
+        &mut self,
+        connection: &Connection,
+        seq: u64,
+        write: impl FnOnce() -> Result<(), DbError>,
+    ) -> Result<bool, DbError> {
+        if !self.is_guarding {
+            return write().map(|()| true);
+        }
+        let execute = |sql| connection.execute_batch(sql).context(WRITING);
+        execute("SAVEPOINT guarded")?;
+        match write() {
+            Ok(()) => execute("RELEASE guarded").map(|()| true),
+            Err(error) if error.kind == DbErrorKind::Refused => {
+                execute("ROLLBACK TO guarded; RELEASE guarded")?;
+                self.note(seq, 1, || chain(&error));
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes out what stands at places that only this batch and later ones fill.
+    pub(crate) fn make_way(
+        &mut self,
+        connection: &Connection,
+        first_seq: u64,
+    ) -> Result<(), DbError> {
+        if !self.is_guarding {
+            return Ok(());
+        }
+        for (table, key, first) in [
+            ("requests", "opened_seq", seq_to_sql(first_seq)),
+            ("tool_calls", "ended_seq", seq_to_sql(first_seq)),
+            ("store_sessions", "opened_seq", seq_to_sql(first_seq)),
+            ("gaps", "seq", seq_to_sql(first_seq)),
+            ("removals", "seq", seq_to_sql(first_seq)),
+            ("payloads", "payload_id", payload_id(first_seq, Part::Body)),
+        ] {
+            let rows = connection
+                .execute(
+                    &format!("DELETE FROM {table} WHERE {key} >= ?1"),
+                    params![first],
+                )
+                .context(WRITING)?;
+            let rows = u64::try_from(rows).unwrap_or(0);
+            self.note(first_seq, rows, || {
+                format!("rows of {table} stood in the way that no event of the log made")
+            });
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, seq: u64, rows: u64, what: impl FnOnce() -> String) {
+        self.rows = self.rows.saturating_add(rows);
+        if rows > 0 && self.listed.len() < LISTED_MAX {
+            self.listed.push((seq, what()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

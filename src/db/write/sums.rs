@@ -1,0 +1,307 @@
+//! Sums of the rollups, in SQL: they stop at the largest number that a column holds, as those in
+//! memory do, where SQLite's own turn into floats, which no column takes, or fail.
+//!
+//! A row says min([`SUM_MAX`], the exact sum). What is below the bound can be taken back; a sum that
+//! stands at the bound has forgotten what is beyond it, and is counted anew ([`settle`]).
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::LazyLock;
+
+use rusqlite::{Connection, OptionalExtension, ToSql};
+
+use super::project::Statements;
+use crate::db::error::{Context, DbError};
+use crate::db::read::lookup::segment_from_row;
+use crate::db::remove::projections::visit_ended;
+use crate::db::seq_to_sql;
+use crate::log::{
+    DayKey, Event, Fact, HOURS_PER_DAY, HourKey, HourSums, SegmentDecoder, hour_start, lines,
+    minute_of,
+};
+
+/// The largest sum that the file holds.
+pub(crate) const SUM_MAX: i64 = i64::MAX;
+
+const WRITING: &str = "writing sums";
+const COUNTING: &str = "counting sums anew";
+
+/// The columns of either rollup that are summed, in order.
+pub(crate) const SUMS: [&str; 15] = [
+    "completed",
+    "failed",
+    "rejected",
+    "abandoned",
+    "interrupted",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_write_input_tokens",
+    "reasoning_output_tokens",
+    "without_usage",
+    "cost_microdollars",
+    "unpriced",
+    "latency_us_sum",
+    "latency_count",
+];
+
+/// Adds to the sums of a row, where it exists.
+fn add(table: &str, key_columns: usize) -> String {
+    let places = vec!["?"; key_columns + SUMS.len()].join(", ");
+    // Never above the bound on the way: there SQLite would go on with floats.
+    let sets = SUMS.map(|sum| format!("{sum} = {sum} + min(excluded.{sum}, {SUM_MAX} - {sum})"));
+    format!(
+        "INSERT INTO {table} VALUES ({places}) ON CONFLICT DO UPDATE SET {}",
+        sets.join(", ")
+    )
+}
+
+pub(crate) static ADD_HOUR: LazyLock<String> = LazyLock::new(|| add("usage_hourly", 4));
+
+pub(crate) static ADD_DAY: LazyLock<String> = LazyLock::new(|| add("usage_daily", 3));
+
+/// The sum of an expression over a group, 0 where there is nothing: like `sum()`, which fails where
+/// it does not fit. The upper and the lower half are summed apart: either fits, for 2^31 rows.
+pub(crate) fn total(expression: &str) -> String {
+    let (upper, lower) = (
+        format!("sum(({expression}) >> 32)"),
+        format!("sum(({expression}) & 4294967295)"),
+    );
+    format!(
+        "coalesce(CASE WHEN {upper} + ({lower} >> 32) > 2147483647 THEN {SUM_MAX} \
+         ELSE (({upper} + ({lower} >> 32)) << 32) | ({lower} & 4294967295) END, 0)"
+    )
+}
+
+/// Rows of rollups that are to be counted anew.
+#[derive(Debug, Default)]
+pub(crate) struct Saturated {
+    hours: BTreeSet<HourKey>,
+    days: BTreeSet<(i64, String, String)>,
+}
+
+/// Takes from the rows that a key counts in. A row that counts nothing any more goes too: the
+/// rebuild does not make it. Of sums at their bound, or that somebody made no sums of, nothing can be
+/// taken; they are noted.
+pub(crate) fn subtract(
+    connection: &Connection,
+    key: &HourKey,
+    sums: &HourSums,
+    saturated: &mut Saturated,
+) -> Result<(), DbError> {
+    let day = key.hour.div_euclid(HOURS_PER_DAY);
+    let model: [&dyn ToSql; 2] = [&key.provider_name, &key.model];
+    let [provider, model] = model;
+    let hour_key: [(&str, &dyn ToSql); 4] = [
+        ("hour", &key.hour),
+        ("provider_name", provider),
+        ("model", model),
+        ("user_id", &key.user_id),
+    ];
+    if subtract_from(connection, "usage_hourly", &hour_key, sums)? {
+        saturated.hours.insert(key.clone());
+    }
+    let day_key = [
+        ("day", &day as &dyn ToSql),
+        ("provider_name", provider),
+        ("model", model),
+    ];
+    if subtract_from(connection, "usage_daily", &day_key, sums)? {
+        let (provider, model) = (key.provider_name.clone(), key.model.clone());
+        saturated.days.insert((day, provider, model));
+    }
+    Ok(())
+}
+
+/// Whether the row cannot say what is left of it.
+fn subtract_from(
+    connection: &Connection,
+    table: &str,
+    key: &[(&str, &dyn ToSql)],
+    sums: &HourSums,
+) -> Result<bool, DbError> {
+    let equal: Vec<String> = key
+        .iter()
+        .map(|(column, _)| format!("{column} = ?"))
+        .collect();
+    let equal = equal.join(" AND ");
+    let key: Vec<&dyn ToSql> = key.iter().map(|(_, value)| *value).collect();
+    let at_bound =
+        SUMS.map(|sum| format!("typeof({sum}) <> 'integer' OR {sum} = {SUM_MAX} OR {sum} < 0"));
+    let at_bound = at_bound.join(" OR ");
+    let is_saturated: Option<bool> = connection
+        .prepare_cached(&format!("SELECT {at_bound} FROM {table} WHERE {equal}"))
+        .and_then(|mut statement| {
+            statement
+                .query_row(key.as_slice(), |row| row.get(0))
+                .optional()
+        })
+        .context(WRITING)?;
+    if is_saturated == Some(true) {
+        return Ok(true);
+    }
+    let execute = |sql: &str, values: &[&dyn ToSql]| {
+        connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute(values))
+            .context(WRITING)
+    };
+    let sets = SUMS.map(|sum| format!("{sum} = {sum} - min(?, {sum})"));
+    let sums = sums.values().map(seq_to_sql);
+    let mut values: Vec<&dyn ToSql> = sums.iter().map(|sum| sum as &dyn ToSql).collect();
+    values.extend(&key);
+    let update = format!("UPDATE {table} SET {} WHERE {equal}", sets.join(", "));
+    execute(&update, &values)?;
+    let delete = format!(
+        "DELETE FROM {table} WHERE {equal} \
+         AND completed = 0 AND failed = 0 AND rejected = 0 AND abandoned = 0 AND interrupted = 0"
+    );
+    execute(&delete, &key)?;
+    Ok(false)
+}
+
+/// Counts rows anew whose sums had reached their bound or were none: from the requests that are there, and from
+/// what removals up to now state as counted. Reads the requests of whole days and every such event,
+/// which is slow, and as rare as nine trillion tokens in an hour.
+pub(crate) fn settle(connection: &Connection, saturated: &Saturated) -> Result<(), DbError> {
+    if saturated.hours.is_empty() && saturated.days.is_empty() {
+        return Ok(());
+    }
+    let mut hours: HashMap<HourKey, HourSums> = HashMap::new();
+    let days_touched: BTreeSet<i64> = saturated
+        .days
+        .iter()
+        .map(|(day, _, _)| *day)
+        .chain(
+            saturated
+                .hours
+                .iter()
+                .map(|key| key.hour.div_euclid(HOURS_PER_DAY)),
+        )
+        .collect();
+    for day in &days_touched {
+        let Some((first, last)) = requests_of_day(connection, *day)? else {
+            continue;
+        };
+        visit_ended(connection, first..=last, |request| {
+            if request.key.hour.div_euclid(HOURS_PER_DAY) == *day {
+                hours.entry(request.key).or_default().add(&request.ended);
+            }
+            Ok(())
+        })?;
+    }
+    visit_pruned_usage(connection, |key, sums| {
+        if days_touched.contains(&key.hour.div_euclid(HOURS_PER_DAY)) {
+            hours.entry(key).or_default().merge(sums);
+        }
+    })?;
+    let mut days: HashMap<DayKey<'_>, HourSums> = HashMap::new();
+    for (key, sums) in &hours {
+        days.entry(key.day()).or_default().merge(sums);
+    }
+    let mut statements = Statements::prepare(connection)?;
+    let delete = |sql: &str, values: &[&dyn ToSql]| {
+        connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute(values))
+            .context(WRITING)
+    };
+    for key in &saturated.hours {
+        delete(
+            "DELETE FROM usage_hourly WHERE hour = ?1 AND provider_name = ?2 AND model = ?3 \
+             AND user_id = ?4",
+            &[&key.hour, &key.provider_name, &key.model, &key.user_id],
+        )?;
+        if let Some(sums) = hours.get(key) {
+            statements.add_hour(key, sums)?;
+        }
+    }
+    for (day, provider_name, model) in &saturated.days {
+        delete(
+            "DELETE FROM usage_daily WHERE day = ?1 AND provider_name = ?2 AND model = ?3",
+            &[day, provider_name, model],
+        )?;
+        let day = *day;
+        let key = DayKey {
+            day,
+            provider_name,
+            model,
+        };
+        if let Some(sums) = days.get(&key) {
+            statements.add_day(&key, sums)?;
+        }
+    }
+    Ok(())
+}
+
+/// Between which openings the requests lie that arrived on a day.
+fn requests_of_day(connection: &Connection, day: i64) -> Result<Option<(u64, u64)>, DbError> {
+    let hour = day.saturating_mul(HOURS_PER_DAY);
+    let (first, last) = (
+        minute_of(hour_start(hour)),
+        minute_of(hour_start(hour.saturating_add(HOURS_PER_DAY)).saturating_sub(1)),
+    );
+    let range: (Option<i64>, Option<i64>) = connection
+        .query_row(
+            "SELECT min(first_seq), max(last_seq) FROM opened_minutes \
+             WHERE minute BETWEEN ?1 AND ?2",
+            [first, last],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .context(COUNTING)?;
+    let seq = |seq: i64| u64::try_from(seq).unwrap_or(0);
+    Ok(range
+        .0
+        .zip(range.1)
+        .map(|(first, last)| (seq(first), seq(last))))
+}
+
+/// Visits what removals that are noted state as counted by requests that are gone.
+fn visit_pruned_usage(
+    connection: &Connection,
+    mut visit: impl FnMut(HourKey, &HourSums),
+) -> Result<(), DbError> {
+    let mut decoder = SegmentDecoder::new().map_err(|error| DbError::corrupt(COUNTING, error))?;
+    let mut statement = connection
+        .prepare(
+            "SELECT first_seq, count, length, encoding, data, tree FROM log_segments \
+             WHERE first_seq IN (SELECT (SELECT max(first_seq) FROM log_segments \
+             WHERE first_seq <= seq) FROM removals WHERE kind = 'metadata')",
+        )
+        .context(COUNTING)?;
+    let noted_max: Option<i64> = connection
+        .query_row(
+            "SELECT max(seq) FROM removals WHERE kind = 'metadata'",
+            [],
+            |row| row.get(0),
+        )
+        .context(COUNTING)?;
+    let segments = statement
+        .query_map([], segment_from_row)
+        .context(COUNTING)?;
+    for segment in segments {
+        let segment = segment.context(COUNTING)?;
+        let text = decoder
+            .decode(
+                segment.encoding,
+                segment.data,
+                segment.length,
+                segment.count,
+            )
+            .map_err(|error| DbError::corrupt(COUNTING, error))?;
+        for line in lines(&text) {
+            // A line that is not an event is none that was counted.
+            if let Ok(event) = Event::from_line(line)
+                && let Fact::Pruned(pruned) = event.fact
+                && noted_max.is_some_and(|max| seq_to_sql(event.seq) <= max)
+            {
+                for usage in &pruned.usage {
+                    visit(usage.key(), &usage.sums);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

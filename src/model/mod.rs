@@ -1,0 +1,51 @@
+//! The words of the trail: what a gateway hands over and what a reader gets back.
+//!
+//! Plain data. Nothing here knows how it is stored.
+
+mod bounds;
+mod completion;
+mod context;
+mod identifier;
+mod json;
+mod message;
+mod protocol;
+mod read;
+
+pub use bounds::InvalidField;
+pub use completion::{Completion, Failure, Rejection, Timing, ToolCall, Usage};
+pub use context::{Actor, ActorKind, Message, MessageToolCall, MessageToolResult, RequestContext};
+pub use identifier::stored_identifier;
+pub use message::{CanonicalMessage, MessagePart};
+pub use protocol::WireProtocol;
+pub use read::{
+    BodyInfo, Digest, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestOrder,
+    RequestRecord, StatsFilter, StatsKey, StatsRow, Status, ToolStats, UnreadableRequest,
+};
+
+pub(crate) use bounds::{
+    Altered, Normaliser, REQUEST_UNPARSED, REQUEST_WITHHELD, RESPONSE_UNPARSED, RESPONSE_WITHHELD,
+    note_altered, seen_status, seen_usage, served_name, stored_attribute, told_altered,
+};
+
+/// Chainable setters named like their fields; the field's own documentation says the rest.
+macro_rules! setters {
+    (text: $($text:ident),* $(,)?; value: $($value:ident : $kind:ty),* $(,)?;) => {
+        $(
+            #[doc = concat!("Sets [`", stringify!($text), "`](Self::", stringify!($text), ").")]
+            #[must_use]
+            pub fn $text(mut self, $text: impl Into<String>) -> Self {
+                self.$text = Some($text.into());
+                self
+            }
+        )*
+        $(
+            #[doc = concat!("Sets [`", stringify!($value), "`](Self::", stringify!($value), ").")]
+            #[must_use]
+            pub fn $value(mut self, $value: $kind) -> Self {
+                self.$value = Some($value);
+                self
+            }
+        )*
+    };
+}
+pub(crate) use setters;

@@ -1,0 +1,570 @@
+//! What a reader gets back.
+
+use std::fmt;
+
+use super::bounds::{
+    REQUEST_UNPARSED, REQUEST_WITHHELD, RESPONSE_UNPARSED, RESPONSE_WITHHELD, USAGE_UNPARSED,
+};
+
+/// Where a request stands in its lifecycle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Status {
+    /// Opened, not ended yet.
+    Pending,
+    /// Answered.
+    Completed,
+    /// Let in, then failed.
+    Failed,
+    /// Refused by the gateway.
+    Rejected,
+    /// The handle was dropped without an end: the client went away.
+    Abandoned,
+    /// Found open when the store was opened again after a crash.
+    Interrupted,
+}
+
+impl Status {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Completed,
+        Self::Failed,
+        Self::Rejected,
+        Self::Abandoned,
+        Self::Interrupted,
+    ];
+
+    /// The name as recorded.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Rejected => "rejected",
+            Self::Abandoned => "abandoned",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    /// The status of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.name() == name)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A SHA-256 digest; prints as lower-case hex.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{self}")
+    }
+}
+
+/// One request as it stands: its metadata, never its bodies.
+///
+/// Times are microseconds since the Unix epoch, UTC; durations are microseconds.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+#[allow(missing_docs)] // The fields that carry a gateway's own words are described where they are set.
+pub struct RequestRecord {
+    /// `seq` of the event that opened the request: unique, ascending, the cursor of lists.
+    pub opened_seq: u64,
+    /// `seq` of the event that ended it.
+    pub ended_seq: Option<u64>,
+    pub request_id: String,
+    pub status: Status,
+    /// When the request arrived.
+    pub opened_at: i64,
+    pub latency_us: Option<u64>,
+    pub upstream_latency_us: Option<u64>,
+    pub time_to_first_chunk_us: Option<u64>,
+    pub user_id: Option<String>,
+    pub session_id: Option<String>,
+    pub context_id: Option<String>,
+    pub conversation_id: Option<String>,
+    pub trace_id: Option<String>,
+    /// `user`, `job` or `mcp`.
+    pub actor_type: Option<String>,
+    pub actor_id: Option<String>,
+    pub operation_name: Option<String>,
+    /// The provider that the gateway routed to.
+    pub provider_name: Option<String>,
+    /// The provider that served, where it is another one.
+    pub response_provider_name: Option<String>,
+    pub requested_model: Option<String>,
+    pub request_model: Option<String>,
+    /// The model that served.
+    pub response_model: Option<String>,
+    pub wire_protocol: Option<String>,
+    pub is_streaming: bool,
+    pub max_tokens: Option<u64>,
+    pub temperature: Option<f64>,
+    pub top_p: Option<f64>,
+    pub attributes: Vec<(String, String)>,
+    pub input_tokens: Option<u64>,
+    pub output_tokens: Option<u64>,
+    pub cache_read_input_tokens: Option<u64>,
+    pub cache_write_input_tokens: Option<u64>,
+    pub reasoning_output_tokens: Option<u64>,
+    /// Cost in millionths of a US dollar; absent where the price book does not know the model.
+    pub cost_microdollars: Option<u64>,
+    pub finish_reasons: Vec<String>,
+    /// How many tools the model asked to have called.
+    pub tool_call_count: u64,
+    /// The provider's own id of the response.
+    pub response_id: Option<String>,
+    pub http_status: Option<u16>,
+    pub error_type: Option<String>,
+    pub error_message: Option<String>,
+    /// Length of the full request body in bytes.
+    pub request_bytes: u64,
+    /// Length of the full response body in bytes; absent where there was none.
+    pub response_bytes: Option<u64>,
+    /// Fields that were brought into their bounds, see [`InvalidField`](crate::InvalidField); and
+    /// `request_unparsed`, `response_unparsed` for bodies that could not be read in full,
+    /// `request_withheld`, `response_withheld` for content left out because its redaction failed.
+    pub altered: Vec<String>,
+    /// Whether its content and personal metadata were erased. What is left is its id, when it was,
+    /// what served it and what it used.
+    pub is_erased: bool,
+    /// Whether another request has the same id, so that the id names neither: the client, or the
+    /// gateway, used it more than once. [`reference`](Self::reference) names each.
+    pub is_id_shared: bool,
+}
+
+impl RequestRecord {
+    /// What names this request and no other, wherever an id is taken: its id, or `#` and its
+    /// [`opened_seq`](Self::opened_seq) where it shares its id.
+    pub fn reference(&self) -> String {
+        // An id that begins like a number of an event would name another request.
+        if self.is_id_shared || self.request_id.starts_with('#') {
+            format!("#{}", self.opened_seq)
+        } else {
+            self.request_id.clone()
+        }
+    }
+
+    /// What groups the requests of one user to a conversation: `conversation_id`, else `context_id`,
+    /// else `session_id`. Another user's with the same id is another conversation.
+    pub fn conversation(&self) -> Option<&str> {
+        self.conversation_id
+            .as_deref()
+            .or(self.context_id.as_deref())
+            .or(self.session_id.as_deref())
+    }
+
+    /// Whether a body could not be read, or not in full, as the wire protocol that it is said to be in.
+    pub fn is_unparsed(&self) -> bool {
+        [REQUEST_UNPARSED, RESPONSE_UNPARSED, USAGE_UNPARSED]
+            .iter()
+            .any(|flag| self.has_flag(flag))
+    }
+
+    /// Whether content was left out because its redaction failed.
+    pub fn is_withheld(&self) -> bool {
+        self.has_flag(REQUEST_WITHHELD) || self.has_flag(RESPONSE_WITHHELD)
+    }
+
+    pub(crate) fn has_flag(&self, flag: &str) -> bool {
+        self.altered.iter().any(|name| name == flag)
+    }
+
+    /// The model that served, else the one routed to, else the one asked for.
+    pub fn model(&self) -> Option<&str> {
+        self.response_model
+            .as_deref()
+            .or(self.request_model.as_deref())
+            .or(self.requested_model.as_deref())
+    }
+
+    /// The provider that served, else the one routed to.
+    pub fn provider(&self) -> Option<&str> {
+        self.response_provider_name
+            .as_deref()
+            .or(self.provider_name.as_deref())
+    }
+}
+
+/// One tool that a model asked to have called.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecordedToolCall {
+    /// Its place among the calls of the response, from 0.
+    pub position: u64,
+    /// The provider's id of the call.
+    pub tool_call_id: String,
+    /// The tool's name.
+    pub tool_name: String,
+    /// Length of the full input in bytes.
+    pub input_bytes: u64,
+    /// The input, cut after 64 KiB at a character; absent where content was not kept.
+    pub input: Option<String>,
+}
+
+/// Prints id, name and size, never the input.
+impl fmt::Debug for RecordedToolCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecordedToolCall")
+            .field("position", &self.position)
+            .field("tool_call_id", &self.tool_call_id)
+            .field("tool_name", &self.tool_name)
+            .field("input_bytes", &self.input_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which body of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PayloadSide {
+    /// What the client sent.
+    Request,
+    /// What the client got.
+    Response,
+}
+
+impl PayloadSide {
+    /// `request` or `response`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Response => "response",
+        }
+    }
+}
+
+impl fmt::Display for PayloadSide {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What is known of a body without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BodyInfo {
+    /// Length of the full body in bytes, whatever is kept.
+    pub length: u64,
+    /// SHA-256 of the full body, whatever is kept. Absent where the body was shed, erased or pruned.
+    pub sha256: Option<Digest>,
+    /// Bytes that are kept.
+    pub kept: u64,
+    /// Bytes that the kept content takes in the file.
+    pub stored: u64,
+    /// Where it is not in the file any more: `erased` or `pruned`, or `missing` where the log says that
+    /// it was kept and no event says why it is gone: somebody deleted it.
+    pub removed: Option<&'static str>,
+    /// Whether the line of the log that commits to it cannot be read, so that nothing of this could be held
+    /// against it: it may be anything.
+    pub is_unchecked: bool,
+}
+
+/// One body, exactly as sent or as far as it was kept.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Payload {
+    /// The kept bytes: the whole body, or its head followed by its tail.
+    pub bytes: Vec<u8>,
+    /// Length of the full body in bytes.
+    pub length: u64,
+    /// SHA-256 of the full body.
+    pub sha256: Digest,
+    /// Where the body was above the payload cap: how many of `bytes` are its head. The rest is its
+    /// tail, and [`dropped`](Self::dropped) bytes between them are not kept.
+    pub head: Option<u64>,
+    /// Whether these bytes could not be held against what the log commits to: its line cannot be read, or,
+    /// of a response that has not ended, is not there yet. They may be anything.
+    pub is_unchecked: bool,
+}
+
+impl Payload {
+    /// Whether only an excerpt is kept.
+    pub fn is_truncated(&self) -> bool {
+        self.head.is_some()
+    }
+
+    /// Exact number of bytes that are not kept.
+    pub fn dropped(&self) -> u64 {
+        let kept = u64::try_from(self.bytes.len()).unwrap_or(u64::MAX);
+        self.length.saturating_sub(kept)
+    }
+}
+
+/// Prints sizes and the digest, never the bytes.
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Payload")
+            .field("length", &self.length)
+            .field("sha256", &self.sha256)
+            .field("kept", &self.bytes.len())
+            .field("head", &self.head)
+            .field("is_unchecked", &self.is_unchecked)
+            .finish()
+    }
+}
+
+/// How often a tool was asked for, see [`Reader::tools`](crate::Reader::tools).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ToolStats {
+    /// The tool's name.
+    pub tool_name: String,
+    /// How often a model asked to have it called.
+    pub calls: u64,
+    /// In how many responses.
+    pub requests: u64,
+    /// Bytes of all inputs together.
+    pub input_bytes: u64,
+}
+
+/// Which requests a list shows. Every condition that is set must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RequestFilter {
+    /// Opened at this time or later.
+    pub since: Option<i64>,
+    /// Opened before this time.
+    pub until: Option<i64>,
+    /// In this state.
+    pub status: Option<Status>,
+    /// Routed to or served by this provider; `*` and `?` stand for any characters and for one.
+    pub provider_name: Option<String>,
+    /// Served by this model, routed to it, or asked for it; `*` and `?` stand for any characters
+    /// and for one.
+    pub model: Option<String>,
+    /// Of this user; an empty one: without a user.
+    pub user_id: Option<String>,
+    /// Of this session.
+    pub session_id: Option<String>,
+    /// With this as `conversation_id`, else `context_id`, else `session_id`. A conversation is one
+    /// user's: of several users whose clients chose the same id, [`user_id`](Self::user_id) tells which.
+    pub conversation_id: Option<String>,
+    /// Of this trace.
+    pub trace_id: Option<String>,
+    /// With exactly this id: all that share it.
+    pub request_id: Option<String>,
+    /// The model asked to have this tool called; `*` and `?` stand for any characters and for one.
+    pub tool_name: Option<String>,
+    /// Cost at least this, in millionths of a US dollar; requests whose cost is not known do not.
+    pub cost_microdollars_min: Option<u64>,
+    /// Took at least this long, in microseconds.
+    pub latency_us_min: Option<u64>,
+    /// Have all of these attributes: key and value.
+    pub attributes: Vec<(String, String)>,
+    /// Opened after the request with this `opened_seq`: the cursor of whoever reads what is new.
+    pub after: Option<u64>,
+}
+
+impl RequestFilter {
+    /// The conversation of this request: those of its user with its conversation's id. `None`: it
+    /// belongs to none.
+    pub(crate) fn conversation_of(request: &RequestRecord) -> Option<Self> {
+        Some(Self {
+            conversation_id: Some(request.conversation()?.to_owned()),
+            user_id: Some(request.user_id.clone().unwrap_or_default()),
+            ..Self::default()
+        })
+    }
+}
+
+/// What the requests of [`Reader::top`](crate::Reader::top) have most of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RequestOrder {
+    /// Cost.
+    Cost,
+    /// Latency of the whole request.
+    Latency,
+    /// Time to the first chunk of a streamed response.
+    FirstChunk,
+    /// Input tokens.
+    InputTokens,
+    /// Output tokens.
+    OutputTokens,
+    /// Length of the request body.
+    RequestBytes,
+}
+
+impl RequestOrder {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Cost,
+        Self::Latency,
+        Self::FirstChunk,
+        Self::InputTokens,
+        Self::OutputTokens,
+        Self::RequestBytes,
+    ];
+
+    /// The name as the command line writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cost => "cost",
+            Self::Latency => "latency",
+            Self::FirstChunk => "first-chunk",
+            Self::InputTokens => "input-tokens",
+            Self::OutputTokens => "output-tokens",
+            Self::RequestBytes => "request-bytes",
+        }
+    }
+
+    /// The order of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|order| order.name() == name)
+    }
+
+    pub(crate) fn column(self) -> &'static str {
+        match self {
+            Self::Cost => "cost_microdollars",
+            Self::Latency => "latency_us",
+            Self::FirstChunk => "time_to_first_chunk_us",
+            Self::InputTokens => "input_tokens",
+            Self::OutputTokens => "output_tokens",
+            Self::RequestBytes => "request_bytes",
+        }
+    }
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// The requests.
+    pub requests: Vec<RequestRecord>,
+    /// Pass this as `before`, or as `after` where the list goes from old to new, to get the next
+    /// page; absent on the last one.
+    pub next: Option<u64>,
+    /// Requests of the page that are in the file and cannot be read. They are not among the others,
+    /// and count as much towards the limit.
+    pub unreadable: Vec<UnreadableRequest>,
+}
+
+/// A request whose row holds what it cannot hold. `verify` says more, and `doctor --rebuild` writes it
+/// anew from the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnreadableRequest {
+    /// Its key, as it stands in the file; below zero where that is what is wrong.
+    pub opened_seq: i64,
+    /// What is wrong, in plain words.
+    pub what: String,
+}
+
+impl Page {
+    /// The last request of the page, in the order of the log, whether or not it can be read.
+    pub(crate) fn newest(&self) -> Option<u64> {
+        let read = self.requests.iter().map(|request| request.opened_seq);
+        let unreadable = self.unreadable.iter();
+        let unreadable = unreadable.filter_map(|request| u64::try_from(request.opened_seq).ok());
+        read.chain(unreadable).max()
+    }
+}
+
+/// What statistics are grouped by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StatsKey {
+    /// The hour (UTC) in which the request was opened, as its first microsecond.
+    Hour,
+    /// The day (UTC) in which the request was opened, as its first microsecond.
+    Day,
+    /// The provider that served, else the one routed to.
+    Provider,
+    /// The model that served, else the one routed to, else the one asked for.
+    Model,
+    /// The user.
+    User,
+}
+
+impl StatsKey {
+    /// The name as the command line writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Provider => "provider",
+            Self::Model => "model",
+            Self::User => "user",
+        }
+    }
+}
+
+/// Which requests statistics count, and how they are grouped.
+///
+/// Statistics come from the hourly rollup: the times are widened to whole hours, and requests
+/// count once they have ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StatsFilter {
+    /// Opened in this hour or later.
+    pub since: Option<i64>,
+    /// Opened before the end of this hour.
+    pub until: Option<i64>,
+    /// Served by this provider; `*` and `?` stand for any characters and for one.
+    pub provider_name: Option<String>,
+    /// Served by this model; `*` and `?` stand for any characters and for one.
+    pub model: Option<String>,
+    /// Of this user.
+    pub user_id: Option<String>,
+    /// One row for each combination of these; none: one row for everything.
+    pub group_by: Vec<StatsKey>,
+}
+
+/// Sums over a group of ended requests.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct StatsRow {
+    /// Start of the hour or day, where grouped by it.
+    pub time: Option<i64>,
+    /// The provider, where grouped by it; empty where requests had none.
+    pub provider_name: Option<String>,
+    /// The model, where grouped by it; empty where requests had none.
+    pub model: Option<String>,
+    /// The user, where grouped by it; empty where requests had none.
+    pub user_id: Option<String>,
+    /// Requests that ended, in whatever way.
+    pub requests: u64,
+    /// Of these: answered.
+    pub completed: u64,
+    /// Of these: failed.
+    pub failed: u64,
+    /// Of these: rejected.
+    pub rejected: u64,
+    /// Of these: abandoned.
+    pub abandoned: u64,
+    /// Of these: interrupted by a crash.
+    pub interrupted: u64,
+    /// Sum of input tokens.
+    pub input_tokens: u64,
+    /// Sum of output tokens.
+    pub output_tokens: u64,
+    /// Sum of input tokens read from a provider's cache.
+    pub cache_read_input_tokens: u64,
+    /// Sum of input tokens written to a provider's cache.
+    pub cache_write_input_tokens: u64,
+    /// Sum of reasoning tokens.
+    pub reasoning_output_tokens: u64,
+    /// Requests that may have used tokens and of which no count is known: the provider gave none, or
+    /// the body that has it was left out, cut or not read. The sums of tokens are short by theirs.
+    /// Rejected ones and those that failed with an error status do not count.
+    pub without_usage: u64,
+    /// Sum of the costs that are known, in millionths of a US dollar.
+    pub cost_microdollars: u64,
+    /// Requests with usage whose cost is not known; the sum of costs is short by theirs.
+    pub unpriced: u64,
+    /// Sum of latencies, in microseconds.
+    pub latency_us_sum: u64,
+    /// Requests with a latency: divide by this.
+    pub latency_count: u64,
+}

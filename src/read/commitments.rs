@@ -1,0 +1,444 @@
+//! What the log commits to, for whoever reads content: is what lies in the file what was recorded, and
+//! where it is not there, does the log say why?
+//!
+//! The line is taken as it stands in the log; that the log is what was signed is for verification.
+
+use std::collections::VecDeque;
+
+use crate::db::{self, Connection, Part, RemovalKind, StoredPayload, event_seq, payload_id};
+use crate::error::ReadError;
+use crate::log::{
+    BodyFact, BodyFacts, Event, Fact, Kept, PrunedKind, SegmentDecoder, lines, removed_leaf,
+};
+use crate::model::Digest;
+use crate::payload::{commitment, sha256};
+
+/// Pieces of the log that are held, and events that were read from them. A request's two events mostly
+/// lie close to each other, and are asked for several times.
+const PIECES_MAX: usize = 8;
+const EVENTS_MAX: usize = 16;
+/// Bytes of the pieces that are held beside the last one: what removals state can be long, and a segment
+/// that is not packed in frames is one piece.
+const PIECES_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Pieces that could not be read and are not unpacked again for each of their events.
+const UNREADABLE_MAX: usize = 1024;
+/// Events that are known to be unchecked: more than one request has.
+const UNCHECKED_MAX: usize = 16;
+
+/// Reads what events commit to. Holds what it read last.
+#[derive(Debug, Default)]
+pub(crate) struct Commitments {
+    decoder: Option<SegmentDecoder>,
+    pieces: VecDeque<Piece>,
+    events: VecDeque<(u64, Line)>,
+    /// First seqs of pieces that cannot be read.
+    unreadable: VecDeque<u64>,
+    /// Events of which something was read, and whose lines cannot be.
+    unchecked: VecDeque<u64>,
+    /// The newest removal that something was found missing for.
+    removal: u64,
+}
+
+/// What came of holding a payload against the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// It is what the event commits to.
+    Committed,
+    /// The event's line cannot be read: it may be anything.
+    Unchecked,
+    /// The event was taken out in the meantime.
+    Removed,
+}
+
+/// Lines that follow each other.
+#[derive(Debug)]
+struct Piece {
+    first_seq: u64,
+    text: Vec<u8>,
+    /// Where each line ends.
+    ends: Vec<usize>,
+}
+
+/// What stands in an event's place.
+#[derive(Debug, Clone)]
+enum Line {
+    Facts(Box<BodyFacts>),
+    /// It was taken out.
+    Removed,
+    /// The log cannot be read here.
+    Unreadable,
+}
+
+/// Why content is not in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Absence {
+    /// There never was any, or the log says that it was not kept.
+    NotKept,
+    /// A removal that the log states took it out.
+    Removed(RemovalKind),
+    /// The log says that it was kept, and no event says why it is gone.
+    Missing,
+    /// The line that would say so cannot be read.
+    Unknown,
+}
+
+impl Absence {
+    /// What somebody is told where it should be there.
+    pub(crate) fn problem(self, seq: u64) -> Option<ReadError> {
+        let why = match self {
+            Self::NotKept | Self::Removed(_) => return None,
+            Self::Missing => "though the log says that it was kept: somebody deleted it",
+            Self::Unknown => "and its line in the log, which would say why, cannot be read",
+        };
+        Some(ReadError::Damaged(format!(
+            "content of event {seq} is missing, {why}"
+        )))
+    }
+}
+
+/// What a payload's row claims.
+#[derive(Debug)]
+pub(crate) struct Claim<'r> {
+    pub(crate) salt: &'r [u8],
+    pub(crate) sha256: &'r [u8],
+    pub(crate) length: u64,
+    pub(crate) kept: u64,
+    pub(crate) head: Option<u64>,
+    pub(crate) has_data: bool,
+}
+
+impl<'r> From<&'r StoredPayload> for Claim<'r> {
+    fn from(stored: &'r StoredPayload) -> Self {
+        Self {
+            salt: &stored.salt,
+            sha256: &stored.sha256,
+            length: stored.length,
+            kept: stored.kept,
+            head: stored.head,
+            has_data: stored.stored.is_some(),
+        }
+    }
+}
+
+/// What a row claims that its event does not commit to.
+pub(crate) fn mismatch(
+    fact: &BodyFact,
+    committed: &Digest,
+    claim: &Claim<'_>,
+) -> Option<&'static str> {
+    let (Ok(salt), Ok(sha256)) = (
+        <&[u8; 32]>::try_from(claim.salt),
+        <[u8; 32]>::try_from(claim.sha256),
+    ) else {
+        return Some("salt or digest do not have 32 bytes");
+    };
+    if commitment(salt, &Digest(sha256)) != *committed {
+        return Some("digest and salt are not those that the log commits to");
+    }
+    if claim.length != fact.length {
+        return Some("its length is not the one in the log");
+    }
+    let is_as_stated = match fact.kept {
+        Kept::Whole => claim.has_data && claim.head.is_none() && claim.kept == claim.length,
+        Kept::Excerpt => claim.has_data && claim.head == fact.head,
+        Kept::Digest | Kept::Nothing => !claim.has_data && claim.head.is_none() && claim.kept == 0,
+    };
+    (!is_as_stated).then_some("more or less of it is kept than the log says")
+}
+
+/// Whether these are the bytes of an excerpt that was committed to.
+pub(crate) fn is_excerpt_committed(fact: &BodyFact, salt: &[u8], digest: &Digest) -> bool {
+    <&[u8; 32]>::try_from(salt)
+        .is_ok_and(|salt| fact.excerpt_commitment == Some(commitment(salt, digest)))
+}
+
+impl Commitments {
+    /// Holds a row, and of an excerpt its bytes where they were read, against the log. Whoever makes a
+    /// line unreadable must not switch that off: what could not be held against it is never handed out
+    /// without saying so.
+    pub(crate) fn check(
+        &mut self,
+        connection: &Connection,
+        id: i64,
+        stored: &StoredPayload,
+        bytes: Option<&[u8]>,
+    ) -> Result<Check, ReadError> {
+        let seq = u64::try_from(event_seq(id)).unwrap_or(u64::MAX);
+        let wrong = match self.line(connection, seq)? {
+            Line::Unreadable => {
+                self.note_unchecked(seq);
+                return Ok(Check::Unchecked);
+            }
+            Line::Removed => return Ok(Check::Removed),
+            Line::Facts(facts) => match committed(facts, id) {
+                None => Some("no event commits to it"),
+                Some((fact, commitment)) => mismatch(fact, commitment, &Claim::from(stored))
+                    .or_else(|| {
+                        let digest = stored.head.and(bytes).map(sha256)?;
+                        (!is_excerpt_committed(fact, &stored.salt, &digest))
+                            .then_some("the excerpt is not the one that the log commits to")
+                    }),
+            },
+        };
+        match wrong {
+            None => Ok(Check::Committed),
+            Some(what) => Err(ReadError::Damaged(format!(
+                "content of event {seq} is not what was recorded: {what}"
+            ))),
+        }
+    }
+
+    /// Why there is no row.
+    pub(crate) fn absence(
+        &mut self,
+        connection: &Connection,
+        seq: u64,
+        part: Part,
+    ) -> Result<Absence, ReadError> {
+        let stated = db::removal_of(connection, seq)?;
+        if let Some((_, event)) = stated
+            && event > self.removal
+        {
+            // What is held may be older than the removal.
+            self.removal = event;
+            self.pieces.clear();
+            self.events.clear();
+            self.unreadable.clear();
+        }
+        let id = payload_id(seq, part);
+        let otherwise = match self.line(connection, seq)? {
+            Line::Removed => {
+                let kind = stated.map(|(kind, _)| kind);
+                return Ok(kind.map_or(Absence::Missing, Absence::Removed));
+            }
+            Line::Unreadable => Absence::Unknown,
+            Line::Facts(facts) if committed(facts, id).is_none() => return Ok(Absence::NotKept),
+            Line::Facts(_) => Absence::Missing,
+        };
+        // The line is there, or cannot be read: the event says that it was removed, not only the table.
+        let is_possible =
+            |kind: RemovalKind| kind == RemovalKind::Content || otherwise == Absence::Unknown;
+        if let Some((kind, event)) = stated
+            && is_possible(kind)
+            && self.is_removed_by(connection, event, kind, seq)?
+        {
+            return Ok(Absence::Removed(kind));
+        }
+        Ok(otherwise)
+    }
+
+    /// Whether it is as it should be that there is no row of what may come with an event beside its body.
+    ///
+    /// # Errors
+    ///
+    /// The log says that it was kept, and nothing says why it is gone.
+    pub(crate) fn accept_absence(
+        &mut self,
+        connection: &Connection,
+        seq: u64,
+        part: Part,
+    ) -> Result<(), ReadError> {
+        match self.absence(connection, seq, part)? {
+            // Nothing says that there was any.
+            Absence::Unknown => {
+                self.note_unchecked(seq);
+                Ok(())
+            }
+            absence => absence.problem(seq).map_or(Ok(()), Err),
+        }
+    }
+
+    /// Whether what was read of this event lately could not be held against its line.
+    pub(crate) fn is_unchecked(&self, seq: u64) -> bool {
+        self.unchecked.contains(&seq)
+    }
+
+    /// The events of which what was read since the last time could not be held against their lines.
+    pub(crate) fn take_unchecked(&mut self) -> Vec<u64> {
+        self.unchecked.drain(..).collect()
+    }
+
+    /// Whether the event's line can be read, or was taken out.
+    pub(crate) fn is_known(
+        &mut self,
+        connection: &Connection,
+        seq: u64,
+    ) -> Result<bool, ReadError> {
+        Ok(!matches!(self.line(connection, seq)?, Line::Unreadable))
+    }
+
+    fn note_unchecked(&mut self, seq: u64) {
+        if !self.is_unchecked(seq) {
+            hold(&mut self.unchecked, seq, UNCHECKED_MAX);
+        }
+    }
+
+    fn is_removed_by(
+        &mut self,
+        connection: &Connection,
+        event: u64,
+        kind: RemovalKind,
+        seq: u64,
+    ) -> Result<bool, ReadError> {
+        let Some((piece, index)) = self.piece(connection, event)? else {
+            return Ok(false);
+        };
+        let line = Event::from_line(piece.line(index));
+        Ok(line.is_ok_and(|line| {
+            line.seq == event
+                && match (line.fact, kind) {
+                    (Fact::Pruned(pruned), RemovalKind::Content) => {
+                        pruned.what == PrunedKind::Content
+                            && (pruned.from..pruned.to).contains(&seq)
+                    }
+                    (Fact::Pruned(pruned), RemovalKind::Metadata) => {
+                        pruned.what == PrunedKind::Metadata
+                            && (pruned.from..pruned.to).contains(&seq)
+                    }
+                    (Fact::Erased(erased), RemovalKind::Erased) => erased
+                        .requests
+                        .iter()
+                        .any(|request| request.ended.opened_seq == seq || request.ended_seq == seq),
+                    _ => false,
+                }
+        }))
+    }
+
+    /// What stands in the event's place.
+    fn line(&mut self, connection: &Connection, seq: u64) -> Result<&Line, ReadError> {
+        let known = self.events.iter().position(|(known, _)| *known == seq);
+        let place = match known {
+            Some(place) => place,
+            None => {
+                let line = match self.piece(connection, seq)? {
+                    Some((piece, index)) => read(piece.line(index), seq),
+                    None => Line::Unreadable,
+                };
+                hold(&mut self.events, (seq, line), EVENTS_MAX);
+                self.events.len().saturating_sub(1)
+            }
+        };
+        let line = self.events.get(place).map(|(_, line)| line);
+        Ok(line.unwrap_or(&Line::Unreadable))
+    }
+
+    /// The lines among which the event's is, and its index there. `None`: they cannot be read.
+    fn piece(
+        &mut self,
+        connection: &Connection,
+        seq: u64,
+    ) -> Result<Option<(&Piece, usize)>, ReadError> {
+        let place = match self.pieces.iter().position(|piece| piece.has(seq)) {
+            Some(place) => place,
+            None => {
+                let Some(piece) = self.load(connection, seq)? else {
+                    return Ok(None);
+                };
+                hold(&mut self.pieces, piece, PIECES_MAX);
+                let bytes = |piece: &Piece| piece.text.len();
+                while self.pieces.len() > 1
+                    && self.pieces.iter().map(bytes).sum::<usize>() > PIECES_BYTES_MAX
+                {
+                    self.pieces.pop_front();
+                }
+                self.pieces.len().saturating_sub(1)
+            }
+        };
+        let piece = self.pieces.get(place);
+        Ok(piece.and_then(|piece| Some((piece, piece.index(seq)?))))
+    }
+
+    fn load(&mut self, connection: &Connection, seq: u64) -> Result<Option<Piece>, ReadError> {
+        let Some(segment) = db::segment_of(connection, seq)? else {
+            return Ok(None);
+        };
+        let index = seq.saturating_sub(segment.first_seq);
+        let first = SegmentDecoder::piece_of(segment.encoding, index);
+        let first_seq = segment.first_seq.saturating_add(first);
+        if self.unreadable.contains(&first_seq) {
+            return Ok(None);
+        }
+        let decoder = match &mut self.decoder {
+            Some(decoder) => decoder,
+            none => none
+                .insert(SegmentDecoder::new().map_err(|error| ReadError::Database(error.into()))?),
+        };
+        let piece = decoder.decode_piece(
+            segment.encoding,
+            segment.data,
+            segment.length,
+            segment.count,
+            index,
+        );
+        let Ok((_, text)) = piece else {
+            hold(&mut self.unreadable, first_seq, UNREADABLE_MAX);
+            return Ok(None);
+        };
+        let mut end = 0_usize;
+        let ends = lines(&text)
+            .map(|line| {
+                end = end.saturating_add(line.len()).saturating_add(1);
+                end.saturating_sub(1)
+            })
+            .collect();
+        let piece = Piece {
+            first_seq,
+            text,
+            ends,
+        };
+        Ok(piece.has(seq).then_some(piece))
+    }
+}
+
+impl Piece {
+    fn has(&self, seq: u64) -> bool {
+        self.index(seq).is_some()
+    }
+
+    fn index(&self, seq: u64) -> Option<usize> {
+        let index = usize::try_from(seq.checked_sub(self.first_seq)?).ok()?;
+        (index < self.ends.len()).then_some(index)
+    }
+
+    fn line(&self, index: usize) -> &[u8] {
+        let before = index
+            .checked_sub(1)
+            .and_then(|before| self.ends.get(before));
+        let begin = before.map_or(0, |end| end.saturating_add(1));
+        let end = self.ends.get(index).copied().unwrap_or(begin);
+        self.text.get(begin..end).unwrap_or_default()
+    }
+}
+
+/// Takes something in, and the oldest out where there are more then.
+fn hold<T>(held: &mut VecDeque<T>, new: T, most: usize) {
+    if held.len() >= most {
+        held.pop_front();
+    }
+    held.push_back(new);
+}
+
+fn read(line: &[u8], seq: u64) -> Line {
+    if removed_leaf(line).is_some() {
+        return Line::Removed;
+    }
+    match BodyFacts::from_line(line) {
+        Ok(facts) if facts.seq == seq => Line::Facts(Box::new(facts)),
+        _ => Line::Unreadable,
+    }
+}
+
+/// What the event commits to of this payload, where it does.
+fn committed(facts: &BodyFacts, id: i64) -> Option<(&BodyFact, &Digest)> {
+    let part = |part: Part| payload_id(facts.seq, part) == id;
+    let fact = if part(Part::Body) {
+        facts.body()
+    } else if part(Part::Content) {
+        facts.content.as_ref()
+    } else if part(Part::Prepared) {
+        facts.prepared_body.as_ref()
+    } else {
+        None
+    }?;
+    Some((fact, fact.commitment.as_ref()?))
+}

@@ -1,0 +1,555 @@
+//! Reading: from an id to a record, from a record to its bodies, nothing trusted on the way.
+
+use super::commitments::{Absence, Check, Commitments};
+use super::payloads::{self, ReadPayload, Recent, digest_of};
+use crate::config::TOOL_INPUT_BYTES_MAX;
+use crate::db::{self, Connection, Part, RemovalKind, payload_id};
+use crate::error::ReadError;
+use crate::model::{
+    BodyInfo, Message, Page, Payload, PayloadSide, REQUEST_WITHHELD, RESPONSE_WITHHELD,
+    RecordedToolCall, RequestFilter, RequestOrder, RequestRecord, ToolCall, UnreadableRequest,
+    WireProtocol,
+};
+use crate::payload::{EndContent, sha256, text_prefix};
+use crate::wire::{OfferedTool, ParsedRequest, ParsedResponse};
+
+/// Most requests of one page.
+pub(crate) const PAGE_REQUESTS_MAX: usize = 10_000;
+/// Candidates named when an id is ambiguous.
+const CANDIDATES_NAMED: usize = 5;
+
+/// The request of this number, of this id, of this unique prefix of one, or of this trace.
+pub(crate) fn get(connection: &Connection, id: &str) -> Result<RequestRecord, ReadError> {
+    only(id, lookup(connection, id, CANDIDATES_NAMED + 1)?)
+}
+
+/// The request of this number or with exactly this id.
+pub(crate) fn get_exact(connection: &Connection, id: &str) -> Result<RequestRecord, ReadError> {
+    let found = match opened_seq_of(id) {
+        Some(opened_seq) => by_opened_seq(connection, opened_seq)?,
+        None => db::by_request_id(connection, id, CANDIDATES_NAMED + 1)?,
+    };
+    only(id, found)
+}
+
+/// Requests that share an id are never confused: neither the newest nor the oldest is meant.
+fn only(id: &str, mut found: Vec<RequestRecord>) -> Result<RequestRecord, ReadError> {
+    match (found.pop(), found.is_empty()) {
+        (None, _) => Err(ReadError::NotFound(id.to_owned())),
+        (Some(only), true) => Ok(only),
+        (Some(last), false) => {
+            found.push(last);
+            let references = found.iter().map(RequestRecord::reference);
+            Err(ReadError::Ambiguous {
+                what: id.to_owned(),
+                candidates: references.take(CANDIDATES_NAMED).collect(),
+            })
+        }
+    }
+}
+
+/// The number of an opening event, as a name of the request that it opened: `#17`. It is never taken
+/// for an id, even where a client chose one that looks like it.
+fn opened_seq_of(id: &str) -> Option<u64> {
+    let number = id.strip_prefix('#')?;
+    let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
+    number.parse().ok().filter(|_| is_number)
+}
+
+fn by_opened_seq(
+    connection: &Connection,
+    opened_seq: u64,
+) -> Result<Vec<RequestRecord>, ReadError> {
+    let unreadable = |what| ReadError::Damaged(format!("request #{opened_seq}: {what}"));
+    let row = db::search::by_opened_seq(connection, opened_seq)?;
+    let found = row.map(|(_, row)| row.map_err(unreadable)).transpose()?;
+    Ok(found.into_iter().collect())
+}
+
+/// All requests of this number or id, else of this prefix, trace or session, newest first.
+pub(crate) fn find(
+    connection: &Connection,
+    id: &str,
+    limit: usize,
+) -> Result<Vec<RequestRecord>, ReadError> {
+    let limit = check_limit(limit)?;
+    let found = lookup(connection, id, limit)?;
+    if found.is_empty() && !id.is_empty() {
+        return Ok(db::by_session_id(connection, id, limit)?);
+    }
+    Ok(found)
+}
+
+fn lookup(
+    connection: &Connection,
+    id: &str,
+    limit: usize,
+) -> Result<Vec<RequestRecord>, ReadError> {
+    if id.is_empty() {
+        return Ok(Vec::new());
+    }
+    if let Some(opened_seq) = opened_seq_of(id) {
+        return by_opened_seq(connection, opened_seq);
+    }
+    for by in [db::by_request_id, db::by_request_id_prefix, db::by_trace_id] {
+        let found = by(connection, id, limit)?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// One page.
+pub(crate) fn list(
+    connection: &Connection,
+    filter: &RequestFilter,
+    walk: db::Walk,
+    limit: usize,
+) -> Result<Page, ReadError> {
+    let limit = check_limit(limit)?;
+    // One more than asked for tells whether there is a next page.
+    let mut rows = db::list(connection, filter, walk, limit + 1)?;
+    let has_more = rows.len() > limit;
+    rows.truncate(limit);
+    let last = rows.last().filter(|_| has_more);
+    let next = last.and_then(|(key, _)| u64::try_from(*key).ok());
+    Ok(Page {
+        next,
+        ..page_of(rows)
+    })
+}
+
+/// Requests that have most of something.
+pub(crate) fn top(
+    connection: &Connection,
+    filter: &RequestFilter,
+    order: RequestOrder,
+    limit: usize,
+) -> Result<Page, ReadError> {
+    let rows = db::top(connection, filter, order, check_limit(limit)?)?;
+    Ok(page_of(rows))
+}
+
+fn page_of(rows: Vec<db::RequestRow>) -> Page {
+    let mut page = Page {
+        requests: Vec::with_capacity(rows.len()),
+        next: None,
+        unreadable: Vec::new(),
+    };
+    for (opened_seq, row) in rows {
+        match row {
+            Ok(request) => page.requests.push(request),
+            Err(what) => page.unreadable.push(UnreadableRequest { opened_seq, what }),
+        }
+    }
+    page
+}
+
+fn check_limit(limit: usize) -> Result<usize, ReadError> {
+    if (1..=PAGE_REQUESTS_MAX).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err(ReadError::InvalidArgument(format!(
+            "a page has between 1 and {PAGE_REQUESTS_MAX} requests, not {limit}"
+        )))
+    }
+}
+
+/// Where a body lies: the event that committed to it, and its length.
+fn place(request: &RequestRecord, side: PayloadSide) -> Option<(u64, u64)> {
+    match side {
+        PayloadSide::Request => Some((request.opened_seq, request.request_bytes)),
+        PayloadSide::Response => request.ended_seq.zip(request.response_bytes),
+    }
+}
+
+/// What is read, where it has no place to say that it could not be held against the log.
+pub(crate) fn checked<T>(
+    read: impl FnOnce(&mut Commitments) -> Result<T, ReadError>,
+) -> Result<T, ReadError> {
+    let mut commitments = Commitments::default();
+    let found = read(&mut commitments)?;
+    match commitments.take_unchecked().first() {
+        Some(&seq) => Err(ReadError::Unchecked { seq }),
+        None => Ok(found),
+    }
+}
+
+/// Length of a body as its request's row states it.
+pub(crate) fn body_length(request: &RequestRecord, side: PayloadSide) -> Option<u64> {
+    place(request, side).map(|(_, length)| length)
+}
+
+/// What somebody is told of a removal.
+fn removed(kind: RemovalKind) -> &'static str {
+    match kind {
+        RemovalKind::Erased => "erased",
+        RemovalKind::Content | RemovalKind::Metadata => "pruned",
+    }
+}
+
+/// What somebody is told of content that is gone without a removal.
+pub(crate) const MISSING: &str = "missing";
+
+/// What is known of a body; `None`: there is none.
+pub(crate) fn body_info(
+    connection: &Connection,
+    commitments: &mut Commitments,
+    request: &RequestRecord,
+    side: PayloadSide,
+) -> Result<Option<BodyInfo>, ReadError> {
+    let Some((seq, length)) = place(request, side) else {
+        return Ok(None);
+    };
+    if length == 0 {
+        return Ok(Some(BodyInfo {
+            length,
+            sha256: Some(sha256(&[])),
+            kept: 0,
+            stored: 0,
+            removed: None,
+            is_unchecked: false,
+        }));
+    }
+    let id = payload_id(seq, Part::Body);
+    let mut stored = db::payload(connection, id, false)?;
+    let mut is_unchecked = false;
+    if let Some(row) = &stored {
+        match commitments.check(connection, id, row, None)? {
+            Check::Committed => {}
+            Check::Unchecked => is_unchecked = true,
+            Check::Removed => stored = None,
+        }
+    }
+    let Some(stored) = stored else {
+        let absence = commitments.absence(connection, seq, Part::Body)?;
+        return Ok(Some(BodyInfo {
+            length,
+            sha256: None,
+            kept: 0,
+            stored: 0,
+            removed: match absence {
+                Absence::NotKept => None,
+                Absence::Removed(kind) => Some(removed(kind)),
+                Absence::Missing | Absence::Unknown => Some(MISSING),
+            },
+            is_unchecked: absence == Absence::Unknown,
+        }));
+    };
+    Ok(Some(BodyInfo {
+        length: stored.length,
+        sha256: Some(digest_of(&stored)?),
+        kept: stored.kept,
+        stored: stored.stored.unwrap_or(0),
+        removed: None,
+        is_unchecked,
+    }))
+}
+
+/// The digest and length of the body that was forwarded upstream, where it differed.
+pub(crate) fn prepared_body(
+    connection: &Connection,
+    commitments: &mut Commitments,
+    request: &RequestRecord,
+) -> Result<Option<BodyInfo>, ReadError> {
+    let Some(seq) = request.ended_seq else {
+        return Ok(None);
+    };
+    let id = payload_id(seq, Part::Prepared);
+    let Some(stored) = db::payload(connection, id, false)? else {
+        commitments.accept_absence(connection, seq, Part::Prepared)?;
+        return Ok(None);
+    };
+    let check = commitments.check(connection, id, &stored, None)?;
+    if check == Check::Removed {
+        return Ok(None);
+    }
+    Ok(Some(BodyInfo {
+        length: stored.length,
+        sha256: Some(digest_of(&stored)?),
+        kept: 0,
+        stored: 0,
+        removed: None,
+        is_unchecked: check == Check::Unchecked,
+    }))
+}
+
+/// A body's bytes, checked against its recorded digest, and that against what the log commits to.
+pub(crate) fn payload(
+    connection: &Connection,
+    commitments: &mut Commitments,
+    request: &RequestRecord,
+    side: PayloadSide,
+) -> Result<Payload, ReadError> {
+    let place = Place::of(request, side)?;
+    let found = match place.id() {
+        Some(id) => payloads::read(connection, id)?,
+        None => None,
+    };
+    place.payload(connection, commitments, found)
+}
+
+/// As [`payload`], for whoever reads one request after the other.
+pub(crate) fn next_payload(
+    connection: &Connection,
+    recent: &mut Recent,
+    request: &RequestRecord,
+    side: PayloadSide,
+) -> Result<Payload, ReadError> {
+    let place = Place::of(request, side)?;
+    let found = match place.id() {
+        Some(id) => recent.read(connection, id)?,
+        None => None,
+    };
+    let found = found.map(|(row, content)| (row, content.map(|content| content.to_vec())));
+    place.payload(connection, &mut recent.commitments, found)
+}
+
+/// Where a body is to be read.
+struct Place<'r> {
+    request: &'r RequestRecord,
+    side: PayloadSide,
+    seq: u64,
+    length: u64,
+}
+
+impl<'r> Place<'r> {
+    fn of(request: &'r RequestRecord, side: PayloadSide) -> Result<Self, ReadError> {
+        let (seq, length) = place(request, side).ok_or_else(|| ReadError::NoBody {
+            request_id: request.request_id.clone(),
+            side: side.name(),
+        })?;
+        Ok(Self {
+            request,
+            side,
+            seq,
+            length,
+        })
+    }
+
+    /// The row's id; `None`: the body is empty, and has none.
+    fn id(&self) -> Option<i64> {
+        (self.length > 0).then(|| payload_id(self.seq, Part::Body))
+    }
+
+    /// The body, from what was found.
+    fn payload(
+        &self,
+        connection: &Connection,
+        commitments: &mut Commitments,
+        mut found: Option<ReadPayload>,
+    ) -> Result<Payload, ReadError> {
+        let &Self {
+            request,
+            side,
+            seq,
+            length,
+        } = self;
+        let Some(id) = self.id() else {
+            return Ok(Payload {
+                bytes: Vec::new(),
+                length,
+                sha256: sha256(&[]),
+                head: None,
+                is_unchecked: false,
+            });
+        };
+        let mut is_unchecked = false;
+        if let Some((row, bytes)) = &found {
+            match commitments.check(connection, id, row, bytes.as_deref())? {
+                Check::Committed => {}
+                Check::Unchecked => is_unchecked = true,
+                Check::Removed => found = None,
+            }
+        }
+        let not_kept = |reason| ReadError::NotKept {
+            request_id: request.request_id.clone(),
+            side: side.name(),
+            reason,
+            length,
+        };
+        let Some((stored, bytes)) = found else {
+            let absence = commitments.absence(connection, seq, Part::Body)?;
+            if let Some(problem) = absence.problem(seq) {
+                return Err(problem);
+            }
+            let is_withheld = request.has_flag(match side {
+                PayloadSide::Request => REQUEST_WITHHELD,
+                PayloadSide::Response => RESPONSE_WITHHELD,
+            });
+            return Err(not_kept(match absence {
+                Absence::Removed(RemovalKind::Erased) => "it was erased",
+                Absence::Removed(_) => "it was pruned",
+                _ if is_withheld => "its redaction failed",
+                _ => "it was shed for want of capacity",
+            }));
+        };
+        let Some(bytes) = bytes else {
+            return Err(not_kept("content capture was off"));
+        };
+        Ok(Payload {
+            bytes,
+            length: stored.length,
+            sha256: digest_of(&stored)?,
+            head: stored.head,
+            is_unchecked,
+        })
+    }
+}
+
+/// Content beside a body, as the JSON that was handed over.
+fn content<T: serde::de::DeserializeOwned>(
+    connection: &Connection,
+    commitments: &mut Commitments,
+    seq: u64,
+) -> Result<Option<T>, ReadError> {
+    let id = payload_id(seq, Part::Content);
+    let Some((row, bytes)) = payloads::read(connection, id)? else {
+        commitments.accept_absence(connection, seq, Part::Content)?;
+        return Ok(None);
+    };
+    let check = commitments.check(connection, id, &row, bytes.as_deref())?;
+    let Some(json) = bytes.filter(|_| check != Check::Removed) else {
+        return Ok(None);
+    };
+    serde_json::from_slice(&json)
+        .map(Some)
+        .map_err(|error| ReadError::Damaged(format!("content is not what it should be: {error}")))
+}
+
+/// Canonical messages that the gateway handed over; none where it did not.
+pub(crate) fn messages(
+    connection: &Connection,
+    commitments: &mut Commitments,
+    request: &RequestRecord,
+) -> Result<Vec<Message>, ReadError> {
+    Ok(content(connection, commitments, request.opened_seq)?.unwrap_or_default())
+}
+
+/// What the gateway handed over at the end.
+pub(crate) fn end_content(
+    connection: &Connection,
+    commitments: &mut Commitments,
+    request: &RequestRecord,
+) -> Result<EndContent, ReadError> {
+    match request.ended_seq {
+        None => Ok(EndContent::default()),
+        Some(seq) => Ok(content(connection, commitments, seq)?.unwrap_or_default()),
+    }
+}
+
+/// The assistant's text that the gateway handed over.
+pub(crate) fn assistant_text(
+    connection: &Connection,
+    commitments: &mut Commitments,
+    request: &RequestRecord,
+) -> Result<Option<String>, ReadError> {
+    Ok(end_content(connection, commitments, request)?.assistant_text)
+}
+
+/// Tool calls with their inputs, as far as these were kept.
+pub(crate) fn tool_calls(
+    connection: &Connection,
+    commitments: &mut Commitments,
+    request: &RequestRecord,
+) -> Result<Vec<RecordedToolCall>, ReadError> {
+    let Some(seq) = request.ended_seq else {
+        return Ok(Vec::new());
+    };
+    let mut calls = db::tool_calls(connection, seq)?;
+    if calls.is_empty() {
+        return Ok(calls);
+    }
+    let mut inputs = end_content(connection, commitments, request)?.tool_inputs;
+    if inputs.is_empty() {
+        inputs = derived_inputs(connection, commitments, request, &calls)?;
+    }
+    let mut inputs = inputs.into_iter();
+    for call in &mut calls {
+        call.input = inputs.next();
+        let is_too_long = |input: &String| input.len() > TOOL_INPUT_BYTES_MAX;
+        if call.input.as_ref().is_some_and(is_too_long) {
+            return Err(ReadError::Damaged(
+                "a tool input is longer than possible".to_owned(),
+            ));
+        }
+    }
+    Ok(calls)
+}
+
+/// The tools that the request offers.
+pub(crate) fn offered_tools(
+    connection: &Connection,
+    commitments: &mut Commitments,
+    request: &RequestRecord,
+) -> Result<Vec<OfferedTool>, ReadError> {
+    let parsed = parsed_request(connection, commitments, request)?;
+    Ok(parsed.map(|parsed| parsed.tools).unwrap_or_default())
+}
+
+fn parsed_request(
+    connection: &Connection,
+    commitments: &mut Commitments,
+    request: &RequestRecord,
+) -> Result<Option<ParsedRequest>, ReadError> {
+    let read = |protocol, body: Vec<u8>| ParsedRequest::parse(&protocol, "", &body);
+    Ok(
+        whole_body(connection, commitments, request, PayloadSide::Request)?
+            .map(|(protocol, body)| read(protocol, body)),
+    )
+}
+
+/// What the response's body says.
+pub(crate) fn response(
+    connection: &Connection,
+    commitments: &mut Commitments,
+    request: &RequestRecord,
+) -> Result<Option<ParsedResponse>, ReadError> {
+    let read = |protocol, body: Vec<u8>| ParsedResponse::parse(&protocol, &body);
+    Ok(
+        whole_body(connection, commitments, request, PayloadSide::Response)?
+            .map(|(protocol, body)| read(protocol, body)),
+    )
+}
+
+/// A body that was kept whole, and the protocol to read it in; `None` where it cannot be read.
+fn whole_body(
+    connection: &Connection,
+    commitments: &mut Commitments,
+    request: &RequestRecord,
+    side: PayloadSide,
+) -> Result<Option<(WireProtocol, Vec<u8>)>, ReadError> {
+    let protocol = WireProtocol::from(request.wire_protocol.as_deref().unwrap_or_default());
+    if !protocol.is_supported() {
+        return Ok(None);
+    }
+    match payload(connection, commitments, request, side) {
+        Ok(payload) if payload.is_truncated() => Ok(None),
+        Ok(payload) => Ok(Some((protocol, payload.bytes))),
+        Err(ReadError::NoBody { .. } | ReadError::NotKept { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Inputs as the body says, where its calls are those of the log.
+fn derived_inputs(
+    connection: &Connection,
+    commitments: &mut Commitments,
+    request: &RequestRecord,
+    calls: &[RecordedToolCall],
+) -> Result<Vec<String>, ReadError> {
+    let Some(response) = response(connection, commitments, request)? else {
+        return Ok(Vec::new());
+    };
+    let derived = response.tool_calls();
+    let is_same = calls.iter().zip(&derived).all(|(call, derived)| {
+        let length = u64::try_from(derived.input.len()).unwrap_or(u64::MAX);
+        call.tool_name == derived.tool_name && call.input_bytes == length
+    });
+    if !is_same || derived.len() < calls.len() {
+        return Ok(Vec::new());
+    }
+    let cut = |call: ToolCall| text_prefix(&call.input, TOOL_INPUT_BYTES_MAX).to_owned();
+    Ok(derived.into_iter().map(cut).collect())
+}

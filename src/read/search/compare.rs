@@ -1,0 +1,303 @@
+//! The search index held against the bodies that it was made from.
+//!
+//! Whoever can write to the file can have a search say what nobody said, or keep quiet about what
+//! somebody did. Nothing in the log commits to the index; but all of it can be derived, at the cost of
+//! building it.
+
+use std::collections::{BTreeSet, HashSet};
+
+use super::{IndexError, key_of, searched_text};
+use crate::db::{Connection, search as index};
+use crate::error::{ReadError, chain};
+use crate::model::{RequestRecord, Status};
+use crate::read::payloads::Recent;
+use crate::read::transcript::transcript;
+
+/// Requests that are read at a time.
+const PAGE: usize = 64;
+/// Bodies that are held meanwhile, in bytes.
+const RECENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Requests that are named; of more, only the number is given.
+const NAMED_MAX: usize = 20;
+
+/// What is said of an index that was not held against the bodies.
+pub(crate) const UNPROVED: &str = "the search index was not compared with the bodies: that a search \
+    finds something, or does not, shows nothing (`auditlite verify --search` compares it)";
+
+/// What is wrong with the search index.
+#[derive(Debug, Default)]
+pub(crate) struct IndexFindings {
+    /// Each with the request that it is about, where it is about one, and in plain words.
+    pub(crate) lines: Vec<(Option<u64>, String)>,
+    /// There is an index, and it was not held against the bodies.
+    pub(crate) is_unproved: bool,
+}
+
+/// Holds the index against itself and, where `with_bodies`, against what the bodies say.
+pub(crate) fn compare(
+    connection: &Connection,
+    with_bodies: bool,
+) -> Result<IndexFindings, ReadError> {
+    let mut findings = IndexFindings::default();
+    match find(connection, with_bodies, &mut findings) {
+        Ok(()) => {}
+        Err(IndexError::Damaged(what)) => {
+            findings.add(None, &format!("something cannot be read: {what}"))
+        }
+        Err(IndexError::Failed(error)) => return Err(error),
+    }
+    Ok(findings)
+}
+
+fn find(
+    connection: &Connection,
+    with_bodies: bool,
+    findings: &mut IndexFindings,
+) -> Result<(), IndexError> {
+    for problem in index::problems(connection)? {
+        findings.add(None, &problem);
+    }
+    let Some(state) = index::whole(connection)? else {
+        return Ok(());
+    };
+    findings.is_unproved = !with_bodies;
+    if !with_bodies {
+        return Ok(());
+    }
+    let extent = state.index.unwrap_or_default();
+    let mut comparison = Comparison {
+        connection,
+        recent: &mut Recent::with_bytes(RECENT_BYTES_MAX),
+        // What was said before something was removed may not be looked at again yet.
+        is_missing_told: state.again == 0,
+        kept_from: index::kept_from(connection)?,
+        others: BTreeSet::new(),
+    };
+    let mut differing = 0_usize;
+    let mut next = 0;
+    loop {
+        let page = index::requests_from(connection, next, PAGE)?;
+        let Some(last) = page.last() else { break };
+        next = u64::try_from(last.0).unwrap_or(0).saturating_add(1);
+        // What cannot be read is told of elsewhere.
+        for request in page.into_iter().filter_map(|(_, request)| request.ok()) {
+            if request.opened_seq >= extent.next_seq {
+                break;
+            }
+            comparison.others.clear();
+            if let Some(what) = comparison.request(&request)? {
+                differing = differing.saturating_add(1);
+                if differing <= NAMED_MAX {
+                    let id = &request.request_id;
+                    findings.add(
+                        Some(request.opened_seq),
+                        &format!("what it has of request {id:?} is wrong: {what}"),
+                    );
+                }
+            }
+        }
+        if next > extent.next_seq {
+            break;
+        }
+    }
+    if differing > NAMED_MAX {
+        let more = differing - NAMED_MAX;
+        findings.add(
+            None,
+            &format!("what it has of {more} more requests is wrong"),
+        );
+    }
+    if !index::are_words_of_texts(connection)? {
+        findings.add(
+            None,
+            "the words by which it finds messages are not those of the messages: searches may find \
+             what nobody said, and miss what somebody did",
+        );
+    }
+    Ok(())
+}
+
+impl IndexFindings {
+    fn add(&mut self, seq: Option<u64>, what: &str) {
+        self.lines.push((
+            seq,
+            format!(
+                "searches may miss messages, or show what nobody said: of the search index, {what}. \
+                 The trail itself is not concerned; `auditlite doctor --rebuild` builds the index anew"
+            ),
+        ));
+    }
+}
+
+/// Requests of which the index has what they say.
+#[derive(Debug)]
+pub(crate) struct Compared {
+    recent: Recent,
+    seqs: BTreeSet<u64>,
+    words: Option<index::Words>,
+}
+
+impl Compared {
+    pub(crate) fn new() -> Self {
+        Self {
+            recent: Recent::with_bytes(RECENT_BYTES_MAX),
+            seqs: BTreeSet::new(),
+            words: None,
+        }
+    }
+}
+
+/// As [`compare_request`], of all requests that these events opened, the last one excluded.
+pub(crate) fn compare_between(
+    connection: &Connection,
+    compared: &mut Compared,
+    from: u64,
+    to: u64,
+) -> Result<Option<String>, ReadError> {
+    let mut next = from;
+    loop {
+        match index::whole(connection) {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(None),
+            Err(error) if error.is_damage() => return Ok(Some(chain(&error))),
+            Err(error) => return Err(error.into()),
+        }
+        let page = index::requests_from(connection, next, PAGE)?;
+        if page.is_empty() {
+            return Ok(None);
+        }
+        for (opened_seq, request) in page {
+            let opened_seq = u64::try_from(opened_seq).unwrap_or(0);
+            if opened_seq >= to {
+                return Ok(None);
+            }
+            next = opened_seq.saturating_add(1);
+            let Ok(request) = request else { continue };
+            let what = compare_request(connection, compared, &request)?;
+            if what.is_some() {
+                return Ok(what);
+            }
+        }
+    }
+}
+
+/// What the index does not have as this request says it, or as those say it to which it gives what this
+/// one says too; as of one moment. `None`: nothing, or there is no index.
+pub(crate) fn compare_request(
+    connection: &Connection,
+    compared: &mut Compared,
+    request: &RequestRecord,
+) -> Result<Option<String>, ReadError> {
+    let compare = |connection: &Connection| -> Result<Option<&'static str>, IndexError> {
+        let Some(state) = index::whole(connection)? else {
+            return Ok(None);
+        };
+        let extent = state.index.unwrap_or_default();
+        if request.opened_seq >= extent.next_seq {
+            let stored = index::messages_of(connection, request.opened_seq)?;
+            return Ok((stored > 0).then_some("it has messages of what it has not seen"));
+        }
+        let mut comparison = Comparison {
+            connection,
+            recent: &mut compared.recent,
+            is_missing_told: state.again == 0,
+            kept_from: index::kept_from(connection)?,
+            others: BTreeSet::new(),
+        };
+        let mut what = comparison.request(request)?;
+        for other in std::mem::take(&mut comparison.others) {
+            if what.is_some() || !compared.seqs.insert(other) {
+                continue;
+            }
+            what = match index::by_opened_seq(connection, other)? {
+                Some((_, Ok(other))) => comparison.request(&other)?,
+                Some((_, Err(_))) => None,
+                None => Some("it has a message of a request that there is not"),
+            };
+        }
+        if what.is_none() {
+            let words = match compared.words.take() {
+                Some(words) => words,
+                None => index::Words::new()?,
+            };
+            let are_found = index::are_words_found(connection, &words, request.opened_seq)?;
+            compared.words = Some(words);
+            what = (!are_found).then_some("words of it are not where they are to be taken out");
+        }
+        Ok(what)
+    };
+    match index::as_of_one_moment(connection, compare) {
+        Ok(what) => Ok(what.map(str::to_owned)),
+        Err(IndexError::Damaged(what)) => Ok(Some(what)),
+        Err(IndexError::Failed(error)) => Err(error),
+    }
+}
+
+struct Comparison<'c> {
+    connection: &'c Connection,
+    recent: &'c mut Recent,
+    is_missing_told: bool,
+    /// Of requests before this event the content was pruned.
+    kept_from: u64,
+    /// Requests to which the index gives what was looked for.
+    others: BTreeSet<u64>,
+}
+
+impl Comparison<'_> {
+    /// What the index does not have as the request says it.
+    fn request(&mut self, request: &RequestRecord) -> Result<Option<&'static str>, IndexError> {
+        let seq = request.opened_seq;
+        let stored = index::messages_of(self.connection, seq)?;
+        let is_waited_for = index::is_waited_for(self.connection, seq)?;
+        if request.status == Status::Pending {
+            return Ok(match (stored, is_waited_for) {
+                (0, true) => None,
+                (0, false) => Some("it does not know that it has not ended"),
+                _ => Some("it has messages, though it has not ended"),
+            });
+        }
+        if seq < self.kept_from {
+            return Ok((stored > 0).then_some("it has messages of what was pruned"));
+        }
+        let said = match transcript(self.connection, self.recent, request) {
+            // A damaged body is told of elsewhere, and says nothing.
+            Err(ReadError::Damaged(_)) => return Ok(None),
+            said => said.map_err(IndexError::Failed)?,
+        };
+        let scope = index::scope_of(request);
+        let sent = said.messages.iter().map(|message| (message, false));
+        let replies = said.replies.iter().map(|message| (message, true));
+        let mut own = 0_u64;
+        let mut keys = HashSet::new();
+        for (message, is_reply) in sent.chain(replies) {
+            let flattened = message.flattened();
+            let Some(text) = searched_text(&flattened) else {
+                continue;
+            };
+            let key = key_of(&scope.0, message);
+            if !keys.insert(key) {
+                continue;
+            }
+            match index::by_key(self.connection, &key)? {
+                None if self.is_missing_told && !is_waited_for => {
+                    return Ok(Some("it lacks a message"));
+                }
+                None => {}
+                Some(found) if found.request_seq == seq => {
+                    own = own.saturating_add(1);
+                    let is_same = found.is_reply == is_reply
+                        && found.position == message.position
+                        && found.role == message.role
+                        && found.text().as_deref() == Some(text);
+                    if !is_same {
+                        return Ok(Some("it has a message otherwise than the body says it"));
+                    }
+                }
+                Some(found) => {
+                    self.others.insert(found.request_seq);
+                }
+            }
+        }
+        Ok((own != stored).then_some("it has a message that the bodies do not say"))
+    }
+}

@@ -1,0 +1,351 @@
+//! Conversations: what one user's requests said, each message once, page by page.
+
+use std::collections::HashMap;
+
+use super::{Transcript, message_key, transcript};
+use crate::config::IDENTIFIER_BYTES_MAX;
+use crate::db::{self, Connection, Walk};
+use crate::error::ReadError;
+use crate::model::{CanonicalMessage, Digest, MessagePart, RequestFilter, RequestRecord};
+use crate::read::payloads::Recent;
+use crate::read::requests;
+
+/// Requests of one page where nothing else is asked for.
+const PAGE_REQUESTS: usize = 1_000;
+/// Most bytes of texts that a page takes in memory; the one before it is not counted.
+const PAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Users that are named where one has to be chosen.
+const USERS_NAMED: usize = 20;
+
+/// Whose conversation, and which part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConversationOptions {
+    /// Of this user; an empty one: of requests without a user. Default: of whoever has a conversation
+    /// of this id, where that is one.
+    pub user_id: Option<String>,
+    /// Goes on after the request with this `opened_seq`, as [`Conversation::next`] said. Default: from
+    /// the beginning.
+    pub after: Option<u64>,
+    /// Most requests, 1 to 10,000. Default: 1,000.
+    pub limit: usize,
+}
+
+impl Default for ConversationOptions {
+    fn default() -> Self {
+        Self {
+            user_id: None,
+            after: None,
+            limit: PAGE_REQUESTS,
+        }
+    }
+}
+
+/// A page of a conversation: each of its messages once.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct Conversation {
+    /// The requests, oldest first, all of one user.
+    pub requests: Vec<RequestRecord>,
+    /// The messages that these requests said first, in the order in which they appeared. What the
+    /// request before them carried, if there is one, is no part of the page.
+    pub messages: Vec<ConversationMessage>,
+    /// Requests of which the row or a body is damaged; what they said is missing.
+    pub damaged: u64,
+    /// Requests of which the log's lines cannot be read: what they said is among the messages, could not be
+    /// held against what was recorded, and may be anything.
+    pub unchecked: u64,
+    /// Messages that are not among these, though the requests carried them: the oldest of a request
+    /// with more than 16,384 messages, or with more than 64 MiB of text.
+    pub left_out: u64,
+    /// Where the next page begins: [`ConversationOptions::after`]. Absent on the last one.
+    pub next: Option<u64>,
+}
+
+/// A message, and who carried it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConversationMessage {
+    /// The message.
+    pub message: CanonicalMessage,
+    /// Whether it first appeared as what the model said, not in a request.
+    pub is_reply: bool,
+    /// Index, in the page's requests, of the first that it was part of.
+    pub first: usize,
+    /// Index of the last one.
+    pub last: usize,
+    /// How many of the page's requests it was part of, the one that it was the reply of included.
+    pub requests: usize,
+}
+
+/// What is held of a message.
+fn bytes_of(message: &CanonicalMessage) -> usize {
+    let part = |part: &MessagePart| match part {
+        MessagePart::Text(text)
+        | MessagePart::Thinking(text)
+        | MessagePart::Refusal(text)
+        | MessagePart::Other(text) => text.len(),
+        MessagePart::ToolCall(call) => call.input.len().saturating_add(IDENTIFIER_BYTES_MAX),
+        MessagePart::ToolResult(result) => result.text.len().saturating_add(IDENTIFIER_BYTES_MAX),
+    };
+    message.parts.iter().map(part).sum::<usize>() + size_of::<ConversationMessage>()
+}
+
+/// A page of the conversation of this id. Index: `requests_by_conversation`, or that of the user.
+pub(crate) fn conversation(
+    connection: &Connection,
+    id: &str,
+    options: &ConversationOptions,
+) -> Result<Conversation, ReadError> {
+    let user_id = match &options.user_id {
+        Some(user_id) => user_id.clone(),
+        None => only_user(connection, id)?,
+    };
+    let filter = RequestFilter {
+        conversation_id: Some(id.to_owned()),
+        user_id: Some(user_id),
+        ..RequestFilter::default()
+    };
+    page(connection, &filter, options)?.ok_or_else(|| ReadError::NotFound(id.to_owned()))
+}
+
+/// The user of the conversation; an empty one where its requests have none.
+pub(crate) fn only_user(connection: &Connection, id: &str) -> Result<String, ReadError> {
+    let mut users = db::conversation_users(connection, id, USERS_NAMED + 1)?;
+    match (users.pop(), users.is_empty()) {
+        (None, _) => Err(ReadError::NotFound(id.to_owned())),
+        (Some(only), true) => Ok(only),
+        (Some(last), false) => {
+            let has_more = users.len() >= USERS_NAMED;
+            users.extend(Some(last).filter(|_| !has_more));
+            Err(ReadError::AmbiguousConversation {
+                conversation_id: id.to_owned(),
+                users,
+                has_more,
+            })
+        }
+    }
+}
+
+/// A page of the conversation of this request; the request alone where it belongs to none.
+pub(crate) fn conversation_of(
+    connection: &Connection,
+    request: &RequestRecord,
+    options: &ConversationOptions,
+) -> Result<Conversation, ReadError> {
+    match RequestFilter::conversation_of(request) {
+        Some(filter) => Ok(page(connection, &filter, options)?.unwrap_or_default()),
+        None => {
+            let mut join = Join::default();
+            join.take(connection, request.clone())?;
+            Ok(join.conversation)
+        }
+    }
+}
+
+/// `None`: there is no such conversation, or nothing of it after the cursor.
+fn page(
+    connection: &Connection,
+    filter: &RequestFilter,
+    options: &ConversationOptions,
+) -> Result<Option<Conversation>, ReadError> {
+    let list = |walk, limit| requests::list(connection, filter, walk, limit);
+    let page = list(Walk::After(options.after), options.limit)?;
+    if page.newest().is_none() {
+        return Ok(None);
+    }
+    let unreadable = u64::try_from(page.unreadable.len()).unwrap_or(u64::MAX);
+    // What the page before ended with is the history that this one's requests repeat.
+    let before = match options.after {
+        None => None,
+        Some(after) => {
+            let before = list(Walk::Before(Some(after.saturating_add(1))), 1)?;
+            before.requests.into_iter().next()
+        }
+    };
+    let mut join = Join::default();
+    if let Some(before) = before {
+        join.take_history(connection, before)?;
+    }
+    join.conversation.damaged = unreadable;
+    let mut last = None;
+    for request in page.requests {
+        let opened_seq = request.opened_seq;
+        if !join.take(connection, request)? {
+            join.conversation.next = last;
+            return Ok(Some(join.conversation));
+        }
+        last = Some(opened_seq);
+    }
+    join.conversation.next = page.next;
+    Ok(Some(join.conversation))
+}
+
+/// A message on its way into a conversation.
+struct Arrival {
+    message: CanonicalMessage,
+    is_reply: bool,
+    key: Digest,
+    /// The how manieth of its key within its request: the same word may be said more than once.
+    nth: usize,
+}
+
+/// Where a message stands.
+#[derive(Clone, Copy)]
+enum Place {
+    /// Among what was said before the page.
+    History(usize),
+    /// Among the messages of the page.
+    Page(usize),
+}
+
+/// Puts requests together, one after the other.
+#[derive(Default)]
+struct Join {
+    conversation: Conversation,
+    recent: Recent,
+    history: Vec<CanonicalMessage>,
+    places: HashMap<(Digest, usize), Place>,
+    /// Keys and places of the messages of the request before: most of a request repeats it, and what
+    /// is equal need not be digested again.
+    before: Vec<(Digest, Place)>,
+    bytes: usize,
+}
+
+impl Join {
+    /// What a request carried that is not part of the page.
+    fn take_history(
+        &mut self,
+        connection: &Connection,
+        request: RequestRecord,
+    ) -> Result<(), ReadError> {
+        let found = self.read(connection, &request)?;
+        self.conversation = Conversation::default();
+        for arrival in self.arrivals(found) {
+            let place = Place::History(self.history.len());
+            self.places.insert((arrival.key, arrival.nth), place);
+            self.before.push((arrival.key, place));
+            self.history.push(arrival.message);
+        }
+        Ok(())
+    }
+
+    /// `false`: the page is full, and nothing was taken.
+    fn take(&mut self, connection: &Connection, request: RequestRecord) -> Result<bool, ReadError> {
+        let (damaged, unchecked) = (self.conversation.damaged, self.conversation.unchecked);
+        let found = self.read(connection, &request)?;
+        let unread = usize::try_from(found.left_out).unwrap_or(usize::MAX);
+        // What was left out of this request was read in one before, if they were as many.
+        let unseen = unread.saturating_sub(self.places.len());
+        let arrivals = self.arrivals(found);
+        let is_new = |arrival: &Arrival| !self.places.contains_key(&(arrival.key, arrival.nth));
+        let new_bytes: usize = arrivals
+            .iter()
+            .filter(|arrival| is_new(arrival))
+            .map(|arrival| bytes_of(&arrival.message))
+            .sum();
+        let room = PAGE_BYTES_MAX.saturating_sub(self.bytes);
+        if new_bytes > room && !self.conversation.requests.is_empty() {
+            self.conversation.damaged = damaged;
+            self.conversation.unchecked = unchecked;
+            return Ok(false);
+        }
+        // Of a request that is too long by itself the oldest go.
+        let mut excess = new_bytes.saturating_sub(room);
+        let mut left_out = unseen;
+        let index = self.conversation.requests.len();
+        let mut stands = Vec::with_capacity(arrivals.len());
+        for arrival in arrivals {
+            let known = self.places.get(&(arrival.key, arrival.nth)).copied();
+            let place = match known {
+                Some(place) => {
+                    if let Place::Page(at) = place
+                        && let Some(known) = self.conversation.messages.get_mut(at)
+                    {
+                        known.last = index;
+                        known.requests = known.requests.saturating_add(1);
+                    }
+                    place
+                }
+                None => {
+                    let bytes = bytes_of(&arrival.message);
+                    if excess > 0 {
+                        excess = excess.saturating_sub(bytes);
+                        left_out = left_out.saturating_add(1);
+                        continue;
+                    }
+                    self.bytes = self.bytes.saturating_add(bytes);
+                    let place = Place::Page(self.conversation.messages.len());
+                    self.places.insert((arrival.key, arrival.nth), place);
+                    self.conversation.messages.push(ConversationMessage {
+                        message: arrival.message,
+                        is_reply: arrival.is_reply,
+                        first: index,
+                        last: index,
+                        requests: 1,
+                    });
+                    place
+                }
+            };
+            stands.push((arrival.key, place));
+        }
+        self.before = stands;
+        let left_out = u64::try_from(left_out).unwrap_or(u64::MAX);
+        self.conversation.left_out = self.conversation.left_out.saturating_add(left_out);
+        self.conversation.requests.push(request);
+        Ok(true)
+    }
+
+    fn read(
+        &mut self,
+        connection: &Connection,
+        request: &RequestRecord,
+    ) -> Result<Transcript, ReadError> {
+        match transcript(connection, &mut self.recent, request) {
+            Err(ReadError::Damaged(_)) => {
+                self.conversation.damaged = self.conversation.damaged.saturating_add(1);
+                Ok(Transcript::default())
+            }
+            found => {
+                let found = found?;
+                let is_unchecked = u64::from(!found.unchecked.is_empty());
+                self.conversation.unchecked =
+                    self.conversation.unchecked.saturating_add(is_unchecked);
+                Ok(found)
+            }
+        }
+    }
+
+    fn arrivals(&self, found: Transcript) -> Vec<Arrival> {
+        let mut seen: HashMap<Digest, usize> = HashMap::new();
+        let sent = found.messages.into_iter().map(|message| (message, false));
+        let said = found.replies.into_iter().map(|message| (message, true));
+        let arrival = |(index, (message, is_reply)): (usize, (CanonicalMessage, bool))| {
+            let known = self.before.get(index).filter(|(_, place)| {
+                self.at(*place)
+                    .is_some_and(|known| known.role == message.role && known.parts == message.parts)
+            });
+            let key = known.map_or_else(|| message_key(&message), |(key, _)| *key);
+            let count = seen.entry(key).or_insert(0);
+            let nth = *count;
+            *count = count.saturating_add(1);
+            Arrival {
+                message,
+                is_reply,
+                key,
+                nth,
+            }
+        };
+        sent.chain(said).enumerate().map(arrival).collect()
+    }
+
+    fn at(&self, place: Place) -> Option<&CanonicalMessage> {
+        match place {
+            Place::History(at) => self.history.get(at),
+            Place::Page(at) => {
+                let found = self.conversation.messages.get(at);
+                found.map(|found| &found.message)
+            }
+        }
+    }
+}

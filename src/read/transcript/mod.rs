@@ -1,0 +1,259 @@
+//! What was said: canonical messages from the recorded bodies, for pages, conversations and search.
+
+mod conversation;
+
+use super::commitments::{Check, Commitments};
+use super::payloads::Recent;
+use super::requests;
+use crate::db::{Connection, Part, Walk, payload_id};
+use crate::error::ReadError;
+use crate::model::{
+    CanonicalMessage, Digest, MessagePart, MessageToolCall, RequestFilter, RequestRecord,
+    WireProtocol,
+};
+use crate::payload::Hasher;
+use crate::wire::{ParsedRequest, ParsedResponse};
+
+pub use conversation::{Conversation, ConversationMessage, ConversationOptions};
+pub(crate) use conversation::{conversation, conversation_of, only_user};
+
+/// Later requests that are searched for the result of a tool call.
+const LATER_REQUESTS_MAX: usize = 8;
+
+/// What a request and its response said, in canonical form.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Transcript {
+    /// The messages that the client sent, in order: history and what is new.
+    pub messages: Vec<CanonicalMessage>,
+    /// What the model said: one message for each choice.
+    pub replies: Vec<CanonicalMessage>,
+    /// Messages that the client sent before these and that are not among them: of more than 16,384 the
+    /// newest are read.
+    pub left_out: u64,
+    /// Messages and parts of the bodies that could not be read.
+    pub unparsed: u64,
+    /// Events of the request whose lines in the log cannot be read: what was said in them could not be held
+    /// against what was recorded, and may be anything.
+    pub unchecked: Vec<u64>,
+}
+
+/// What a tool returned, as a later request of the conversation carried it.
+#[derive(Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ToolResult {
+    /// The request that carried it first.
+    pub request_id: String,
+    /// What names that request and no other, see [`RequestRecord::reference`].
+    pub reference: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// Prints id and size, never the text.
+impl std::fmt::Debug for ToolResult {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ToolResult")
+            .field("reference", &self.reference)
+            .field("text_bytes", &self.text.len())
+            .finish()
+    }
+}
+
+/// What a request and its response said. From the bodies where these are kept whole and their
+/// protocol is known, else what the gateway handed over.
+pub(crate) fn transcript(
+    connection: &Connection,
+    recent: &mut Recent,
+    request: &RequestRecord,
+) -> Result<Transcript, ReadError> {
+    let mut transcript = read(connection, recent, request)?;
+    let events = [Some(request.opened_seq), request.ended_seq];
+    let is_unchecked = |seq: &u64| recent.commitments.is_unchecked(*seq);
+    transcript.unchecked = events.into_iter().flatten().filter(is_unchecked).collect();
+    Ok(transcript)
+}
+
+fn read(
+    connection: &Connection,
+    recent: &mut Recent,
+    request: &RequestRecord,
+) -> Result<Transcript, ReadError> {
+    let mut transcript = Transcript::default();
+    let named = request
+        .wire_protocol
+        .as_deref()
+        .map(WireProtocol::from)
+        .unwrap_or_default();
+    let mut protocol = named;
+    if let Some(body) = body(
+        connection,
+        recent,
+        request.opened_seq,
+        request.request_bytes,
+    )? {
+        if protocol == WireProtocol::Unknown {
+            protocol = WireProtocol::detect("", &body);
+        }
+        let parsed = ParsedRequest::parse(&protocol, "", &body);
+        transcript.messages = parsed.messages;
+        transcript.left_out = parsed.left_out;
+        transcript.unparsed = parsed.unparsed;
+    }
+    if transcript.messages.is_empty() {
+        let handed_over = requests::messages(connection, &mut recent.commitments, request)?;
+        transcript.messages = (0..).zip(handed_over).map(CanonicalMessage::from).collect();
+    }
+    let Some(ended_seq) = request.ended_seq else {
+        return Ok(transcript);
+    };
+    let length = request.response_bytes.unwrap_or(0);
+    if let Some(body) = body(connection, recent, ended_seq, length)? {
+        let parsed = ParsedResponse::parse(&protocol, &body);
+        transcript.replies = parsed.messages;
+        transcript.unparsed = transcript.unparsed.saturating_add(parsed.unparsed);
+    }
+    transcript.replies.retain(|reply| !reply.parts.is_empty());
+    if transcript.replies.is_empty() {
+        transcript
+            .replies
+            .extend(reply(connection, &mut recent.commitments, request)?);
+    }
+    Ok(transcript)
+}
+
+/// What the gateway handed over of the response, as one message.
+fn reply(
+    connection: &Connection,
+    commitments: &mut Commitments,
+    request: &RequestRecord,
+) -> Result<Option<CanonicalMessage>, ReadError> {
+    let text = requests::end_content(connection, commitments, request)?.assistant_text;
+    let calls = requests::tool_calls(connection, commitments, request)?;
+    if text.is_none() && calls.is_empty() {
+        return Ok(None);
+    }
+    let calls = calls.into_iter().map(|call| {
+        MessagePart::ToolCall(MessageToolCall {
+            tool_call_id: call.tool_call_id,
+            tool_name: call.tool_name,
+            input: call.input.unwrap_or_default(),
+        })
+    });
+    Ok(Some(CanonicalMessage {
+        position: 0,
+        role: "assistant".to_owned(),
+        parts: text
+            .map(MessagePart::Text)
+            .into_iter()
+            .chain(calls)
+            .collect(),
+    }))
+}
+
+/// A body that is kept whole.
+fn body(
+    connection: &Connection,
+    recent: &mut Recent,
+    seq: u64,
+    length: u64,
+) -> Result<Option<std::sync::Arc<Vec<u8>>>, ReadError> {
+    if length == 0 {
+        return Ok(None);
+    }
+    let id = payload_id(seq, Part::Body);
+    let Some((row, content)) = recent.read(connection, id)? else {
+        let absence = recent.commitments.absence(connection, seq, Part::Body)?;
+        return absence.problem(seq).map_or(Ok(None), Err);
+    };
+    // Of an excerpt nothing is read.
+    let check = recent.commitments.check(connection, id, &row, None)?;
+    Ok(content.filter(|_| check != Check::Removed && row.head.is_none()))
+}
+
+/// What two messages have in common that are the same one, sent again: role, text, tool calls and
+/// results. Reasoning is left out, which clients do not send back, and so are blanks around texts.
+pub(crate) fn message_key(message: &CanonicalMessage) -> Digest {
+    let mut hasher = Hasher::default();
+    let mut field = |kind: &str, text: &str| {
+        hasher.update(kind.as_bytes());
+        hasher.update(&u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hasher.update(text.as_bytes());
+    };
+    field("role", &message.role);
+    for part in &message.parts {
+        match part {
+            MessagePart::Text(text) if text.trim().is_empty() => {}
+            MessagePart::Text(text) | MessagePart::Refusal(text) => field("text", text.trim()),
+            MessagePart::Thinking(_) => {}
+            MessagePart::ToolCall(call) => {
+                field("id", &call.tool_call_id);
+                field("call", &call.tool_name);
+                // The same input may be spaced in another way when it is sent back.
+                match serde_json::from_str::<serde_json::Value>(&call.input) {
+                    Ok(input) => field("input", &input.to_string()),
+                    Err(_) => field("input", call.input.trim()),
+                }
+            }
+            MessagePart::ToolResult(result) => {
+                field("id", &result.tool_call_id);
+                field("result", result.text.trim());
+            }
+            MessagePart::Other(kind) => field("other", kind),
+        }
+    }
+    hasher.finish()
+}
+
+/// For each call the result that a later request of the conversation carried, if one of the next
+/// eight did.
+pub(crate) fn tool_results(
+    connection: &Connection,
+    request: &RequestRecord,
+    tool_call_ids: &[&str],
+) -> Result<Vec<Option<ToolResult>>, ReadError> {
+    let mut results = vec![None; tool_call_ids.len()];
+    let Some(filter) = RequestFilter::conversation_of(request) else {
+        return Ok(results);
+    };
+    if tool_call_ids.is_empty() {
+        return Ok(results);
+    }
+    let walk = Walk::After(Some(request.opened_seq));
+    let later = requests::list(connection, &filter, walk, LATER_REQUESTS_MAX)?;
+    let mut recent = Recent::default();
+    for request in &later.requests {
+        let found = match transcript(connection, &mut recent, request) {
+            Err(ReadError::Damaged(_)) => continue,
+            found => found?,
+        };
+        // A result has no place to say that it may be anything.
+        if !found.unchecked.is_empty() {
+            continue;
+        }
+        let carried: Vec<_> = found
+            .messages
+            .iter()
+            .flat_map(CanonicalMessage::tool_results)
+            .collect();
+        for (result, id) in results.iter_mut().zip(tool_call_ids) {
+            if result.is_some() || id.is_empty() {
+                continue;
+            }
+            // Ids that are used twice: the last one answers the last call.
+            let answer = carried
+                .iter()
+                .rev()
+                .find(|result| result.tool_call_id == *id);
+            *result = answer.map(|answer| ToolResult {
+                request_id: request.request_id.clone(),
+                reference: request.reference(),
+                text: answer.text.clone(),
+            });
+        }
+        if results.iter().all(Option::is_some) {
+            break;
+        }
+    }
+    Ok(results)
+}

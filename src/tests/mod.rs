@@ -1,0 +1,13 @@
+//! Tests that reach what the public API does not: decoders, clocks, failures that are planted, and the
+//! interleavings of the writer's threads.
+
+#[cfg(not(shuttle))]
+mod clock;
+#[cfg(not(shuttle))]
+mod fuzz;
+#[cfg(not(shuttle))]
+mod poison;
+#[cfg(shuttle)]
+mod schedules;
+#[path = "../../tests/support/seeds.rs"]
+pub(crate) mod seeds;

@@ -1,0 +1,449 @@
+//! Schedules of opening, recording, shedding, flushing, waiting, closing, dropping and of the
+//! writer's death: the whole writer over a real file, its threads on shuttle's primitives (`sync`).
+//!
+//! Part of the crate's own tests, because the stand-ins are no business of its users:
+//!
+//! ```sh
+//! RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle cargo test --profile schedules --lib schedules
+//! ```
+//!
+//! `AUDITLITE_SCHEDULES` sets how many each test explores, `AUDITLITE_SCHEDULES_SEED` repeats a run.
+//! What is explored is interleavings, of sequentially consistent memory: the order of weaker
+//! memory, and what happens inside of crossbeam's channel, are not.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation
+)]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
+use shuttle::thread;
+
+use crate::sync::{Fault, Plan, begin};
+use crate::tests::seeds;
+use crate::{
+    CloseReport, Completion, FlushError, Overflow, ReadOnlyStore, Receipt, ReceiptError,
+    RecordError, RequestContext, Store,
+};
+
+/// Longer than any schedule's clock runs.
+const PATIENCE: Duration = Duration::from_secs(1_000_000);
+/// Bytes of a coroutine's stack: SQLite and zstd need more than shuttle's own default.
+const STACK_BYTES: usize = 1 << 20;
+
+/// Runs `schedule` many times, each with a folder of its own: half with a random scheduler, half
+/// with one that is biased to few, well-placed preemptions.
+fn explore(name: &str, schedule: fn(&Path)) {
+    let count = seeds::number("AUDITLITE_SCHEDULES", 300) as usize;
+    let seed = seeds::seed("AUDITLITE_SCHEDULES_SEED");
+    let half = count.div_ceil(2);
+    run(name, RandomScheduler::new_from_seed(seed, half), schedule);
+    run(name, PctScheduler::new_from_seed(seed, 3, half), schedule);
+}
+
+fn run(name: &str, scheduler: impl Scheduler + 'static, schedule: fn(&Path)) {
+    let mut config = shuttle::Config::new();
+    config.stack_size = STACK_BYTES;
+    // In memory where there is such a place: syncing is not what this is about.
+    let shared_memory = Path::new("/dev/shm");
+    let parent = match shared_memory.is_dir() {
+        true => tempfile::tempdir_in(shared_memory),
+        false => tempfile::tempdir(),
+    };
+    let parent = parent.unwrap();
+    let folder = parent.path().to_owned();
+    println!("{name}: {}", folder.display());
+    shuttle::Runner::new(scheduler, config).run(move || {
+        let folder = tempfile::tempdir_in(&folder).unwrap();
+        schedule(&folder.path().join("audit.db"));
+    });
+}
+
+fn context(id: &str) -> RequestContext {
+    RequestContext::new("openai.chat").request_id(id)
+}
+
+/// What a request thread was told of one request.
+struct Told {
+    id: String,
+    /// The opening was let in and recorded, as far as the handle knows.
+    is_recorded: bool,
+    receipt: Option<Receipt>,
+}
+
+/// Opens and completes a request.
+fn record(recorder: &crate::Recorder, id: &str) -> Result<Told, RecordError> {
+    let audit = recorder.open(context(id), vec![b'q'; 1000])?;
+    let is_recorded = audit.is_recorded();
+    let receipt = audit
+        .complete(Completion::new().response_body("an answer"))
+        .ok();
+    Ok(Told {
+        id: id.to_owned(),
+        is_recorded,
+        receipt,
+    })
+}
+
+/// Statuses by request id, as they lie in the file.
+fn stored(path: &Path) -> Vec<(String, String)> {
+    let connection = Connection::open(path).unwrap();
+    let mut statement = connection
+        .prepare("SELECT request_id, status FROM requests")
+        .unwrap();
+    let rows = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+fn status_of<'s>(stored: &'s [(String, String)], id: &str) -> Option<&'s str> {
+    let mut found = stored.iter().filter(|(stored, _)| stored == id);
+    let status = found.next().map(|(_, status)| status.as_str());
+    assert!(found.next().is_none(), "{id} is stored twice");
+    status
+}
+
+/// The file is whole; a durable receipt is kept; what is not there was stated.
+fn check(path: &Path, told: &[Told], report: &CloseReport) {
+    let doctor = ReadOnlyStore::open(path).unwrap().doctor().unwrap();
+    assert_eq!(doctor.findings, Vec::<String>::new());
+    let stored = stored(path);
+    let mut missing_openings = 0;
+    let mut missing_ends = 0;
+    for told in told {
+        let status = status_of(&stored, &told.id);
+        if let Some(receipt) = &told.receipt
+            && told.is_recorded
+        {
+            let is_there = status == Some("completed");
+            assert!(
+                is_there || !receipt.is_durable(),
+                "{} was called durable",
+                told.id
+            );
+            missing_ends += u64::from(!is_there);
+        }
+        missing_openings += u64::from(told.is_recorded && status.is_none());
+        assert!(told.is_recorded || status.is_none());
+    }
+    if report.is_complete {
+        assert_eq!((missing_openings, missing_ends), (0, 0), "{report:?}");
+        assert_eq!(report.lost_events, 0);
+        assert_eq!(doctor.shed_lifecycles, report.shed_lifecycles);
+        assert_eq!(doctor.crashed_sessions, 0);
+    } else {
+        // What was taken in and is not there is in the report, neither more nor less.
+        assert_eq!(
+            report.lost_events,
+            missing_openings + missing_ends,
+            "{report:?}"
+        );
+    }
+}
+
+/// Requests that are open end, and others are opened, while the owner closes.
+#[test]
+fn a_close_takes_in_all_that_was_promised() {
+    explore("close", |path| {
+        begin(Plan::default());
+        let store = Store::builder(path).open().unwrap();
+        let mut threads: Vec<_> = (0..2)
+            .map(|number| {
+                let held: Vec<_> = (0..3)
+                    .map(|turn| {
+                        let id = format!("held-{number}-{turn}");
+                        let audit = store.recorder().open(context(&id), "q").unwrap();
+                        (audit, id)
+                    })
+                    .collect();
+                thread::spawn(move || {
+                    held.into_iter()
+                        .map(|(audit, id)| Told {
+                            id,
+                            is_recorded: true,
+                            receipt: audit.complete(Completion::new()).ok(),
+                        })
+                        .collect()
+                })
+            })
+            .collect();
+        let recorder = store.recorder();
+        threads.push(thread::spawn(move || {
+            let mut told = Vec::new();
+            for turn in 0..3 {
+                match record(&recorder, &format!("new-{turn}")) {
+                    Ok(one) => told.push(one),
+                    Err(error) => assert_eq!(error, RecordError::Closed),
+                }
+            }
+            told
+        }));
+        let report = store.close(PATIENCE);
+        assert!(report.is_complete, "{report:?}");
+        let told: Vec<_> = threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect();
+        for told in &told {
+            let Some(receipt) = &told.receipt else {
+                continue;
+            };
+            receipt.wait(PATIENCE).unwrap();
+        }
+        check(path, &told, &report);
+    });
+}
+
+/// Little capacity: whole lifecycles are shed, ends always fit, and everything is stated.
+#[test]
+fn what_is_shed_is_stated_and_reserved_ends_fit() {
+    explore("shed", |path| {
+        begin(Plan::default());
+        let store = Store::builder(path).capacity_events(16).open().unwrap();
+        let threads: Vec<_> = (0..2)
+            .map(|number| {
+                let recorder = store.recorder();
+                thread::spawn(move || {
+                    let held: Vec<_> = (0..6)
+                        .map(|turn| {
+                            let id = format!("r-{number}-{turn}");
+                            (recorder.open(context(&id), "q").unwrap(), id)
+                        })
+                        .collect();
+                    held.into_iter()
+                        .map(|(audit, id)| Told {
+                            id,
+                            is_recorded: audit.is_recorded(),
+                            // Its place was reserved at the opening.
+                            receipt: Some(audit.complete(Completion::new()).unwrap()),
+                        })
+                        .collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let told: Vec<_> = threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect();
+        store.flush(PATIENCE).unwrap();
+        let health = store.health();
+        assert_eq!((health.queued_events, health.queued_bytes), (0, 0));
+        let lost = told.iter().filter(|told| !told.is_recorded).count() as u64;
+        assert_eq!(health.shed_lifecycles, lost);
+        let report = store.close(PATIENCE);
+        check(path, &told, &report);
+        assert_eq!(report.shed_lifecycles, lost);
+    });
+}
+
+/// Whoever waits for room gets it when it is freed, and gives up when the store is closed.
+#[test]
+fn whoever_waits_for_room_is_served_or_sent_away() {
+    explore("wait", |path| {
+        begin(Plan::default());
+        let builder = Store::builder(path).capacity_events(16);
+        let store = builder.overflow(Overflow::Wait(PATIENCE)).open().unwrap();
+        let held: Vec<_> = (0..7)
+            .map(|number| {
+                store
+                    .recorder()
+                    .open(context(&format!("held-{number}")), "q")
+                    .unwrap()
+            })
+            .collect();
+        let threads: Vec<_> = (0..3)
+            .map(|number| {
+                let recorder = store.recorder();
+                thread::spawn(move || {
+                    let mut told = Vec::new();
+                    for turn in 0..2 {
+                        match record(&recorder, &format!("r-{number}-{turn}")) {
+                            Ok(one) => told.push(one),
+                            Err(error) => assert_eq!(error, RecordError::Closed),
+                        }
+                    }
+                    told
+                })
+            })
+            .collect();
+        let dropper = thread::spawn(move || drop(held));
+        let report = store.close(PATIENCE);
+        assert!(report.is_complete, "{report:?}");
+        dropper.join().unwrap();
+        let told: Vec<_> = threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect();
+        check(path, &told, &report);
+    });
+}
+
+/// Flushes by many threads, more than the channel has places for: each returns, none takes the
+/// place of an end.
+#[test]
+fn flushes_are_barriers_and_take_nobodys_place() {
+    explore("flush", |path| {
+        begin(Plan {
+            is_hasty: true,
+            fault: None,
+        });
+        let store = Arc::new(Store::builder(path).capacity_events(16).open().unwrap());
+        let held: Vec<_> = (0..8)
+            .map(|number| {
+                (
+                    store
+                        .recorder()
+                        .open(context(&format!("r-{number}")), "q")
+                        .unwrap(),
+                    number,
+                )
+            })
+            .collect();
+        let flusher = {
+            let store = Arc::clone(&store);
+            thread::spawn(move || {
+                for _ in 0..crate::writer::CONTROL_SLOTS + 16 {
+                    // Its command stays behind where nobody waits for the answer.
+                    let _ = store.flush(Duration::ZERO);
+                }
+            })
+        };
+        let told: Vec<_> = held
+            .into_iter()
+            .map(|(audit, number)| Told {
+                id: format!("r-{number}"),
+                is_recorded: audit.is_recorded(),
+                receipt: Some(audit.complete(Completion::new()).unwrap()),
+            })
+            .collect();
+        match store.flush(PATIENCE) {
+            Ok(()) => {
+                assert!(told.iter().all(|told| {
+                    !told.is_recorded || told.receipt.as_ref().unwrap().is_durable()
+                }))
+            }
+            Err(error) => assert_eq!(error, FlushError::Timeout(PATIENCE)),
+        }
+        flusher.join().unwrap();
+        let store = Arc::into_inner(store).unwrap();
+        let report = store.close(PATIENCE);
+        check(path, &told, &report);
+    });
+}
+
+/// The committer dies at a random batch: every call returns, and the report says what is gone.
+fn death(path: &Path, fault: Fault, is_hasty: bool) {
+    begin(Plan {
+        is_hasty,
+        fault: Some(fault),
+    });
+    let builder = Store::builder(path).capacity_events(16);
+    let store = Arc::new(builder.overflow(Overflow::Wait(PATIENCE)).open().unwrap());
+    let threads: Vec<_> = (0..2)
+        .map(|number| {
+            let store = Arc::clone(&store);
+            thread::spawn(move || {
+                let recorder = store.recorder();
+                let mut told = Vec::new();
+                for turn in 0..6 {
+                    let Ok(one) = record(&recorder, &format!("r-{number}-{turn}")) else {
+                        break;
+                    };
+                    if turn == 2 {
+                        let _ = store.flush(PATIENCE);
+                    }
+                    if turn == 4
+                        && let Some(receipt) = &one.receipt
+                    {
+                        match receipt.wait(PATIENCE) {
+                            Ok(()) | Err(ReceiptError::Shed | ReceiptError::WriterStopped) => {}
+                            Err(error) => assert!(is_hasty, "{error}"),
+                        }
+                    }
+                    told.push(one);
+                }
+                told
+            })
+        })
+        .collect();
+    let told: Vec<_> = threads
+        .into_iter()
+        .flat_map(|thread| thread.join().unwrap())
+        .collect();
+    let store = Arc::into_inner(store).unwrap();
+    let health = store.health();
+    let recorder = store.recorder();
+    let report = store.close(PATIENCE);
+    if health.state == crate::HealthState::Failed {
+        assert!(!report.is_complete);
+    }
+    assert!(matches!(
+        recorder.open(context("late"), "q"),
+        Err(RecordError::Closed | RecordError::WriterStopped(_))
+    ));
+    check(path, &told, &report);
+}
+
+#[test]
+fn nobody_waits_for_a_writer_that_failed() {
+    explore("failed", |path| death(path, Fault::Fails, false));
+}
+
+#[test]
+fn nobody_waits_for_a_writer_that_is_gone() {
+    explore("gone", |path| death(path, Fault::Vanishes, false));
+}
+
+/// Deadlines pass at any moment, also those of the close: what it reports as lost is what is lost.
+#[test]
+fn a_close_that_runs_out_of_time_reports_what_is_lost() {
+    explore("hasty", |path| {
+        begin(Plan {
+            is_hasty: true,
+            fault: None,
+        });
+        let store = Store::builder(path).open().unwrap();
+        let threads: Vec<_> = (0..2)
+            .map(|number| {
+                let recorder = store.recorder();
+                thread::spawn(move || {
+                    let mut told = Vec::new();
+                    for turn in 0..3 {
+                        told.extend(record(&recorder, &format!("r-{number}-{turn}")));
+                    }
+                    told
+                })
+            })
+            .collect();
+        let told: Vec<_> = threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect();
+        let report = store.close(Duration::from_micros(150));
+        let doctor = ReadOnlyStore::open(path).unwrap().doctor().unwrap();
+        assert_eq!(doctor.findings, Vec::<String>::new());
+        if report.is_complete {
+            check(path, &told, &report);
+            return;
+        }
+        // The writer may have gone on after the report, but not back.
+        let stored = stored(path);
+        let statuses = told.iter().map(|told| status_of(&stored, &told.id));
+        let missing: u64 = statuses
+            .map(|status| match status {
+                None => 2,
+                Some(status) => u64::from(status != "completed"),
+            })
+            .sum();
+        assert!(missing <= report.lost_events, "{missing}: {report:?}");
+    });
+}

@@ -1,0 +1,4 @@
+//! JSON as providers really send it.
+
+pub(super) mod lenient;
+pub(super) mod repair;

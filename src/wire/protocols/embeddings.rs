@@ -1,0 +1,75 @@
+//! OpenAI-compatible embeddings (<https://platform.openai.com/docs/api-reference/embeddings>).
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::wire::error::BareError;
+use crate::wire::framing::Frame;
+use crate::wire::joiner::Joiner;
+use crate::wire::json::lenient::{Input, Object, Text, text_of};
+use crate::wire::parts::Parts;
+use crate::wire::request::{ITEMS_MAX, ParsedRequest};
+use crate::wire::usage::OpenAiUsage;
+
+/// The vectors themselves are passed over.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Body<'a> {
+    #[serde(borrow)]
+    id: Text<'a>,
+    #[serde(borrow)]
+    model: Text<'a>,
+    usage: Object<OpenAiUsage>,
+    data: Option<serde::de::IgnoredAny>,
+}
+
+pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
+    let Ok(body) = serde_json::from_slice::<Body<'_>>(frame.data) else {
+        return false;
+    };
+    joiner.identify(body.id.as_str(), body.model.as_str());
+    if let Some(usage) = body.usage.0 {
+        joiner.counts.replace(usage.embedding_counts());
+    }
+    if body.data.is_none()
+        && let Some(error) = BareError::read(frame.data)
+    {
+        joiner.fail(error);
+    }
+    true
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Request<'a> {
+    #[serde(borrow)]
+    model: Text<'a>,
+    #[serde(borrow)]
+    input: Input<'a, &'a RawValue, ITEMS_MAX>,
+}
+
+pub(crate) fn request(body: &[u8], parsed: &mut ParsedRequest) -> bool {
+    let Ok(request) = serde_json::from_slice::<Request<'_>>(body) else {
+        return false;
+    };
+    parsed.model = request.model.owned();
+    match request.input {
+        Input::Absent => {}
+        Input::Text(text) => parsed.read_message(|parts| {
+            parts.text(&text);
+            Some("user".to_owned())
+        }),
+        Input::Items(texts) => parsed.read_messages(texts, message),
+    }
+    true
+}
+
+/// A text to embed; of one that comes as tokens only that it does.
+pub(crate) fn message(raw: &RawValue, parts: &mut Parts<'_>) -> Option<String> {
+    if raw.get().starts_with('"') {
+        parts.text(&text_of(raw));
+    } else {
+        parts.other(Some("tokens"));
+    }
+    Some("user".to_owned())
+}

@@ -1,0 +1,346 @@
+//! Gemini `generateContent` and `streamGenerateContent`
+//! (<https://ai.google.dev/api/generate-content>), on Vertex AI too. Clients write the fields of
+//! requests in both spellings that Google's JSON mapping allows.
+//!
+//! Where a call has no id, its name stands for it: that is how Gemini itself finds the call that a
+//! result belongs to.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::model::{MessagePart, MessageToolCall, MessageToolResult};
+use crate::wire::error::{BareError, ResponseError};
+use crate::wire::framing::Frame;
+use crate::wire::joiner::{CHOICES_MAX, Joiner};
+use crate::wire::json::lenient::{
+    Count, Flag, Label, Latest, List, Object, Raw, Real, Text, text_of,
+};
+use crate::wire::parts::{CONTENT_PARTS_MAX, Parts, kind_of};
+use crate::wire::request::{ITEMS_MAX, OfferedTool, ParsedRequest, TOOLS_MAX, tool};
+use crate::wire::usage::GeminiUsage;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Event<'a> {
+    #[serde(borrow)]
+    response_id: Text<'a>,
+    #[serde(borrow)]
+    model_version: Text<'a>,
+    usage_metadata: Object<GeminiUsage>,
+    #[serde(borrow)]
+    candidates: List<Object<Candidate<'a>>, CHOICES_MAX>,
+    #[serde(borrow)]
+    prompt_feedback: Object<Feedback<'a>>,
+    #[serde(borrow)]
+    error: Raw<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Candidate<'a> {
+    index: Count,
+    /// A name; a number where the client asked for `enum-encoding=int`.
+    finish_reason: Label,
+    #[serde(borrow)]
+    content: Object<Message<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Feedback<'a> {
+    #[serde(borrow)]
+    block_reason: Text<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Message<'a> {
+    #[serde(borrow)]
+    role: Text<'a>,
+    #[serde(borrow)]
+    parts: List<Object<Part<'a>>, CONTENT_PARTS_MAX>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Part<'a> {
+    #[serde(borrow)]
+    text: Text<'a>,
+    thought: Flag,
+    #[serde(borrow, alias = "function_call")]
+    function_call: Object<Call<'a>>,
+    #[serde(borrow, alias = "function_response")]
+    function_response: Object<Call<'a>>,
+    #[serde(borrow, alias = "executable_code")]
+    executable_code: Object<Code<'a>>,
+    #[serde(borrow, alias = "code_execution_result")]
+    code_execution_result: Object<Code<'a>>,
+    /// Calls of Gemini's own tools, and their results.
+    #[serde(borrow, alias = "tool_call")]
+    tool_call: Object<Call<'a>>,
+    #[serde(borrow, alias = "tool_response")]
+    tool_response: Object<Call<'a>>,
+    #[serde(borrow, alias = "inline_data")]
+    inline_data: Object<Blob<'a>>,
+    #[serde(borrow, alias = "file_data")]
+    file_data: Object<Blob<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Call<'a> {
+    #[serde(borrow)]
+    id: Text<'a>,
+    #[serde(borrow)]
+    name: Text<'a>,
+    #[serde(borrow, alias = "tool_type")]
+    tool_type: Text<'a>,
+    #[serde(borrow)]
+    args: Raw<'a>,
+    #[serde(borrow)]
+    response: Raw<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Code<'a> {
+    #[serde(borrow)]
+    id: Text<'a>,
+    #[serde(borrow)]
+    code: Text<'a>,
+    #[serde(borrow)]
+    output: Text<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Blob<'a> {
+    #[serde(borrow, alias = "mime_type")]
+    mime_type: Text<'a>,
+}
+
+/// The name of Gemini's tool that runs the model's code.
+const CODE_EXECUTION: &str = "code_execution";
+
+impl Call<'_> {
+    fn name(&self) -> String {
+        let name = self.name.owned().or_else(|| self.tool_type.owned());
+        name.unwrap_or_default()
+    }
+
+    fn id(&self) -> String {
+        self.id.owned().unwrap_or_else(|| self.name())
+    }
+}
+
+impl Part<'_> {
+    fn read(&self) -> Option<MessagePart> {
+        if let Some(text) = self.text.non_empty() {
+            let text = text.to_owned();
+            return Some(if self.thought.0 == Some(true) {
+                MessagePart::Thinking(text)
+            } else {
+                MessagePart::Text(text)
+            });
+        }
+        if let Some(call) = self.function_call.0.as_ref().or(self.tool_call.0.as_ref()) {
+            return Some(MessagePart::ToolCall(MessageToolCall {
+                tool_call_id: call.id(),
+                tool_name: call.name(),
+                input: call.args.map(text_of).unwrap_or_default(),
+            }));
+        }
+        let result = self.function_response.0.as_ref();
+        if let Some(result) = result.or(self.tool_response.0.as_ref()) {
+            return Some(MessagePart::ToolResult(MessageToolResult {
+                tool_call_id: result.id(),
+                text: result.response.map(text_of).unwrap_or_default(),
+            }));
+        }
+        let id = |code: &Code<'_>| code.id.owned().unwrap_or_else(|| CODE_EXECUTION.to_owned());
+        if let Some(code) = &self.executable_code.0 {
+            return Some(MessagePart::ToolCall(MessageToolCall {
+                tool_call_id: id(code),
+                tool_name: CODE_EXECUTION.to_owned(),
+                input: code.code.owned().unwrap_or_default(),
+            }));
+        }
+        if let Some(result) = &self.code_execution_result.0 {
+            return Some(MessagePart::ToolResult(MessageToolResult {
+                tool_call_id: id(result),
+                text: result.output.owned().unwrap_or_default(),
+            }));
+        }
+        let blob = self.inline_data.0.as_ref().or(self.file_data.0.as_ref())?;
+        let kind = blob.mime_type.non_empty().unwrap_or("file");
+        let kind = kind.split('/').next().unwrap_or(kind);
+        Some(MessagePart::Other(kind_of(Some(kind))))
+    }
+}
+
+pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
+    let Ok(event) = serde_json::from_slice::<Event<'_>>(frame.data) else {
+        return false;
+    };
+    joiner.identify(event.response_id.as_str(), event.model_version.as_str());
+    if let Some(usage) = event.usage_metadata.0 {
+        joiner.counts.replace(usage.counts());
+    }
+    if let Some(error) = event.error {
+        joiner.fail(ResponseError::read(error));
+    } else if event.candidates.0.is_empty()
+        && let Some(error) = BareError::read(frame.data)
+    {
+        joiner.fail(error);
+    }
+    if let Some(feedback) = event.prompt_feedback.0 {
+        // The prompt was blocked: there are no candidates, and this is why.
+        joiner.finish_reason(0, feedback.block_reason.as_str());
+    }
+    for (position, candidate) in (0..).zip(event.candidates.0) {
+        let Some(candidate) = candidate.0 else {
+            continue;
+        };
+        let index = candidate.index.0.unwrap_or(position);
+        if let Some(content) = candidate.content.0 {
+            joiner.role(index, content.role.as_str().map(role));
+            for part in content.parts.0.iter().filter_map(|part| part.0.as_ref()) {
+                join(index, part, joiner);
+            }
+        }
+        let reason = candidate.finish_reason.0.as_deref();
+        joiner.finish_reason(index, reason.map(finish_reason));
+    }
+    true
+}
+
+/// The name of a finish reason by number. From 6 on Gemini's and Vertex AI's numbers differ
+/// (`google/ai/generativelanguage/v1beta/generative_service.proto` and
+/// `google/cloud/aiplatform/v1/content.proto`), so that those stay numbers.
+fn finish_reason(reason: &str) -> &str {
+    match reason {
+        "0" => "FINISH_REASON_UNSPECIFIED",
+        "1" => "STOP",
+        "2" => "MAX_TOKENS",
+        "3" => "SAFETY",
+        "4" => "RECITATION",
+        "5" => "OTHER",
+        other => other,
+    }
+}
+
+/// Adds a part, or continues the last one: pieces of a text are parts of its kind in a row.
+fn join(choice: u64, part: &Part<'_>, joiner: &mut Joiner) {
+    let Some(part) = part.read() else { return };
+    match (joiner.last_part(choice), &part) {
+        (Some(MessagePart::Text(text)), MessagePart::Text(piece))
+        | (Some(MessagePart::Thinking(text)), MessagePart::Thinking(piece)) => {
+            text.push_str(piece);
+        }
+        _ => joiner.push(choice, part),
+    }
+}
+
+/// Gemini's word for the assistant is `model`.
+fn role(role: &str) -> &str {
+    if role == "model" { "assistant" } else { role }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Request<'a> {
+    #[serde(borrow)]
+    model: Text<'a>,
+    #[serde(alias = "generation_config")]
+    generation_config: Object<GenerationConfig>,
+    #[serde(borrow, alias = "system_instruction")]
+    system_instruction: Object<Message<'a>>,
+    #[serde(borrow)]
+    contents: Latest<&'a RawValue, ITEMS_MAX>,
+    #[serde(borrow)]
+    tools: Raw<'a>,
+    #[serde(borrow, alias = "tool_config")]
+    tool_config: Raw<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct GenerationConfig {
+    #[serde(alias = "max_output_tokens")]
+    pub(crate) max_output_tokens: Count,
+    pub(crate) temperature: Real,
+    #[serde(alias = "top_p")]
+    pub(crate) top_p: Real,
+}
+
+/// One group of tools: functions of the client, or one tool of Google's own under its name.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ToolGroup<'a> {
+    #[serde(borrow, alias = "function_declarations")]
+    function_declarations: List<&'a RawValue, TOOLS_MAX>,
+}
+
+pub(crate) fn request(body: &[u8], parsed: &mut ParsedRequest) -> bool {
+    let Ok(request) = serde_json::from_slice::<Request<'_>>(body) else {
+        return false;
+    };
+    parsed.model = request.model.owned();
+    if let Some(config) = request.generation_config.0 {
+        parsed.max_tokens = config.max_output_tokens.0;
+        parsed.temperature = config.temperature.0;
+        parsed.top_p = config.top_p.0;
+    }
+    parsed.tool_choice = request.tool_config.map(text_of);
+    if let Some(tools) = request.tools {
+        read_tools(tools, parsed);
+    }
+    if let Some(system) = request.system_instruction.0 {
+        parsed.read_message(|parts| {
+            read_parts(&system, parts);
+            Some("system".to_owned())
+        });
+    }
+    parsed.read_messages(request.contents, message);
+    true
+}
+
+fn read_tools(raw: &RawValue, parsed: &mut ParsedRequest) {
+    let groups = serde_json::from_str::<List<&RawValue, TOOLS_MAX>>(raw.get());
+    let mut groups = groups.unwrap_or_default().0;
+    if raw.get().starts_with('{') {
+        groups.push(raw); // A single group may stand for its list.
+    }
+    for group in groups {
+        let read = serde_json::from_str::<Object<ToolGroup<'_>>>(group.get());
+        let functions = read.ok().and_then(|group| group.0).unwrap_or_default();
+        let functions = functions.function_declarations.0;
+        let room = TOOLS_MAX.saturating_sub(parsed.tools.len());
+        if functions.is_empty() && room > 0 {
+            parsed.tools.push(OfferedTool {
+                tool_name: kind_of(group.get().split('"').nth(1)),
+                definition: group.get().to_owned(),
+            });
+        }
+        parsed
+            .tools
+            .extend(functions.into_iter().take(room).map(tool));
+    }
+}
+
+pub(crate) fn message(raw: &RawValue, parts: &mut Parts<'_>) -> Option<String> {
+    let message = serde_json::from_str::<Object<Message<'_>>>(raw.get())
+        .ok()?
+        .0?;
+    read_parts(&message, parts);
+    // A content without a role is the user's.
+    Some(role(message.role.non_empty().unwrap_or("user")).to_owned())
+}
+
+fn read_parts(message: &Message<'_>, parts: &mut Parts<'_>) {
+    for part in message.parts.0.iter().filter_map(|part| part.0.as_ref()) {
+        if let Some(part) = part.read() {
+            parts.push(part);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The part of a lifecycle that its handle, its receipts and the writer share.
+
+use std::sync::PoisonError;
+
+use crate::model::WireProtocol;
+use crate::payload::{Key, PlannedPayload, StreamedBody};
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
+use crate::wire::ResponseParser;
+
+/// How far a lifecycle has come on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    Queued = 0,
+    OpenedCommitted = 1,
+    EndedCommitted = 2,
+}
+
+/// One lifecycle.
+#[derive(Debug)]
+pub(crate) struct Lifecycle {
+    pub(crate) request_id: String,
+    /// Set by the writer when it numbers the opening event. Openings come before everything else
+    /// of their lifecycle, so that no map from request ids to places in the log is needed.
+    opened_seq: AtomicU64,
+    stage: AtomicU8,
+    /// Whether pieces of the response could not be written: no more are.
+    are_pieces_over: AtomicBool,
+    notes: Mutex<Notes>,
+}
+
+/// What the writer remembers of a lifecycle between its opening and its end.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    pub(crate) provider_name: Option<String>,
+    pub(crate) request_model: Option<String>,
+    pub(crate) requested_model: Option<String>,
+    /// What the response's packing has to do with the request's.
+    pub(crate) conversation: Option<Key>,
+    /// A response above the payload cap, digested as it comes.
+    pub(crate) streamed: Option<StreamedBody>,
+    /// The protocol to read the response in; absent where it is not to be read.
+    pub(crate) wire_protocol: Option<WireProtocol>,
+    /// Reads a response above the payload cap as it comes.
+    pub(crate) parser: Option<ResponseParser>,
+    /// Whether reading the response failed for good.
+    pub(crate) is_unreadable: bool,
+    /// The forwarded body's digest, for the end's event.
+    pub(crate) prepared: Option<PlannedPayload>,
+    /// Pieces of the response that were handed over.
+    pub(crate) pieces: u64,
+    /// The request body's digest: tells whether the forwarded body differs.
+    pub(crate) request_sha256: Option<crate::model::Digest>,
+}
+
+impl Lifecycle {
+    pub(crate) fn new(request_id: String) -> Self {
+        Self {
+            request_id,
+            opened_seq: AtomicU64::new(0),
+            stage: AtomicU8::new(Stage::Queued as u8),
+            are_pieces_over: AtomicBool::new(false),
+            notes: Mutex::new(Notes::default()),
+        }
+    }
+
+    pub(crate) fn opened_seq(&self) -> u64 {
+        self.opened_seq.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_opened_seq(&self, seq: u64) {
+        self.opened_seq.store(seq, Ordering::Release);
+    }
+
+    pub(crate) fn has_reached(&self, stage: Stage) -> bool {
+        self.stage.load(Ordering::Acquire) >= stage as u8
+    }
+
+    /// Called by the writer after the commit. A later stage is never taken back.
+    pub(crate) fn reach(&self, stage: Stage) {
+        self.stage.fetch_max(stage as u8, Ordering::AcqRel);
+    }
+
+    /// Whether a piece of the response is still of use.
+    pub(crate) fn takes_pieces(&self) -> bool {
+        !self.are_pieces_over.load(Ordering::Relaxed) && !self.has_reached(Stage::EndedCommitted)
+    }
+
+    pub(crate) fn end_pieces(&self) {
+        self.are_pieces_over.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Notes {
+    /// The number of the next piece, from 0.
+    pub(crate) fn next_piece(&mut self) -> u64 {
+        let next = self.pieces;
+        self.pieces = next.saturating_add(1);
+        next
+    }
+}

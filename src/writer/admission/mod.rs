@@ -1,0 +1,10 @@
+//! On the request thread: admits commands to the channel. Never waits for the disk.
+
+pub(super) mod capacity;
+pub(super) mod command;
+pub(super) mod commit_waiters;
+pub(super) mod lifecycle;
+pub(super) mod losses;
+pub(super) mod pieces;
+pub(super) mod queue;
+pub(super) mod redactor;

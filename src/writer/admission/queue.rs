@@ -1,0 +1,554 @@
+//! What request threads, the owner and the writer share: admission, and nothing that waits for
+//! the disk.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::capacity::{Capacity, Reservation};
+use super::command::Command;
+use super::commit_waiters::Commits;
+use super::losses::{Loss, Losses};
+use crate::clock::now_micros;
+use crate::config::{Capture, Config, Overflow, PieceSettings};
+use crate::error::{FlushError, RecordError};
+use crate::log::{EndKind, Event, Fact};
+use crate::process::{FORKED, Process};
+use crate::redaction::Redaction;
+use crate::sync::Instant;
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+use crate::sync::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crate::sync::thread::{self, Thread};
+use crate::writer::commit::disk_space::Room;
+use crate::writer::health::{Health, HealthState, Vitals};
+
+/// Channel slots beyond the capacity's events, for flushes and wakes; the close has one of its own.
+pub(crate) const CONTROL_SLOTS: usize = if cfg!(shuttle) { 4 } else { 256 };
+/// How often whoever waits for such a slot looks.
+const CONTROL_STEP: Duration = Duration::from_millis(1);
+/// How often whoever waits for an answer looks whether anybody is left to give it.
+const ANSWER_STEP: Duration = Duration::from_millis(50);
+/// Longest wait of the writer for openings that are on their way when the store closes.
+const OPENINGS_TIMEOUT: Duration = Duration::from_secs(1);
+
+const RUNNING: u8 = 0;
+const CLOSING: u8 = 1;
+const CLOSED: u8 = 2;
+const STOPPED: u8 = 3;
+
+/// This part of the byte capacity is left to the allocator: bodies of all sizes that one thread
+/// takes and another frees leave holes. Measured with glibc's allocator and recorded traffic.
+const FRAGMENTATION: usize = 3;
+
+/// Whether there was room for a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyRoom {
+    Kept,
+    Shed,
+}
+
+impl BodyRoom {
+    /// What is reserved for a body of this length.
+    pub(crate) fn bytes(self, length: u64) -> u64 {
+        match self {
+            Self::Kept => length,
+            Self::Shed => 0,
+        }
+    }
+}
+
+/// What an opening was given.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// Its own event, its end's event and its bytes are reserved.
+    Admitted(Reservation, BodyRoom),
+    /// There is no room even for its metadata. Counted as lost.
+    Lost,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) payload_cap_bytes: usize,
+    pub(crate) process: Process,
+    pub(crate) redaction: Option<Redaction>,
+    pub(crate) capture: Capture,
+    pub(crate) pieces: PieceSettings,
+    overflow: Overflow,
+    pub(crate) capacity: Capacity,
+    pub(crate) losses: Losses,
+    pub(crate) vitals: Vitals,
+    pub(crate) commits: Commits,
+    sender: Sender<Command>,
+    state: AtomicU8,
+    stop_reason: OnceLock<String>,
+    writer: OnceLock<Thread>,
+    /// Openings that began and that were through; equal when none is on its way.
+    openings_begun: AtomicU64,
+    openings_done: AtomicU64,
+    /// Events that were handed over, and how many of them are committed.
+    events_submitted: AtomicU64,
+    submitted_committed: AtomicU64,
+    ends_submitted: AtomicU64,
+    /// Flushes and wakes in the channel: never more than their slots, so that no other command
+    /// finds its own taken.
+    controls: AtomicUsize,
+    /// Set by the writer before it looks into the channel for the last time.
+    is_sealed: AtomicBool,
+}
+
+/// An opening that is on its way; ends with it, however it ends.
+struct OpeningOnItsWay<'s>(&'s Shared);
+
+impl OpeningOnItsWay<'_> {
+    fn done(self) {
+        self.0.openings_done.fetch_add(1, Ordering::SeqCst);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for OpeningOnItsWay<'_> {
+    /// Not submitted: the gateway was told.
+    fn drop(&mut self) {
+        self.0.openings_begun.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(config: &Config) -> (Self, Receiver<Command>) {
+        let (sender, receiver) = bounded(config.capacity_events.saturating_add(CONTROL_SLOTS + 1));
+        let shared = Self {
+            payload_cap_bytes: config.payload_cap_bytes,
+            process: Process::current(),
+            redaction: config.redaction.clone(),
+            capture: config.capture,
+            pieces: config.pieces,
+            overflow: config.overflow,
+            capacity: Capacity::new(
+                config.capacity_events,
+                config.capacity_bytes - config.capacity_bytes / FRAGMENTATION,
+            ),
+            losses: Losses::default(),
+            vitals: Vitals::default(),
+            commits: Commits::default(),
+            sender,
+            state: AtomicU8::new(RUNNING),
+            stop_reason: OnceLock::new(),
+            writer: OnceLock::new(),
+            openings_begun: AtomicU64::new(0),
+            openings_done: AtomicU64::new(0),
+            events_submitted: AtomicU64::new(0),
+            submitted_committed: AtomicU64::new(0),
+            ends_submitted: AtomicU64::new(0),
+            controls: AtomicUsize::new(0),
+            is_sealed: AtomicBool::new(false),
+        };
+        (shared, receiver)
+    }
+
+    /// Runs one opening, so that a close can wait for those that are on their way.
+    pub(crate) fn open<T>(
+        &self,
+        opening: impl FnOnce() -> Result<T, RecordError>,
+    ) -> Result<T, RecordError> {
+        self.openings_begun.fetch_add(1, Ordering::SeqCst);
+        let on_its_way = OpeningOnItsWay(self);
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal);
+        }
+        let opened = opening()?;
+        on_its_way.done();
+        Ok(opened)
+    }
+
+    /// Lifecycles that were submitted: stored, to be stored, or counted as lost.
+    pub(crate) fn lifecycles_submitted(&self) -> u64 {
+        self.openings_done.load(Ordering::SeqCst)
+    }
+
+    /// Reserves what an opening needs, for its end too.
+    pub(crate) fn admit(
+        &self,
+        metadata_bytes: usize,
+        body_bytes: usize,
+        at: i64,
+    ) -> Result<Admission, RecordError> {
+        let room = self.vitals.room();
+        let wanted = Reservation::new(2, metadata_bytes.saturating_add(body_bytes));
+        if room < Room::MetadataOnly && self.reserve(wanted) {
+            return Ok(Admission::Admitted(wanted, BodyRoom::Kept));
+        }
+        if self.overflow == Overflow::Strict && room != Room::MetadataOnly {
+            return Err(RecordError::Full);
+        }
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal); // closed while it waited for room
+        }
+        let wanted = Reservation::new(2, metadata_bytes);
+        if room < Room::UsedUp && self.capacity.try_reserve(wanted) {
+            if body_bytes == 0 && room < Room::MetadataOnly {
+                return Ok(Admission::Admitted(wanted, BodyRoom::Kept)); // freed in between
+            }
+            if body_bytes > 0 {
+                self.count_loss(Loss::Payload, at);
+            }
+            return Ok(Admission::Admitted(wanted, BodyRoom::Shed));
+        }
+        self.count_loss(Loss::Lifecycle, at);
+        Ok(Admission::Lost)
+    }
+
+    /// Reserves for content, as long as there is room for content.
+    pub(crate) fn reserve_content(&self, wanted: Reservation) -> bool {
+        // What has no bytes needs no room.
+        (wanted.bytes == 0 || self.vitals.room() < Room::MetadataOnly) && self.reserve(wanted)
+    }
+
+    /// Reserves for a piece of a response, which a crash alone makes matter. Never waits.
+    pub(crate) fn reserve_piece(&self, bytes: usize) -> Option<Reservation> {
+        let wanted = Reservation::new(1, bytes);
+        let has_room = self.vitals.room() < Room::MetadataOnly;
+        (has_room && self.capacity.try_reserve_spare(wanted)).then_some(wanted)
+    }
+
+    /// Reserves, waiting where the store is set to.
+    pub(crate) fn reserve(&self, wanted: Reservation) -> bool {
+        if self.capacity.try_reserve(wanted) {
+            return true;
+        }
+        match self.overflow {
+            Overflow::Shed | Overflow::Strict => false,
+            Overflow::Wait(timeout) => {
+                let now = Instant::now();
+                let deadline = now.checked_add(timeout).unwrap_or_else(|| {
+                    // Longer than the clock can count: a year stands for it.
+                    now + Duration::from_secs(365 * 24 * 3600)
+                });
+                self.capacity
+                    .reserve_until(wanted, deadline, || !self.is_running())
+            }
+        }
+    }
+
+    pub(crate) fn count_loss(&self, loss: Loss, at: i64) {
+        // A thread that is not here may hold the lock of what is counted.
+        if self.process.is_left() {
+            return;
+        }
+        // The writer may be asleep. Where so many commands wait for it, it is not.
+        if self.losses.count(loss, at)
+            && self.take_control_slot()
+            && self.sender.try_send(Command::Wake).is_err()
+        {
+            self.free_control_slot();
+        }
+    }
+
+    fn take_control_slot(&self) -> bool {
+        let one_more = |used| (used < CONTROL_SLOTS).then_some(used + 1);
+        self.controls
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more)
+            .is_ok()
+    }
+
+    /// A flush or wake has left the channel.
+    pub(crate) fn free_control_slot(&self) {
+        self.controls.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Hands a command to the writer. Never waits: its place was reserved.
+    ///
+    /// `Ok` is a promise: a close that completes has committed it.
+    pub(crate) fn submit(&self, command: Command) -> Result<(), RecordError> {
+        // The writer waits for openings before it looks for the last time.
+        let is_awaited = matches!(command, Command::Open(_));
+        // Counted before the writer can have committed it.
+        let (events, ends) = match &command {
+            Command::Open(_) | Command::Served(_) => (1, 0),
+            Command::End(_) => (1, 1),
+            _ => (0, 0),
+        };
+        self.events_submitted.fetch_add(events, Ordering::Relaxed);
+        let (command, refusal) = match self.sender.try_send(command) {
+            Ok(()) => {
+                // With the one in `seal`: either this sees the seal, or the writer the command.
+                fence(Ordering::SeqCst);
+                if !is_awaited && self.is_sealed.load(Ordering::SeqCst) {
+                    return Err(self.refusal().unwrap_or(RecordError::Closed));
+                }
+                if ends > 0 {
+                    self.ends_submitted.fetch_add(ends, Ordering::Relaxed);
+                }
+                return Ok(());
+            }
+            Err(TrySendError::Disconnected(command)) => {
+                (command, self.refusal().unwrap_or(RecordError::Closed))
+            }
+            Err(TrySendError::Full(command)) => {
+                tracing::error!(target: "auditlite", "the channel to the writer is full though its place was reserved");
+                self.count_loss(Loss::Notice, now_micros());
+                (command, RecordError::Full)
+            }
+        };
+        self.events_submitted.fetch_sub(events, Ordering::Relaxed);
+        self.capacity.release(command.reservation());
+        Err(refusal)
+    }
+
+    /// Asks the writer, and waits for its answer until the timeout. Blocks.
+    pub(crate) fn ask<T>(
+        &self,
+        command: impl FnOnce(Sender<T>) -> Command,
+        timeout: Duration,
+    ) -> Result<T, FlushError> {
+        if self.is_over() {
+            return Err(FlushError::WriterStopped);
+        }
+        let begun = Instant::now();
+        let (answer, answered) = bounded(1);
+        self.submit_control(command(answer), timeout)?;
+        let left = timeout.saturating_sub(begun.elapsed());
+        self.await_answer(&answered, left)
+            .map_err(|error| match error {
+                FlushError::Timeout(_) => FlushError::Timeout(timeout),
+                other => other,
+            })
+    }
+
+    /// Waits for an answer of the writer. A bounded channel keeps what is in it when its receiver is
+    /// dropped, and with a command that a stop has left there the other end of this one: nobody answers
+    /// then, and nothing says so.
+    pub(crate) fn await_answer<T>(
+        &self,
+        answered: &Receiver<T>,
+        timeout: Duration,
+    ) -> Result<T, FlushError> {
+        let begun = Instant::now();
+        loop {
+            let left = timeout.saturating_sub(begun.elapsed());
+            // Looked at before: what was answered by then is there.
+            let is_over = self.is_over();
+            match answered.recv_timeout(left.min(ANSWER_STEP)) {
+                Ok(answer) => return Ok(answer),
+                Err(RecvTimeoutError::Disconnected) => return Err(FlushError::WriterStopped),
+                Err(RecvTimeoutError::Timeout) if is_over => return Err(FlushError::WriterStopped),
+                Err(RecvTimeoutError::Timeout) if left <= ANSWER_STEP => {
+                    return Err(FlushError::Timeout(timeout));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    /// Sends what has one of the control slots, waiting for one until the timeout.
+    fn submit_control(&self, command: Command, timeout: Duration) -> Result<(), FlushError> {
+        let begun = Instant::now();
+        if self.process.is_left() {
+            return Err(FlushError::WriterStopped);
+        }
+        while !self.take_control_slot() {
+            let left = timeout.saturating_sub(begun.elapsed());
+            if self.is_over() {
+                return Err(FlushError::WriterStopped);
+            }
+            if left.is_zero() {
+                return Err(FlushError::Timeout(timeout));
+            }
+            thread::sleep(left.min(CONTROL_STEP));
+        }
+        if self.sender.try_send(command).is_err() {
+            self.free_control_slot();
+            return Err(FlushError::WriterStopped);
+        }
+        self.hurry();
+        Ok(())
+    }
+
+    /// Asks the writer to end. Only the owner does, once: the command has a slot of its own.
+    pub(crate) fn submit_close(&self, reply: Sender<bool>) -> bool {
+        let is_sent = self.sender.try_send(Command::Close(reply)).is_ok();
+        self.hurry();
+        is_sent
+    }
+
+    /// Called by the writer before it looks into the channel for the last time: what comes later is
+    /// refused. Waits for openings that are on their way, so that the accounts count them.
+    pub(crate) fn seal(&self) {
+        self.is_sealed.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        self.await_openings(OPENINGS_TIMEOUT);
+    }
+
+    fn await_openings(&self, timeout: Duration) {
+        let begun = Instant::now();
+        while self.openings_begun.load(Ordering::SeqCst)
+            != self.openings_done.load(Ordering::SeqCst)
+            && begun.elapsed() < timeout
+        {
+            // An opening takes microseconds, or its share of a wait that has just been called off.
+            thread::sleep(Duration::from_micros(50));
+        }
+    }
+
+    pub(crate) fn set_writer(&self, thread: Thread) {
+        let _ = self.writer.set(thread);
+    }
+
+    /// Somebody waits for a commit: the writer is to look for work now.
+    pub(crate) fn hurry(&self) {
+        if let Some(writer) = self.writer.get() {
+            writer.unpark();
+        }
+    }
+
+    /// Counts what was committed of what request threads submitted.
+    pub(crate) fn note_committed(&self, events: &[Event]) {
+        let is_submitted = |event: &&Event| match &event.fact {
+            Fact::Opened(_) | Fact::Served(_) => true,
+            Fact::Ended(ended) => ended.kind != EndKind::Interrupted,
+            _ => false,
+        };
+        let count = u64::try_from(events.iter().filter(is_submitted).count()).unwrap_or(u64::MAX);
+        self.submitted_committed.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Counts what was committed as not committed: the file that it went to is destroyed. Returns how
+    /// many events of request threads that were.
+    pub(crate) fn disown_commits(&self) -> u64 {
+        self.vitals.is_file_lost.store(true, Ordering::SeqCst);
+        self.vitals.committed_events.store(0, Ordering::Relaxed);
+        self.submitted_committed.swap(0, Ordering::SeqCst)
+    }
+
+    /// Events that request threads submitted and that are not committed.
+    pub(crate) fn uncommitted_events(&self) -> u64 {
+        // In this order: what is committed in between makes the number smaller, never larger.
+        let submitted = self.events_submitted.load(Ordering::SeqCst);
+        submitted.saturating_sub(self.submitted_committed.load(Ordering::SeqCst))
+    }
+
+    /// Requests that are recorded and have not ended.
+    pub(crate) fn open_requests(&self) -> u64 {
+        self.lifecycles_submitted()
+            .saturating_sub(self.losses.lifecycles())
+            .saturating_sub(self.ends_submitted.load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.state.load(Ordering::SeqCst) == RUNNING
+    }
+
+    /// Refuses in a process that was forked from the one that has the writer, whose commands nobody would
+    /// take.
+    pub(crate) fn check_process(&self, now: i64) -> Result<(), RecordError> {
+        match self.process.is_left_at(now) {
+            false => Ok(()),
+            true => Err(RecordError::Forked),
+        }
+    }
+
+    /// Why nothing is taken in any more, where that is so.
+    pub(crate) fn refusal(&self) -> Option<RecordError> {
+        match self.state.load(Ordering::SeqCst) {
+            RUNNING => None,
+            CLOSING | CLOSED => Some(RecordError::Closed),
+            _ => Some(RecordError::WriterStopped(
+                self.stop_reason.get().cloned().unwrap_or_default(),
+            )),
+        }
+    }
+
+    /// Whether the writer is gone: what waits for a commit waits in vain.
+    pub(crate) fn is_over(&self) -> bool {
+        self.state.load(Ordering::SeqCst) >= CLOSED
+    }
+
+    /// Ends admission, and waits for openings that are on their way. `false`: it had ended before.
+    pub(crate) fn begin_closing(&self, deadline: Instant) -> bool {
+        let is_first = self
+            .state
+            .compare_exchange(RUNNING, CLOSING, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok();
+        self.capacity.notify();
+        self.await_openings(deadline.saturating_duration_since(Instant::now()));
+        is_first
+    }
+
+    pub(crate) fn set_closed(&self) {
+        self.state.store(CLOSED, Ordering::SeqCst);
+        self.vitals.fail("the store was closed".to_owned());
+        self.commits.announce();
+    }
+
+    /// Latches: later calls return an error at once.
+    pub(crate) fn set_stopped(&self, reason: String) {
+        if !self.is_over() {
+            let _ = self.stop_reason.set(reason.clone());
+            self.state.store(STOPPED, Ordering::SeqCst);
+            self.vitals.fail(reason);
+        }
+        self.capacity.notify();
+        self.commits.announce();
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        let (queued_events, queued_bytes) = self.capacity.used();
+        let vitals = &self.vitals;
+        let state = vitals.state();
+        let room_problem = vitals.room().problem();
+        let (state, problem) = match (state, room_problem) {
+            // Its locks may be held by threads that are not here.
+            _ if self.process.is_left() => (HealthState::Failed, Some(FORKED.to_owned())),
+            (HealthState::Healthy, None) => (state, None),
+            (HealthState::Healthy, Some(problem)) => {
+                (HealthState::Degraded, Some(problem.to_owned()))
+            }
+            _ => (state, vitals.problem()),
+        };
+        Health {
+            state,
+            problem,
+            committed_events: vitals.committed_events.load(Ordering::Relaxed),
+            shed_lifecycles: self.losses.lifecycles(),
+            shed_payloads: self.losses.payloads(),
+            queued_events,
+            queued_bytes,
+            commit_retries: vitals.commit_retries.load(Ordering::Relaxed),
+            reopens: vitals.reopens.load(Ordering::Relaxed),
+            wal_checkpoint_failures: vitals.wal_checkpoint_failures(),
+            alarms: vitals.alarms(),
+            wal_bytes: vitals.wal_bytes(),
+            checkpoint_failures: vitals.checkpoint_failures.load(Ordering::Relaxed),
+            search_index_drops: vitals.search_index_drops.load(Ordering::Relaxed),
+            unparsed_bodies: vitals.unparsed_bodies.load(Ordering::Relaxed),
+            redaction_failures: vitals.redaction_failures.load(Ordering::Relaxed),
+            unprepared_events: vitals.unprepared_events.load(Ordering::Relaxed),
+            refused_rows: vitals.refused_rows.load(Ordering::Relaxed),
+        }
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_that_a_stop_left_in_the_channel_is_not_waited_for() {
+        let (shared, commands) = Shared::new(&Config::new("unused".into()));
+        let ask = || shared.ask(Command::Flush, Duration::from_secs(60));
+        std::thread::scope(|scope| {
+            let asking = scope.spawn(ask);
+            while commands.is_empty() {
+                std::thread::yield_now();
+            }
+            // As by a writer that ends: its end of the channel goes with it, the question does not.
+            drop(commands);
+            let begun = std::time::Instant::now();
+            shared.set_stopped("test".to_owned());
+            assert!(matches!(
+                asking.join().unwrap(),
+                Err(FlushError::WriterStopped)
+            ));
+            assert!(begun.elapsed() < Duration::from_secs(30));
+        });
+        assert!(matches!(ask(), Err(FlushError::WriterStopped)));
+    }
+}

@@ -1,0 +1,166 @@
+//! Redacting: a policy goes over every text that a command carries, before the command is sent, and
+//! over every text that the writer reads from a body, before it is written.
+//!
+//! It sees them as they came: what is shortened first could leave half of a secret, and a digest of a
+//! name that is too long would be one of the secret in it. Ids of people, sessions, conversations,
+//! traces and requests are left alone: two that read the same afterwards would be one.
+
+use bytes::Bytes;
+
+use super::queue::Shared;
+use crate::model::{
+    Altered, Completion, Failure, Rejection, RequestContext, ToolCall, WireProtocol, note_altered,
+};
+use crate::redaction::Redaction;
+use crate::sync::atomic::Ordering;
+
+/// What stands for the type of an error that the policy could not go over: it must have one.
+const ERROR_TYPE_WITHHELD: &str = "_OTHER";
+
+/// One policy over one command, or over what was read from one body.
+#[derive(Debug)]
+pub(crate) struct Redactor<'s> {
+    policy: &'s Redaction,
+    shared: &'s Shared,
+    /// Fields that it failed on, which are left out.
+    failed: Altered,
+}
+
+impl<'s> Redactor<'s> {
+    /// `None`: there is no policy.
+    pub(crate) fn of(shared: &'s Shared) -> Option<Self> {
+        shared.redaction.as_ref().map(|policy| Self {
+            policy,
+            shared,
+            failed: Altered::new(),
+        })
+    }
+
+    /// The policy's id.
+    pub(crate) fn id(&self) -> String {
+        self.policy.id().to_owned()
+    }
+
+    /// Notes the fields that it failed on.
+    pub(crate) fn flag(self, altered: &mut Altered) {
+        note_altered(altered, self.failed);
+    }
+
+    /// `false`: the content must not be recorded.
+    pub(crate) fn body(&mut self, body: &mut Bytes) -> bool {
+        match self.policy.redact(body) {
+            Ok(std::borrow::Cow::Borrowed(_)) => true,
+            Ok(std::borrow::Cow::Owned(redacted)) => {
+                *body = redacted.into();
+                true
+            }
+            Err(_) => {
+                self.fail();
+                false
+            }
+        }
+    }
+
+    pub(crate) fn fail(&mut self) {
+        let failures = &self.shared.vitals.redaction_failures;
+        failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A text that it fails on is empty.
+    fn text(&mut self, field: &str, text: &mut String) {
+        match self.policy.redact(text.as_bytes()) {
+            Ok(std::borrow::Cow::Borrowed(_)) => {}
+            Ok(std::borrow::Cow::Owned(redacted)) => {
+                *text = String::from_utf8_lossy(&redacted).into_owned();
+            }
+            Err(_) => {
+                self.fail();
+                note_altered(&mut self.failed, [field.to_owned()]);
+                text.clear();
+            }
+        }
+    }
+
+    /// One that it fails on is absent.
+    pub(crate) fn optional(&mut self, field: &str, text: &mut Option<String>) {
+        if let Some(inner) = text {
+            let was_empty = inner.is_empty();
+            self.text(field, inner);
+            if inner.is_empty() && !was_empty {
+                *text = None;
+            }
+        }
+    }
+
+    fn error_type(&mut self, error_type: &mut String) {
+        let was_empty = error_type.is_empty();
+        self.text("error_type", error_type);
+        if error_type.is_empty() && !was_empty {
+            ERROR_TYPE_WITHHELD.clone_into(error_type);
+        }
+    }
+
+    fn tool_calls(&mut self, calls: &mut [ToolCall]) {
+        for call in calls {
+            self.text("tool_calls", &mut call.tool_call_id);
+            self.text("tool_calls", &mut call.tool_name);
+            self.text("tool_calls", &mut call.input);
+        }
+    }
+
+    pub(crate) fn context(&mut self, context: &mut RequestContext) {
+        self.optional("operation_name", &mut context.operation_name);
+        self.optional("provider_name", &mut context.provider_name);
+        self.optional("request_model", &mut context.request_model);
+        self.optional("requested_model", &mut context.requested_model);
+        // Not recorded, and the model of some protocols is read from it.
+        self.optional("request_model", &mut context.url_path);
+        if let WireProtocol::Other(name) = &mut context.wire_protocol {
+            self.text("wire_protocol", name);
+        }
+        for (key, value) in &mut context.attributes {
+            self.text("attributes", key);
+            self.text("attributes", value);
+        }
+        for message in context.messages.iter_mut().flatten() {
+            self.text("messages", &mut message.role);
+            self.text("messages", &mut message.text);
+            for call in &mut message.tool_calls {
+                self.text("messages", &mut call.tool_call_id);
+                self.text("messages", &mut call.tool_name);
+                self.text("messages", &mut call.input);
+            }
+            for result in &mut message.tool_results {
+                self.text("messages", &mut result.tool_call_id);
+                self.text("messages", &mut result.text);
+            }
+        }
+    }
+
+    pub(crate) fn completion(&mut self, completion: &mut Completion) {
+        self.optional("assistant_text", &mut completion.assistant_text);
+        self.optional("response_id", &mut completion.response_id);
+        self.optional("response_model", &mut completion.response_model);
+        for reason in &mut completion.finish_reasons {
+            self.text("finish_reasons", reason);
+        }
+        self.tool_calls(&mut completion.tool_calls);
+    }
+
+    pub(crate) fn failure(&mut self, failure: &mut Failure) {
+        self.error_type(&mut failure.error_type);
+        self.optional("error_message", &mut failure.error_message);
+        self.optional("assistant_text", &mut failure.assistant_text);
+        self.optional("response_id", &mut failure.response_id);
+        self.optional("response_model", &mut failure.response_model);
+        for reason in &mut failure.finish_reasons {
+            self.text("finish_reasons", reason);
+        }
+        self.tool_calls(&mut failure.tool_calls);
+    }
+
+    pub(crate) fn rejection(&mut self, rejection: &mut Rejection) {
+        self.error_type(&mut rejection.error_type);
+        self.optional("error_message", &mut rejection.error_message);
+    }
+}

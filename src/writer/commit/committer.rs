@@ -1,0 +1,193 @@
+//! The committer: the only one that writes. One batch, one transaction, then everybody is told.
+
+use std::sync::Arc;
+
+use super::disk_space::SpaceWatch;
+use super::indexing::Indexing;
+use super::tree_head::Notary;
+use super::wal::Checkpoints;
+use crate::config::Durability;
+use crate::db::{Appender, Batch, DatabasePath, FileWatch, WriterLock};
+use crate::log::{EndKind, Fact};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::channel::{Receiver, RecvTimeoutError, Sender};
+use crate::sync::{Instant, caught};
+use crate::writer::admission::queue::Shared;
+use crate::writer::stages::batch::{EndNote, Ready};
+
+/// Why the writer ends.
+pub(crate) enum Stop {
+    Closed,
+    /// The owner gave up on a disk that does not take commits.
+    GivenUp,
+    /// The file cannot be written any more.
+    Failed(String),
+}
+
+pub(crate) struct Committer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) give_up: Arc<AtomicBool>,
+    pub(crate) path: DatabasePath,
+    pub(crate) durability: Durability,
+    pub(crate) appender: Appender,
+    pub(crate) watch: FileWatch,
+    /// Bytes of the database and its write-ahead log, as of the last look.
+    pub(crate) file_bytes: u64,
+    /// The seq after the last event that was committed.
+    pub(crate) end_seq: u64,
+    /// Something failed on the connection that the next batch has to make sure of.
+    pub(crate) is_suspect: bool,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) notary: Notary,
+    pub(crate) space: SpaceWatch,
+    pub(crate) indexing: Indexing,
+    /// Held for as long as the file may be written.
+    pub(crate) _lock: WriterLock,
+}
+
+impl Committer {
+    /// Commits what comes until the session is closed or cannot go on.
+    pub(crate) fn run(&mut self, batches: &Receiver<Ready>) -> Stop {
+        loop {
+            let stop = match self.next(batches) {
+                Ok(Some(ready)) => self.handle(ready).err(),
+                Ok(None) => Some(Stop::Closed),
+                Err(stop) => Some(stop),
+            };
+            if let Some(stop) = stop {
+                return stop;
+            }
+        }
+    }
+
+    /// What comes next; meanwhile, what is to be done in idle times. `None`: the channel has ended.
+    pub(crate) fn next<T>(&mut self, incoming: &Receiver<T>) -> Result<Option<T>, Stop> {
+        loop {
+            let begun = Instant::now();
+            let Some(wait) = self.idle_wait() else {
+                return Ok(incoming.recv().ok());
+            };
+            match incoming.recv_timeout(wait) {
+                Ok(next) => return Ok(Some(next)),
+                Err(RecvTimeoutError::Timeout) => self.idle(begun)?,
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            }
+        }
+    }
+
+    /// Commits one batch, trying until it succeeds, and tells everybody. `Err(Stop::Closed)` after
+    /// the last one.
+    pub(crate) fn handle(&mut self, ready: Ready) -> Result<(), Stop> {
+        if let Some(mut batch) = ready.batch {
+            #[cfg(shuttle)]
+            match crate::sync::fault() {
+                None => {}
+                Some(crate::sync::Fault::Fails) => return Err(Stop::Failed("fault".to_owned())),
+                Some(crate::sync::Fault::Vanishes) => return Err(Stop::Closed),
+            }
+            batch.checkpoint = self
+                .notary
+                .with_batch(&batch, ready.replies.close.is_some());
+            self.append(&batch)?;
+            self.note_committed(&batch);
+            // Whoever listens is not ours, and must not end recording.
+            let _ = caught(|| trace_ends(&batch, ready.ends));
+        }
+        for (lifecycle, stage) in ready.reached {
+            lifecycle.reach(stage);
+        }
+        self.write_pieces(&ready.pieces);
+        self.shared.capacity.release(ready.reservation);
+        self.shared.commits.announce();
+        if let Some(upkeep) = ready.replies.upkeep {
+            // Says so, too, where the search index was found damaged.
+            self.upkeep(upkeep)?;
+        }
+        for reply in ready.replies.flushes {
+            let _ = reply.send(());
+        }
+        if let Some(reply) = ready.replies.close {
+            self.close(&reply);
+            return Err(Stop::Closed);
+        }
+        self.checkpoint_busy();
+        Ok(())
+    }
+
+    /// Latches the store where the writer ends in any other way than by a close.
+    pub(crate) fn latch(shared: &Shared, path: &DatabasePath, stop: Stop) {
+        match stop {
+            Stop::Closed => {}
+            Stop::GivenUp => {
+                let why = shared.vitals.problem();
+                shared.set_stopped(format!(
+                    "the store was closed before the disk took what was queued{}",
+                    why.map_or(String::new(), |why| format!(": {why}"))
+                ));
+            }
+            Stop::Failed(reason) => {
+                tracing::error!(target: "auditlite", path = ?path.as_path(), reason, "the writer has stopped");
+                shared.set_stopped(reason);
+            }
+        }
+    }
+
+    pub(crate) fn note_committed(&mut self, batch: &Batch) {
+        self.end_seq = batch.end_seq();
+        self.checkpoints.note_commit();
+        self.indexing.note_commit();
+        self.look_at_room();
+        let vitals = &self.shared.vitals;
+        self.notary.committed(batch, vitals);
+        vitals
+            .committed_events
+            .fetch_add(batch.segment.count, Ordering::Relaxed);
+        self.shared.note_committed(&batch.events);
+    }
+
+    /// Moves the write-ahead log into the database and reports the end.
+    fn close(&mut self, reply: &Sender<bool>) {
+        self.checkpoint_close();
+        // In this order: whoever sees that it is over finds the answer.
+        let _ = reply.send(true);
+        self.shared.set_closed();
+    }
+}
+
+/// One `tracing` event for each end that is committed: ids and figures, never content.
+fn trace_ends(batch: &Batch, ends: Vec<EndNote>) {
+    if !tracing::enabled!(target: "auditlite", tracing::Level::WARN) {
+        return;
+    }
+    for note in ends {
+        let Some(Fact::Ended(ended)) = batch.events.get(note.event_index).map(|event| &event.fact)
+        else {
+            continue;
+        };
+        let model = note.models(ended).first().copied();
+        macro_rules! trace_end {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "auditlite",
+                    parent: &note.span,
+                    request_id = ended.request_id,
+                    status = ended.kind.status().name(),
+                    provider_name = note.provider_name,
+                    model,
+                    http_status = ended.http_status,
+                    error_type = ended.error_type,
+                    input_tokens = ended.input_tokens,
+                    output_tokens = ended.output_tokens,
+                    cost_microdollars = ended.cost_microdollars,
+                    latency_us = ended.latency_us,
+                    "request {}",
+                    ended.kind.status().name()
+                )
+            };
+        }
+        match ended.kind {
+            EndKind::Failed => trace_end!(warn),
+            _ => trace_end!(info),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Room: how much of it the file may still take, and what is done as it gets short.
+
+use std::time::Duration;
+
+use crate::config::SpaceLimits;
+use crate::db::{DatabasePath, free_space};
+use crate::sync::Instant;
+
+/// Free space is asked for this often at most; between two looks only so much can be written.
+const FREE_SPACE_EVERY: Duration = Duration::from_millis(250);
+/// Where no thresholds are set: so many bytes, or this part of the disk where that is less.
+const WARN_BELOW_BYTES: u64 = 256 * 1024 * 1024;
+const WARN_BELOW_PART: u64 = 10;
+const METADATA_ONLY_BELOW_BYTES: u64 = 32 * 1024 * 1024;
+const METADATA_ONLY_BELOW_PART: u64 = 20;
+/// Parts of the largest size, in percent, from which on the same is done.
+const WARN_FROM_PERCENT: u64 = 80;
+const METADATA_ONLY_FROM_PERCENT: u64 = 90;
+
+/// How much room there is, in one word. Ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) enum Room {
+    #[default]
+    Ample = 0,
+    /// Said, and nothing else.
+    Low = 1,
+    /// Bodies are left out.
+    MetadataOnly = 2,
+    /// New requests meet the overflow policy.
+    UsedUp = 3,
+}
+
+impl Room {
+    pub(crate) fn from_code(code: u8) -> Self {
+        match code {
+            0 => Self::Ample,
+            1 => Self::Low,
+            2 => Self::MetadataOnly,
+            _ => Self::UsedUp,
+        }
+    }
+
+    /// Why it matters, in words.
+    pub(crate) fn problem(self) -> Option<&'static str> {
+        match self {
+            Self::Ample | Self::Low => None,
+            Self::MetadataOnly => Some(
+                "there is little room for the database; bodies are left out, metadata is recorded",
+            ),
+            Self::UsedUp => {
+                Some("the database has reached its max_size; new requests are not recorded")
+            }
+        }
+    }
+}
+
+/// Looks at the room now and then. The committer's.
+#[derive(Debug)]
+pub(crate) struct SpaceWatch {
+    limits: SpaceLimits,
+    looked_at: Option<Instant>,
+    free: Option<FreeSpace>,
+}
+
+/// What the disk said.
+#[derive(Debug, Clone, Copy)]
+struct FreeSpace {
+    free_bytes: u64,
+    total_bytes: u64,
+}
+
+impl SpaceWatch {
+    pub(crate) fn new(limits: SpaceLimits) -> Self {
+        Self {
+            limits,
+            looked_at: None,
+            free: None,
+        }
+    }
+
+    /// The room for a file that has this many bytes now, and the disk's free bytes where known.
+    pub(crate) fn look(&mut self, path: &DatabasePath, bytes: u64) -> (Room, Option<u64>) {
+        if self
+            .looked_at
+            .is_none_or(|at| at.elapsed() >= FREE_SPACE_EVERY)
+        {
+            self.looked_at = Some(Instant::now());
+            // A disk that does not tell has no thresholds.
+            self.free = free_space(path.as_path())
+                .ok()
+                .map(|(free_bytes, total_bytes)| FreeSpace {
+                    free_bytes,
+                    total_bytes,
+                });
+        }
+        let by_disk = self.free.map_or(Room::Ample, |free| self.by_free(free));
+        let free_bytes = self.free.map(|free| free.free_bytes);
+        (by_disk.max(self.by_size(bytes)), free_bytes)
+    }
+
+    fn by_free(&self, free: FreeSpace) -> Room {
+        let threshold = |set: Option<u64>, bytes: u64, part: u64| {
+            set.unwrap_or_else(|| bytes.min(free.total_bytes / part))
+        };
+        let limits = &self.limits;
+        let metadata_only = threshold(
+            limits.metadata_only_below_bytes,
+            METADATA_ONLY_BELOW_BYTES,
+            METADATA_ONLY_BELOW_PART,
+        );
+        let warn = threshold(limits.warn_below_bytes, WARN_BELOW_BYTES, WARN_BELOW_PART);
+        if free.free_bytes < metadata_only {
+            Room::MetadataOnly
+        } else if free.free_bytes < warn {
+            Room::Low
+        } else {
+            Room::Ample
+        }
+    }
+
+    fn by_size(&self, bytes: u64) -> Room {
+        let Some(max) = self.limits.size_bytes_max else {
+            return Room::Ample;
+        };
+        let part = |percent: u64| max / 100 * percent;
+        if bytes >= max {
+            Room::UsedUp
+        } else if bytes >= part(METADATA_ONLY_FROM_PERCENT) {
+            Room::MetadataOnly
+        } else if bytes >= part(WARN_FROM_PERCENT) {
+            Room::Low
+        } else {
+            Room::Ample
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch(limits: SpaceLimits) -> SpaceWatch {
+        SpaceWatch::new(limits)
+    }
+
+    #[test]
+    fn thresholds_follow_the_disk_where_none_are_set() {
+        const MIB: u64 = 1024 * 1024;
+        let watch = watch(SpaceLimits::default());
+        let room = |free, total| {
+            watch.by_free(FreeSpace {
+                free_bytes: free * MIB,
+                total_bytes: total * MIB,
+            })
+        };
+        assert_eq!(room(300, 100_000), Room::Ample);
+        assert_eq!(room(255, 100_000), Room::Low);
+        assert_eq!(room(31, 100_000), Room::MetadataOnly);
+        // A small disk is not short from the beginning.
+        assert_eq!(room(90, 100), Room::Ample);
+        assert_eq!(room(9, 100), Room::Low);
+        assert_eq!(room(4, 100), Room::MetadataOnly);
+    }
+
+    #[test]
+    fn the_size_warns_leaves_bodies_out_and_ends() {
+        let limits = SpaceLimits {
+            size_bytes_max: Some(1_000_000),
+            ..SpaceLimits::default()
+        };
+        let watch = watch(limits);
+        assert_eq!(watch.by_size(799_999), Room::Ample);
+        assert_eq!(watch.by_size(800_000), Room::Low);
+        assert_eq!(watch.by_size(900_000), Room::MetadataOnly);
+        assert_eq!(watch.by_size(1_000_000), Room::UsedUp);
+    }
+}

@@ -1,0 +1,254 @@
+//! The notary: says when a checkpoint is due, makes it, and hands it to those outside of the file.
+//!
+//! A checkpoint that comes with events is committed with them. Anchors and the callback get it
+//! afterwards; what fails there is counted and never fails recording.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use std::time::Duration;
+
+use super::anchor::AnchorFile;
+use crate::clock::now_micros;
+use crate::db::{Batch, CheckpointRow, TreeHead};
+use crate::error::Cause;
+use crate::merkle::{Checkpoint, CompactRange, SigningKey};
+use crate::model::Digest;
+use crate::sync::Instant;
+use crate::writer::health::Vitals;
+
+/// Most events between two checkpoints, but for the rest of a group commit.
+const EVENTS_MAX: u64 = 10_000;
+
+/// Shortest pause between checkpoints that can be configured.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+
+/// A checkpoint, as it is handed to [`StoreBuilder::on_checkpoint`](crate::StoreBuilder::on_checkpoint).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CheckpointNotice {
+    /// Which log: `auditlite/` and the log's id.
+    pub origin: String,
+    /// Events in the log.
+    pub size: u64,
+    /// Root of the RFC 6962 tree over them.
+    pub root: Digest,
+    /// When it was made, in microseconds since the Unix epoch.
+    pub at: i64,
+    /// The signed note (C2SP `tlog-checkpoint`); without a key it has no signature line.
+    pub note: String,
+}
+
+/// What the host does with a checkpoint.
+pub(crate) type Callback = Arc<dyn Fn(&CheckpointNotice) -> Result<(), Cause> + Send + Sync>;
+
+/// How a store is told to state its size and root. [`StoreBuilder`](crate::StoreBuilder) documents
+/// each field.
+#[derive(Clone)]
+pub(crate) struct CheckpointSettings {
+    pub(crate) key: Option<SigningKey>,
+    pub(crate) interval: Duration,
+    pub(crate) heartbeat: Option<Duration>,
+    pub(crate) anchor: Option<PathBuf>,
+    pub(crate) callback: Option<Callback>,
+}
+
+impl Default for CheckpointSettings {
+    fn default() -> Self {
+        Self {
+            key: None,
+            interval: Duration::from_secs(60),
+            heartbeat: None,
+            anchor: None,
+            callback: None,
+        }
+    }
+}
+
+impl CheckpointSettings {
+    /// Makes the anchor's path absolute; the error says which setting is out of its bounds.
+    pub(crate) fn settle(&mut self, database: &Path) -> Result<(), String> {
+        let pauses = [
+            ("checkpoint_interval", Some(self.interval)),
+            ("checkpoint_heartbeat", self.heartbeat),
+        ];
+        for (name, pause) in pauses {
+            if let Some(pause) = pause.filter(|pause| *pause < PAUSE_MIN) {
+                return Err(format!("{name} must be at least 1 s, not {pause:?}"));
+            }
+        }
+        if let Some(anchor) = &mut self.anchor {
+            let absolute = std::path::absolute(&*anchor)
+                .map_err(|error| format!("anchor_file {anchor:?} cannot be resolved: {error}"))?;
+            let folder = |path: &Path| path.parent().map(std::fs::canonicalize);
+            if let (Some(Ok(own)), Some(Ok(other))) = (folder(database), folder(&absolute))
+                && own == other
+            {
+                return Err(format!(
+                    "anchor_file {absolute:?} lies in the database's directory; whoever can put an \
+                     old database back there can do the same with it"
+                ));
+            }
+            *anchor = absolute;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for CheckpointSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CheckpointSettings")
+            .field("key", &self.key)
+            .field("interval", &self.interval)
+            .field("heartbeat", &self.heartbeat)
+            .field("anchor", &self.anchor)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(crate) struct Notary {
+    settings: CheckpointSettings,
+    anchor: Option<AnchorFile>,
+    origin: String,
+    /// The tree over what is committed.
+    tree: CompactRange,
+    checkpoint_size: u64,
+    checkpoint_at: Instant,
+    /// Since when there are events that no checkpoint covers.
+    uncovered_since: Option<Instant>,
+    /// Handed over last time without success: said once.
+    is_failing: bool,
+}
+
+impl Notary {
+    pub(crate) fn new(settings: CheckpointSettings, log_id: &str, head: TreeHead) -> Self {
+        let now = Instant::now();
+        Self {
+            anchor: settings.anchor.clone().map(AnchorFile::new),
+            settings,
+            origin: format!("auditlite/{log_id}"),
+            // What a crash left uncovered is due as if it had just happened.
+            uncovered_since: (head.range.end() > head.checkpoint_size).then_some(now),
+            checkpoint_size: head.checkpoint_size,
+            checkpoint_at: now,
+            tree: head.range,
+            is_failing: false,
+        }
+    }
+
+    /// The checkpoint to commit with a batch, where one is due by then.
+    pub(crate) fn with_batch(&mut self, batch: &Batch, is_last: bool) -> Option<CheckpointRow> {
+        let tree = &batch.segment.tree;
+        let uncovered = tree.end().saturating_sub(self.checkpoint_size);
+        let is_old = self
+            .uncovered_since
+            .is_some_and(|since| since.elapsed() >= self.settings.interval);
+        // A removal has a checkpoint of its own: nobody else can make one that is signed, so that theirs
+        // can be told from this store's.
+        let is_removal = batch.removal.is_some();
+        (is_last || is_old || is_removal || uncovered >= EVENTS_MAX).then(|| self.state(tree))
+    }
+
+    /// The checkpoint to write without events, where one is due.
+    pub(crate) fn on_its_own(&self) -> Option<CheckpointRow> {
+        (self.wait()? == Duration::ZERO).then(|| self.state(&self.tree))
+    }
+
+    /// How long until a checkpoint is due though nothing is recorded; `None`: never.
+    pub(crate) fn wait(&self) -> Option<Duration> {
+        let left = |since: Instant, pause: Duration| pause.saturating_sub(since.elapsed());
+        let activity = self
+            .uncovered_since
+            .map(|since| left(since, self.settings.interval));
+        let heartbeat = self
+            .settings
+            .heartbeat
+            .map(|pause| left(self.checkpoint_at, pause));
+        match (activity, heartbeat) {
+            (Some(activity), Some(heartbeat)) => Some(activity.min(heartbeat)),
+            (activity, heartbeat) => activity.or(heartbeat),
+        }
+    }
+
+    /// The batch is committed, and its checkpoint with it.
+    pub(crate) fn committed(&mut self, batch: &Batch, vitals: &Vitals) {
+        self.tree.clone_from(&batch.segment.tree);
+        match &batch.checkpoint {
+            Some(row) => self.published(row, vitals),
+            None => {
+                self.uncovered_since.get_or_insert_with(Instant::now);
+            }
+        }
+    }
+
+    /// The checkpoint is in the file; now it goes to those outside.
+    pub(crate) fn published(&mut self, row: &CheckpointRow, vitals: &Vitals) {
+        self.checkpoint_size = row.size;
+        self.tried();
+        let anchored = match &self.anchor {
+            None => Ok(()),
+            Some(anchor) => anchor.append(&row.note).map_err(|error| {
+                format!(
+                    "{:?} cannot be appended to: {error}",
+                    anchor.path().display()
+                )
+            }),
+        };
+        let told = self.settings.callback.as_ref().map_or(Ok(()), |callback| {
+            let notice = CheckpointNotice {
+                origin: self.origin.clone(),
+                size: row.size,
+                root: self.tree.root(),
+                at: row.at,
+                note: row.note.clone(),
+            };
+            // A panic of the host's must not end the writer.
+            match catch_unwind(AssertUnwindSafe(|| callback(&notice))) {
+                Ok(result) => result.map_err(|error| crate::error::chain(&*error)),
+                Err(_) => Err("the callback panicked".to_owned()),
+            }
+        });
+        match anchored.and(told) {
+            Ok(()) => {
+                self.is_failing = false;
+                vitals.set_checkpoint_problem(None);
+            }
+            Err(problem) => self.failed(&problem, vitals),
+        }
+    }
+
+    /// A checkpoint was tried: the next one is due after the usual time.
+    pub(crate) fn tried(&mut self) {
+        self.checkpoint_at = Instant::now();
+        self.uncovered_since =
+            (self.tree.end() > self.checkpoint_size).then_some(self.checkpoint_at);
+    }
+
+    pub(crate) fn failed(&mut self, problem: &str, vitals: &Vitals) {
+        vitals.set_checkpoint_problem(Some(problem));
+        if !std::mem::replace(&mut self.is_failing, true) {
+            tracing::warn!(
+                target: "auditlite",
+                problem,
+                "a checkpoint of the audit log could not be handed over; recording goes on"
+            );
+        }
+    }
+
+    fn state(&self, tree: &CompactRange) -> CheckpointRow {
+        let at = now_micros();
+        let checkpoint = Checkpoint {
+            origin: self.origin.clone(),
+            size: tree.end(),
+            root: tree.root(),
+            at: Some(at),
+        };
+        CheckpointRow {
+            size: tree.end(),
+            at,
+            note: checkpoint.write(self.settings.key.as_ref()),
+        }
+    }
+}

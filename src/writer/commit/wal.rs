@@ -1,0 +1,294 @@
+//! Checkpoints: when the write-ahead log is moved into the database, and what is said where it
+//! cannot be.
+
+use std::time::Duration;
+
+use super::committer::{Committer, Stop};
+use super::retry::Found;
+use crate::db::{Checkpoint, DbError};
+use crate::error::chain;
+use crate::sync::Instant;
+
+/// After so long without work, the log is moved and its space given back.
+const IDLE_FIRST: Duration = Duration::from_millis(500);
+/// Where a reader is in the way it is tried again, less and less often.
+const IDLE_LONGEST: Duration = Duration::from_secs(30);
+/// How long a close waits for readers that are in the way.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(250);
+/// A log of this many times the size at which it should have been moved is pinned.
+const PINNED_TIMES: u64 = 2;
+pub(crate) use crate::db::PAGE_BYTES;
+/// A log takes this part of the disk's free space at most before it is moved: what it holds is needed a second
+/// time in the database.
+const FREE_PART: u64 = 8;
+/// The least at which it is moved: below it, checkpoints would cost more than what they move.
+const THRESHOLD_PAGES_MIN: u64 = 8;
+
+/// When to move the log next.
+#[derive(Debug)]
+pub(crate) struct Checkpoints {
+    /// Pages at which a log is moved.
+    threshold_pages: u64,
+    /// The same while the disk has room.
+    ample_pages: u64,
+    /// Pages at which it is tried next.
+    next_pages: u64,
+    /// Pages after the commit before.
+    last_pages: u64,
+    idle_wait: Duration,
+    is_dirty: bool,
+}
+
+impl Checkpoints {
+    pub(crate) fn new(threshold_bytes: u64) -> Self {
+        let threshold_pages = (threshold_bytes / PAGE_BYTES).max(1);
+        Self {
+            threshold_pages,
+            ample_pages: threshold_pages,
+            next_pages: threshold_pages,
+            last_pages: 0,
+            idle_wait: IDLE_FIRST,
+            is_dirty: true,
+        }
+    }
+
+    /// How long to wait for work before the log is moved; `None`: there is nothing to move.
+    pub(crate) fn idle_wait(&self) -> Option<Duration> {
+        self.is_dirty.then_some(self.idle_wait)
+    }
+
+    /// Something was committed.
+    pub(crate) fn note_commit(&mut self) {
+        self.is_dirty = true;
+        self.idle_wait = IDLE_FIRST;
+    }
+
+    /// The disk has so much room, as far as it tells: a short one has the log moved earlier.
+    pub(crate) fn note_free(&mut self, free_bytes: Option<u64>) {
+        let pages = free_bytes.map_or(u64::MAX, |bytes| bytes / PAGE_BYTES / FREE_PART);
+        let threshold = self.ample_pages.min(pages.max(THRESHOLD_PAGES_MIN));
+        if threshold < self.threshold_pages {
+            self.next_pages = self.next_pages.min(threshold);
+        }
+        self.threshold_pages = threshold;
+    }
+
+    /// Whether the disk is so short of room that the log's own is to be given back each time.
+    fn is_short(&self) -> bool {
+        self.threshold_pages < self.ample_pages
+    }
+
+    /// Whether a busy writer should move the log now.
+    fn is_due(&mut self, pages: u64) -> bool {
+        if pages < self.last_pages {
+            // It was begun anew.
+            self.next_pages = self.threshold_pages;
+        }
+        self.last_pages = pages;
+        pages >= self.next_pages
+    }
+
+    /// While somebody reads an old state, most of a checkpoint is in vain and costs as much as the
+    /// log is long: it is tried again when the log has grown by as much again.
+    fn note_busy_try(&mut self, pages: u64, is_done: bool) {
+        let growth = if is_done {
+            self.threshold_pages / 4
+        } else {
+            self.threshold_pages
+        };
+        self.next_pages = pages.saturating_add(growth.max(1));
+    }
+
+    fn note_idle_try(&mut self, is_done: bool) {
+        if is_done {
+            self.is_dirty = false;
+        } else {
+            self.idle_wait = self.idle_wait.saturating_mul(2).min(IDLE_LONGEST);
+        }
+    }
+
+    fn is_pinned(&self, pages: u64) -> bool {
+        pages >= self.threshold_pages.saturating_mul(PINNED_TIMES)
+    }
+}
+
+impl Committer {
+    /// After a commit.
+    pub(crate) fn checkpoint_busy(&mut self) {
+        let pages = self.appender.wal_pages();
+        if self.checkpoints.is_due(pages) {
+            // Nobody is waited for.
+            let result = match self.checkpoints.is_short() {
+                true => self.appender.checkpoint_truncate(Duration::ZERO),
+                false => self.appender.checkpoint_passive(),
+            };
+            let is_done = result.as_ref().is_ok_and(Checkpoint::is_done);
+            self.checkpoints.note_busy_try(pages, is_done);
+            self.note_checkpoint(&result);
+        }
+        self.note_wal();
+    }
+
+    /// When there is nothing else to do.
+    pub(crate) fn checkpoint_idle(&mut self) {
+        // Nobody is waited for: work may come at any moment.
+        let result = self.appender.checkpoint_truncate(Duration::ZERO);
+        self.checkpoints
+            .note_idle_try(result.as_ref().is_ok_and(Checkpoint::is_done));
+        self.note_checkpoint(&result);
+        self.note_wal();
+    }
+
+    /// At the end of a session.
+    pub(crate) fn checkpoint_close(&mut self) {
+        let result = self.appender.checkpoint_truncate(CLOSE_PATIENCE);
+        self.note_checkpoint(&result);
+        self.note_wal();
+    }
+
+    pub(crate) fn note_wal(&self) {
+        let pages = self.appender.wal_pages();
+        let vitals = &self.shared.vitals;
+        vitals.set_wal_bytes(pages.saturating_mul(PAGE_BYTES));
+        let is_pinned = self.checkpoints.is_pinned(pages);
+        if vitals.set_wal_pinned(is_pinned) {
+            if is_pinned {
+                tracing::warn!(
+                    target: "auditlite",
+                    path = ?self.path.as_path(),
+                    wal_bytes = pages.saturating_mul(PAGE_BYTES),
+                    "a reader of an old state keeps the write-ahead log from being moved into the database; it grows until that reader ends"
+                );
+            } else {
+                tracing::info!(target: "auditlite", path = ?self.path.as_path(), "the write-ahead log can be moved again");
+            }
+        }
+    }
+
+    /// A failed checkpoint loses nothing: the write-ahead log keeps what it has.
+    pub(crate) fn note_checkpoint(&mut self, result: &Result<Checkpoint, DbError>) {
+        let is_done = result.as_ref().is_ok_and(Checkpoint::is_done);
+        self.watch.settle(is_done.then_some(self.end_seq));
+        let vitals = &self.shared.vitals;
+        let is_new = vitals.set_checkpoint_failed(result.is_err());
+        match result {
+            Err(error) if is_new => {
+                tracing::warn!(target: "auditlite", path = ?self.path.as_path(), problem = chain(error), "a checkpoint failed; the write-ahead log keeps what it has, and it is tried again");
+            }
+            Ok(_) if is_new => {
+                tracing::info!(target: "auditlite", path = ?self.path.as_path(), "checkpoints succeed again");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Free space and size are looked at this often where nothing is committed and room is short; and the
+/// file always, which somebody may move, delete or overwrite.
+const LOOK_AT_ROOM_EVERY: Duration = Duration::from_secs(1);
+const LOOK_AT_FILE_EVERY: Duration = Duration::from_secs(5);
+
+impl Committer {
+    /// How long to wait for work before [`idle`](Self::idle) is called; `None`: as long as it takes.
+    pub(crate) fn idle_wait(&self) -> Option<Duration> {
+        let look = match self.shared.vitals.is_room_short() {
+            true => Some(LOOK_AT_ROOM_EVERY),
+            // There a wait may end at once, and what waits for ever ends a schedule.
+            false => (!cfg!(shuttle)).then_some(LOOK_AT_FILE_EVERY),
+        };
+        [
+            self.checkpoints.idle_wait(),
+            self.notary.wait(),
+            self.indexing.idle_wait(),
+            look,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Nothing was to be done for a while.
+    pub(crate) fn idle(&mut self, since: Instant) -> Result<(), Stop> {
+        if self.look()? == Found::Here {
+            self.note_recovery();
+        }
+        self.state_log();
+        self.index_idle(since);
+        if self
+            .checkpoints
+            .idle_wait()
+            .is_some_and(|wait| since.elapsed() >= wait)
+        {
+            self.checkpoint_idle();
+        }
+        self.look_at_room();
+        Ok(())
+    }
+
+    /// Writes the checkpoint of the log that is due though nothing is recorded.
+    fn state_log(&mut self) {
+        let Some(row) = self.notary.on_its_own() else {
+            return;
+        };
+        let vitals = &self.shared.vitals;
+        match self.appender.write_checkpoint(&row) {
+            Ok(()) => self.notary.published(&row, vitals),
+            Err(error) => {
+                self.notary.tried();
+                self.notary.failed(&chain(&error), vitals);
+            }
+        }
+        self.checkpoints.note_commit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pinned_log_is_tried_at_ever_longer_distances() {
+        let mut checkpoints = Checkpoints::new(100 * PAGE_BYTES);
+        let mut tries = Vec::new();
+        for pages in 1..=1000 {
+            if checkpoints.is_due(pages) {
+                tries.push(pages);
+                checkpoints.note_busy_try(pages, false);
+            }
+        }
+        assert_eq!(tries, (1..=10).map(|n| n * 100).collect::<Vec<_>>());
+        assert!(checkpoints.is_pinned(1000));
+        // The reader has ended, and the log was begun anew.
+        assert!(!checkpoints.is_due(3));
+        assert!(!checkpoints.is_due(99));
+        assert!(checkpoints.is_due(100));
+    }
+
+    #[test]
+    fn a_disk_that_is_short_of_room_has_the_log_moved_earlier() {
+        let mut checkpoints = Checkpoints::new(1000 * PAGE_BYTES);
+        let mut first_due = |free_pages: Option<u64>| {
+            checkpoints.note_free(free_pages.map(|pages| pages * PAGE_BYTES));
+            (1..).find(|pages| checkpoints.is_due(*pages)).unwrap()
+        };
+        assert_eq!(first_due(None), 1000);
+        assert_eq!(first_due(Some(1_000_000)), 1000);
+        assert_eq!(first_due(Some(800)), 100);
+        assert_eq!(first_due(Some(0)), THRESHOLD_PAGES_MIN);
+        assert_eq!(first_due(Some(1_000_000)), 1000);
+    }
+
+    #[test]
+    fn an_idle_log_is_tried_less_and_less_often_until_it_is_moved() {
+        let mut checkpoints = Checkpoints::new(100 * PAGE_BYTES);
+        assert_eq!(checkpoints.idle_wait(), Some(IDLE_FIRST));
+        for _ in 0..20 {
+            checkpoints.note_idle_try(false);
+        }
+        assert_eq!(checkpoints.idle_wait(), Some(IDLE_LONGEST));
+        checkpoints.note_idle_try(true);
+        assert_eq!(checkpoints.idle_wait(), None);
+        checkpoints.note_commit();
+        assert_eq!(checkpoints.idle_wait(), Some(IDLE_FIRST));
+    }
+}

@@ -1,0 +1,93 @@
+//! What becomes of requests that a crash left open: they end as `interrupted`, with what was written of
+//! their responses.
+
+use bytes::Bytes;
+
+use crate::config::Config;
+use crate::db::{Appender, DbError, DbErrorKind, OpenRequest, Part, SeenResponse};
+use crate::error::chain;
+use crate::log::{BodyFact, EndKind, Ended, Fact, Kept};
+use crate::model::WireProtocol;
+use crate::payload::{Content, Excerpt, PlannedPayload, excerpt_of, sha256};
+use crate::writer::admission::command::Reading;
+use crate::writer::stages::batch::{EndNote, Prepared};
+use crate::writer::stages::bodies::{committed, committed_excerpt, count};
+use crate::writer::stages::complete::Response;
+
+/// Ends one of them. Its event commits to what is there of its response, and says what that says.
+pub(crate) fn interrupt(
+    request: OpenRequest,
+    at: i64,
+    config: &Config,
+    appender: &Appender,
+    prepared: &mut Prepared,
+) -> Result<(), DbError> {
+    let mut ended = Ended {
+        kind: EndKind::Interrupted,
+        request_id: request.request_id,
+        opened_seq: request.opened_seq,
+        session_seq: Some(request.session_seq),
+        ..Ended::default()
+    };
+    if let Some(mut seen) = seen_response(appender, request.opened_seq)? {
+        let event_index = prepared.events.len();
+        let (seq, content) = (
+            prepared.next_seq(),
+            Bytes::from(std::mem::take(&mut seen.content)),
+        );
+        // The middle of one above the cap is not there to be read.
+        let begin = seen.excerpt.map_or(u64::MAX, |(.., head)| head);
+        let begin = usize::try_from(begin).map_or(content.len(), |begin| begin.min(content.len()));
+        let readable = content.slice(..begin);
+        let (fact, payload) = commit(&seen, content, config.payload_cap_bytes);
+        ended.response_body = Some(fact);
+        ended.redaction_id = seen.redaction_id;
+        prepared.push_payload(seq, Part::Body, payload);
+        prepared.ended_pieces.push(request.opened_seq);
+        let protocol = WireProtocol::from(request.wire_protocol.as_deref().unwrap_or_default());
+        if config.read_bodies && protocol.is_supported() {
+            let response = Response::Whole(protocol, readable);
+            prepared.group.responses.push((event_index, response));
+        }
+        prepared.ends.push(EndNote {
+            event_index,
+            span: tracing::Span::none(),
+            provider_name: request.provider_name,
+            request_model: request.request_model,
+            requested_model: request.requested_model,
+            reading: Reading::Outcome,
+        });
+    }
+    prepared.push(at, Fact::Ended(Box::new(ended)));
+    Ok(())
+}
+
+/// Pieces that cannot be read are none: they must not keep a store from opening.
+fn seen_response(appender: &Appender, opened_seq: u64) -> Result<Option<SeenResponse>, DbError> {
+    match appender.seen_response(opened_seq) {
+        Err(error) if matches!(error.kind, DbErrorKind::Corrupt | DbErrorKind::Other) => {
+            tracing::warn!(target: "auditlite", opened_seq, problem = chain(&error), "what was written of a response cannot be read");
+            Ok(None)
+        }
+        seen => seen,
+    }
+}
+
+fn commit(
+    seen: &SeenResponse,
+    content: Bytes,
+    payload_cap_bytes: usize,
+) -> (BodyFact, Option<PlannedPayload>) {
+    if let Some((length, sha256, head)) = seen.excerpt {
+        let excerpt = Excerpt {
+            bytes: content.to_vec(),
+            head: usize::try_from(head).unwrap_or(usize::MAX),
+        };
+        return committed_excerpt(length, sha256, excerpt);
+    }
+    let (length, digest) = (count(content.len()), sha256(&content));
+    if content.len() > payload_cap_bytes {
+        return committed_excerpt(length, digest, excerpt_of(&content));
+    }
+    committed(length, digest, Kept::Whole, Content::Alone(content), None)
+}

@@ -1,0 +1,170 @@
+//! The past of a log that is opened: is it the one that was left, and what was taken out since?
+//!
+//! Going on from another past would sign it. What refuses to go on, and what is only stated, is
+//! decided here, before the session's first event.
+
+use std::path::Path;
+
+use crate::config::{Config, Durability};
+use crate::db::{Appender, TreeHead, open_error};
+use crate::error::OpenError;
+use crate::log::{UNSIGNED_REMOVALS_MAX, UnsignedRemovals};
+use crate::merkle::{Checkpoint, SigningKey, Trust};
+use crate::sync::atomic::Ordering;
+use crate::writer::admission::queue::Shared;
+use crate::writer::commit::anchor::AnchorFile;
+use crate::writer::commit::tree_head::CheckpointSettings;
+
+/// A log before the session's first event.
+pub(crate) struct Past<'p> {
+    pub(crate) config: &'p Config,
+    pub(crate) path: &'p Path,
+    pub(crate) checkpoints: &'p CheckpointSettings,
+    pub(crate) appender: &'p Appender,
+    pub(crate) head: &'p TreeHead,
+}
+
+impl Past<'_> {
+    /// Refuses what is not to be gone on with. What the session is to state of it, where there is
+    /// anything.
+    pub(crate) fn check(&self, shared: &Shared) -> Result<Option<UnsignedRemovals>, OpenError> {
+        let found = self.head.log_id.as_deref();
+        check_identity(self.path, self.config.expected_log.as_deref(), found)?;
+        let Some(log_id) = found else { return Ok(None) };
+        let origin = format!("auditlite/{log_id}");
+        let anchored = self.check_anchor(&origin, shared)?;
+        let signed = match &self.checkpoints.key {
+            Some(key) => self.signed_events(key, &origin)?,
+            None => None,
+        };
+        if self.config.is_unsigned_refused && self.checkpoints.key.is_none() && self.is_signed()? {
+            let path = self.path.to_owned();
+            return Err(OpenError::KeyMissing { path });
+        }
+        match anchored.max(signed) {
+            Some(covered_events) => self.unsigned_removals(covered_events),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether the log is at least what was anchored of it; how many events that are, where there is
+    /// an anchor of it. Going on from an older copy would sign another past. After power loss a log
+    /// that is buffered may well be shorter than its anchor: there it is an alarm, so that a gateway
+    /// comes up by itself.
+    fn check_anchor(&self, origin: &str, shared: &Shared) -> Result<Option<u64>, OpenError> {
+        let Some(anchor) = &self.checkpoints.anchor else {
+            return Ok(None);
+        };
+        let latest = match AnchorFile::new(anchor.clone()).latest(origin) {
+            Ok(latest) => latest,
+            Err(error) => {
+                // As with an anchor that cannot be written: it must not keep a gateway down.
+                tracing::warn!(target: "auditlite", ?anchor, %error, "the anchor file cannot be read; whether the log is still all that it states was not checked");
+                shared
+                    .vitals
+                    .checkpoint_failures
+                    .fetch_add(1, Ordering::Relaxed);
+                return Ok(None);
+            }
+        };
+        let Some(latest) = latest else {
+            return Ok(None);
+        };
+        let path = self.path;
+        let (anchored_events, events) = (latest.size, self.head.range.end());
+        let root = self
+            .appender
+            .root_at(anchored_events)
+            .map_err(|error| open_error(path, error))?;
+        if root == Some(latest.root) {
+            return Ok(Some(anchored_events));
+        }
+        let what = if anchored_events > events {
+            format!("it has {events} events of this log, and there were {anchored_events}")
+        } else {
+            format!("its first {anchored_events} events are not those that there were")
+        };
+        if self.config.durability == Durability::Buffered {
+            tracing::error!(target: "auditlite", ?path, ?anchor, what, "the audit log is not what its anchor states; recording goes on");
+            shared.vitals.set_behind_anchor(anchored_events);
+            return Ok(None);
+        }
+        Err(OpenError::BehindAnchor {
+            path: path.to_owned(),
+            anchor: anchor.clone(),
+            anchored_events,
+            events,
+            what,
+        })
+    }
+
+    /// Events that the last checkpoint covers that this key signed. After a change of keys there is
+    /// none yet, and the last one counts that anybody signed.
+    fn signed_events(&self, key: &SigningKey, origin: &str) -> Result<Option<u64>, OpenError> {
+        let keys = [key.verifying_key()];
+        let mut of_others = None;
+        let own = self.appender.last_checkpoint(|note| {
+            let (checkpoint, note) = Checkpoint::parse(note.as_bytes()).ok()?;
+            let trust = note.trust(&keys);
+            if checkpoint.origin != origin || !matches!(trust, Trust::Signed | Trust::UnknownKey) {
+                return None;
+            }
+            of_others = of_others.or(Some(checkpoint.size));
+            (trust == Trust::Signed).then_some(checkpoint.size)
+        });
+        let own = own.map_err(|error| open_error(self.path, error))?;
+        Ok(own.or(of_others))
+    }
+
+    fn is_signed(&self) -> Result<bool, OpenError> {
+        let signed = self.appender.last_checkpoint(|note| {
+            let (_, note) = Checkpoint::parse(note.as_bytes()).ok()?;
+            (note.trust(&[]) != Trust::Unsigned).then_some(())
+        });
+        let signed = signed.map_err(|error| open_error(self.path, error))?;
+        Ok(signed.is_some())
+    }
+
+    fn unsigned_removals(
+        &self,
+        covered_events: u64,
+    ) -> Result<Option<UnsignedRemovals>, OpenError> {
+        let mut seqs = self
+            .appender
+            .removals_from(covered_events)
+            .map_err(|error| open_error(self.path, error))?;
+        let count = u64::try_from(seqs.len()).unwrap_or(u64::MAX);
+        if count == 0 {
+            return Ok(None);
+        }
+        tracing::error!(
+            target: "auditlite",
+            path = ?self.path,
+            removals = count,
+            covered_events,
+            "what this store had signed or anchored was erased or pruned by somebody else; the log states it, recording goes on"
+        );
+        seqs.truncate(UNSIGNED_REMOVALS_MAX);
+        Ok(Some(UnsignedRemovals {
+            covered_events,
+            count,
+            seqs,
+        }))
+    }
+}
+
+/// Whether a log is the one that is expected, where one is.
+pub(crate) fn check_identity(
+    path: &Path,
+    expected: Option<&str>,
+    found: Option<&str>,
+) -> Result<(), OpenError> {
+    match expected {
+        Some(expected) if found != Some(expected) => Err(OpenError::OtherLog {
+            path: path.to_owned(),
+            expected: expected.to_owned(),
+            found: found.map(str::to_owned),
+        }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,216 @@
+//! A group commit, from its first event to the batch that is written.
+
+use std::sync::Arc;
+
+use crate::sync::channel::Sender;
+
+use super::complete::Response;
+use crate::db::{Batch, Part, payload_id};
+use crate::log::{Event, Fact};
+use crate::payload::PlannedPayload;
+use crate::writer::admission::capacity::Reservation;
+use crate::writer::admission::command::Reading;
+use crate::writer::admission::lifecycle::{Lifecycle, Stage};
+use crate::writer::admission::pieces::{PackedPiece, PlannedPiece};
+use crate::writer::commit::maintenance::Upkeep;
+
+/// Payloads are packed in groups: the packer works while the intake prepares the next ones, and the
+/// memory of their bodies is given back soon.
+const GROUP_PAYLOADS: usize = 256;
+const GROUP_TEXT_BYTES: usize = 512 * 1024;
+const GROUP_FREED_BYTES: u64 = 2 * 1024 * 1024;
+
+/// A group commit in the making, and what is to be done once it is committed.
+#[derive(Debug, Default)]
+pub(crate) struct Prepared {
+    pub(crate) first_seq: u64,
+    pub(crate) events: Vec<Event>,
+    /// The payloads that have not been handed to the packer yet.
+    pub(crate) group: Group,
+    pub(crate) reached: Vec<(Arc<Lifecycle>, Stage)>,
+    pub(crate) ends: Vec<EndNote>,
+    /// Bodies that could not be read as what they are.
+    pub(crate) unparsed: u64,
+    /// Requests that end, by their openings, of whose responses pieces were written.
+    pub(crate) ended_pieces: Vec<u64>,
+    /// Bytes that are kept until the commit: metadata, and what is new in bodies.
+    bytes: u64,
+    /// What is given back once the batch is committed.
+    reservation: Reservation,
+}
+
+/// How far a batch was before a command.
+#[derive(Debug)]
+pub(crate) struct Mark {
+    events: usize,
+    payloads: usize,
+    texts: usize,
+    responses: usize,
+    reached: usize,
+    ends: usize,
+    unparsed: u64,
+    bytes: u64,
+    freed: Reservation,
+    reservation: Reservation,
+}
+
+/// Payloads that are packed together, in order of their ids.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    pub(crate) payloads: Vec<(i64, PlannedPayload)>,
+    /// What deltas pack, and against what.
+    pub(crate) texts: Vec<u8>,
+    /// Responses that are read for their events, by their index in the batch.
+    pub(crate) responses: Vec<(usize, Response)>,
+    pub(crate) pieces: Vec<PlannedPiece>,
+    /// What is given back once they are packed: the memory of the bodies.
+    pub(crate) freed: Reservation,
+}
+
+/// A group commit whose last event is known; its payloads are with the packer.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    pub(crate) first_seq: u64,
+    pub(crate) events: Vec<Event>,
+    pub(crate) reached: Vec<(Arc<Lifecycle>, Stage)>,
+    pub(crate) ends: Vec<EndNote>,
+    pub(crate) unparsed: u64,
+    pub(crate) ended_pieces: Vec<u64>,
+    pub(crate) reservation: Reservation,
+    pub(crate) replies: Replies,
+}
+
+/// Who waits for a batch, beside its events.
+#[derive(Debug, Default)]
+pub(crate) struct Replies {
+    pub(crate) flushes: Vec<Sender<()>>,
+    /// Present with the last batch of a session.
+    pub(crate) close: Option<Sender<bool>>,
+    /// Present with a batch that a step of a removal ends.
+    pub(crate) upkeep: Option<Upkeep>,
+}
+
+/// A group commit that is ready to be written.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    /// Nothing, where somebody waits and there is nothing to write.
+    pub(crate) batch: Option<Batch>,
+    pub(crate) pieces: Vec<PackedPiece>,
+    pub(crate) reached: Vec<(Arc<Lifecycle>, Stage)>,
+    pub(crate) ends: Vec<EndNote>,
+    pub(crate) reservation: Reservation,
+    pub(crate) replies: Replies,
+}
+
+/// What completes an end's event, and what is traced of it.
+#[derive(Debug)]
+pub(crate) struct EndNote {
+    pub(crate) event_index: usize,
+    pub(crate) span: tracing::Span,
+    pub(crate) provider_name: Option<String>,
+    /// What served or was to serve, as the price book looks for it.
+    pub(crate) request_model: Option<String>,
+    pub(crate) requested_model: Option<String>,
+    /// What its response is read for.
+    pub(crate) reading: Reading,
+}
+
+impl Prepared {
+    pub(crate) fn new(first_seq: u64) -> Self {
+        Self {
+            first_seq,
+            ..Self::default()
+        }
+    }
+
+    /// Gives the next event its number.
+    pub(crate) fn push(&mut self, at: i64, fact: Fact) -> u64 {
+        let seq = self.next_seq();
+        self.events.push(Event { seq, at, fact });
+        seq
+    }
+
+    pub(crate) fn push_payload(&mut self, seq: u64, part: Part, payload: Option<PlannedPayload>) {
+        let Some(payload) = payload else { return };
+        self.bytes = self.bytes.saturating_add(payload.content.new_bytes());
+        self.group.payloads.push((payload_id(seq, part), payload));
+    }
+
+    /// `bytes` of it are new, at most.
+    pub(crate) fn push_piece(&mut self, piece: PlannedPiece, bytes: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.group.pieces.push(piece);
+    }
+
+    /// The payloads so far, where enough have come together to be packed.
+    pub(crate) fn take_group(&mut self) -> Option<Group> {
+        let is_full = self.group.payloads.len() >= GROUP_PAYLOADS
+            || self.group.texts.len() >= GROUP_TEXT_BYTES
+            || self.group.freed.bytes >= GROUP_FREED_BYTES;
+        is_full.then(|| std::mem::take(&mut self.group))
+    }
+
+    /// Takes a command's reservation over; `freed` bytes of it until its payloads are packed only.
+    pub(crate) fn hold(&mut self, mut reservation: Reservation, freed: u64) {
+        let freed = freed.min(reservation.bytes);
+        reservation.bytes = reservation.bytes.saturating_sub(freed);
+        self.bytes = self.bytes.saturating_add(reservation.bytes);
+        self.group.freed.bytes = self.group.freed.bytes.saturating_add(freed);
+        self.reservation.add(reservation);
+    }
+
+    pub(crate) fn mark(&self) -> Mark {
+        Mark {
+            events: self.events.len(),
+            payloads: self.group.payloads.len(),
+            texts: self.group.texts.len(),
+            responses: self.group.responses.len(),
+            reached: self.reached.len(),
+            ends: self.ends.len(),
+            unparsed: self.unparsed,
+            bytes: self.bytes,
+            freed: self.group.freed,
+            reservation: self.reservation,
+        }
+    }
+
+    /// Takes back what a command has done to the batch. The group is the one of the mark: none is
+    /// taken while a command is prepared.
+    pub(crate) fn rewind(&mut self, mark: Mark) {
+        let group = &mut self.group;
+        self.events.truncate(mark.events);
+        group.payloads.truncate(mark.payloads);
+        group.texts.truncate(mark.texts);
+        group.responses.truncate(mark.responses);
+        self.reached.truncate(mark.reached);
+        self.ends.truncate(mark.ends);
+        self.unparsed = mark.unparsed;
+        self.bytes = mark.bytes;
+        group.freed = mark.freed;
+        self.reservation = mark.reservation;
+    }
+
+    pub(crate) fn is_full(&self, events_max: usize, bytes_max: u64) -> bool {
+        self.events.len() >= events_max || self.bytes >= bytes_max
+    }
+
+    pub(crate) fn next_seq(&self) -> u64 {
+        let count = u64::try_from(self.events.len()).unwrap_or(u64::MAX);
+        self.first_seq.saturating_add(count)
+    }
+
+    /// The last payloads, and the batch that they and those before them belong to.
+    pub(crate) fn seal(self, replies: Replies) -> (Group, Sealed) {
+        let sealed = Sealed {
+            first_seq: self.first_seq,
+            events: self.events,
+            reached: self.reached,
+            ends: self.ends,
+            unparsed: self.unparsed,
+            ended_pieces: self.ended_pieces,
+            reservation: self.reservation,
+            replies,
+        };
+        (self.group, sealed)
+    }
+}

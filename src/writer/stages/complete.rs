@@ -1,0 +1,267 @@
+//! Reading: what the bytes of a response say for the event of its end, and what it cost.
+//!
+//! Runs in the packer, not in the intake: reading a response takes longer than everything that the
+//! intake does with it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::batch::EndNote;
+use crate::log::{EndKind, Ended, Event, Fact, ToolCallFact};
+use crate::model::{
+    Failure, MessagePart, Normaliser, RESPONSE_UNPARSED, ToolCall, Usage, WireProtocol,
+    note_altered,
+};
+use crate::pricing::PriceBook;
+use crate::sync::{caught, trip};
+use crate::wire::{ParsedResponse, ResponseError, ResponseParser};
+use crate::writer::admission::command::Reading;
+use crate::writer::admission::queue::Shared;
+use crate::writer::admission::redactor::Redactor;
+
+/// Models without a price are warned of once each, up to this many.
+const UNPRICED_MODELS_MAX: usize = 1024;
+
+/// A response that is to be read.
+#[derive(Debug)]
+pub(crate) enum Response {
+    Whole(WireProtocol, Bytes),
+    /// Above the payload cap: read as it came.
+    Streamed(Box<ResponseParser>),
+}
+
+impl Response {
+    /// Where reading panics, nothing is known of what it says.
+    pub(crate) fn read(self) -> ParsedResponse {
+        let read = caught(|| match self {
+            Self::Whole(protocol, body) => {
+                trip("response", &body);
+                let parser = ResponseParser::new(&protocol).without_texts();
+                parser.parse_whole(&body)
+            }
+            Self::Streamed(parser) => parser.finish(),
+        });
+        read.unwrap_or_else(|| ParsedResponse {
+            unparsed: 1,
+            ..ParsedResponse::default()
+        })
+    }
+}
+
+/// Completes the events of ends.
+#[derive(Debug)]
+pub(crate) struct Completer {
+    price_book: Option<Arc<PriceBook>>,
+    unpriced_models: HashSet<String>,
+}
+
+impl Completer {
+    pub(crate) fn new(price_book: Option<Arc<PriceBook>>) -> Self {
+        Self {
+            price_book,
+            unpriced_models: HashSet::new(),
+        }
+    }
+
+    /// `responses` are those that were read, by the index of their event. Returns how many of them
+    /// could not be read in full.
+    pub(crate) fn complete(
+        &mut self,
+        events: &mut [Event],
+        ends: &[EndNote],
+        responses: Vec<(usize, ParsedResponse)>,
+        shared: &Shared,
+    ) -> u64 {
+        let mut unparsed = 0_u64;
+        let mut responses = responses.into_iter().peekable();
+        for note in ends {
+            let is_its = |(index, _): &(usize, _)| *index == note.event_index;
+            let response = responses.next_if(is_its).map(|(_, response)| response);
+            let event = events
+                .get_mut(note.event_index)
+                .map(|event| &mut event.fact);
+            let Some(Fact::Ended(ended)) = event else {
+                continue;
+            };
+            let is_unparsed = match response {
+                None => false,
+                Some(response) => {
+                    let is_unparsed = response.unparsed > 0;
+                    let added = caught(|| {
+                        let id = response.response_id.as_deref().unwrap_or_default();
+                        trip("completer", id.as_bytes());
+                        add_response(ended, note.reading, response, Redactor::of(shared));
+                    });
+                    if added.is_none() {
+                        note_altered(&mut ended.altered, [RESPONSE_UNPARSED.to_owned()]);
+                    }
+                    is_unparsed || added.is_none()
+                }
+            };
+            unparsed = unparsed.saturating_add(u64::from(is_unparsed));
+            if note.reading == Reading::Outcome
+                && ended.kind == EndKind::Failed
+                && ended.error_type.is_none()
+            {
+                let status = ended.http_status.map(|status| status.to_string());
+                ended.error_type = Some(status.unwrap_or_else(|| "_OTHER".to_owned()));
+            }
+            // Without a price is without a cost.
+            let _ = caught(|| self.price(ended, note));
+        }
+        unparsed
+    }
+
+    fn price(&mut self, ended: &mut Ended, note: &EndNote) {
+        let Some(book) = &self.price_book else { return };
+        // The gateway's own word wins.
+        if ended.cost_microdollars.is_some() || !ended.has_usage() {
+            return;
+        }
+        let usage = Usage {
+            input_tokens: ended.input_tokens,
+            output_tokens: ended.output_tokens,
+            cache_read_input_tokens: ended.cache_read_input_tokens,
+            cache_write_input_tokens: ended.cache_write_input_tokens,
+            reasoning_output_tokens: ended.reasoning_output_tokens,
+            is_unparsed: false,
+        };
+        let models = note.models(ended);
+        let provider_name = note.provider_name.as_deref();
+        let mut cost = book.cost_microdollars(provider_name, &models, &usage);
+        let mut normaliser = Normaliser::default();
+        normaliser.cost(&mut cost);
+        if cost.is_none() {
+            let model = models.first().copied().unwrap_or_default();
+            warn_unpriced(&mut self.unpriced_models, provider_name, model);
+        }
+        note_altered(&mut ended.altered, normaliser.into_altered());
+        ended.cost_microdollars = cost;
+    }
+}
+
+impl EndNote {
+    /// What served, what it was routed to, what was asked for, as far as known.
+    pub(crate) fn models<'n>(&'n self, ended: &'n Ended) -> Vec<&'n str> {
+        [
+            ended.response_model.as_deref(),
+            self.request_model.as_deref(),
+            self.requested_model.as_deref(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// Adds what the end does not say, within its bounds.
+fn add_response(
+    ended: &mut Ended,
+    reading: Reading,
+    response: ParsedResponse,
+    redactor: Option<Redactor<'_>>,
+) {
+    if response.unparsed > 0 {
+        note_altered(&mut ended.altered, [RESPONSE_UNPARSED.to_owned()]);
+    }
+    let is_whole = !response.is_broken_off && response.error.is_none();
+    let is_error_status = ended.http_status.is_some_and(|status| status >= 400);
+    let mut found = Failure::new("");
+    let mut input_bytes = Vec::new();
+    for part in response
+        .messages
+        .into_iter()
+        .flat_map(|message| message.parts)
+    {
+        if let MessagePart::ToolCall(call) = part {
+            input_bytes.push(u64::try_from(call.input.len()).unwrap_or(u64::MAX));
+            // The input itself stays in the body.
+            let call = ToolCall::new(call.tool_call_id, call.tool_name, "");
+            found.tool_calls.push(call);
+        }
+    }
+    match ended.kind {
+        _ if reading != Reading::Outcome => {}
+        EndKind::Completed if !is_whole => ended.kind = EndKind::Failed,
+        // Clients hang up once a stream has said that it is over, often before its last bytes.
+        EndKind::Abandoned if is_whole && response.is_streamed && !is_error_status => {
+            ended.kind = EndKind::Completed;
+        }
+        _ => {}
+    }
+    if ended.kind == EndKind::Failed && ended.error_type.is_none() {
+        (found.error_type, found.error_message) = match response.error {
+            Some(error) => error_of(error),
+            None if response.is_broken_off && !is_error_status => {
+                let message = "the response ended before its own end".to_owned();
+                ("incomplete_stream".to_owned(), Some(message))
+            }
+            None => (String::new(), None),
+        };
+    }
+    // What is not taken over is not flagged either.
+    found.usage = response.usage.filter(|_| !ended.has_usage());
+    found.finish_reasons = response.finish_reasons;
+    found.response_id = response.response_id;
+    found.response_model = response.response_model;
+    // A body may spell a secret in another way than what is read from it.
+    if let Some(mut redactor) = redactor {
+        redactor.failure(&mut found);
+        redactor.flag(&mut ended.altered);
+    }
+    let mut normaliser = Normaliser::default();
+    let is_named = !found.error_type.is_empty();
+    normaliser.failure(&mut found);
+    note_altered(&mut ended.altered, normaliser.into_altered());
+
+    if is_named {
+        ended.error_type = Some(found.error_type);
+        ended.error_message = found.error_message;
+    }
+    if let Some(usage) = found.usage {
+        ended.input_tokens = usage.input_tokens;
+        ended.output_tokens = usage.output_tokens;
+        ended.cache_read_input_tokens = usage.cache_read_input_tokens;
+        ended.cache_write_input_tokens = usage.cache_write_input_tokens;
+        ended.reasoning_output_tokens = usage.reasoning_output_tokens;
+    }
+    if ended.finish_reasons.is_empty() {
+        ended.finish_reasons = found.finish_reasons;
+    }
+    if ended.tool_calls.is_empty() {
+        ended.tool_calls = found
+            .tool_calls
+            .into_iter()
+            .zip(input_bytes)
+            .map(|(call, input_bytes)| ToolCallFact {
+                input_bytes,
+                tool_call_id: call.tool_call_id,
+                tool_name: call.tool_name,
+            })
+            .collect();
+    }
+    ended.response_id = ended.response_id.take().or(found.response_id);
+    ended.response_model = ended.response_model.take().or(found.response_model);
+}
+
+/// A name of low cardinality, and the message. A code says more than a type, unless it is a number.
+fn error_of(error: ResponseError) -> (String, Option<String>) {
+    let is_name = |code: &String| code.parse::<f64>().is_err();
+    let named = error.code.clone().filter(is_name);
+    let kind = named.or(error.error_type).or(error.code);
+    (kind.unwrap_or_default(), error.message)
+}
+
+fn warn_unpriced(known: &mut HashSet<String>, provider_name: Option<&str>, model: &str) {
+    if known.len() < UNPRICED_MODELS_MAX && !known.contains(model) {
+        known.insert(model.to_owned());
+        tracing::warn!(
+            target: "auditlite",
+            provider_name,
+            model,
+            "the price book has no price for this model; its requests are recorded without a cost"
+        );
+    }
+}

@@ -1,0 +1,238 @@
+//! Packing: compresses payloads and the lines of the log; hands finished batches to the committer.
+//!
+//! A stage of its own, between the intake and the committer: together they keep two processors busy,
+//! also while the disk syncs. Where there is one processor, all three are the same thread.
+
+use std::sync::Arc;
+
+use crate::sync::channel::{Receiver, Sender};
+
+use super::batch::{Group, Ready, Sealed};
+use super::complete::{Completer, Response};
+use super::guard::barest;
+use crate::db::{Batch, Segment};
+use crate::error::Cause;
+use crate::log::{Event, SegmentEncoder};
+use crate::merkle::{CompactRange, leaf_hash};
+use crate::payload::{EncodedPayload, Packer};
+use crate::pricing::PriceBook;
+use crate::sync::atomic::Ordering;
+use crate::sync::{caught, trip};
+use crate::wire::ParsedResponse;
+use crate::writer::admission::pieces::{PackedPiece, PlannedPiece};
+use crate::writer::admission::queue::Shared;
+use crate::writer::commit::committer::{Committer, Stop};
+
+/// Room for lines that is kept between batches, in bytes.
+const LINES_BYTES_KEPT: usize = 4 << 20;
+/// Room for texts that is used again, in bytes.
+const ROOM_BYTES_KEPT: usize = 1 << 20;
+
+/// One step of the packer's work.
+#[derive(Debug)]
+pub(crate) enum Step {
+    Group(Group),
+    Seal(Box<Sealed>),
+}
+
+/// Where finished batches go.
+pub(crate) enum Commit {
+    Here(Box<Committer>),
+    Thread(Sender<Ready>),
+}
+
+/// The stage, and what comes after it.
+pub(crate) struct PackStage {
+    pub(crate) packing: Packing,
+    pub(crate) commit: Commit,
+}
+
+impl PackStage {
+    /// Works until no more comes or the committer has ended. The error is why the writer ends,
+    /// where it is known here.
+    pub(crate) fn run(&mut self, steps: &Receiver<Step>) -> Result<(), Option<Stop>> {
+        while let Ok(step) = steps.recv() {
+            self.step(step)?;
+        }
+        Ok(())
+    }
+
+    /// What comes next; a committer in the same thread uses the time that it takes.
+    pub(crate) fn next<T>(&mut self, incoming: &Receiver<T>) -> Result<Option<T>, Stop> {
+        match &mut self.commit {
+            Commit::Here(committer) => committer.next(incoming),
+            Commit::Thread(_) => Ok(incoming.recv().ok()),
+        }
+    }
+
+    pub(crate) fn step(&mut self, step: Step) -> Result<(), Option<Stop>> {
+        let sealed = match step {
+            Step::Group(group) => {
+                self.packing.pack(group);
+                return Ok(());
+            }
+            Step::Seal(sealed) => sealed,
+        };
+        let ready = self
+            .packing
+            .seal(*sealed)
+            .map_err(|error| Some(Stop::Failed(crate::error::chain(&*error))))?;
+        match &mut self.commit {
+            Commit::Here(committer) => committer.handle(ready).map_err(Some),
+            Commit::Thread(batches) => batches.send(ready).map_err(|_| None),
+        }
+    }
+}
+
+/// The batch that is being packed, and the working memory for it.
+#[derive(Debug)]
+pub(crate) struct Packing {
+    shared: Arc<Shared>,
+    segment_encoder: SegmentEncoder,
+    lines: Vec<u8>,
+    payloads: Vec<(i64, EncodedPayload)>,
+    /// Responses of the batch that were read.
+    responses: Vec<(usize, ParsedResponse)>,
+    pieces: Vec<PackedPiece>,
+    completer: Completer,
+    /// Back to the intake go the rooms of texts that are packed.
+    rooms: Sender<Vec<u8>>,
+    /// The tree over the log up to the last batch that was sealed; `None` where its cost is
+    /// measured by leaving it out.
+    tree: Option<CompactRange>,
+}
+
+impl Packing {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        tree: Option<CompactRange>,
+        price_book: Option<Arc<PriceBook>>,
+        rooms: Sender<Vec<u8>>,
+    ) -> Result<Self, Cause> {
+        Ok(Self {
+            shared,
+            segment_encoder: SegmentEncoder::new()?,
+            lines: Vec::new(),
+            payloads: Vec::new(),
+            responses: Vec::new(),
+            pieces: Vec::new(),
+            completer: Completer::new(price_book),
+            rooms,
+            tree,
+        })
+    }
+
+    /// Packs payloads of the batch, reads responses, and gives back what their bodies took.
+    pub(crate) fn pack(&mut self, group: Group) {
+        let Group {
+            payloads,
+            mut texts,
+            responses,
+            pieces,
+            freed,
+        } = group;
+        let read = |(index, response): (usize, Response)| (index, response.read());
+        self.responses.extend(responses.into_iter().map(read));
+        if !payloads.is_empty() {
+            let mut packer = Packer::new();
+            let packed = payloads
+                .into_iter()
+                .map(|(id, payload)| (id, payload.pack(&mut packer, &texts)));
+            self.payloads.extend(packed);
+        }
+        self.pieces
+            .extend(pieces.into_iter().map(PlannedPiece::pack));
+        self.shared.capacity.release(freed);
+        texts.clear();
+        texts.shrink_to(ROOM_BYTES_KEPT);
+        if texts.capacity() > 0 {
+            // There are enough already.
+            let _ = self.rooms.try_send(texts);
+        }
+    }
+
+    /// Encodes the events; the batch is then complete.
+    pub(crate) fn seal(&mut self, mut sealed: Sealed) -> Result<Ready, Cause> {
+        let responses = std::mem::take(&mut self.responses);
+        let unparsed =
+            self.completer
+                .complete(&mut sealed.events, &sealed.ends, responses, &self.shared);
+        let unparsed = unparsed.saturating_add(sealed.unparsed);
+        self.shared
+            .vitals
+            .unparsed_bodies
+            .fetch_add(unparsed, Ordering::Relaxed);
+        let payloads = std::mem::take(&mut self.payloads);
+        let stated = sealed
+            .replies
+            .upkeep
+            .as_mut()
+            .filter(|upkeep| upkeep.is_stated);
+        let removal = stated.map(|upkeep| std::mem::take(&mut upkeep.removal));
+        let batch = if sealed.events.is_empty() {
+            None
+        } else {
+            Some(Batch {
+                segment: self.segment(&mut sealed)?,
+                events: sealed.events,
+                payloads,
+                checkpoint: None,
+                removal,
+                ended_pieces: sealed.ended_pieces,
+            })
+        };
+        Ok(Ready {
+            batch,
+            pieces: std::mem::take(&mut self.pieces),
+            reached: sealed.reached,
+            ends: sealed.ends,
+            reservation: sealed.reservation,
+            replies: sealed.replies,
+        })
+    }
+
+    fn segment(&mut self, sealed: &mut Sealed) -> Result<Segment, Cause> {
+        self.lines.clear();
+        for event in &mut sealed.events {
+            let start = self.lines.len();
+            if !write_line(event, &mut self.lines) {
+                self.lines.truncate(start);
+                event.fact = barest(&event.fact);
+                event.write_line(&mut self.lines)?;
+                let vitals = &self.shared.vitals;
+                vitals.unprepared_events.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(target: "auditlite", seq = event.seq, "an event could not be written; it is recorded in its barest form. This is a bug, please report it");
+            }
+            let line = self.lines.get(start..).unwrap_or_default();
+            if let Some(tree) = &mut self.tree {
+                tree.push(leaf_hash(line.strip_suffix(b"\n").unwrap_or(line)));
+            }
+        }
+        let (encoding, data) = self.segment_encoder.encode(&self.lines);
+        let segment = Segment {
+            first_seq: sealed.first_seq,
+            count: count(sealed.events.len()),
+            length: count(self.lines.len()),
+            encoding,
+            data,
+            tree: self.tree.clone().unwrap_or_default(),
+        };
+        // A rare large batch must not hold its room for good.
+        self.lines.shrink_to(LINES_BYTES_KEPT);
+        Ok(segment)
+    }
+}
+
+fn write_line(event: &Event, lines: &mut Vec<u8>) -> bool {
+    let is_written = caught(|| {
+        let start = lines.len();
+        let is_written = event.write_line(lines).is_ok();
+        trip("line", lines.get(start..).unwrap_or_default());
+        is_written
+    });
+    is_written == Some(true)
+}
+
+fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
