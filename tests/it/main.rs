@@ -18,6 +18,7 @@ mod damaged;
 mod damaged_log;
 mod destroyed;
 mod doctored;
+mod documents;
 mod extraction;
 mod following;
 mod forgeries;
