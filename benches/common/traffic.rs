@@ -73,7 +73,9 @@ struct Line<'a> {
 pub fn load(arguments: &Arguments) -> Vec<Exchange> {
     let exchanges = load_quietly(arguments);
     if arguments.corpus.is_empty() {
-        eprintln!("traffic: generated conversations (--corpus FILE… for recorded ones: docs/traffic.md)");
+        eprintln!(
+            "traffic: generated conversations (--corpus FILE… for recorded ones: docs/traffic.md)"
+        );
     }
     let bytes: usize = exchanges.iter().map(Exchange::body_bytes).sum();
     eprintln!(
