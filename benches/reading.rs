@@ -213,7 +213,7 @@ fn read(path: &Path, runs: u64) {
     });
     let filter = RequestFilter {
         user_id: Some("user-7".to_owned()),
-        status: Some(Status::Completed),
+        statuses: vec![Status::Completed],
         ..RequestFilter::default()
     };
     median("list_page_of_user", runs, 5.0, |_| {

@@ -10,6 +10,9 @@ use crate::redaction::Redaction;
 pub const IDENTIFIER_BYTES_MAX: usize = 256;
 /// Most attributes that one request may carry.
 pub const ATTRIBUTES_MAX: usize = 64;
+/// Most ranges of HTTP statuses in one filter: a few classes and a few single statuses, and a query of a
+/// bounded length.
+pub const FILTER_RANGES_MAX: usize = 16;
 /// Longest attribute key in bytes.
 pub const ATTRIBUTE_KEY_BYTES_MAX: usize = 128;
 /// Longest attribute value in bytes.

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use crate::db::{ReadFile, log_id};
 use crate::error::ReadError;
 use crate::model::{RequestFilter, RequestRecord, Status, UnreadableRequest};
+use crate::read::requests;
 use crate::reader::Reader;
 
 /// Most requests that are waited for. Beyond, the oldest is given as it stands.
@@ -46,7 +47,7 @@ impl Reader {
     /// # use auditlite::{Reader, ReadError, RequestFilter, Status};
     /// # fn follow(reader: &Reader) -> Result<(), ReadError> {
     /// let filter = RequestFilter {
-    ///     status: Some(Status::Failed),
+    ///     statuses: vec![Status::Failed],
     ///     ..RequestFilter::default()
     /// };
     /// let newest = reader.list(&RequestFilter::default(), None, 1)?;
@@ -94,12 +95,15 @@ impl Follower {
     ///
     /// What the database reported. The next call goes on where this one failed.
     pub fn poll(&mut self) -> Result<Vec<RequestRecord>, ReadError> {
+        requests::check_filter(&self.filter)?;
         if !self.follow_path()? {
             return Ok(Vec::new());
         }
         let opened = RequestFilter {
             // What only the end tells is asked for once there is one.
-            status: None,
+            statuses: Vec::new(),
+            http_statuses: Vec::new(),
+            error_type: None,
             provider_name: None,
             model: None,
             tool_name: None,

@@ -93,7 +93,7 @@ impl Reader {
     /// # use auditlite::{Reader, ReadError, RequestFilter, Status};
     /// # fn failed(reader: &Reader) -> Result<(), ReadError> {
     /// let filter = RequestFilter {
-    ///     status: Some(Status::Failed),
+    ///     statuses: vec![Status::Failed],
     ///     ..RequestFilter::default()
     /// };
     /// let mut before = None;

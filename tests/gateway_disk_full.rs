@@ -215,7 +215,7 @@ fn wait_for_requests(db: &Path, count: usize) {
     let begun = Instant::now();
     let store = auditlite::ReadOnlyStore::open(db).unwrap();
     let completed = auditlite::RequestFilter {
-        status: Some(auditlite::Status::Completed),
+        statuses: vec![auditlite::Status::Completed],
         ..auditlite::RequestFilter::default()
     };
     loop {

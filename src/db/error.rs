@@ -39,6 +39,8 @@ pub(crate) enum DbErrorKind {
     CannotOpen,
     /// It took longer than it may.
     Interrupted,
+    /// The caller asks for what cannot be asked; the context says why.
+    InvalidArgument,
     /// Anything else.
     Other,
 }
@@ -117,7 +119,17 @@ impl DbError {
                 | DbErrorKind::NoSharedMemory
                 | DbErrorKind::CannotOpen
                 | DbErrorKind::Interrupted
+                | DbErrorKind::InvalidArgument
         )
+    }
+
+    /// The caller asks for what cannot be asked.
+    pub(super) fn invalid(why: &'static str) -> Self {
+        Self {
+            kind: DbErrorKind::InvalidArgument,
+            context: why,
+            source: None,
+        }
     }
 
     /// What is stored contradicts itself.
@@ -221,6 +233,7 @@ impl From<DbError> for ReadError {
         match error.kind {
             DbErrorKind::Corrupt | DbErrorKind::NotADatabase => Self::Damaged(chain(&error)),
             DbErrorKind::Interrupted => Self::Timeout,
+            DbErrorKind::InvalidArgument => Self::InvalidArgument(error.context.to_owned()),
             _ => Self::Database(error.into()),
         }
     }

@@ -236,13 +236,22 @@ pub(super) fn request_from_row(row: &Row<'_>) -> rusqlite::Result<RequestRecord>
 /// The condition of the index by status.
 pub(super) const NOT_COMPLETED: &str = "status <> 'completed'";
 
-/// A condition on the status. The planner takes the partial index only where the index's own
-/// condition stands in the query word for word, with nothing bound.
-pub(super) fn status_is(status: Status) -> String {
-    let is = format!("status = '{}'", status.name());
-    match status {
-        Status::Completed => is,
-        _ => format!("{is} AND {NOT_COMPLETED}"),
+/// A condition on the status: one of these. The planner takes the partial index only where the index's
+/// own condition stands in the query word for word, with nothing bound.
+pub(super) fn status_in(statuses: &[Status]) -> String {
+    let named = |status: &&Status| statuses.contains(status);
+    let names: Vec<String> = Status::ALL
+        .iter()
+        .filter(named)
+        .map(|status| format!("'{}'", status.name()))
+        .collect();
+    let is = match names.as_slice() {
+        [only] => format!("status = {only}"),
+        names => format!("status IN ({})", names.join(", ")),
+    };
+    match statuses.contains(&Status::Completed) {
+        true => is,
+        false => format!("{is} AND {NOT_COMPLETED}"),
     }
 }
 

@@ -5,6 +5,7 @@
 mod bounds;
 mod completion;
 mod context;
+mod filter;
 mod identifier;
 mod json;
 mod message;
@@ -14,12 +15,13 @@ mod read;
 pub use bounds::InvalidField;
 pub use completion::{Completion, Failure, Rejection, Timing, ToolCall, Usage};
 pub use context::{Actor, ActorKind, Message, MessageToolCall, MessageToolResult, RequestContext};
+pub use filter::{RequestFilter, RequestOrder};
 pub use identifier::stored_identifier;
 pub use message::{CanonicalMessage, MessagePart};
 pub use protocol::WireProtocol;
 pub use read::{
-    BodyInfo, Digest, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestOrder,
-    RequestRecord, StatsFilter, StatsKey, StatsRow, Status, ToolStats, UnreadableRequest,
+    BodyInfo, Digest, Page, Payload, PayloadSide, RecordedToolCall, RequestRecord, StatsFilter,
+    StatsKey, StatsRow, Status, ToolStats, UnreadableRequest,
 };
 
 pub(crate) use bounds::{

@@ -146,6 +146,14 @@ fn page_of(rows: Vec<db::RequestRow>) -> Page {
     page
 }
 
+/// For reads that may answer without a query of requests.
+pub(crate) fn check_filter(filter: &RequestFilter) -> Result<(), ReadError> {
+    match filter.problem() {
+        Some(problem) => Err(ReadError::InvalidArgument(problem.to_owned())),
+        None => Ok(()),
+    }
+}
+
 fn check_limit(limit: usize) -> Result<usize, ReadError> {
     if (1..=PAGE_REQUESTS_MAX).contains(&limit) {
         Ok(limit)

@@ -176,7 +176,7 @@ impl Meant {
             return Ok(found.into_iter().filter(is_meant).collect());
         }
         let filter = RequestFilter {
-            status,
+            statuses: status.into_iter().collect(),
             ..self.filter.clone()
         };
         let walk = Walk::Before(Some(before));

@@ -41,6 +41,49 @@ fn list() {
 }
 
 #[test]
+fn states_http_statuses_and_types_of_errors_select_in_every_command() {
+    let sandbox = Sandbox::sample();
+    let ids = |arguments: &[&str]| -> Vec<String> {
+        let run = sandbox.run(&[&["list", "--json"], arguments].concat());
+        let id = |line: &serde_json::Value| {
+            let id = line["request_id"].as_str().unwrap();
+            id.chars().take(9).collect()
+        };
+        run.json().iter().map(id).collect()
+    };
+    assert_eq!(ids(&["--status", "failed,pending"]), ["call-0003"]);
+    assert_eq!(ids(&["--status", "failed,completed"]).len(), 6);
+    assert_eq!(
+        ids(&["--status", "pending", "--status", "failed"]),
+        ["call-0003"]
+    );
+    assert_eq!(ids(&["--http-status", "429"]), ["call-0003"]);
+    assert_eq!(ids(&["--http-status", "5xx,400-430"]), ["call-0003"]);
+    assert_eq!(ids(&["--http-status", "2xx"]).len(), 4);
+    assert_eq!(ids(&["--error-type", "42?"]), ["call-0003"]);
+    assert_eq!(
+        ids(&["--error-type", "42", "--http-status", "429"]),
+        [""; 0]
+    );
+    let stats = sandbox
+        .run(&["stats", "--json", "--http-status", "4xx"])
+        .json();
+    assert_eq!(stats[0]["requests"], 1);
+    assert_eq!(sandbox.run(&["stats", "--error-type", "nothing"]).exit, 1);
+    let export = sandbox.run(&["export", "--http-status", "429", "--error-type", "429"]);
+    assert_eq!(export.json().len(), 1);
+    for wrong in [
+        ["--status", "failed,broken"],
+        ["--http-status", "6x"],
+        ["--http-status", "599-500"],
+        ["--http-status", &["4xx"; 17].join(",")],
+    ] {
+        let run = sandbox.run(&["list", wrong[0], wrong[1]]);
+        assert_eq!(run.exit, 2, "{wrong:?}: {}", run.stderr);
+    }
+}
+
+#[test]
 fn list_json() {
     let sandbox = Sandbox::sample();
     let runs = [

@@ -121,7 +121,7 @@ fn read(path: &Path) {
         (
             "failed",
             RequestFilter {
-                status: Some(auditlite::Status::Failed),
+                statuses: vec![auditlite::Status::Failed],
                 ..RequestFilter::default()
             },
         ),

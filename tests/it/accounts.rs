@@ -170,7 +170,7 @@ fn the_close_report_accounts_for_everything() {
     // The one that was open is interrupted by the next open.
     let store = folder.open();
     let filter = auditlite::RequestFilter {
-        status: Some(auditlite::Status::Interrupted),
+        statuses: vec![auditlite::Status::Interrupted],
         ..auditlite::RequestFilter::default()
     };
     assert_eq!(

@@ -20,7 +20,7 @@ fn a_request_is_given_once_when_it_has_ended_and_matches() {
     let reader = store.reader();
     let newest = reader.list(&RequestFilter::default(), None, 1).unwrap();
     let filter = RequestFilter {
-        status: Some(Status::Failed),
+        statuses: vec![Status::Failed],
         user_id: Some("u".to_owned()),
         ..RequestFilter::default()
     };

@@ -167,7 +167,7 @@ fn a_request_ends_in_each_of_the_ways() {
         Status::Abandoned,
     ] {
         let filter = RequestFilter {
-            status: Some(status),
+            statuses: vec![status],
             ..RequestFilter::default()
         };
         let page = reader.list(&filter, None, 10).unwrap();

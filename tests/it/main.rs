@@ -20,6 +20,7 @@ mod destroyed;
 mod doctored;
 mod documents;
 mod extraction;
+mod filters;
 mod following;
 mod forgeries;
 mod identifiers;
@@ -35,6 +36,8 @@ mod redaction;
 mod removal;
 mod replaced;
 mod searching;
+#[path = "../support/seeds.rs"]
+mod seeds;
 mod shared_ids;
 mod stall;
 mod support;

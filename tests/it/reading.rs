@@ -107,21 +107,21 @@ fn every_filter_shows_what_matches_newest_first() {
         ),
         (
             RequestFilter {
-                status: Some(Status::Failed),
+                statuses: vec![Status::Failed],
                 ..filter()
             },
             Box::new(|n| n % 50 == 49),
         ),
         (
             RequestFilter {
-                status: Some(Status::Completed),
+                statuses: vec![Status::Completed],
                 ..filter()
             },
             Box::new(|n| n % 50 != 49),
         ),
         (
             RequestFilter {
-                status: Some(Status::Pending),
+                statuses: vec![Status::Pending],
                 ..filter()
             },
             Box::new(|_| false),
@@ -199,7 +199,7 @@ fn every_filter_shows_what_matches_newest_first() {
         (
             RequestFilter {
                 user_id: text("user-3"),
-                status: Some(Status::Failed),
+                statuses: vec![Status::Failed],
                 provider_name: text("anthropic"),
                 ..filter()
             },

@@ -185,7 +185,15 @@ impl Request {
         let at = self.started_at.unwrap_or(self.window.0);
         filter.since.is_none_or(|since| at >= since)
             && filter.until.is_none_or(|until| at < until)
-            && filter.status.is_none_or(|status| status == self.status)
+            && (filter.statuses.is_empty() || filter.statuses.contains(&self.status))
+            && (filter.http_statuses.is_empty()
+                || self.http_status.is_some_and(|found| {
+                    filter
+                        .http_statuses
+                        .iter()
+                        .any(|range| range.contains(&found))
+                }))
+            && is_like(&filter.error_type, &[self.error_type.as_ref()])
             && is_like(
                 &filter.provider_name,
                 &[self.provider_name.as_ref(), self.response_provider.as_ref()],

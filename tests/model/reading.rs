@@ -384,14 +384,22 @@ fn times(rng: &mut Rng) -> (Option<i64>, Option<i64>) {
 fn filter(rng: &mut Rng) -> RequestFilter {
     let mut filter = RequestFilter::default();
     for _ in 0..rng.usize(..3) {
-        match rng.u8(..8) {
+        match rng.u8(..10) {
             0 => (filter.since, filter.until) = times(rng),
-            1 => filter.status = Some(Status::ALL[rng.usize(..6)]),
+            1 => {
+                let some = (0..1 + rng.usize(..3)).map(|_| Status::ALL[rng.usize(..6)]);
+                filter.statuses = some.collect();
+            }
             2 => filter.provider_name = name(rng, "provider_name"),
             3 => filter.model = name(rng, "request_model"),
             4 => filter.user_id = name(rng, "user_id"),
             5 => filter.session_id = name(rng, "session_id"),
             6 => filter.conversation_id = name(rng, "conversation_id"),
+            7 => {
+                let first = 200 + rng.u16(..400);
+                filter.http_statuses = vec![first..=first + rng.u16(..100), 200..=210];
+            }
+            8 => filter.error_type = Some(if rng.bool() { "*" } else { "policy" }.to_owned()),
             _ => filter.trace_id = name(rng, "trace_id"),
         }
     }

@@ -126,7 +126,7 @@ fn examine(path: &Path, said: &Said, what: &str, seen: &mut Seen) {
     };
     let reader = verify();
     let filter = RequestFilter {
-        status: Some(Status::Pending),
+        statuses: vec![Status::Pending],
         ..RequestFilter::default()
     };
     let open = reader.list(&filter, None, 1000).unwrap().requests;

@@ -269,7 +269,7 @@ pub fn recover(path: &Path, promises: &Promises, accounts: Accounts, probe: &str
     };
     let mut violations = Vec::new();
     let pending = RequestFilter {
-        status: Some(Status::Pending),
+        statuses: vec![Status::Pending],
         ..RequestFilter::default()
     };
     match store.reader().list(&pending, None, 10) {

@@ -1,5 +1,7 @@
 //! The filter grammar that all commands share.
 
+use std::ops::RangeInclusive;
+
 use auditlite::{Reader, RequestFilter, StatsFilter, Status};
 use clap::builder::PossibleValuesParser;
 use jiff::SignedDuration;
@@ -19,13 +21,20 @@ pub(crate) struct FilterArgs {
     /// Before this time, written as for --since
     #[arg(long, value_name = "TIME", value_parser = time::parse, allow_hyphen_values = true)]
     until: Option<i64>,
-    /// In this state
+    /// In one of these states, separated by commas
     #[arg(
         long,
         value_name = "STATUS",
+        value_delimiter = ',',
         value_parser = PossibleValuesParser::new(Status::ALL.map(Status::name))
     )]
-    status: Option<String>,
+    status: Vec<String>,
+    /// The client got one of these HTTP statuses: 429, 5xx or 500-599, separated by commas
+    #[arg(long, value_name = "CODES", value_delimiter = ',', value_parser = http_statuses)]
+    http_status: Vec<RangeInclusive<u16>>,
+    /// With this type of error; `*` and `?` match any characters and one
+    #[arg(long, value_name = "NAME")]
+    error_type: Option<String>,
     /// Routed to or served by this provider; `*` and `?` match any characters and one
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
@@ -77,7 +86,9 @@ impl FilterArgs {
         Ok(RequestFilter {
             since: self.since,
             until: self.until,
-            status: self.status.as_deref().and_then(Status::from_name),
+            statuses: self.statuses(),
+            http_statuses: self.http_status.clone(),
+            error_type: self.error_type.clone(),
             provider_name: self.provider.clone(),
             model: self.model.clone(),
             user_id: self.user.clone(),
@@ -101,7 +112,9 @@ impl FilterArgs {
     /// The period is empty.
     pub(crate) fn summary_filter(&self) -> Result<Option<StatsFilter>, CliError> {
         self.check()?;
-        let other = self.status.is_some()
+        let other = !self.status.is_empty()
+            || !self.http_status.is_empty()
+            || self.error_type.is_some()
             || self.session.is_some()
             || self.conversation.is_some()
             || self.trace.is_some()
@@ -119,6 +132,14 @@ impl FilterArgs {
             user_id: self.user.clone(),
             group_by: Vec::new(),
         }))
+    }
+
+    /// The states that are asked for.
+    pub(crate) fn statuses(&self) -> Vec<Status> {
+        let statuses = self.status.iter();
+        statuses
+            .filter_map(|name| Status::from_name(name))
+            .collect()
     }
 
     /// Refuses a period that ends before it starts, in which nothing could be found.
@@ -203,6 +224,32 @@ fn duration(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "not a length of time; give 500ms, 2s or 1m30s".to_owned())
 }
 
+/// One HTTP status, a class of them (`5xx`), or the first and the last one of a range.
+fn http_statuses(text: &str) -> Result<RangeInclusive<u16>, String> {
+    const HINT: &str = "give a status such as 429, a class such as 5xx, or a range such as 500-599";
+    let number = |text: &str| -> Option<u16> {
+        let is_number = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|_| is_number)
+    };
+    let text = text.trim();
+    let class = text.strip_suffix("xx").or_else(|| text.strip_suffix("XX"));
+    let range = match (class, text.split_once('-')) {
+        (Some(class), _) => {
+            let first = number(&format!("{class}00"));
+            first.map(|first| first..=first.saturating_add(99))
+        }
+        (None, Some((first, last))) => number(first.trim())
+            .zip(number(last.trim()))
+            .map(|(first, last)| first..=last),
+        (None, None) => number(text).map(|only| only..=only),
+    };
+    match range {
+        Some(range) if range.is_empty() => Err("the range ends before it starts".to_owned()),
+        Some(range) => Ok(range),
+        None => Err(format!("not an HTTP status; {HINT}")),
+    }
+}
+
 fn attribute(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -229,6 +276,19 @@ mod tests {
             "99999999999999999999",
         ] {
             assert!(dollars(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn http_statuses_are_numbers_classes_and_ranges() {
+        assert_eq!(http_statuses("429"), Ok(429..=429));
+        assert_eq!(http_statuses("5xx"), Ok(500..=599));
+        assert_eq!(http_statuses("4XX"), Ok(400..=499));
+        assert_eq!(http_statuses(" 500 - 504 "), Ok(500..=504));
+        for text in [
+            "", "x", "xx", "55xx", "5x", "42", "4290", "+29", "599-500", "500-", "-5", "4xx-5xx",
+        ] {
+            assert!(http_statuses(text).is_err(), "{text:?}");
         }
     }
 

@@ -9,7 +9,7 @@ use crate::db::connection::files::wal_path;
 use crate::db::connection::pool;
 use crate::db::connection::schema::Schema;
 use crate::db::error::{Context, DbError};
-use crate::db::rows::status_is;
+use crate::db::rows::status_in;
 use crate::db::write::pieces::left_behind;
 use crate::db::write::sums::total;
 use crate::model::Status;
@@ -89,7 +89,7 @@ fn log_facts(connection: &Connection, is_being_written: bool) -> Result<LogFacts
         requests: count("SELECT count(*) FROM requests")?,
         pending: count(&format!(
             "SELECT count(*) FROM requests WHERE {}",
-            status_is(Status::Pending)
+            status_in(&[Status::Pending])
         ))?,
         payloads: count("SELECT count(*) FROM payloads")?,
         sessions: count("SELECT count(*) FROM store_sessions")?,

@@ -1,11 +1,13 @@
 //! The shared filter as conditions of a query: every value is bound, and which index serves which
 //! filter is tested.
 
+use std::ops::RangeInclusive;
+
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use crate::db::error::{Context, DbError};
-use crate::db::rows::{RequestRow, SELECT_REQUEST, request_rows, status_is};
+use crate::db::rows::{RequestRow, SELECT_REQUEST, request_rows, status_in};
 use crate::db::seq_to_sql;
 use crate::log::minute_of;
 use crate::model::{RequestFilter, RequestOrder, Status, stored_attribute, stored_identifier};
@@ -58,6 +60,19 @@ impl Conditions {
             .map(|column| format!("{column} {operator} ?"))
             .collect();
         self.add(&format!("({})", any.join(" OR ")), value);
+    }
+
+    /// The number is in one of these ranges; none: in any.
+    pub(crate) fn add_ranges(&mut self, column: &str, ranges: &[RangeInclusive<u16>]) {
+        if ranges.is_empty() {
+            return;
+        }
+        let any = vec![format!("{column} BETWEEN ? AND ?"); ranges.len()];
+        self.sql.push(format!("({})", any.join(" OR ")));
+        for range in ranges {
+            self.values.push((*range.start()).into());
+            self.values.push((*range.end()).into());
+        }
     }
 
     /// ` WHERE …`, or nothing.
@@ -117,11 +132,10 @@ pub(crate) fn list_within(
     walk: Walk,
     limit: usize,
 ) -> Result<Vec<RequestRow>, DbError> {
-    let Some(conditions) = conditions(connection, filter, walk)? else {
+    let Some((sql, values)) = list_sql(connection, filter, walk, limit)? else {
         return Ok(Vec::new());
     };
-    let sql = list_sql(&conditions, walk, limit);
-    rows(connection, &sql, conditions)
+    rows(connection, &sql, values)
 }
 
 /// Matching requests that have most of something, most first. Reads every row that matches.
@@ -144,41 +158,66 @@ pub(crate) fn top(
         conditions.index,
         conditions.to_sql()
     );
-    rows(&transaction, &sql, conditions)
+    rows(&transaction, &sql, conditions.values)
 }
 
 fn rows(
     connection: &Connection,
     sql: &str,
-    conditions: Conditions,
+    values: Vec<Value>,
 ) -> Result<Vec<RequestRow>, DbError> {
     const LISTING: &str = "listing requests";
     let mut statement = connection.prepare_cached(sql).context(LISTING)?;
-    let rows = statement
-        .query(params_from_iter(conditions.values))
-        .context(LISTING)?;
+    let rows = statement.query(params_from_iter(values)).context(LISTING)?;
     request_rows(rows).context(LISTING)
 }
 
-fn list_sql(conditions: &Conditions, walk: Walk, limit: usize) -> String {
+/// The query of a page, with its values. `None`: nothing can match.
+///
+/// Of several rare states each is a walk of its own through the index by status, which has its entries
+/// in the order of the log, and SQLite merges the walks: a page reads as many rows as it has. With
+/// `status IN (…)` it would read and sort all that match for every page.
+fn list_sql(
+    connection: &Connection,
+    filter: &RequestFilter,
+    walk: Walk,
+    limit: usize,
+) -> Result<Option<(String, Vec<Value>)>, DbError> {
     let direction = match walk {
         Walk::Before(_) => "DESC",
         Walk::After(_) => "ASC",
     };
-    format!(
-        "{}{}{} ORDER BY opened_seq {direction} LIMIT {limit}",
-        *SELECT_REQUEST,
-        conditions.index,
-        conditions.to_sql()
-    )
+    let walks = match index(connection, filter)? {
+        BY_STATUS => filter.by_status(),
+        _ => vec![filter.clone()],
+    };
+    let (mut queries, mut values) = (Vec::new(), Vec::new());
+    for filter in walks {
+        let Some(conditions) = conditions(connection, &filter, walk)? else {
+            return Ok(None);
+        };
+        queries.push(format!(
+            "{}{}{}",
+            *SELECT_REQUEST,
+            conditions.index,
+            conditions.to_sql()
+        ));
+        values.extend(conditions.values);
+    }
+    let sql = format!(
+        "{} ORDER BY opened_seq {direction} LIMIT {limit}",
+        queries.join(" UNION ALL ")
+    );
+    Ok(Some((sql, values)))
 }
+
+const BY_STATUS: &str = " INDEXED BY requests_by_status";
 
 /// Without statistics the planner takes a cursor's range on the primary key for cheaper, and
 /// would walk past all completed requests to find the rare others. Of a user and a conversation it
 /// takes either index; the one with fewer entries is meant: one user's service has many conversations,
 /// and one id that clients share, such as `default`, has many users.
 fn index(connection: &Connection, filter: &RequestFilter) -> Result<&'static str, DbError> {
-    const BY_STATUS: &str = " INDEXED BY requests_by_status";
     const BY_USER: &str = " INDEXED BY requests_by_user_id";
     const BY_CONVERSATION: &str = " INDEXED BY requests_by_conversation";
     let user = filter.user_id.as_deref().filter(|user| !user.is_empty());
@@ -214,11 +253,8 @@ fn index(connection: &Connection, filter: &RequestFilter) -> Result<&'static str
         &filter.request_id,
     ];
     let has_id = user.is_some() || ids.into_iter().any(Option::is_some);
-    Ok(match filter.status {
-        None | Some(Status::Completed) => "",
-        Some(_) if has_id => "",
-        Some(_) => BY_STATUS,
-    })
+    let is_rare = !filter.statuses.is_empty() && !filter.statuses.contains(&Status::Completed);
+    Ok(if is_rare && !has_id { BY_STATUS } else { "" })
 }
 
 /// What the filter demands of a row of `requests`. `None`: nothing can match.
@@ -227,6 +263,9 @@ pub(crate) fn conditions(
     filter: &RequestFilter,
     walk: Walk,
 ) -> Result<Option<Conditions>, DbError> {
+    if let Some(problem) = filter.problem() {
+        return Err(DbError::invalid(problem));
+    }
     let mut conditions = Conditions {
         index: index(connection, filter)?,
         ..Conditions::default()
@@ -257,9 +296,11 @@ pub(crate) fn conditions(
             conditions.add("opened_at < ?", until);
         }
     }
-    if let Some(status) = filter.status {
-        conditions.add_fixed(status_is(status));
+    if !filter.statuses.is_empty() {
+        conditions.add_fixed(status_in(&filter.statuses));
     }
+    conditions.add_ranges("http_status", &filter.http_statuses);
+    conditions.add_name(&["error_type"], filter.error_type.as_ref());
     conditions.add_name(
         &["provider_name", "response_provider_name"],
         filter.provider_name.as_ref(),
@@ -346,16 +387,11 @@ mod tests {
     }
 
     fn plan(connection: &Connection, filter: &RequestFilter, walk: Walk) -> String {
-        let conditions = conditions(connection, filter, walk)
-            .unwrap()
-            .unwrap_or_default();
-        let sql = list_sql(&conditions, walk, 20);
+        let (sql, values) = list_sql(connection, filter, walk, 20).unwrap().unwrap();
         let mut statement = connection
             .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
             .unwrap();
-        let rows = statement.query_map(params_from_iter(conditions.values), |row| {
-            row.get::<_, String>(3)
-        });
+        let rows = statement.query_map(params_from_iter(values), |row| row.get::<_, String>(3));
         let lines: Vec<String> = rows.unwrap().collect::<Result<_, _>>().unwrap();
         lines.join("\n")
     }
@@ -409,12 +445,42 @@ mod tests {
                 "requests_by_request_id",
             ),
             (
-                filter(|filter, _| filter.status = Some(Status::Failed)),
+                filter(|filter, _| filter.statuses = vec![Status::Failed]),
                 "requests_by_status",
             ),
             (
-                filter(|filter, _| filter.status = Some(Status::Completed)),
+                filter(|filter, _| {
+                    filter.statuses = vec![Status::Failed, Status::Interrupted, Status::Failed];
+                }),
+                "MERGE (UNION ALL)",
+            ),
+            (
+                filter(|filter, _| filter.statuses = vec![Status::Completed]),
                 KEY,
+            ),
+            (
+                filter(|filter, _| filter.statuses = vec![Status::Failed, Status::Completed]),
+                KEY,
+            ),
+            (
+                filter(|filter, id| {
+                    filter.statuses = vec![Status::Failed, Status::Rejected];
+                    filter.user_id = id;
+                }),
+                "requests_by_user_id",
+            ),
+            (
+                filter(|filter, _| filter.http_statuses = vec![429..=429, 500..=599]),
+                KEY,
+            ),
+            (filter(|filter, name| filter.error_type = name), KEY),
+            (
+                filter(|filter, name| {
+                    filter.statuses = vec![Status::Failed];
+                    filter.http_statuses = vec![500..=599];
+                    filter.error_type = name;
+                }),
+                "requests_by_status",
             ),
             (filter(|filter, name| filter.model = name), KEY),
             (
@@ -444,6 +510,12 @@ mod tests {
                 let plan = plan(&connection, &filter, walk);
                 assert!(plan.contains(expected), "{filter:?} {walk:?}: {plan}");
                 assert!(!plan.contains("TEMP B-TREE"), "{filter:?} {walk:?}: {plan}");
+                assert_eq!(
+                    plan.matches("requests_by_status").count(),
+                    plan.matches("SEARCH requests USING INDEX requests_by_status")
+                        .count(),
+                    "{plan}"
+                );
                 if filter.tool_name.is_some() {
                     assert!(
                         plan.contains("SEARCH tool_calls EXISTS USING PRIMARY KEY (ended_seq=?)"),
@@ -476,6 +548,7 @@ mod tests {
             trace_id: Some(hostile()),
             request_id: Some(hostile()),
             tool_name: Some(hostile()),
+            error_type: Some(hostile()),
             attributes: vec![(hostile(), hostile())],
             ..RequestFilter::default()
         };

@@ -321,7 +321,7 @@ pub(crate) fn bound(connection: &Connection, bound: Bound) -> Result<Option<u64>
             format!(
                 "SELECT min(opened_seq) FROM requests INDEXED BY requests_by_status \
                  WHERE {} AND ?1 = 0",
-                crate::db::rows::status_is(Status::Pending)
+                crate::db::rows::status_in(&[Status::Pending])
             ),
             0,
         ),

@@ -18,7 +18,7 @@ use crate::db::connection::schema::Schema;
 use crate::db::error::{Context, DbError, DbErrorKind};
 use crate::db::read::lookup::{count_at, optional_count_at};
 use crate::db::remove::content::Removal;
-use crate::db::rows::status_is;
+use crate::db::rows::status_in;
 use crate::db::{event_seq, seq_to_sql};
 use crate::error::OpenError;
 use crate::log::{Event, Fold};
@@ -175,7 +175,7 @@ impl Appender {
                      coalesce(response_model, request_model), requested_model, wire_protocol \
                      FROM requests INDEXED BY requests_by_status WHERE {} \
                      ORDER BY opened_seq LIMIT ?1",
-                status_is(Status::Pending)
+                status_in(&[Status::Pending])
             ))
             .context(READING)?;
         let rows = statement

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::commitments::Commitments;
 use super::payloads::Recent;
+use super::requests;
 use super::transcript::{message_key, transcript};
 use crate::db::{Connection, DatabasePath, DbError, FileLinks, WriterLock, search as index};
 use crate::error::{OpenError, ReadError, SearchIndexError, chain};
@@ -173,6 +174,7 @@ pub(crate) fn search(
             options.limit
         )));
     }
+    requests::check_filter(&options.filter)?;
     let words = query::expression(query)?;
     let lag = lag(connection)?;
     if !lag.is_built {
