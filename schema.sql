@@ -13,7 +13,7 @@ CREATE TABLE log_segments (
     first_seq INTEGER PRIMARY KEY,  -- seq of the first event in the segment
     count     INTEGER NOT NULL,     -- events in the segment
     length    INTEGER NOT NULL,     -- bytes of the lines, each with its newline, before compression
-    encoding  INTEGER NOT NULL,     -- 0 as is, 1 zstd in frames of 512 lines, 2 zstd with built-in dictionary 1
+    encoding  INTEGER NOT NULL,     -- 0 as is, 1 zstd in frames of 512 lines, 3 zstd with built-in dictionary 2
     data      BLOB NOT NULL,
     -- The RFC 6962 tree over all lines up to the end of the segment, as the hashes of the perfect
     -- subtrees that cover it, from the left, 32 bytes each; of these, only the ones that end within
@@ -71,7 +71,7 @@ CREATE TABLE requests (
     operation_name            TEXT,
     provider_name             TEXT,                -- routed to
     response_provider_name    TEXT,                -- served, where another one
-    requested_model           TEXT,                -- asked for by the client
+    client_model           TEXT,                -- asked for by the client
     request_model             TEXT,                -- routed to
     response_model            TEXT,                -- served
     wire_protocol             TEXT,
@@ -94,7 +94,8 @@ CREATE TABLE requests (
     error_message             TEXT,
     request_bytes             INTEGER NOT NULL,    -- length of the full request body
     response_bytes            INTEGER,             -- length of the full response body
-    altered                   TEXT                 -- names, comma-separated: fields brought into their bounds, bodies not read or withheld
+    adjusted_fields           TEXT,                -- names, separated by commas: fields brought into their bounds
+    body_flags                TEXT                 -- flags, separated by commas: bodies not read, withheld or left out
 ) STRICT;
 
 -- Each index costs write throughput; the query that needs it is named.
@@ -181,7 +182,7 @@ CREATE TABLE opened_minutes (
 ) STRICT;
 
 -- Projection: openings of the store, from an open to its close; without an end, the process died.
-CREATE TABLE store_sessions (
+CREATE TABLE store_openings (
     opened_seq INTEGER PRIMARY KEY,  -- seq of the store_opened event
     opened_at  INTEGER NOT NULL,
     closed_seq INTEGER,              -- seq of the store_closed event
@@ -242,7 +243,7 @@ CREATE TABLE gaps (
     last_at    INTEGER NOT NULL,
     lifecycles INTEGER NOT NULL,     -- lifecycles of which nothing is recorded
     payloads   INTEGER NOT NULL,     -- bodies left out of recorded lifecycles
-    notices    INTEGER NOT NULL      -- notices of the served model or forwarded body left out
+    updates    INTEGER NOT NULL      -- updates of the served model or forwarded body left out
 ) STRICT;
 
 -- Full text search. No projection: made from payloads, it holds content, may lag behind the log, and

@@ -76,10 +76,10 @@ pub enum Durability {
 pub enum Overflow {
     /// Never wait. Where the byte capacity is short the payload is left out and flagged; where
     /// the event capacity is short the whole lifecycle is left out. Both are counted, and stated
-    /// by a `gap` event as soon as there is room. The default.
+    /// by a `gap` event as soon as there is capacity. The default.
     #[default]
     Shed,
-    /// Wait up to this long for room, then shed. Blocks the calling thread.
+    /// Wait up to this long for capacity, then shed. Blocks the calling thread.
     Wait(Duration),
     /// Return [`RecordError::Full`](crate::RecordError::Full) at once, so that the gateway can
     /// refuse what it cannot audit.
@@ -105,7 +105,7 @@ pub(crate) struct Config {
     pub(crate) durability: Durability,
     pub(crate) overflow: Overflow,
     pub(crate) capture: Capture,
-    pub(crate) payload_cap_bytes: usize,
+    pub(crate) payload_bytes_max: usize,
     pub(crate) capacity_events: usize,
     pub(crate) capacity_bytes: usize,
     pub(crate) close_timeout: Duration,
@@ -146,7 +146,7 @@ impl PieceSettings {
 /// Smallest piece that can be configured, in bytes: a row takes 8 KiB beside its content.
 const PIECE_BYTES_MIN: usize = 4 * 1024;
 
-/// How much room the file may take, and what is done as it gets short.
+/// How much disk space the file may take, and what is done as it gets short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct SpaceLimits {
     /// Most bytes of the database and its write-ahead log. `None`: no bound.
@@ -164,7 +164,7 @@ impl Config {
             durability: Durability::default(),
             overflow: Overflow::default(),
             capture: Capture::default(),
-            payload_cap_bytes: 16 * 1024 * 1024,
+            payload_bytes_max: 16 * 1024 * 1024,
             capacity_events: 65_536,
             capacity_bytes: 64 * 1024 * 1024,
             close_timeout: Duration::from_secs(10),
@@ -188,13 +188,13 @@ impl Config {
 
     /// The first setting that is out of its bounds, in words.
     pub(crate) fn problem(&self) -> Option<String> {
-        if self.payload_cap_bytes < 2 * EXCERPT_BYTES
-            || self.payload_cap_bytes > PAYLOAD_CAP_BYTES_MAX
+        if self.payload_bytes_max < 2 * EXCERPT_BYTES
+            || self.payload_bytes_max > PAYLOAD_CAP_BYTES_MAX
         {
             return Some(format!(
-                "payload_cap must be between {} and {PAYLOAD_CAP_BYTES_MAX} bytes, not {}",
+                "payload_bytes_max must be between {} and {PAYLOAD_CAP_BYTES_MAX} bytes, not {}",
                 2 * EXCERPT_BYTES,
-                self.payload_cap_bytes
+                self.payload_bytes_max
             ));
         }
         if !(16..=1 << 22).contains(&self.capacity_events) {
@@ -218,7 +218,7 @@ impl Config {
         }
         if self.checkpoint_bytes < 64 * 1024 {
             return Some(format!(
-                "checkpoint_at must be at least 65536 bytes, not {}",
+                "wal_checkpoint_bytes must be at least 65536 bytes, not {}",
                 self.checkpoint_bytes
             ));
         }
@@ -232,7 +232,7 @@ impl Config {
             && bytes < SIZE_BYTES_MAX_MIN
         {
             return Some(format!(
-                "max_size must be at least {SIZE_BYTES_MAX_MIN} bytes, not {bytes}"
+                "size_bytes_max must be at least {SIZE_BYTES_MAX_MIN} bytes, not {bytes}"
             ));
         }
         None

@@ -34,9 +34,9 @@ pub struct DoctorReport {
     /// Bodies and other content, kept or only digested.
     pub payloads: u64,
     /// Times that the store was opened for writing.
-    pub sessions: u64,
+    pub openings: u64,
     /// Of these, those that ended without a close: the process died or was killed.
-    pub crashed_sessions: u64,
+    pub crashed_openings: u64,
     /// Gap events.
     pub gaps: u64,
     /// Lifecycles that gaps state as lost.
@@ -57,7 +57,7 @@ pub struct DoctorReport {
 
 /// Examines the file at this path.
 pub(crate) fn examine(path: &Path) -> Result<DoctorReport, ReadError> {
-    // Before it is looked into: one that closes meanwhile leaves no session open.
+    // Before it is looked into: one that closes meanwhile leaves no opening open.
     let is_being_written = WriterLock::is_held(path);
     let (file, log, mut findings) = db::inspect(path, is_being_written)?;
     let Some(log) = log else {
@@ -96,8 +96,8 @@ pub(crate) fn examine(path: &Path) -> Result<DoctorReport, ReadError> {
         requests: log.requests,
         pending: log.pending,
         payloads: log.payloads,
-        sessions: log.sessions,
-        crashed_sessions: log.crashed_sessions,
+        openings: log.openings,
+        crashed_openings: log.crashed_openings,
         gaps: log.gaps,
         shed_lifecycles: log.shed_lifecycles,
         shed_payloads: log.shed_payloads,

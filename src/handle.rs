@@ -11,14 +11,14 @@ use crate::clock::{elapsed_micros, now_micros};
 use crate::config::Capture;
 use crate::error::RecordError;
 use crate::model::{
-    Altered, Completion, Failure, Normaliser, RESPONSE_WITHHELD, Rejection, Usage, note_altered,
-    seen_status, seen_usage, served_name,
+    Adjustments, Completion, Failure, Normaliser, RESPONSE_WITHHELD, Rejection, Usage, seen_status,
+    seen_usage, served_name,
 };
 use crate::receipt::Receipt;
 use crate::redaction::Redaction;
 use crate::writer::{
-    BodyRoom, ChunksCommand, Command, EndCommand, Ending, Lifecycle, Loss, PieceCutter,
-    PreparedCommand, Redactor, Reservation, ServedCommand, Shared, Stage,
+    BodyGrant, ChunksCommand, Command, EndCommand, Ending, Lifecycle, Loss, PieceCutter,
+    Reservation, SecretRedactor, ServedCommand, Shared, Stage, UpstreamBodyCommand,
 };
 
 /// Chunks beyond the payload cap go to the writer in pieces of this size, in bytes.
@@ -70,11 +70,11 @@ struct Active {
     is_above_cap: bool,
     /// Writes what came so far of a long response; `None` where nothing of it may be written before the end.
     pieces: Option<PieceCutter>,
-    response_room: BodyRoom,
+    response_grant: BodyGrant,
     /// Whether the response is left out because no policy could go over it.
     is_withheld: bool,
     capture: Option<Capture>,
-    altered: Altered,
+    adjustments: Adjustments,
     /// What the end needs, and the bytes of `chunks`.
     reservation: Reservation,
 }
@@ -112,10 +112,10 @@ impl RequestHandle {
                 streamed_bytes: 0,
                 is_above_cap: false,
                 pieces,
-                response_room: BodyRoom::Kept,
+                response_grant: BodyGrant::Granted,
                 is_withheld: false,
                 capture,
-                altered: Altered::new(),
+                adjustments: Adjustments::default(),
                 reservation,
             }),
         }
@@ -167,9 +167,9 @@ impl RequestHandle {
         if let Some(active) = &mut self.active
             && let Some(model) = active.redacted("response_model", model)
             && active.response_model.as_deref() != Some(&*model)
-            && let Some((model, altered)) = served_name(&model)
+            && let Some((model, adjustments)) = served_name(&model)
         {
-            note_altered(&mut active.altered, altered);
+            active.adjustments.add(adjustments);
             active.response_model = Some(model.clone());
             active.notice_served(Some(model), None);
         }
@@ -181,9 +181,9 @@ impl RequestHandle {
         if let Some(active) = &mut self.active
             && let Some(name) = active.redacted("response_provider_name", provider_name)
             && active.response_provider_name.as_deref() != Some(&*name)
-            && let Some((name, altered)) = served_name(&name)
+            && let Some((name, adjustments)) = served_name(&name)
         {
-            note_altered(&mut active.altered, altered);
+            active.adjustments.add(adjustments);
             active.response_provider_name = Some(name.clone());
             active.notice_served(None, Some(name));
         }
@@ -193,43 +193,45 @@ impl RequestHandle {
     /// above all for a request that is abandoned in the middle of its response.
     pub fn set_http_status(&mut self, http_status: u16) {
         if let Some(active) = &mut self.active {
-            let (http_status, altered) = seen_status(http_status);
+            let (http_status, adjustments) = seen_status(http_status);
             active.http_status = http_status;
-            note_altered(&mut active.altered, altered);
+            active.adjustments.add(adjustments);
         }
     }
 
     /// Usage seen so far. Counts where the end does not say.
     pub fn set_usage(&mut self, usage: Usage) {
         if let Some(active) = &mut self.active {
-            let (usage, altered) = seen_usage(usage);
+            let (usage, adjustments) = seen_usage(usage);
             active.usage = usage;
-            note_altered(&mut active.altered, altered);
+            active.adjustments.add(adjustments);
         }
     }
 
     /// The body that was forwarded upstream, where the gateway changed it. Only its digest and
     /// length are recorded, and only where it differs from the client's.
-    pub fn set_prepared_body(&mut self, body: impl Into<Bytes>) {
+    pub fn set_upstream_body(&mut self, body: impl Into<Bytes>) {
         let Some(active) = &mut self.active else {
             return;
         };
         let mut body = body.into();
-        if let Some(mut redactor) = Redactor::of(&active.shared)
+        if let Some(mut redactor) = SecretRedactor::of(&active.shared)
             && !redactor.body(&mut body)
         {
             return; // not even its digest may be known
         }
         let reservation = Reservation::new(1, body.len());
         if active.shared.capacity.try_reserve(reservation) {
-            let command = PreparedCommand {
+            let command = UpstreamBodyCommand {
                 lifecycle: Arc::clone(&active.lifecycle),
                 body,
                 reservation,
             };
-            let _ = active.shared.submit(Command::Prepared(Box::new(command)));
+            let _ = active
+                .shared
+                .submit(Command::UpstreamBody(Box::new(command)));
         } else {
-            active.shared.count_loss(Loss::Notice, now_micros());
+            active.shared.count_loss(Loss::Update, now_micros());
         }
     }
 
@@ -280,10 +282,10 @@ impl RequestHandle {
     ///
     /// As [`complete`](Self::complete), which also says what it may wait for.
     pub fn finish(mut self, http_status: u16) -> Result<Receipt, RecordError> {
-        let (seen, altered) = seen_status(http_status);
+        let (seen, adjustments) = seen_status(http_status);
         let mut ending = Ending::finished(http_status);
         ending.http_status = seen;
-        self.end(ending, altered)
+        self.end(ending, adjustments)
     }
 
     /// Ends the lifecycle as completed. What is not given is not recorded, unless
@@ -291,7 +293,7 @@ impl RequestHandle {
     ///
     /// # Blocking
     ///
-    /// Never waits for the disk. Waits for room for the response's bytes only with
+    /// Never waits for the disk. Waits for capacity for the response's bytes only with
     /// [`Overflow::Wait`](crate::Overflow::Wait).
     ///
     /// # Errors
@@ -299,11 +301,11 @@ impl RequestHandle {
     /// [`RecordError::Closed`] or [`RecordError::WriterStopped`] when the end cannot be recorded
     /// any more; the next open marks the request interrupted.
     pub fn complete(mut self, mut completion: Completion) -> Result<Receipt, RecordError> {
-        let mut altered = self.redact(|redactor| redactor.completion(&mut completion));
+        let mut adjustments = self.redact(|redactor| redactor.completion(&mut completion));
         let mut normaliser = Normaliser::default();
         normaliser.completion(&mut completion);
-        note_altered(&mut altered, normaliser.into_altered());
-        self.end(completion.into(), altered)
+        adjustments.add(normaliser.into_adjustments());
+        self.end(completion.into(), adjustments)
     }
 
     /// Ends the lifecycle as failed. What is not given is not recorded, unless
@@ -313,11 +315,11 @@ impl RequestHandle {
     ///
     /// As [`complete`](Self::complete), which also says what it may wait for.
     pub fn fail(mut self, mut failure: Failure) -> Result<Receipt, RecordError> {
-        let mut altered = self.redact(|redactor| redactor.failure(&mut failure));
+        let mut adjustments = self.redact(|redactor| redactor.failure(&mut failure));
         let mut normaliser = Normaliser::default();
         normaliser.failure(&mut failure);
-        note_altered(&mut altered, normaliser.into_altered());
-        self.end(failure.into(), altered)
+        adjustments.add(normaliser.into_adjustments());
+        self.end(failure.into(), adjustments)
     }
 
     /// Ends the lifecycle as rejected: the gateway refused the request.
@@ -326,11 +328,11 @@ impl RequestHandle {
     ///
     /// As [`complete`](Self::complete), which also says what it may wait for.
     pub fn reject(mut self, mut rejection: Rejection) -> Result<Receipt, RecordError> {
-        let mut altered = self.redact(|redactor| redactor.rejection(&mut rejection));
+        let mut adjustments = self.redact(|redactor| redactor.rejection(&mut rejection));
         let mut normaliser = Normaliser::default();
         normaliser.rejection(&mut rejection);
-        note_altered(&mut altered, normaliser.into_altered());
-        self.end(rejection.into(), altered)
+        adjustments.add(normaliser.into_adjustments());
+        self.end(rejection.into(), adjustments)
     }
 
     /// Ends the lifecycle as dropping the handle does, and gives a receipt for it.
@@ -339,23 +341,23 @@ impl RequestHandle {
     ///
     /// As [`complete`](Self::complete).
     pub fn abandon(mut self) -> Result<Receipt, RecordError> {
-        self.end(Ending::abandoned(), Altered::new())
+        self.end(Ending::abandoned(), Adjustments::default())
     }
 
     /// A policy goes over what an end tells; gives the fields that it failed on.
-    fn redact(&self, texts: impl FnOnce(&mut Redactor<'_>)) -> Altered {
-        let mut altered = Altered::new();
+    fn redact(&self, texts: impl FnOnce(&mut SecretRedactor<'_>)) -> Adjustments {
+        let mut adjustments = Adjustments::default();
         let shared = self.active.as_ref().map(|active| &active.shared);
-        if let Some(mut redactor) = shared.and_then(|shared| Redactor::of(shared)) {
+        if let Some(mut redactor) = shared.and_then(|shared| SecretRedactor::of(shared)) {
             texts(&mut redactor);
-            redactor.flag(&mut altered);
+            adjustments.add(redactor.into_failed());
         }
-        altered
+        adjustments
     }
 
-    fn end(&mut self, ending: Ending, altered: Altered) -> Result<Receipt, RecordError> {
+    fn end(&mut self, ending: Ending, adjustments: Adjustments) -> Result<Receipt, RecordError> {
         match self.active.take() {
-            Some(active) => active.end(ending, altered),
+            Some(active) => active.end(ending, adjustments),
             None => Ok(Receipt { awaited: None }),
         }
     }
@@ -369,12 +371,12 @@ impl Active {
 
     /// A name that was told in the middle; `None` where no policy could go over it.
     fn redacted<'n>(&mut self, field: &str, name: &'n str) -> Option<Cow<'n, str>> {
-        let Some(mut redactor) = Redactor::of(&self.shared) else {
+        let Some(mut redactor) = SecretRedactor::of(&self.shared) else {
             return Some(Cow::Borrowed(name));
         };
         let mut name = Some(name.to_owned());
         redactor.optional(field, &mut name);
-        redactor.flag(&mut self.altered);
+        self.adjustments.add(redactor.into_failed());
         name.map(Cow::Owned)
     }
 
@@ -391,7 +393,7 @@ impl Active {
             let _ = self.shared.submit(Command::Served(Box::new(command)));
         } else {
             // The end says it too.
-            self.shared.count_loss(Loss::Notice, now_micros());
+            self.shared.count_loss(Loss::Update, now_micros());
         }
     }
 
@@ -403,7 +405,7 @@ impl Active {
         self.streamed_bytes = self
             .streamed_bytes
             .saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
-        if self.response_room == BodyRoom::Shed || length == 0 {
+        if self.response_grant == BodyGrant::Shed || length == 0 {
             return;
         }
         let wanted = Reservation::new(0, length.saturating_add(size_of::<Bytes>()));
@@ -417,14 +419,14 @@ impl Active {
         let bound = if self.is_above_cap {
             PIECE_BYTES
         } else {
-            self.shared.payload_cap_bytes
+            self.shared.payload_bytes_max
         };
         let due = self.pieces.as_mut().and_then(|pieces| {
             let is_due = pieces.is_due(&self.shared.pieces, self.held_bytes);
             is_due.then_some(pieces)
         });
         if self.held_bytes > bound {
-            match Redactor::of(&self.shared) {
+            match SecretRedactor::of(&self.shared) {
                 None => self.send_ahead(),
                 // A secret may lie across pieces.
                 Some(mut redactor) => {
@@ -463,20 +465,20 @@ impl Active {
         let _ = self.shared.submit(Command::Chunks(Box::new(command)));
     }
 
-    /// Reserves these bytes for the end. Nothing always has room, however full it is.
-    fn room_for(&mut self, bytes: usize) -> BodyRoom {
+    /// Reserves these bytes for the end. Zero bytes are always granted.
+    fn grant_for(&mut self, bytes: usize) -> BodyGrant {
         let wanted = Reservation::new(0, bytes);
         if bytes > 0 && !self.shared.reserve_content(wanted) {
-            return BodyRoom::Shed;
+            return BodyGrant::Shed;
         }
         self.reservation.add(wanted);
-        BodyRoom::Kept
+        BodyGrant::Granted
     }
 
     /// Leaves the response body out: its length goes on being counted, its digest is not known.
     /// The end counts the loss, unless it brings the body in one piece.
     fn shed_response(&mut self) {
-        self.response_room = BodyRoom::Shed;
+        self.response_grant = BodyGrant::Shed;
         self.chunks = Vec::new();
         self.held_bytes = 0;
         self.pieces = None;
@@ -494,7 +496,7 @@ impl Active {
     /// A policy goes over the response in one piece. Gives its id.
     fn redact_response(&mut self, ending: &mut Ending) -> Option<String> {
         let shared = Arc::clone(&self.shared);
-        let mut redactor = Redactor::of(&shared)?;
+        let mut redactor = SecretRedactor::of(&shared)?;
         if let Some(body) = &mut ending.response_body {
             self.is_withheld = !redactor.body(body);
         } else if !self.chunks.is_empty() {
@@ -507,12 +509,12 @@ impl Active {
             }
         }
         if self.is_withheld {
-            self.altered.push(RESPONSE_WITHHELD.to_owned());
+            self.adjustments.flag(RESPONSE_WITHHELD);
         }
         Some(redactor.id())
     }
 
-    fn end(mut self, mut ending: Ending, altered: Altered) -> Result<Receipt, RecordError> {
+    fn end(mut self, mut ending: Ending, adjustments: Adjustments) -> Result<Receipt, RecordError> {
         let at = now_micros();
         self.shared.check_process(at)?;
         let latency_us = self.elapsed_us();
@@ -525,19 +527,19 @@ impl Active {
                 // The body in one piece counts, whatever was streamed before.
                 self.chunks = Vec::new();
                 let length = body.len();
-                self.response_room = match self.is_withheld {
-                    true => BodyRoom::Shed,
-                    false => self.room_for(length),
+                self.response_grant = match self.is_withheld {
+                    true => BodyGrant::Shed,
+                    false => self.grant_for(length),
                 };
                 u64::try_from(length).unwrap_or(u64::MAX)
             }
         };
-        let content_room = self.room_for(ending.content_bytes());
-        if self.response_room == BodyRoom::Shed {
+        let content_grant = self.grant_for(ending.content_bytes());
+        if self.response_grant == BodyGrant::Shed {
             ending.response_body = None;
         }
-        let is_response_lost = self.response_room == BodyRoom::Shed && !self.is_withheld;
-        for is_lost in [is_response_lost, content_room == BodyRoom::Shed] {
+        let is_response_lost = self.response_grant == BodyGrant::Shed && !self.is_withheld;
+        for is_lost in [is_response_lost, content_grant == BodyGrant::Shed] {
             if is_lost {
                 self.shared.count_loss(Loss::Payload, at);
             }
@@ -547,7 +549,7 @@ impl Active {
         }
         ending.http_status = ending.http_status.or(self.http_status);
         ending.usage = ending.usage.or(self.usage);
-        note_altered(&mut self.altered, altered);
+        self.adjustments.add(adjustments);
         let upstream_ended_us = self.upstream_ended_us.or(latency_us);
         let upstream_latency_us = self
             .upstream_started_us
@@ -559,14 +561,14 @@ impl Active {
             ending,
             chunks: self.chunks,
             response_length,
-            room: self.response_room,
-            content_room,
+            body_grant: self.response_grant,
+            content_grant,
             latency_us,
             upstream_latency_us,
             time_to_first_chunk_us: self.first_chunk_us,
             response_provider_name: self.response_provider_name,
             capture: self.capture,
-            altered: self.altered,
+            adjustments: self.adjustments,
             redaction_id,
             span: tracing::Span::current(),
             reservation: self.reservation,
@@ -582,7 +584,7 @@ impl Drop for RequestHandle {
     fn drop(&mut self) {
         if let Some(active) = self.active.take() {
             // An error means that the store is gone; the next open marks the request interrupted.
-            let _ = active.end(Ending::abandoned(), Altered::new());
+            let _ = active.end(Ending::abandoned(), Adjustments::default());
         }
     }
 }

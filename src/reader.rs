@@ -197,8 +197,8 @@ impl Reader {
     /// # Errors
     ///
     /// [`ReadError::Damaged`], or what the database reported.
-    pub fn prepared_body(&self, request: &RequestRecord) -> Result<Option<BodyInfo>, ReadError> {
-        requests::prepared_body(&*self.connection()?, &mut Commitments::default(), request)
+    pub fn upstream_body(&self, request: &RequestRecord) -> Result<Option<BodyInfo>, ReadError> {
+        requests::upstream_body(&*self.connection()?, &mut Commitments::default(), request)
     }
 
     /// Tools that the model asked to have called, in order, with their inputs as far as kept.
@@ -566,7 +566,7 @@ impl ReadOnlyStore {
         WriterLock::is_held(self.path())
     }
 
-    /// What [`Store::prune`](crate::Store::prune) would take out: where `max_size_bytes` decides,
+    /// What [`Store::prune`](crate::Store::prune) would take out: where `size_bytes_max` decides,
     /// roughly, and content only. Changes nothing.
     ///
     /// # Errors

@@ -46,7 +46,7 @@ impl Receipt {
             if shared.process.is_left() {
                 return Err(ReceiptError::WriterStopped);
             }
-            shared.hurry();
+            shared.wake_writer();
         }
         let is_decided = shared.commits.wait(timeout, || {
             lifecycle.has_reached(*stage) || shared.is_over()

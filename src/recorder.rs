@@ -9,12 +9,14 @@ use crate::clock::{elapsed_micros, now_micros};
 use crate::error::RecordError;
 use crate::handle::RequestHandle;
 use crate::model::{
-    Altered, Normaliser, REQUEST_WITHHELD, Rejection, RequestContext, note_altered, told_altered,
+    Adjustments, Normaliser, REQUEST_WITHHELD, Rejection, RequestContext, add_names, told_adjusted,
 };
 use crate::receipt::Receipt;
-use crate::writer::{Admission, BodyRoom, Command, Lifecycle, OpenCommand, Redactor, Shared};
+use crate::writer::{
+    Admission, BodyGrant, Command, Lifecycle, OpenCommand, SecretRedactor, Shared,
+};
 
-/// Heap and channel room that every lifecycle takes beside its own texts, in bytes: the commands,
+/// Heap and channel space that every lifecycle takes beside its own texts, in bytes: the commands,
 /// the shared state, the encoded events.
 const LIFECYCLE_BYTES: usize = 2048;
 
@@ -69,21 +71,21 @@ impl Recorder {
             }
         };
         let mut body = request_body.into();
-        let mut altered = Altered::new();
+        let mut adjustments = Adjustments::default();
         let mut is_withheld = false;
-        let redaction_id = Redactor::of(&self.shared).map(|mut redactor| {
+        let redaction_id = SecretRedactor::of(&self.shared).map(|mut redactor| {
             redactor.context(&mut context);
             is_withheld = !redactor.body(&mut body);
             let id = redactor.id();
-            redactor.flag(&mut altered);
+            adjustments.add(redactor.into_failed());
             id
         });
         let mut normaliser = Normaliser::default();
         normaliser.context(&mut context);
-        note_altered(&mut altered, normaliser.into_altered());
-        note_altered(&mut altered, told_altered(&mut context));
+        adjustments.add(normaliser.into_adjustments());
+        add_names(&mut adjustments.fields, told_adjusted(&mut context));
         if is_withheld {
-            altered.push(REQUEST_WITHHELD.to_owned());
+            adjustments.flag(REQUEST_WITHHELD);
         }
         let request_id = context.request_id.take().unwrap_or_else(|| {
             let mut text = uuid::Uuid::encode_buffer();
@@ -93,21 +95,22 @@ impl Recorder {
         self.shared.open(|| {
             let metadata = LIFECYCLE_BYTES.saturating_add(context_bytes(&context));
             let body_bytes = if is_withheld { 0 } else { body.len() };
-            let (mut reservation, mut room) = match self.shared.admit(metadata, body_bytes, at)? {
-                Admission::Admitted(reservation, room) => (reservation, room),
-                Admission::Lost => return Ok(RequestHandle::lost(request_id)),
-            };
+            let (mut reservation, mut body_grant) =
+                match self.shared.admit(metadata, body_bytes, at)? {
+                    Admission::Admitted(reservation, body_grant) => (reservation, body_grant),
+                    Admission::Shed => return Ok(RequestHandle::lost(request_id)),
+                };
             if is_withheld {
-                room = BodyRoom::Shed;
+                body_grant = BodyGrant::Shed;
             }
             let capture = context.capture;
             let is_live = context.started_at.is_none();
             let lifecycle = Arc::new(Lifecycle::new(request_id));
             let body_length = u64::try_from(body.len()).unwrap_or(u64::MAX);
-            // What there is no room for must not take room.
-            let body = match room {
-                BodyRoom::Kept => body,
-                BodyRoom::Shed => Bytes::new(),
+            // A body that is shed must not take queue space.
+            let body = match body_grant {
+                BodyGrant::Granted => body,
+                BodyGrant::Shed => Bytes::new(),
             };
             let command = OpenCommand {
                 lifecycle: Arc::clone(&lifecycle),
@@ -115,8 +118,8 @@ impl Recorder {
                 context,
                 body,
                 body_length,
-                room,
-                altered,
+                body_grant,
+                adjustments,
                 redaction_id,
                 reservation: reservation.split_off(1),
             };
@@ -163,7 +166,7 @@ fn context_bytes(context: &RequestContext) -> usize {
         &context.operation_name,
         &context.provider_name,
         &context.request_model,
-        &context.requested_model,
+        &context.client_model,
         &context.url_path,
     ];
     let texts: usize = texts.into_iter().flatten().map(String::len).sum();

@@ -27,7 +27,7 @@ type Callback = dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, Box<dyn std::error::Err
 ///
 /// Where a policy fails or panics, the body or the text is left out and the rest kept;
 /// [`RequestRecord::is_withheld`](crate::RequestRecord::is_withheld) says so of bodies,
-/// [`RequestRecord::altered`](crate::RequestRecord::altered) names other fields. A streamed response
+/// [`RequestRecord::adjusted_fields`](crate::RequestRecord::adjusted_fields) names other fields. A streamed response
 /// above the payload cap is left out, too: pieces of it cannot be looked at apart. The policy's id
 /// stands in each event whose content it went over.
 ///

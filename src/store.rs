@@ -58,8 +58,8 @@ impl StoreBuilder {
 
     /// Longest body that is kept whole, in bytes; of a longer one the first and last 8 KiB are
     /// kept. Default: 16 MiB; between 16 KiB and 128 MiB.
-    pub fn payload_cap(mut self, bytes: usize) -> Self {
-        self.config.payload_cap_bytes = bytes;
+    pub fn payload_bytes_max(mut self, bytes: usize) -> Self {
+        self.config.payload_bytes_max = bytes;
         self
     }
 
@@ -117,7 +117,7 @@ impl StoreBuilder {
 
     /// Most reading connections; they are opened when first needed, with up to 4 MiB of cache
     /// each. Default: 4; between 1 and 256.
-    pub fn readers(mut self, readers: u32) -> Self {
+    pub fn readers_max(mut self, readers: u32) -> Self {
         self.config.readers_max = readers;
         self
     }
@@ -132,7 +132,7 @@ impl StoreBuilder {
 
     /// Size of the write-ahead log, in bytes, at which it is moved into the database while the
     /// store is busy. Default: 16 MiB; at least 64 KiB.
-    pub fn checkpoint_at(mut self, bytes: u64) -> Self {
+    pub fn wal_checkpoint_bytes(mut self, bytes: u64) -> Self {
         self.config.checkpoint_bytes = bytes;
         self
     }
@@ -141,14 +141,14 @@ impl StoreBuilder {
     /// [`Health`] warns, from 90 % on bodies are left out, and at the bound new requests meet the
     /// [`Overflow`] policy as if the capacity were used up; the ends of those under way and the
     /// statement of what was left out still fit. Default: no bound; at least 1 MiB.
-    pub fn max_size(mut self, bytes: u64) -> Self {
+    pub fn size_bytes_max(mut self, bytes: u64) -> Self {
         self.config.space.size_bytes_max = Some(bytes);
         self
     }
 
     /// Free bytes on the disk below which [`Health`] warns. Default: 256 MiB, or a tenth of the
     /// disk where that is less.
-    pub fn warn_below_free(mut self, bytes: u64) -> Self {
+    pub fn free_space_warn_bytes(mut self, bytes: u64) -> Self {
         self.config.space.warn_below_bytes = Some(bytes);
         self
     }
@@ -156,7 +156,7 @@ impl StoreBuilder {
     /// Free bytes on the disk below which bodies are left out, so that metadata can go on being
     /// recorded for long. What is left out is flagged, and stated by `gap` events. Default: 32 MiB,
     /// or a twentieth of the disk where that is less.
-    pub fn metadata_only_below_free(mut self, bytes: u64) -> Self {
+    pub fn free_space_metadata_only_bytes(mut self, bytes: u64) -> Self {
         self.config.space.metadata_only_below_bytes = Some(bytes);
         self
     }
@@ -190,7 +190,7 @@ impl StoreBuilder {
 
     /// Keeps a [search index](crate::Reader::search) of what is said, from the beginning of the log
     /// on, built by the writer in idle times. An index that is there already is kept up in any case.
-    /// It takes about as much room in the file as all the rest. Default: no.
+    /// It takes about as much space in the file as all the rest. Default: no.
     pub fn search_index(mut self, is_kept: bool) -> Self {
         self.config.has_search_index = is_kept;
         self
@@ -260,7 +260,7 @@ impl StoreBuilder {
     /// How long what is recorded is kept: looked after at the opening and once a minute, in short
     /// steps by a thread of its own, as [`Store::prune`] does. Default: everything, for ever.
     ///
-    /// Its `max_size_bytes` should be well below [`max_size`](Self::max_size), so that room is made
+    /// Its `size_bytes_max` should be well below [`size_bytes_max`](Self::size_bytes_max), so that space is freed
     /// before anything has to be left out.
     pub fn retention(mut self, retention: Retention) -> Self {
         self.retention = retention;
@@ -439,7 +439,7 @@ impl Store {
     /// What is left of a request: its id, when it was, what served it and what it used. Of its two
     /// lines in the log the hashes are left, so that the log still verifies. Nothing of the rest is
     /// left in the file, in its free pages, in space that pages do not use or in its write-ahead log
-    /// ([`EraseReport::is_wiped`]), for which all of the file is read once. The reason is kept: it
+    /// ([`EraseReport::is_fully_erased`]), for which all of the file is read once. The reason is kept: it
     /// must not repeat what is to be erased.
     ///
     /// In steps of up to 256 requests, each of them whole or not at all; where it fails, it can be
@@ -547,8 +547,8 @@ impl Store {
             open_requests: shared.open_requests(),
             is_complete,
             problem: health.problem.filter(|_| !is_complete),
-            is_file_lost: shared.vitals.is_file_lost.load(Ordering::SeqCst),
-            checkpoint_problem: shared.vitals.checkpoint_problem(),
+            is_file_lost: shared.counters.is_file_lost.load(Ordering::SeqCst),
+            checkpoint_problem: shared.counters.checkpoint_problem(),
         }
     }
 }

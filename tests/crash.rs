@@ -55,7 +55,7 @@ fn child() {
     // Checkpoints come often: the kill is to strike them too.
     let store = Store::builder(path)
         .overflow(Overflow::Wait(PATIENCE))
-        .checkpoint_at(64 * 1024)
+        .wal_checkpoint_bytes(64 * 1024)
         .open()
         .unwrap();
     let ledger = Ledger::default();
@@ -169,7 +169,7 @@ fn one_file(seed: u64, rounds: u64) -> usize {
         promises.add(&probe, Promise::Ended);
     }
     let report = ReadOnlyStore::open(&path).unwrap().doctor().unwrap();
-    assert!(report.sessions >= rounds, "{report:?}");
+    assert!(report.openings >= rounds, "{report:?}");
     promises.durable()
 }
 

@@ -93,7 +93,7 @@ fn child() {
     // Checkpoints come often: the kill is to strike them too.
     let store = Store::builder(&path)
         .overflow(Overflow::Wait(PATIENCE))
-        .checkpoint_at(64 * 1024)
+        .wal_checkpoint_bytes(64 * 1024)
         .open()
         .unwrap();
     let name = |conversation: u64| format!("r{number}.{conversation}.");
@@ -137,7 +137,7 @@ fn child() {
                         };
                         let done = store.erase(&selector, "why").unwrap();
                         // What was pruned before is not there to be erased.
-                        assert!(done.requests <= TURNS && done.is_wiped, "{done:?}");
+                        assert!(done.requests <= TURNS && done.is_fully_erased, "{done:?}");
                     }
                     say(&format!("erased {}", name(next)));
                 }
@@ -153,7 +153,7 @@ fn child() {
                     let retention = Retention {
                         content_older_than: Some(age),
                         metadata_older_than: Some(age + DAY),
-                        max_size_bytes: (next % 8 == 3).then_some(length / 8 * 7),
+                        size_bytes_max: (next % 8 == 3).then_some(length / 8 * 7),
                         ..Retention::default()
                     };
                     store.prune(&retention).unwrap();

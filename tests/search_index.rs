@@ -140,7 +140,7 @@ fn no_erased_word_is_left_in_the_file() {
             let report = store
                 .erase(&EraseSelector::User(user), "asked for")
                 .unwrap();
-            assert!(report.is_wiped && report.requests == 1, "{report:?}");
+            assert!(report.is_fully_erased && report.requests == 1, "{report:?}");
         }
         assert_eq!(store.health().search_index_drops, 0);
         close(store);
@@ -261,7 +261,7 @@ fn trail(path: &Path) {
     // One removal has been, so that the links are filled.
     let store = open(path);
     let report = store.erase(&EraseSelector::User("u-3".to_owned()), "why");
-    assert!(report.unwrap().is_wiped);
+    assert!(report.unwrap().is_fully_erased);
     close(store);
     assert!(update_search_index(path, |_| true).unwrap().is_none());
 }
@@ -339,7 +339,7 @@ fn consequences(clean: &Path, damage: &str) -> Vec<String> {
     drop(store);
     let store = open(&path);
     match store.erase(&EraseSelector::User("u-1".to_owned()), "why") {
-        Ok(report) if report.is_wiped && report.requests == 10 => {}
+        Ok(report) if report.is_fully_erased && report.requests == 10 => {}
         other => wrong.push(format!("erase: {other:?}")),
     }
     let health = store.health();
@@ -352,7 +352,7 @@ fn consequences(clean: &Path, damage: &str) -> Vec<String> {
         }
     }
     let retention = Retention {
-        max_size_bytes: Some(1),
+        size_bytes_max: Some(1),
         ..Retention::default()
     };
     if let Err(error) = store.prune(&retention) {

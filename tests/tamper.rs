@@ -44,7 +44,7 @@ const TABLES: &[&str] = &[
     "usage_hourly",
     "usage_daily",
     "opened_minutes",
-    "store_sessions",
+    "store_openings",
     "gaps",
     "removals",
     "payload_links",
@@ -136,7 +136,7 @@ fn builder(copy: &Copy, key: &SigningKey) -> auditlite::StoreBuilder {
     Store::builder(copy.database())
         .signing_key(key.clone())
         .anchor_file(copy.anchor())
-        .payload_cap(16 * 1024)
+        .payload_bytes_max(16 * 1024)
 }
 
 fn fresh() -> Copy {
@@ -172,7 +172,7 @@ fn made(key: &SigningKey, is_removed: bool) -> (Copy, Vec<u8>, Vec<u8>) {
     }
     assert!(store.close(PATIENCE).is_complete);
     let old = std::fs::read(copy.database()).unwrap();
-    let (sender, notices) = mpsc::channel();
+    let (sender, updates) = mpsc::channel();
     let store = builder(&copy, key)
         .checkpoint_interval(Duration::from_secs(1))
         .on_checkpoint(move |notice| Ok(sender.send(notice.size)?))
@@ -196,7 +196,7 @@ fn made(key: &SigningKey, is_removed: bool) -> (Copy, Vec<u8>, Vec<u8>) {
         .unwrap();
     let opened = u64::try_from(before).unwrap();
     loop {
-        let size = notices.recv_timeout(PATIENCE).unwrap();
+        let size = updates.recv_timeout(PATIENCE).unwrap();
         if size >= opened + events - 1 {
             break;
         }

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::{BundleOptions, BundleSummary, HEAD, LEFT_OUT};
 use crate::db::{DbError, Snapshot};
 use crate::error::{BundleError, ReadError};
-use crate::log::{Event, Fact, SegmentDecoder, lines, removed_leaf};
+use crate::log::{Event, EventKind, SegmentDecoder, lines, removed_leaf};
 use crate::merkle::{CompactRange, leaf_of};
 
 /// Checkpoints are read in pieces of so many.
@@ -120,9 +120,9 @@ fn is_chosen(options: &BundleOptions, seq: u64, line: &[u8]) -> bool {
     if seq == wanted {
         return true;
     }
-    match Event::from_line(line).map(|event| event.fact) {
-        Ok(Fact::Served(served)) => served.opened_seq == wanted,
-        Ok(Fact::Ended(ended)) => ended.opened_seq == wanted,
+    match Event::from_line(line).map(|event| event.kind) {
+        Ok(EventKind::Served(served)) => served.opened_seq == wanted,
+        Ok(EventKind::Ended(ended)) => ended.opened_seq == wanted,
         _ => false,
     }
 }

@@ -86,7 +86,7 @@ impl DbError {
         }
         Self {
             // SQLite knows one error of a full disk: a write's. Files that cannot be made, quotas and
-            // limits of a file's size are the same to whoever waits for room.
+            // limits of a file's size are the same to whoever waits for space.
             kind: if is_full(&system) {
                 DbErrorKind::Full
             } else {

@@ -32,7 +32,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("operation_name", "TEXT"),
     ("provider_name", "TEXT"),
     ("response_provider_name", "TEXT"),
-    ("requested_model", "TEXT"),
+    ("client_model", "TEXT"),
     ("request_model", "TEXT"),
     ("response_model", "TEXT"),
     ("wire_protocol", "TEXT"),
@@ -55,7 +55,8 @@ const COLUMNS: &[(&str, &str)] = &[
     ("error_message", "TEXT"),
     ("request_bytes", "INTEGER NOT NULL"),
     ("response_bytes", "INTEGER"),
-    ("altered", "TEXT"),
+    ("adjusted_fields", "TEXT"),
+    ("body_flags", "TEXT"),
     ("is_erased", "INTEGER NOT NULL"),
     ("is_id_shared", "INTEGER NOT NULL"),
 ];
@@ -97,7 +98,7 @@ const ROWS_EACH: u64 = 5_000;
 
 /// The database on its way.
 #[derive(Debug)]
-pub(crate) struct PlainDatabase {
+pub(crate) struct ExportDatabase {
     connection: Connection,
     insert: String,
     rows: u64,
@@ -105,18 +106,18 @@ pub(crate) struct PlainDatabase {
 
 /// A request and all that belongs to it.
 #[derive(Debug)]
-pub(crate) struct PlainRequest<'r> {
+pub(crate) struct ExportRequest<'r> {
     /// An object with the fields of the JSON contract.
     pub(crate) record: &'r Value,
     pub(crate) tool_calls: &'r [RecordedToolCall],
-    pub(crate) bodies: Vec<PlainBody<'r>>,
+    pub(crate) bodies: Vec<ExportBody<'r>>,
     /// Whether it is a reply, role, text.
     pub(crate) messages: Vec<(bool, &'r str, String)>,
 }
 
 /// What is known of a body.
 #[derive(Debug)]
-pub(crate) struct PlainBody<'r> {
+pub(crate) struct ExportBody<'r> {
     pub(crate) side: &'static str,
     pub(crate) length: u64,
     pub(crate) sha256: Option<String>,
@@ -127,7 +128,7 @@ pub(crate) struct PlainBody<'r> {
     pub(crate) bytes: Option<&'r [u8]>,
 }
 
-impl PlainDatabase {
+impl ExportDatabase {
     /// In an empty file that nobody else knows of yet: no journal, no syncs but the caller's.
     pub(crate) fn create(path: &Path) -> Result<Self, DbError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -154,7 +155,7 @@ impl PlainDatabase {
     }
 
     /// Adds a request.
-    pub(crate) fn add(&mut self, request: &PlainRequest<'_>) -> Result<(), DbError> {
+    pub(crate) fn add(&mut self, request: &ExportRequest<'_>) -> Result<(), DbError> {
         let values = COLUMNS
             .iter()
             .map(|(name, _)| Cell(request.record.get(*name).unwrap_or(&Value::Null)));

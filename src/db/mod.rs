@@ -15,7 +15,7 @@ mod write;
 
 pub(crate) use backup::copy_into;
 pub(crate) use check::inspect::{FileFacts, inspect};
-pub(crate) use check::projections::Comparison;
+pub(crate) use check::projections::ProjectionCheck;
 pub(crate) use check::rebuild::{Compared, compare_projections, rebuild_projections};
 pub(crate) use check::structure::{IndexEntries, is_of_search_index};
 pub(crate) use connection::aside::{Aside, Readable};
@@ -26,7 +26,7 @@ pub(crate) use connection::replace::{ReplacedFiles, give_as_before};
 pub(crate) use connection::schema::Schema;
 pub(crate) use connection::watch::{FileWatch, Presence, ReadFile};
 pub(crate) use error::{DbError, DbErrorKind};
-pub(crate) use export::{PlainBody, PlainDatabase, PlainRequest};
+pub(crate) use export::{ExportBody, ExportDatabase, ExportRequest};
 pub(crate) use read::list::{Walk, list, top};
 pub(crate) use read::lookup::{
     StoredPayload, StoredSegment, by_request_id, by_request_id_prefix, by_session_id, by_trace_id,
@@ -36,8 +36,9 @@ pub(crate) use read::snapshot::{PayloadRow, PayloadRows, Snapshot, StoredCheckpo
 pub(crate) use read::stats::{stats, stats_of, tools};
 pub(crate) use read::times::visit_times;
 pub(crate) use remove::content::{
-    Bound, Links, Redacted, Removal, Repacked, are_links_whole, bound, dependants, links_through,
-    packed_against, payloads_between, requests_between, segment_of, segment_start, space_used,
+    Bound, Links, Removal, Repacked, RewrittenSegment, are_links_whole, bound, dependants,
+    links_through, packed_against, payloads_between, requests_between, segment_of, segment_start,
+    space_used,
 };
 pub(crate) use remove::projections::{
     RemovalKind, RemovedRange, has_removals, pruned_to, removal_of, removed_between,
@@ -46,7 +47,7 @@ pub(crate) use remove::projections::{
 pub(crate) use remove::slack::RawFile;
 pub(crate) use rows::RequestRow;
 pub(crate) use rusqlite::Connection;
-pub(crate) use write::append::{Appender, Batch, Checkpoint, OpenRequest, Segment};
+pub(crate) use write::append::{Appender, Batch, OpenRequest, Segment, WalCheckpoint};
 pub(crate) use write::pieces::{PIECES_MAX, PieceRow, SeenResponse, seen_response};
 pub(crate) use write::refusals::Refusals;
 pub(crate) use write::tree::{CheckpointRow, TreeHead, log_events, log_id};
@@ -59,7 +60,7 @@ pub(crate) const PAGE_BYTES: u64 = 8192;
 pub(crate) enum Part {
     Body = 0,
     Content = 1,
-    Prepared = 2,
+    UpstreamBody = 2,
 }
 
 /// The key of an event's content in `payloads`.

@@ -22,7 +22,7 @@ const START_COLUMNS: &[&str] = &[
     "actor_id",
     "operation_name",
     "provider_name",
-    "requested_model",
+    "client_model",
     "request_model",
     "wire_protocol",
     "is_streaming",
@@ -62,13 +62,17 @@ fn all_columns() -> String {
     COLUMN_GROUPS.concat().join(", ")
 }
 
-const COLUMN_GROUPS: [&[&str]; 4] = [START_COLUMNS, SERVED_COLUMNS, END_COLUMNS, &["altered"]];
+/// Names of the opening and of the end, separated by commas.
+const NAMES_COLUMNS: &[&str] = &["adjusted_fields", "body_flags"];
+
+const COLUMN_GROUPS: [&[&str]; 4] = [START_COLUMNS, SERVED_COLUMNS, END_COLUMNS, NAMES_COLUMNS];
 
 /// How many columns are known when a request is opened. They come first.
 pub(super) const START_COUNT: usize = START_COLUMNS.len();
 
 /// All columns of a request's row.
-pub(super) const COLUMN_COUNT: usize = START_COUNT + SERVED_COLUMNS.len() + END_COLUMNS.len() + 1;
+pub(super) const COLUMN_COUNT: usize =
+    START_COUNT + SERVED_COLUMNS.len() + END_COLUMNS.len() + NAMES_COLUMNS.len();
 
 /// The name of a column, counted from 0.
 pub(super) fn column_name(index: usize) -> &'static str {
@@ -85,27 +89,29 @@ fn column_names() -> impl Iterator<Item = &'static str> {
     COLUMN_GROUPS.iter().copied().flatten().copied()
 }
 
-/// Start columns, served columns, end columns, altered.
+/// Start columns, served columns, end columns, names columns.
 pub(super) static INSERT_REQUEST: LazyLock<String> = LazyLock::new(|| {
     let columns = all_columns();
     let places = vec!["?"; columns.split(',').count()].join(", ");
     format!("INSERT INTO requests ({columns}) VALUES ({places})")
 });
 
-/// Served columns, end columns, altered, opened_seq. Answers with what the rollup needs.
+/// Served columns, end columns, names columns, opened_seq. Answers with what the rollup needs.
 pub(super) static END_REQUEST: LazyLock<String> = LazyLock::new(|| {
     let served = SERVED_COLUMNS
         .iter()
         .map(|column| format!("{column} = coalesce(?, {column})"));
     let end = END_COLUMNS.iter().map(|column| format!("{column} = ?"));
-    let altered =
-        "altered = nullif(trim(coalesce(altered, '') || ',' || coalesce(?, ''), ','), '')"
-            .to_owned();
-    let sets: Vec<String> = served.chain(end).chain([altered]).collect();
+    let names = NAMES_COLUMNS.iter().map(|column| {
+        format!(
+            "{column} = nullif(trim(coalesce({column}, '') || ',' || coalesce(?, ''), ','), '')"
+        )
+    });
+    let sets: Vec<String> = served.chain(end).chain(names).collect();
     format!(
         "UPDATE requests SET {} WHERE opened_seq = ? AND ended_seq IS NULL RETURNING opened_at, \
          coalesce(response_provider_name, provider_name, ''), \
-         coalesce(response_model, request_model, requested_model, ''), coalesce(user_id, '')",
+         coalesce(response_model, request_model, client_model, ''), coalesce(user_id, '')",
         sets.join(", ")
     )
 });
@@ -123,15 +129,15 @@ pub(super) const ADD_MINUTE: &str = "INSERT INTO opened_minutes VALUES (?1, ?2, 
      first_seq = min(first_seq, excluded.first_seq), last_seq = max(last_seq, excluded.last_seq)";
 
 pub(super) const INSERT_SESSION: &str =
-    "INSERT INTO store_sessions (opened_seq, opened_at) VALUES (?1, ?2)";
+    "INSERT INTO store_openings (opened_seq, opened_at) VALUES (?1, ?2)";
 
 /// Closes the session that the log is in at that point: the last one that began before.
-pub(super) const CLOSE_SESSION: &str = "UPDATE store_sessions SET closed_seq = ?1, closed_at = ?2, \
+pub(super) const CLOSE_OPENING: &str = "UPDATE store_openings SET closed_seq = ?1, closed_at = ?2, \
      lifecycles_submitted = ?3, lifecycles_stored = ?4, lifecycles_lost = ?5, payloads_lost = ?6 \
-     WHERE opened_seq = (SELECT max(opened_seq) FROM store_sessions WHERE opened_seq < ?1)";
+     WHERE opened_seq = (SELECT max(opened_seq) FROM store_openings WHERE opened_seq < ?1)";
 
 pub(super) const INSERT_GAP: &str = "INSERT INTO gaps \
-     (seq, first_at, last_at, lifecycles, payloads, notices) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+     (seq, first_at, last_at, lifecycles, payloads, updates) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
 /// Whether a request was erased. Primary key.
 const IS_ERASED_SQL: &str =
@@ -191,7 +197,7 @@ pub(super) fn request_from_row(row: &Row<'_>) -> rusqlite::Result<RequestRecord>
         actor_id: columns.get()?,
         operation_name: columns.get()?,
         provider_name: columns.get()?,
-        requested_model: columns.get()?,
+        client_model: columns.get()?,
         request_model: columns.get()?,
         wire_protocol: columns.get()?,
         is_streaming: columns.get()?,
@@ -220,14 +226,11 @@ pub(super) fn request_from_row(row: &Row<'_>) -> rusqlite::Result<RequestRecord>
         error_type: columns.get()?,
         error_message: columns.get()?,
         response_bytes: columns.optional_count()?,
-        altered: Vec::new(),
+        adjusted_fields: columns.names()?,
+        body_flags: columns.names()?,
         is_erased: false,
         is_id_shared: false,
     };
-    let altered: Option<String> = columns.get()?;
-    if let Some(names) = altered {
-        record.altered = names.split(',').map(str::to_owned).collect();
-    }
     record.is_erased = columns.get()?;
     record.is_id_shared = columns.get()?;
     Ok(record)
@@ -307,6 +310,14 @@ impl Columns<'_, '_> {
         };
         crate::log::pairs::deserialize(&mut serde_json::Deserializer::from_str(&text))
             .map_err(|error| damaged(self.next - 1, error.to_string()))
+    }
+
+    /// Names, separated by commas.
+    fn names(&mut self) -> rusqlite::Result<Vec<String>> {
+        let list: Option<String> = self.get()?;
+        Ok(list.map_or_else(Vec::new, |list| {
+            list.split(',').map(str::to_owned).collect()
+        }))
     }
 
     fn texts(&mut self) -> rusqlite::Result<Vec<String>> {

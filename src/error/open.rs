@@ -60,7 +60,7 @@ pub enum OpenError {
     /// A killed writer left a write-ahead log, nothing can be written beside it, and no copy could be made
     /// to read from.
     #[error(
-        "{path:?} cannot be read where it lies: a writer that was killed left a write-ahead log, and nothing can be written beside it. A copy of {bytes} bytes to read from could not be made in {temporary:?}: {why}. Copy the file and its -wal to a folder with room that can be written, and read them there, or have TMPDIR name such a folder"
+        "{path:?} cannot be read where it lies: a writer that was killed left a write-ahead log, and nothing can be written beside it. A copy of {bytes} bytes to read from could not be made in {temporary:?}: {why}. Copy the file and its -wal to a writable folder with enough free space, and read them there, or have TMPDIR name such a folder"
     )]
     LogNotReadable {
         /// The absolute path.
@@ -187,6 +187,18 @@ pub enum OpenError {
         found: i64,
         /// The newest version that this library reads.
         supported: i64,
+    },
+    /// The file was written by a build before the first release.
+    #[error(
+        "{path:?} has file version {found}, this auditlite reads from version {oldest} on, and left it as it is; export it with the build that wrote it, and import that"
+    )]
+    UnsupportedVersion {
+        /// The absolute path.
+        path: PathBuf,
+        /// The file's version.
+        found: i64,
+        /// The oldest version that this library reads.
+        oldest: i64,
     },
     /// The file was written by an older auditlite and is opened for reading only.
     #[error(

@@ -11,7 +11,7 @@ use super::{Body, ExportContent, Item, Sink, excerpt};
 use crate::error::ExportError;
 
 /// Columns of metadata: the fields of a request in JSON Lines, by their names.
-const COLUMNS: [&str; 45] = [
+const COLUMNS: [&str; 46] = [
     "opened_seq",
     "ended_seq",
     "request_id",
@@ -30,7 +30,7 @@ const COLUMNS: [&str; 45] = [
     "operation_name",
     "provider_name",
     "response_provider_name",
-    "requested_model",
+    "client_model",
     "request_model",
     "response_model",
     "wire_protocol",
@@ -53,7 +53,8 @@ const COLUMNS: [&str; 45] = [
     "error_message",
     "request_bytes",
     "response_bytes",
-    "altered",
+    "adjusted_fields",
+    "body_flags",
     "is_erased",
     "is_id_shared",
     "tool_names",

@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::parts;
-use super::sqlite::Snapshot;
+use super::sqlite::SqliteSink;
 use super::{Counted, Counts, ExportFormat, ExportOptions, ExportSummary, export, write_all};
 use crate::db::ReadConnection;
 use crate::error::{ExportError, ReadError};
@@ -55,7 +55,7 @@ fn database(
         )
         .into());
     }
-    let mut sink = Snapshot::create(path, options.content)?;
+    let mut sink = SqliteSink::create(path, options.content)?;
     let mut counts = Counts::default();
     write_all(
         connect,

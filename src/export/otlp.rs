@@ -64,7 +64,7 @@ impl Otlp {
         let model = record
             .request_model
             .as_ref()
-            .or(record.requested_model.as_ref());
+            .or(record.client_model.as_ref());
         if let Some(model) = model {
             name.push(' ');
             name.push_str(model);
@@ -191,7 +191,7 @@ fn attributes(record: &RequestRecord, operation: &str) -> Vec<Value> {
     let asked = record
         .request_model
         .as_deref()
-        .or(record.requested_model.as_deref());
+        .or(record.client_model.as_deref());
     let texts = [
         ("gen_ai.provider.name", provider),
         ("gen_ai.request.model", asked),
@@ -202,10 +202,7 @@ fn attributes(record: &RequestRecord, operation: &str) -> Vec<Value> {
         ("session.id", record.session_id.as_deref()),
         ("error.type", record.error_type.as_deref()),
         ("auditlite.wire_protocol", record.wire_protocol.as_deref()),
-        (
-            "auditlite.requested_model",
-            record.requested_model.as_deref(),
-        ),
+        ("auditlite.client_model", record.client_model.as_deref()),
         ("auditlite.trace_id", record.trace_id.as_deref()),
     ];
     attributes.extend(

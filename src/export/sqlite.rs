@@ -4,20 +4,20 @@ use std::io::Write;
 use std::path::Path;
 
 use super::{Body, ExportContent, Item, Sink, excerpt};
-use crate::db::{PlainBody, PlainDatabase, PlainRequest};
+use crate::db::{ExportBody, ExportDatabase, ExportRequest};
 use crate::error::{ExportError, ReadError};
 
 /// Writes rows.
-pub(super) struct Snapshot {
-    database: PlainDatabase,
+pub(super) struct SqliteSink {
+    database: ExportDatabase,
     content: ExportContent,
 }
 
-impl Snapshot {
+impl SqliteSink {
     /// In an empty file.
     pub(super) fn create(path: &Path, content: ExportContent) -> Result<Self, ExportError> {
         Ok(Self {
-            database: PlainDatabase::create(path).map_err(ReadError::from)?,
+            database: ExportDatabase::create(path).map_err(ReadError::from)?,
             content,
         })
     }
@@ -27,7 +27,7 @@ impl Snapshot {
         Ok(self.database.finish().map_err(ReadError::from)?)
     }
 
-    fn body<'b>(&self, side: &'static str, body: &'b Body) -> Option<PlainBody<'b>> {
+    fn body<'b>(&self, side: &'static str, body: &'b Body) -> Option<ExportBody<'b>> {
         let Body::Present {
             length,
             sha256,
@@ -41,7 +41,7 @@ impl Snapshot {
         let bytes = payload.as_ref().map(|payload| payload.bytes.as_slice());
         let text = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok());
         let is_excerpt = self.content == ExportContent::Excerpt;
-        Some(PlainBody {
+        Some(ExportBody {
             side,
             length: *length,
             sha256: sha256.map(|digest| digest.to_string()),
@@ -54,7 +54,7 @@ impl Snapshot {
     }
 }
 
-impl Sink for Snapshot {
+impl Sink for SqliteSink {
     fn begin(&mut self, _: &mut dyn Write) -> Result<(), ExportError> {
         Ok(())
     }
@@ -80,7 +80,7 @@ impl Sink for Snapshot {
         };
         let sent = item.messages.iter().map(|message| (false, message));
         let said = item.replies.iter().map(|message| (true, message));
-        let request = PlainRequest {
+        let request = ExportRequest {
             record: &record,
             tool_calls: &item.tool_calls,
             bodies,

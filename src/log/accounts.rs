@@ -1,14 +1,14 @@
-//! A session's accounts, held against what the log has of it.
+//! A opening's accounts, held against what the log has of it.
 
 use std::ops::RangeInclusive;
 
-use super::event::{Event, Fact, StoreClosed};
+use super::event::{Event, EventKind, StoreClosed};
 
-/// Follows the log from its start: submitted = stored + stated as lost, in each session.
+/// Follows the log from its start: submitted = stored + stated as lost, in each opening.
 #[derive(Debug, Default)]
 pub(crate) struct Accounts {
-    /// Seq of the session's opening.
-    session: Option<u64>,
+    /// Seq of the opening's opening.
+    opening: Option<u64>,
     stored: u64,
     lost: u64,
     payloads_lost: u64,
@@ -16,29 +16,29 @@ pub(crate) struct Accounts {
 
 impl Accounts {
     /// Takes the next event. What is wrong with the accounts that it closes, each with the seq of
-    /// the session. `removed` says how many requests were opened by events of a session, first and
+    /// the opening. `removed` says how many requests were opened by events of a opening, first and
     /// last, whose lines were taken out since.
     pub(crate) fn event<E>(
         &mut self,
         event: &Event,
         removed: impl FnOnce(RangeInclusive<u64>) -> Result<u64, E>,
     ) -> Result<Vec<(u64, String)>, E> {
-        match &event.fact {
-            Fact::StoreOpened(_) => {
+        match &event.kind {
+            EventKind::StoreOpened(_) => {
                 *self = Self {
-                    session: Some(event.seq),
+                    opening: Some(event.seq),
                     ..Self::default()
                 };
             }
-            Fact::Opened(_) => self.stored = self.stored.saturating_add(1),
-            Fact::Gap(gap) => {
+            EventKind::Opened(_) => self.stored = self.stored.saturating_add(1),
+            EventKind::Gap(gap) => {
                 self.lost = self.lost.saturating_add(gap.lifecycles);
                 self.payloads_lost = self.payloads_lost.saturating_add(gap.payloads);
             }
-            Fact::StoreClosed(closed) => {
-                if let Some(session) = self.session {
-                    self.stored = self.stored.saturating_add(removed(session..=event.seq)?);
-                    return Ok(self.close(session, closed));
+            EventKind::StoreClosed(closed) => {
+                if let Some(opening) = self.opening {
+                    self.stored = self.stored.saturating_add(removed(opening..=event.seq)?);
+                    return Ok(self.close(opening, closed));
                 }
             }
             _ => {}
@@ -57,18 +57,18 @@ impl Accounts {
             stored: found,
             lost: stated,
             payloads_lost: payloads_stated,
-            session: _,
+            opening: _,
         } = *self;
         let mut findings = Vec::new();
         if submitted != stored.saturating_add(lost) {
             findings.push(format!(
-                "store session at seq {seq}: {submitted} lifecycles submitted, but {stored} stored \
+                "store opening at seq {seq}: {submitted} lifecycles submitted, but {stored} stored \
                  and {lost} lost"
             ));
         }
         if (found, stated, payloads_stated) != (stored, lost, payloads_lost) {
             findings.push(format!(
-                "store session at seq {seq} closed with {stored} lifecycles stored, {lost} lost and \
+                "store opening at seq {seq} closed with {stored} lifecycles stored, {lost} lost and \
                  {payloads_lost} payloads lost, but {found} are there and gaps state {stated} and \
                  {payloads_stated}"
             ));
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
     use crate::log::{Gap, Opened, StoreOpened};
 
-    fn session(requests: u64, gap: &Gap, closed: &StoreClosed) -> Vec<Fact> {
+    fn opening(requests: u64, gap: &Gap, closed: &StoreClosed) -> Vec<EventKind> {
         let opened = StoreOpened {
             log_id: String::new(),
             auditlite_version: String::new(),
@@ -90,24 +90,24 @@ mod tests {
             durability: String::new(),
             overflow: String::new(),
             capture: String::new(),
-            payload_cap_bytes: 0,
+            payload_bytes_max: 0,
             unsigned_removals: None,
         };
-        let mut facts = vec![Fact::StoreOpened(opened)];
-        facts.extend((0..requests).map(|_| Fact::Opened(Box::<Opened>::default())));
-        facts.push(Fact::Gap(gap.clone()));
-        facts.push(Fact::StoreClosed(closed.clone()));
+        let mut facts = vec![EventKind::StoreOpened(opened)];
+        facts.extend((0..requests).map(|_| EventKind::Opened(Box::<Opened>::default())));
+        facts.push(EventKind::Gap(gap.clone()));
+        facts.push(EventKind::StoreClosed(closed.clone()));
         facts
     }
 
-    fn findings(facts: Vec<Fact>) -> Vec<(u64, String)> {
+    fn findings(facts: Vec<EventKind>) -> Vec<(u64, String)> {
         findings_where_removed(facts, 0)
     }
 
-    fn findings_where_removed(facts: Vec<Fact>, removed: u64) -> Vec<(u64, String)> {
+    fn findings_where_removed(facts: Vec<EventKind>, removed: u64) -> Vec<(u64, String)> {
         let mut accounts = Accounts::default();
-        let take = |(seq, fact)| {
-            let event = Event { seq, at: 0, fact };
+        let take = |(seq, kind)| {
+            let event = Event { seq, at: 0, kind };
             let found = accounts.event(&event, |_| Ok::<_, ()>(removed));
             found.unwrap()
         };
@@ -122,7 +122,7 @@ mod tests {
             lifecycles_lost: 0,
             payloads_lost: 0,
         };
-        let facts = || session(4, &Gap::default(), &closed);
+        let facts = || opening(4, &Gap::default(), &closed);
         assert!(findings_where_removed(facts(), 2).is_empty());
         for wrong in [0, 1, 3] {
             assert_eq!(findings_where_removed(facts(), wrong).len(), 1);
@@ -142,12 +142,12 @@ mod tests {
             lifecycles_lost: 2,
             payloads_lost: 5,
         };
-        let sessions = |wrong: &StoreClosed| {
-            let mut facts = session(4, &gap, &right);
-            facts.extend(session(4, &gap, wrong));
+        let openings = |wrong: &StoreClosed| {
+            let mut facts = opening(4, &gap, &right);
+            facts.extend(opening(4, &gap, wrong));
             findings(facts)
         };
-        assert!(sessions(&right).is_empty());
+        assert!(openings(&right).is_empty());
         let change = |edit: fn(&mut StoreClosed)| {
             let mut wrong = right.clone();
             edit(&mut wrong);
@@ -158,11 +158,11 @@ mod tests {
             change(|closed| closed.payloads_lost = 4),
             change(|closed| (closed.lifecycles_stored, closed.lifecycles_lost) = (3, 3)),
         ] {
-            let found = sessions(&wrong);
+            let found = openings(&wrong);
             assert_eq!(found.len(), 1, "{found:?}");
-            assert_eq!(found.first().map(|(session, _)| *session), Some(7));
+            assert_eq!(found.first().map(|(opening, _)| *opening), Some(7));
         }
         let uneven = change(|closed| closed.lifecycles_stored = 5);
-        assert_eq!(sessions(&uneven).len(), 2);
+        assert_eq!(openings(&uneven).len(), 2);
     }
 }

@@ -34,7 +34,7 @@ pub(crate) struct BodyFacts {
     #[serde(default)]
     pub(crate) content: Option<BodyFact>,
     #[serde(default)]
-    pub(crate) prepared_body: Option<BodyFact>,
+    pub(crate) upstream_body: Option<BodyFact>,
 }
 
 impl BodyFacts {

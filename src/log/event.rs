@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::body::BodyFact;
 use super::removal::{Erased, Pruned};
-use crate::model::{ActorKind, Status, WireProtocol};
+use crate::model::{ActorKind, Adjustments, Status, WireProtocol, add_names};
 
 /// One line of the log.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,11 +20,11 @@ pub(crate) struct Event {
     pub(crate) seq: u64,
     /// When it happened, in microseconds since the Unix epoch.
     pub(crate) at: i64,
-    pub(crate) fact: Fact,
+    pub(crate) kind: EventKind,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Fact {
+pub(crate) enum EventKind {
     StoreOpened(StoreOpened),
     StoreClosed(StoreClosed),
     Opened(Box<Opened>),
@@ -35,7 +35,7 @@ pub(crate) enum Fact {
     Pruned(Box<Pruned>),
 }
 
-/// A store session begins: everything up to the next one of these belongs to it.
+/// A opening of the store begins: everything up to the next one of these belongs to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StoreOpened {
     /// The log's id, made up with its first event and the same in all of these.
@@ -46,7 +46,7 @@ pub(crate) struct StoreOpened {
     pub(crate) durability: String,
     pub(crate) overflow: String,
     pub(crate) capture: String,
-    pub(crate) payload_cap_bytes: u64,
+    pub(crate) payload_bytes_max: u64,
     /// What the session found taken out without its signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) unsigned_removals: Option<UnsignedRemovals>,
@@ -69,7 +69,7 @@ pub(crate) struct UnsignedRemovals {
     pub(crate) seqs: Vec<u64>,
 }
 
-/// A store session ends in order, with its own accounts: submitted = stored + lost.
+/// A opening of the store ends in order, with its own accounts: submitted = stored + lost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StoreClosed {
     pub(crate) lifecycles_submitted: u64,
@@ -88,7 +88,7 @@ pub(crate) struct Gap {
     /// Bodies left out of lifecycles that are recorded; their events say so too.
     pub(crate) payloads: u64,
     /// Notices of the served model or the forwarded body left out.
-    pub(crate) notices: u64,
+    pub(crate) updates: u64,
 }
 
 /// A request was let in.
@@ -117,7 +117,7 @@ pub(crate) struct Opened {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) provider_name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) requested_model: Option<String>,
+    pub(crate) client_model: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) request_model: Option<String>,
     #[serde(default, skip_serializing_if = "is_unknown", with = "protocol")]
@@ -135,8 +135,12 @@ pub(crate) struct Opened {
     /// Canonical messages handed over by the gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) content: Option<BodyFact>,
+    /// Fields that were shortened, left out, or replaced by a bound.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) altered: Vec<String>,
+    pub(crate) adjusted_fields: Vec<String>,
+    /// What was not read, withheld or left out as a whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) body_flags: Vec<String>,
     /// The policy that took secrets out of the content before it was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) redaction_id: Option<String>,
@@ -199,7 +203,7 @@ pub(crate) struct Ended {
     pub(crate) opened_seq: u64,
     /// Interrupted: `seq` of the `store_opened` event whose session left the request open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) session_seq: Option<u64>,
+    pub(crate) store_opened_seq: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) response_model: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -241,15 +245,30 @@ pub(crate) struct Ended {
     pub(crate) content: Option<BodyFact>,
     /// The body that was forwarded upstream, where it is not the client's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) prepared_body: Option<BodyFact>,
+    pub(crate) upstream_body: Option<BodyFact>,
+    /// Fields that were shortened, left out, or replaced by a bound.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) altered: Vec<String>,
+    pub(crate) adjusted_fields: Vec<String>,
+    /// What was not read, withheld or left out as a whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) body_flags: Vec<String>,
     /// The policy that took secrets out of the content before it was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) redaction_id: Option<String>,
 }
 
 impl Ended {
+    /// Notes what another step adjusted.
+    pub(crate) fn adjust(&mut self, adjustments: Adjustments) {
+        add_names(&mut self.adjusted_fields, adjustments.fields);
+        add_names(&mut self.body_flags, adjustments.body_flags);
+    }
+
+    /// Notes a flag of the response's body.
+    pub(crate) fn flag(&mut self, flag: &str) {
+        add_names(&mut self.body_flags, [flag.to_owned()]);
+    }
+
     /// Whether the provider counted anything.
     pub(crate) fn has_usage(&self) -> bool {
         self.input_tokens.is_some() || self.output_tokens.is_some()
@@ -287,15 +306,15 @@ pub(crate) enum EventError {
 impl Event {
     /// The event's name.
     pub(crate) fn name(&self) -> &'static str {
-        match &self.fact {
-            Fact::StoreOpened(_) => "store_opened",
-            Fact::StoreClosed(_) => "store_closed",
-            Fact::Opened(_) => "opened",
-            Fact::Served(_) => "served",
-            Fact::Ended(ended) => ended.kind.status().name(),
-            Fact::Gap(_) => "gap",
-            Fact::Erased(_) => "erased",
-            Fact::Pruned(_) => "pruned",
+        match &self.kind {
+            EventKind::StoreOpened(_) => "store_opened",
+            EventKind::StoreClosed(_) => "store_closed",
+            EventKind::Opened(_) => "opened",
+            EventKind::Served(_) => "served",
+            EventKind::Ended(ended) => ended.kind.status().name(),
+            EventKind::Gap(_) => "gap",
+            EventKind::Erased(_) => "erased",
+            EventKind::Pruned(_) => "pruned",
         }
     }
 
@@ -307,11 +326,11 @@ impl Event {
             at: i64,
             event: &'a str,
             #[serde(flatten)]
-            fact: &'a T,
+            kind: &'a T,
         }
         fn write<T: Serialize>(
             event: &Event,
-            fact: &T,
+            kind: &T,
             out: &mut Vec<u8>,
         ) -> Result<(), EventError> {
             serde_json::to_writer(
@@ -320,21 +339,21 @@ impl Event {
                     seq: event.seq,
                     at: event.at,
                     event: event.name(),
-                    fact,
+                    kind,
                 },
             )?;
             out.push(b'\n');
             Ok(())
         }
-        match &self.fact {
-            Fact::StoreOpened(fact) => write(self, fact, out),
-            Fact::StoreClosed(fact) => write(self, fact, out),
-            Fact::Opened(fact) => write(self, fact, out),
-            Fact::Served(fact) => write(self, fact, out),
-            Fact::Ended(fact) => write(self, fact, out),
-            Fact::Gap(fact) => write(self, fact, out),
-            Fact::Erased(fact) => write(self, fact, out),
-            Fact::Pruned(fact) => write(self, fact, out),
+        match &self.kind {
+            EventKind::StoreOpened(kind) => write(self, kind, out),
+            EventKind::StoreClosed(kind) => write(self, kind, out),
+            EventKind::Opened(kind) => write(self, kind, out),
+            EventKind::Served(kind) => write(self, kind, out),
+            EventKind::Ended(kind) => write(self, kind, out),
+            EventKind::Gap(kind) => write(self, kind, out),
+            EventKind::Erased(kind) => write(self, kind, out),
+            EventKind::Pruned(kind) => write(self, kind, out),
         }
     }
 
@@ -360,8 +379,8 @@ impl<'de> Deserialize<'de> for Event {
                 let seq = field(&mut map, "seq")?;
                 let at = field(&mut map, "at")?;
                 let name: &'de str = field(&mut map, "event")?;
-                let fact = Fact::read(name, MapAccessDeserializer::new(map))?;
-                Ok(Event { seq, at, fact })
+                let kind = EventKind::read(name, MapAccessDeserializer::new(map))?;
+                Ok(Event { seq, at, kind })
             }
         }
         deserializer.deserialize_map(Line)
@@ -381,7 +400,7 @@ fn field<'de, T: Deserialize<'de>, M: MapAccess<'de>>(
     }
 }
 
-impl Fact {
+impl EventKind {
     /// The first and the last event that this one states as taken out, where it is a removal that
     /// took out anything.
     pub(crate) fn removed_span(&self) -> Option<(u64, u64)> {

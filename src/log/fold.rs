@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{EndKind, Ended, Event, Fact, Gap, Opened, StoreClosed, ToolCallFact};
+use super::event::{EndKind, Ended, Event, EventKind, Gap, Opened, StoreClosed, ToolCallFact};
 use super::removal::{Erased, ErasedRequest, Pruned, is_zero};
 
 const MICROS_PER_MINUTE: i64 = 60_000_000;
@@ -249,9 +249,9 @@ pub(crate) struct Fold<'a> {
     pub(crate) changes: Vec<RequestChange<'a>>,
     pub(crate) hours: HashMap<HourKey, HourSums>,
     pub(crate) minutes: BTreeMap<i64, MinuteRange>,
-    /// Store sessions that began: seq and time.
-    pub(crate) sessions: Vec<(u64, i64)>,
-    /// Store sessions that ended: seq and time.
+    /// Store openings that began: seq and time.
+    pub(crate) openings: Vec<(u64, i64)>,
+    /// Store openings that ended: seq and time.
     pub(crate) closings: Vec<(u64, i64, &'a StoreClosed)>,
     pub(crate) gaps: Vec<(u64, &'a Gap)>,
     /// What remains of requests that were erased. It takes the place of what their rows had.
@@ -269,8 +269,8 @@ impl<'a> Fold<'a> {
         // Where in `changes` a request stands that is touched more than once.
         let mut places: HashMap<u64, usize> = HashMap::new();
         for event in events {
-            match &event.fact {
-                Fact::Opened(opened) => {
+            match &event.kind {
+                EventKind::Opened(opened) => {
                     let start = RequestStart {
                         at: event.at,
                         opened,
@@ -280,14 +280,14 @@ impl<'a> Fold<'a> {
                     fold.changes
                         .push(RequestChange::new(event.seq, Some(start)));
                 }
-                Fact::Served(served) => {
+                EventKind::Served(served) => {
                     if let Some(change) = fold.change(&mut places, served.opened_seq)
                         && change.end.is_none()
                     {
                         change.serve(&served.response_model, &served.response_provider_name);
                     }
                 }
-                Fact::Ended(ended) => {
+                EventKind::Ended(ended) => {
                     if let Some(change) = fold.change(&mut places, ended.opened_seq)
                         && change.end.is_none()
                     {
@@ -298,11 +298,11 @@ impl<'a> Fold<'a> {
                         });
                     }
                 }
-                Fact::StoreOpened(_) => fold.sessions.push((event.seq, event.at)),
-                Fact::StoreClosed(closed) => fold.closings.push((event.seq, event.at, closed)),
-                Fact::Gap(gap) => fold.gaps.push((event.seq, gap)),
-                Fact::Erased(erased) => fold.erase(event.seq, erased),
-                Fact::Pruned(pruned) => fold.prune(event.seq, pruned),
+                EventKind::StoreOpened(_) => fold.openings.push((event.seq, event.at)),
+                EventKind::StoreClosed(closed) => fold.closings.push((event.seq, event.at, closed)),
+                EventKind::Gap(gap) => fold.gaps.push((event.seq, gap)),
+                EventKind::Erased(erased) => fold.erase(event.seq, erased),
+                EventKind::Pruned(pruned) => fold.prune(event.seq, pruned),
             }
         }
         fold.count_hours();
@@ -377,7 +377,7 @@ impl<'a> Fold<'a> {
             let model = change
                 .response_model
                 .or(opened.request_model.as_deref())
-                .or(opened.requested_model.as_deref());
+                .or(opened.client_model.as_deref());
             let key = (
                 hour_of(start.opened_at()),
                 provider.unwrap_or_default(),

@@ -12,7 +12,7 @@ mod segment;
 pub(crate) use accounts::Accounts;
 pub(crate) use body::{BodyFact, BodyFacts, Kept};
 pub(crate) use event::{
-    EndKind, Ended, Event, Fact, Gap, Opened, Served, StoreClosed, StoreOpened, ToolCallFact,
+    EndKind, Ended, Event, EventKind, Gap, Opened, Served, StoreClosed, StoreOpened, ToolCallFact,
     UNSIGNED_REMOVALS_MAX, UnsignedRemovals, pairs,
 };
 pub(crate) use fold::{

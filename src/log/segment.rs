@@ -9,8 +9,9 @@ use zstd::bulk::{Compressor, Decompressor};
 
 use crate::payload::unpack;
 
-/// The built-in dictionary 1. Part of the file format: never changed, only followed by others.
-const DICTIONARY_1: &[u8] = include_bytes!("dictionary_1.txt");
+/// The built-in dictionary 2. Part of the file format: never changed, only followed by others. Number 1, and
+/// the encoding 2 that used it, were those of file version 1.
+const DICTIONARY_2: &[u8] = include_bytes!("dictionary_2.txt");
 const LEVEL_SHORT: i32 = 3;
 /// Harder packing finds chance matches among the digests, and costs more to say so than it saves.
 const LEVEL_LONG: i32 = 1;
@@ -29,7 +30,7 @@ const LINE_BYTES_MIN: u64 = 46;
 /// How `log_segments.data` is packed. The numbers are part of the file format.
 const AS_IS: i64 = 0;
 const ZSTD: i64 = 1;
-const ZSTD_DICTIONARY_1: i64 = 2;
+const ZSTD_DICTIONARY_2: i64 = 3;
 
 /// Why a segment cannot be packed or unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +57,7 @@ impl SegmentEncoder {
     pub(crate) fn new() -> Result<Self, SegmentError> {
         Ok(Self {
             long: Compressor::new(LEVEL_LONG).map_err(SegmentError::Setup)?,
-            short: Compressor::with_dictionary(LEVEL_SHORT, DICTIONARY_1)
+            short: Compressor::with_dictionary(LEVEL_SHORT, DICTIONARY_2)
                 .map_err(SegmentError::Setup)?,
         })
     }
@@ -64,7 +65,7 @@ impl SegmentEncoder {
     /// The code of the packing, and the packed lines.
     pub(crate) fn encode(&mut self, lines: &[u8]) -> (i64, Vec<u8>) {
         let (encoding, packed) = if lines.len() < SHORT_BYTES {
-            (ZSTD_DICTIONARY_1, self.short.compress(lines))
+            (ZSTD_DICTIONARY_2, self.short.compress(lines))
         } else {
             (ZSTD, self.encode_frames(lines))
         };
@@ -104,14 +105,14 @@ impl std::fmt::Debug for SegmentEncoder {
 /// Unpacks segments.
 pub(crate) struct SegmentDecoder {
     plain: Decompressor<'static>,
-    dictionary_1: Decompressor<'static>,
+    dictionary_2: Decompressor<'static>,
 }
 
 impl SegmentDecoder {
     pub(crate) fn new() -> Result<Self, SegmentError> {
         Ok(Self {
             plain: Decompressor::new().map_err(SegmentError::Setup)?,
-            dictionary_1: Decompressor::with_dictionary(DICTIONARY_1)
+            dictionary_2: Decompressor::with_dictionary(DICTIONARY_2)
                 .map_err(SegmentError::Setup)?,
         })
     }
@@ -129,7 +130,7 @@ impl SegmentDecoder {
         let lines = match encoding {
             AS_IS => Some(data),
             ZSTD => unpack_frames(&mut self.plain, &data, length),
-            ZSTD_DICTIONARY_1 => unpack(&mut self.dictionary_1, &data, length),
+            ZSTD_DICTIONARY_2 => unpack(&mut self.dictionary_2, &data, length),
             other => return Err(SegmentError::UnknownEncoding(other)),
         };
         let lines = lines

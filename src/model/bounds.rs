@@ -3,6 +3,7 @@
 //! Recording must not fail because a client sent an absurd header, and must not store what would
 //! break a reader. So every field is brought into its bounds, and what was changed is noted.
 
+use super::adjustments::{Adjustments, USAGE_UNPARSED};
 use super::identifier::bounded;
 use super::{
     Completion, Failure, Rejection, RequestContext, Timing, ToolCall, Usage, WireProtocol,
@@ -20,14 +21,6 @@ const TIME_MAX: i64 = 253_402_300_799_999_999;
 /// What stands in the place of a credential.
 const REDACTED: &str = "[redacted]";
 
-/// Names among the altered fields that say something of a whole body.
-pub(crate) const REQUEST_UNPARSED: &str = "request_unparsed";
-pub(crate) const RESPONSE_UNPARSED: &str = "response_unparsed";
-/// Some of the provider's counts of tokens are none: negative, with a fraction, or no numbers.
-pub(crate) const USAGE_UNPARSED: &str = "usage_unparsed";
-pub(crate) const REQUEST_WITHHELD: &str = "request_withheld";
-pub(crate) const RESPONSE_WITHHELD: &str = "response_withheld";
-
 /// A field that is out of its bounds, and how.
 ///
 /// Returned by [`RequestContext::check`] and its like; recording itself never fails for it.
@@ -40,27 +33,15 @@ pub struct InvalidField {
     pub problem: String,
 }
 
-/// Names of the fields that were brought into their bounds, in the order of the checks.
-pub(crate) type Altered = Vec<String>;
-
-/// Notes names of changed fields, each once, however often a field was set.
-pub(crate) fn note_altered(altered: &mut Altered, names: impl IntoIterator<Item = String>) {
-    for name in names {
-        if !altered.contains(&name) {
-            altered.push(name);
-        }
-    }
-}
-
 /// More names of fields than a request has, and longer ones.
 const TOLD_MAX: usize = 64;
 
 /// Names of fields that the host changed. What is none could break the list of names apart.
-pub(crate) fn told_altered(context: &mut RequestContext) -> impl Iterator<Item = String> + use<> {
+pub(crate) fn told_adjusted(context: &mut RequestContext) -> impl Iterator<Item = String> + use<> {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let is_name =
         move |name: &String| (1..=TOLD_MAX).contains(&name.len()) && name.bytes().all(is_part);
-    let told = std::mem::take(&mut context.altered).into_iter();
+    let told = std::mem::take(&mut context.adjusted_fields).into_iter();
     told.filter(is_name).take(TOLD_MAX)
 }
 
@@ -71,15 +52,16 @@ pub(crate) struct Normaliser {
 }
 
 impl Normaliser {
-    /// Names of the changed fields, each once.
-    pub(crate) fn into_altered(self) -> Altered {
-        let mut names: Altered = Vec::new();
+    /// The changed fields and the flags, each once.
+    pub(crate) fn into_adjustments(self) -> Adjustments {
+        let mut adjustments = Adjustments::default();
         for problem in self.problems {
-            if !names.iter().any(|name| name == problem.field) {
-                names.push(problem.field.to_owned());
+            match problem.field {
+                USAGE_UNPARSED => adjustments.flag(USAGE_UNPARSED),
+                field => adjustments.adjust(field),
             }
         }
-        names
+        adjustments
     }
 
     fn into_result(self) -> Result<(), InvalidField> {
@@ -279,7 +261,7 @@ impl Normaliser {
         self.identifier("operation_name", &mut context.operation_name);
         self.identifier("provider_name", &mut context.provider_name);
         self.identifier("request_model", &mut context.request_model);
-        self.identifier("requested_model", &mut context.requested_model);
+        self.identifier("client_model", &mut context.client_model);
         if let Some(path) = &mut context.url_path {
             // Not recorded, and not flagged: a longer one is none of a model's.
             path.truncate(path.floor_char_boundary(ATTRIBUTE_VALUE_BYTES_MAX));
@@ -426,27 +408,27 @@ impl Normaliser {
 }
 
 /// Usage as set on a handle, within its bounds.
-pub(crate) fn seen_usage(usage: Usage) -> (Option<Usage>, Altered) {
+pub(crate) fn seen_usage(usage: Usage) -> (Option<Usage>, Adjustments) {
     let mut usage = Some(usage);
     let mut normaliser = Normaliser::default();
     normaliser.usage(&mut usage);
-    (usage, normaliser.into_altered())
+    (usage, normaliser.into_adjustments())
 }
 
 /// A status as set on a handle, within its bounds.
-pub(crate) fn seen_status(http_status: u16) -> (Option<u16>, Altered) {
+pub(crate) fn seen_status(http_status: u16) -> (Option<u16>, Adjustments) {
     let mut http_status = Some(http_status);
     let mut normaliser = Normaliser::default();
     normaliser.http_status(&mut http_status);
-    (http_status, normaliser.into_altered())
+    (http_status, normaliser.into_adjustments())
 }
 
 /// A served model or provider as set on a handle: `None` where it says nothing.
-pub(crate) fn served_name(name: &str) -> Option<(String, Altered)> {
+pub(crate) fn served_name(name: &str) -> Option<(String, Adjustments)> {
     let mut name = Some(name.to_owned());
     let mut normaliser = Normaliser::default();
     normaliser.identifier("response_model", &mut name);
-    name.map(|name| (name, normaliser.into_altered()))
+    name.map(|name| (name, normaliser.into_adjustments()))
 }
 
 /// An attribute as it is recorded, for whoever looks for one.
@@ -502,7 +484,7 @@ mod tests {
         assert_eq!(context.temperature, None);
         assert_eq!(context.max_tokens, Some(TOKEN_LIMIT_MAX));
         assert_eq!(
-            normaliser.into_altered(),
+            normaliser.into_adjustments().fields,
             [
                 "request_id",
                 "user_id",
@@ -538,15 +520,16 @@ mod tests {
         assert_eq!(timing.upstream_latency_us, Some(LATENCY_US_MAX));
         assert_eq!(completion.cost_microdollars, Some(COST_MICRODOLLARS_MAX));
         assert_eq!(completion.http_status, None);
-        let altered = [
+        let adjusted = [
             "input_tokens",
             "cache_read_input_tokens",
-            USAGE_UNPARSED,
             "latency_us",
             "cost_microdollars",
             "http_status",
         ];
-        assert_eq!(normaliser.into_altered(), altered);
+        let adjustments = normaliser.into_adjustments();
+        assert_eq!(adjustments.fields, adjusted);
+        assert_eq!(adjustments.body_flags, [USAGE_UNPARSED]);
         for (given, kept) in [
             (1e308, Some(1e6)),
             (-1e7, Some(-1e6)),
@@ -571,7 +554,7 @@ mod tests {
         let values: Vec<&str> = context.attributes.iter().map(|(_, v)| v.as_str()).collect();
         let url = "/v1/models?key=[redacted]&alt=sse&api_key=[redacted]";
         assert_eq!(values, ["[redacted]", "[redacted]", url, "what? key=abc"]);
-        assert_eq!(normaliser.into_altered(), ["attributes"]);
+        assert_eq!(normaliser.into_adjustments().fields, ["attributes"]);
     }
 
     #[test]
@@ -584,6 +567,6 @@ mod tests {
         normaliser.context(&mut context);
         let expected = [("b", "2"), ("a", "3")].map(|(k, v)| (k.to_owned(), v.to_owned()));
         assert_eq!(context.attributes, expected);
-        assert!(normaliser.into_altered().is_empty());
+        assert_eq!(normaliser.into_adjustments(), Adjustments::default());
     }
 }

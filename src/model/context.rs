@@ -47,7 +47,7 @@ pub struct Actor {
 /// prefix) where they have one. Identifiers and names are at most 256 bytes: of a longer one, or
 /// one with a NUL byte, the beginning and a digest are recorded
 /// ([`stored_identifier`](crate::stored_identifier)), and the record says of which fields
-/// ([`RequestRecord::altered`](crate::RequestRecord::altered)); [`check`](Self::check) tells
+/// ([`RequestRecord::adjusted_fields`](crate::RequestRecord::adjusted_fields)); [`check`](Self::check) tells
 /// beforehand.
 ///
 /// ```
@@ -86,7 +86,7 @@ pub struct RequestContext {
     /// The model that the gateway routed to.
     pub request_model: Option<String>,
     /// The model that the client asked for, where it differs from `request_model`.
-    pub requested_model: Option<String>,
+    pub client_model: Option<String>,
     /// Most tokens that the response may have.
     pub max_tokens: Option<u64>,
     /// Sampling temperature. A value that is not finite is left out.
@@ -119,7 +119,7 @@ pub struct RequestContext {
     pub arrived: Option<std::time::Instant>,
     /// Whether the writer reads the request's body for what is not given here: the model, `max_tokens`,
     /// `temperature`, `top_p` and whether a stream is asked for. Where `request_model` is given and the
-    /// body names another one, that is `requested_model`. Default: where there is no `request_model`,
+    /// body names another one, that is `client_model`. Default: where there is no `request_model`,
     /// since who knows the model has read the body already. Reading costs the writer some
     /// microseconds, and the request thread nothing.
     pub read_body: Option<bool>,
@@ -127,9 +127,9 @@ pub struct RequestContext {
     pub capture: Option<crate::config::Capture>,
     /// Fields of the request, or of its end, whose values were changed before they came here, such as a
     /// number that a log holds and no field can: flagged like what recording changes
-    /// ([`RequestRecord::altered`](crate::RequestRecord::altered)). At most 64 names of ASCII letters,
+    /// ([`RequestRecord::adjusted_fields`](crate::RequestRecord::adjusted_fields)). At most 64 names of ASCII letters,
     /// digits and underscores, each up to 64 bytes; others are left out.
-    pub altered: Vec<String>,
+    pub adjusted_fields: Vec<String>,
 }
 
 impl RequestContext {
@@ -143,7 +143,7 @@ impl RequestContext {
 
     setters! {
         text: request_id, user_id, session_id, context_id, conversation_id, trace_id,
-            operation_name, provider_name, request_model, requested_model, url_path;
+            operation_name, provider_name, request_model, client_model, url_path;
         value: max_tokens: u64, temperature: f64, top_p: f64, messages: Vec<Message>,
             started_at: i64, arrived: std::time::Instant, read_body: bool,
             capture: crate::config::Capture;

@@ -37,7 +37,7 @@ pub fn stored_identifier(identifier: &str) -> Cow<'_, str> {
     }
 }
 
-/// The form of an identifier that has no room, or contains NUL; `None`: it stays as it is.
+/// The form of an identifier that is too long, or contains NUL; `None`: it stays as it is.
 pub(super) fn bounded(identifier: &str, bytes_max: usize) -> Option<String> {
     if identifier.len() <= bytes_max && !identifier.contains('\0') {
         return None;

@@ -23,7 +23,7 @@ impl Serialize for RequestRecord {
             opened_at, latency_us, upstream_latency_us, time_to_first_chunk_us,
             user_id, session_id, context_id, conversation_id, trace_id, actor_type, actor_id,
             operation_name, provider_name, response_provider_name,
-            requested_model, request_model, response_model, wire_protocol, is_streaming,
+            client_model, request_model, response_model, wire_protocol, is_streaming,
             max_tokens, temperature, top_p,
         );
         map.serialize_entry("attributes", &Attributes(&self.attributes))?;
@@ -32,7 +32,7 @@ impl Serialize for RequestRecord {
             input_tokens, output_tokens, cache_read_input_tokens, cache_write_input_tokens,
             reasoning_output_tokens, cost_microdollars, finish_reasons, tool_call_count,
             response_id, http_status, error_type, error_message, request_bytes, response_bytes,
-            altered, is_erased, is_id_shared,
+            adjusted_fields, body_flags, is_erased, is_id_shared,
         );
         map.end()
     }

@@ -2,6 +2,7 @@
 //!
 //! Plain data. Nothing here knows how it is stored.
 
+mod adjustments;
 mod bounds;
 mod completion;
 mod context;
@@ -24,9 +25,12 @@ pub use read::{
     StatsKey, StatsRow, Status, ToolStats, UnreadableRequest,
 };
 
+pub(crate) use adjustments::{
+    Adjustments, REQUEST_UNPARSED, REQUEST_WITHHELD, RESPONSE_UNPARSED, RESPONSE_WITHHELD,
+    add_names,
+};
 pub(crate) use bounds::{
-    Altered, Normaliser, REQUEST_UNPARSED, REQUEST_WITHHELD, RESPONSE_UNPARSED, RESPONSE_WITHHELD,
-    note_altered, seen_status, seen_usage, served_name, stored_attribute, told_altered,
+    Normaliser, seen_status, seen_usage, served_name, stored_attribute, told_adjusted,
 };
 
 /// Chainable setters named like their fields; the field's own documentation says the rest.

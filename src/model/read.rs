@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::bounds::{
+use super::adjustments::{
     REQUEST_UNPARSED, REQUEST_WITHHELD, RESPONSE_UNPARSED, RESPONSE_WITHHELD, USAGE_UNPARSED,
 };
 
@@ -106,7 +106,7 @@ pub struct RequestRecord {
     pub provider_name: Option<String>,
     /// The provider that served, where it is another one.
     pub response_provider_name: Option<String>,
-    pub requested_model: Option<String>,
+    pub client_model: Option<String>,
     pub request_model: Option<String>,
     /// The model that served.
     pub response_model: Option<String>,
@@ -135,10 +135,14 @@ pub struct RequestRecord {
     pub request_bytes: u64,
     /// Length of the full response body in bytes; absent where there was none.
     pub response_bytes: Option<u64>,
-    /// Fields that were brought into their bounds, see [`InvalidField`](crate::InvalidField); and
-    /// `request_unparsed`, `response_unparsed` for bodies that could not be read in full,
-    /// `request_withheld`, `response_withheld` for content left out because its redaction failed.
-    pub altered: Vec<String>,
+    /// Fields that were brought into their bounds, see [`InvalidField`](crate::InvalidField):
+    /// shortened, left out, or replaced by the bound.
+    pub adjusted_fields: Vec<String>,
+    /// What is not, or not in full, what was handed over: `request_unparsed`, `response_unparsed`
+    /// (a body that could not be read in full), `usage_unparsed` (invalid token counts),
+    /// `request_withheld`, `response_withheld` (left out because its redaction failed), `unprepared`
+    /// (a fault of the writer), `row_refused` (the file refused the row; the log has it).
+    pub body_flags: Vec<String>,
     /// Whether its content and personal metadata were erased. What is left is its id, when it was,
     /// what served it and what it used.
     pub is_erased: bool,
@@ -181,7 +185,7 @@ impl RequestRecord {
     }
 
     pub(crate) fn has_flag(&self, flag: &str) -> bool {
-        self.altered.iter().any(|name| name == flag)
+        self.body_flags.iter().any(|name| name == flag)
     }
 
     /// The model that served, else the one routed to, else the one asked for.
@@ -189,7 +193,7 @@ impl RequestRecord {
         self.response_model
             .as_deref()
             .or(self.request_model.as_deref())
-            .or(self.requested_model.as_deref())
+            .or(self.client_model.as_deref())
     }
 
     /// The provider that served, else the one routed to.

@@ -59,7 +59,7 @@ impl Content {
 
 /// A payload that is digested and planned, but not packed yet.
 #[derive(Debug)]
-pub(crate) struct PlannedPayload {
+pub(crate) struct PayloadPlan {
     pub(crate) length: u64,
     pub(crate) sha256: Digest,
     pub(crate) salt: [u8; 32],
@@ -68,7 +68,7 @@ pub(crate) struct PlannedPayload {
     pub(crate) content: Content,
 }
 
-impl PlannedPayload {
+impl PayloadPlan {
     /// What the log holds of it.
     pub(crate) fn commitment(&self) -> Digest {
         super::commitment(&self.salt, &self.sha256)

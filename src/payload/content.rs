@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::text_prefix;
 use crate::config::TOOL_INPUT_BYTES_MAX;
-use crate::model::{Altered, ToolCall};
+use crate::model::{Adjustments, ToolCall};
 
 /// Part 1 of an end's payloads, as JSON.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ impl EndContent {
         assistant_text: Option<String>,
         tool_calls: &mut [ToolCall],
         bytes_max: usize,
-        altered: &mut Altered,
+        adjustments: &mut Adjustments,
     ) -> Option<Self> {
         if assistant_text.is_none() && tool_calls.is_empty() {
             return None;
@@ -32,24 +32,22 @@ impl EndContent {
         let input_max = TOOL_INPUT_BYTES_MAX.min(share / tool_calls.len().max(1));
         let mut content = Self::default();
         if let Some(mut text) = assistant_text {
-            cut(&mut text, share, "assistant_text", altered);
+            cut(&mut text, share, "assistant_text", adjustments);
             content.assistant_text = Some(text);
         }
         for call in tool_calls {
             let mut input = std::mem::take(&mut call.input);
-            cut(&mut input, input_max, "tool_calls", altered);
+            cut(&mut input, input_max, "tool_calls", adjustments);
             content.tool_inputs.push(input);
         }
         Some(content)
     }
 }
 
-fn cut(text: &mut String, bytes_max: usize, name: &str, altered: &mut Altered) {
+fn cut(text: &mut String, bytes_max: usize, name: &str, adjustments: &mut Adjustments) {
     let kept = text_prefix(text, bytes_max).len();
     if kept < text.len() {
         text.truncate(kept);
-        if !altered.iter().any(|altered| altered == name) {
-            altered.push(name.to_owned());
-        }
+        adjustments.adjust(name);
     }
 }

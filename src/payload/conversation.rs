@@ -1,4 +1,4 @@
-//! Conversations: which recent bodies a body is packed against, and what of it is new.
+//! DeltaPlanner: which recent bodies a body is packed against, and what of it is new.
 //!
 //! A gateway sees a conversation's whole history again in every request. What a request repeats
 //! from the start of the one before it is a reference, and not even hashed again; the rest is packed
@@ -83,7 +83,7 @@ pub(crate) struct RequestReading<'a> {
     pub(crate) take: &'a mut dyn FnMut(&RequestSummary),
 }
 
-/// The body that a chain goes back to when it has become long. Conversations grow at their end, so
+/// The body that a chain goes back to when it has become long. DeltaPlanner grow at their end, so
 /// that it is part of every body since: its bytes need not be held.
 #[derive(Debug, Clone, Copy, Default)]
 struct Anchor {
@@ -119,7 +119,7 @@ pub(crate) struct Planned {
 
 /// The cache.
 #[derive(Debug)]
-pub(crate) struct Conversations {
+pub(crate) struct DeltaPlanner {
     turns: HashMap<Key, Turn>,
     /// Keys in the order of their use; stale entries are skipped.
     order: VecDeque<(u64, Key)>,
@@ -129,7 +129,7 @@ pub(crate) struct Conversations {
     next_slot: u8,
 }
 
-impl Conversations {
+impl DeltaPlanner {
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
             turns: HashMap::new(),
@@ -481,7 +481,7 @@ impl Held {
         self.id = id;
         self.bytes.truncate(common);
         let new = body.get(common..).unwrap_or_default();
-        // Some room to grow, but not twice the body: the cache is bounded by what it reserves.
+        // Some capacity to grow, but not twice the body: the cache is bounded by what it reserves.
         if self.bytes.capacity() - common < new.len() {
             self.bytes.reserve_exact(new.len() + body.len() / 8);
         }

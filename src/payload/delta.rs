@@ -249,7 +249,7 @@ impl Unpacker {
         (u64::try_from(content.len()).ok()? == length).then_some(content)
     }
 
-    /// Unpacks a frame against its prefix, into the room that `out` has.
+    /// Unpacks a frame against its prefix, into the spare capacity of `out`.
     fn frame(&mut self, prefix: &[u8], frame: &[u8], out: &mut Vec<u8>) -> Option<()> {
         /// What a trained dictionary begins with. Source: RFC 8878, section 5.
         const DICTIONARY_MAGIC: [u8; 4] = [0x37, 0xA4, 0x30, 0xEC];

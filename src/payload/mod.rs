@@ -13,10 +13,10 @@ mod overlap;
 mod tests;
 
 pub(crate) use codec::{
-    Content, Encoding, PlannedPayload, bases_of, pack_alone, unpack, unpack_alone,
+    Content, Encoding, PayloadPlan, bases_of, pack_alone, unpack, unpack_alone,
 };
 pub(crate) use content::EndContent;
-pub(crate) use conversation::{Conversations, Key, Planned, RequestReading};
+pub(crate) use conversation::{DeltaPlanner, Key, Planned, RequestReading};
 #[cfg(all(test, not(shuttle)))]
 pub(crate) use delta::Effort;
 pub(crate) use delta::{Bases, Packer, Unpacker, apply};

@@ -1,4 +1,4 @@
-//! Conversations, deltas and chains against a model: whatever happens, every body comes back.
+//! DeltaPlanner, deltas and chains against a model: whatever happens, every body comes back.
 #![allow(clippy::cast_possible_truncation, clippy::string_slice)] // Small random numbers.
 
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ struct Row {
 }
 
 struct Model {
-    conversations: Conversations,
+    conversations: DeltaPlanner,
     rows: HashMap<i64, Row>,
     bodies: HashMap<i64, Bytes>,
     next_id: i64,
@@ -26,7 +26,7 @@ struct Model {
 impl Model {
     fn new(cache_bytes: usize) -> Self {
         Self {
-            conversations: Conversations::new(cache_bytes),
+            conversations: DeltaPlanner::new(cache_bytes),
             rows: HashMap::new(),
             bodies: HashMap::new(),
             next_id: 1,
@@ -41,7 +41,7 @@ impl Model {
             None => Content::Alone(body.clone()),
         };
         let length = body.len() as u64;
-        let payload = PlannedPayload {
+        let payload = PayloadPlan {
             length,
             sha256: planned.sha256,
             salt: [0; 32],

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use crate::db::{self, Connection, Part, RemovalKind, StoredPayload, event_seq, payload_id};
 use crate::error::ReadError;
 use crate::log::{
-    BodyFact, BodyFacts, Event, Fact, Kept, PrunedKind, SegmentDecoder, lines, removed_leaf,
+    BodyFact, BodyFacts, Event, EventKind, Kept, PrunedKind, SegmentDecoder, lines, removed_leaf,
 };
 use crate::model::Digest;
 use crate::payload::{commitment, sha256};
@@ -286,16 +286,16 @@ impl Commitments {
         let line = Event::from_line(piece.line(index));
         Ok(line.is_ok_and(|line| {
             line.seq == event
-                && match (line.fact, kind) {
-                    (Fact::Pruned(pruned), RemovalKind::Content) => {
+                && match (line.kind, kind) {
+                    (EventKind::Pruned(pruned), RemovalKind::Content) => {
                         pruned.what == PrunedKind::Content
                             && (pruned.from..pruned.to).contains(&seq)
                     }
-                    (Fact::Pruned(pruned), RemovalKind::Metadata) => {
+                    (EventKind::Pruned(pruned), RemovalKind::Metadata) => {
                         pruned.what == PrunedKind::Metadata
                             && (pruned.from..pruned.to).contains(&seq)
                     }
-                    (Fact::Erased(erased), RemovalKind::Erased) => erased
+                    (EventKind::Erased(erased), RemovalKind::Erased) => erased
                         .requests
                         .iter()
                         .any(|request| request.ended.opened_seq == seq || request.ended_seq == seq),
@@ -435,8 +435,8 @@ fn committed(facts: &BodyFacts, id: i64) -> Option<(&BodyFact, &Digest)> {
         facts.body()
     } else if part(Part::Content) {
         facts.content.as_ref()
-    } else if part(Part::Prepared) {
-        facts.prepared_body.as_ref()
+    } else if part(Part::UpstreamBody) {
+        facts.upstream_body.as_ref()
     } else {
         None
     }?;

@@ -256,7 +256,7 @@ pub(crate) fn body_info(
 }
 
 /// The digest and length of the body that was forwarded upstream, where it differed.
-pub(crate) fn prepared_body(
+pub(crate) fn upstream_body(
     connection: &Connection,
     commitments: &mut Commitments,
     request: &RequestRecord,
@@ -264,9 +264,9 @@ pub(crate) fn prepared_body(
     let Some(seq) = request.ended_seq else {
         return Ok(None);
     };
-    let id = payload_id(seq, Part::Prepared);
+    let id = payload_id(seq, Part::UpstreamBody);
     let Some(stored) = db::payload(connection, id, false)? else {
-        commitments.accept_absence(connection, seq, Part::Prepared)?;
+        commitments.accept_absence(connection, seq, Part::UpstreamBody)?;
         return Ok(None);
     };
     let check = commitments.check(connection, id, &stored, None)?;

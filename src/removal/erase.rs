@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::segment_lines::Redactor;
+use super::segment_lines::LineRemover;
 use super::unlisted::{self, Whom};
 use super::{Session, dependants};
-use crate::db::{self, Bound, Connection, Redacted, Removal, RequestRow, Walk, payload_id};
+use crate::db::{self, Bound, Connection, Removal, RequestRow, RewrittenSegment, Walk, payload_id};
 use crate::error::{ReadError, RemovalError};
 use crate::log::{
-    BodyFact, ERASED_REQUESTS_MAX, EndKind, Ended, Erased, ErasedRequest, Fact, Opened,
+    BodyFact, ERASED_REQUESTS_MAX, EndKind, Ended, Erased, ErasedRequest, EventKind, Opened,
 };
 use crate::model::{RequestFilter, RequestRecord, Status};
 use crate::read::requests::get_exact;
@@ -71,7 +71,7 @@ pub struct EraseReport {
     /// space that the file does not use. `false`: a reader of an old state was in the way for 10 s, or
     /// the search index is too damaged to be taken out. Erasing again, then with nothing left to erase,
     /// takes care of the rest; [`rebuild`](crate::rebuild) makes a search index anew.
-    pub is_wiped: bool,
+    pub is_fully_erased: bool,
 }
 
 impl EraseSelector {
@@ -191,7 +191,7 @@ pub(crate) fn preview(
 ) -> Result<EraseReport, ReadError> {
     let meant = selector.resolve(connection)?;
     let mut report = EraseReport::default();
-    let mut redactor = Redactor::new()?;
+    let mut redactor = LineRemover::new()?;
     let mut before = u64::MAX;
     loop {
         let page = meant.page(connection, before, None)?;
@@ -244,9 +244,9 @@ pub(super) fn erase(
     let mut report = EraseReport::default();
     let whom = selector.whom(&meant);
     let done = erase_all(session, (&meant, &whom), end, reason, &mut report)
-        .and_then(|()| session.wipe())
+        .and_then(|()| session.zero_slack())
         .map_err(|error| error.after(report.requests, report.payloads));
-    report.is_wiped = done?;
+    report.is_fully_erased = done?;
     Ok(report)
 }
 
@@ -258,7 +258,7 @@ fn erase_all(
     report: &mut EraseReport,
 ) -> Result<(), RemovalError> {
     let connection = &session.connection;
-    let mut redactor = Redactor::new()?;
+    let mut redactor = LineRemover::new()?;
     let mut compared = search::Compared::new();
     let mut are_links_filled = false;
     let mut before = end;
@@ -310,7 +310,7 @@ fn erase_all(
 /// Takes out the lines of a request that is stated as erased, where they could not be read then.
 fn take_lines(
     session: &Session<'_>,
-    redactor: &mut Redactor,
+    redactor: &mut LineRemover,
     request: &RequestRecord,
     report: &mut EraseReport,
 ) -> Result<(), RemovalError> {
@@ -348,9 +348,9 @@ fn segment_start(session: &Session<'_>, seq: u64) -> Result<u64, RemovalError> {
 /// cannot be taken out, and what can be goes all the same.
 fn redacted(
     session: &Session<'_>,
-    redactor: &mut Redactor,
+    redactor: &mut LineRemover,
     lines: BTreeMap<u64, BTreeSet<u64>>,
-) -> Result<(Vec<Redacted>, BTreeSet<u64>), RemovalError> {
+) -> Result<(Vec<RewrittenSegment>, BTreeSet<u64>), RemovalError> {
     let mut segments = Vec::new();
     let mut unreadable = BTreeSet::new();
     for (segment, seqs) in lines {
@@ -371,7 +371,7 @@ fn redacted(
 /// Erases the first of the requests, as many as one step may.
 fn step(
     session: &Session<'_>,
-    (redactor, compared): (&mut Redactor, &mut search::Compared),
+    (redactor, compared): (&mut LineRemover, &mut search::Compared),
     requests: &mut Vec<RequestRecord>,
     reason: &str,
     report: &mut EraseReport,
@@ -409,12 +409,12 @@ fn step(
     report.repacked = report.repacked.saturating_add(repacked.done);
     report.not_repacked = report.not_repacked.saturating_add(repacked.failed);
     let (segments, unreadable) = redacted(session, redactor, lines)?;
-    let fact = Fact::Erased(Box::new(Erased {
+    let kind = EventKind::Erased(Box::new(Erased {
         reason: reason.to_owned(),
         requests: erased,
     }));
     session.step(
-        Some(fact),
+        Some(kind),
         Removal {
             segments,
             payloads,
@@ -497,7 +497,7 @@ fn remains_of(request: &RequestRecord, ended_seq: u64) -> ErasedRequest {
             started_at: Some(request.opened_at),
             operation_name: request.operation_name.clone(),
             provider_name: request.provider_name.clone(),
-            requested_model: request.requested_model.clone(),
+            client_model: request.client_model.clone(),
             request_model: request.request_model.clone(),
             wire_protocol: request.wire_protocol.as_deref().unwrap_or_default().into(),
             is_streaming: request.is_streaming,
@@ -523,7 +523,8 @@ fn remains_of(request: &RequestRecord, ended_seq: u64) -> ErasedRequest {
             time_to_first_chunk_us: request.time_to_first_chunk_us,
             response_body: request.response_bytes.map(body),
             // Names of fields: which of the figures are not what was told.
-            altered: request.altered.clone(),
+            adjusted_fields: request.adjusted_fields.clone(),
+            body_flags: request.body_flags.clone(),
             ..Ended::default()
         },
     }

@@ -21,11 +21,11 @@ use std::time::Duration;
 
 use crate::db::{Connection, RawFile, Removal, open_reader, restart_clock};
 use crate::error::{ReadError, RemovalError, chain};
-use crate::log::Fact;
+use crate::log::EventKind;
 use crate::read::search;
 use crate::sync::atomic::AtomicBool;
 use crate::sync::{Instant, thread};
-use crate::writer::{Command, Shared, UpkeepCommand, UpkeepError};
+use crate::writer::{Command, MaintenanceCommand, MaintenanceError, Shared};
 
 pub use erase::{EraseReport, EraseSelector};
 pub use prune::{PruneReport, Retention};
@@ -113,7 +113,7 @@ impl Remover {
             Err(RemovalError::ClockAhead { ahead }) => Some(ahead),
             _ => None,
         };
-        self.shared.vitals.set_clock_ahead(ahead);
+        self.shared.counters.set_clock_ahead(ahead);
         if ahead.is_some() {
             result = self.prune(&retention.by_size(), true, go_on);
         }
@@ -146,19 +146,19 @@ impl Remover {
 impl Session<'_> {
     /// Has everything before committed, and nothing later packed against it.
     fn forget(&self) -> Result<(), RemovalError> {
-        self.submit(UpkeepCommand {
-            is_forgetting: true,
-            ..UpkeepCommand::default()
+        self.submit(MaintenanceCommand {
+            resets_delta_cache: true,
+            ..MaintenanceCommand::default()
         })
     }
 
     /// One step; it is committed when this returns.
-    fn step(&self, fact: Option<Fact>, removal: Removal) -> Result<(), RemovalError> {
+    fn step(&self, kind: Option<EventKind>, removal: Removal) -> Result<(), RemovalError> {
         let begun = Instant::now();
-        self.submit(UpkeepCommand {
-            fact,
+        self.submit(MaintenanceCommand {
+            kind,
             removal,
-            ..UpkeepCommand::default()
+            ..MaintenanceCommand::default()
         })?;
         if self.is_paced {
             thread::sleep(begun.elapsed());
@@ -169,12 +169,12 @@ impl Session<'_> {
     /// Leaves nothing behind of what was taken out: neither in a search index that was given up, nor in
     /// the write-ahead log, nor in the space that pages do not use. `false`: a reader was in the way all
     /// the time, or the search index is so damaged that it cannot be taken out.
-    fn wipe(&self) -> Result<bool, RemovalError> {
+    fn zero_slack(&self) -> Result<bool, RemovalError> {
         if !self.drop_index()? || !self.truncate(&[])? {
             return Ok(false);
         }
         let pages = RawFile::open(self.path)
-            .and_then(|file| file.pages_to_wipe())
+            .and_then(|file| file.pages_with_slack())
             .map_err(|error| RemovalError::Failed(chain(&error)))?;
         for pages in pages.chunks(WIPED_PAGES_EACH) {
             if !self.truncate(pages)? {
@@ -192,9 +192,9 @@ impl Session<'_> {
                 Ok(false) => return Ok(true),
                 Err(_) => return Ok(false),
             }
-            let result = self.send(UpkeepCommand {
-                is_dropping_index: true,
-                ..UpkeepCommand::default()
+            let result = self.send(MaintenanceCommand {
+                drops_search_index: true,
+                ..MaintenanceCommand::default()
             })?;
             if result.is_err() {
                 return Ok(false);
@@ -204,29 +204,29 @@ impl Session<'_> {
 
     /// Empties the write-ahead log and overwrites what these pages do not use. `false`: a reader was
     /// in the way all the time.
-    fn truncate(&self, wiped_pages: &[u32]) -> Result<bool, RemovalError> {
+    fn truncate(&self, slack_pages: &[u32]) -> Result<bool, RemovalError> {
         let begun = Instant::now();
         loop {
-            let result = self.send(UpkeepCommand {
-                is_truncating: true,
-                wiped_pages: wiped_pages.to_vec(),
-                ..UpkeepCommand::default()
+            let result = self.send(MaintenanceCommand {
+                truncates_wal: true,
+                slack_pages: slack_pages.to_vec(),
+                ..MaintenanceCommand::default()
             })?;
             match result {
                 Ok(()) => return Ok(true),
-                Err(UpkeepError::Failed(what)) => return Err(RemovalError::Failed(what)),
-                Err(UpkeepError::ReaderInTheWay) if begun.elapsed() >= TRUNCATE_TIMEOUT => {
+                Err(MaintenanceError::Failed(what)) => return Err(RemovalError::Failed(what)),
+                Err(MaintenanceError::ReaderInTheWay) if begun.elapsed() >= TRUNCATE_TIMEOUT => {
                     return Ok(false);
                 }
-                Err(UpkeepError::ReaderInTheWay) => thread::sleep(TRUNCATE_PAUSE),
+                Err(MaintenanceError::ReaderInTheWay) => thread::sleep(TRUNCATE_PAUSE),
             }
         }
     }
 
-    fn submit(&self, command: UpkeepCommand) -> Result<(), RemovalError> {
+    fn submit(&self, command: MaintenanceCommand) -> Result<(), RemovalError> {
         self.send(command)?.map_err(|error| match error {
-            UpkeepError::Failed(what) => RemovalError::Failed(what),
-            UpkeepError::ReaderInTheWay => {
+            MaintenanceError::Failed(what) => RemovalError::Failed(what),
+            MaintenanceError::ReaderInTheWay => {
                 RemovalError::Failed("a reader is in the way".to_owned())
             }
         })
@@ -237,8 +237,11 @@ impl Session<'_> {
         Ok(restart_clock(&self.connection, self.path)?)
     }
 
-    fn send(&self, command: UpkeepCommand) -> Result<Result<(), UpkeepError>, RemovalError> {
-        let command = |reply| Command::Upkeep(Box::new((command, reply)));
+    fn send(
+        &self,
+        command: MaintenanceCommand,
+    ) -> Result<Result<(), MaintenanceError>, RemovalError> {
+        let command = |reply| Command::Maintenance(Box::new((command, reply)));
         let result = self.shared.ask(command, STEP_TIMEOUT)?;
         // What is read between two steps has a bound; a removal as a whole may take hours.
         self.restart_clock()?;

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use super::clock_check::clock_ahead;
-use super::segment_lines::Redactor;
+use super::segment_lines::LineRemover;
 use super::{Session, dependants};
 use crate::clock::now_micros;
 use crate::db::{
-    self, Bound, Connection, Part, Redacted, Removal, RemovalKind, StoredSegment, payload_id,
+    self, Bound, Connection, Part, Removal, RemovalKind, RewrittenSegment, StoredSegment,
+    payload_id,
 };
 use crate::error::{ReadError, RemovalError};
-use crate::log::{Event, Fact, Pruned, PrunedKind, PrunedUsage};
+use crate::log::{Event, EventKind, Pruned, PrunedKind, PrunedUsage};
 use crate::read::search;
 
 /// Events of which one step takes the content out.
@@ -31,7 +32,7 @@ pub struct Retention {
     pub metadata_older_than: Option<Duration>,
     /// Bytes that the file's pages in use may take; where it is more, the oldest content goes, and
     /// where no content is left, the oldest requests.
-    pub max_size_bytes: Option<u64>,
+    pub size_bytes_max: Option<u64>,
     /// Whether the clock is believed whatever it says. Default: no: where it is more than seven days beyond
     /// the last that the log knows of the time before this opening, plus what a monotonic clock has counted
     /// since, nothing goes by its age. A clock that is ahead for a moment would make everything too old.
@@ -41,14 +42,14 @@ pub struct Retention {
     ///
     /// [`Store::prune`](crate::Store::prune) reports
     /// [`RemovalError::ClockAhead`](crate::RemovalError::ClockAhead), a retention policy waits and raises
-    /// [`Alarm::ClockAhead`](crate::Alarm::ClockAhead). `max_size_bytes` works all the same.
+    /// [`Alarm::ClockAhead`](crate::Alarm::ClockAhead). `size_bytes_max` works all the same.
     pub clock_is_right: bool,
 }
 
 impl Retention {
     /// Whether anything is to go at all.
     pub(crate) fn is_any(&self) -> bool {
-        self.by_age() || self.max_size_bytes.is_some()
+        self.by_age() || self.size_bytes_max.is_some()
     }
 
     fn by_age(&self) -> bool {
@@ -146,7 +147,7 @@ pub(crate) fn preview(
         db::payloads_between(connection, first, last)
     };
     (report.payloads, report.payload_bytes) = count(cuts.content)?;
-    if let Some(max) = retention.max_size_bytes {
+    if let Some(max) = retention.size_bytes_max {
         let (used, _) = db::space_used(connection)?;
         let mut to = cuts.content;
         while used.saturating_sub(report.payload_bytes) > max && to < cuts.limit {
@@ -167,7 +168,7 @@ pub(super) fn prune(
     let cuts = Cuts::new(connection, retention)?;
     let mut pruner = Pruner {
         session,
-        redactor: Redactor::new()?,
+        redactor: LineRemover::new()?,
         report: PruneReport::default(),
         compared: search::Compared::new(),
         is_prepared: false,
@@ -180,7 +181,7 @@ pub(super) fn prune(
 
 struct Pruner<'s> {
     session: &'s Session<'s>,
-    redactor: Redactor,
+    redactor: LineRemover,
     report: PruneReport,
     compared: search::Compared,
     is_prepared: bool,
@@ -202,7 +203,7 @@ impl Pruner<'_> {
     ) -> Result<(), RemovalError> {
         while go_on() && self.content(cuts.content)? {}
         while go_on() && self.metadata(cuts.metadata)? {}
-        if let Some(max) = retention.max_size_bytes {
+        if let Some(max) = retention.size_bytes_max {
             let connection = &self.session.connection;
             let used = || db::space_used(connection).map_err(ReadError::from);
             while go_on()
@@ -235,7 +236,7 @@ impl Pruner<'_> {
     }
 
     /// The segment without lines of requests; `None`: none were in it. An error where it cannot be read.
-    fn redacted(&mut self, span: Span) -> Result<Option<Redacted>, ReadError> {
+    fn redacted(&mut self, span: Span) -> Result<Option<RewrittenSegment>, ReadError> {
         let Some(segment) = span.segment else {
             return Err(ReadError::Damaged(
                 "it is gone, or contradicts itself".to_owned(),
@@ -269,7 +270,7 @@ impl Pruner<'_> {
         // Rows of the index that were moved or deleted would leave words behind.
         let index_suspicion = search::compare_between(connection, &mut self.compared, from, to)?;
         self.session.step(
-            Some(Fact::Pruned(Box::new(Pruned {
+            Some(EventKind::Pruned(Box::new(Pruned {
                 what: PrunedKind::Content,
                 from,
                 to,
@@ -327,9 +328,9 @@ impl Pruner<'_> {
                 from = to;
                 continue;
             }
-            let fact = self.pruned_metadata(from, to, requests)?;
+            let kind = self.pruned_metadata(from, to, requests)?;
             self.session.step(
-                Some(fact),
+                Some(kind),
                 Removal {
                     segments,
                     ..Removal::default()
@@ -342,7 +343,12 @@ impl Pruner<'_> {
         }
     }
 
-    fn pruned_metadata(&self, from: u64, to: u64, requests: u64) -> Result<Fact, RemovalError> {
+    fn pruned_metadata(
+        &self,
+        from: u64,
+        to: u64,
+        requests: u64,
+    ) -> Result<EventKind, RemovalError> {
         let rows = db::usage_between(&self.session.connection, from, to.saturating_sub(1))
             .map_err(ReadError::from)?;
         let mut usage: Vec<PrunedUsage> = Vec::new();
@@ -369,7 +375,7 @@ impl Pruner<'_> {
                 }),
             }
         }
-        Ok(Fact::Pruned(Box::new(Pruned {
+        Ok(EventKind::Pruned(Box::new(Pruned {
             what: PrunedKind::Metadata,
             from,
             to,
@@ -420,7 +426,7 @@ impl Pruner<'_> {
 /// Whether a line is of a request's lifecycle; those of the store itself stay.
 fn is_of_request(line: &[u8]) -> bool {
     matches!(
-        Event::from_line(line).map(|event| event.fact),
-        Ok(Fact::Opened(_) | Fact::Served(_) | Fact::Ended(_))
+        Event::from_line(line).map(|event| event.kind),
+        Ok(EventKind::Opened(_) | EventKind::Served(_) | EventKind::Ended(_))
     )
 }

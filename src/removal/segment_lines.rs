@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::db::{self, Connection, Redacted, StoredSegment};
+use crate::db::{self, Connection, RewrittenSegment, StoredSegment};
 use crate::error::ReadError;
 use crate::log::{SegmentDecoder, SegmentEncoder, lines, removed_leaf, write_removed};
 use crate::merkle::leaf_hash;
@@ -11,14 +11,14 @@ use crate::merkle::leaf_hash;
 const KNOWN_MAX: usize = 65_536;
 
 /// Takes lines out of segments; holds the packer's working memory.
-pub(super) struct Redactor {
+pub(super) struct LineRemover {
     decoder: SegmentDecoder,
     encoder: SegmentEncoder,
     /// By their first seqs.
     known: HashMap<u64, bool>,
 }
 
-impl Redactor {
+impl LineRemover {
     pub(super) fn new() -> Result<Self, ReadError> {
         Ok(Self {
             decoder: SegmentDecoder::new().map_err(|error| ReadError::Database(error.into()))?,
@@ -71,7 +71,7 @@ impl Redactor {
         &mut self,
         segment: StoredSegment,
         mut is_chosen: impl FnMut(u64, &[u8]) -> bool,
-    ) -> Result<Option<Redacted>, ReadError> {
+    ) -> Result<Option<RewrittenSegment>, ReadError> {
         let (first_seq, count) = (segment.first_seq, segment.count);
         let text = self.decode(segment)?;
         let mut redacted = Vec::new();
@@ -95,7 +95,7 @@ impl Redactor {
         }
         let length = u64::try_from(redacted.len()).unwrap_or(u64::MAX);
         let (encoding, data) = self.encoder.encode(&redacted);
-        Ok(Some(Redacted {
+        Ok(Some(RewrittenSegment {
             first_seq,
             length,
             encoding,

@@ -3,10 +3,10 @@
 
 use memchr::memmem::Finder;
 
-use super::segment_lines::Redactor;
+use super::segment_lines::LineRemover;
 use crate::db::{self, Bound, Connection};
 use crate::error::ReadError;
-use crate::log::{Event, Fact, Opened, lines, removed_leaf};
+use crate::log::{Event, EventKind, Opened, lines, removed_leaf};
 use crate::model::stored_identifier;
 
 /// Whose requests are looked for, by what their opening events say.
@@ -47,10 +47,10 @@ impl Whom {
 /// parsed: a log of a million events takes about a second.
 pub(super) fn visit(
     connection: &Connection,
-    redactor: &mut Redactor,
+    redactor: &mut LineRemover,
     whom: &Whom,
     end: u64,
-    found: &mut dyn FnMut(&mut Redactor, u64) -> Result<(), crate::error::RemovalError>,
+    found: &mut dyn FnMut(&mut LineRemover, u64) -> Result<(), crate::error::RemovalError>,
 ) -> Result<(), crate::error::RemovalError> {
     let Some(mark) = whom.mark() else {
         return Ok(());
@@ -76,7 +76,7 @@ pub(super) fn visit(
                 continue;
             }
             if let Ok(event) = Event::from_line(line)
-                && let Fact::Opened(opened) = &event.fact
+                && let EventKind::Opened(opened) = &event.kind
                 && event.seq < end
                 && whom.is_meant(opened)
             {

@@ -61,7 +61,7 @@ fn times_out(after: Duration) -> bool {
 pub(crate) enum Fault {
     /// It finds that the file cannot be written any more.
     Fails,
-    /// It is gone, as after a panic, and only its `Bomb` is left to tell.
+    /// It is gone, as after a panic, and only its `StopOnUnwind` is left to tell.
     Vanishes,
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use super::checkpoints::Statement;
+use super::checkpoints::ClaimedTreeHead;
 use super::report::{FindingKind, Findings, OtherLog, VerifyReport};
 use crate::error::VerifyError;
 use crate::merkle::{Checkpoint, Notes, Trust, VerifyingKey};
@@ -18,7 +18,7 @@ const OTHER_LOGS_MAX: usize = 100;
 /// An anchor file's notes.
 pub(super) struct Anchors {
     /// Those of this log, by size.
-    pub(super) own: VecDeque<Statement>,
+    pub(super) own: VecDeque<ClaimedTreeHead>,
     pub(super) others: OtherLogs,
 }
 
@@ -77,7 +77,7 @@ impl Anchors {
                 let seq = Some(checkpoint.size.saturating_sub(1));
                 findings.add(FindingKind::Signature, seq, what);
             }
-            own.push(Statement {
+            own.push(ClaimedTreeHead {
                 size: checkpoint.size,
                 root: checkpoint.root,
                 at: checkpoint.at,

@@ -18,7 +18,7 @@ const OF_ONE_SIZE_MAX: usize = 65_536;
 
 /// One statement that is to be held against the log.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Statement {
+pub(super) struct ClaimedTreeHead {
     pub(super) size: u64,
     pub(super) root: Digest,
     pub(super) at: Option<i64>,
@@ -36,12 +36,12 @@ pub(super) struct RemovalEvent {
     pub(super) span: (u64, u64),
 }
 
-pub(super) struct Statements<'a> {
+pub(super) struct CheckpointCheck<'a> {
     snapshot: &'a Snapshot,
     keys: Vec<VerifyingKey>,
     origin: Option<String>,
     /// The next checkpoints of the file.
-    ahead: VecDeque<Statement>,
+    ahead: VecDeque<ClaimedTreeHead>,
     last_id: i64,
     is_read: bool,
     /// Size that the last checkpoint read from the file states.
@@ -59,7 +59,7 @@ pub(super) struct Statements<'a> {
     /// The removal after which a checkpoint must stand, signed where those before it are.
     removal: Option<RemovalEvent>,
     has_anchor: bool,
-    anchors: VecDeque<Statement>,
+    anchors: VecDeque<ClaimedTreeHead>,
     anchored: (u64, Option<i64>),
     /// Checkpoints of the file that state the size `last_size`, by time and root.
     of_last_size: HashSet<(Option<i64>, Digest)>,
@@ -78,7 +78,7 @@ struct Tally {
     has_bad: bool,
 }
 
-impl<'a> Statements<'a> {
+impl<'a> CheckpointCheck<'a> {
     pub(super) fn new(
         snapshot: &'a Snapshot,
         options: &VerifyOptions,
@@ -246,7 +246,7 @@ impl<'a> Statements<'a> {
     }
 
     /// A checkpoint is in the file before it is anchored.
-    fn check_counterpart(&self, anchor: &Statement, name: &str, findings: &mut Findings) {
+    fn check_counterpart(&self, anchor: &ClaimedTreeHead, name: &str, findings: &mut Findings) {
         let is_there =
             self.last_size == anchor.size && self.of_last_size.contains(&(anchor.at, anchor.root));
         if !is_there && self.of_last_size.len() < OF_ONE_SIZE_MAX {
@@ -337,7 +337,7 @@ impl<'a> Statements<'a> {
     }
 
     /// Reads a row, which must say what its note says.
-    fn read(&mut self, row: &StoredCheckpoint) -> Result<(Statement, Trust), String> {
+    fn read(&mut self, row: &StoredCheckpoint) -> Result<(ClaimedTreeHead, Trust), String> {
         let (checkpoint, note) =
             Checkpoint::parse(row.note.as_bytes()).map_err(|error| error.to_string())?;
         if checkpoint.size != row.size || checkpoint.at != Some(row.at) {
@@ -355,7 +355,7 @@ impl<'a> Statements<'a> {
             return Err(format!("it is one of another log, {:?}", checkpoint.origin));
         }
         let trust = note.trust(&self.keys);
-        let statement = Statement {
+        let statement = ClaimedTreeHead {
             size: checkpoint.size,
             root: checkpoint.root,
             at: checkpoint.at,
@@ -395,7 +395,7 @@ impl Tally {
     /// Holds a statement against the tree of this size.
     fn hold(
         &mut self,
-        statement: &Statement,
+        statement: &ClaimedTreeHead,
         (size, root): (u64, Option<Digest>),
         kind: FindingKind,
         name: &str,
@@ -424,7 +424,7 @@ impl Tally {
     /// A statement about more events than there are.
     fn beyond(
         &mut self,
-        statement: &Statement,
+        statement: &ClaimedTreeHead,
         end: u64,
         kind: FindingKind,
         name: &str,
@@ -442,7 +442,7 @@ impl Tally {
     /// Reports the first one, and counts the others.
     fn report(
         &mut self,
-        statement: &Statement,
+        statement: &ClaimedTreeHead,
         kind: FindingKind,
         what: String,
         findings: &mut Findings,

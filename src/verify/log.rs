@@ -1,13 +1,13 @@
 //! The log from end to end: lines, tree, and what is checked in step with it.
 
-use super::checkpoints::{RemovalEvent, Statements};
+use super::checkpoints::{CheckpointCheck, RemovalEvent};
 use super::decoding::{Decoded, SegmentHead, Segments};
 use super::payloads::Payloads;
 use super::removed::Removed;
 use super::report::{FINDINGS_LISTED_MAX, FindingKind, Findings, VerifyReport};
-use crate::db::{Comparison, DbError, DbErrorKind, IndexEntries, Snapshot, removed_requests};
+use crate::db::{DbError, DbErrorKind, IndexEntries, ProjectionCheck, Snapshot, removed_requests};
 use crate::log::{
-    Accounts, Event, Fact, SegmentDecoder, UnsignedRemovals, check_sizes, lines, removed_leaf,
+    Accounts, Event, EventKind, SegmentDecoder, UnsignedRemovals, check_sizes, lines, removed_leaf,
 };
 use crate::merkle::CompactRange;
 use crate::model::Digest;
@@ -28,8 +28,8 @@ pub(super) fn origin(snapshot: &Snapshot) -> Option<String> {
             segment.count,
         )
         .ok()?;
-    match Event::from_line(lines(&text).next()?).ok()?.fact {
-        Fact::StoreOpened(opened) => Some(format!("auditlite/{}", opened.log_id)),
+    match Event::from_line(lines(&text).next()?).ok()?.kind {
+        EventKind::StoreOpened(opened) => Some(format!("auditlite/{}", opened.log_id)),
         _ => None,
     }
 }
@@ -48,7 +48,7 @@ fn stated_removals(removals: &UnsignedRemovals) -> String {
 }
 
 pub(super) struct LogPass<'a, 'scope> {
-    statements: Statements<'a>,
+    statements: CheckpointCheck<'a>,
     payloads: Payloads<'scope>,
     removed: Removed<'a>,
     /// `None` once part of the log cannot be read: what follows from it cannot be compared.
@@ -63,17 +63,17 @@ pub(super) struct LogPass<'a, 'scope> {
 /// What is derived from the log.
 struct Derived<'a> {
     /// `None` once the tables cannot be read.
-    tables: Option<Comparison<'a>>,
+    tables: Option<ProjectionCheck<'a>>,
     accounts: Accounts,
     wrong_accounts: Vec<(u64, String)>,
 }
 
 impl<'a, 'scope> LogPass<'a, 'scope> {
     pub(super) fn new(
-        statements: Statements<'a>,
+        statements: CheckpointCheck<'a>,
         payloads: Payloads<'scope>,
         removed: Removed<'a>,
-        tables: Option<Comparison<'a>>,
+        tables: Option<ProjectionCheck<'a>>,
     ) -> Self {
         Self {
             statements,
@@ -312,12 +312,12 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
     }
 
     fn event(&mut self, event: &Event, findings: &mut Findings) {
-        if event.seq == 0 && !matches!(event.fact, Fact::StoreOpened(_)) {
+        if event.seq == 0 && !matches!(event.kind, EventKind::StoreOpened(_)) {
             let what = "the log does not begin with the opening of a store";
             findings.add(FindingKind::Log, Some(0), what);
         }
-        match &event.fact {
-            Fact::StoreOpened(opened) => {
+        match &event.kind {
+            EventKind::StoreOpened(opened) => {
                 let known = self.log_id.get_or_insert_with(|| opened.log_id.clone());
                 if *known != opened.log_id {
                     let what = format!(
@@ -331,18 +331,18 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
                     findings.add(FindingKind::Removal, Some(event.seq), what);
                 }
             }
-            Fact::StoreClosed(_) => self.statements.expect_after(event.seq),
-            Fact::Erased(_) | Fact::Pruned(_) => {
-                if let Some(span) = event.fact.removed_span() {
+            EventKind::StoreClosed(_) => self.statements.expect_after(event.seq),
+            EventKind::Erased(_) | EventKind::Pruned(_) => {
+                if let Some(span) = event.kind.removed_span() {
                     let seq = event.seq;
                     self.statements
                         .expect_after_removal(RemovalEvent { seq, span });
                 }
             }
-            Fact::Gap(gap) => {
+            EventKind::Gap(gap) => {
                 self.lifecycles_lost = self.lifecycles_lost.saturating_add(gap.lifecycles);
             }
-            Fact::Opened(_) | Fact::Ended(_) | Fact::Served(_) => {}
+            EventKind::Opened(_) | EventKind::Ended(_) | EventKind::Served(_) => {}
         }
         let is_pruned = self.removed.is_content_gone(event.seq);
         self.payloads.event(event, is_pruned);

@@ -23,7 +23,7 @@ use crate::error::{ReadError, VerifyError};
 use crate::merkle::VerifyingKey;
 use crate::read::search;
 
-use checkpoints::Statements;
+use checkpoints::CheckpointCheck;
 use decoding::Segments;
 use log::LogPass;
 use payloads::Payloads;
@@ -195,7 +195,7 @@ fn verify_log<'scope>(
         ..VerifyReport::default()
     };
     check_identity(options, report.origin.as_deref(), &mut findings);
-    let statements = Statements::new(snapshot, options, report.origin.clone(), &mut findings)?;
+    let statements = CheckpointCheck::new(snapshot, options, report.origin.clone(), &mut findings)?;
     let mut tables = findings.keep(FindingKind::Projection, snapshot.tables())?;
     let tables = match &mut tables {
         Some(tables) => findings.keep(FindingKind::Projection, tables.compare(Some(entries)))?,

@@ -10,7 +10,7 @@ use super::content::Contents;
 use super::report::{FindingKind, Findings, NotKept, VerifyReport};
 use crate::db::{DbError, DbErrorKind, Part, PayloadRows, Snapshot, event_seq, payload_id};
 use crate::error::{ReadError, chain};
-use crate::log::{BodyFact, Event, Fact, Kept};
+use crate::log::{BodyFact, Event, EventKind, Kept};
 use crate::read::commitments::{Claim, mismatch};
 
 /// Steps that are handed over together, and how many such pieces may wait.
@@ -71,19 +71,19 @@ impl<'scope> Payloads<'scope> {
 
     /// Checks what the event commits to. Where it `is_pruned`, that must be gone.
     pub(super) fn event(&mut self, event: &Event, is_pruned: bool) {
-        let bodies = match &event.fact {
-            Fact::Opened(opened) => [
+        let bodies = match &event.kind {
+            EventKind::Opened(opened) => [
                 Some((Part::Body, &opened.request_body)),
                 opened.content.as_ref().map(|fact| (Part::Content, fact)),
                 None,
             ],
-            Fact::Ended(ended) => [
+            EventKind::Ended(ended) => [
                 ended.response_body.as_ref().map(|fact| (Part::Body, fact)),
                 ended.content.as_ref().map(|fact| (Part::Content, fact)),
                 ended
-                    .prepared_body
+                    .upstream_body
                     .as_ref()
-                    .map(|fact| (Part::Prepared, fact)),
+                    .map(|fact| (Part::UpstreamBody, fact)),
             ],
             _ => return,
         };
@@ -204,7 +204,7 @@ impl PayloadPass<'_> {
             Kept::Whole => {}
             Kept::Excerpt => self.found.not_kept.excerpts += 1,
             // The body that was forwarded is never kept; its digest is what matters.
-            Kept::Digest if part == Part::Prepared => {}
+            Kept::Digest if part == Part::UpstreamBody => {}
             Kept::Digest => self.found.not_kept.digest_only += 1,
             Kept::Nothing => self.found.not_kept.shed += 1,
         }
@@ -290,6 +290,6 @@ fn name(part: Part) -> &'static str {
     match part {
         Part::Body => "body",
         Part::Content => "content handed over by the gateway",
-        Part::Prepared => "forwarded body's digest",
+        Part::UpstreamBody => "forwarded body's digest",
     }
 }

@@ -7,7 +7,7 @@ use super::report::{FindingKind, Findings};
 use crate::db::{
     Connection, DbError, RemovalKind, RemovedRange, Snapshot, has_removals, removed_between,
 };
-use crate::log::{Event, Fact, PrunedKind};
+use crate::log::{Event, EventKind, PrunedKind};
 
 pub(super) struct Removed<'a> {
     snapshot: &'a Snapshot,
@@ -80,12 +80,14 @@ impl<'a> Removed<'a> {
             let what = format!("it states {what} up to seq {other}, which comes after it");
             findings.add(FindingKind::Log, Some(seq), what);
         };
-        match &event.fact {
-            Fact::Opened(_) | Fact::Served(_) | Fact::Ended(_) if self.is_line_gone(seq) => {
+        match &event.kind {
+            EventKind::Opened(_) | EventKind::Served(_) | EventKind::Ended(_)
+                if self.is_line_gone(seq) =>
+            {
                 let what = "its line is stated as taken out, and still there";
                 findings.add(FindingKind::Log, Some(seq), what);
             }
-            Fact::Erased(erased) => {
+            EventKind::Erased(erased) => {
                 let seqs = erased
                     .requests
                     .iter()
@@ -94,7 +96,7 @@ impl<'a> Removed<'a> {
                     is_later("an erasure", last, findings);
                 }
             }
-            Fact::Pruned(pruned) if pruned.to > seq => {
+            EventKind::Pruned(pruned) if pruned.to > seq => {
                 let what = match pruned.what {
                     PrunedKind::Content => "pruned content",
                     PrunedKind::Metadata => "pruned requests",

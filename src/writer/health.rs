@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-use super::commit::disk_space::Room;
+use super::commit::disk_space::DiskSpace;
 
 /// In one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +14,7 @@ use super::commit::disk_space::Room;
 pub enum HealthState {
     /// Commits succeed.
     Healthy,
-    /// The disk does not take commits, and the writer keeps what it has and tries again; or room
+    /// The disk does not take commits, and the writer keeps what it has and tries again; or disk space
     /// is so short that not everything is recorded.
     Degraded,
     /// The writer has stopped, or the store was closed. Nothing more is recorded.
@@ -25,29 +25,29 @@ pub enum HealthState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Alarm {
-    /// Room for the database is getting short: on the disk, or below its
-    /// [`max_size`](crate::StoreBuilder::max_size). `free_bytes` are the disk's, where it tells.
-    RoomLow {
+    /// Disk space for the database is getting short: on the disk, or below its
+    /// [`size_bytes_max`](crate::StoreBuilder::size_bytes_max). `free_bytes` are the disk's, where it tells.
+    DiskSpaceLow {
         /// Free bytes on the disk.
         free_bytes: Option<u64>,
     },
-    /// Room is so short that bodies are left out; they are flagged, and stated in the log.
+    /// Disk space is so short that bodies are left out; they are flagged, and stated in the log.
     MetadataOnly {
         /// Free bytes on the disk.
         free_bytes: Option<u64>,
     },
-    /// The database has reached its [`max_size`](crate::StoreBuilder::max_size): new requests meet
+    /// The database has reached its [`size_bytes_max`](crate::StoreBuilder::size_bytes_max): new requests meet
     /// the [`Overflow`](crate::Overflow) policy.
     SizeReached,
     /// Somebody reads an old state and keeps the write-ahead log from being moved into the
     /// database. It grows until that reader ends.
-    LogPinned {
+    WalPinned {
         /// Size of the write-ahead log.
         wal_bytes: u64,
     },
     /// Moving the write-ahead log into the database fails. Nothing is lost by it: the log keeps
     /// what it has, and grows.
-    CheckpointsFail,
+    WalCheckpointsFail,
     /// The file holds tables, views, triggers or indexes that are not this library's, as
     /// [`doctor`](crate::ReadOnlyStore::doctor) names them: somebody else writes to it. Views and
     /// triggers do not run, and recording is not affected. As of the opening.
@@ -152,7 +152,7 @@ pub struct CloseReport {
 
 /// Counters that the writer keeps; request threads only read them.
 #[derive(Debug, Default)]
-pub(crate) struct Vitals {
+pub(crate) struct HealthCounters {
     state: AtomicU8,
     problem: Mutex<Option<String>>,
     /// Of the last checkpoint.
@@ -167,7 +167,7 @@ pub(crate) struct Vitals {
     pub(crate) unprepared_events: AtomicU64,
     wal_checkpoint_failures: AtomicU64,
     wal_bytes: AtomicU64,
-    room: AtomicU8,
+    disk_space: AtomicU8,
     /// `u64::MAX`: not known.
     free_bytes: AtomicU64,
     is_wal_pinned: AtomicBool,
@@ -182,7 +182,7 @@ pub(crate) struct Vitals {
     pub(crate) search_index_drops: AtomicU64,
 }
 
-impl Vitals {
+impl HealthCounters {
     pub(crate) fn state(&self) -> HealthState {
         match self.state.load(Ordering::Acquire) {
             0 => HealthState::Healthy,
@@ -233,20 +233,24 @@ impl Vitals {
         self.set(2, Some(problem));
     }
 
-    pub(crate) fn room(&self) -> Room {
-        Room::from_code(self.room.load(Ordering::Relaxed))
+    pub(crate) fn disk_space(&self) -> DiskSpace {
+        DiskSpace::from_code(self.disk_space.load(Ordering::Relaxed))
     }
 
     /// Whether it is to be looked at again soon.
-    pub(crate) fn is_room_short(&self) -> bool {
-        self.room() >= Room::MetadataOnly
+    pub(crate) fn is_disk_space_short(&self) -> bool {
+        self.disk_space() >= DiskSpace::MetadataOnly
     }
 
     /// Returns what it was before.
-    pub(crate) fn set_room(&self, room: Room, free_bytes: Option<u64>) -> Room {
+    pub(crate) fn set_disk_space(
+        &self,
+        disk_space: DiskSpace,
+        free_bytes: Option<u64>,
+    ) -> DiskSpace {
         let free_bytes = free_bytes.unwrap_or(u64::MAX);
         self.free_bytes.store(free_bytes, Ordering::Relaxed);
-        Room::from_code(self.room.swap(room as u8, Ordering::Relaxed))
+        DiskSpace::from_code(self.disk_space.swap(disk_space as u8, Ordering::Relaxed))
     }
 
     pub(crate) fn wal_bytes(&self) -> u64 {
@@ -302,11 +306,11 @@ impl Vitals {
     pub(crate) fn alarms(&self) -> Vec<Alarm> {
         let free_bytes = Some(self.free_bytes.load(Ordering::Relaxed));
         let free_bytes = free_bytes.filter(|&bytes| bytes != u64::MAX);
-        let room = match self.room() {
-            Room::Ample => None,
-            Room::Low => Some(Alarm::RoomLow { free_bytes }),
-            Room::MetadataOnly => Some(Alarm::MetadataOnly { free_bytes }),
-            Room::UsedUp => Some(Alarm::SizeReached),
+        let disk_space = match self.disk_space() {
+            DiskSpace::Ample => None,
+            DiskSpace::Low => Some(Alarm::DiskSpaceLow { free_bytes }),
+            DiskSpace::MetadataOnly => Some(Alarm::MetadataOnly { free_bytes }),
+            DiskSpace::Exhausted => Some(Alarm::SizeReached),
         };
         let wal_bytes = self.wal_bytes();
         let pinned = self.is_wal_pinned.load(Ordering::Relaxed);
@@ -317,13 +321,14 @@ impl Vitals {
         let clock_ahead_s = self.clock_ahead_s.load(Ordering::Relaxed);
         let ahead = Duration::from_secs(clock_ahead_s);
         let is_index_damaged = self.is_index_damaged.load(Ordering::Relaxed);
-        room.into_iter()
+        disk_space
+            .into_iter()
             .chain(is_index_damaged.then_some(Alarm::SearchIndexDamaged))
             .chain((clock_ahead_s > 0).then_some(Alarm::ClockAhead { ahead }))
             .chain((anchored_events > 0).then_some(behind))
             .chain((objects > 0).then_some(Alarm::ForeignSchema { objects }))
-            .chain(pinned.then_some(Alarm::LogPinned { wal_bytes }))
-            .chain(failing.then_some(Alarm::CheckpointsFail))
+            .chain(pinned.then_some(Alarm::WalPinned { wal_bytes }))
+            .chain(failing.then_some(Alarm::WalCheckpointsFail))
             .collect()
     }
 

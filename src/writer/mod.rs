@@ -16,16 +16,16 @@ pub use health::{Alarm, CloseReport, Health, HealthState};
 
 pub(crate) use admission::capacity::Reservation;
 pub(crate) use admission::command::{
-    ChunksCommand, Command, EndCommand, Ending, OpenCommand, PreparedCommand, ServedCommand,
+    ChunksCommand, Command, EndCommand, Ending, OpenCommand, ServedCommand, UpstreamBodyCommand,
 };
 pub(crate) use admission::lifecycle::{Lifecycle, Stage};
 pub(crate) use admission::losses::Loss;
 pub(crate) use admission::pieces::PieceCutter;
 #[cfg(all(test, shuttle))]
 pub(crate) use admission::queue::CONTROL_SLOTS;
-pub(crate) use admission::queue::{Admission, BodyRoom, Shared};
-pub(crate) use admission::redactor::Redactor;
-pub(crate) use commit::maintenance::{UpkeepCommand, UpkeepError};
+pub(crate) use admission::queue::{Admission, BodyGrant, Shared};
+pub(crate) use admission::redactor::SecretRedactor;
+pub(crate) use commit::maintenance::{MaintenanceCommand, MaintenanceError};
 pub(crate) use commit::tree_head::CheckpointSettings;
 pub(crate) use opening::prior_log::check_identity;
 pub(crate) use worker::{WriterThread, spawn};

@@ -7,13 +7,13 @@ use std::time::Duration;
 use super::admission::command::Command;
 use super::admission::queue::Shared;
 use super::commit::committer::{Committer, Stop};
-use super::commit::disk_space::SpaceWatch;
+use super::commit::disk_space::DiskSpaceWatch;
 use super::commit::indexing::Indexing;
-use super::commit::tree_head::{CheckpointSettings, Notary};
-use super::commit::wal::Checkpoints;
+use super::commit::tree_head::{CheckpointSettings, Checkpointer};
+use super::commit::wal::WalCheckpointer;
 use super::opening::interruption::interrupt;
 use super::opening::prior_log::Past;
-use super::stages::batch::{Prepared, Replies};
+use super::stages::batch::{BatchBuilder, Replies};
 use super::stages::intake::{Accounts, Downstream, Intake};
 use super::stages::pack::{Commit, PackStage, Packing};
 use super::stages::prepare::Preparer;
@@ -21,7 +21,7 @@ use crate::clock::now_micros;
 use crate::config::{Capture, Config, Durability, Overflow};
 use crate::db::{Appender, DatabasePath, FileWatch, WriterLock, open_error, sqlite_version};
 use crate::error::{Cause, OpenError};
-use crate::log::{Fact, StoreOpened};
+use crate::log::{EventKind, StoreOpened};
 use crate::pricing::PriceBook;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::channel::{Receiver, bounded};
@@ -35,9 +35,9 @@ const INTERRUPTED_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Groups of payloads that wait for the packer, and batches that wait for the committer.
 const GROUPS_AHEAD: usize = 4;
 const BATCHES_AHEAD: usize = 1;
-/// Rooms for texts on their way back to the intake: memory that it takes anew for each group costs it
+/// Arenas on their way back to the intake: memory that it takes anew for each group costs it
 /// more than what it writes there.
-const ROOMS_KEPT: usize = GROUPS_AHEAD + 2;
+const BUFFERS_MAX: usize = GROUPS_AHEAD + 2;
 
 /// The owner's end of the thread.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ pub(crate) fn spawn(
         Builder::new()
             .name("auditlite-intake".to_owned())
             .spawn(move || {
-                let _bomb = Bomb::new(&shared, true);
+                let _bomb = StopOnUnwind::new(&shared, true);
                 shared.set_writer(thread::current());
                 let opening = Opening {
                     config: &config,
@@ -161,7 +161,7 @@ fn start(
             let stop = committer.run(&incoming);
             Committer::latch(shared, &committer.path, stop);
         };
-        match start_stage("auditlite-writer", true, committer, run, shared) {
+        match start_stage("auditlite-commit", true, committer, run, shared) {
             Ok(thread) => {
                 threads.push(thread);
                 Commit::Thread(batches)
@@ -181,7 +181,7 @@ fn start(
             shared.set_stopped(reason);
         }
     };
-    match start_stage("auditlite-packer", false, stage, run, shared) {
+    match start_stage("auditlite-pack", false, stage, run, shared) {
         Ok(thread) => {
             threads.push(thread);
             (Downstream::Thread(steps), threads)
@@ -203,7 +203,7 @@ fn start_stage<S: Send + 'static>(
     let thread = {
         let shared = Arc::clone(shared);
         Builder::new().name(name.to_owned()).spawn(move || {
-            let _bomb = Bomb::new(&shared, is_last);
+            let _bomb = StopOnUnwind::new(&shared, is_last);
             if let Ok(stage) = handed_over.recv() {
                 run(stage, &shared);
             }
@@ -222,21 +222,21 @@ fn start_stage<S: Send + 'static>(
 }
 
 /// Latches the store as stopped if the thread ends in any other way than by a close.
-struct Bomb {
+struct StopOnUnwind {
     shared: Arc<Shared>,
     /// Whether the writer is over with this thread. Another one ends in good order while those
     /// after it still commit what it handed on: it only has a panic to tell of.
     is_last: bool,
 }
 
-impl Bomb {
+impl StopOnUnwind {
     fn new(shared: &Arc<Shared>, is_last: bool) -> Self {
         let shared = Arc::clone(shared);
         Self { shared, is_last }
     }
 }
 
-impl Drop for Bomb {
+impl Drop for StopOnUnwind {
     fn drop(&mut self) {
         let reason = if std::thread::panicking() {
             "it panicked; this is a bug, please report it"
@@ -291,8 +291,8 @@ impl Opening<'_> {
             .unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
         let watch = FileWatch::new(&path, &log_id).map_err(|error| failed(&path, error.into()))?;
         let tree = (!self.config.is_without_tree).then(|| head.range.clone());
-        let (rooms_back, rooms) = bounded(ROOMS_KEPT);
-        let mut packing = Packing::new(Arc::clone(shared), tree, price_book, rooms_back)
+        let (buffers_back, buffers) = bounded(BUFFERS_MAX);
+        let mut packing = Packing::new(Arc::clone(shared), tree, price_book, buffers_back)
             .map_err(|source| failed(&path, source))?;
         let mut committer = Committer {
             shared: Arc::clone(shared),
@@ -304,9 +304,9 @@ impl Opening<'_> {
             file_bytes: 0,
             end_seq: 0,
             is_suspect: false,
-            checkpoints: Checkpoints::new(self.config.checkpoint_bytes),
-            notary: Notary::new(checkpoints, &log_id, head),
-            space: SpaceWatch::new(self.config.space),
+            checkpoints: WalCheckpointer::new(self.config.checkpoint_bytes),
+            checkpointer: Checkpointer::new(checkpoints, &log_id, head),
+            space: DiskSpaceWatch::new(self.config.space),
             indexing: Indexing::default(),
             _lock: self.lock,
         };
@@ -315,7 +315,7 @@ impl Opening<'_> {
         let next_seq = begin_session(self.config, facts, &mut committer, &mut packing)
             .map_err(|source| failed(&path, source))?;
         committer.begin_indexing(self.config.has_search_index);
-        let preparer = Preparer::new(self.config, rooms);
+        let preparer = Preparer::new(self.config, buffers);
         Ok((Stages { packing, committer }, preparer, next_seq))
     }
 }
@@ -323,7 +323,7 @@ impl Opening<'_> {
 /// Says what is in the file that is nobody's of ours.
 fn note_foreign(path: &Path, foreign: &[String], shared: &Shared) {
     let objects = u64::try_from(foreign.len()).unwrap_or(u64::MAX);
-    shared.vitals.set_foreign_objects(objects);
+    shared.counters.set_foreign_objects(objects);
     if let Some(first) = foreign.first() {
         tracing::warn!(target: "auditlite", ?path, objects, first, "somebody else changed the audit database's schema; recording goes on, and what was added does not run");
     }
@@ -332,7 +332,7 @@ fn note_foreign(path: &Path, foreign: &[String], shared: &Shared) {
 /// Says what was made anew, since all that it held is elsewhere too.
 fn note_remade(path: &Path, (remade, is_search): (&[String], bool), shared: &Shared) {
     if is_search {
-        shared.vitals.note_index_drop();
+        shared.counters.note_index_drop();
     }
     if let Some(first) = remade.first() {
         let tables = remade.len();
@@ -348,8 +348,8 @@ fn begin_session(
     packing: &mut Packing,
 ) -> Result<u64, Cause> {
     let now = now_micros();
-    let mut prepared = Prepared::new(committer.appender.next_seq()?);
-    prepared.push(now, Fact::StoreOpened(facts));
+    let mut prepared = BatchBuilder::new(committer.appender.next_seq()?);
+    prepared.push(now, EventKind::StoreOpened(facts));
     loop {
         let left_open = committer.appender.open_requests(INTERRUPTED_MAX)?;
         let mut is_last = left_open.len() < INTERRUPTED_MAX;
@@ -364,7 +364,7 @@ fn begin_session(
         let (group, sealed) = prepared.seal(Replies::default());
         packing.pack(group);
         if let Some(mut batch) = packing.seal(sealed)?.batch {
-            batch.checkpoint = committer.notary.with_batch(&batch, false);
+            batch.checkpoint = committer.checkpointer.with_batch(&batch, false);
             let refusals = committer.appender.append(&batch)?;
             committer.note_refusals(&refusals);
             committer.note_committed(&batch);
@@ -373,7 +373,7 @@ fn begin_session(
             committer.take_all_pieces_away();
             return Ok(next_seq);
         }
-        prepared = Prepared::new(next_seq);
+        prepared = BatchBuilder::new(next_seq);
     }
 }
 
@@ -398,7 +398,7 @@ fn session_facts(config: &Config, log_id: String) -> StoreOpened {
             Capture::MetadataOnly => "metadata_only",
         }
         .to_owned(),
-        payload_cap_bytes: u64::try_from(config.payload_cap_bytes).unwrap_or(u64::MAX),
+        payload_bytes_max: u64::try_from(config.payload_bytes_max).unwrap_or(u64::MAX),
         unsigned_removals: None,
     }
 }

@@ -56,7 +56,7 @@ fn rich_context() -> RequestContext {
         .actor(ActorKind::Job, "nightly")
         .operation_name("chat")
         .provider_name("openai")
-        .requested_model("fast")
+        .client_model("fast")
         .request_model("gpt-4o")
         .is_streaming(true)
         .max_tokens(4096)

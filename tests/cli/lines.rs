@@ -148,21 +148,21 @@ fn any_text_in_any_field_of_a_recorded_line_is_recorded_as_the_library_does() {
             };
             let page = store.reader().list(&filter, None, 1).unwrap();
             let request = serde_json::to_value(&page.requests[0]).unwrap();
-            let altered = request["altered"].clone();
-            expected.push((recorded, Some((request[recorded].clone(), altered))));
+            let adjusted = request["adjusted_fields"].clone();
+            expected.push((recorded, Some((request[recorded].clone(), adjusted))));
         }
     }
     let sandbox = taken_in("record", &lines);
     let found = requests(&sandbox);
     assert_eq!(found.len(), expected.len());
     for ((line, found), (recorded, expected)) in lines.iter().zip(found).zip(expected) {
-        let Some((value, altered)) = expected else {
+        let Some((value, adjusted)) = expected else {
             // Half of a surrogate pair: as it is written, and flagged.
             assert!(found[recorded].as_str().unwrap().contains("\\ud"), "{line}");
-            assert_eq!(found["altered"], json!([recorded]), "{line}");
+            assert_eq!(found["adjusted_fields"], json!([recorded]), "{line}");
             continue;
         };
-        assert_eq!(found["altered"], altered, "{line}");
+        assert_eq!(found["adjusted_fields"], adjusted, "{line}");
         // An id that is made up is another one each time.
         if line.contains(r#""request_id":"","#) {
             assert_ne!(found["request_id"], "");
@@ -190,9 +190,9 @@ fn a_client_cannot_keep_its_request_out_by_the_model_that_it_names() {
     for (model, request) in odd_texts().iter().zip(requests(&sandbox)) {
         let model = serde_json::from_str::<String>(model).unwrap_or_default();
         let is_bounded = model.len() > 256 || model.contains('\0');
-        let altered = request["altered"].as_array().unwrap();
+        let adjusted = request["adjusted_fields"].as_array().unwrap();
         assert_eq!(
-            altered.contains(&json!("request_model")),
+            adjusted.contains(&json!("request_model")),
             is_bounded,
             "{request}"
         );
@@ -225,13 +225,13 @@ fn any_number_in_any_field_of_a_recorded_line_is_taken_in_and_flagged() {
     let texts: Vec<String> = lines.iter().map(|(line, _)| line.clone()).collect();
     let sandbox = taken_in("record", &texts);
     for ((line, field), request) in lines.iter().zip(requests(&sandbox)) {
-        let altered: Vec<&str> = request["altered"]
+        let adjusted: Vec<&str> = request["adjusted_fields"]
             .as_array()
             .unwrap()
             .iter()
             .map(|name| name.as_str().unwrap())
             .collect();
-        let is_flagged = altered.contains(field);
+        let is_flagged = adjusted.contains(field);
         let has_value = |field: &str| !request[field].is_null();
         match *field {
             // A status that no answer can have is none.
@@ -462,10 +462,9 @@ fn lines_that_are_known_cost_no_more_than_new_ones() {
 fn the_sample_is_recorded_without_a_flag() {
     let lines: Vec<String> = SAMPLE.lines().map(str::to_owned).collect();
     for request in requests(&taken_in("record", &lines)) {
-        let altered = request["altered"].as_array().unwrap();
-        let are_of_bodies = altered
-            .iter()
-            .all(|name| name.as_str().unwrap().ends_with("_unparsed"));
-        assert!(are_of_bodies, "{request}");
+        assert_eq!(request["adjusted_fields"], json!([]), "{request}");
+        let flags = request["body_flags"].as_array().unwrap();
+        let are_unparsed = |flag: &Value| flag.as_str().unwrap().ends_with("_unparsed");
+        assert!(flags.iter().all(are_unparsed), "{request}");
     }
 }

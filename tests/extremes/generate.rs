@@ -187,7 +187,7 @@ const RESPONSES: &[(&str, &str, &str)] = &[
 
 const RECORD_LINE: &str = r##"{"request":{"model":#M,"max_tokens":#N},"response":{"model":#M,"usage":#U},"usage":#U,"user_id":#T,"conversation_id":#T,"session_id":#T,"wire_protocol":"openai.chat","status":#S,"latency_us":#C,"started_at":#S,"stream":false}"##;
 
-const IMPORT_LINE: &str = r##"{"opened_seq":1,"request_id":#I,"status":#E,"opened_at":#A,"latency_us":#C,"upstream_latency_us":#C,"time_to_first_chunk_us":#C,"user_id":#T,"context_id":#T,"conversation_id":#T,"session_id":#T,"trace_id":#T,"actor_type":"job","actor_id":#T,"operation_name":#T,"provider_name":#T,"response_provider_name":#T,"requested_model":#M,"request_model":#M,"response_model":#M,"wire_protocol":#T,"max_tokens":#C,"temperature":#R,"top_p":#R,"attributes":{"k":#T},"input_tokens":#C,"output_tokens":#C,"cache_read_input_tokens":#C,"cache_write_input_tokens":#C,"reasoning_output_tokens":#C,"cost_microdollars":#C,"finish_reasons":[#T],"response_id":#T,"http_status":#S,"error_type":#T,"error_message":#T,"tool_calls":[{"tool_call_id":#T,"tool_name":#T,"input":#T}],"altered":[#T],"response":{"length":#C,"text":#T}}"##;
+const IMPORT_LINE: &str = r##"{"opened_seq":1,"request_id":#I,"status":#E,"opened_at":#A,"latency_us":#C,"upstream_latency_us":#C,"time_to_first_chunk_us":#C,"user_id":#T,"context_id":#T,"conversation_id":#T,"session_id":#T,"trace_id":#T,"actor_type":"job","actor_id":#T,"operation_name":#T,"provider_name":#T,"response_provider_name":#T,"client_model":#M,"request_model":#M,"response_model":#M,"wire_protocol":#T,"max_tokens":#C,"temperature":#R,"top_p":#R,"attributes":{"k":#T},"input_tokens":#C,"output_tokens":#C,"cache_read_input_tokens":#C,"cache_write_input_tokens":#C,"reasoning_output_tokens":#C,"cost_microdollars":#C,"finish_reasons":[#T],"response_id":#T,"http_status":#S,"error_type":#T,"error_message":#T,"tool_calls":[{"tool_call_id":#T,"tool_name":#T,"input":#T}],"adjusted_fields":[#T],"response":{"length":#C,"text":#T}}"##;
 
 pub struct Generator {
     random: fastrand::Rng,
@@ -373,9 +373,7 @@ impl Generator {
             .top_p(self.one(REALS))
             .started_at(self.one(TIMES));
         if self.is(3) {
-            context = context
-                .request_model(self.text())
-                .requested_model(self.text());
+            context = context.request_model(self.text()).client_model(self.text());
         }
         if self.is(20) {
             context = context.capture(Capture::MetadataOnly);
@@ -406,7 +404,7 @@ impl Generator {
                 audit.set_usage(self.usage());
                 audit.set_http_status(self.random.u16(..));
             }
-            audit.set_prepared_body(self.text());
+            audit.set_upstream_body(self.text());
             audit.upstream_started();
             audit.upstream_ended();
         }

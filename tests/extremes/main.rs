@@ -55,7 +55,10 @@ fn sentinel(store: &Store, number: u64) {
         .wait(PATIENCE)
         .unwrap();
     let request = store.reader().get(&id).unwrap();
-    assert_eq!((request.input_tokens, request.altered.len()), (Some(7), 0));
+    assert_eq!(
+        (request.input_tokens, request.body_flags.len()),
+        (Some(7), 0)
+    );
 }
 
 fn run(path: &Path, args: &[&str], lines: Option<&str>) -> String {
@@ -188,9 +191,9 @@ fn extremes_of_every_field_end_nothing() {
     let requests = check(&path);
     let flagged = requests
         .iter()
-        .filter(|request| !request.altered.is_empty())
+        .filter(|request| !request.adjusted_fields.is_empty())
         .count();
-    println!("{} requests, {flagged} of them altered", requests.len());
+    println!("{} requests, {flagged} of them adjusted", requests.len());
     assert!(flagged > requests.len() / 10);
 
     // Everything can be erased, and again.
@@ -258,7 +261,9 @@ fn answers_that_ended_recording_are_brought_into_their_bounds_and_flagged() {
                 audit.finish(200).unwrap().wait(PATIENCE).unwrap();
                 let request = store.reader().get(&id).unwrap();
                 assert!(
-                    request.altered.iter().any(|name| name == flag),
+                    [&request.adjusted_fields, &request.body_flags]
+                        .iter()
+                        .any(|names| names.iter().any(|name| name == flag)),
                     "{request:?}"
                 );
                 number += 1;
@@ -280,7 +285,7 @@ fn answers_that_ended_recording_are_brought_into_their_bounds_and_flagged() {
         let told = all(&path)
             .into_iter()
             .filter(|request| request.latency_us == Some(LATENCY_US_MAX))
-            .inspect(|request| assert_eq!(request.altered, ["latency_us"]))
+            .inspect(|request| assert_eq!(request.adjusted_fields, ["latency_us"]))
             .count();
         assert!(told >= 6, "{told}");
         check(&path);

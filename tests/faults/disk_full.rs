@@ -99,7 +99,7 @@ fn case(number: u64) -> Vec<String> {
     let path = place.join("audit.db");
     // On the mounted disk bodies are left out before it is full; here it must become full.
     let store = builder(&path, overflow)
-        .metadata_only_below_free(0)
+        .free_space_metadata_only_bytes(0)
         .open()
         .unwrap();
     let ledger = Arc::new(Ledger::default());

@@ -328,7 +328,7 @@ fn a_pinned_log_raises_an_alarm_that_ends_with_its_reader() {
     let place = folder();
     let path = place.path().join("audit.db");
     let store = builder(&path, Overflow::Wait(PATIENCE))
-        .checkpoint_at(64 * 1024)
+        .wal_checkpoint_bytes(64 * 1024)
         .open()
         .unwrap();
     let ledger = Ledger::default();
@@ -341,7 +341,7 @@ fn a_pinned_log_raises_an_alarm_that_ends_with_its_reader() {
         let alarms = store.health().alarms;
         alarms
             .iter()
-            .any(|alarm| matches!(alarm, Alarm::LogPinned { .. }))
+            .any(|alarm| matches!(alarm, Alarm::WalPinned { .. }))
     };
     let mut round = 0;
     while !is_pinned() {
@@ -403,7 +403,10 @@ fn a_file_that_reaches_its_size_warns_then_leaves_bodies_out_then_refuses() {
     ] {
         let place = folder();
         let path = place.path().join("audit.db");
-        let store = builder(&path, overflow).max_size(SIZE).open().unwrap();
+        let store = builder(&path, overflow)
+            .size_bytes_max(SIZE)
+            .open()
+            .unwrap();
         let ledger = Ledger::default();
         let mut seen = Vec::new();
         let mut number = 0;
@@ -423,7 +426,7 @@ fn a_file_that_reaches_its_size_warns_then_leaves_bodies_out_then_refuses() {
             let health = store.health();
             for alarm in health.alarms {
                 let kind = match alarm {
-                    Alarm::RoomLow { .. } => "low",
+                    Alarm::DiskSpaceLow { .. } => "low",
                     Alarm::MetadataOnly { .. } => "metadata only",
                     Alarm::SizeReached => "reached",
                     _ => continue,

@@ -17,7 +17,7 @@ pub const TABLES: &[&str] = &[
     "usage_hourly",
     "usage_daily",
     "opened_minutes",
-    "store_sessions",
+    "store_openings",
     "removals",
     "payload_links",
     "payload_links_filled",

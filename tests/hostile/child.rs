@@ -81,7 +81,7 @@ fn read(path: &Path) {
         }
         say(
             &format!("{name}-prepared"),
-            &shown(reader.prepared_body(request)),
+            &shown(reader.upstream_body(request)),
         );
         say(&format!("{name}-calls"), &shown(reader.tool_calls(request)));
         say(&format!("{name}-said"), &shown(reader.transcript(request)));

@@ -43,7 +43,7 @@ fn costs_are_resolved_from_served_routed_and_requested_model_in_this_order() {
         let context = RequestContext::new("")
             .provider_name("openai")
             .request_model(routed)
-            .requested_model(requested);
+            .client_model(requested);
         let mut audit = store.recorder().open(context, "q").unwrap();
         audit.set_served_model(served);
         let id = audit.request_id().to_owned();
@@ -197,7 +197,7 @@ fn dropping_the_store_closes_it() {
         .doctor()
         .unwrap();
     assert_eq!(
-        (report.events, report.pending, report.crashed_sessions),
+        (report.events, report.pending, report.crashed_openings),
         (4, 0, 0)
     );
     assert_eq!(report.wal_bytes, 0);

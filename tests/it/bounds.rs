@@ -72,8 +72,15 @@ fn absurd_input_never_loses_a_lifecycle() {
         "finish_reasons",
         "tool_calls",
     ] {
-        let is_flagged = request.altered.iter().any(|altered| altered == name);
-        assert!(is_flagged, "{name} is not flagged in {:?}", request.altered);
+        let is_flagged = request
+            .adjusted_fields
+            .iter()
+            .any(|adjusted| adjusted == name);
+        assert!(
+            is_flagged,
+            "{name} is not flagged in {:?}",
+            request.adjusted_fields
+        );
     }
     let calls = store.reader().tool_calls(&request).unwrap();
     assert_eq!(calls[0].input_bytes, 2 * TOOL_INPUT_BYTES_MAX as u64);
@@ -157,29 +164,29 @@ fn what_a_gateway_changed_itself_is_flagged_with_the_rest() {
     let folder = Folder::new();
     let store = folder.open();
     let mut context = RequestContext::new("").user_id("u".repeat(300));
-    context.altered = ["latency_us", "user_id", "", "a,b", "é", "latency_us"]
+    context.adjusted_fields = ["latency_us", "user_id", "", "a,b", "é", "latency_us"]
         .map(str::to_owned)
         .to_vec();
-    context.altered.push("x".repeat(65));
+    context.adjusted_fields.push("x".repeat(65));
     context
-        .altered
+        .adjusted_fields
         .extend((0..200).map(|n| format!("field_{n}")));
     context.check().unwrap_err();
     let audit = store.recorder().open(context, "{}").unwrap();
     let id = audit.request_id().to_owned();
     audit.finish(200).unwrap().wait(PATIENCE).unwrap();
     let request = store.reader().get(&id).unwrap();
-    let [first, second, third, ..] = request.altered.as_slice() else {
-        panic!("{:?}", request.altered)
+    let [first, second, third, ..] = request.adjusted_fields.as_slice() else {
+        panic!("{:?}", request.adjusted_fields)
     };
     assert_eq!(
         (first.as_str(), second.as_str(), third.as_str()),
         ("user_id", "latency_us", "field_0")
     );
     assert!(
-        (60..=65).contains(&request.altered.len()),
+        (60..=65).contains(&request.adjusted_fields.len()),
         "{:?}",
-        request.altered
+        request.adjusted_fields
     );
     close(store);
     assert!(findings(&folder).is_empty());

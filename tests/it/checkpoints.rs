@@ -19,9 +19,9 @@ fn elsewhere() -> (tempfile::TempDir, std::path::PathBuf) {
 }
 
 fn watched(builder: StoreBuilder) -> (StoreBuilder, mpsc::Receiver<CheckpointNotice>) {
-    let (sender, notices) = mpsc::channel();
+    let (sender, updates) = mpsc::channel();
     let builder = builder.on_checkpoint(move |notice| Ok(sender.send(notice.clone())?));
-    (builder, notices)
+    (builder, updates)
 }
 
 fn verify(path: &Path, options: &VerifyOptions) -> VerifyReport {
@@ -39,13 +39,13 @@ fn a_close_is_stated_signed_anchored_and_told() {
             .builder()
             .signing_key(key.clone())
             .anchor_file(&anchor);
-        let (builder, notices) = watched(builder);
+        let (builder, updates) = watched(builder);
         let store = builder.open().unwrap();
         record(&store, "r", "question", "answer");
         let report = close(store);
-        let notice = notices.recv_timeout(PATIENCE).unwrap();
+        let notice = updates.recv_timeout(PATIENCE).unwrap();
         assert!(
-            notices.try_recv().is_err(),
+            updates.try_recv().is_err(),
             "one checkpoint for a short session"
         );
         assert!(notice.origin.starts_with("auditlite/"));
@@ -73,24 +73,24 @@ fn a_close_is_stated_signed_anchored_and_told() {
 #[test]
 fn events_are_stated_within_the_interval_and_a_quiet_log_at_each_heartbeat() {
     let folder = Folder::new();
-    let (builder, notices) = watched(folder.builder());
+    let (builder, updates) = watched(folder.builder());
     let store = builder
         .checkpoint_interval(Duration::from_secs(1))
         .open()
         .unwrap();
     record(&store, "r", "question", "answer");
-    let notice = notices.recv_timeout(PATIENCE).unwrap();
+    let notice = updates.recv_timeout(PATIENCE).unwrap();
     store.flush(PATIENCE).unwrap();
     assert!(notice.size >= 1);
     close(store);
 
-    let (builder, notices) = watched(folder.builder());
+    let (builder, updates) = watched(folder.builder());
     let store = builder
         .checkpoint_heartbeat(Duration::from_secs(1))
         .open()
         .unwrap();
-    let first = notices.recv_timeout(PATIENCE).unwrap();
-    let second = notices.recv_timeout(PATIENCE).unwrap();
+    let first = updates.recv_timeout(PATIENCE).unwrap();
+    let second = updates.recv_timeout(PATIENCE).unwrap();
     assert_eq!((first.size, first.root), (second.size, second.root));
     assert!(first.at < second.at);
     close(store);
@@ -101,7 +101,7 @@ fn events_are_stated_within_the_interval_and_a_quiet_log_at_each_heartbeat() {
 #[test]
 fn ten_thousand_events_are_stated_without_a_wait() {
     let folder = Folder::new();
-    let (builder, notices) = watched(folder.builder());
+    let (builder, updates) = watched(folder.builder());
     let store = builder.open().unwrap();
     for number in 0..15_000 {
         record(&store, &format!("r-{number}"), "q", "a");
@@ -110,7 +110,7 @@ fn ten_thousand_events_are_stated_without_a_wait() {
         }
     }
     close(store);
-    let sizes: Vec<u64> = notices.try_iter().map(|notice| notice.size).collect();
+    let sizes: Vec<u64> = updates.try_iter().map(|notice| notice.size).collect();
     assert!(sizes.len() >= 3, "{sizes:?}");
     let mut before = 0;
     for size in sizes {
@@ -134,7 +134,7 @@ fn a_failing_anchor_or_callback_is_counted_and_recording_goes_on() {
     assert!(!missing.exists());
 
     for fails in [true, false] {
-        let (sender, notices) = mpsc::channel();
+        let (sender, updates) = mpsc::channel();
         let store = folder
             .builder()
             .checkpoint_interval(Duration::from_secs(1))
@@ -148,7 +148,7 @@ fn a_failing_anchor_or_callback_is_counted_and_recording_goes_on() {
             .open()
             .unwrap();
         record(&store, "r-2", "question", "answer");
-        notices.recv_timeout(PATIENCE).unwrap();
+        updates.recv_timeout(PATIENCE).unwrap();
         // The writer counts after the callback, and answers a flush after that.
         store.flush(PATIENCE).unwrap();
         record(&store, "r-3", "question", "answer");

@@ -336,7 +336,7 @@ fn of_too_many_messages_the_newest_are_shown_and_found_and_the_rest_is_counted()
     assert_eq!(said.left_out, excess as u64);
     assert_eq!(said.messages.len(), MESSAGES_MAX + 3);
     let request = reader.get("handed-over").unwrap();
-    assert!(request.altered.contains(&"messages".to_owned()));
+    assert!(request.adjusted_fields.contains(&"messages".to_owned()));
     let messages = reader.messages(&request).unwrap();
     assert_eq!(messages.len(), MESSAGES_MAX);
     assert_eq!(messages.last().unwrap().text, format!("word{}", count - 1));

@@ -267,7 +267,7 @@ fn a_body_that_cannot_be_read_does_not_keep_others_from_being_erased() {
         .unwrap();
     assert_eq!(erased.requests, 1);
     assert!(erased.not_repacked > 0, "{erased:?}");
-    assert!(erased.is_wiped);
+    assert!(erased.is_fully_erased);
     close(store);
     let found = findings(&folder);
     assert_eq!(found, Vec::<String>::new(), "the log states what went");

@@ -96,7 +96,7 @@ fn one_unreadable_segment_keeps_nothing_else_from_being_erased() {
         close(store);
         assert_eq!((report.requests, report.unreadable), (2, 1), "{sql}");
         assert_eq!(report.payloads, preview.payloads, "{sql}");
-        assert!(report.is_wiped, "{sql}");
+        assert!(report.is_fully_erased, "{sql}");
         // Its content and its row are gone as well.
         assert_eq!(content_of(&folder, seq), 0, "{sql}");
         let reader = ReadOnlyStore::open(folder.path()).unwrap().reader();

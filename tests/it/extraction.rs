@@ -112,7 +112,7 @@ fn what_is_given_wins() {
     let found = store.reader().get("r").unwrap();
     assert_eq!(found.request_model.as_deref(), Some("routed"));
     assert_eq!(
-        found.requested_model.as_deref(),
+        found.client_model.as_deref(),
         Some("gpt-4o"),
         "what the client asked for"
     );
@@ -183,7 +183,7 @@ fn what_cannot_be_read_is_recorded_flagged_and_counted() {
         200,
     );
     assert!(found.is_unparsed());
-    assert_eq!(found.altered, ["request_unparsed", "response_unparsed"]);
+    assert_eq!(found.body_flags, ["request_unparsed", "response_unparsed"]);
     assert_eq!(
         found.request_model.as_deref(),
         Some("m"),
@@ -318,7 +318,7 @@ fn explicit_ends_are_taken_as_they_are() {
     for found in [failed, completed] {
         assert_eq!((found.input_tokens, found.tool_call_count), (None, 0));
         assert_eq!((found.response_id, found.response_model), (None, None));
-        assert_eq!(found.altered, [""; 0]);
+        assert_eq!(found.body_flags, [""; 0]);
     }
 }
 
@@ -345,7 +345,11 @@ fn a_request_is_read_where_its_context_has_no_model_or_asks_for_it() {
 #[test]
 fn a_response_above_the_cap_is_read_as_it_comes() {
     let folder = Folder::new();
-    let store = folder.builder().payload_cap(16 * 1024).open().unwrap();
+    let store = folder
+        .builder()
+        .payload_bytes_max(16 * 1024)
+        .open()
+        .unwrap();
     let event = "data: {\"id\":\"c-1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"many words \"}}]}\n\n";
     let long = format!("{}{STREAM}", event.repeat(60_000));
     let mut audit = store.recorder().open(context("r"), REQUEST).unwrap();

@@ -32,7 +32,7 @@ fn record(store: &Store, id: &str) {
         .trace_id(id)
         .provider_name(id)
         .request_model(id)
-        .requested_model(id)
+        .client_model(id)
         .attribute(id, "value");
     context.operation_name = Some(id.to_owned());
     context = context.actor(auditlite::ActorKind::Job, id);
@@ -80,7 +80,7 @@ fn texts(request: &RequestRecord) -> Vec<&str> {
         &request.operation_name,
         &request.provider_name,
         &request.request_model,
-        &request.requested_model,
+        &request.client_model,
         &request.response_model,
         &request.response_id,
         &request.wire_protocol,
@@ -125,8 +125,12 @@ fn whatever_does_not_fit_stays_two_and_is_found_by_the_whole() {
             let request = reader.get(id).unwrap();
             let is_changed = stored != *id;
             for field in ["request_id", "user_id", "trace_id", "actor", "response_id"] {
-                let is_flagged = request.altered.iter().any(|name| name == field);
-                assert_eq!(is_flagged, is_changed, "{field} of {:?}", request.altered);
+                let is_flagged = request.adjusted_fields.iter().any(|name| name == field);
+                assert_eq!(
+                    is_flagged, is_changed,
+                    "{field} of {:?}",
+                    request.adjusted_fields
+                );
             }
         }
         close(store);

@@ -18,7 +18,7 @@ fn full_context() -> RequestContext {
         .actor(ActorKind::Job, "nightly")
         .operation_name("chat")
         .provider_name("openai")
-        .requested_model("best")
+        .client_model("best")
         .request_model("gpt-4o")
         .max_tokens(4096)
         .temperature(0.7)
@@ -48,7 +48,7 @@ fn every_field_of_a_completed_request_comes_back() {
     audit.set_served_model("gpt-4o-2024-08-06");
     audit.set_served_model("gpt-4o-2024-08-06");
     audit.set_served_provider("azure.ai.openai");
-    audit.set_prepared_body(r#"{"q":1,"model":"gpt-4o"}"#);
+    audit.set_upstream_body(r#"{"q":1,"model":"gpt-4o"}"#);
     audit.upstream_started();
     audit.chunk("data: a\n\n");
     audit.chunk("data: b\n\n");
@@ -92,7 +92,7 @@ fn every_field_of_a_completed_request_comes_back() {
     assert_eq!(request.operation_name.as_deref(), Some("chat"));
     assert_eq!(request.provider_name.as_deref(), Some("openai"));
     assert_eq!(request.provider(), Some("azure.ai.openai"));
-    assert_eq!(request.requested_model.as_deref(), Some("best"));
+    assert_eq!(request.client_model.as_deref(), Some("best"));
     assert_eq!(request.request_model.as_deref(), Some("gpt-4o"));
     assert_eq!(request.model(), Some("gpt-4o-2024-08-06"));
     assert_eq!(request.wire_protocol.as_deref(), Some("openai.chat"));
@@ -116,13 +116,13 @@ fn every_field_of_a_completed_request_comes_back() {
     assert_eq!(request.time_to_first_chunk_us, Some(99));
     assert!(request.upstream_latency_us.is_some());
     assert_eq!(request.response_bytes, Some(18));
-    assert!(request.altered.is_empty());
+    assert!(request.adjusted_fields.is_empty());
 
     let body = reader.payload(&request, PayloadSide::Request).unwrap();
     assert_eq!(body.bytes, br#"{"q":1}"#);
     let body = reader.payload(&request, PayloadSide::Response).unwrap();
     assert_eq!(body.bytes, b"data: a\n\ndata: b\n\n");
-    let prepared = reader.prepared_body(&request).unwrap().unwrap();
+    let prepared = reader.upstream_body(&request).unwrap().unwrap();
     assert_eq!(prepared.length, 24);
     let calls = reader.tool_calls(&request).unwrap();
     assert_eq!(calls[0].tool_name, "weather");

@@ -190,6 +190,34 @@ fn a_newer_file_version_is_refused() {
 }
 
 #[test]
+fn a_file_of_version_1_is_refused_and_left_as_it_is() {
+    let folder = Folder::new();
+    close(folder.open());
+    sqlite(&folder)
+        .execute_batch("PRAGMA user_version = 1")
+        .unwrap();
+    let before = std::fs::read(folder.path()).unwrap();
+    for error in [
+        refusal(folder.path()),
+        ReadOnlyStore::open(folder.path()).unwrap_err(),
+    ] {
+        assert!(
+            matches!(
+                error,
+                OpenError::UnsupportedVersion {
+                    found: 1,
+                    oldest: 2,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert!(error.to_string().contains("export it with the build"));
+    }
+    assert_eq!(std::fs::read(folder.path()).unwrap(), before);
+}
+
+#[test]
 fn a_second_writer_is_refused_and_readers_are_not() {
     let folder = Folder::new();
     let store = folder.open();
@@ -232,11 +260,11 @@ fn a_folder_that_cannot_be_written_is_refused() {
 fn settings_out_of_bounds_are_refused() {
     let folder = Folder::new();
     for builder in [
-        folder.builder().payload_cap(1),
-        folder.builder().payload_cap(usize::MAX),
+        folder.builder().payload_bytes_max(1),
+        folder.builder().payload_bytes_max(usize::MAX),
         folder.builder().capacity_events(1),
         folder.builder().capacity_bytes(1),
-        folder.builder().readers(0),
+        folder.builder().readers_max(0),
     ] {
         let error = builder.open().unwrap_err();
         assert!(matches!(error, OpenError::Config(_)), "{error}");

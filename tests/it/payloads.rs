@@ -57,7 +57,7 @@ fn check(reader: &Reader, request: &RequestRecord, side: PayloadSide, body: &[u8
 #[test]
 fn bodies_of_every_kind_come_back_exactly() {
     let folder = Folder::new();
-    let store = folder.builder().payload_cap(CAP).open().unwrap();
+    let store = folder.builder().payload_bytes_max(CAP).open().unwrap();
     let bodies: Vec<Vec<u8>> = [
         0,
         1,
@@ -95,7 +95,7 @@ fn bodies_of_every_kind_come_back_exactly() {
 #[test]
 fn a_streamed_response_is_joined_whatever_its_length() {
     let folder = Folder::new();
-    let store = folder.builder().payload_cap(CAP).open().unwrap();
+    let store = folder.builder().payload_bytes_max(CAP).open().unwrap();
     let cases = [
         (0, 1),
         (5, 1),

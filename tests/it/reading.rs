@@ -21,7 +21,7 @@ fn filled() -> (Folder, Store) {
                 "anthropic"
             })
             .request_model(format!("model-{}", number % 3))
-            .requested_model("auto")
+            .client_model("auto")
             .started_at(START + number * MINUTE);
         context = match number % 3 {
             0 => context

@@ -10,7 +10,7 @@ const PROJECTIONS: &[&str] = &[
     "usage_hourly",
     "usage_daily",
     "opened_minutes",
-    "store_sessions",
+    "store_openings",
     "gaps",
 ];
 
@@ -101,7 +101,7 @@ fn a_rebuild_from_the_log_gives_the_same_rows() {
         .doctor()
         .unwrap();
     assert!(report.findings.is_empty(), "{:?}", report.findings);
-    assert!(report.gaps > 0 && report.sessions == 3 && report.pending == 0);
+    assert!(report.gaps > 0 && report.openings == 3 && report.pending == 0);
     let before = rows(&folder);
     assert!(before.len() > 60);
     let events = auditlite::rebuild(folder.path()).unwrap();
@@ -120,7 +120,7 @@ fn the_doctor_finds_a_projection_that_is_not_as_the_log_says_and_a_rebuild_mends
         "UPDATE usage_daily SET output_tokens = output_tokens + 1",
         "DELETE FROM opened_minutes",
         "UPDATE gaps SET lifecycles = 0",
-        "UPDATE store_sessions SET closed_at = 0",
+        "UPDATE store_openings SET closed_at = 0",
     ] {
         let folder = Folder::new();
         varied(&folder);

@@ -198,7 +198,7 @@ fn no_text_that_a_gateway_tells_holds_a_secret() {
                 .operation_name(&*told)
                 .provider_name(&*told)
                 .request_model(&*told)
-                .requested_model(&*told)
+                .client_model(&*told)
                 .attribute(&*told, &*told)
         };
         let open = |id: &str| store.recorder().open(context(id), "").unwrap();
@@ -294,7 +294,7 @@ fn credentials_in_headers_and_queries_never_enter() {
     let (url, rest) = found.attributes.split_first().unwrap();
     assert_eq!(url.1, "https://h/v1?alt=sse&key=[redacted]&n=1");
     assert!(rest.iter().all(|(_, value)| value == "[redacted]"));
-    assert_eq!(found.altered, ["attributes"]);
+    assert_eq!(found.adjusted_fields, ["attributes"]);
     close(store);
     assert!(!is_anywhere(&folder, KEY));
     assert!(!is_anywhere(&folder, "SECRETSECRET"));
@@ -327,8 +327,9 @@ fn a_policy_that_fails_or_panics_costs_the_content_only() {
         let found = lifecycle(&store, "a");
         assert_eq!(found.status, Status::Completed);
         assert!(found.is_withheld());
-        let altered = ["attributes", "request_withheld", "response_withheld"];
-        assert_eq!(found.altered, altered);
+        assert_eq!(found.adjusted_fields, ["attributes"]);
+        let flags = ["request_withheld", "response_withheld"];
+        assert_eq!(found.body_flags, flags);
         let error = store
             .reader()
             .payload(&found, PayloadSide::Request)
@@ -347,7 +348,7 @@ fn a_stream_above_the_cap_is_withheld() {
     let folder = Folder::new();
     let store = folder
         .builder()
-        .payload_cap(16 * 1024)
+        .payload_bytes_max(16 * 1024)
         .redaction(Redaction::credentials("p"))
         .open()
         .unwrap();

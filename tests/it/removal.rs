@@ -97,7 +97,7 @@ fn an_erased_conversation_leaves_its_ids_and_sums_and_nothing_else() {
     let report = store.erase(&selector, "asked for").unwrap();
     assert_eq!(report.requests, 12);
     assert_eq!(report.payloads, preview.payloads);
-    assert!(report.is_wiped);
+    assert!(report.is_fully_erased);
     assert_eq!(store.erase(&selector, "again").unwrap().requests, 0);
 
     let reader = store.reader();
@@ -266,7 +266,7 @@ fn nothing_of_an_erased_user_is_left_in_a_file_of_many() {
             .erase(&EraseSelector::User(user.clone()), "why")
             .unwrap();
         assert_eq!(report.requests, 3);
-        assert!(report.is_wiped);
+        assert!(report.is_fully_erased);
         assert_eq!(occurrences(&folder, &user), [], "{user}");
     }
     close(store);
@@ -307,7 +307,7 @@ fn nothing_is_left_on_pages_where_rows_once_were() {
     for number in (0..1500).step_by(29) {
         let user = format!("user-{number:04}-of-some");
         let selector = EraseSelector::User(user.clone());
-        assert!(store.erase(&selector, "why").unwrap().is_wiped);
+        assert!(store.erase(&selector, "why").unwrap().is_fully_erased);
         texts.push(user);
     }
     for number in (0..1000).step_by(29) {
@@ -322,7 +322,7 @@ fn nothing_is_left_on_pages_where_rows_once_were() {
                 user_id: request.user_id.unwrap(),
                 conversation_id: talk.clone(),
             };
-            assert!(store.erase(&selector, "why").unwrap().is_wiped);
+            assert!(store.erase(&selector, "why").unwrap().is_fully_erased);
         }
         texts.push(talk);
     }

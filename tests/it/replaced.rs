@@ -17,7 +17,11 @@ const RESPONSE: &str = r#"{"choices":[{"message":{"role":"assistant","content":"
 
 fn recorded() -> Folder {
     let folder = Folder::new();
-    let store = folder.builder().payload_cap(32 * 1024).open().unwrap();
+    let store = folder
+        .builder()
+        .payload_bytes_max(32 * 1024)
+        .open()
+        .unwrap();
     for number in 0..6 {
         let context = RequestContext::new("openai.chat")
             .request_id(format!("r-{number}"))
@@ -34,7 +38,7 @@ fn recorded() -> Folder {
             _ => REQUEST.to_owned(),
         };
         let mut audit = store.recorder().open(context, request).unwrap();
-        audit.set_prepared_body("forwarded");
+        audit.set_upstream_body("forwarded");
         audit
             .complete(
                 Completion::new()
@@ -171,10 +175,10 @@ fn what_was_handed_over_and_the_forwarded_digest_are_missed_too() {
     let is_damaged = |result: Result<(), ReadError>| matches!(result, Err(ReadError::Damaged(_)));
     assert!(is_damaged(reader.assistant_text(&request).map(drop)));
     assert!(is_damaged(reader.tool_calls(&request).map(drop)));
-    assert!(is_damaged(reader.prepared_body(&request).map(drop)));
+    assert!(is_damaged(reader.upstream_body(&request).map(drop)));
     assert!(
         reader
-            .prepared_body(&reader.get("r-1").unwrap())
+            .upstream_body(&reader.get("r-1").unwrap())
             .unwrap()
             .is_some()
     );

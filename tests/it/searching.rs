@@ -283,7 +283,7 @@ fn what_a_later_request_said_again_is_found_under_it_and_the_lag_says_until_when
     update_search_index(folder.path(), |_| true).unwrap();
     let store = Store::builder(folder.path()).open().unwrap();
     let selector = EraseSelector::Request("r-1".to_owned());
-    assert!(store.erase(&selector, "asked for").unwrap().is_wiped);
+    assert!(store.erase(&selector, "asked for").unwrap().is_fully_erased);
     close(store);
     let reader = ReadOnlyStore::open(folder.path()).unwrap().reader();
     let lag = reader.search_lag().unwrap();
@@ -299,7 +299,7 @@ fn what_a_later_request_said_again_is_found_under_it_and_the_lag_says_until_when
     let store = Store::builder(folder.path()).open().unwrap();
     for id in ["r-3", "r-2"] {
         let selector = EraseSelector::Request(id.to_owned());
-        assert!(store.erase(&selector, "asked for").unwrap().is_wiped);
+        assert!(store.erase(&selector, "asked for").unwrap().is_fully_erased);
     }
     close(store);
     update_search_index(folder.path(), |_| true).unwrap();

@@ -33,7 +33,7 @@ impl Trail {
             .builder()
             .signing_key(self.key.clone())
             .anchor_file(&self.anchor)
-            .payload_cap(32 * 1024)
+            .payload_bytes_max(32 * 1024)
             .open()
             .unwrap()
     }
@@ -254,9 +254,9 @@ fn what_was_changed_in_the_file_is_found() {
             "UPDATE usage_hourly SET completed = completed + 1",
             &[Projection],
         ),
-        ("DELETE FROM store_sessions", &[Projection]),
+        ("DELETE FROM store_openings", &[Projection]),
         (
-            "UPDATE store_sessions SET lifecycles_lost = 1",
+            "UPDATE store_openings SET lifecycles_lost = 1",
             &[Projection],
         ),
         ("DELETE FROM checkpoints", &[Checkpoint, Signature]),
@@ -315,7 +315,7 @@ fn edit_lines(trail: &Trail, edit: impl Fn(&str) -> String) {
             |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
         )
         .unwrap();
-    let dictionary = include_bytes!("../../src/log/dictionary_1.txt");
+    let dictionary = include_bytes!("../../src/log/dictionary_2.txt");
     let mut decoder = zstd::bulk::Decompressor::with_dictionary(dictionary).unwrap();
     let text = decoder.decompress(&data, length as usize).unwrap();
     let edited = edit(std::str::from_utf8(&text).unwrap());

@@ -34,10 +34,10 @@ fn remove(store: &Store, is_over: &AtomicBool, first: u64) -> u64 {
         }
         let selector = EraseSelector::Conversation(talk);
         let report = store.erase(&selector, "a test of the load").unwrap();
-        assert!(report.requests <= 4 && report.is_wiped, "{report:?}");
+        assert!(report.requests <= 4 && report.is_fully_erased, "{report:?}");
         let used = std::fs::metadata(store.path()).unwrap().len();
         let retention = Retention {
-            max_size_bytes: Some(used / 8 * 7),
+            size_bytes_max: Some(used / 8 * 7),
             ..Retention::default()
         };
         store.prune(&retention).unwrap();
@@ -129,7 +129,7 @@ fn removal_from_a_search_index_is_not_noticed_by_those_who_record() {
             let selector = EraseSelector::User(format!("user {user}"));
             let report = store.erase(&selector, "a test of the load").unwrap();
             assert!(
-                report.requests == INDEXED_EACH && report.is_wiped,
+                report.requests == INDEXED_EACH && report.is_fully_erased,
                 "{report:?}"
             );
         }

@@ -1,4 +1,4 @@
-//! Syncs that take 10 ms to 5 s: what a request thread notices of them.
+//! Syncs that take 10 ms to 5 s: what a request thread updates of them.
 
 use std::time::{Duration, Instant};
 

@@ -22,7 +22,7 @@ pub fn end_of_model(
     rng: &mut Rng,
     completion: &mut Completion,
     request: &mut Request,
-    altered: &mut Vec<String>,
+    adjusted: &mut Vec<String>,
     cap: usize,
 ) {
     if rng.bool() {
@@ -33,7 +33,7 @@ pub fn end_of_model(
     for _ in 0..rng.usize(..3) {
         let reason = odd(rng);
         let recorded = stored_identifier(&reason).into_owned();
-        note(recorded != reason, "finish_reasons", altered);
+        note(recorded != reason, "finish_reasons", adjusted);
         completion.finish_reasons.push(reason);
         request.finish_reasons.push(recorded);
     }
@@ -48,7 +48,7 @@ pub fn end_of_model(
         note(
             short_id != *id || short_name != *name,
             "tool_calls",
-            altered,
+            adjusted,
         );
         request.calls.push(Call {
             id: short_id,
@@ -59,12 +59,12 @@ pub fn end_of_model(
         completion.tool_calls.push(ToolCall::new(id, name, input));
     }
     let response_id = name(rng, "response_id");
-    request.response_id = identifier(response_id.as_deref(), "response_id", altered);
+    request.response_id = identifier(response_id.as_deref(), "response_id", adjusted);
     completion.response_id = response_id;
     if rng.bool() {
         let model = name(rng, "response_model");
         // Noted here, recorded by the caller, who knows what was said before.
-        identifier(model.as_deref(), "response_model", altered);
+        identifier(model.as_deref(), "response_model", adjusted);
         completion.response_model = model;
         let recorded = completion.response_model.as_deref();
         if let Some(recorded) = identifier(recorded, "response_model", &mut Vec::new()) {
@@ -75,7 +75,7 @@ pub fn end_of_model(
         let text = String::from_utf8_lossy(&body(rng)).into_owned();
         let kept = cut(&text, share);
         request.text = Some(kept.to_owned());
-        note(kept.len() < text.len(), "assistant_text", altered);
+        note(kept.len() < text.len(), "assistant_text", adjusted);
         completion.assistant_text = Some(text);
     }
     // Inputs are cut after the texts.
@@ -83,7 +83,7 @@ pub fn end_of_model(
         note(
             (call.input.len() as u64) < call.input_bytes,
             "tool_calls",
-            altered,
+            adjusted,
         );
     }
 }

@@ -5,10 +5,10 @@ use auditlite::{
 };
 
 /// An identifier as it is recorded.
-pub fn identifier(text: Option<&str>, field: &str, altered: &mut Vec<String>) -> Option<String> {
+pub fn identifier(text: Option<&str>, field: &str, adjusted: &mut Vec<String>) -> Option<String> {
     let text = text.filter(|text| !text.is_empty())?;
     let recorded = stored_identifier(text).into_owned();
-    note(recorded != text, field, altered);
+    note(recorded != text, field, adjusted);
     Some(recorded)
 }
 
@@ -21,9 +21,9 @@ pub fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..end]
 }
 
-pub fn note(is_altered: bool, field: &str, altered: &mut Vec<String>) {
-    if is_altered && !altered.iter().any(|name| name == field) {
-        altered.push(field.to_owned());
+pub fn note(is_altered: bool, field: &str, adjusted: &mut Vec<String>) {
+    if is_altered && !adjusted.iter().any(|name| name == field) {
+        adjusted.push(field.to_owned());
     }
 }
 
@@ -84,7 +84,7 @@ pub struct Request {
     pub operation_name: Option<String>,
     pub provider_name: Option<String>,
     pub request_model: Option<String>,
-    pub requested_model: Option<String>,
+    pub client_model: Option<String>,
     pub is_streaming: bool,
     pub max_tokens: Option<u64>,
     pub temperature: Option<f64>,
@@ -92,7 +92,7 @@ pub struct Request {
     pub request: Body,
     pub messages: Vec<Message>,
     pub has_messages: bool,
-    pub altered: Vec<String>,
+    pub adjusted_fields: Vec<String>,
     pub response_model: Option<String>,
     pub response_provider: Option<String>,
     pub usage: [Option<u64>; 5],
@@ -132,7 +132,7 @@ impl Request {
         self.response_model
             .as_ref()
             .or(self.request_model.as_ref())
-            .or(self.requested_model.as_ref())
+            .or(self.client_model.as_ref())
     }
 
     /// Rows of content that the file holds of it, where nothing is shed.
@@ -203,7 +203,7 @@ impl Request {
                 &[
                     self.response_model.as_ref(),
                     self.request_model.as_ref(),
-                    self.requested_model.as_ref(),
+                    self.client_model.as_ref(),
                 ],
             )
             && match filter.user_id.as_deref() {
@@ -245,7 +245,7 @@ impl Request {
         assert_eq!(found.operation_name, self.operation_name, "{id}");
         assert_eq!(found.provider_name, self.provider_name, "{id}");
         assert_eq!(found.request_model, self.request_model, "{id}");
-        assert_eq!(found.requested_model, self.requested_model, "{id}");
+        assert_eq!(found.client_model, self.client_model, "{id}");
         assert_eq!(found.is_streaming, self.is_streaming, "{id}");
         assert_eq!(found.max_tokens, self.max_tokens, "{id}");
         assert_eq!(found.temperature, self.temperature, "{id}");
@@ -289,8 +289,12 @@ impl Request {
         assert_eq!(found.response_bytes, response_bytes, "{id}");
         // What bodies say is the business of `wire` and `it::extraction`; the ones here say nothing.
         let is_told = |name: &&String| !name.ends_with("_unparsed");
-        let altered: Vec<&String> = found.altered.iter().filter(is_told).collect();
-        assert_eq!(altered, self.altered.iter().collect::<Vec<_>>(), "{id}");
+        let adjusted: Vec<&String> = found.adjusted_fields.iter().filter(is_told).collect();
+        assert_eq!(
+            adjusted,
+            self.adjusted_fields.iter().collect::<Vec<_>>(),
+            "{id}"
+        );
         assert_eq!(found.is_erased, self.is_erased, "{id}");
     }
 }
@@ -303,8 +307,8 @@ pub struct Model {
     pub pruned: Vec<Request>,
     /// Events in the log.
     pub events: u64,
-    pub sessions: u64,
-    pub crashed_sessions: u64,
+    pub openings: u64,
+    pub crashed_openings: u64,
     /// Lifecycles and payloads that gaps must state.
     pub lost: u64,
     pub shed: u64,

@@ -57,7 +57,7 @@ pub struct OpenRequest {
     pub usage: Option<[Option<u64>; 5]>,
     pub chunks: Option<Vec<u8>>,
     pub prepared: Option<Vec<u8>>,
-    pub altered: Vec<String>,
+    pub adjusted_fields: Vec<String>,
 }
 
 pub fn now() -> i64 {
@@ -151,7 +151,7 @@ impl Machine {
     fn open_store(&mut self, is_after_crash: bool) {
         let settings = self.settings;
         let builder = Store::builder(self.path())
-            .payload_cap(settings.cap)
+            .payload_bytes_max(settings.cap)
             .capture(settings.capture)
             .durability(settings.durability)
             // What a crash leaves of streams is the business of `pieces`.
@@ -164,8 +164,8 @@ impl Machine {
         self.events_before = self.model.events;
         (self.lost_before, self.shed_before) = (self.model.lost, self.model.shed);
         self.model.next(); // store_opened
-        self.model.sessions += 1;
-        self.model.crashed_sessions += u64::from(is_after_crash);
+        self.model.openings += 1;
+        self.model.crashed_openings += u64::from(is_after_crash);
         for place in 0..self.model.requests.len() {
             if self.model.requests[place].status != Status::Pending {
                 continue;
@@ -243,7 +243,7 @@ impl Machine {
                     body(rng)
                 };
                 open.prepared = (bytes != request.request.bytes).then(|| bytes.clone());
-                open.handle.set_prepared_body(bytes);
+                open.handle.set_upstream_body(bytes);
             }
             _ => {
                 let bytes = body(rng);
@@ -268,7 +268,7 @@ impl Machine {
     fn end_one(&mut self, rng: &mut Rng, slot: usize) {
         let open = self.open.swap_remove(slot);
         let how = rng.u8(..10);
-        let mut altered = open.altered.clone();
+        let mut adjusted = open.adjusted_fields.clone();
         let mut completion = Completion::new();
         let seq = self.next_seq();
         let cap = self.settings.cap;
@@ -308,7 +308,7 @@ impl Machine {
             }
         }
         if how >= 3 {
-            end_of_model(rng, &mut completion, request, &mut altered, cap);
+            end_of_model(rng, &mut completion, request, &mut adjusted, cap);
         }
         if request.response_model.is_none() || open.served.0.is_some() {
             // What the end says wins over what was said on the way.
@@ -366,7 +366,7 @@ impl Machine {
                 Some(open.handle.complete(completion).unwrap())
             }
         };
-        request.altered.extend(altered);
+        request.adjusted_fields.extend(adjusted);
         self.receipts.extend(receipt);
     }
 
@@ -503,8 +503,8 @@ impl Machine {
         assert_eq!(report.findings, Vec::<String>::new());
         assert_eq!(report.requests, model.requests.len() as u64);
         assert_eq!(report.pending, self.open.len() as u64);
-        assert_eq!(report.sessions, model.sessions);
-        assert_eq!(report.crashed_sessions, model.crashed_sessions);
+        assert_eq!(report.openings, model.openings);
+        assert_eq!(report.crashed_openings, model.crashed_openings);
         assert_eq!(report.shed_lifecycles, model.lost);
         if self.is_exact() {
             assert_eq!(report.events, model.events);

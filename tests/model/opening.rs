@@ -19,23 +19,23 @@ impl Machine {
             .or_else(|| (!is_plain && rng.u8(..3) > 0).then(|| format!("r-{}", rng.u16(..300))));
         let wire = ["", "openai.chat", "anthropic.messages", "my own"][rng.usize(..4)];
         let mut context = RequestContext::new(wire);
-        let mut altered = Vec::new();
+        let mut adjusted = Vec::new();
         if let Some(id) = &given_id {
             context = context.request_id(id.as_str());
             note(
                 id.is_empty() || id.len() > 256 || id.contains('\0'),
                 "request_id",
-                &mut altered,
+                &mut adjusted,
             );
         }
-        let mut text = |field: &str, altered: &mut Vec<String>| {
+        let mut text = |field: &str, adjusted: &mut Vec<String>| {
             let given = name(rng, field);
-            let recorded = identifier(given.as_deref(), field, altered);
+            let recorded = identifier(given.as_deref(), field, adjusted);
             (given, recorded)
         };
         macro_rules! fields {
             ($($field:ident),*) => { $(
-                let (given, $field) = text(stringify!($field), &mut altered);
+                let (given, $field) = text(stringify!($field), &mut adjusted);
                 context.$field = given;
             )* };
         }
@@ -48,12 +48,12 @@ impl Machine {
             trace_id,
             operation_name
         );
-        fields!(provider_name, request_model, requested_model);
+        fields!(provider_name, request_model, client_model);
         let mut conversation_id = conversation_id;
         if let Some((number, _)) = &conversation {
             context = context.conversation_id(format!("talk-{number}"));
             conversation_id = Some(format!("talk-{number}"));
-            altered.retain(|name| name != "conversation_id");
+            adjusted.retain(|name| name != "conversation_id");
         }
         let actor = match rng.u8(..4) {
             0 => Some((ActorKind::User, "user")),
@@ -108,7 +108,7 @@ impl Machine {
         }
         let id = handle.request_id().to_owned();
         if let Some(given) = &given_id
-            && !altered.iter().any(|name| name == "request_id")
+            && !adjusted.iter().any(|name| name == "request_id")
         {
             assert_eq!(&id, given);
         }
@@ -131,7 +131,7 @@ impl Machine {
             operation_name,
             provider_name,
             request_model,
-            requested_model,
+            client_model,
             is_streaming,
             max_tokens,
             temperature,
@@ -142,7 +142,7 @@ impl Machine {
                 _ => Vec::new(),
             },
             has_messages: messages.is_some(),
-            altered,
+            adjusted_fields: adjusted,
             response_model: None,
             response_provider: None,
             usage: [None; 5],
@@ -171,7 +171,7 @@ impl Machine {
             usage: None,
             chunks: None,
             prepared: None,
-            altered: Vec::new(),
+            adjusted_fields: Vec::new(),
         });
     }
 }

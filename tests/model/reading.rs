@@ -241,11 +241,11 @@ impl Machine {
             assert_eq!(reader.messages(found).unwrap(), messages);
         }
         if request.status == Status::Pending || request.status == Status::Interrupted {
-            assert_eq!(reader.prepared_body(found).unwrap(), None);
+            assert_eq!(reader.upstream_body(found).unwrap(), None);
             return shed;
         }
         let is_gone = request.gone(request.ended_seq).is_some();
-        let prepared = reader.prepared_body(found).unwrap();
+        let prepared = reader.upstream_body(found).unwrap();
         if self.is_exact() {
             let digest = |bytes: &Vec<u8>| (bytes.len() as u64, Some(sha256(bytes)));
             let found = prepared.map(|info| (info.length, info.sha256.map(|digest| digest.0)));

@@ -67,7 +67,7 @@ impl Machine {
         match (self.store().erase(&selector, "the model says so"), expected) {
             (Ok(report), Some(count)) => {
                 assert_eq!(report.requests, count, "{selector:?}");
-                assert!(report.is_wiped);
+                assert!(report.is_fully_erased);
             }
             (Err(RemovalError::Read(error)), None) => {
                 let is_told = match error {
@@ -91,9 +91,9 @@ impl Machine {
         let (_, metadata_before) = self.pruned_to();
         let used = std::fs::metadata(self.path()).unwrap().len();
         // At times everything that may go.
-        let max_size_bytes = Some(used / 8 * rng.u64(0..9));
+        let size_bytes_max = Some(used / 8 * rng.u64(0..9));
         let retention = Retention {
-            max_size_bytes,
+            size_bytes_max,
             ..Retention::default()
         };
         let report = self.store().prune(&retention).unwrap();
@@ -125,7 +125,7 @@ impl Machine {
             let left = all.map(|request| request.payload_rows_before(limit));
             assert_eq!(left.sum::<u64>(), 0, "{retention:?}");
         }
-        if max_size_bytes == Some(0) {
+        if size_bytes_max == Some(0) {
             let requests = model.requests.iter().filter(|request| !request.is_erased);
             for request in
                 requests.filter(|request| request.ended_seq.is_some_and(|seq| seq < limit))

@@ -88,7 +88,7 @@ fn what_was_seen_says_usage_model_and_tool_calls() {
 fn above_the_payload_cap_beginning_end_length_and_digest_are_kept() {
     let folder = Folder::new();
     let cap = 64 * 1024;
-    let builder = |folder: &Folder| folder.builder().payload_cap(cap);
+    let builder = |folder: &Folder| folder.builder().payload_bytes_max(cap);
     let store = builder(&folder).open().unwrap();
     let body = noise("a", 150_000);
     let mut audit = begin(&store, "a");
@@ -140,7 +140,7 @@ fn a_smaller_cap_at_the_next_opening_holds_for_what_was_seen_too() {
         .for_each(|chunk| audit.chunk(chunk.to_vec()));
     store.flush(PATIENCE).unwrap();
     let image = folder.crash_image();
-    close(image.builder().payload_cap(32 * 1024).open().unwrap());
+    close(image.builder().payload_bytes_max(32 * 1024).open().unwrap());
     let request = image.request("a");
     assert_eq!(request.response_bytes, Some(80_000));
     let reader = ReadOnlyStore::open(image.path()).unwrap().reader();
@@ -264,7 +264,7 @@ fn erasing_an_interrupted_request_leaves_no_byte_of_what_was_seen() {
     let report = store
         .erase(&EraseSelector::Request("a".to_owned()), "why")
         .unwrap();
-    assert!(report.is_wiped && report.requests == 1, "{report:?}");
+    assert!(report.is_fully_erased && report.requests == 1, "{report:?}");
     assert!(!is_anywhere(&image));
     close(store);
     assert!(!is_anywhere(&image));

@@ -30,8 +30,8 @@ const CHUNK_BYTES_MAX: u64 = 3000;
 fn builder(path: &Path) -> StoreBuilder {
     Store::builder(path)
         .overflow(Overflow::Wait(PATIENCE))
-        .payload_cap(CAP)
-        .checkpoint_at(64 * 1024)
+        .payload_bytes_max(CAP)
+        .wal_checkpoint_bytes(64 * 1024)
         .response_pieces(Duration::MAX, PIECE)
 }
 
@@ -185,7 +185,10 @@ fn examine(path: &Path, said: &Said, what: &str, seen: &mut Seen) {
     }
     if let Some(request) = open.first() {
         let selector = EraseSelector::Request(request.request_id.clone());
-        assert!(store.erase(&selector, "why").unwrap().is_wiped, "{what}");
+        assert!(
+            store.erase(&selector, "why").unwrap().is_fully_erased,
+            "{what}"
+        );
         let body = noise(&request.request_id, STREAM_BYTES);
         let folder = path.parent().unwrap();
         let left = find(folder, marks(&body));

@@ -14,7 +14,7 @@ fn an_end_leaves_no_byte_of_pieces() {
     let store = folder
         .builder()
         .response_pieces(Duration::ZERO, usize::MAX)
-        .checkpoint_at(64 * 1024)
+        .wal_checkpoint_bytes(64 * 1024)
         .open()
         .unwrap();
     let mut held = Vec::new();

@@ -62,7 +62,7 @@ fn tables_that_hold_nothing_of_their_own_are_made_anew_and_not_refused() {
             fail(format!("{:?}", health.alarms));
         }
         match store.erase(&EraseSelector::User("u-1".to_owned()), "why") {
-            Ok(report) if report.is_wiped && report.requests == 10 => {}
+            Ok(report) if report.is_fully_erased && report.requests == 10 => {}
             other => fail(format!("erase: {other:?}")),
         }
         close(store);
@@ -127,7 +127,7 @@ fn no_word_of_what_was_removed_stays_in_an_index_that_somebody_changed() {
                 for user in ["u-0", "u-1", "u-2"] {
                     let user = EraseSelector::User(user.to_owned());
                     let report = store.erase(&user, "why").unwrap();
-                    assert!(report.is_wiped, "{damage}: {report:?}");
+                    assert!(report.is_fully_erased, "{damage}: {report:?}");
                 }
             } else {
                 let retention = Retention {
@@ -279,7 +279,7 @@ fn an_index_that_is_dropped_half_when_the_process_is_killed_goes_with_the_next_o
     drop(plain);
     let store = open(&path);
     let report = store.erase(&EraseSelector::User("r-7".to_owned()), "why");
-    assert!(report.unwrap().is_wiped);
+    assert!(report.unwrap().is_fully_erased);
     close(store);
     assert!(update_search_index(&path, |_| true).unwrap().is_none());
     let store = ReadOnlyStore::open(&path).unwrap();

@@ -17,7 +17,7 @@ struct Segment {
 fn segments(connection: &Connection) -> Vec<Segment> {
     let dictionary = std::fs::read(concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/src/log/dictionary_1.txt"
+        "/src/log/dictionary_2.txt"
     ));
     let dictionary = dictionary.unwrap();
     let mut statement = connection

@@ -13,7 +13,7 @@ pub fn builder(path: &Path, overflow: Overflow) -> StoreBuilder {
     Store::builder(path)
         .overflow(overflow)
         .capacity_events(256)
-        .checkpoint_at(128 * 1024)
+        .wal_checkpoint_bytes(128 * 1024)
         .read_timeout(Duration::from_millis(200))
         .close_timeout(Duration::from_millis(500))
 }

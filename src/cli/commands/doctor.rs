@@ -126,9 +126,9 @@ fn write_report(
     )?;
     writeln!(
         out,
-        "sessions   opened for writing {}, {} of these ended without a close",
-        format::counted(report.sessions, "time", "times"),
-        format::count(report.crashed_sessions),
+        "openings   opened for writing {}, {} of these ended without a close",
+        format::counted(report.openings, "time", "times"),
+        format::count(report.crashed_openings),
     )?;
     if report.gaps > 0 {
         writeln!(

@@ -118,7 +118,7 @@ pub(crate) fn run(
         }
         removed => removed?,
     };
-    let is_left = !is_dry_run && !report.is_wiped;
+    let is_left = !is_dry_run && !report.is_fully_erased;
     let is_in_vain = report.requests == 0 && report.unreadable == 0 && report.unlisted == 0;
     if args.json {
         output::json_line(out, &Json { report, is_dry_run })?;
@@ -201,7 +201,7 @@ impl Serialize for Json {
         map.serialize_entry("not_repacked", &report.not_repacked)?;
         map.serialize_entry("unreadable", &report.unreadable)?;
         map.serialize_entry("unlisted", &report.unlisted)?;
-        map.serialize_entry("is_wiped", &report.is_wiped)?;
+        map.serialize_entry("is_fully_erased", &report.is_fully_erased)?;
         map.end()
     }
 }

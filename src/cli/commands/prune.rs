@@ -85,7 +85,7 @@ pub(crate) fn run(
     let retention = Retention {
         content_older_than: args.retention.content_older_than,
         metadata_older_than: args.retention.metadata_older_than,
-        max_size_bytes: args.retention.max_size,
+        size_bytes_max: args.retention.max_size,
         clock_is_right: args.clock_is_right,
     };
     let is_dry_run = args.confirming.is_dry_run();

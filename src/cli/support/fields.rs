@@ -19,7 +19,7 @@ pub(crate) struct Fields<'l> {
     names: &'static [&'static str],
     /// By the same places; a `null` is as good as nothing.
     values: Vec<Option<&'l RawValue>>,
-    altered: Vec<&'static str>,
+    adjusted_fields: Vec<&'static str>,
 }
 
 impl<'l> Fields<'l> {
@@ -51,19 +51,19 @@ impl<'l> Fields<'l> {
         Ok(Self {
             names,
             values,
-            altered: Vec::new(),
+            adjusted_fields: Vec::new(),
         })
     }
 
     /// Fields of what is recorded that do not hold what the line says, to be flagged.
-    pub(crate) fn into_altered(self) -> Vec<&'static str> {
-        self.altered
+    pub(crate) fn into_adjusted(self) -> Vec<&'static str> {
+        self.adjusted_fields
     }
 
     /// Notes that a field of what is recorded does not hold what the line says.
     pub(crate) fn note(&mut self, field: &'static str) {
-        if !self.altered.contains(&field) {
-            self.altered.push(field);
+        if !self.adjusted_fields.contains(&field) {
+            self.adjusted_fields.push(field);
         }
     }
 
@@ -440,7 +440,7 @@ mod tests {
             let mut fields = fields(&text);
             assert_eq!(fields.count("a", "b"), Ok(count), "{number}");
             let noted: &[&str] = if is_exact { &[] } else { &["b"] };
-            assert_eq!(fields.into_altered(), noted, "{number}");
+            assert_eq!(fields.into_adjusted(), noted, "{number}");
         }
     }
 
@@ -461,13 +461,13 @@ mod tests {
                 Some(text) => assert_eq!(found, text),
                 None => assert_eq!(found, serde_json::from_str::<String>(json).unwrap()),
             }
-            assert_eq!(fields.into_altered().len(), usize::from(text.is_some()));
+            assert_eq!(fields.into_adjusted().len(), usize::from(text.is_some()));
         }
         let mut fields = fields(r#"{"a":["\ud800"],"b":{"\ud800":"\udfff"},"\ud800":1}"#);
         assert_eq!(fields.texts("a").unwrap(), [r"\ud800"]);
         let texts = fields.named_texts("b").unwrap();
         assert_eq!(texts.get(r"\ud800").unwrap(), r"\udfff");
-        assert_eq!(fields.into_altered(), ["a", "b"]);
+        assert_eq!(fields.into_adjusted(), ["a", "b"]);
     }
 
     #[test]

@@ -277,7 +277,7 @@ impl Serialize for DoctorJson<'_> {
         fields!(
             map, self.report;
             file_bytes, wal_bytes, file_version, sqlite_version, events, requests, pending,
-            payloads, segments, sessions, crashed_sessions, gaps, shed_lifecycles, shed_payloads, lost_first_at, lost_last_at, is_being_written, findings,
+            payloads, segments, openings, crashed_openings, gaps, shed_lifecycles, shed_payloads, lost_first_at, lost_last_at, is_being_written, findings,
             not_checked,
         );
         map.end()

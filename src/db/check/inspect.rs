@@ -29,9 +29,9 @@ pub(crate) struct LogFacts {
     pub(crate) requests: u64,
     pub(crate) pending: u64,
     pub(crate) payloads: u64,
-    pub(crate) sessions: u64,
+    pub(crate) openings: u64,
     /// Sessions that did not close in order, one that is running not counted.
-    pub(crate) crashed_sessions: u64,
+    pub(crate) crashed_openings: u64,
     pub(crate) gaps: u64,
     pub(crate) shed_lifecycles: u64,
     pub(crate) shed_payloads: u64,
@@ -92,14 +92,14 @@ fn log_facts(connection: &Connection, is_being_written: bool) -> Result<LogFacts
             status_in(&[Status::Pending])
         ))?,
         payloads: count("SELECT count(*) FROM payloads")?,
-        sessions: count("SELECT count(*) FROM store_sessions")?,
-        crashed_sessions: count(match is_being_written {
+        openings: count("SELECT count(*) FROM store_openings")?,
+        crashed_openings: count(match is_being_written {
             // The last one goes on.
             true => {
-                "SELECT count(*) FROM store_sessions WHERE closed_seq IS NULL \
-                 AND opened_seq < (SELECT max(opened_seq) FROM store_sessions)"
+                "SELECT count(*) FROM store_openings WHERE closed_seq IS NULL \
+                 AND opened_seq < (SELECT max(opened_seq) FROM store_openings)"
             }
-            false => "SELECT count(*) FROM store_sessions WHERE closed_seq IS NULL",
+            false => "SELECT count(*) FROM store_openings WHERE closed_seq IS NULL",
         })?,
         gaps: count("SELECT count(*) FROM gaps")?,
         shed_lifecycles: count(&format!("SELECT {} FROM gaps", total("lifecycles")))?,

@@ -25,7 +25,7 @@ const COLLECTED: &[(&str, &str)] = &[
     ("usage_hourly", "hour, provider_name, model, user_id"),
     ("usage_daily", "day, provider_name, model"),
     ("opened_minutes", "minute"),
-    ("store_sessions", "opened_seq"),
+    ("store_openings", "opened_seq"),
     ("gaps", "seq"),
     ("removals", "kind, first_seq, seq"),
 ];

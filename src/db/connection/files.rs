@@ -110,7 +110,7 @@ impl DatabasePath {
     }
 
     /// Gives the write-ahead log a name under which nobody reads it, and returns that.
-    pub(crate) fn put_log_aside(&self) -> io::Result<Option<PathBuf>> {
+    pub(crate) fn put_wal_aside(&self) -> io::Result<Option<PathBuf>> {
         let aside = beside(&self.path, "-wal.aside");
         match fs::rename(wal_path(&self.path), &aside) {
             Ok(()) => Ok(Some(aside)),

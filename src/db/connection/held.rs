@@ -115,7 +115,7 @@ impl Drop for FileLock {
 #[cfg(unix)]
 fn all() -> MutexGuard<'static, Vec<Held>> {
     let mut all = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-    // What was deleted takes room on the disk until it is closed, and nobody finds it any more.
+    // What was deleted takes space on the disk until it is closed, and nobody finds it any more.
     all.retain(|held| held.is_locked || Arc::strong_count(&held.file) > 1 || has_name(&held.file));
     all
 }

@@ -10,8 +10,12 @@ pub(crate) const APPLICATION_ID: i64 = 0x4155_444C;
 
 const SCHEMA: &str = include_str!("../../../schema.sql");
 
-/// Each step runs in a transaction of its own and sets `user_version` in it.
-const STEPS: &[M<'_>] = &[M::up(SCHEMA)];
+/// Each step runs in a transaction of its own and sets `user_version` in it, counted from 1. Version 1 was
+/// that of builds before the first release, and nothing makes one of version 2 of it.
+const STEPS: &[M<'_>] = &[M::up("SELECT 1"), M::up(SCHEMA)];
+
+/// The oldest version that is read.
+pub(crate) const VERSION_MIN: i64 = 2;
 
 /// What makes a table of this version, with its indexes and its first row.
 pub(crate) fn definition_of(table: &str) -> String {

@@ -124,7 +124,7 @@ fn open_connection(path: &DatabasePath) -> Result<Connection, DbError> {
     let connection =
         Connection::open_with_flags(path.as_path(), flags).context("opening the file")?;
     // Until it is known to be ours, not even closing may change the file.
-    keep_log_on_close(&connection, true)?;
+    keep_wal_on_close(&connection, true)?;
     harden(&connection)?;
     connection
         .busy_timeout(BUSY_TIMEOUT)
@@ -160,7 +160,7 @@ fn look_at(
 }
 
 /// Whether closing the connection leaves the write-ahead log, and with it the file, as it is.
-pub(crate) fn keep_log_on_close(connection: &Connection, on: bool) -> Result<(), DbError> {
+pub(crate) fn keep_wal_on_close(connection: &Connection, on: bool) -> Result<(), DbError> {
     set(connection, DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, on)
 }
 
@@ -205,6 +205,13 @@ fn check_version(path: &Path, found: i64, upgrades: bool) -> Result<(), OpenErro
             path,
             found,
             supported,
+        });
+    }
+    if found < migrate::VERSION_MIN {
+        return Err(OpenError::UnsupportedVersion {
+            path,
+            found,
+            oldest: migrate::VERSION_MIN,
         });
     }
     if found < supported && !upgrades {
@@ -261,7 +268,7 @@ fn set_up_writer(connection: &Connection, durability: Durability) -> Result<(), 
     pragma(connection, "cache_size", -4096)?;
     pragma(connection, "temp_store", 2)?;
     overwrite_what_is_deleted(connection)?;
-    keep_log_on_close(connection, false)?;
+    keep_wal_on_close(connection, false)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     Ok(())
 }

@@ -19,7 +19,7 @@ pub(crate) enum Presence {
     /// Another file.
     Replaced,
     /// The database, but not its write-ahead log.
-    LogGone,
+    WalMissing,
     /// The same file with other contents: it was cut off at this many bytes.
     Truncated { bytes: u64 },
     /// The same file with other contents: another database's, an older copy's, or none of any.
@@ -125,7 +125,7 @@ impl FileWatch {
             Some(log) if identity(&log) == self.log_identity => Ok(Presence::Same {
                 bytes: database.len().saturating_add(log.len()),
             }),
-            _ => Ok(Presence::LogGone),
+            _ => Ok(Presence::WalMissing),
         }
     }
 }

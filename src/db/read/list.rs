@@ -306,7 +306,7 @@ pub(crate) fn conditions(
         filter.provider_name.as_ref(),
     );
     conditions.add_name(
-        &["response_model", "request_model", "requested_model"],
+        &["response_model", "request_model", "client_model"],
         filter.model.as_ref(),
     );
     match filter.user_id.as_deref() {

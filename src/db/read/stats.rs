@@ -133,7 +133,7 @@ pub(crate) fn stats_of(
         ),
         column(
             StatsKey::Model,
-            "coalesce(response_model, request_model, requested_model, '')"
+            "coalesce(response_model, request_model, client_model, '')"
         ),
         column(StatsKey::User, "coalesce(user_id, '')"),
         [

@@ -18,7 +18,7 @@ pub(crate) fn visit_times(
 ) -> Result<(), DbError> {
     let mut openings = connection
         .prepare_cached(
-            "SELECT opened_seq, opened_at FROM store_sessions ORDER BY opened_seq DESC LIMIT ?1",
+            "SELECT opened_seq, opened_at FROM store_openings ORDER BY opened_seq DESC LIMIT ?1",
         )
         .context(READING)?;
     let openings: Vec<(i64, i64)> = openings

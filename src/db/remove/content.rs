@@ -22,7 +22,7 @@ pub(crate) struct Removal {
     /// Payloads that are packed anew.
     pub(crate) repacked: Vec<Repacked>,
     /// Segments with lines taken out.
-    pub(crate) segments: Vec<Redacted>,
+    pub(crate) segments: Vec<RewrittenSegment>,
     /// Payloads that go, by first and last id.
     pub(crate) payloads: Vec<(i64, i64)>,
     pub(crate) links: Option<Links>,
@@ -43,7 +43,7 @@ pub(crate) struct Repacked {
 
 /// A segment's lines without those that were taken out.
 #[derive(Debug)]
-pub(crate) struct Redacted {
+pub(crate) struct RewrittenSegment {
     pub(crate) first_seq: u64,
     pub(crate) length: u64,
     pub(crate) encoding: i64,
@@ -306,7 +306,7 @@ pub(crate) enum Bound {
     FirstPending,
     /// The first request of this time or later, in microseconds since the Unix epoch.
     FirstSince(i64),
-    /// The store session that begins after this event.
+    /// The opening of the store that begins after this event.
     NextSession(u64),
     /// The segment of the log that begins after this event.
     NextSegment(u64),
@@ -337,7 +337,7 @@ pub(crate) fn bound(connection: &Connection, bound: Bound) -> Result<Option<u64>
             at,
         ),
         Bound::NextSession(seq) => (
-            "SELECT min(opened_seq) FROM store_sessions WHERE opened_seq > ?1".to_owned(),
+            "SELECT min(opened_seq) FROM store_openings WHERE opened_seq > ?1".to_owned(),
             seq_to_sql(seq),
         ),
         Bound::NextSegment(seq) => (

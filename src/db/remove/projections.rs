@@ -163,7 +163,7 @@ pub(crate) fn visit_ended(
     let mut statement = connection
         .prepare_cached(
             "SELECT opened_at, coalesce(response_provider_name, provider_name, ''), \
-             coalesce(response_model, request_model, requested_model, ''), \
+             coalesce(response_model, request_model, client_model, ''), \
              coalesce(user_id, ''), status, input_tokens, output_tokens, \
              cache_read_input_tokens, cache_write_input_tokens, reasoning_output_tokens, \
              cost_microdollars, latency_us, opened_seq, http_status FROM requests WHERE opened_seq BETWEEN ?1 AND ?2 \

@@ -63,7 +63,7 @@ impl RawFile {
     }
 
     /// The numbers of the pages whose unused space has something in it.
-    pub(crate) fn pages_to_wipe(&self) -> io::Result<Vec<u32>> {
+    pub(crate) fn pages_with_slack(&self) -> io::Result<Vec<u32>> {
         let pages = self.file.metadata()?.len() / self.page_bytes as u64;
         if pages >= PAGES_MAX {
             let what = "the database is too large to tell its pages apart";
@@ -88,7 +88,7 @@ impl RawFile {
     }
 
     /// Overwrites the unused space of these pages. The caller sees to it that nobody writes to them.
-    fn wipe(&self, pages: &[u32]) -> io::Result<()> {
+    fn zero_slack(&self, pages: &[u32]) -> io::Result<()> {
         let mut page = vec![0; self.page_bytes];
         for &number in pages {
             let begin = u64::from(number.saturating_sub(1)) * self.page_bytes as u64;
@@ -153,7 +153,7 @@ impl RawFile {
 impl Appender {
     /// Overwrites the unused space of these pages. `false`: the write-ahead log is not empty, and
     /// nothing was done.
-    pub(crate) fn wipe(&mut self, path: &Path, pages: &[u32]) -> Result<bool, DbError> {
+    pub(crate) fn zero_slack(&mut self, path: &Path, pages: &[u32]) -> Result<bool, DbError> {
         let transaction = self
             .connection_mut()
             .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -163,7 +163,7 @@ impl Appender {
             return Ok(false);
         }
         RawFile::open(path)
-            .and_then(|file| file.wipe(pages))
+            .and_then(|file| file.zero_slack(pages))
             .map_err(failed)?;
         transaction.commit().context(WIPING)?;
         self.connection()
@@ -251,15 +251,15 @@ mod tests {
         };
 
         // What is not moved to the database yet is not overwritten.
-        assert!(!appender.wipe(path, &[1]).unwrap());
+        assert!(!appender.zero_slack(path, &[1]).unwrap());
         let patience = Duration::from_secs(1);
         assert!(appender.checkpoint_truncate(patience).unwrap().is_done());
         assert!(secrets() > 0, "SQLite leaves nothing any more");
-        let pages = RawFile::open(path).unwrap().pages_to_wipe().unwrap();
-        assert!(appender.wipe(path, &pages).unwrap());
+        let pages = RawFile::open(path).unwrap().pages_with_slack().unwrap();
+        assert!(appender.zero_slack(path, &pages).unwrap());
 
         assert_eq!(secrets(), 0);
-        let pages = RawFile::open(path).unwrap().pages_to_wipe().unwrap();
+        let pages = RawFile::open(path).unwrap().pages_with_slack().unwrap();
         assert_eq!(pages, [0; 0]);
         // The writer has none of it in memory either: every page is written again.
         let update = "UPDATE t SET name = upper(name)";

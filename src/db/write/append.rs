@@ -59,34 +59,34 @@ impl Batch {
     }
 }
 
-/// A request that a crashed session left pending.
+/// A request that a crashed opening left pending.
 #[derive(Debug)]
 pub(crate) struct OpenRequest {
     pub(crate) opened_seq: u64,
     pub(crate) request_id: String,
-    /// `seq` of the event that opened the store session.
-    pub(crate) session_seq: u64,
+    /// `seq` of the event that opened the opening of the store.
+    pub(crate) store_opened_seq: u64,
     pub(crate) provider_name: Option<String>,
     pub(crate) request_model: Option<String>,
-    pub(crate) requested_model: Option<String>,
+    pub(crate) client_model: Option<String>,
     pub(crate) wire_protocol: Option<String>,
 }
 
 /// What a checkpoint did. Source: <https://www.sqlite.org/pragma.html#pragma_wal_checkpoint>.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Checkpoint {
+pub(crate) struct WalCheckpoint {
     /// Somebody was in the way.
     is_busy: bool,
     /// Pages in the write-ahead log.
-    pub(crate) log_pages: u64,
+    pub(crate) wal_pages: u64,
     /// Of these, those that are in the database.
     moved_pages: u64,
 }
 
-impl Checkpoint {
+impl WalCheckpoint {
     /// Whether everything was moved.
     pub(crate) fn is_done(&self) -> bool {
-        !self.is_busy && self.moved_pages >= self.log_pages
+        !self.is_busy && self.moved_pages >= self.wal_pages
     }
 }
 
@@ -109,10 +109,10 @@ fn open_request(row: &Row<'_>) -> rusqlite::Result<OpenRequest> {
     Ok(OpenRequest {
         opened_seq: count_at(row, 0)?,
         request_id: row.get(1)?,
-        session_seq: optional_count_at(row, 2)?.unwrap_or(0),
+        store_opened_seq: optional_count_at(row, 2)?.unwrap_or(0),
         provider_name: row.get(3)?,
         request_model: row.get(4)?,
-        requested_model: row.get(5)?,
+        client_model: row.get(5)?,
         wire_protocol: row.get(6)?,
     })
 }
@@ -169,10 +169,10 @@ impl Appender {
             .connection
             .prepare_cached(&format!(
                 "SELECT opened_seq, request_id, \
-                     (SELECT max(s.opened_seq) FROM store_sessions AS s \
+                     (SELECT max(s.opened_seq) FROM store_openings AS s \
                      WHERE s.opened_seq < requests.opened_seq), \
                      coalesce(response_provider_name, provider_name), \
-                     coalesce(response_model, request_model), requested_model, wire_protocol \
+                     coalesce(response_model, request_model), client_model, wire_protocol \
                      FROM requests INDEXED BY requests_by_status WHERE {} \
                      ORDER BY opened_seq LIMIT ?1",
                 status_in(&[Status::Pending])
@@ -285,13 +285,13 @@ impl Appender {
     }
 
     /// Moves what it can from the write-ahead log into the database without waiting for anybody.
-    pub(crate) fn checkpoint_passive(&self) -> Result<Checkpoint, DbError> {
+    pub(crate) fn checkpoint_passive(&self) -> Result<WalCheckpoint, DbError> {
         self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)")
     }
 
     /// Moves everything into the database and gives the write-ahead log's space back, where no
     /// reader needs it for longer than `patience`.
-    pub(crate) fn checkpoint_truncate(&self, patience: Duration) -> Result<Checkpoint, DbError> {
+    pub(crate) fn checkpoint_truncate(&self, patience: Duration) -> Result<WalCheckpoint, DbError> {
         self.connection
             .busy_timeout(patience)
             .context("setting the busy timeout")?;
@@ -309,19 +309,19 @@ impl Appender {
     /// Has closing leave the files as they are: they are damaged, or not ours any more.
     pub(crate) fn leave_files(&self) {
         // An error is that of a connection that does nothing any more either.
-        let _ = open::keep_log_on_close(&self.connection, true);
+        let _ = open::keep_wal_on_close(&self.connection, true);
     }
 
-    fn checkpoint(&self, pragma: &str) -> Result<Checkpoint, DbError> {
+    fn checkpoint(&self, pragma: &str) -> Result<WalCheckpoint, DbError> {
         self.connection
             .query_row(pragma, [], |row| {
                 let pages = |index| {
                     row.get::<_, i64>(index)
                         .map(|pages| pages.max(0).unsigned_abs())
                 };
-                Ok(Checkpoint {
+                Ok(WalCheckpoint {
                     is_busy: row.get::<_, i64>(0)? != 0,
-                    log_pages: pages(1)?,
+                    wal_pages: pages(1)?,
                     moved_pages: pages(2)?,
                 })
             })

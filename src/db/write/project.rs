@@ -106,13 +106,13 @@ fn apply_store_events(
                 .map(drop)
         })
     };
-    for (seq, at) in &fold.sessions {
+    for (seq, at) in &fold.openings {
         execute(*seq, rows::INSERT_SESSION, &[&sql(*seq), at])?;
     }
     for (seq, at, closed) in &fold.closings {
         execute(
             *seq,
-            rows::CLOSE_SESSION,
+            rows::CLOSE_OPENING,
             &[
                 &sql(*seq),
                 at,
@@ -133,7 +133,7 @@ fn apply_store_events(
                 &gap.last_at,
                 &sql(gap.lifecycles),
                 &sql(gap.payloads),
-                &sql(gap.notices),
+                &sql(gap.updates),
             ],
         )?;
     }
@@ -198,12 +198,12 @@ impl<'c> Statements<'c> {
         let opened = change.start.map(|start| Opened {
             request_id: start.opened.request_id.clone(),
             started_at: Some(start.opened_at()),
-            altered: flag(),
+            body_flags: flag(),
             ..Opened::default()
         });
         let ended = change.end.map(|end| Ended {
             kind: end.ended.kind,
-            altered: if opened.is_some() { Vec::new() } else { flag() },
+            body_flags: if opened.is_some() { Vec::new() } else { flag() },
             ..Ended::default()
         });
         let bare = RequestChange {
@@ -238,16 +238,18 @@ impl<'c> Statements<'c> {
         binder.bind(change.response_model)?;
         binder.bind(change.response_provider_name)?;
         bind_end(&mut binder, end)?;
-        let altered = joined(
-            [
-                Some(start.opened.altered.as_slice()),
-                end.map(|end| end.ended.altered.as_slice()),
-            ]
-            .into_iter()
-            .flatten()
-            .flatten(),
-        );
-        binder.bind(altered)?;
+        let names = |of_start: &[String], of_end: Option<&[String]>| {
+            joined(of_start.iter().chain(of_end.unwrap_or_default()))
+        };
+        let (opened, ended) = (start.opened, end.map(|end| end.ended));
+        binder.bind(names(
+            &opened.adjusted_fields,
+            ended.map(|ended| ended.adjusted_fields.as_slice()),
+        ))?;
+        binder.bind(names(
+            &opened.body_flags,
+            ended.map(|ended| ended.body_flags.as_slice()),
+        ))?;
         binder.execute()
     }
 
@@ -262,7 +264,8 @@ impl<'c> Statements<'c> {
         binder.bind(change.response_model)?;
         binder.bind(change.response_provider_name)?;
         bind_end(&mut binder, Some(end))?;
-        binder.bind(joined(end.ended.altered.iter()))?;
+        binder.bind(joined(end.ended.adjusted_fields.iter()))?;
+        binder.bind(joined(end.ended.body_flags.iter()))?;
         binder.bind(sql(change.opened_seq))?;
         let mut rows = self.end.raw_query();
         let key = match rows.next().context(WRITING)? {
@@ -356,7 +359,7 @@ pub(crate) fn bind_start(
         actor_id,
         operation_name,
         provider_name,
-        requested_model,
+        client_model,
         request_model,
         wire_protocol,
         is_streaming,
@@ -366,7 +369,8 @@ pub(crate) fn bind_start(
         attributes,
         request_body,
         content: _,
-        altered: _,
+        adjusted_fields: _,
+        body_flags: _,
         redaction_id: _,
     } = start.opened;
     binder.bind(sql(opened_seq))?;
@@ -381,7 +385,7 @@ pub(crate) fn bind_start(
     binder.bind(actor_id)?;
     binder.bind(operation_name)?;
     binder.bind(provider_name)?;
-    binder.bind(requested_model)?;
+    binder.bind(client_model)?;
     binder.bind(request_model)?;
     binder.bind(wire_protocol.name())?;
     binder.bind(is_streaming)?;
@@ -403,7 +407,7 @@ pub(crate) fn bind_end(
         kind: _,
         request_id: _,
         opened_seq: _,
-        session_seq: _,
+        store_opened_seq: _,
         response_model: _,
         response_provider_name: _,
         response_id,
@@ -423,8 +427,9 @@ pub(crate) fn bind_end(
         tool_calls,
         response_body,
         content: _,
-        prepared_body: _,
-        altered: _,
+        upstream_body: _,
+        adjusted_fields: _,
+        body_flags: _,
         redaction_id: _,
     } = end.map_or(&nothing, |end| end.ended);
     binder.bind(end.map(|end| sql(end.seq)))?;

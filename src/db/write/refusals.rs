@@ -15,7 +15,7 @@ const WRITING: &str = "writing row by row what the file refuses as a whole";
 /// More than this many are only counted.
 const LISTED_MAX: usize = 8;
 
-/// Among the altered fields of a row that could be written in its barest form only.
+/// Among the adjusted_fields fields of a row that could be written in its barest form only.
 pub(crate) const ROW_REFUSED: &str = "row_refused";
 
 /// Collects what is refused. The first try of a batch guards nothing, so that it costs nothing.
@@ -72,7 +72,7 @@ impl Refusals {
         for (table, key, first) in [
             ("requests", "opened_seq", seq_to_sql(first_seq)),
             ("tool_calls", "ended_seq", seq_to_sql(first_seq)),
-            ("store_sessions", "opened_seq", seq_to_sql(first_seq)),
+            ("store_openings", "opened_seq", seq_to_sql(first_seq)),
             ("gaps", "seq", seq_to_sql(first_seq)),
             ("removals", "seq", seq_to_sql(first_seq)),
             ("payloads", "payload_id", payload_id(first_seq, Part::Body)),

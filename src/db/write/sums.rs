@@ -15,7 +15,7 @@ use crate::db::read::lookup::segment_from_row;
 use crate::db::remove::projections::visit_ended;
 use crate::db::seq_to_sql;
 use crate::log::{
-    DayKey, Event, Fact, HOURS_PER_DAY, HourKey, HourSums, SegmentDecoder, hour_start, lines,
+    DayKey, Event, EventKind, HOURS_PER_DAY, HourKey, HourSums, SegmentDecoder, hour_start, lines,
     minute_of,
 };
 
@@ -291,7 +291,7 @@ fn visit_pruned_usage(
         for line in lines(&text) {
             // A line that is not an event is none that was counted.
             if let Ok(event) = Event::from_line(line)
-                && let Fact::Pruned(pruned) = event.fact
+                && let EventKind::Pruned(pruned) = event.kind
                 && noted_max.is_some_and(|max| seq_to_sql(event.seq) <= max)
             {
                 for usage in &pruned.usage {

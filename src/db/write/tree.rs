@@ -7,7 +7,7 @@ use super::project::optional_number;
 use crate::db::error::{Context, DbError, DbErrorKind};
 use crate::db::read::lookup::segment_from_row;
 use crate::db::seq_to_sql;
-use crate::log::{Event, Fact, SegmentDecoder, lines};
+use crate::log::{Event, EventKind, SegmentDecoder, lines};
 use crate::merkle::CompactRange;
 use crate::model::Digest;
 
@@ -116,7 +116,7 @@ impl Appender {
             let events = lines(&text).filter(|line| is_removal(line));
             for event in events.filter_map(|line| Event::from_line(line).ok()) {
                 let takes_out_earlier = event
-                    .fact
+                    .kind
                     .removed_span()
                     .is_some_and(|(first, _)| first < seq);
                 if event.seq >= seq && takes_out_earlier {
@@ -207,8 +207,8 @@ pub(crate) fn log_id(connection: &Connection) -> Result<Option<String>, DbError>
         return Ok(None);
     };
     let line = lines(&text).next().unwrap_or_default();
-    match Event::from_line(line).map(|event| event.fact) {
-        Ok(Fact::StoreOpened(opened)) if !opened.log_id.is_empty() => Ok(Some(opened.log_id)),
+    match Event::from_line(line).map(|event| event.kind) {
+        Ok(EventKind::StoreOpened(opened)) if !opened.log_id.is_empty() => Ok(Some(opened.log_id)),
         Ok(_) => Err(damaged("it does not say which log this is".to_owned())),
         Err(error) => Err(damaged(error.to_string())),
     }

@@ -65,7 +65,7 @@ fn find(
         return Ok(());
     }
     let extent = state.index.unwrap_or_default();
-    let mut comparison = Comparison {
+    let mut comparison = ProjectionCheck {
         connection,
         recent: &mut Recent::with_bytes(RECENT_BYTES_MAX),
         // What was said before something was removed may not be looked at again yet.
@@ -197,7 +197,7 @@ pub(crate) fn compare_request(
             let stored = index::messages_of(connection, request.opened_seq)?;
             return Ok((stored > 0).then_some("it has messages of what it has not seen"));
         }
-        let mut comparison = Comparison {
+        let mut comparison = ProjectionCheck {
             connection,
             recent: &mut compared.recent,
             is_missing_told: state.again == 0,
@@ -233,7 +233,7 @@ pub(crate) fn compare_request(
     }
 }
 
-struct Comparison<'c> {
+struct ProjectionCheck<'c> {
     connection: &'c Connection,
     recent: &'c mut Recent,
     is_missing_told: bool,
@@ -243,7 +243,7 @@ struct Comparison<'c> {
     others: BTreeSet<u64>,
 }
 
-impl Comparison<'_> {
+impl ProjectionCheck<'_> {
     /// What the index does not have as the request says it.
     fn request(&mut self, request: &RequestRecord) -> Result<Option<&'static str>, IndexError> {
         let seq = request.opened_seq;

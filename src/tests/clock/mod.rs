@@ -159,5 +159,5 @@ fn a_clock_that_jumps_disturbs_nothing() {
     assert!(gaps.iter().all(|(first, last)| first <= last), "{gaps:?}");
     let doctor = ReadOnlyStore::open(&path).unwrap().doctor().unwrap();
     assert_eq!(doctor.findings, Vec::<String>::new());
-    assert_eq!(doctor.sessions, 2);
+    assert_eq!(doctor.openings, 2);
 }

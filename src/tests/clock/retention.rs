@@ -248,7 +248,7 @@ fn a_clock_that_is_ahead_takes_nothing() {
     // By size it goes all the same, and by age once somebody says that the clock is right.
     set_clock(ahead);
     let by_size = Retention {
-        max_size_bytes: Some(u64::MAX),
+        size_bytes_max: Some(u64::MAX),
         ..Retention::default()
     };
     assert_eq!(store.prune(&by_size).unwrap().requests, 0);

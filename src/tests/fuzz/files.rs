@@ -17,7 +17,10 @@ const PAGE_BYTES: usize = 8192;
 
 /// A file with a bit of everything, and what its bodies are.
 fn template(path: &Path) -> HashMap<(String, PayloadSide), Vec<u8>> {
-    let store = Store::builder(path).payload_cap(16 * 1024).open().unwrap();
+    let store = Store::builder(path)
+        .payload_bytes_max(16 * 1024)
+        .open()
+        .unwrap();
     let recorder = store.recorder();
     let mut bodies = HashMap::new();
     let mut history = String::new();
@@ -153,7 +156,7 @@ fn read(path: &Path, bodies: &HashMap<(String, PayloadSide), Vec<u8>>) {
         let _ = reader.tool_calls(request);
         let _ = reader.messages(request);
         let _ = reader.assistant_text(request);
-        let _ = reader.prepared_body(request);
+        let _ = reader.upstream_body(request);
         for side in [PayloadSide::Request, PayloadSide::Response] {
             let _ = reader.body_info(request, side);
             let Ok(payload) = reader.payload(request, side) else {

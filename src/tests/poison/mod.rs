@@ -74,7 +74,10 @@ impl Exchange {
 fn recorded(exchange: Exchange) -> (RequestRecord, Health) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.db");
-    let store = Store::builder(&path).payload_cap(32 * 1024).open().unwrap();
+    let store = Store::builder(&path)
+        .payload_bytes_max(32 * 1024)
+        .open()
+        .unwrap();
     let mut others = Vec::new();
     for _ in 0..3 {
         others.push(Exchange::new("other").record(&store));
@@ -94,7 +97,10 @@ fn recorded(exchange: Exchange) -> (RequestRecord, Health) {
     let reader = store.reader();
     for id in &others {
         let request = reader.get(id).unwrap();
-        assert_eq!((request.input_tokens, request.altered.len()), (Some(9), 0));
+        assert_eq!(
+            (request.input_tokens, request.body_flags.len()),
+            (Some(9), 0)
+        );
         for side in [crate::PayloadSide::Request, crate::PayloadSide::Response] {
             reader.payload(&request, side).unwrap();
         }
@@ -121,7 +127,7 @@ fn a_request_whose_opening_cannot_be_prepared_is_recorded_barely() {
     );
     let (request, health) = recorded(exchange);
     assert_eq!(health.unprepared_events, 1);
-    assert_eq!(request.altered, ["unprepared"]);
+    assert_eq!(request.body_flags, ["unprepared"]);
     assert_eq!(
         (request.user_id.as_deref(), bytes(&request)),
         (None, lengths)
@@ -136,7 +142,7 @@ fn an_end_that_cannot_be_prepared_is_recorded_barely() {
     let length = exchange.response.len() as u64;
     let (request, health) = recorded(exchange);
     assert_eq!(health.unprepared_events, 1);
-    assert_eq!(request.altered, ["unprepared"]);
+    assert_eq!(request.body_flags, ["unprepared"]);
     assert_eq!(request.status, crate::Status::Completed);
     assert_eq!(
         (request.user_id.as_deref(), request.response_bytes),
@@ -149,7 +155,7 @@ fn an_end_that_cannot_be_prepared_is_recorded_barely() {
 fn an_event_whose_line_cannot_be_written_is_recorded_barely() {
     let (request, health) = recorded(Exchange::new("trip:line;"));
     assert_eq!(health.unprepared_events, 1);
-    assert_eq!(request.altered, ["unprepared"]);
+    assert_eq!(request.body_flags, ["unprepared"]);
     assert_eq!((request.user_id, request.input_tokens), (None, Some(9)));
     assert_eq!(health.shed_payloads, 0, "its bodies are kept");
 }
@@ -185,7 +191,7 @@ fn bodies_that_cannot_be_read_or_packed_are_kept_byte_for_byte() {
             Some(exchange.response.len() as u64),
         );
         let (request, health) = recorded(exchange);
-        let flags: Vec<&str> = request.altered.iter().map(String::as_str).collect();
+        let flags: Vec<&str> = request.body_flags.iter().map(String::as_str).collect();
         assert_eq!(flags.join(","), flag, "{place}");
         assert_eq!(bytes(&request), lengths, "{place}");
         assert_eq!(request.user_id.as_deref(), Some("u"), "{place}");

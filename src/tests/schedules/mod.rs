@@ -139,7 +139,7 @@ fn check(path: &Path, told: &[Told], report: &CloseReport) {
         assert_eq!((missing_openings, missing_ends), (0, 0), "{report:?}");
         assert_eq!(report.lost_events, 0);
         assert_eq!(doctor.shed_lifecycles, report.shed_lifecycles);
-        assert_eq!(doctor.crashed_sessions, 0);
+        assert_eq!(doctor.crashed_openings, 0);
     } else {
         // What was taken in and is not there is in the report, neither more nor less.
         assert_eq!(
@@ -245,9 +245,9 @@ fn what_is_shed_is_stated_and_reserved_ends_fit() {
     });
 }
 
-/// Whoever waits for room gets it when it is freed, and gives up when the store is closed.
+/// Whoever waits for capacity gets it when it is freed, and gives up when the store is closed.
 #[test]
-fn whoever_waits_for_room_is_served_or_sent_away() {
+fn a_thread_that_waits_for_capacity_is_served_or_refused() {
     explore("wait", |path| {
         begin(Plan::default());
         let builder = Store::builder(path).capacity_events(16);

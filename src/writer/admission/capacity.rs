@@ -50,7 +50,7 @@ impl Reservation {
     }
 }
 
-/// The counter, and those who wait for room.
+/// The counter, and those who wait for capacity.
 #[derive(Debug)]
 pub(crate) struct Capacity {
     events_max: u64,
@@ -100,14 +100,14 @@ impl Capacity {
             && self.try_reserve(wanted)
     }
 
-    /// Reserves whether or not there is room: for the few bytes of an end's metadata.
+    /// Reserves even beyond the capacity: for the few bytes of an end's metadata.
     pub(crate) fn force_reserve(&self, bytes: usize) -> Reservation {
         let reservation = Reservation::new(0, bytes.min(1 << 24));
         self.used.fetch_add(reservation.packed(), Ordering::SeqCst);
         reservation
     }
 
-    /// Reserves, waiting for room until the deadline or until `give_up` says so. Blocks.
+    /// Reserves, waiting for capacity until the deadline or until `give_up` says so. Blocks.
     pub(crate) fn reserve_until(
         &self,
         wanted: Reservation,
@@ -149,7 +149,7 @@ impl Capacity {
         self.notify();
     }
 
-    /// Those who wait look again whether there is room, or whether they are to give up.
+    /// Those who wait look again whether there is capacity, or whether they are to give up.
     pub(crate) fn notify(&self) {
         if self.waiting.load(Ordering::SeqCst) > 0 {
             let _guard = self.mutex.lock().unwrap_or_else(PoisonError::into_inner);

@@ -7,18 +7,18 @@ use bytes::Bytes;
 use super::capacity::Reservation;
 use super::lifecycle::Lifecycle;
 use super::pieces::PieceCommand;
-use super::queue::BodyRoom;
+use super::queue::BodyGrant;
 use crate::log::EndKind;
-use crate::model::{Altered, Completion, Failure, Rejection, RequestContext, ToolCall, Usage};
+use crate::model::{Adjustments, Completion, Failure, Rejection, RequestContext, ToolCall, Usage};
 use crate::sync::channel::Sender;
-use crate::writer::commit::maintenance::{UpkeepCommand, UpkeepReply};
+use crate::writer::commit::maintenance::{MaintenanceCommand, MaintenanceReply};
 
-/// One message to the writer. Boxed where large: a channel slot takes the room of the largest one.
+/// One message to the writer. Boxed where large: a channel slot takes the space of the largest one.
 #[derive(Debug)]
 pub(crate) enum Command {
     Open(Box<OpenCommand>),
     Served(Box<ServedCommand>),
-    Prepared(Box<PreparedCommand>),
+    UpstreamBody(Box<UpstreamBodyCommand>),
     Chunks(Box<ChunksCommand>),
     Piece(Box<PieceCommand>),
     End(Box<EndCommand>),
@@ -27,7 +27,7 @@ pub(crate) enum Command {
     /// Answer once everything before this is committed.
     Flush(Sender<()>),
     /// Take out what is to be removed, after everything before this.
-    Upkeep(Box<(UpkeepCommand, UpkeepReply)>),
+    Maintenance(Box<(MaintenanceCommand, MaintenanceReply)>),
     /// Drain, commit, checkpoint, stop. Answers `true` when all of it succeeded.
     Close(Sender<bool>),
 }
@@ -38,11 +38,11 @@ impl Command {
         match self {
             Self::Open(command) => command.reservation,
             Self::Served(command) => command.reservation,
-            Self::Prepared(command) => command.reservation,
+            Self::UpstreamBody(command) => command.reservation,
             Self::Chunks(command) => command.reservation,
             Self::Piece(command) => command.reservation,
             Self::End(command) => command.reservation,
-            Self::Wake | Self::Flush(_) | Self::Upkeep(_) | Self::Close(_) => {
+            Self::Wake | Self::Flush(_) | Self::Maintenance(_) | Self::Close(_) => {
                 Reservation::default()
             }
         }
@@ -54,11 +54,11 @@ pub(crate) struct OpenCommand {
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) at: i64,
     pub(crate) context: RequestContext,
-    /// Empty where there was no room for it.
+    /// Empty where it was shed.
     pub(crate) body: Bytes,
     pub(crate) body_length: u64,
-    pub(crate) room: BodyRoom,
-    pub(crate) altered: Altered,
+    pub(crate) body_grant: BodyGrant,
+    pub(crate) adjustments: Adjustments,
     /// The policy that went over the content.
     pub(crate) redaction_id: Option<String>,
     /// Given back when this command is committed; the end's share stays with the handle.
@@ -76,7 +76,7 @@ pub(crate) struct ServedCommand {
 
 /// The body that was forwarded upstream, to be digested.
 #[derive(Debug)]
-pub(crate) struct PreparedCommand {
+pub(crate) struct UpstreamBodyCommand {
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) body: Bytes,
     pub(crate) reservation: Reservation,
@@ -101,14 +101,14 @@ pub(crate) struct EndCommand {
     pub(crate) chunks: Vec<Bytes>,
     /// Bytes of the whole response body.
     pub(crate) response_length: u64,
-    pub(crate) room: BodyRoom,
-    pub(crate) content_room: BodyRoom,
+    pub(crate) body_grant: BodyGrant,
+    pub(crate) content_grant: BodyGrant,
     pub(crate) latency_us: Option<u64>,
     pub(crate) upstream_latency_us: Option<u64>,
     pub(crate) time_to_first_chunk_us: Option<u64>,
     pub(crate) response_provider_name: Option<String>,
     pub(crate) capture: Option<crate::config::Capture>,
-    pub(crate) altered: Altered,
+    pub(crate) adjustments: Adjustments,
     pub(crate) redaction_id: Option<String>,
     /// The caller's span: the end is traced inside it.
     pub(crate) span: tracing::Span,
@@ -117,22 +117,18 @@ pub(crate) struct EndCommand {
 
 /// What is read from the bytes of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Reading {
+pub(crate) enum ParseResponse {
     #[default]
-    Nothing,
+    No,
     /// What the end does not say.
-    Missing,
+    FillGaps,
     /// That, and how the request ended.
-    Outcome,
+    DecideOutcome,
 }
 
-impl Reading {
+impl ParseResponse {
     fn missing(read_body: bool) -> Self {
-        if read_body {
-            Self::Missing
-        } else {
-            Self::Nothing
-        }
+        if read_body { Self::FillGaps } else { Self::No }
     }
 }
 
@@ -140,7 +136,7 @@ impl Reading {
 #[derive(Debug, Default)]
 pub(crate) struct Ending {
     pub(crate) kind: EndKind,
-    pub(crate) reading: Reading,
+    pub(crate) parse_response: ParseResponse,
     pub(crate) error_type: Option<String>,
     pub(crate) error_message: Option<String>,
     pub(crate) usage: Option<Usage>,
@@ -160,7 +156,7 @@ impl From<Completion> for Ending {
     fn from(completion: Completion) -> Self {
         Self {
             kind: EndKind::Completed,
-            reading: Reading::missing(completion.read_body),
+            parse_response: ParseResponse::missing(completion.read_body),
             error_type: None,
             error_message: None,
             usage: completion.usage,
@@ -181,7 +177,7 @@ impl From<Failure> for Ending {
     fn from(failure: Failure) -> Self {
         Self {
             kind: EndKind::Failed,
-            reading: Reading::missing(failure.read_body),
+            parse_response: ParseResponse::missing(failure.read_body),
             error_type: Some(failure.error_type),
             error_message: failure.error_message,
             usage: failure.usage,
@@ -220,7 +216,7 @@ impl Ending {
                 0..400 => EndKind::Completed,
                 _ => EndKind::Failed,
             },
-            reading: Reading::Outcome,
+            parse_response: ParseResponse::DecideOutcome,
             http_status: Some(http_status),
             ..Self::default()
         }
@@ -230,7 +226,7 @@ impl Ending {
     pub(crate) fn abandoned() -> Self {
         Self {
             kind: EndKind::Abandoned,
-            reading: Reading::Outcome,
+            parse_response: ParseResponse::DecideOutcome,
             ..Self::default()
         }
     }

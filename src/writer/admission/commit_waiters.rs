@@ -8,13 +8,13 @@ use crate::sync::{Condvar, Instant, Mutex};
 
 /// Wakes whoever waits for a commit.
 #[derive(Debug, Default)]
-pub(crate) struct Commits {
+pub(crate) struct CommitWaiters {
     waiting: AtomicUsize,
     mutex: Mutex<()>,
     committed: Condvar,
 }
 
-impl Commits {
+impl CommitWaiters {
     /// Called after a commit, and when the writer stops.
     pub(crate) fn announce(&self) {
         // With the one in `wait`: either this sees who waits, or that one sees what was reached.

@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 
 use crate::model::WireProtocol;
-use crate::payload::{Key, PlannedPayload, StreamedBody};
+use crate::payload::{Key, PayloadPlan, StreamedBody};
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::wire::ResponseParser;
@@ -34,7 +34,7 @@ pub(crate) struct Lifecycle {
 pub(crate) struct Notes {
     pub(crate) provider_name: Option<String>,
     pub(crate) request_model: Option<String>,
-    pub(crate) requested_model: Option<String>,
+    pub(crate) client_model: Option<String>,
     /// What the response's packing has to do with the request's.
     pub(crate) conversation: Option<Key>,
     /// A response above the payload cap, digested as it comes.
@@ -46,7 +46,7 @@ pub(crate) struct Notes {
     /// Whether reading the response failed for good.
     pub(crate) is_unreadable: bool,
     /// The forwarded body's digest, for the end's event.
-    pub(crate) prepared: Option<PlannedPayload>,
+    pub(crate) upstream_body: Option<PayloadPlan>,
     /// Pieces of the response that were handed over.
     pub(crate) pieces: u64,
     /// The request body's digest: tells whether the forwarded body differs.

@@ -1,4 +1,4 @@
-//! Losses: counted where they happen, stated in the log as soon as there is room.
+//! Losses: counted where they happen, stated in the log as soon as there is capacity.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(crate) enum Loss {
     /// A body of a lifecycle that is recorded.
     Payload,
     /// A notice of the served model or the forwarded body.
-    Notice,
+    Update,
 }
 
 /// Losses that no gap event states yet, and totals since the store was opened.
@@ -57,20 +57,20 @@ impl Losses {
                 self.payloads.fetch_add(1, Ordering::Relaxed);
                 &mut gap.payloads
             }
-            Loss::Notice => &mut gap.notices,
+            Loss::Update => &mut gap.updates,
         };
         *count = count.saturating_add(1);
         self.is_pending.store(true, Ordering::Release);
         is_first
     }
 
-    /// Takes what is to be stated now, if anything. Where `room_is_used_up` statements are far
-    /// apart: each takes some of the room that there should not be.
-    pub(crate) fn take_due(&self, room_is_used_up: bool) -> Option<Gap> {
+    /// Takes what is to be stated now, if anything. Where `is_exhausted` statements are far
+    /// apart: each takes some of the space that is gone.
+    pub(crate) fn take_due(&self, is_exhausted: bool) -> Option<Gap> {
         if !self.is_pending.load(Ordering::Acquire) {
             return None;
         }
-        if room_is_used_up {
+        if is_exhausted {
             let mut stated = self.stated.lock().unwrap_or_else(PoisonError::into_inner);
             if stated.is_some_and(|at| at.elapsed() < STATED_EVERY) {
                 return None;

@@ -19,7 +19,7 @@ use crate::error::chain;
 use crate::payload::{StreamedBody, pack_alone};
 use crate::redaction::Redaction;
 use crate::writer::commit::committer::Committer;
-use crate::writer::stages::batch::Prepared;
+use crate::writer::stages::batch::BatchBuilder;
 
 /// The clock is looked at for every chunk of a slow stream, and for one in so many of a quick one: one
 /// of which so many come in this part of the interval between two pieces.
@@ -88,7 +88,7 @@ impl PieceCutter {
         self.due_bytes = 0;
     }
 
-    /// Hands over what came since the last piece. Where there is no room for it, it comes with the next.
+    /// Hands over what came since the last piece. Where there is no capacity for it, it comes with the next.
     pub(crate) fn send(&mut self, shared: &Shared, lifecycle: &Arc<Lifecycle>, chunks: &[Bytes]) {
         if !lifecycle.takes_pieces() {
             return;
@@ -194,7 +194,7 @@ pub(crate) struct PackedPiece {
     row: PieceRow,
 }
 
-impl Prepared {
+impl BatchBuilder {
     /// Takes the next piece of a response.
     pub(crate) fn piece(&mut self, command: PieceCommand) {
         let bytes = command.reservation.bytes;

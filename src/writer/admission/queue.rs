@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use super::capacity::{Capacity, Reservation};
 use super::command::Command;
-use super::commit_waiters::Commits;
+use super::commit_waiters::CommitWaiters;
 use super::losses::{Loss, Losses};
 use crate::clock::now_micros;
 use crate::config::{Capture, Config, Overflow, PieceSettings};
 use crate::error::{FlushError, RecordError};
-use crate::log::{EndKind, Event, Fact};
+use crate::log::{EndKind, Event, EventKind};
 use crate::process::{FORKED, Process};
 use crate::redaction::Redaction;
 use crate::sync::Instant;
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::sync::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use crate::sync::thread::{self, Thread};
-use crate::writer::commit::disk_space::Room;
-use crate::writer::health::{Health, HealthState, Vitals};
+use crate::writer::commit::disk_space::DiskSpace;
+use crate::writer::health::{Health, HealthCounters, HealthState};
 
 /// Channel slots beyond the capacity's events, for flushes and wakes; the close has one of its own.
 pub(crate) const CONTROL_SLOTS: usize = if cfg!(shuttle) { 4 } else { 256 };
@@ -39,18 +39,18 @@ const STOPPED: u8 = 3;
 /// takes and another frees leave holes. Measured with glibc's allocator and recorded traffic.
 const FRAGMENTATION: usize = 3;
 
-/// Whether there was room for a body.
+/// Whether a body was granted queue space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BodyRoom {
-    Kept,
+pub(crate) enum BodyGrant {
+    Granted,
     Shed,
 }
 
-impl BodyRoom {
+impl BodyGrant {
     /// What is reserved for a body of this length.
     pub(crate) fn bytes(self, length: u64) -> u64 {
         match self {
-            Self::Kept => length,
+            Self::Granted => length,
             Self::Shed => 0,
         }
     }
@@ -60,14 +60,14 @@ impl BodyRoom {
 #[derive(Debug)]
 pub(crate) enum Admission {
     /// Its own event, its end's event and its bytes are reserved.
-    Admitted(Reservation, BodyRoom),
-    /// There is no room even for its metadata. Counted as lost.
-    Lost,
+    Admitted(Reservation, BodyGrant),
+    /// There is no space even for its metadata. Counted as lost.
+    Shed,
 }
 
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) payload_cap_bytes: usize,
+    pub(crate) payload_bytes_max: usize,
     pub(crate) process: Process,
     pub(crate) redaction: Option<Redaction>,
     pub(crate) capture: Capture,
@@ -75,8 +75,8 @@ pub(crate) struct Shared {
     overflow: Overflow,
     pub(crate) capacity: Capacity,
     pub(crate) losses: Losses,
-    pub(crate) vitals: Vitals,
-    pub(crate) commits: Commits,
+    pub(crate) counters: HealthCounters,
+    pub(crate) commits: CommitWaiters,
     sender: Sender<Command>,
     state: AtomicU8,
     stop_reason: OnceLock<String>,
@@ -116,7 +116,7 @@ impl Shared {
     pub(crate) fn new(config: &Config) -> (Self, Receiver<Command>) {
         let (sender, receiver) = bounded(config.capacity_events.saturating_add(CONTROL_SLOTS + 1));
         let shared = Self {
-            payload_cap_bytes: config.payload_cap_bytes,
+            payload_bytes_max: config.payload_bytes_max,
             process: Process::current(),
             redaction: config.redaction.clone(),
             capture: config.capture,
@@ -127,8 +127,8 @@ impl Shared {
                 config.capacity_bytes - config.capacity_bytes / FRAGMENTATION,
             ),
             losses: Losses::default(),
-            vitals: Vitals::default(),
-            commits: Commits::default(),
+            counters: HealthCounters::default(),
+            commits: CommitWaiters::default(),
             sender,
             state: AtomicU8::new(RUNNING),
             stop_reason: OnceLock::new(),
@@ -171,42 +171,43 @@ impl Shared {
         body_bytes: usize,
         at: i64,
     ) -> Result<Admission, RecordError> {
-        let room = self.vitals.room();
+        let space = self.counters.disk_space();
         let wanted = Reservation::new(2, metadata_bytes.saturating_add(body_bytes));
-        if room < Room::MetadataOnly && self.reserve(wanted) {
-            return Ok(Admission::Admitted(wanted, BodyRoom::Kept));
+        if space < DiskSpace::MetadataOnly && self.reserve(wanted) {
+            return Ok(Admission::Admitted(wanted, BodyGrant::Granted));
         }
-        if self.overflow == Overflow::Strict && room != Room::MetadataOnly {
+        if self.overflow == Overflow::Strict && space != DiskSpace::MetadataOnly {
             return Err(RecordError::Full);
         }
         if let Some(refusal) = self.refusal() {
-            return Err(refusal); // closed while it waited for room
+            return Err(refusal); // closed while it waited for space
         }
         let wanted = Reservation::new(2, metadata_bytes);
-        if room < Room::UsedUp && self.capacity.try_reserve(wanted) {
-            if body_bytes == 0 && room < Room::MetadataOnly {
-                return Ok(Admission::Admitted(wanted, BodyRoom::Kept)); // freed in between
+        if space < DiskSpace::Exhausted && self.capacity.try_reserve(wanted) {
+            if body_bytes == 0 && space < DiskSpace::MetadataOnly {
+                return Ok(Admission::Admitted(wanted, BodyGrant::Granted)); // freed in between
             }
             if body_bytes > 0 {
                 self.count_loss(Loss::Payload, at);
             }
-            return Ok(Admission::Admitted(wanted, BodyRoom::Shed));
+            return Ok(Admission::Admitted(wanted, BodyGrant::Shed));
         }
         self.count_loss(Loss::Lifecycle, at);
-        Ok(Admission::Lost)
+        Ok(Admission::Shed)
     }
 
-    /// Reserves for content, as long as there is room for content.
+    /// Reserves for content, as long as the disk has space for content.
     pub(crate) fn reserve_content(&self, wanted: Reservation) -> bool {
-        // What has no bytes needs no room.
-        (wanted.bytes == 0 || self.vitals.room() < Room::MetadataOnly) && self.reserve(wanted)
+        // What has no bytes needs no space.
+        (wanted.bytes == 0 || self.counters.disk_space() < DiskSpace::MetadataOnly)
+            && self.reserve(wanted)
     }
 
     /// Reserves for a piece of a response, which a crash alone makes matter. Never waits.
     pub(crate) fn reserve_piece(&self, bytes: usize) -> Option<Reservation> {
         let wanted = Reservation::new(1, bytes);
-        let has_room = self.vitals.room() < Room::MetadataOnly;
-        (has_room && self.capacity.try_reserve_spare(wanted)).then_some(wanted)
+        let has_space = self.counters.disk_space() < DiskSpace::MetadataOnly;
+        (has_space && self.capacity.try_reserve_spare(wanted)).then_some(wanted)
     }
 
     /// Reserves, waiting where the store is set to.
@@ -284,7 +285,7 @@ impl Shared {
             }
             Err(TrySendError::Full(command)) => {
                 tracing::error!(target: "auditlite", "the channel to the writer is full though its place was reserved");
-                self.count_loss(Loss::Notice, now_micros());
+                self.count_loss(Loss::Update, now_micros());
                 (command, RecordError::Full)
             }
         };
@@ -358,14 +359,14 @@ impl Shared {
             self.free_control_slot();
             return Err(FlushError::WriterStopped);
         }
-        self.hurry();
+        self.wake_writer();
         Ok(())
     }
 
     /// Asks the writer to end. Only the owner does, once: the command has a slot of its own.
     pub(crate) fn submit_close(&self, reply: Sender<bool>) -> bool {
         let is_sent = self.sender.try_send(Command::Close(reply)).is_ok();
-        self.hurry();
+        self.wake_writer();
         is_sent
     }
 
@@ -393,7 +394,7 @@ impl Shared {
     }
 
     /// Somebody waits for a commit: the writer is to look for work now.
-    pub(crate) fn hurry(&self) {
+    pub(crate) fn wake_writer(&self) {
         if let Some(writer) = self.writer.get() {
             writer.unpark();
         }
@@ -401,9 +402,9 @@ impl Shared {
 
     /// Counts what was committed of what request threads submitted.
     pub(crate) fn note_committed(&self, events: &[Event]) {
-        let is_submitted = |event: &&Event| match &event.fact {
-            Fact::Opened(_) | Fact::Served(_) => true,
-            Fact::Ended(ended) => ended.kind != EndKind::Interrupted,
+        let is_submitted = |event: &&Event| match &event.kind {
+            EventKind::Opened(_) | EventKind::Served(_) => true,
+            EventKind::Ended(ended) => ended.kind != EndKind::Interrupted,
             _ => false,
         };
         let count = u64::try_from(events.iter().filter(is_submitted).count()).unwrap_or(u64::MAX);
@@ -413,8 +414,8 @@ impl Shared {
     /// Counts what was committed as not committed: the file that it went to is destroyed. Returns how
     /// many events of request threads that were.
     pub(crate) fn disown_commits(&self) -> u64 {
-        self.vitals.is_file_lost.store(true, Ordering::SeqCst);
-        self.vitals.committed_events.store(0, Ordering::Relaxed);
+        self.counters.is_file_lost.store(true, Ordering::SeqCst);
+        self.counters.committed_events.store(0, Ordering::Relaxed);
         self.submitted_committed.swap(0, Ordering::SeqCst)
     }
 
@@ -474,7 +475,7 @@ impl Shared {
 
     pub(crate) fn set_closed(&self) {
         self.state.store(CLOSED, Ordering::SeqCst);
-        self.vitals.fail("the store was closed".to_owned());
+        self.counters.fail("the store was closed".to_owned());
         self.commits.announce();
     }
 
@@ -483,7 +484,7 @@ impl Shared {
         if !self.is_over() {
             let _ = self.stop_reason.set(reason.clone());
             self.state.store(STOPPED, Ordering::SeqCst);
-            self.vitals.fail(reason);
+            self.counters.fail(reason);
         }
         self.capacity.notify();
         self.commits.announce();
@@ -491,37 +492,37 @@ impl Shared {
 
     pub(crate) fn health(&self) -> Health {
         let (queued_events, queued_bytes) = self.capacity.used();
-        let vitals = &self.vitals;
-        let state = vitals.state();
-        let room_problem = vitals.room().problem();
-        let (state, problem) = match (state, room_problem) {
+        let counters = &self.counters;
+        let state = counters.state();
+        let space_problem = counters.disk_space().problem();
+        let (state, problem) = match (state, space_problem) {
             // Its locks may be held by threads that are not here.
             _ if self.process.is_left() => (HealthState::Failed, Some(FORKED.to_owned())),
             (HealthState::Healthy, None) => (state, None),
             (HealthState::Healthy, Some(problem)) => {
                 (HealthState::Degraded, Some(problem.to_owned()))
             }
-            _ => (state, vitals.problem()),
+            _ => (state, counters.problem()),
         };
         Health {
             state,
             problem,
-            committed_events: vitals.committed_events.load(Ordering::Relaxed),
+            committed_events: counters.committed_events.load(Ordering::Relaxed),
             shed_lifecycles: self.losses.lifecycles(),
             shed_payloads: self.losses.payloads(),
             queued_events,
             queued_bytes,
-            commit_retries: vitals.commit_retries.load(Ordering::Relaxed),
-            reopens: vitals.reopens.load(Ordering::Relaxed),
-            wal_checkpoint_failures: vitals.wal_checkpoint_failures(),
-            alarms: vitals.alarms(),
-            wal_bytes: vitals.wal_bytes(),
-            checkpoint_failures: vitals.checkpoint_failures.load(Ordering::Relaxed),
-            search_index_drops: vitals.search_index_drops.load(Ordering::Relaxed),
-            unparsed_bodies: vitals.unparsed_bodies.load(Ordering::Relaxed),
-            redaction_failures: vitals.redaction_failures.load(Ordering::Relaxed),
-            unprepared_events: vitals.unprepared_events.load(Ordering::Relaxed),
-            refused_rows: vitals.refused_rows.load(Ordering::Relaxed),
+            commit_retries: counters.commit_retries.load(Ordering::Relaxed),
+            reopens: counters.reopens.load(Ordering::Relaxed),
+            wal_checkpoint_failures: counters.wal_checkpoint_failures(),
+            alarms: counters.alarms(),
+            wal_bytes: counters.wal_bytes(),
+            checkpoint_failures: counters.checkpoint_failures.load(Ordering::Relaxed),
+            search_index_drops: counters.search_index_drops.load(Ordering::Relaxed),
+            unparsed_bodies: counters.unparsed_bodies.load(Ordering::Relaxed),
+            redaction_failures: counters.redaction_failures.load(Ordering::Relaxed),
+            unprepared_events: counters.unprepared_events.load(Ordering::Relaxed),
+            refused_rows: counters.refused_rows.load(Ordering::Relaxed),
         }
     }
 }

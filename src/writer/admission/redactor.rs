@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::queue::Shared;
 use crate::model::{
-    Altered, Completion, Failure, Rejection, RequestContext, ToolCall, WireProtocol, note_altered,
+    Adjustments, Completion, Failure, Rejection, RequestContext, ToolCall, WireProtocol,
 };
 use crate::redaction::Redaction;
 use crate::sync::atomic::Ordering;
@@ -19,20 +19,20 @@ const ERROR_TYPE_WITHHELD: &str = "_OTHER";
 
 /// One policy over one command, or over what was read from one body.
 #[derive(Debug)]
-pub(crate) struct Redactor<'s> {
+pub(crate) struct SecretRedactor<'s> {
     policy: &'s Redaction,
     shared: &'s Shared,
     /// Fields that it failed on, which are left out.
-    failed: Altered,
+    failed: Adjustments,
 }
 
-impl<'s> Redactor<'s> {
+impl<'s> SecretRedactor<'s> {
     /// `None`: there is no policy.
     pub(crate) fn of(shared: &'s Shared) -> Option<Self> {
         shared.redaction.as_ref().map(|policy| Self {
             policy,
             shared,
-            failed: Altered::new(),
+            failed: Adjustments::default(),
         })
     }
 
@@ -41,9 +41,9 @@ impl<'s> Redactor<'s> {
         self.policy.id().to_owned()
     }
 
-    /// Notes the fields that it failed on.
-    pub(crate) fn flag(self, altered: &mut Altered) {
-        note_altered(altered, self.failed);
+    /// The fields that it failed on.
+    pub(crate) fn into_failed(self) -> Adjustments {
+        self.failed
     }
 
     /// `false`: the content must not be recorded.
@@ -62,7 +62,7 @@ impl<'s> Redactor<'s> {
     }
 
     pub(crate) fn fail(&mut self) {
-        let failures = &self.shared.vitals.redaction_failures;
+        let failures = &self.shared.counters.redaction_failures;
         failures.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -75,7 +75,7 @@ impl<'s> Redactor<'s> {
             }
             Err(_) => {
                 self.fail();
-                note_altered(&mut self.failed, [field.to_owned()]);
+                self.failed.adjust(field);
                 text.clear();
             }
         }
@@ -112,7 +112,7 @@ impl<'s> Redactor<'s> {
         self.optional("operation_name", &mut context.operation_name);
         self.optional("provider_name", &mut context.provider_name);
         self.optional("request_model", &mut context.request_model);
-        self.optional("requested_model", &mut context.requested_model);
+        self.optional("client_model", &mut context.client_model);
         // Not recorded, and the model of some protocols is read from it.
         self.optional("request_model", &mut context.url_path);
         if let WireProtocol::Other(name) = &mut context.wire_protocol {

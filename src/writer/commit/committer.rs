@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use super::disk_space::SpaceWatch;
+use super::disk_space::DiskSpaceWatch;
 use super::indexing::Indexing;
-use super::tree_head::Notary;
-use super::wal::Checkpoints;
+use super::tree_head::Checkpointer;
+use super::wal::WalCheckpointer;
 use crate::config::Durability;
 use crate::db::{Appender, Batch, DatabasePath, FileWatch, WriterLock};
-use crate::log::{EndKind, Fact};
+use crate::log::{EndKind, EventKind};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::channel::{Receiver, RecvTimeoutError, Sender};
 use crate::sync::{Instant, caught};
 use crate::writer::admission::queue::Shared;
-use crate::writer::stages::batch::{EndNote, Ready};
+use crate::writer::stages::batch::{CommitRequest, EndNote};
 
 /// Why the writer ends.
 pub(crate) enum Stop {
@@ -37,9 +37,9 @@ pub(crate) struct Committer {
     pub(crate) end_seq: u64,
     /// Something failed on the connection that the next batch has to make sure of.
     pub(crate) is_suspect: bool,
-    pub(crate) checkpoints: Checkpoints,
-    pub(crate) notary: Notary,
-    pub(crate) space: SpaceWatch,
+    pub(crate) checkpoints: WalCheckpointer,
+    pub(crate) checkpointer: Checkpointer,
+    pub(crate) space: DiskSpaceWatch,
     pub(crate) indexing: Indexing,
     /// Held for as long as the file may be written.
     pub(crate) _lock: WriterLock,
@@ -47,7 +47,7 @@ pub(crate) struct Committer {
 
 impl Committer {
     /// Commits what comes until the session is closed or cannot go on.
-    pub(crate) fn run(&mut self, batches: &Receiver<Ready>) -> Stop {
+    pub(crate) fn run(&mut self, batches: &Receiver<CommitRequest>) -> Stop {
         loop {
             let stop = match self.next(batches) {
                 Ok(Some(ready)) => self.handle(ready).err(),
@@ -77,7 +77,7 @@ impl Committer {
 
     /// Commits one batch, trying until it succeeds, and tells everybody. `Err(Stop::Closed)` after
     /// the last one.
-    pub(crate) fn handle(&mut self, ready: Ready) -> Result<(), Stop> {
+    pub(crate) fn handle(&mut self, ready: CommitRequest) -> Result<(), Stop> {
         if let Some(mut batch) = ready.batch {
             #[cfg(shuttle)]
             match crate::sync::fault() {
@@ -86,7 +86,7 @@ impl Committer {
                 Some(crate::sync::Fault::Vanishes) => return Err(Stop::Closed),
             }
             batch.checkpoint = self
-                .notary
+                .checkpointer
                 .with_batch(&batch, ready.replies.close.is_some());
             self.append(&batch)?;
             self.note_committed(&batch);
@@ -99,9 +99,9 @@ impl Committer {
         self.write_pieces(&ready.pieces);
         self.shared.capacity.release(ready.reservation);
         self.shared.commits.announce();
-        if let Some(upkeep) = ready.replies.upkeep {
+        if let Some(maintenance) = ready.replies.maintenance {
             // Says so, too, where the search index was found damaged.
-            self.upkeep(upkeep)?;
+            self.maintenance(maintenance)?;
         }
         for reply in ready.replies.flushes {
             let _ = reply.send(());
@@ -119,7 +119,7 @@ impl Committer {
         match stop {
             Stop::Closed => {}
             Stop::GivenUp => {
-                let why = shared.vitals.problem();
+                let why = shared.counters.problem();
                 shared.set_stopped(format!(
                     "the store was closed before the disk took what was queued{}",
                     why.map_or(String::new(), |why| format!(": {why}"))
@@ -136,10 +136,10 @@ impl Committer {
         self.end_seq = batch.end_seq();
         self.checkpoints.note_commit();
         self.indexing.note_commit();
-        self.look_at_room();
-        let vitals = &self.shared.vitals;
-        self.notary.committed(batch, vitals);
-        vitals
+        self.check_disk_space();
+        let counters = &self.shared.counters;
+        self.checkpointer.committed(batch, counters);
+        counters
             .committed_events
             .fetch_add(batch.segment.count, Ordering::Relaxed);
         self.shared.note_committed(&batch.events);
@@ -160,7 +160,8 @@ fn trace_ends(batch: &Batch, ends: Vec<EndNote>) {
         return;
     }
     for note in ends {
-        let Some(Fact::Ended(ended)) = batch.events.get(note.event_index).map(|event| &event.fact)
+        let Some(EventKind::Ended(ended)) =
+            batch.events.get(note.event_index).map(|event| &event.kind)
         else {
             continue;
         };

@@ -1,4 +1,4 @@
-//! Room: how much of it the file may still take, and what is done as it gets short.
+//! Disk space: how much of it the file may still take, and what is done as it gets short.
 
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ const METADATA_ONLY_BELOW_PART: u64 = 20;
 const WARN_FROM_PERCENT: u64 = 80;
 const METADATA_ONLY_FROM_PERCENT: u64 = 90;
 
-/// How much room there is, in one word. Ordered.
+/// How much disk space there is. Ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(crate) enum Room {
+pub(crate) enum DiskSpace {
     #[default]
     Ample = 0,
     /// Said, and nothing else.
@@ -27,16 +27,16 @@ pub(crate) enum Room {
     /// Bodies are left out.
     MetadataOnly = 2,
     /// New requests meet the overflow policy.
-    UsedUp = 3,
+    Exhausted = 3,
 }
 
-impl Room {
+impl DiskSpace {
     pub(crate) fn from_code(code: u8) -> Self {
         match code {
             0 => Self::Ample,
             1 => Self::Low,
             2 => Self::MetadataOnly,
-            _ => Self::UsedUp,
+            _ => Self::Exhausted,
         }
     }
 
@@ -45,18 +45,18 @@ impl Room {
         match self {
             Self::Ample | Self::Low => None,
             Self::MetadataOnly => Some(
-                "there is little room for the database; bodies are left out, metadata is recorded",
+                "there is little disk space for the database; bodies are left out, metadata is recorded",
             ),
-            Self::UsedUp => {
-                Some("the database has reached its max_size; new requests are not recorded")
+            Self::Exhausted => {
+                Some("the database has reached its size_bytes_max; new requests are not recorded")
             }
         }
     }
 }
 
-/// Looks at the room now and then. The committer's.
+/// Checks the disk space now and then. The committer's.
 #[derive(Debug)]
-pub(crate) struct SpaceWatch {
+pub(crate) struct DiskSpaceWatch {
     limits: SpaceLimits,
     looked_at: Option<Instant>,
     free: Option<FreeSpace>,
@@ -69,7 +69,7 @@ struct FreeSpace {
     total_bytes: u64,
 }
 
-impl SpaceWatch {
+impl DiskSpaceWatch {
     pub(crate) fn new(limits: SpaceLimits) -> Self {
         Self {
             limits,
@@ -78,8 +78,8 @@ impl SpaceWatch {
         }
     }
 
-    /// The room for a file that has this many bytes now, and the disk's free bytes where known.
-    pub(crate) fn look(&mut self, path: &DatabasePath, bytes: u64) -> (Room, Option<u64>) {
+    /// The disk space for a file that has this many bytes now, and the disk's free bytes where known.
+    pub(crate) fn look(&mut self, path: &DatabasePath, bytes: u64) -> (DiskSpace, Option<u64>) {
         if self
             .looked_at
             .is_none_or(|at| at.elapsed() >= FREE_SPACE_EVERY)
@@ -93,12 +93,14 @@ impl SpaceWatch {
                     total_bytes,
                 });
         }
-        let by_disk = self.free.map_or(Room::Ample, |free| self.by_free(free));
+        let by_disk = self
+            .free
+            .map_or(DiskSpace::Ample, |free| self.by_free(free));
         let free_bytes = self.free.map(|free| free.free_bytes);
         (by_disk.max(self.by_size(bytes)), free_bytes)
     }
 
-    fn by_free(&self, free: FreeSpace) -> Room {
+    fn by_free(&self, free: FreeSpace) -> DiskSpace {
         let threshold = |set: Option<u64>, bytes: u64, part: u64| {
             set.unwrap_or_else(|| bytes.min(free.total_bytes / part))
         };
@@ -110,27 +112,27 @@ impl SpaceWatch {
         );
         let warn = threshold(limits.warn_below_bytes, WARN_BELOW_BYTES, WARN_BELOW_PART);
         if free.free_bytes < metadata_only {
-            Room::MetadataOnly
+            DiskSpace::MetadataOnly
         } else if free.free_bytes < warn {
-            Room::Low
+            DiskSpace::Low
         } else {
-            Room::Ample
+            DiskSpace::Ample
         }
     }
 
-    fn by_size(&self, bytes: u64) -> Room {
+    fn by_size(&self, bytes: u64) -> DiskSpace {
         let Some(max) = self.limits.size_bytes_max else {
-            return Room::Ample;
+            return DiskSpace::Ample;
         };
         let part = |percent: u64| max / 100 * percent;
         if bytes >= max {
-            Room::UsedUp
+            DiskSpace::Exhausted
         } else if bytes >= part(METADATA_ONLY_FROM_PERCENT) {
-            Room::MetadataOnly
+            DiskSpace::MetadataOnly
         } else if bytes >= part(WARN_FROM_PERCENT) {
-            Room::Low
+            DiskSpace::Low
         } else {
-            Room::Ample
+            DiskSpace::Ample
         }
     }
 }
@@ -139,27 +141,27 @@ impl SpaceWatch {
 mod tests {
     use super::*;
 
-    fn watch(limits: SpaceLimits) -> SpaceWatch {
-        SpaceWatch::new(limits)
+    fn watch(limits: SpaceLimits) -> DiskSpaceWatch {
+        DiskSpaceWatch::new(limits)
     }
 
     #[test]
     fn thresholds_follow_the_disk_where_none_are_set() {
         const MIB: u64 = 1024 * 1024;
         let watch = watch(SpaceLimits::default());
-        let room = |free, total| {
+        let space = |free, total| {
             watch.by_free(FreeSpace {
                 free_bytes: free * MIB,
                 total_bytes: total * MIB,
             })
         };
-        assert_eq!(room(300, 100_000), Room::Ample);
-        assert_eq!(room(255, 100_000), Room::Low);
-        assert_eq!(room(31, 100_000), Room::MetadataOnly);
+        assert_eq!(space(300, 100_000), DiskSpace::Ample);
+        assert_eq!(space(255, 100_000), DiskSpace::Low);
+        assert_eq!(space(31, 100_000), DiskSpace::MetadataOnly);
         // A small disk is not short from the beginning.
-        assert_eq!(room(90, 100), Room::Ample);
-        assert_eq!(room(9, 100), Room::Low);
-        assert_eq!(room(4, 100), Room::MetadataOnly);
+        assert_eq!(space(90, 100), DiskSpace::Ample);
+        assert_eq!(space(9, 100), DiskSpace::Low);
+        assert_eq!(space(4, 100), DiskSpace::MetadataOnly);
     }
 
     #[test]
@@ -169,9 +171,9 @@ mod tests {
             ..SpaceLimits::default()
         };
         let watch = watch(limits);
-        assert_eq!(watch.by_size(799_999), Room::Ample);
-        assert_eq!(watch.by_size(800_000), Room::Low);
-        assert_eq!(watch.by_size(900_000), Room::MetadataOnly);
-        assert_eq!(watch.by_size(1_000_000), Room::UsedUp);
+        assert_eq!(watch.by_size(799_999), DiskSpace::Ample);
+        assert_eq!(watch.by_size(800_000), DiskSpace::Low);
+        assert_eq!(watch.by_size(900_000), DiskSpace::MetadataOnly);
+        assert_eq!(watch.by_size(1_000_000), DiskSpace::Exhausted);
     }
 }

@@ -55,7 +55,7 @@ impl Committer {
         if self.indexing.indexer.is_some() {
             let lag = crate::read::search::lag(self.appender.connection_mut());
             let is_damaged = lag.is_ok_and(|lag| lag.is_damaged);
-            self.shared.vitals.set_index_damaged(is_damaged);
+            self.shared.counters.set_index_damaged(is_damaged);
         }
         self.indexing.is_behind = true;
     }
@@ -76,7 +76,7 @@ impl Committer {
                 self.indexing.is_behind = !is_done;
                 self.indexing.is_under_way = !is_done;
                 if is_done {
-                    self.shared.vitals.set_index_damaged(false);
+                    self.shared.counters.set_index_damaged(false);
                 }
                 self.checkpoints.note_commit();
                 self.checkpoint_busy();
@@ -85,7 +85,7 @@ impl Committer {
                 self.give_index_up(&what);
             }
             Err(IndexError::Damaged(what)) => {
-                self.shared.vitals.set_index_damaged(true);
+                self.shared.counters.set_index_damaged(true);
                 self.say_not_kept_up(&what);
             }
             Err(IndexError::Failed(error)) => self.say_not_kept_up(&chain(&error)),
@@ -124,7 +124,7 @@ impl Committer {
     fn say_given_up(&mut self, what: &str) {
         self.indexing.indexer = Some(Indexer::new());
         self.indexing.note_commit();
-        self.shared.vitals.note_index_drop();
+        self.shared.counters.note_index_drop();
         tracing::warn!(target: "auditlite", path = ?self.path.as_path(), problem = what, "the search index is damaged; it is dropped and built anew, and recording is not affected");
     }
 

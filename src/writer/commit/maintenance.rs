@@ -1,13 +1,13 @@
-//! Upkeep: what erasing and pruning have the writer do. They are planned outside of it, on committed
+//! Maintenance: what erasing and pruning have the writer do. They are planned outside of it, on committed
 //! data; what they write passes through the channel like everything else, so that it has its place
 //! in the log's order, and in steps that are short.
 
 use std::time::Duration;
 
 use super::committer::{Committer, Stop};
-use crate::db::{Checkpoint, DbError, Removal};
+use crate::db::{DbError, Removal, WalCheckpoint};
 use crate::error::chain;
-use crate::log::Fact;
+use crate::log::EventKind;
 use crate::sync::channel::Sender;
 
 /// How long emptying the write-ahead log waits for readers that are in the way, each time.
@@ -15,82 +15,82 @@ const TRUNCATE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// One step, as it is asked for.
 #[derive(Debug, Default)]
-pub(crate) struct UpkeepCommand {
+pub(crate) struct MaintenanceCommand {
     /// The event that states it; `None` for what changes nothing that can be read.
-    pub(crate) fact: Option<Fact>,
+    pub(crate) kind: Option<EventKind>,
     pub(crate) removal: Removal,
     /// Nothing that comes later is packed against what came before.
-    pub(crate) is_forgetting: bool,
+    pub(crate) resets_delta_cache: bool,
     /// Empties the write-ahead log, where no reader is in the way.
-    pub(crate) is_truncating: bool,
+    pub(crate) truncates_wal: bool,
     /// Then overwrites the unused space of these pages.
-    pub(crate) wiped_pages: Vec<u32>,
+    pub(crate) slack_pages: Vec<u32>,
     /// Takes out the next part of a search index that was given up.
-    pub(crate) is_dropping_index: bool,
+    pub(crate) drops_search_index: bool,
 }
 
 /// Why a step was not done.
 #[derive(Debug)]
-pub(crate) enum UpkeepError {
+pub(crate) enum MaintenanceError {
     /// Somebody reads an old state of the file.
     ReaderInTheWay,
     Failed(String),
 }
 
-pub(crate) type UpkeepReply = Sender<Result<(), UpkeepError>>;
+pub(crate) type MaintenanceReply = Sender<Result<(), MaintenanceError>>;
 
 /// One step on its way to the committer.
 #[derive(Debug)]
-pub(crate) struct Upkeep {
+pub(crate) struct Maintenance {
     pub(crate) is_stated: bool,
     pub(crate) removal: Removal,
-    pub(crate) is_truncating: bool,
-    pub(crate) wiped_pages: Vec<u32>,
-    pub(crate) is_dropping_index: bool,
-    pub(crate) reply: UpkeepReply,
+    pub(crate) truncates_wal: bool,
+    pub(crate) slack_pages: Vec<u32>,
+    pub(crate) drops_search_index: bool,
+    pub(crate) reply: MaintenanceReply,
 }
 
 impl Committer {
     /// Does what no event states, and answers. What one states was committed with its batch.
-    pub(crate) fn upkeep(&mut self, upkeep: Upkeep) -> Result<(), Stop> {
+    pub(crate) fn maintenance(&mut self, maintenance: Maintenance) -> Result<(), Stop> {
         // What is no longer the database must not be written to.
         self.look()?;
         let mut result = Ok(());
-        if !upkeep.is_stated {
+        if !maintenance.is_stated {
             result = self
                 .appender
-                .remove(&upkeep.removal)
-                .map_err(|error| UpkeepError::Failed(chain(&error)));
+                .remove(&maintenance.removal)
+                .map_err(|error| MaintenanceError::Failed(chain(&error)));
             self.checkpoints.note_commit();
         }
         self.note_index_damage();
-        if upkeep.is_dropping_index && result.is_ok() {
-            result = self.drop_index().map_err(UpkeepError::Failed);
+        if maintenance.drops_search_index && result.is_ok() {
+            result = self.drop_index().map_err(MaintenanceError::Failed);
             self.checkpoints.note_commit();
             self.checkpoint_busy();
         }
-        if upkeep.is_truncating && result.is_ok() {
-            result = match self.truncate(&upkeep.wiped_pages) {
+        if maintenance.truncates_wal && result.is_ok() {
+            result = match self.truncate(&maintenance.slack_pages) {
                 Ok(true) => Ok(()),
-                Ok(false) => Err(UpkeepError::ReaderInTheWay),
-                Err(error) => Err(UpkeepError::Failed(chain(&error))),
+                Ok(false) => Err(MaintenanceError::ReaderInTheWay),
+                Err(error) => Err(MaintenanceError::Failed(chain(&error))),
             };
             self.note_wal();
         }
-        let _ = upkeep.reply.send(result);
+        let _ = maintenance.reply.send(result);
         Ok(())
     }
 
-    fn truncate(&mut self, wiped_pages: &[u32]) -> Result<bool, DbError> {
+    fn truncate(&mut self, slack_pages: &[u32]) -> Result<bool, DbError> {
         let checkpoint = self.appender.checkpoint_truncate(TRUNCATE_PATIENCE);
-        let is_done = checkpoint.as_ref().is_ok_and(Checkpoint::is_done);
+        let is_done = checkpoint.as_ref().is_ok_and(WalCheckpoint::is_done);
         self.watch.settle(is_done.then_some(self.end_seq));
         checkpoint?;
-        if !is_done || wiped_pages.is_empty() {
+        if !is_done || slack_pages.is_empty() {
             return Ok(is_done);
         }
-        let is_wiped = self.appender.wipe(self.path.as_path(), wiped_pages);
+        let is_fully_erased = self.appender.zero_slack(self.path.as_path(), slack_pages);
         self.watch.settle(Some(self.end_seq));
-        is_wiped
+        is_fully_erased
     }
 }

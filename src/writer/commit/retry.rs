@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::committer::{Committer, Stop};
-use super::disk_space::Room;
+use super::disk_space::DiskSpace;
 use crate::db::{Appender, Batch, DbError, DbErrorKind, FileWatch, Presence, Refusals};
 use crate::error::{OpenError, chain};
 use crate::sync::atomic::Ordering;
@@ -92,7 +92,7 @@ impl Committer {
             }
             DbErrorKind::Full => {
                 self.note_failure(chain(&error));
-                // What is moved into the database is room in the write-ahead log.
+                // What is moved into the database is space in the write-ahead log.
                 let moved = self.appender.checkpoint_passive();
                 self.note_checkpoint(&moved);
                 Ok(Progress::Unwritten)
@@ -140,7 +140,7 @@ impl Committer {
         // does not read from the write-ahead log what a failed sync may not have written.
         self.appender.leave_files();
         self.appender = appender;
-        self.shared.vitals.reopens.fetch_add(1, Ordering::Relaxed);
+        self.shared.counters.reopens.fetch_add(1, Ordering::Relaxed);
         if next_seq == batch.end_seq() {
             Ok(Progress::Committed)
         } else if next_seq == batch.segment.first_seq {
@@ -189,7 +189,7 @@ impl Committer {
                     "another file is in the database's place; it was left as it is".to_owned(),
                 ))
             }
-            Ok(Presence::LogGone) => {
+            Ok(Presence::WalMissing) => {
                 // This connection still has it, and is the last one that can move it.
                 let moved = self.appender.checkpoint_truncate(REMOVED_LOG_PATIENCE);
                 self.appender.leave_files();
@@ -237,7 +237,7 @@ impl Committer {
     fn destroyed(&self, what: &str) -> Stop {
         self.appender.leave_files();
         let events = self.shared.disown_commits();
-        let log = match self.path.put_log_aside() {
+        let log = match self.path.put_wal_aside() {
             Ok(Some(aside)) => format!("its write-ahead log was moved to {aside:?}"),
             Ok(None) => "there is no write-ahead log".to_owned(),
             Err(error) => format!(
@@ -250,8 +250,8 @@ impl Committer {
     }
 
     fn note_failure(&self, problem: String) {
-        let vitals = &self.shared.vitals;
-        if vitals.state() == HealthState::Healthy {
+        let counters = &self.shared.counters;
+        if counters.state() == HealthState::Healthy {
             // Once for each spell, not once for each try.
             tracing::warn!(
                 target: "auditlite",
@@ -260,16 +260,16 @@ impl Committer {
                 "the database does not take commits; recording goes on in memory and is tried again"
             );
         }
-        vitals.degrade(problem);
-        vitals.commit_retries.fetch_add(1, Ordering::Relaxed);
+        counters.degrade(problem);
+        counters.commit_retries.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn note_refusals(&self, refusals: &Refusals) {
         if refusals.rows == 0 {
             return;
         }
-        let vitals = &self.shared.vitals;
-        vitals
+        let counters = &self.shared.counters;
+        counters
             .refused_rows
             .fetch_add(refusals.rows, Ordering::Relaxed);
         for (seq, what) in &refusals.listed {
@@ -284,7 +284,7 @@ impl Committer {
     }
 
     pub(crate) fn note_recovery(&self) {
-        if self.shared.vitals.recover() {
+        if self.shared.counters.recover() {
             tracing::info!(target: "auditlite", path = ?self.path.as_path(), "the database takes commits again");
         }
     }
@@ -299,25 +299,25 @@ impl Committer {
         }
     }
 
-    /// Looks at the room that is left, and says so where that has changed.
-    pub(crate) fn look_at_room(&mut self) {
-        let (room, free_bytes) = self.space.look(&self.path, self.file_bytes);
+    /// Checks the free disk space, and says so where its state has changed.
+    pub(crate) fn check_disk_space(&mut self) {
+        let (space, free_bytes) = self.space.look(&self.path, self.file_bytes);
         self.checkpoints.note_free(free_bytes);
-        let before = self.shared.vitals.set_room(room, free_bytes);
-        if before == room {
+        let before = self.shared.counters.set_disk_space(space, free_bytes);
+        if before == space {
             return;
         }
         let path = self.path.as_path();
         let (file_bytes, free_bytes) = (self.file_bytes, free_bytes.unwrap_or_default());
-        match room {
-            Room::Ample => {
-                tracing::info!(target: "auditlite", ?path, file_bytes, free_bytes, "there is room for the database again");
+        match space {
+            DiskSpace::Ample => {
+                tracing::info!(target: "auditlite", ?path, file_bytes, free_bytes, "the database has disk space again");
             }
-            Room::Low => {
-                tracing::warn!(target: "auditlite", ?path, file_bytes, free_bytes, "room for the database is getting short");
+            DiskSpace::Low => {
+                tracing::warn!(target: "auditlite", ?path, file_bytes, free_bytes, "disk space for the database is getting short");
             }
-            Room::MetadataOnly | Room::UsedUp => {
-                tracing::warn!(target: "auditlite", ?path, file_bytes, free_bytes, "{}", room.problem().unwrap_or_default());
+            DiskSpace::MetadataOnly | DiskSpace::Exhausted => {
+                tracing::warn!(target: "auditlite", ?path, file_bytes, free_bytes, "{}", space.problem().unwrap_or_default());
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The notary: says when a checkpoint is due, makes it, and hands it to those outside of the file.
+//! The checkpointer: says when a checkpoint is due, makes it, and hands it to those outside of the file.
 //!
 //! A checkpoint that comes with events is committed with them. Anchors and the callback get it
 //! afterwards; what fails there is counted and never fails recording.
@@ -17,7 +17,7 @@ use crate::error::Cause;
 use crate::merkle::{Checkpoint, CompactRange, SigningKey};
 use crate::model::Digest;
 use crate::sync::Instant;
-use crate::writer::health::Vitals;
+use crate::writer::health::HealthCounters;
 
 /// Most events between two checkpoints, but for the rest of a group commit.
 const EVENTS_MAX: u64 = 10_000;
@@ -108,21 +108,21 @@ impl fmt::Debug for CheckpointSettings {
     }
 }
 
-pub(crate) struct Notary {
+pub(crate) struct Checkpointer {
     settings: CheckpointSettings,
     anchor: Option<AnchorFile>,
     origin: String,
     /// The tree over what is committed.
     tree: CompactRange,
     checkpoint_size: u64,
-    checkpoint_at: Instant,
+    wal_checkpoint_bytes: Instant,
     /// Since when there are events that no checkpoint covers.
     uncovered_since: Option<Instant>,
     /// Handed over last time without success: said once.
     is_failing: bool,
 }
 
-impl Notary {
+impl Checkpointer {
     pub(crate) fn new(settings: CheckpointSettings, log_id: &str, head: TreeHead) -> Self {
         let now = Instant::now();
         Self {
@@ -132,7 +132,7 @@ impl Notary {
             // What a crash left uncovered is due as if it had just happened.
             uncovered_since: (head.range.end() > head.checkpoint_size).then_some(now),
             checkpoint_size: head.checkpoint_size,
-            checkpoint_at: now,
+            wal_checkpoint_bytes: now,
             tree: head.range,
             is_failing: false,
         }
@@ -165,7 +165,7 @@ impl Notary {
         let heartbeat = self
             .settings
             .heartbeat
-            .map(|pause| left(self.checkpoint_at, pause));
+            .map(|pause| left(self.wal_checkpoint_bytes, pause));
         match (activity, heartbeat) {
             (Some(activity), Some(heartbeat)) => Some(activity.min(heartbeat)),
             (activity, heartbeat) => activity.or(heartbeat),
@@ -173,10 +173,10 @@ impl Notary {
     }
 
     /// The batch is committed, and its checkpoint with it.
-    pub(crate) fn committed(&mut self, batch: &Batch, vitals: &Vitals) {
+    pub(crate) fn committed(&mut self, batch: &Batch, counters: &HealthCounters) {
         self.tree.clone_from(&batch.segment.tree);
         match &batch.checkpoint {
-            Some(row) => self.published(row, vitals),
+            Some(row) => self.published(row, counters),
             None => {
                 self.uncovered_since.get_or_insert_with(Instant::now);
             }
@@ -184,7 +184,7 @@ impl Notary {
     }
 
     /// The checkpoint is in the file; now it goes to those outside.
-    pub(crate) fn published(&mut self, row: &CheckpointRow, vitals: &Vitals) {
+    pub(crate) fn published(&mut self, row: &CheckpointRow, counters: &HealthCounters) {
         self.checkpoint_size = row.size;
         self.tried();
         let anchored = match &self.anchor {
@@ -213,21 +213,21 @@ impl Notary {
         match anchored.and(told) {
             Ok(()) => {
                 self.is_failing = false;
-                vitals.set_checkpoint_problem(None);
+                counters.set_checkpoint_problem(None);
             }
-            Err(problem) => self.failed(&problem, vitals),
+            Err(problem) => self.failed(&problem, counters),
         }
     }
 
     /// A checkpoint was tried: the next one is due after the usual time.
     pub(crate) fn tried(&mut self) {
-        self.checkpoint_at = Instant::now();
+        self.wal_checkpoint_bytes = Instant::now();
         self.uncovered_since =
-            (self.tree.end() > self.checkpoint_size).then_some(self.checkpoint_at);
+            (self.tree.end() > self.checkpoint_size).then_some(self.wal_checkpoint_bytes);
     }
 
-    pub(crate) fn failed(&mut self, problem: &str, vitals: &Vitals) {
-        vitals.set_checkpoint_problem(Some(problem));
+    pub(crate) fn failed(&mut self, problem: &str, counters: &HealthCounters) {
+        counters.set_checkpoint_problem(Some(problem));
         if !std::mem::replace(&mut self.is_failing, true) {
             tracing::warn!(
                 target: "auditlite",

@@ -1,11 +1,11 @@
-//! Checkpoints: when the write-ahead log is moved into the database, and what is said where it
+//! WAL checkpoints: when the write-ahead log is moved into the database, and what is said where it
 //! cannot be.
 
 use std::time::Duration;
 
 use super::committer::{Committer, Stop};
 use super::retry::Found;
-use crate::db::{Checkpoint, DbError};
+use crate::db::{DbError, WalCheckpoint};
 use crate::error::chain;
 use crate::sync::Instant;
 
@@ -26,10 +26,10 @@ const THRESHOLD_PAGES_MIN: u64 = 8;
 
 /// When to move the log next.
 #[derive(Debug)]
-pub(crate) struct Checkpoints {
+pub(crate) struct WalCheckpointer {
     /// Pages at which a log is moved.
     threshold_pages: u64,
-    /// The same while the disk has room.
+    /// The same while the disk has space.
     ample_pages: u64,
     /// Pages at which it is tried next.
     next_pages: u64,
@@ -39,7 +39,7 @@ pub(crate) struct Checkpoints {
     is_dirty: bool,
 }
 
-impl Checkpoints {
+impl WalCheckpointer {
     pub(crate) fn new(threshold_bytes: u64) -> Self {
         let threshold_pages = (threshold_bytes / PAGE_BYTES).max(1);
         Self {
@@ -63,7 +63,7 @@ impl Checkpoints {
         self.idle_wait = IDLE_FIRST;
     }
 
-    /// The disk has so much room, as far as it tells: a short one has the log moved earlier.
+    /// The disk has so many bytes free, as far as it tells: a short one has the log moved earlier.
     pub(crate) fn note_free(&mut self, free_bytes: Option<u64>) {
         let pages = free_bytes.map_or(u64::MAX, |bytes| bytes / PAGE_BYTES / FREE_PART);
         let threshold = self.ample_pages.min(pages.max(THRESHOLD_PAGES_MIN));
@@ -73,7 +73,7 @@ impl Checkpoints {
         self.threshold_pages = threshold;
     }
 
-    /// Whether the disk is so short of room that the log's own is to be given back each time.
+    /// Whether the disk is so short of space that the log's own is to be given back each time.
     fn is_short(&self) -> bool {
         self.threshold_pages < self.ample_pages
     }
@@ -122,7 +122,7 @@ impl Committer {
                 true => self.appender.checkpoint_truncate(Duration::ZERO),
                 false => self.appender.checkpoint_passive(),
             };
-            let is_done = result.as_ref().is_ok_and(Checkpoint::is_done);
+            let is_done = result.as_ref().is_ok_and(WalCheckpoint::is_done);
             self.checkpoints.note_busy_try(pages, is_done);
             self.note_checkpoint(&result);
         }
@@ -134,7 +134,7 @@ impl Committer {
         // Nobody is waited for: work may come at any moment.
         let result = self.appender.checkpoint_truncate(Duration::ZERO);
         self.checkpoints
-            .note_idle_try(result.as_ref().is_ok_and(Checkpoint::is_done));
+            .note_idle_try(result.as_ref().is_ok_and(WalCheckpoint::is_done));
         self.note_checkpoint(&result);
         self.note_wal();
     }
@@ -148,10 +148,10 @@ impl Committer {
 
     pub(crate) fn note_wal(&self) {
         let pages = self.appender.wal_pages();
-        let vitals = &self.shared.vitals;
-        vitals.set_wal_bytes(pages.saturating_mul(PAGE_BYTES));
+        let counters = &self.shared.counters;
+        counters.set_wal_bytes(pages.saturating_mul(PAGE_BYTES));
         let is_pinned = self.checkpoints.is_pinned(pages);
-        if vitals.set_wal_pinned(is_pinned) {
+        if counters.set_wal_pinned(is_pinned) {
             if is_pinned {
                 tracing::warn!(
                     target: "auditlite",
@@ -166,11 +166,11 @@ impl Committer {
     }
 
     /// A failed checkpoint loses nothing: the write-ahead log keeps what it has.
-    pub(crate) fn note_checkpoint(&mut self, result: &Result<Checkpoint, DbError>) {
-        let is_done = result.as_ref().is_ok_and(Checkpoint::is_done);
+    pub(crate) fn note_checkpoint(&mut self, result: &Result<WalCheckpoint, DbError>) {
+        let is_done = result.as_ref().is_ok_and(WalCheckpoint::is_done);
         self.watch.settle(is_done.then_some(self.end_seq));
-        let vitals = &self.shared.vitals;
-        let is_new = vitals.set_checkpoint_failed(result.is_err());
+        let counters = &self.shared.counters;
+        let is_new = counters.set_checkpoint_failed(result.is_err());
         match result {
             Err(error) if is_new => {
                 tracing::warn!(target: "auditlite", path = ?self.path.as_path(), problem = chain(error), "a checkpoint failed; the write-ahead log keeps what it has, and it is tried again");
@@ -183,7 +183,7 @@ impl Committer {
     }
 }
 
-/// Free space and size are looked at this often where nothing is committed and room is short; and the
+/// Free space and size are looked at this often where nothing is committed and disk space is short; and the
 /// file always, which somebody may move, delete or overwrite.
 const LOOK_AT_ROOM_EVERY: Duration = Duration::from_secs(1);
 const LOOK_AT_FILE_EVERY: Duration = Duration::from_secs(5);
@@ -191,14 +191,14 @@ const LOOK_AT_FILE_EVERY: Duration = Duration::from_secs(5);
 impl Committer {
     /// How long to wait for work before [`idle`](Self::idle) is called; `None`: as long as it takes.
     pub(crate) fn idle_wait(&self) -> Option<Duration> {
-        let look = match self.shared.vitals.is_room_short() {
+        let look = match self.shared.counters.is_disk_space_short() {
             true => Some(LOOK_AT_ROOM_EVERY),
             // There a wait may end at once, and what waits for ever ends a schedule.
             false => (!cfg!(shuttle)).then_some(LOOK_AT_FILE_EVERY),
         };
         [
             self.checkpoints.idle_wait(),
-            self.notary.wait(),
+            self.checkpointer.wait(),
             self.indexing.idle_wait(),
             look,
         ]
@@ -221,21 +221,21 @@ impl Committer {
         {
             self.checkpoint_idle();
         }
-        self.look_at_room();
+        self.check_disk_space();
         Ok(())
     }
 
     /// Writes the checkpoint of the log that is due though nothing is recorded.
     fn state_log(&mut self) {
-        let Some(row) = self.notary.on_its_own() else {
+        let Some(row) = self.checkpointer.on_its_own() else {
             return;
         };
-        let vitals = &self.shared.vitals;
+        let counters = &self.shared.counters;
         match self.appender.write_checkpoint(&row) {
-            Ok(()) => self.notary.published(&row, vitals),
+            Ok(()) => self.checkpointer.published(&row, counters),
             Err(error) => {
-                self.notary.tried();
-                self.notary.failed(&chain(&error), vitals);
+                self.checkpointer.tried();
+                self.checkpointer.failed(&chain(&error), counters);
             }
         }
         self.checkpoints.note_commit();
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_pinned_log_is_tried_at_ever_longer_distances() {
-        let mut checkpoints = Checkpoints::new(100 * PAGE_BYTES);
+        let mut checkpoints = WalCheckpointer::new(100 * PAGE_BYTES);
         let mut tries = Vec::new();
         for pages in 1..=1000 {
             if checkpoints.is_due(pages) {
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_is_short_of_room_has_the_log_moved_earlier() {
-        let mut checkpoints = Checkpoints::new(1000 * PAGE_BYTES);
+        let mut checkpoints = WalCheckpointer::new(1000 * PAGE_BYTES);
         let mut first_due = |free_pages: Option<u64>| {
             checkpoints.note_free(free_pages.map(|pages| pages * PAGE_BYTES));
             (1..).find(|pages| checkpoints.is_due(*pages)).unwrap()
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn an_idle_log_is_tried_less_and_less_often_until_it_is_moved() {
-        let mut checkpoints = Checkpoints::new(100 * PAGE_BYTES);
+        let mut checkpoints = WalCheckpointer::new(100 * PAGE_BYTES);
         assert_eq!(checkpoints.idle_wait(), Some(IDLE_FIRST));
         for _ in 0..20 {
             checkpoints.note_idle_try(false);

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use crate::config::Config;
 use crate::db::{Appender, DbError, DbErrorKind, OpenRequest, Part, SeenResponse};
 use crate::error::chain;
-use crate::log::{BodyFact, EndKind, Ended, Fact, Kept};
+use crate::log::{BodyFact, EndKind, Ended, EventKind, Kept};
 use crate::model::WireProtocol;
-use crate::payload::{Content, Excerpt, PlannedPayload, excerpt_of, sha256};
-use crate::writer::admission::command::Reading;
-use crate::writer::stages::batch::{EndNote, Prepared};
+use crate::payload::{Content, Excerpt, PayloadPlan, excerpt_of, sha256};
+use crate::writer::admission::command::ParseResponse;
+use crate::writer::stages::batch::{BatchBuilder, EndNote};
 use crate::writer::stages::bodies::{committed, committed_excerpt, count};
 use crate::writer::stages::complete::Response;
 
@@ -20,13 +20,13 @@ pub(crate) fn interrupt(
     at: i64,
     config: &Config,
     appender: &Appender,
-    prepared: &mut Prepared,
+    prepared: &mut BatchBuilder,
 ) -> Result<(), DbError> {
     let mut ended = Ended {
         kind: EndKind::Interrupted,
         request_id: request.request_id,
         opened_seq: request.opened_seq,
-        session_seq: Some(request.session_seq),
+        store_opened_seq: Some(request.store_opened_seq),
         ..Ended::default()
     };
     if let Some(mut seen) = seen_response(appender, request.opened_seq)? {
@@ -39,8 +39,8 @@ pub(crate) fn interrupt(
         let begin = seen.excerpt.map_or(u64::MAX, |(.., head)| head);
         let begin = usize::try_from(begin).map_or(content.len(), |begin| begin.min(content.len()));
         let readable = content.slice(..begin);
-        let (fact, payload) = commit(&seen, content, config.payload_cap_bytes);
-        ended.response_body = Some(fact);
+        let (kind, payload) = commit(&seen, content, config.payload_bytes_max);
+        ended.response_body = Some(kind);
         ended.redaction_id = seen.redaction_id;
         prepared.push_payload(seq, Part::Body, payload);
         prepared.ended_pieces.push(request.opened_seq);
@@ -54,11 +54,11 @@ pub(crate) fn interrupt(
             span: tracing::Span::none(),
             provider_name: request.provider_name,
             request_model: request.request_model,
-            requested_model: request.requested_model,
-            reading: Reading::Outcome,
+            client_model: request.client_model,
+            parse_response: ParseResponse::DecideOutcome,
         });
     }
-    prepared.push(at, Fact::Ended(Box::new(ended)));
+    prepared.push(at, EventKind::Ended(Box::new(ended)));
     Ok(())
 }
 
@@ -76,8 +76,8 @@ fn seen_response(appender: &Appender, opened_seq: u64) -> Result<Option<SeenResp
 fn commit(
     seen: &SeenResponse,
     content: Bytes,
-    payload_cap_bytes: usize,
-) -> (BodyFact, Option<PlannedPayload>) {
+    payload_bytes_max: usize,
+) -> (BodyFact, Option<PayloadPlan>) {
     if let Some((length, sha256, head)) = seen.excerpt {
         let excerpt = Excerpt {
             bytes: content.to_vec(),
@@ -86,7 +86,7 @@ fn commit(
         return committed_excerpt(length, sha256, excerpt);
     }
     let (length, digest) = (count(content.len()), sha256(&content));
-    if content.len() > payload_cap_bytes {
+    if content.len() > payload_bytes_max {
         return committed_excerpt(length, digest, excerpt_of(&content));
     }
     committed(length, digest, Kept::Whole, Content::Alone(content), None)

@@ -61,7 +61,7 @@ impl Past<'_> {
                 // As with an anchor that cannot be written: it must not keep a gateway down.
                 tracing::warn!(target: "auditlite", ?anchor, %error, "the anchor file cannot be read; whether the log is still all that it states was not checked");
                 shared
-                    .vitals
+                    .counters
                     .checkpoint_failures
                     .fetch_add(1, Ordering::Relaxed);
                 return Ok(None);
@@ -86,7 +86,7 @@ impl Past<'_> {
         };
         if self.config.durability == Durability::Buffered {
             tracing::error!(target: "auditlite", ?path, ?anchor, what, "the audit log is not what its anchor states; recording goes on");
-            shared.vitals.set_behind_anchor(anchored_events);
+            shared.counters.set_behind_anchor(anchored_events);
             return Ok(None);
         }
         Err(OpenError::BehindAnchor {

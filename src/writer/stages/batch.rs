@@ -6,13 +6,13 @@ use crate::sync::channel::Sender;
 
 use super::complete::Response;
 use crate::db::{Batch, Part, payload_id};
-use crate::log::{Event, Fact};
-use crate::payload::PlannedPayload;
+use crate::log::{Event, EventKind};
+use crate::payload::PayloadPlan;
 use crate::writer::admission::capacity::Reservation;
-use crate::writer::admission::command::Reading;
+use crate::writer::admission::command::ParseResponse;
 use crate::writer::admission::lifecycle::{Lifecycle, Stage};
 use crate::writer::admission::pieces::{PackedPiece, PlannedPiece};
-use crate::writer::commit::maintenance::Upkeep;
+use crate::writer::commit::maintenance::Maintenance;
 
 /// Payloads are packed in groups: the packer works while the intake prepares the next ones, and the
 /// memory of their bodies is given back soon.
@@ -22,11 +22,11 @@ const GROUP_FREED_BYTES: u64 = 2 * 1024 * 1024;
 
 /// A group commit in the making, and what is to be done once it is committed.
 #[derive(Debug, Default)]
-pub(crate) struct Prepared {
+pub(crate) struct BatchBuilder {
     pub(crate) first_seq: u64,
     pub(crate) events: Vec<Event>,
     /// The payloads that have not been handed to the packer yet.
-    pub(crate) group: Group,
+    pub(crate) group: PayloadGroup,
     pub(crate) reached: Vec<(Arc<Lifecycle>, Stage)>,
     pub(crate) ends: Vec<EndNote>,
     /// Bodies that could not be read as what they are.
@@ -44,7 +44,7 @@ pub(crate) struct Prepared {
 pub(crate) struct Mark {
     events: usize,
     payloads: usize,
-    texts: usize,
+    arena: usize,
     responses: usize,
     reached: usize,
     ends: usize,
@@ -56,10 +56,10 @@ pub(crate) struct Mark {
 
 /// Payloads that are packed together, in order of their ids.
 #[derive(Debug, Default)]
-pub(crate) struct Group {
-    pub(crate) payloads: Vec<(i64, PlannedPayload)>,
+pub(crate) struct PayloadGroup {
+    pub(crate) payloads: Vec<(i64, PayloadPlan)>,
     /// What deltas pack, and against what.
-    pub(crate) texts: Vec<u8>,
+    pub(crate) arena: Vec<u8>,
     /// Responses that are read for their events, by their index in the batch.
     pub(crate) responses: Vec<(usize, Response)>,
     pub(crate) pieces: Vec<PlannedPiece>,
@@ -69,7 +69,7 @@ pub(crate) struct Group {
 
 /// A group commit whose last event is known; its payloads are with the packer.
 #[derive(Debug)]
-pub(crate) struct Sealed {
+pub(crate) struct SealedBatch {
     pub(crate) first_seq: u64,
     pub(crate) events: Vec<Event>,
     pub(crate) reached: Vec<(Arc<Lifecycle>, Stage)>,
@@ -87,12 +87,12 @@ pub(crate) struct Replies {
     /// Present with the last batch of a session.
     pub(crate) close: Option<Sender<bool>>,
     /// Present with a batch that a step of a removal ends.
-    pub(crate) upkeep: Option<Upkeep>,
+    pub(crate) maintenance: Option<Maintenance>,
 }
 
 /// A group commit that is ready to be written.
 #[derive(Debug)]
-pub(crate) struct Ready {
+pub(crate) struct CommitRequest {
     /// Nothing, where somebody waits and there is nothing to write.
     pub(crate) batch: Option<Batch>,
     pub(crate) pieces: Vec<PackedPiece>,
@@ -110,12 +110,12 @@ pub(crate) struct EndNote {
     pub(crate) provider_name: Option<String>,
     /// What served or was to serve, as the price book looks for it.
     pub(crate) request_model: Option<String>,
-    pub(crate) requested_model: Option<String>,
+    pub(crate) client_model: Option<String>,
     /// What its response is read for.
-    pub(crate) reading: Reading,
+    pub(crate) parse_response: ParseResponse,
 }
 
-impl Prepared {
+impl BatchBuilder {
     pub(crate) fn new(first_seq: u64) -> Self {
         Self {
             first_seq,
@@ -124,13 +124,13 @@ impl Prepared {
     }
 
     /// Gives the next event its number.
-    pub(crate) fn push(&mut self, at: i64, fact: Fact) -> u64 {
+    pub(crate) fn push(&mut self, at: i64, kind: EventKind) -> u64 {
         let seq = self.next_seq();
-        self.events.push(Event { seq, at, fact });
+        self.events.push(Event { seq, at, kind });
         seq
     }
 
-    pub(crate) fn push_payload(&mut self, seq: u64, part: Part, payload: Option<PlannedPayload>) {
+    pub(crate) fn push_payload(&mut self, seq: u64, part: Part, payload: Option<PayloadPlan>) {
         let Some(payload) = payload else { return };
         self.bytes = self.bytes.saturating_add(payload.content.new_bytes());
         self.group.payloads.push((payload_id(seq, part), payload));
@@ -143,9 +143,9 @@ impl Prepared {
     }
 
     /// The payloads so far, where enough have come together to be packed.
-    pub(crate) fn take_group(&mut self) -> Option<Group> {
+    pub(crate) fn take_group(&mut self) -> Option<PayloadGroup> {
         let is_full = self.group.payloads.len() >= GROUP_PAYLOADS
-            || self.group.texts.len() >= GROUP_TEXT_BYTES
+            || self.group.arena.len() >= GROUP_TEXT_BYTES
             || self.group.freed.bytes >= GROUP_FREED_BYTES;
         is_full.then(|| std::mem::take(&mut self.group))
     }
@@ -163,7 +163,7 @@ impl Prepared {
         Mark {
             events: self.events.len(),
             payloads: self.group.payloads.len(),
-            texts: self.group.texts.len(),
+            arena: self.group.arena.len(),
             responses: self.group.responses.len(),
             reached: self.reached.len(),
             ends: self.ends.len(),
@@ -180,7 +180,7 @@ impl Prepared {
         let group = &mut self.group;
         self.events.truncate(mark.events);
         group.payloads.truncate(mark.payloads);
-        group.texts.truncate(mark.texts);
+        group.arena.truncate(mark.arena);
         group.responses.truncate(mark.responses);
         self.reached.truncate(mark.reached);
         self.ends.truncate(mark.ends);
@@ -200,8 +200,8 @@ impl Prepared {
     }
 
     /// The last payloads, and the batch that they and those before them belong to.
-    pub(crate) fn seal(self, replies: Replies) -> (Group, Sealed) {
-        let sealed = Sealed {
+    pub(crate) fn seal(self, replies: Replies) -> (PayloadGroup, SealedBatch) {
+        let sealed = SealedBatch {
             first_seq: self.first_seq,
             events: self.events,
             reached: self.reached,

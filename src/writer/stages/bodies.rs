@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::log::{BodyFact, Kept};
 use crate::model::Digest;
-use crate::payload::{Content, Excerpt, PlannedPayload, commitment, sha256};
+use crate::payload::{Content, Excerpt, PayloadPlan, commitment, sha256};
 
 /// The event's part and the file's part of a payload.
 pub(crate) fn committed(
@@ -13,8 +13,8 @@ pub(crate) fn committed(
     kept: Kept,
     content: Content,
     head: Option<u64>,
-) -> (BodyFact, Option<PlannedPayload>) {
-    let payload = PlannedPayload {
+) -> (BodyFact, Option<PayloadPlan>) {
+    let payload = PayloadPlan {
         length,
         sha256,
         salt: rand::random(),
@@ -40,7 +40,7 @@ pub(crate) fn committed_excerpt(
     length: u64,
     digest: Digest,
     excerpt: Excerpt,
-) -> (BodyFact, Option<PlannedPayload>) {
+) -> (BodyFact, Option<PayloadPlan>) {
     let head = count(excerpt.head);
     let kept = sha256(&excerpt.bytes);
     let content = Content::Alone(Bytes::from(excerpt.bytes));

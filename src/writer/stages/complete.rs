@@ -1,4 +1,4 @@
-//! Reading: what the bytes of a response say for the event of its end, and what it cost.
+//! Completing an end: what the bytes of a response say for the event of its end, and what it cost.
 //!
 //! Runs in the packer, not in the intake: reading a response takes longer than everything that the
 //! intake does with it.
@@ -9,17 +9,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::batch::EndNote;
-use crate::log::{EndKind, Ended, Event, Fact, ToolCallFact};
+use crate::log::{EndKind, Ended, Event, EventKind, ToolCallFact};
 use crate::model::{
     Failure, MessagePart, Normaliser, RESPONSE_UNPARSED, ToolCall, Usage, WireProtocol,
-    note_altered,
 };
 use crate::pricing::PriceBook;
 use crate::sync::{caught, trip};
 use crate::wire::{ParsedResponse, ResponseError, ResponseParser};
-use crate::writer::admission::command::Reading;
+use crate::writer::admission::command::ParseResponse;
 use crate::writer::admission::queue::Shared;
-use crate::writer::admission::redactor::Redactor;
+use crate::writer::admission::redactor::SecretRedactor;
 
 /// Models without a price are warned of once each, up to this many.
 const UNPRICED_MODELS_MAX: usize = 1024;
@@ -52,12 +51,12 @@ impl Response {
 
 /// Completes the events of ends.
 #[derive(Debug)]
-pub(crate) struct Completer {
+pub(crate) struct EndCompleter {
     price_book: Option<Arc<PriceBook>>,
     unpriced_models: HashSet<String>,
 }
 
-impl Completer {
+impl EndCompleter {
     pub(crate) fn new(price_book: Option<Arc<PriceBook>>) -> Self {
         Self {
             price_book,
@@ -81,8 +80,8 @@ impl Completer {
             let response = responses.next_if(is_its).map(|(_, response)| response);
             let event = events
                 .get_mut(note.event_index)
-                .map(|event| &mut event.fact);
-            let Some(Fact::Ended(ended)) = event else {
+                .map(|event| &mut event.kind);
+            let Some(EventKind::Ended(ended)) = event else {
                 continue;
             };
             let is_unparsed = match response {
@@ -92,16 +91,21 @@ impl Completer {
                     let added = caught(|| {
                         let id = response.response_id.as_deref().unwrap_or_default();
                         trip("completer", id.as_bytes());
-                        add_response(ended, note.reading, response, Redactor::of(shared));
+                        add_response(
+                            ended,
+                            note.parse_response,
+                            response,
+                            SecretRedactor::of(shared),
+                        );
                     });
                     if added.is_none() {
-                        note_altered(&mut ended.altered, [RESPONSE_UNPARSED.to_owned()]);
+                        ended.flag(RESPONSE_UNPARSED);
                     }
                     is_unparsed || added.is_none()
                 }
             };
             unparsed = unparsed.saturating_add(u64::from(is_unparsed));
-            if note.reading == Reading::Outcome
+            if note.parse_response == ParseResponse::DecideOutcome
                 && ended.kind == EndKind::Failed
                 && ended.error_type.is_none()
             {
@@ -137,7 +141,7 @@ impl Completer {
             let model = models.first().copied().unwrap_or_default();
             warn_unpriced(&mut self.unpriced_models, provider_name, model);
         }
-        note_altered(&mut ended.altered, normaliser.into_altered());
+        ended.adjust(normaliser.into_adjustments());
         ended.cost_microdollars = cost;
     }
 }
@@ -148,7 +152,7 @@ impl EndNote {
         [
             ended.response_model.as_deref(),
             self.request_model.as_deref(),
-            self.requested_model.as_deref(),
+            self.client_model.as_deref(),
         ]
         .into_iter()
         .flatten()
@@ -159,12 +163,12 @@ impl EndNote {
 /// Adds what the end does not say, within its bounds.
 fn add_response(
     ended: &mut Ended,
-    reading: Reading,
+    parse_response: ParseResponse,
     response: ParsedResponse,
-    redactor: Option<Redactor<'_>>,
+    redactor: Option<SecretRedactor<'_>>,
 ) {
     if response.unparsed > 0 {
-        note_altered(&mut ended.altered, [RESPONSE_UNPARSED.to_owned()]);
+        ended.flag(RESPONSE_UNPARSED);
     }
     let is_whole = !response.is_broken_off && response.error.is_none();
     let is_error_status = ended.http_status.is_some_and(|status| status >= 400);
@@ -183,7 +187,7 @@ fn add_response(
         }
     }
     match ended.kind {
-        _ if reading != Reading::Outcome => {}
+        _ if parse_response != ParseResponse::DecideOutcome => {}
         EndKind::Completed if !is_whole => ended.kind = EndKind::Failed,
         // Clients hang up once a stream has said that it is over, often before its last bytes.
         EndKind::Abandoned if is_whole && response.is_streamed && !is_error_status => {
@@ -209,12 +213,12 @@ fn add_response(
     // A body may spell a secret in another way than what is read from it.
     if let Some(mut redactor) = redactor {
         redactor.failure(&mut found);
-        redactor.flag(&mut ended.altered);
+        ended.adjust(redactor.into_failed());
     }
     let mut normaliser = Normaliser::default();
     let is_named = !found.error_type.is_empty();
     normaliser.failure(&mut found);
-    note_altered(&mut ended.altered, normaliser.into_altered());
+    ended.adjust(normaliser.into_adjustments());
 
     if is_named {
         ended.error_type = Some(found.error_type);

@@ -6,18 +6,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::batch::{Prepared, Replies};
-use super::pack::{PackStage, Step};
+use super::batch::{BatchBuilder, Replies};
+use super::pack::{PackStage, PackTask};
 use super::prepare::Preparer;
 use crate::clock::now_micros;
-use crate::log::{Fact, Gap, StoreClosed};
+use crate::log::{EventKind, Gap, StoreClosed};
 use crate::sync::channel::{Receiver, Sender};
 use crate::sync::{Instant, thread};
 use crate::writer::admission::command::Command;
 use crate::writer::admission::queue::Shared;
 use crate::writer::commit::committer::Stop;
-use crate::writer::commit::disk_space::Room;
-use crate::writer::commit::maintenance::Upkeep;
+use crate::writer::commit::disk_space::DiskSpace;
+use crate::writer::commit::maintenance::Maintenance;
 
 /// Most events of one group commit.
 const BATCH_EVENTS_MAX: usize = 8192;
@@ -32,7 +32,7 @@ const LINGER_STEP: Duration = Duration::from_micros(500);
 /// Where payloads and batches go.
 pub(crate) enum Downstream {
     Here(Box<PackStage>),
-    Thread(Sender<Step>),
+    Thread(Sender<PackTask>),
 }
 
 pub(crate) struct Intake {
@@ -58,9 +58,9 @@ impl Intake {
     pub(crate) fn run(&mut self) -> Option<Stop> {
         loop {
             let mut replies = Replies::default();
-            let is_passed_on = self.collect(&mut replies).and_then(|prepared| {
+            let is_passed_on = self.collect(&mut replies).and_then(|batch| {
                 let close = replies.close.take();
-                self.pass_on(prepared, replies).map(|()| close)
+                self.pass_on(batch, replies).map(|()| close)
             });
             match is_passed_on {
                 Ok(None) => {}
@@ -72,65 +72,65 @@ impl Intake {
 
     /// Blocks for the first command, then takes what waits, up to the bounds of a batch. The error
     /// is why the writer ends; `None` where the channel has ended, or another thread knows why.
-    fn collect(&mut self, replies: &mut Replies) -> Result<Prepared, Option<Stop>> {
+    fn collect(&mut self, replies: &mut Replies) -> Result<BatchBuilder, Option<Stop>> {
         let mut next = Some(self.receive()?.ok_or(None)?);
-        let mut prepared = Prepared::new(self.next_seq);
-        prepared.group.texts = self.preparer.room();
+        let mut batch = BatchBuilder::new(self.next_seq);
+        batch.group.arena = self.preparer.take_buffer();
         while let Some(command) = next {
-            self.take(command, &mut prepared, replies);
-            if let Some(group) = prepared.take_group() {
-                self.downstream.step(Step::Group(group))?;
-                prepared.group.texts = self.preparer.room();
+            self.take(command, &mut batch, replies);
+            if let Some(group) = batch.take_group() {
+                self.downstream.step(PackTask::Group(group))?;
+                batch.group.arena = self.preparer.take_buffer();
             }
             // A removal is the last event of its batch: it is about what was committed before.
-            if replies.upkeep.is_some() || prepared.is_full(BATCH_EVENTS_MAX, BATCH_BYTES_MAX) {
+            if replies.maintenance.is_some() || batch.is_full(BATCH_EVENTS_MAX, BATCH_BYTES_MAX) {
                 break;
             }
             next = self.receiver.try_recv().ok();
         }
-        let is_used_up = self.shared.vitals.room() == Room::UsedUp;
-        if replies.upkeep.is_none()
+        let is_used_up = self.shared.counters.disk_space() == DiskSpace::Exhausted;
+        if replies.maintenance.is_none()
             && let Some(gap) = self.shared.losses.take_due(is_used_up)
         {
-            self.state_loss(gap, &mut prepared);
+            self.state_loss(gap, &mut batch);
         }
-        Ok(prepared)
+        Ok(batch)
     }
 
-    fn take(&mut self, command: Command, prepared: &mut Prepared, replies: &mut Replies) {
+    fn take(&mut self, command: Command, batch: &mut BatchBuilder, replies: &mut Replies) {
         match command {
             Command::Open(_) => {
                 self.lifecycles_opened = self.lifecycles_opened.saturating_add(1);
-                self.prepare(command, prepared);
+                self.prepare(command, batch);
             }
             Command::Served(_)
-            | Command::Prepared(_)
+            | Command::UpstreamBody(_)
             | Command::Chunks(_)
             | Command::Piece(_)
             | Command::End(_) => {
-                self.prepare(command, prepared);
+                self.prepare(command, batch);
             }
             Command::Wake => self.shared.free_control_slot(),
             Command::Flush(reply) => {
                 self.shared.free_control_slot();
                 replies.flushes.push(reply);
             }
-            Command::Upkeep(command) => {
+            Command::Maintenance(command) => {
                 self.shared.free_control_slot();
                 let (command, reply) = *command;
-                if command.is_forgetting {
-                    self.preparer.forget();
+                if command.resets_delta_cache {
+                    self.preparer.reset_delta_cache();
                 }
-                let is_stated = command.fact.is_some();
-                if let Some(fact) = command.fact {
-                    prepared.push(now_micros(), fact);
+                let is_stated = command.kind.is_some();
+                if let Some(kind) = command.kind {
+                    batch.push(now_micros(), kind);
                 }
-                replies.upkeep = Some(Upkeep {
+                replies.maintenance = Some(Maintenance {
                     is_stated,
                     removal: command.removal,
-                    is_truncating: command.is_truncating,
-                    wiped_pages: command.wiped_pages,
-                    is_dropping_index: command.is_dropping_index,
+                    truncates_wal: command.truncates_wal,
+                    slack_pages: command.slack_pages,
+                    drops_search_index: command.drops_search_index,
                     reply,
                 });
             }
@@ -152,27 +152,27 @@ impl Intake {
         }
     }
 
-    fn state_loss(&mut self, gap: Gap, prepared: &mut Prepared) {
+    fn state_loss(&mut self, gap: Gap, batch: &mut BatchBuilder) {
         if self.shared.losses.should_warn() {
             tracing::warn!(
                 target: "auditlite",
                 lifecycles = gap.lifecycles,
                 payloads = gap.payloads,
-                "the audit store's capacity or room was used up; what is left out is stated in the log"
+                "the audit store's capacity or the disk was used up; what is left out is stated in the log"
             );
         }
         let accounts = &mut self.accounts;
         accounts.lifecycles_lost = accounts.lifecycles_lost.saturating_add(gap.lifecycles);
         accounts.payloads_lost = accounts.payloads_lost.saturating_add(gap.payloads);
-        prepared.push(now_micros(), Fact::Gap(gap));
+        batch.push(now_micros(), EventKind::Gap(gap));
     }
 
     /// Hands a whole batch on.
-    fn pass_on(&mut self, prepared: Prepared, replies: Replies) -> Result<(), Option<Stop>> {
-        self.next_seq = prepared.next_seq();
-        let (group, sealed) = prepared.seal(replies);
-        self.downstream.step(Step::Group(group))?;
-        self.downstream.step(Step::Seal(Box::new(sealed)))
+    fn pass_on(&mut self, batch: BatchBuilder, replies: Replies) -> Result<(), Option<Stop>> {
+        self.next_seq = batch.next_seq();
+        let (group, sealed) = batch.seal(replies);
+        self.downstream.step(PackTask::Group(group))?;
+        self.downstream.step(PackTask::Seal(Box::new(sealed)))
     }
 
     /// Takes what still arrives, and states the session's accounts.
@@ -180,22 +180,22 @@ impl Intake {
         self.shared.seal();
         let mut replies = Replies::default();
         while !self.receiver.is_empty() {
-            let is_passed_on = self.collect(&mut replies).and_then(|prepared| {
+            let is_passed_on = self.collect(&mut replies).and_then(|batch| {
                 // Whoever asks for a close again is told by the state.
                 replies.close = None;
-                self.pass_on(prepared, std::mem::take(&mut replies))
+                self.pass_on(batch, std::mem::take(&mut replies))
             });
             if let Err(stop) = is_passed_on {
                 return stop;
             }
         }
-        let mut prepared = Prepared::new(self.next_seq);
+        let mut batch = BatchBuilder::new(self.next_seq);
         if let Some(gap) = self.shared.losses.take() {
-            self.state_loss(gap, &mut prepared);
+            self.state_loss(gap, &mut batch);
         }
-        prepared.push(
+        batch.push(
             now_micros(),
-            Fact::StoreClosed(StoreClosed {
+            EventKind::StoreClosed(StoreClosed {
                 lifecycles_submitted: self.shared.lifecycles_submitted(),
                 lifecycles_stored: self.lifecycles_opened,
                 lifecycles_lost: self.accounts.lifecycles_lost,
@@ -203,12 +203,12 @@ impl Intake {
             }),
         );
         replies.close = Some(reply);
-        self.pass_on(prepared, replies).err().flatten()
+        self.pass_on(batch, replies).err().flatten()
     }
 }
 
 impl Downstream {
-    fn step(&mut self, step: Step) -> Result<(), Option<Stop>> {
+    fn step(&mut self, step: PackTask) -> Result<(), Option<Stop>> {
         match self {
             Self::Here(stage) => stage.step(step),
             Self::Thread(steps) => steps.send(step).map_err(|_| None),

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::sync::channel::{Receiver, Sender};
 
-use super::batch::{Group, Ready, Sealed};
-use super::complete::{Completer, Response};
+use super::batch::{CommitRequest, PayloadGroup, SealedBatch};
+use super::complete::{EndCompleter, Response};
 use super::guard::barest;
 use crate::db::{Batch, Segment};
 use crate::error::Cause;
@@ -23,22 +23,22 @@ use crate::writer::admission::pieces::{PackedPiece, PlannedPiece};
 use crate::writer::admission::queue::Shared;
 use crate::writer::commit::committer::{Committer, Stop};
 
-/// Room for lines that is kept between batches, in bytes.
+/// Buffer capacity for lines that is kept between batches, in bytes.
 const LINES_BYTES_KEPT: usize = 4 << 20;
-/// Room for texts that is used again, in bytes.
-const ROOM_BYTES_KEPT: usize = 1 << 20;
+/// Capacity of an arena that is used again, in bytes.
+const ARENA_BYTES_KEPT: usize = 1 << 20;
 
 /// One step of the packer's work.
 #[derive(Debug)]
-pub(crate) enum Step {
-    Group(Group),
-    Seal(Box<Sealed>),
+pub(crate) enum PackTask {
+    Group(PayloadGroup),
+    Seal(Box<SealedBatch>),
 }
 
 /// Where finished batches go.
 pub(crate) enum Commit {
     Here(Box<Committer>),
-    Thread(Sender<Ready>),
+    Thread(Sender<CommitRequest>),
 }
 
 /// The stage, and what comes after it.
@@ -50,7 +50,7 @@ pub(crate) struct PackStage {
 impl PackStage {
     /// Works until no more comes or the committer has ended. The error is why the writer ends,
     /// where it is known here.
-    pub(crate) fn run(&mut self, steps: &Receiver<Step>) -> Result<(), Option<Stop>> {
+    pub(crate) fn run(&mut self, steps: &Receiver<PackTask>) -> Result<(), Option<Stop>> {
         while let Ok(step) = steps.recv() {
             self.step(step)?;
         }
@@ -65,13 +65,13 @@ impl PackStage {
         }
     }
 
-    pub(crate) fn step(&mut self, step: Step) -> Result<(), Option<Stop>> {
+    pub(crate) fn step(&mut self, step: PackTask) -> Result<(), Option<Stop>> {
         let sealed = match step {
-            Step::Group(group) => {
+            PackTask::Group(group) => {
                 self.packing.pack(group);
                 return Ok(());
             }
-            Step::Seal(sealed) => sealed,
+            PackTask::Seal(sealed) => sealed,
         };
         let ready = self
             .packing
@@ -94,9 +94,9 @@ pub(crate) struct Packing {
     /// Responses of the batch that were read.
     responses: Vec<(usize, ParsedResponse)>,
     pieces: Vec<PackedPiece>,
-    completer: Completer,
-    /// Back to the intake go the rooms of texts that are packed.
-    rooms: Sender<Vec<u8>>,
+    completer: EndCompleter,
+    /// Packed arenas go back to the intake.
+    buffers: Sender<Vec<u8>>,
     /// The tree over the log up to the last batch that was sealed; `None` where its cost is
     /// measured by leaving it out.
     tree: Option<CompactRange>,
@@ -107,7 +107,7 @@ impl Packing {
         shared: Arc<Shared>,
         tree: Option<CompactRange>,
         price_book: Option<Arc<PriceBook>>,
-        rooms: Sender<Vec<u8>>,
+        buffers: Sender<Vec<u8>>,
     ) -> Result<Self, Cause> {
         Ok(Self {
             shared,
@@ -116,17 +116,17 @@ impl Packing {
             payloads: Vec::new(),
             responses: Vec::new(),
             pieces: Vec::new(),
-            completer: Completer::new(price_book),
-            rooms,
+            completer: EndCompleter::new(price_book),
+            buffers,
             tree,
         })
     }
 
     /// Packs payloads of the batch, reads responses, and gives back what their bodies took.
-    pub(crate) fn pack(&mut self, group: Group) {
-        let Group {
+    pub(crate) fn pack(&mut self, group: PayloadGroup) {
+        let PayloadGroup {
             payloads,
-            mut texts,
+            mut arena,
             responses,
             pieces,
             freed,
@@ -137,38 +137,38 @@ impl Packing {
             let mut packer = Packer::new();
             let packed = payloads
                 .into_iter()
-                .map(|(id, payload)| (id, payload.pack(&mut packer, &texts)));
+                .map(|(id, payload)| (id, payload.pack(&mut packer, &arena)));
             self.payloads.extend(packed);
         }
         self.pieces
             .extend(pieces.into_iter().map(PlannedPiece::pack));
         self.shared.capacity.release(freed);
-        texts.clear();
-        texts.shrink_to(ROOM_BYTES_KEPT);
-        if texts.capacity() > 0 {
+        arena.clear();
+        arena.shrink_to(ARENA_BYTES_KEPT);
+        if arena.capacity() > 0 {
             // There are enough already.
-            let _ = self.rooms.try_send(texts);
+            let _ = self.buffers.try_send(arena);
         }
     }
 
     /// Encodes the events; the batch is then complete.
-    pub(crate) fn seal(&mut self, mut sealed: Sealed) -> Result<Ready, Cause> {
+    pub(crate) fn seal(&mut self, mut sealed: SealedBatch) -> Result<CommitRequest, Cause> {
         let responses = std::mem::take(&mut self.responses);
         let unparsed =
             self.completer
                 .complete(&mut sealed.events, &sealed.ends, responses, &self.shared);
         let unparsed = unparsed.saturating_add(sealed.unparsed);
         self.shared
-            .vitals
+            .counters
             .unparsed_bodies
             .fetch_add(unparsed, Ordering::Relaxed);
         let payloads = std::mem::take(&mut self.payloads);
         let stated = sealed
             .replies
-            .upkeep
+            .maintenance
             .as_mut()
-            .filter(|upkeep| upkeep.is_stated);
-        let removal = stated.map(|upkeep| std::mem::take(&mut upkeep.removal));
+            .filter(|maintenance| maintenance.is_stated);
+        let removal = stated.map(|maintenance| std::mem::take(&mut maintenance.removal));
         let batch = if sealed.events.is_empty() {
             None
         } else {
@@ -181,7 +181,7 @@ impl Packing {
                 ended_pieces: sealed.ended_pieces,
             })
         };
-        Ok(Ready {
+        Ok(CommitRequest {
             batch,
             pieces: std::mem::take(&mut self.pieces),
             reached: sealed.reached,
@@ -191,16 +191,16 @@ impl Packing {
         })
     }
 
-    fn segment(&mut self, sealed: &mut Sealed) -> Result<Segment, Cause> {
+    fn segment(&mut self, sealed: &mut SealedBatch) -> Result<Segment, Cause> {
         self.lines.clear();
         for event in &mut sealed.events {
             let start = self.lines.len();
             if !write_line(event, &mut self.lines) {
                 self.lines.truncate(start);
-                event.fact = barest(&event.fact);
+                event.kind = barest(&event.kind);
                 event.write_line(&mut self.lines)?;
-                let vitals = &self.shared.vitals;
-                vitals.unprepared_events.fetch_add(1, Ordering::Relaxed);
+                let counters = &self.shared.counters;
+                counters.unprepared_events.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(target: "auditlite", seq = event.seq, "an event could not be written; it is recorded in its barest form. This is a bug, please report it");
             }
             let line = self.lines.get(start..).unwrap_or_default();
@@ -217,7 +217,7 @@ impl Packing {
             data,
             tree: self.tree.clone().unwrap_or_default(),
         };
-        // A rare large batch must not hold its room for good.
+        // A rare large batch must not hold its memory for good.
         self.lines.shrink_to(LINES_BYTES_KEPT);
         Ok(segment)
     }

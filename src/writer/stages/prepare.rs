@@ -6,29 +6,30 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::batch::{EndNote, Prepared};
+use super::batch::{BatchBuilder, EndNote};
 use super::bodies::{committed, committed_excerpt, count, shed};
 use super::complete::Response;
 use crate::config::{Capture, Config};
 use crate::db::{Part, payload_id};
-use crate::log::{BodyFact, Ended, Fact, Kept, Opened, Served, ToolCallFact};
+use crate::log::{BodyFact, Ended, EventKind, Kept, Opened, Served, ToolCallFact};
 use crate::model::{
-    Altered, Normaliser, REQUEST_UNPARSED, RESPONSE_UNPARSED, RequestContext, Timing, WireProtocol,
-    note_altered,
+    Adjustments, Normaliser, REQUEST_UNPARSED, RESPONSE_UNPARSED, RequestContext, Timing,
+    WireProtocol,
 };
 use crate::payload::{
-    Content, Conversations, EndContent, Planned, PlannedPayload, RequestReading, StreamedBody,
+    Content, DeltaPlanner, EndContent, PayloadPlan, Planned, RequestReading, StreamedBody,
     excerpt_of, sha256,
 };
 use crate::sync::channel::Receiver;
 use crate::sync::{caught, trip};
 use crate::wire::{RequestSummary, ResponseParser};
 use crate::writer::admission::command::{
-    ChunksCommand, Command, EndCommand, OpenCommand, PreparedCommand, Reading, ServedCommand,
+    ChunksCommand, Command, EndCommand, OpenCommand, ParseResponse, ServedCommand,
+    UpstreamBodyCommand,
 };
 use crate::writer::admission::lifecycle::Stage;
-use crate::writer::admission::queue::BodyRoom;
-use crate::writer::admission::redactor::Redactor;
+use crate::writer::admission::queue::BodyGrant;
+use crate::writer::admission::redactor::SecretRedactor;
 
 /// Bytes of recent bodies that others are packed against.
 const CONVERSATION_BYTES_MAX: usize = 6 * 1024 * 1024;
@@ -36,53 +37,53 @@ const CONVERSATION_BYTES_MAX: usize = 6 * 1024 * 1024;
 /// Turns commands into batches; owns the working memory for it.
 #[derive(Debug)]
 pub(crate) struct Preparer {
-    payload_cap_bytes: usize,
+    payload_bytes_max: usize,
     capture: Capture,
     reads_bodies: bool,
-    conversations: Conversations,
-    /// Room for the name of a conversation.
+    conversations: DeltaPlanner,
+    /// Buffer for the name of a conversation.
     name: String,
-    /// Rooms for texts that the packer is done with.
-    rooms: Receiver<Vec<u8>>,
+    /// Arenas that the packer has packed, for use in later groups.
+    buffers: Receiver<Vec<u8>>,
 }
 
 impl Preparer {
-    pub(crate) fn new(config: &Config, rooms: Receiver<Vec<u8>>) -> Self {
+    pub(crate) fn new(config: &Config, buffers: Receiver<Vec<u8>>) -> Self {
         Self {
-            payload_cap_bytes: config.payload_cap_bytes,
+            payload_bytes_max: config.payload_bytes_max,
             capture: config.capture,
             reads_bodies: config.read_bodies,
-            conversations: Conversations::new(CONVERSATION_BYTES_MAX),
+            conversations: DeltaPlanner::new(CONVERSATION_BYTES_MAX),
             name: String::new(),
-            rooms,
+            buffers,
         }
     }
 
     /// For the texts of a group.
-    pub(crate) fn room(&self) -> Vec<u8> {
-        self.rooms.try_recv().unwrap_or_default()
+    pub(crate) fn take_buffer(&self) -> Vec<u8> {
+        self.buffers.try_recv().unwrap_or_default()
     }
 
     /// Packs nothing that comes later against what came before.
-    pub(crate) fn forget(&mut self) {
-        self.conversations = Conversations::new(CONVERSATION_BYTES_MAX);
+    pub(crate) fn reset_delta_cache(&mut self) {
+        self.conversations = DeltaPlanner::new(CONVERSATION_BYTES_MAX);
     }
 
     /// What a request thread has handed over. `redactor` goes over what is read from a request.
     pub(crate) fn command(
         &mut self,
         command: Command,
-        redactor: Option<Redactor<'_>>,
-        prepared: &mut Prepared,
+        redactor: Option<SecretRedactor<'_>>,
+        batch: &mut BatchBuilder,
     ) {
         match command {
-            Command::Open(command) => self.open(*command, redactor, prepared),
-            Command::Served(command) => Self::served(*command, prepared),
-            Command::Prepared(command) => Self::prepared_body(*command, prepared),
-            Command::Chunks(command) => Self::chunks(*command, prepared),
-            Command::End(command) => self.end(*command, prepared),
-            Command::Piece(command) => prepared.piece(*command),
-            Command::Wake | Command::Flush(_) | Command::Upkeep(_) | Command::Close(_) => {}
+            Command::Open(command) => self.open(*command, redactor, batch),
+            Command::Served(command) => Self::served(*command, batch),
+            Command::UpstreamBody(command) => Self::upstream_body(*command, batch),
+            Command::Chunks(command) => Self::chunks(*command, batch),
+            Command::End(command) => self.end(*command, batch),
+            Command::Piece(command) => batch.piece(*command),
+            Command::Wake | Command::Flush(_) | Command::Maintenance(_) | Command::Close(_) => {}
         }
     }
 
@@ -106,8 +107,8 @@ impl Preparer {
     fn open(
         &mut self,
         command: OpenCommand,
-        mut redactor: Option<Redactor<'_>>,
-        prepared: &mut Prepared,
+        mut redactor: Option<SecretRedactor<'_>>,
+        batch: &mut BatchBuilder,
     ) {
         let OpenCommand {
             lifecycle,
@@ -115,8 +116,8 @@ impl Preparer {
             mut context,
             body,
             body_length,
-            room,
-            mut altered,
+            body_grant,
+            mut adjustments,
             redaction_id,
             reservation,
         } = command;
@@ -134,48 +135,51 @@ impl Preparer {
         let can_be_read = self.reads_bodies && protocol.is_supported();
         let is_read = can_be_read && is_wanted;
         let capture = context.capture.unwrap_or(self.capture);
-        let seq = prepared.next_seq();
-        let body_bytes = room.bytes(body_length);
+        let seq = batch.next_seq();
+        let body_bytes = body_grant.bytes(body_length);
         let conversation = self.conversation_name(&context);
         let mut key = None;
         let mut is_unparsed = None;
         let mut take = |summary: &RequestSummary| {
             is_unparsed = Some(!summary.is_complete);
-            describe(&mut context, summary, redactor.as_mut(), &mut altered);
+            describe(&mut context, summary, redactor.as_mut(), &mut adjustments);
         };
-        let (mut request_body, payload) = self.body(&body, room, capture, |conversations, body| {
-            let id = payload_id(seq, Part::Body);
-            let reading = is_read.then_some(RequestReading {
-                protocol: &protocol,
-                path: &path,
-                take: &mut take,
+        let (mut request_body, payload) =
+            self.body(&body, body_grant, capture, |conversations, body| {
+                let id = payload_id(seq, Part::Body);
+                let reading = is_read.then_some(RequestReading {
+                    protocol: &protocol,
+                    path: &path,
+                    take: &mut take,
+                });
+                let texts = &mut batch.group.arena;
+                let planned;
+                (planned, key) = conversations.request(conversation, id, body, reading, texts);
+                planned
             });
-            let texts = &mut prepared.group.texts;
-            let planned;
-            (planned, key) = conversations.request(conversation, id, body, reading, texts);
-            planned
-        });
-        if is_unparsed.is_none() && is_read && room == BodyRoom::Kept && !body.is_empty() {
+        if is_unparsed.is_none() && is_read && body_grant == BodyGrant::Granted && !body.is_empty()
+        {
             // Too short or too long to be held, or not kept at all.
             let summary = caught(|| RequestSummary::parse(&protocol, &path, &body));
             let summary = summary.unwrap_or_default();
             is_unparsed = Some(!summary.is_complete);
-            describe(&mut context, &summary, redactor.as_mut(), &mut altered);
+            describe(&mut context, &summary, redactor.as_mut(), &mut adjustments);
         }
         if let Some(redactor) = redactor {
-            redactor.flag(&mut altered);
+            adjustments.add(redactor.into_failed());
         }
         if is_unparsed == Some(true) {
-            altered.push(REQUEST_UNPARSED.to_owned());
-            prepared.unparsed = prepared.unparsed.saturating_add(1);
+            adjustments.flag(REQUEST_UNPARSED);
+            batch.unparsed = batch.unparsed.saturating_add(1);
         }
         request_body.length = body_length;
-        let (content, content_payload) = self.content(context.messages.as_ref(), room, capture);
+        let (content, content_payload) =
+            self.content(context.messages.as_ref(), body_grant, capture);
         {
             let mut notes = lifecycle.notes();
             notes.provider_name.clone_from(&context.provider_name);
             notes.request_model.clone_from(&context.request_model);
-            notes.requested_model.clone_from(&context.requested_model);
+            notes.client_model.clone_from(&context.client_model);
             notes.conversation = key;
             notes.wire_protocol = can_be_read.then_some(protocol);
             notes.request_sha256 = match &payload {
@@ -199,7 +203,7 @@ impl Preparer {
             actor_id,
             operation_name: context.operation_name,
             provider_name: context.provider_name,
-            requested_model: context.requested_model,
+            client_model: context.client_model,
             request_model: context.request_model,
             wire_protocol: context.wire_protocol,
             is_streaming: context.is_streaming,
@@ -209,34 +213,35 @@ impl Preparer {
             attributes: context.attributes,
             request_body,
             content,
-            altered,
+            adjusted_fields: adjustments.fields,
+            body_flags: adjustments.body_flags,
             redaction_id,
         };
-        prepared.push(at, Fact::Opened(Box::new(opened)));
-        prepared.push_payload(seq, Part::Body, payload);
-        prepared.push_payload(seq, Part::Content, content_payload);
-        prepared.hold(reservation, body_bytes);
+        batch.push(at, EventKind::Opened(Box::new(opened)));
+        batch.push_payload(seq, Part::Body, payload);
+        batch.push_payload(seq, Part::Content, content_payload);
+        batch.hold(reservation, body_bytes);
         lifecycle.set_opened_seq(seq);
-        prepared.reached.push((lifecycle, Stage::OpenedCommitted));
+        batch.reached.push((lifecycle, Stage::OpenedCommitted));
     }
 
-    fn served(command: ServedCommand, prepared: &mut Prepared) {
+    fn served(command: ServedCommand, batch: &mut BatchBuilder) {
         let served = Served {
             request_id: command.lifecycle.request_id.clone(),
             opened_seq: command.lifecycle.opened_seq(),
             response_model: command.response_model,
             response_provider_name: command.response_provider_name,
         };
-        prepared.push(command.at, Fact::Served(served));
-        prepared.hold(command.reservation, 0);
+        batch.push(command.at, EventKind::Served(served));
+        batch.hold(command.reservation, 0);
     }
 
-    fn prepared_body(command: PreparedCommand, prepared: &mut Prepared) {
-        prepared.hold(command.reservation, u64::MAX);
+    fn upstream_body(command: UpstreamBodyCommand, batch: &mut BatchBuilder) {
+        batch.hold(command.reservation, u64::MAX);
         let digest = sha256(&command.body);
         let mut notes = command.lifecycle.notes();
         // The last word counts, and the same bytes as the client's say nothing.
-        notes.prepared = if notes.request_sha256 == Some(digest) {
+        notes.upstream_body = if notes.request_sha256 == Some(digest) {
             None
         } else {
             let length = count(command.body.len());
@@ -244,8 +249,8 @@ impl Preparer {
         };
     }
 
-    fn chunks(command: ChunksCommand, prepared: &mut Prepared) {
-        prepared.hold(command.reservation, u64::MAX);
+    fn chunks(command: ChunksCommand, batch: &mut BatchBuilder) {
+        batch.hold(command.reservation, u64::MAX);
         let mut notes = command.lifecycle.notes();
         let notes = &mut *notes;
         if let Some(protocol) = &notes.wire_protocol {
@@ -263,47 +268,47 @@ impl Preparer {
         command.chunks.iter().for_each(|chunk| streamed.push(chunk));
         if command.keeps_pieces {
             notes.pieces = notes.pieces.max(1);
-            prepared.ends(Arc::clone(&command.lifecycle), streamed.clone());
+            batch.ends(Arc::clone(&command.lifecycle), streamed.clone());
         }
     }
 
-    fn end(&mut self, command: EndCommand, prepared: &mut Prepared) {
+    fn end(&mut self, command: EndCommand, batch: &mut BatchBuilder) {
         let EndCommand {
             lifecycle,
             at,
             mut ending,
             chunks,
             response_length,
-            room,
-            content_room,
+            body_grant,
+            content_grant,
             latency_us,
             upstream_latency_us,
             time_to_first_chunk_us,
             response_provider_name,
             capture,
-            mut altered,
+            mut adjustments,
             redaction_id,
             span,
             reservation,
         } = command;
         let capture = capture.unwrap_or(self.capture);
-        let seq = prepared.next_seq();
+        let seq = batch.next_seq();
         trip(
             "end",
             ending.response_id.as_deref().unwrap_or_default().as_bytes(),
         );
         let mut notes = std::mem::take(&mut *lifecycle.notes());
         if notes.pieces > 0 {
-            prepared.ended_pieces.push(lifecycle.opened_seq());
+            batch.ended_pieces.push(lifecycle.opened_seq());
         }
         let protocol = notes
             .wire_protocol
             .take()
-            .filter(|_| ending.reading != Reading::Nothing);
+            .filter(|_| ending.parse_response != ParseResponse::No);
         let mut response = None;
-        let (response_body, payload) = match (ending.response_body.take(), room) {
-            (_, BodyRoom::Shed) => (Some(shed(response_length)), None),
-            (body, BodyRoom::Kept) => match (notes.streamed.take(), body, chunks.as_slice()) {
+        let (response_body, payload) = match (ending.response_body.take(), body_grant) {
+            (_, BodyGrant::Shed) => (Some(shed(response_length)), None),
+            (body, BodyGrant::Granted) => match (notes.streamed.take(), body, chunks.as_slice()) {
                 (Some(streamed), None, chunks) => {
                     if let Some(mut parser) = notes.parser.take().filter(|_| protocol.is_some()) {
                         match feed(&mut parser, chunks) {
@@ -319,19 +324,20 @@ impl Preparer {
                     response = protocol.map(|protocol| Response::Whole(protocol, body.clone()));
                     let request_id = payload_id(lifecycle.opened_seq(), Part::Body);
                     let key = notes.conversation.take();
-                    let (fact, payload) = self.body(&body, room, capture, |conversations, body| {
-                        let id = payload_id(seq, Part::Body);
-                        let texts = &mut prepared.group.texts;
-                        conversations.response(key.as_ref(), request_id, id, body, texts)
-                    });
+                    let (fact, payload) =
+                        self.body(&body, body_grant, capture, |conversations, body| {
+                            let id = payload_id(seq, Part::Body);
+                            let texts = &mut batch.group.arena;
+                            conversations.response(key.as_ref(), request_id, id, body, texts)
+                        });
                     (Some(fact), payload)
                 }
             },
         };
-        prepared.push_payload(seq, Part::Body, payload);
+        batch.push_payload(seq, Part::Body, payload);
         if notes.is_unreadable {
-            note_altered(&mut altered, [RESPONSE_UNPARSED.to_owned()]);
-            prepared.unparsed = prepared.unparsed.saturating_add(1);
+            adjustments.flag(RESPONSE_UNPARSED);
+            batch.unparsed = batch.unparsed.saturating_add(1);
         }
         let tool_calls = ending
             .tool_calls
@@ -345,18 +351,18 @@ impl Preparer {
         let content = EndContent::new(
             ending.assistant_text,
             &mut ending.tool_calls,
-            self.payload_cap_bytes,
-            &mut altered,
+            self.payload_bytes_max,
+            &mut adjustments,
         );
-        let (content, payload) = self.content(content.as_ref(), content_room, capture);
-        prepared.push_payload(seq, Part::Content, payload);
-        let prepared_body = notes.prepared.as_ref().map(|payload| BodyFact {
+        let (content, payload) = self.content(content.as_ref(), content_grant, capture);
+        batch.push_payload(seq, Part::Content, payload);
+        let upstream_body = notes.upstream_body.as_ref().map(|payload| BodyFact {
             length: payload.length,
             commitment: Some(payload.commitment()),
             kept: Kept::Digest,
             ..BodyFact::default()
         });
-        prepared.push_payload(seq, Part::Prepared, notes.prepared.take());
+        batch.push_payload(seq, Part::UpstreamBody, notes.upstream_body.take());
         let provider_name = response_provider_name
             .clone()
             .or_else(|| notes.provider_name.take());
@@ -371,24 +377,24 @@ impl Preparer {
         };
         let mut normaliser = Normaliser::default();
         normaliser.timing(&mut timing);
-        note_altered(&mut altered, normaliser.into_altered());
-        let event_index = prepared.events.len();
-        prepared.ends.push(EndNote {
+        adjustments.add(normaliser.into_adjustments());
+        let event_index = batch.events.len();
+        batch.ends.push(EndNote {
             event_index,
             span,
             provider_name,
             request_model: notes.request_model.take(),
-            requested_model: notes.requested_model.take(),
-            reading: ending.reading,
+            client_model: notes.client_model.take(),
+            parse_response: ending.parse_response,
         });
         if let Some(response) = response {
-            prepared.group.responses.push((event_index, response));
+            batch.group.responses.push((event_index, response));
         }
         let ended = Ended {
             kind: ending.kind,
             request_id: lifecycle.request_id.clone(),
             opened_seq: lifecycle.opened_seq(),
-            session_seq: None,
+            store_opened_seq: None,
             response_model: ending.response_model,
             response_provider_name,
             response_id: ending.response_id,
@@ -409,24 +415,25 @@ impl Preparer {
             tool_calls,
             response_body,
             content,
-            prepared_body,
-            altered,
+            upstream_body,
+            adjusted_fields: adjustments.fields,
+            body_flags: adjustments.body_flags,
             redaction_id,
         };
-        prepared.push(at, Fact::Ended(Box::new(ended)));
-        prepared.hold(reservation, room.bytes(response_length));
-        prepared.reached.push((lifecycle, Stage::EndedCommitted));
+        batch.push(at, EventKind::Ended(Box::new(ended)));
+        batch.hold(reservation, body_grant.bytes(response_length));
+        batch.reached.push((lifecycle, Stage::EndedCommitted));
     }
 
     /// A body in one piece; `plan` digests and plans one that is kept whole.
     fn body(
         &mut self,
         body: &Bytes,
-        room: BodyRoom,
+        body_grant: BodyGrant,
         capture: Capture,
-        plan: impl FnOnce(&mut Conversations, &Bytes) -> Planned,
-    ) -> (BodyFact, Option<PlannedPayload>) {
-        if room == BodyRoom::Shed {
+        plan: impl FnOnce(&mut DeltaPlanner, &Bytes) -> Planned,
+    ) -> (BodyFact, Option<PayloadPlan>) {
+        if body_grant == BodyGrant::Shed {
             return (shed(count(body.len())), None);
         }
         if body.is_empty() {
@@ -436,7 +443,7 @@ impl Preparer {
         if capture == Capture::MetadataOnly {
             return committed(length, sha256(body), Kept::Digest, Content::Digest, None);
         }
-        if body.len() > self.payload_cap_bytes {
+        if body.len() > self.payload_bytes_max {
             return committed_excerpt(length, sha256(body), excerpt_of(body));
         }
         let Planned { sha256, delta } = plan(&mut self.conversations, body);
@@ -454,7 +461,7 @@ impl Preparer {
         mut streamed: StreamedBody,
         chunks: &[Bytes],
         capture: Capture,
-    ) -> (Option<BodyFact>, Option<PlannedPayload>) {
+    ) -> (Option<BodyFact>, Option<PayloadPlan>) {
         for chunk in chunks {
             streamed.push(chunk);
         }
@@ -471,21 +478,22 @@ impl Preparer {
     fn content<T: serde::Serialize>(
         &mut self,
         content: Option<&T>,
-        room: BodyRoom,
+        body_grant: BodyGrant,
         capture: Capture,
-    ) -> (Option<BodyFact>, Option<PlannedPayload>) {
+    ) -> (Option<BodyFact>, Option<PayloadPlan>) {
         let Some(json) = content.and_then(|content| serde_json::to_vec(content).ok()) else {
             return (None, None);
         };
-        let capture = if json.len() > self.payload_cap_bytes {
+        let capture = if json.len() > self.payload_bytes_max {
             Capture::MetadataOnly
         } else {
             capture
         };
-        let (fact, payload) = self.body(&Bytes::from(json), room, capture, |_, body| Planned {
-            sha256: sha256(body),
-            delta: None,
-        });
+        let (fact, payload) =
+            self.body(&Bytes::from(json), body_grant, capture, |_, body| Planned {
+                sha256: sha256(body),
+                delta: None,
+            });
         (Some(fact), payload)
     }
 }
@@ -504,17 +512,16 @@ fn feed(parser: &mut ResponseParser, chunks: &[Bytes]) -> Option<()> {
 fn describe(
     context: &mut RequestContext,
     summary: &RequestSummary,
-    redactor: Option<&mut Redactor<'_>>,
-    altered: &mut Altered,
+    redactor: Option<&mut SecretRedactor<'_>>,
+    adjustments: &mut Adjustments,
 ) {
     let mut found = RequestContext::default();
     if let Some(model) = summary.model.as_deref().filter(|model| !model.is_empty()) {
         if context.request_model.is_none() {
             found.request_model = Some(model.to_owned());
-        } else if context.requested_model.is_none()
-            && context.request_model.as_deref() != Some(model)
+        } else if context.client_model.is_none() && context.request_model.as_deref() != Some(model)
         {
-            found.requested_model = Some(model.to_owned());
+            found.client_model = Some(model.to_owned());
         }
     }
     found.max_tokens = summary.max_tokens.filter(|_| context.max_tokens.is_none());
@@ -527,9 +534,9 @@ fn describe(
     }
     let mut normaliser = Normaliser::default();
     normaliser.context(&mut found);
-    note_altered(altered, normaliser.into_altered());
+    adjustments.add(normaliser.into_adjustments());
     context.request_model = context.request_model.take().or(found.request_model);
-    context.requested_model = context.requested_model.take().or(found.requested_model);
+    context.client_model = context.client_model.take().or(found.client_model);
     context.max_tokens = context.max_tokens.or(found.max_tokens);
     context.temperature = context.temperature.or(found.temperature);
     context.top_p = context.top_p.or(found.top_p);

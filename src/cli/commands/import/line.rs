@@ -60,7 +60,7 @@ const FIELDS: &[&str] = &[
     "operation_name",
     "provider_name",
     "response_provider_name",
-    "requested_model",
+    "client_model",
     "request_model",
     "response_model",
     "wire_protocol",
@@ -81,7 +81,8 @@ const FIELDS: &[&str] = &[
     "error_type",
     "error_message",
     "tool_calls",
-    "altered",
+    "adjusted_fields",
+    "body_flags",
     "is_erased",
     "request",
     "response",
@@ -107,7 +108,7 @@ struct Line {
     operation_name: Option<String>,
     provider_name: Option<String>,
     response_provider_name: Option<String>,
-    requested_model: Option<String>,
+    client_model: Option<String>,
     request_model: Option<String>,
     response_model: Option<String>,
     wire_protocol: Option<String>,
@@ -128,7 +129,8 @@ struct Line {
     error_type: Option<String>,
     error_message: Option<String>,
     tool_calls: Vec<ToolCall>,
-    altered: Vec<String>,
+    adjusted_fields: Vec<String>,
+    body_flags: Vec<String>,
     is_erased: bool,
     request: Option<Body>,
     response: Option<Body>,
@@ -151,11 +153,13 @@ impl Imported {
     pub(super) fn parse(line: &[u8], origin: &str) -> Result<Self, String> {
         let mut fields = Fields::of_line(line, FIELDS)?;
         let line = Line::read(&mut fields, line)?;
-        let altered = fields.into_altered().into_iter();
-        let altered = altered.map(str::to_owned).collect();
+        let adjusted_fields = fields.into_adjusted().into_iter();
+        let adjusted_fields = adjusted_fields.map(str::to_owned);
         let origin = line.origin(origin);
         let mut context = line.context(&origin);
-        context.altered = altered;
+        context.adjusted_fields = adjusted_fields
+            .chain(line.adjusted_fields.clone())
+            .collect();
         let mut identity = line.identity(origin, [&line.request, &line.response]);
         let (mut missing, mut bodies) = (0, [None, None]);
         let sides = [
@@ -247,7 +251,7 @@ impl Line {
             provider_name: line.text("provider_name", "provider_name")?,
             response_provider_name: line
                 .text("response_provider_name", "response_provider_name")?,
-            requested_model: line.text("requested_model", "requested_model")?,
+            client_model: line.text("client_model", "client_model")?,
             request_model: line.text("request_model", "request_model")?,
             response_model: line.text("response_model", "response_model")?,
             wire_protocol: line.text("wire_protocol", "wire_protocol")?,
@@ -271,7 +275,8 @@ impl Line {
             error_type: line.text("error_type", "error_type")?,
             error_message: line.text("error_message", "error_message")?,
             tool_calls: tool_calls(line)?,
-            altered: line.texts("altered")?,
+            adjusted_fields: line.texts("adjusted_fields")?,
+            body_flags: line.texts("body_flags")?,
             is_erased: line.truth("is_erased")?.unwrap_or(false),
             request: Body::read(line, "request", "request_bytes")?,
             response: Body::read(line, "response", "response_bytes")?,
@@ -322,7 +327,7 @@ impl Line {
         context.trace_id.clone_from(&self.trace_id);
         context.operation_name.clone_from(&self.operation_name);
         context.provider_name.clone_from(&self.provider_name);
-        context.requested_model.clone_from(&self.requested_model);
+        context.client_model.clone_from(&self.client_model);
         context.request_model.clone_from(&self.request_model);
         context.max_tokens = self.max_tokens;
         context.temperature = self.temperature;
@@ -348,7 +353,7 @@ impl Line {
     }
 
     fn is_flagged(&self, flag: &str) -> bool {
-        self.altered.iter().any(|altered| altered == flag)
+        self.body_flags.iter().any(|own| own == flag)
     }
 
     fn ending(self, body: Option<Bytes>) -> Option<Ending> {
@@ -433,7 +438,7 @@ fn tool_calls(line: &mut Fields<'_>) -> Result<Vec<ToolCall>, String> {
         let id = text("tool_call_id")?.unwrap_or_default();
         let name = text("tool_name")?.unwrap_or_default();
         calls.push(ToolCall::new(id, name, text("input")?.unwrap_or_default()));
-        for field in call.into_altered() {
+        for field in call.into_adjusted() {
             line.note(field);
         }
     }
@@ -466,7 +471,7 @@ impl Body {
             base64: text("base64")?,
             is_excerpt: body.number("head").map_err(within)?.is_some(),
         };
-        for field in body.into_altered() {
+        for field in body.into_adjusted() {
             line.note(field);
         }
         Ok(Some(read))

@@ -42,11 +42,11 @@ fn record_input() {
         match Exchange::parse(&input) {
             Ok(exchange) => {
                 // Bounds are the recorder's; what no field can hold is noted here.
-                let mut altered = exchange.context.altered.iter();
+                let mut adjusted_fields = exchange.context.adjusted_fields.iter();
                 assert!(
-                    altered.all(|name| seen.contains(&name.as_str())),
+                    adjusted_fields.all(|name| seen.contains(&name.as_str())),
                     "{:?}",
-                    exchange.context.altered
+                    exchange.context.adjusted_fields
                 );
                 assert!(exchange.body_bytes() <= 4 * input.len() as u64);
             }

@@ -70,8 +70,8 @@ impl Exchange {
     pub(super) fn parse(line: &[u8]) -> Result<Self, String> {
         let mut fields = Fields::of_line(line, FIELDS)?;
         let mut exchange = Self::read(&mut fields)?;
-        let altered = fields.into_altered().into_iter();
-        exchange.context.altered = altered.map(str::to_owned).collect();
+        let adjusted_fields = fields.into_adjusted().into_iter();
+        exchange.context.adjusted_fields = adjusted_fields.map(str::to_owned).collect();
         Ok(exchange)
     }
 
@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     fn numbers_that_cannot_be_recorded_are_noted_and_refuse_nothing() {
-        for (field, number, altered) in [
+        for (field, number, adjusted_fields) in [
             ("started_at", "-1", "started_at"),
             ("started_at", "0", "started_at"),
             ("started_at", "86400", "started_at"),
@@ -351,11 +351,15 @@ mod tests {
             ("status", "99", "http_status"),
         ] {
             let exchange = parse(&format!(r#"{{"request":1,"{field}":{number}}}"#));
-            assert_eq!(exchange.context.altered, [altered], "{field} {number}");
+            assert_eq!(
+                exchange.context.adjusted_fields,
+                [adjusted_fields],
+                "{field} {number}"
+            );
             assert_eq!(exchange.arrived_at, None);
         }
         let exchange = parse(r#"{"request":1,"status":2e2,"latency_us":1000.0}"#);
-        assert!(exchange.context.altered.is_empty());
+        assert!(exchange.context.adjusted_fields.is_empty());
         let End::Completed(completion) = exchange.end else {
             panic!("status 200 is completed")
         };

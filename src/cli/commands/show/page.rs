@@ -49,7 +49,8 @@ impl Page<'_> {
         self.model(record)?;
         self.usage(record)?;
         self.bodies(details)?;
-        self.altered(&record.altered)?;
+        self.body_flags(&record.body_flags)?;
+        self.adjusted_fields(&record.adjusted_fields)?;
         self.attributes(&record.attributes)?;
         if has_calls {
             self.tool_calls(details)?;
@@ -57,10 +58,9 @@ impl Page<'_> {
         Ok(())
     }
 
-    /// What became of fields, and of bodies as a whole, in words.
-    fn altered(&mut self, altered: &[String]) -> io::Result<()> {
-        let mut shortened = Vec::new();
-        for name in altered {
+    /// What is not as it was handed over, in words.
+    fn body_flags(&mut self, body_flags: &[String]) -> io::Result<()> {
+        for name in body_flags {
             let what = match name.as_str() {
                 "usage_unparsed" => {
                     "of its usage: some counts are negative or no numbers, and left out"
@@ -79,10 +79,8 @@ impl Page<'_> {
             let (label, body) = match name.rsplit_once('_') {
                 Some((body, "unparsed")) => ("not read", body),
                 Some((body, "withheld")) => ("withheld", body),
-                _ => {
-                    shortened.push(name.as_str());
-                    continue;
-                }
+                // Of a later version.
+                _ => ("flagged", name.as_str()),
             };
             let why = match label {
                 "not read" => "is not, or not in full, of its protocol; kept as it came",
@@ -90,12 +88,18 @@ impl Page<'_> {
             };
             self.line(label, &format!("the {body} body: {why}"))?;
         }
-        if shortened.is_empty() {
+        Ok(())
+    }
+
+    fn adjusted_fields(&mut self, names: &[String]) -> io::Result<()> {
+        if names.is_empty() {
             return Ok(());
         }
-        let shortened = shortened.join(", ");
-        let altered = format!("{shortened} (out of bounds, shortened or left out)");
-        self.line("altered", &altered)
+        let names = names.join(", ");
+        self.line(
+            "adjusted",
+            &format!("{names} (out of bounds: shortened or left out)"),
+        )
     }
 
     fn times(&mut self, details: &Details) -> io::Result<()> {
@@ -146,7 +150,7 @@ impl Page<'_> {
         self.optional("provider", record.provider_name.as_deref())?;
         self.optional("  served by", record.response_provider_name.as_deref())?;
         self.optional("model", record.request_model.as_deref())?;
-        self.optional("  asked for", record.requested_model.as_deref())?;
+        self.optional("  asked for", record.client_model.as_deref())?;
         self.optional("  served by", record.response_model.as_deref())?;
         self.optional("protocol", record.wire_protocol.as_deref())?;
         self.optional("streamed", record.is_streaming.then_some("yes"))?;

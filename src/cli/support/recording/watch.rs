@@ -16,7 +16,7 @@ const STALL_FAILING: Duration = Duration::from_millis(500);
 enum Told {
     Fine,
     Stalled,
-    RoomShort,
+    DiskSpaceShort,
 }
 
 /// What there is to say.
@@ -63,15 +63,15 @@ impl Watch {
             self.progress_at = now;
         }
         let stalled_for = now.saturating_duration_since(self.progress_at);
-        let is_room_short = health
+        let is_disk_space_short = health
             .alarms
             .iter()
             .any(|alarm| matches!(alarm, Alarm::MetadataOnly { .. } | Alarm::SizeReached));
-        let is_failing = health.state == HealthState::Degraded && !is_room_short;
+        let is_failing = health.state == HealthState::Degraded && !is_disk_space_short;
         let stall = if is_failing { STALL_FAILING } else { STALL };
-        let state = match is_room_short {
+        let state = match is_disk_space_short {
             _ if stalled_for >= stall => Told::Stalled,
-            true => Told::RoomShort,
+            true => Told::DiskSpaceShort,
             false => Told::Fine,
         };
         let problem = health.problem.clone().unwrap_or_else(|| {
@@ -92,7 +92,7 @@ impl Watch {
                 format::counted(waiting, "request waits", "requests wait"),
                 seconds(self.give_up_after),
             ),
-            Told::RoomShort => format!(
+            Told::DiskSpaceShort => format!(
                 "warning: {problem}; what is left out is stated in the log. Make room on the disk"
             ),
         })

@@ -22,8 +22,10 @@ use crate::db::rows::{IS_ERASED, SELECT_ROW, START_COUNT};
 use crate::db::seq_to_sql;
 use crate::db::write::project::{self, Values, bind_end, bind_start, joined};
 use crate::db::write::refusals::Refusals;
-use crate::log::{Ended, Event, Fact, Fold, HourKey, Opened, RequestEnd, RequestStart, Served};
-use walk::{Check, Cursor, Differences, hash_of_rest};
+use crate::log::{
+    Ended, Event, EventKind, Fold, HourKey, Opened, RequestEnd, RequestStart, Served,
+};
+use walk::{Check, Cursor, Differences, hash_of_end_columns};
 
 const COMPARING: &str = "comparing the tables with the log";
 
@@ -68,9 +70,9 @@ impl<'s> Tables<'s> {
     pub(crate) fn compare(
         &mut self,
         entries: Option<IndexEntries>,
-    ) -> Result<Comparison<'_>, DbError> {
+    ) -> Result<ProjectionCheck<'_>, DbError> {
         let requests = &mut self.requests;
-        Ok(Comparison {
+        Ok(ProjectionCheck {
             connection: self.connection,
             requests: Cursor::new(requests, "requests", 1, Some(IS_ERASED), entries)?,
             tool_calls: Cursor::new(&mut self.tool_calls, "tool_calls", 2, None, None)?,
@@ -96,17 +98,27 @@ struct OpenRequest {
     user_id: Option<Box<str>>,
     response_provider_name: Option<Box<str>>,
     response_model: Option<Box<str>>,
-    altered: Option<Box<str>>,
+    adjusted_fields: Option<Box<str>>,
+    body_flags: Option<Box<str>>,
     /// The hash of what the stored row has in the columns that are not known at the opening;
     /// `None`: there is no row, which has been reported.
     rest: Option<u64>,
+}
+
+/// Adds names to a comma-separated list.
+fn append_names(list: &mut Option<Box<str>>, names: &[String]) {
+    if names.is_empty() {
+        return;
+    }
+    let before = list.take().map(String::from);
+    *list = joined(before.iter().chain(names)).map(String::into_boxed_str);
 }
 
 /// What a comparison ends with.
 type Differing = (Vec<ProjectionDifference>, Option<IndexEntries>);
 
 /// Walks the log and the tables in step.
-pub(crate) struct Comparison<'r> {
+pub(crate) struct ProjectionCheck<'r> {
     connection: &'r Connection,
     requests: Cursor<'r>,
     tool_calls: Cursor<'r>,
@@ -123,21 +135,21 @@ pub(crate) struct Comparison<'r> {
     differences: Differences,
 }
 
-impl Comparison<'_> {
+impl ProjectionCheck<'_> {
     /// Takes the next event of the log.
     pub(crate) fn apply(&mut self, event: &Event) -> Result<(), DbError> {
-        match &event.fact {
-            Fact::Opened(opened) => {
+        match &event.kind {
+            EventKind::Opened(opened) => {
                 let at = event.at;
                 self.opened(event.seq, &RequestStart { at, opened })
             }
-            Fact::Served(served) => self.served(served),
-            Fact::Ended(ended) => self.ended(event.seq, ended),
-            Fact::StoreOpened(_) | Fact::StoreClosed(_) | Fact::Gap(_) => {
+            EventKind::Served(served) => self.served(served),
+            EventKind::Ended(ended) => self.ended(event.seq, ended),
+            EventKind::StoreOpened(_) | EventKind::StoreClosed(_) | EventKind::Gap(_) => {
                 self.rebuilt.apply(std::slice::from_ref(event))
             }
-            Fact::Erased(_) => self.rebuilt.remove(event),
-            Fact::Pruned(pruned) => {
+            EventKind::Erased(_) => self.rebuilt.remove(event),
+            EventKind::Pruned(pruned) => {
                 self.sums.count_pruned(pruned);
                 self.rebuilt.remove(event)
             }
@@ -173,26 +185,28 @@ impl Comparison<'_> {
             let mut check = Check::new(row, 0);
             bind_start(&mut check, seq, start)?;
             self.differences.add_changed("requests", key, 1, check);
-            rest = Some(hash_of_rest(&mut self.rest, row)?);
+            rest = Some(hash_of_end_columns(&mut self.rest, row)?);
             self.requests.advance()?;
         }
         let Opened {
             provider_name,
             request_model,
-            requested_model,
+            client_model,
             user_id,
-            altered,
+            adjusted_fields,
+            body_flags,
             ..
         } = start.opened;
         let text = |text: &Option<String>| text.as_deref().map(Box::from);
         let request = OpenRequest {
             opened_at: start.opened_at(),
             provider_name: text(provider_name),
-            model: text(request_model).or_else(|| text(requested_model)),
+            model: text(request_model).or_else(|| text(client_model)),
             user_id: text(user_id),
             response_provider_name: None,
             response_model: None,
-            altered: joined(altered.iter()).map(String::into_boxed_str),
+            adjusted_fields: joined(adjusted_fields.iter()).map(String::into_boxed_str),
+            body_flags: joined(body_flags.iter()).map(String::into_boxed_str),
             rest,
         };
         self.hold(seq, request)
@@ -227,11 +241,8 @@ impl Comparison<'_> {
             }
         }
         request.serve(&ended.response_model, &ended.response_provider_name);
-        if !ended.altered.is_empty() {
-            let before = request.altered.take().map(String::from);
-            let altered = before.iter().chain(&ended.altered);
-            request.altered = joined(altered).map(String::into_boxed_str);
-        }
+        append_names(&mut request.adjusted_fields, &ended.adjusted_fields);
+        append_names(&mut request.body_flags, &ended.body_flags);
         self.check_rest(ended.opened_seq, &request, Some(&end))?;
         self.sums.count_end(request.hour_key(), ended);
         if self.sums.hours.len() + self.sums.minutes.len() > self.bounds.sums {
@@ -408,7 +419,8 @@ impl OpenRequest {
         values.bind(self.response_model.as_deref())?;
         values.bind(self.response_provider_name.as_deref())?;
         bind_end(values, end)?;
-        values.bind(self.altered.as_deref())
+        values.bind(self.adjusted_fields.as_deref())?;
+        values.bind(self.body_flags.as_deref())
     }
 
     /// What holding it takes, with the map's share.
@@ -419,7 +431,8 @@ impl OpenRequest {
             &self.user_id,
             &self.response_provider_name,
             &self.response_model,
-            &self.altered,
+            &self.adjusted_fields,
+            &self.body_flags,
         ];
         // An allocation takes at least 16 bytes more than what it holds.
         let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len() + 16);

@@ -17,19 +17,20 @@ fn events(random: &mut fastrand::Rng) -> Vec<Event> {
     for seq in 0..random.u64(1..300) {
         let at = 1_764_000_000_000_000
             + seq as i64 * random.i64(-10_000_000_000_000..10_000_000_000_000);
-        let altered = |random: &mut fastrand::Rng| vec!["user_id".to_owned(); random.usize(..2)];
-        let fact = match random.u32(..20) {
-            0 => Fact::Gap(Gap {
+        let adjusted_fields =
+            |random: &mut fastrand::Rng| vec!["user_id".to_owned(); random.usize(..2)];
+        let kind = match random.u32(..20) {
+            0 => EventKind::Gap(Gap {
                 lifecycles: random.u64(..3),
                 ..Gap::default()
             }),
-            1 => Fact::StoreClosed(StoreClosed {
+            1 => EventKind::StoreClosed(StoreClosed {
                 lifecycles_submitted: 7,
                 lifecycles_stored: 7,
                 lifecycles_lost: 0,
                 payloads_lost: 0,
             }),
-            2..=3 => Fact::Served(Served {
+            2..=3 => EventKind::Served(Served {
                 // At times of one that has ended.
                 opened_seq: open.last().copied().unwrap_or(0),
                 response_model: text(random, 3),
@@ -38,7 +39,7 @@ fn events(random: &mut fastrand::Rng) -> Vec<Event> {
             }),
             4..=10 if !open.is_empty() => {
                 let opened_seq = open.swap_remove(random.usize(..open.len()));
-                Fact::Ended(Box::new(Ended {
+                EventKind::Ended(Box::new(Ended {
                     kind: *random
                         .choice(&[EndKind::Completed, EndKind::Failed, EndKind::Abandoned])
                         .unwrap(),
@@ -54,40 +55,40 @@ fn events(random: &mut fastrand::Rng) -> Vec<Event> {
                             input_bytes,
                         })
                         .collect(),
-                    altered: altered(random),
+                    adjusted_fields: adjusted_fields(random),
                     ..Ended::default()
                 }))
             }
-            _ if seq == 0 => Fact::StoreOpened(StoreOpened {
+            _ if seq == 0 => EventKind::StoreOpened(StoreOpened {
                 log_id: "log".to_owned(),
                 auditlite_version: String::new(),
                 sqlite_version: String::new(),
                 durability: String::new(),
                 overflow: String::new(),
                 capture: String::new(),
-                payload_cap_bytes: 0,
+                payload_bytes_max: 0,
                 unsigned_removals: None,
             }),
             _ => {
                 open.push(seq);
-                Fact::Opened(Box::new(Opened {
+                EventKind::Opened(Box::new(Opened {
                     request_id: format!("r-{seq}"),
                     user_id: text(random, 50),
                     provider_name: text(random, 3),
                     request_model: text(random, 3),
-                    requested_model: text(random, 3),
+                    client_model: text(random, 3),
                     temperature: random.bool().then(|| random.f64()),
                     attributes: vec![("k".to_owned(), "v".to_owned())],
                     request_body: BodyFact {
                         length: random.u64(..9),
                         ..BodyFact::default()
                     },
-                    altered: altered(random),
+                    adjusted_fields: adjusted_fields(random),
                     ..Opened::default()
                 }))
             }
         };
-        events.push(Event { seq, at, fact });
+        events.push(Event { seq, at, kind });
     }
     events
 }
@@ -147,7 +148,7 @@ fn what_the_writer_makes_is_what_is_expected_and_any_other_cell_is_found() {
                 "usage_hourly",
                 "usage_daily",
                 "opened_minutes",
-                "store_sessions",
+                "store_openings",
                 "gaps",
             ];
             let table = *random.choice(&tables).unwrap();

@@ -140,7 +140,7 @@ impl Values for Check<'_> {
 }
 
 /// Of the columns that are not known at the opening.
-pub(super) fn hash_of_rest(hash: &mut KeyedHash, row: &Row<'_>) -> Result<u64, DbError> {
+pub(super) fn hash_of_end_columns(hash: &mut KeyedHash, row: &Row<'_>) -> Result<u64, DbError> {
     hash.begin();
     for index in START_COUNT..COLUMN_COUNT {
         hash.push(row.get_ref(index).context(COMPARING)?);

@@ -3,7 +3,7 @@
 use crate::config::Durability;
 use crate::db::{Appender, Batch, DatabasePath, Segment, compare_projections, rebuild_projections};
 use crate::log::{
-    BodyFact, EndKind, Ended, Event, Fact, Gap, Opened, SegmentEncoder, ToolCallFact,
+    BodyFact, EndKind, Ended, Event, EventKind, Gap, Opened, SegmentEncoder, ToolCallFact,
 };
 use crate::model::{Digest, StatsFilter};
 use crate::payload::{EncodedPayload, Encoding};
@@ -13,17 +13,17 @@ fn batch(first_seq: u64, users: &[&str]) -> Batch {
     let mut events = Vec::new();
     let mut payloads = Vec::new();
     let mut seq = first_seq;
-    let mut push = |fact| {
-        events.push(Event { seq, at: 7, fact });
+    let mut push = |kind| {
+        events.push(Event { seq, at: 7, kind });
         seq += 1;
         seq - 1
     };
     if first_seq == 0 {
-        push(Fact::Gap(Gap::default()));
+        push(EventKind::Gap(Gap::default()));
     }
     for user in users {
         let request_id = format!("of {user}");
-        let opened_seq = push(Fact::Opened(Box::new(Opened {
+        let opened_seq = push(EventKind::Opened(Box::new(Opened {
             request_id: request_id.clone(),
             user_id: Some((*user).to_owned()),
             request_model: Some("m".to_owned()),
@@ -46,7 +46,7 @@ fn batch(first_seq: u64, users: &[&str]) -> Batch {
                 data: Some(user.as_bytes().to_vec()),
             },
         ));
-        push(Fact::Ended(Box::new(Ended {
+        push(EventKind::Ended(Box::new(Ended {
             kind: EndKind::Completed,
             request_id,
             opened_seq,
@@ -124,7 +124,7 @@ fn rows_that_stand_in_the_way_are_taken_out() {
         "INSERT INTO requests SELECT 5, ended_seq, status, 'planted', opened_at, NULL, NULL, NULL,
              NULL, NULL, NULL, 'mallory', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
              wire_protocol, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-             tool_call_count, NULL, NULL, NULL, NULL, 0, NULL, NULL FROM requests;
+             tool_call_count, NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL FROM requests;
          INSERT INTO tool_calls VALUES (4, 0, 'planted', 'planted', 1);
          INSERT INTO gaps VALUES (6, 1, 1, 1, 1, 1);
          INSERT INTO payloads VALUES (20, 1, x'', x'', 0, NULL, 0, NULL, NULL, NULL);",
@@ -157,7 +157,7 @@ fn a_request_that_is_refused_is_written_in_its_barest_form_and_all_others_in_ful
     assert_eq!(refusals.rows, 2, "{refusals:?}");
     assert_eq!(
         file.texts(
-            "SELECT coalesce(user_id, '-') || ' ' || status || ' ' || coalesce(altered, '') \
+            "SELECT coalesce(user_id, '-') || ' ' || status || ' ' || coalesce(body_flags, '') \
              FROM requests ORDER BY opened_seq"
         ),
         [

@@ -95,19 +95,22 @@ fn events(random: &mut fastrand::Rng, stored: &Connection) -> (Vec<Event>, BTree
                 ..Ended::default()
             };
             ended.push((opened.clone(), end.clone(), seq + 1));
-            for fact in [Fact::Opened(Box::new(opened)), Fact::Ended(Box::new(end))] {
-                all.push(Event { seq, at, fact });
+            for kind in [
+                EventKind::Opened(Box::new(opened)),
+                EventKind::Ended(Box::new(end)),
+            ] {
+                all.push(Event { seq, at, kind });
                 seq += 1;
             }
         }
         append(stored, &all[first..]);
-        let fact = match random.u8(..4) {
+        let kind = match random.u8(..4) {
             0 => {
                 let place = random.usize(..ended.len());
                 let (mut opened, end, ended_seq) = ended.swap_remove(place);
                 opened.user_id = None;
                 gone.extend([end.opened_seq, ended_seq]);
-                Fact::Erased(Box::new(Erased {
+                EventKind::Erased(Box::new(Erased {
                     reason: "test".to_owned(),
                     requests: vec![ErasedRequest {
                         ended_seq,
@@ -130,10 +133,10 @@ fn events(random: &mut fastrand::Rng, stored: &Connection) -> (Vec<Event>, BTree
                 ended.retain(|(_, end, _)| end.opened_seq >= to);
                 let requests = all.iter().filter(|event| {
                     (from..to).contains(&event.seq)
-                        && matches!(event.fact, Fact::Opened(_) | Fact::Ended(_))
+                        && matches!(event.kind, EventKind::Opened(_) | EventKind::Ended(_))
                 });
                 gone.extend(requests.map(|event| event.seq));
-                Fact::Pruned(Box::new(Pruned {
+                EventKind::Pruned(Box::new(Pruned {
                     what: PrunedKind::Metadata,
                     from,
                     to,
@@ -151,7 +154,7 @@ fn events(random: &mut fastrand::Rng, stored: &Connection) -> (Vec<Event>, BTree
             }
             _ => continue,
         };
-        let event = Event { seq, at: 0, fact };
+        let event = Event { seq, at: 0, kind };
         // Removals are about even places.
         seq += 2;
         append(stored, std::slice::from_ref(&event));
@@ -270,12 +273,15 @@ fn sums_that_are_none_are_counted_anew_where_something_is_taken_from_them() {
     };
     let lines = |seq: u64| {
         let (opened, ended) = request(seq);
-        let facts = [Fact::Opened(Box::new(opened)), Fact::Ended(Box::new(ended))];
-        let event = |(seq, fact)| Event { seq, at: 0, fact };
+        let facts = [
+            EventKind::Opened(Box::new(opened)),
+            EventKind::Ended(Box::new(ended)),
+        ];
+        let event = |(seq, kind)| Event { seq, at: 0, kind };
         (seq..).zip(facts).map(event).collect::<Vec<_>>()
     };
     let (opened, ended) = request(0);
-    let erased = Fact::Erased(Box::new(Erased {
+    let erased = EventKind::Erased(Box::new(Erased {
         reason: "test".to_owned(),
         requests: vec![ErasedRequest {
             ended_seq: 1,
@@ -287,7 +293,7 @@ fn sums_that_are_none_are_counted_anew_where_something_is_taken_from_them() {
     let erased = Event {
         seq: 4,
         at: 0,
-        fact: erased,
+        kind: erased,
     };
     let rebuilt = database();
     append(&rebuilt, &lines(2));
