@@ -1,4 +1,4 @@
--- The file format of auditlite, version 1.
+-- The file format of auditlite, version 2.
 --
 -- One SQLite file holds everything. The log (log_segments) is the only authority; payloads hold the
 -- content that the log commits to; every other table is a projection that can be rebuilt from the log.
@@ -71,7 +71,7 @@ CREATE TABLE requests (
     operation_name            TEXT,
     provider_name             TEXT,                -- routed to
     response_provider_name    TEXT,                -- served, where another one
-    client_model           TEXT,                -- asked for by the client
+    client_model              TEXT,                -- asked for by the client
     request_model             TEXT,                -- routed to
     response_model            TEXT,                -- served
     wire_protocol             TEXT,
@@ -95,7 +95,7 @@ CREATE TABLE requests (
     request_bytes             INTEGER NOT NULL,    -- length of the full request body
     response_bytes            INTEGER,             -- length of the full response body
     adjusted_fields           TEXT,                -- names, separated by commas: fields brought into their bounds
-    body_flags                TEXT                 -- flags, separated by commas: bodies not read, withheld or left out
+    body_flags                TEXT                 -- flags, separated by commas: bodies not parsed, withheld or left out
 ) STRICT;
 
 -- Each index costs write throughput; the query that needs it is named.
@@ -243,7 +243,7 @@ CREATE TABLE gaps (
     last_at    INTEGER NOT NULL,
     lifecycles INTEGER NOT NULL,     -- lifecycles of which nothing is recorded
     payloads   INTEGER NOT NULL,     -- bodies left out of recorded lifecycles
-    updates    INTEGER NOT NULL      -- updates of the served model or forwarded body left out
+    updates    INTEGER NOT NULL      -- updates of the served model or upstream body left out
 ) STRICT;
 
 -- Full text search. No projection: made from payloads, it holds content, may lag behind the log, and
