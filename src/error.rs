@@ -182,6 +182,16 @@ pub enum ReadError {
     /// What is stored contradicts itself.
     #[error("the database is damaged: {0}; keep the file and run `auditlite verify` on it")]
     Damaged(String),
+    /// The row of a request holds what it cannot hold. It follows from the log.
+    #[error(
+        "the row of the request with opened_seq {opened_seq} is damaged: {what}; `auditlite doctor --rebuild` writes the tables again from the log"
+    )]
+    DamagedRow {
+        /// Its key, as it stands in the file.
+        opened_seq: i64,
+        /// What is wrong, in plain words.
+        what: String,
+    },
     /// The line of the log that commits to content cannot be read, and what was asked for has no place to
     /// say so: it may be anything. The bodies themselves can be had, flagged.
     #[error(

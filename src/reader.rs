@@ -25,8 +25,8 @@ use crate::model::{
     RequestRecord, StatsFilter, StatsKey, StatsRow, ToolStats,
 };
 use crate::read::commitments::Commitments;
-use crate::read::requests;
 use crate::read::search::{self, SearchLag, SearchOptions, SearchResult};
+use crate::read::{lookup, requests};
 use crate::removal::{
     EraseReport, EraseSelector, PruneReport, Retention, preview_erase, preview_prune,
 };
@@ -71,19 +71,20 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// [`ReadError::NotFound`], [`ReadError::Ambiguous`], or what the database reported.
+    /// [`ReadError::NotFound`], [`ReadError::Ambiguous`], [`ReadError::DamagedRow`], or what the database reported.
     pub fn get(&self, id: &str) -> Result<RequestRecord, ReadError> {
-        requests::get(&*self.connection()?, id)
+        lookup::get(&*self.connection()?, id)
     }
 
-    /// The request of a number as in [`get`](Self::get); all requests with this id, else with this prefix of one, else of this trace, else of this
-    /// session; newest first, at most `limit` (1 to 10,000).
+    /// The request of a number as in [`get`](Self::get); all requests with this id, else with this prefix
+    /// of one, else of this trace, else of this session, else with this anywhere in their id; newest
+    /// first, at most `limit` (1 to 10,000). What is only part of ids is looked for in all of them.
     ///
     /// # Errors
     ///
-    /// [`ReadError::InvalidArgument`], or what the database reported.
+    /// [`ReadError::InvalidArgument`], [`ReadError::DamagedRow`], or what the database reported.
     pub fn find(&self, id: &str, limit: usize) -> Result<Vec<RequestRecord>, ReadError> {
-        requests::find(&*self.connection()?, id, limit)
+        lookup::find(&*self.connection()?, id, limit)
     }
 
     /// One page of the requests that match, newest first: at most `limit` (1 to 10,000) of those

@@ -29,8 +29,8 @@ pub(crate) use error::{DbError, DbErrorKind};
 pub(crate) use export::{ExportBody, ExportDatabase, ExportRequest};
 pub(crate) use read::list::{Walk, list, top};
 pub(crate) use read::lookup::{
-    StoredPayload, StoredSegment, by_request_id, by_request_id_prefix, by_session_id, by_trace_id,
-    conversation_users, payload, tool_calls,
+    StoredPayload, StoredSegment, by_request_id, by_request_id_part, by_request_id_prefix,
+    by_session_id, by_trace_id, conversation_users, payload, tool_calls,
 };
 pub(crate) use read::snapshot::{PayloadRow, PayloadRows, Snapshot, StoredCheckpoint};
 pub(crate) use read::stats::{stats, stats_of, tools};

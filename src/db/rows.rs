@@ -173,12 +173,41 @@ pub(super) fn request_rows(mut rows: Rows<'_>) -> rusqlite::Result<Vec<RequestRo
         match request_from_row(row) {
             Ok(request) => found.push((key, Ok(request))),
             Err(error) if error.sqlite_error_code().is_none() => {
-                found.push((key, Err(error.to_string())));
+                found.push((key, Err(in_words(&error))));
             }
             Err(error) => return Err(error),
         }
     }
     Ok(found)
+}
+
+/// What a row holds that it cannot hold.
+fn in_words(error: &rusqlite::Error) -> String {
+    use rusqlite::types::Type;
+    let column = |index: &usize| match column_name(*index) {
+        "" => "a column".to_owned(),
+        name => format!("column {name}"),
+    };
+    match error {
+        rusqlite::Error::IntegralValueOutOfRange(index, number) => {
+            format!("{} holds {number}, which cannot be", column(index))
+        }
+        rusqlite::Error::InvalidColumnType(index, _, kind) => {
+            let what = match kind {
+                Type::Null => "nothing",
+                Type::Integer => "a whole number",
+                Type::Real => "a fraction",
+                Type::Text => "text",
+                Type::Blob => "bytes",
+            };
+            format!("{} holds {what}, which cannot be", column(index))
+        }
+        rusqlite::Error::FromSqlConversionFailure(_, _, what) => what.to_string(),
+        rusqlite::Error::Utf8Error(index, _) => {
+            format!("{} holds text that is not UTF-8", column(index))
+        }
+        other => other.to_string(),
+    }
 }
 
 /// Reads a row of [`SELECT_REQUEST`].
@@ -289,6 +318,11 @@ impl Columns<'_, '_> {
         self.row.get(index)
     }
 
+    /// The name of the column that was read last.
+    fn last(&self) -> &'static str {
+        column_name(self.next - 1)
+    }
+
     fn count(&mut self) -> rusqlite::Result<u64> {
         self.next += 1;
         count_at(self.row, self.next - 1)
@@ -301,7 +335,7 @@ impl Columns<'_, '_> {
 
     fn status(&mut self) -> rusqlite::Result<Status> {
         let name: String = self.get()?;
-        Status::from_name(&name).ok_or_else(|| damaged(self.next - 1, format!("status {name:?}")))
+        Status::from_name(&name).ok_or_else(|| damaged(self.last(), format!("status {name:?}")))
     }
 
     fn attributes(&mut self) -> rusqlite::Result<Vec<(String, String)>> {
@@ -309,7 +343,7 @@ impl Columns<'_, '_> {
             return Ok(Vec::new());
         };
         crate::log::pairs::deserialize(&mut serde_json::Deserializer::from_str(&text))
-            .map_err(|error| damaged(self.next - 1, error.to_string()))
+            .map_err(|error| damaged(self.last(), error.to_string()))
     }
 
     /// Names, separated by commas.
@@ -324,7 +358,7 @@ impl Columns<'_, '_> {
         let Some(text): Option<String> = self.get()? else {
             return Ok(Vec::new());
         };
-        serde_json::from_str(&text).map_err(|error| damaged(self.next - 1, error.to_string()))
+        serde_json::from_str(&text).map_err(|error| damaged(self.last(), error.to_string()))
     }
 }
 

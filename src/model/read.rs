@@ -155,8 +155,11 @@ impl RequestRecord {
     /// What names this request and no other, wherever an id is taken: its id, or `#` and its
     /// [`opened_seq`](Self::opened_seq) where it shares its id.
     pub fn reference(&self) -> String {
-        // An id that begins like a number of an event would name another request.
-        if self.is_id_shared || self.request_id.starts_with('#') {
+        // An id that begins like a number of an event would name another request; `=` and `last` mean
+        // something to the command line.
+        let is_read_otherwise =
+            self.request_id.starts_with(['#', '=']) || self.request_id == "last";
+        if self.is_id_shared || is_read_otherwise {
             format!("#{}", self.opened_seq)
         } else {
             self.request_id.clone()

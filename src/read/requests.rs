@@ -15,90 +15,6 @@ use crate::wire::{OfferedTool, ParsedRequest, ParsedResponse};
 
 /// Most requests of one page.
 pub(crate) const PAGE_REQUESTS_MAX: usize = 10_000;
-/// Candidates named when an id is ambiguous.
-const CANDIDATES_NAMED: usize = 5;
-
-/// The request of this number, of this id, of this unique prefix of one, or of this trace.
-pub(crate) fn get(connection: &Connection, id: &str) -> Result<RequestRecord, ReadError> {
-    only(id, lookup(connection, id, CANDIDATES_NAMED + 1)?)
-}
-
-/// The request of this number or with exactly this id.
-pub(crate) fn get_exact(connection: &Connection, id: &str) -> Result<RequestRecord, ReadError> {
-    let found = match opened_seq_of(id) {
-        Some(opened_seq) => by_opened_seq(connection, opened_seq)?,
-        None => db::by_request_id(connection, id, CANDIDATES_NAMED + 1)?,
-    };
-    only(id, found)
-}
-
-/// Requests that share an id are never confused: neither the newest nor the oldest is meant.
-fn only(id: &str, mut found: Vec<RequestRecord>) -> Result<RequestRecord, ReadError> {
-    match (found.pop(), found.is_empty()) {
-        (None, _) => Err(ReadError::NotFound(id.to_owned())),
-        (Some(only), true) => Ok(only),
-        (Some(last), false) => {
-            found.push(last);
-            let references = found.iter().map(RequestRecord::reference);
-            Err(ReadError::Ambiguous {
-                what: id.to_owned(),
-                candidates: references.take(CANDIDATES_NAMED).collect(),
-            })
-        }
-    }
-}
-
-/// The number of an opening event, as a name of the request that it opened: `#17`. It is never taken
-/// for an id, even where a client chose one that looks like it.
-fn opened_seq_of(id: &str) -> Option<u64> {
-    let number = id.strip_prefix('#')?;
-    let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
-    number.parse().ok().filter(|_| is_number)
-}
-
-fn by_opened_seq(
-    connection: &Connection,
-    opened_seq: u64,
-) -> Result<Vec<RequestRecord>, ReadError> {
-    let unreadable = |what| ReadError::Damaged(format!("request #{opened_seq}: {what}"));
-    let row = db::search::by_opened_seq(connection, opened_seq)?;
-    let found = row.map(|(_, row)| row.map_err(unreadable)).transpose()?;
-    Ok(found.into_iter().collect())
-}
-
-/// All requests of this number or id, else of this prefix, trace or session, newest first.
-pub(crate) fn find(
-    connection: &Connection,
-    id: &str,
-    limit: usize,
-) -> Result<Vec<RequestRecord>, ReadError> {
-    let limit = check_limit(limit)?;
-    let found = lookup(connection, id, limit)?;
-    if found.is_empty() && !id.is_empty() {
-        return Ok(db::by_session_id(connection, id, limit)?);
-    }
-    Ok(found)
-}
-
-fn lookup(
-    connection: &Connection,
-    id: &str,
-    limit: usize,
-) -> Result<Vec<RequestRecord>, ReadError> {
-    if id.is_empty() {
-        return Ok(Vec::new());
-    }
-    if let Some(opened_seq) = opened_seq_of(id) {
-        return by_opened_seq(connection, opened_seq);
-    }
-    for by in [db::by_request_id, db::by_request_id_prefix, db::by_trace_id] {
-        let found = by(connection, id, limit)?;
-        if !found.is_empty() {
-            return Ok(found);
-        }
-    }
-    Ok(Vec::new())
-}
 
 /// One page.
 pub(crate) fn list(
@@ -154,7 +70,7 @@ pub(crate) fn check_filter(filter: &RequestFilter) -> Result<(), ReadError> {
     }
 }
 
-fn check_limit(limit: usize) -> Result<usize, ReadError> {
+pub(super) fn check_limit(limit: usize) -> Result<usize, ReadError> {
     if (1..=PAGE_REQUESTS_MAX).contains(&limit) {
         Ok(limit)
     } else {

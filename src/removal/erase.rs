@@ -11,7 +11,7 @@ use crate::log::{
     BodyFact, ERASED_REQUESTS_MAX, EndKind, Ended, Erased, ErasedRequest, EventKind, Opened,
 };
 use crate::model::{RequestFilter, RequestRecord, Status};
-use crate::read::requests::get_exact;
+use crate::read::lookup::get_exact;
 use crate::read::search;
 use crate::read::transcript::only_user;
 

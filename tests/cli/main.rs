@@ -22,6 +22,7 @@ mod gateway_redaction;
 mod hostile;
 mod importing;
 mod lines;
+mod naming;
 mod newcomer;
 mod private;
 mod reading;

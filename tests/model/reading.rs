@@ -35,7 +35,8 @@ impl Machine {
             return id;
         }
         let end = rng.usize(..=id.chars().count());
-        id.chars().take(end).collect()
+        let start = if rng.bool() { 0 } else { rng.usize(..=end) };
+        id.chars().take(end).skip(start).collect()
     }
 
     pub fn check_get(&mut self, rng: &mut Rng) {
@@ -69,6 +70,13 @@ impl Machine {
                 session_id: Some(id.clone()),
                 ..RequestFilter::default()
             });
+        }
+        let is_number = |id: &str| id.starts_with('#') && id[1..].parse::<u64>().is_ok();
+        if expected.is_empty() && !id.is_empty() && !is_number(&id) {
+            let requests = self.model.requests.iter().rev();
+            expected = requests
+                .filter(|request| request.id.contains(&id))
+                .collect();
         }
         let limit = 1 + rng.usize(..20);
         expected.truncate(limit);

@@ -32,7 +32,7 @@ Exit status: 0 written, or all is well; 1 the bundle does not hold; 2 error.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// Only the events of this request; its id, an unambiguous beginning of it, or `#` and its opened_seq
+    /// Only the events of this request: its id or a unique part of it, `#` and its opened_seq, or `last`
     #[arg(long, value_name = "ID")]
     request: Option<String>,
     /// Only events from this seq on

@@ -38,7 +38,8 @@ body of it said is damaged or could not be held against the log.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// The conversation's id, or that of one of its requests, or a unique beginning of that one
+    /// The conversation's id, or what names one of its requests: an id or a unique part of it, `#` and its
+    /// opened_seq, or `last`
     #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     id: String,
     /// Whose conversation; an empty one: of requests without a user
@@ -52,7 +53,7 @@ pub(crate) struct Args {
         default_value_t = PAGE_REQUESTS
     )]
     limit: u64,
-    /// Opened after this request (its id, or a unique beginning of it), to go on where it ended
+    /// Opened after this request (named as in `show`), to go on where it ended
     #[arg(long, value_name = "ID")]
     after: Option<String>,
     /// Fold nothing

@@ -9,9 +9,9 @@ use crate::cli::Outcome;
 use crate::cli::support::database::DatabaseArgs;
 use crate::cli::support::error::CliError;
 use crate::cli::support::removing::{self, ConfirmingArgs, Removed};
-use crate::cli::support::resolve;
+use crate::cli::support::resolve::{self, Meant};
 use crate::cli::support::writing::WritingArgs;
-use crate::cli::support::{format, output};
+use crate::cli::support::{format, output, time};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -56,8 +56,8 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = true)]
 struct Selector {
-    /// The request with exactly this id, or `#` and its opened_seq. Where several share the id, nothing
-    /// is erased, and they are named
+    /// This request: its id, `#` and its opened_seq, `last`, or a unique part of its id (not with --yes).
+    /// Where several match, nothing is erased, and they are named
     #[arg(long, value_name = "ID", conflicts_with_all = ["user", "conversation"])]
     request: Option<String>,
 
@@ -72,19 +72,55 @@ struct Selector {
 }
 
 impl Selector {
-    fn selector(&self) -> Option<EraseSelector> {
-        if let Some(id) = self.request.clone() {
-            return Some(EraseSelector::Request(id));
+    /// `None`: several requests may be meant, which was said.
+    fn selector(
+        &self,
+        database: &DatabaseArgs,
+        confirming: &ConfirmingArgs,
+    ) -> Result<Option<EraseSelector>, CliError> {
+        if let Some(id) = &self.request {
+            return one_request(id, database, confirming);
         }
-        match (self.user.clone(), self.conversation.clone()) {
+        let selector = match (self.user.clone(), self.conversation.clone()) {
             (Some(user_id), Some(conversation_id)) => Some(EraseSelector::UserConversation {
                 user_id,
                 conversation_id,
             }),
             (None, Some(conversation)) => Some(EraseSelector::Conversation(conversation)),
             (user, None) => user.map(EraseSelector::User),
+        };
+        match selector {
+            None => Err(CliError::Message("nothing says what to erase".to_owned())),
+            selector => Ok(selector),
         }
     }
+}
+
+/// The request of `--request`. A part of an id may name another request tomorrow: it is said which one is
+/// meant, and a program that does not ask must give it whole.
+fn one_request(
+    id: &str,
+    database: &DatabaseArgs,
+    confirming: &ConfirmingArgs,
+) -> Result<Option<EraseSelector>, CliError> {
+    let request = match resolve::resolve_to_remove(&database.open()?.reader(), id)? {
+        Meant::Whole(id) => return Ok(Some(EraseSelector::Request(id))),
+        Meant::Several => return Ok(None),
+        Meant::Part(request) => request,
+    };
+    let number = format!("#{}", request.opened_seq);
+    let what = format!(
+        "{id:?} is {number}, {}, opened {}",
+        request.request_id,
+        time::seconds(request.opened_at)
+    );
+    if confirming.is_confirmed() {
+        return Err(CliError::Message(format!(
+            "{what}; with --yes give the whole id, or '{number}'"
+        )));
+    }
+    output::say(&what);
+    Ok(Some(EraseSelector::Request(number)))
 }
 
 /// Runs the command.
@@ -93,8 +129,8 @@ pub(crate) fn run(
     database: &DatabaseArgs,
     out: &mut dyn Write,
 ) -> Result<Outcome, CliError> {
-    let Some(selector) = args.selector.selector() else {
-        return Err(CliError::Message("nothing says what to erase".to_owned()));
+    let Some(selector) = args.selector.selector(database, &args.confirming)? else {
+        return Ok(Outcome::Findings);
     };
     let is_dry_run = args.confirming.is_dry_run();
     let removed = removing::report(

@@ -29,7 +29,7 @@ written and could not be held against the log.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// The request: its id, a unique beginning of it, its trace or its session
+    /// The request: its id or a unique part of it, `#` and its opened_seq, `last`, its trace or its session
     #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     id: String,
     /// Which of its bodies

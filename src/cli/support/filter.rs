@@ -68,8 +68,8 @@ pub(crate) struct FilterArgs {
     /// Has this attribute with this value; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = attribute)]
     attr: Vec<(String, String)>,
-    /// Opened after this request (its id, a unique beginning of it, or `#` and its opened_seq): what is
-    /// new since then
+    /// Opened after this request (its id or a unique part of it, `#` and its opened_seq, or `last`): what
+    /// is new since then
     #[arg(long, value_name = "ID")]
     after: Option<String>,
 }

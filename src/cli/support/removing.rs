@@ -25,6 +25,11 @@ pub(crate) struct ConfirmingArgs {
 }
 
 impl ConfirmingArgs {
+    /// Whether it is not asked, nor only said.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.yes && !self.dry_run
+    }
+
     pub(crate) fn is_dry_run(&self) -> bool {
         self.dry_run
     }

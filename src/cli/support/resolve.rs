@@ -1,6 +1,6 @@
 //! From what was typed to one request.
 
-use auditlite::{ReadError, Reader, RequestFilter, RequestRecord};
+use auditlite::{ReadError, Reader, RequestFilter, RequestRecord, UnreadableRequest};
 
 use super::error::CliError;
 use super::text::escape;
@@ -9,8 +9,14 @@ use super::{format, output, time};
 /// Candidates that are listed.
 const CANDIDATES_MAX: usize = 20;
 
-/// The request of this number, id, unique prefix, trace or session. `None`: there is none, or a choice must
-/// be made; either has been said on standard error.
+/// Names the newest request.
+const LAST: &str = "last";
+/// What stands before a whole id, so that nothing else is read from it.
+const EXACT: char = '=';
+
+/// The request that this names: `#` and its number, `last` (the newest), `=` and its whole id, its id, or
+/// what no other request has of this: the beginning of the id, the trace, the session, any part of the id.
+/// `None`: there is none, or a choice must be made; either has been said on standard error.
 ///
 /// # Errors
 ///
@@ -29,18 +35,10 @@ pub(crate) fn resolve_else(
     id: &str,
     others: &str,
 ) -> Result<Option<RequestRecord>, CliError> {
-    match reader.get(id) {
-        Ok(request) => return Ok(Some(request)),
-        Err(ReadError::NotFound(_) | ReadError::Ambiguous { .. }) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let mut candidates = reader.find(id, CANDIDATES_MAX.saturating_add(1))?;
+    let mut candidates = candidates(reader, id)?;
     match (candidates.pop(), candidates.is_empty()) {
         (None, _) => {
-            output::say(&format!(
-                "no request has the id, a beginning of the id, {others} {id:?}; \
-                 `auditlite list` shows what there is"
-            ));
+            output::say(&nothing(id, others));
             Ok(None)
         }
         (Some(only), true) => Ok(Some(only)),
@@ -52,22 +50,98 @@ pub(crate) fn resolve_else(
     }
 }
 
+fn nothing(id: &str, others: &str) -> String {
+    const LIST: &str = "`auditlite list` shows what there is";
+    match (id, id.strip_prefix(EXACT)) {
+        (LAST, _) => "there is no request yet".to_owned(),
+        (_, Some(exact)) => format!("no request has the whole id {exact:?}; {LIST}"),
+        (_, None) => format!("no request has the id, a part of the id, {others} {id:?}; {LIST}"),
+    }
+}
+
+/// What was typed, for a removal.
+pub(crate) enum Meant {
+    /// A number or a whole id, as the library takes it, whether or not the tables have it.
+    Whole(String),
+    /// Something that only this request has now.
+    Part(Box<RequestRecord>),
+    /// Several requests, which were named.
+    Several,
+}
+
+/// As [`resolve`], for what cannot be undone: tells whole ids from their parts.
+///
+/// # Errors
+///
+/// The database cannot be read.
+pub(crate) fn resolve_to_remove(reader: &Reader, id: &str) -> Result<Meant, CliError> {
+    let exact = id.strip_prefix(EXACT);
+    let is_known = id != LAST
+        && exact.is_none()
+        && (id.starts_with('#') || !listed(reader, &with_id(id), 1)?.is_empty());
+    if is_known {
+        return Ok(Meant::Whole(id.to_owned()));
+    }
+    let mut candidates = candidates(reader, id)?;
+    match (candidates.pop(), candidates.is_empty(), exact) {
+        (None, _, exact) => Ok(Meant::Whole(exact.unwrap_or(id).to_owned())),
+        (Some(only), true, Some(_)) => Ok(Meant::Whole(format!("#{}", only.opened_seq))),
+        (Some(only), true, None) => Ok(Meant::Part(Box::new(only))),
+        (Some(last), false, _) => {
+            candidates.push(last);
+            ask_to_choose(id, &candidates);
+            Ok(Meant::Several)
+        }
+    }
+}
+
+/// The requests that this may name, one more than are listed at most.
+fn candidates(reader: &Reader, id: &str) -> Result<Vec<RequestRecord>, CliError> {
+    let limit = CANDIDATES_MAX.saturating_add(1);
+    match (id, id.strip_prefix(EXACT)) {
+        (LAST, _) => listed(reader, &RequestFilter::default(), 1),
+        (_, Some(exact)) => listed(reader, &with_id(exact), limit),
+        (_, None) => Ok(reader.find(id, limit)?),
+    }
+}
+
+fn with_id(id: &str) -> RequestFilter {
+    RequestFilter {
+        request_id: Some(id.to_owned()),
+        ..RequestFilter::default()
+    }
+}
+
+/// The newest that match, one of which may be the one that is meant: a row that cannot be read is an error.
+fn listed(
+    reader: &Reader,
+    filter: &RequestFilter,
+    limit: usize,
+) -> Result<Vec<RequestRecord>, CliError> {
+    let page = reader.list(filter, None, limit)?;
+    match page.unreadable.into_iter().next() {
+        Some(UnreadableRequest {
+            opened_seq, what, ..
+        }) => Err(ReadError::DamagedRow { opened_seq, what }.into()),
+        None => Ok(page.requests),
+    }
+}
+
 /// Names the requests that share this id.
 ///
 /// # Errors
 ///
 /// The database cannot be read.
 pub(crate) fn list_shared(reader: &Reader, id: &str) -> Result<(), CliError> {
-    let filter = RequestFilter {
-        request_id: Some(id.to_owned()),
-        ..RequestFilter::default()
-    };
-    let shared = reader.list(&filter, None, CANDIDATES_MAX.saturating_add(1))?;
+    let id = id.strip_prefix(EXACT).unwrap_or(id);
+    let limit = CANDIDATES_MAX.saturating_add(1);
+    let shared = reader.list(&with_id(id), None, limit)?;
     ask_to_choose(id, &shared.requests);
     Ok(())
 }
 
 fn ask_to_choose(id: &str, candidates: &[RequestRecord]) {
+    let id = id.strip_prefix(EXACT).unwrap_or(id);
     let all = |matches: fn(&RequestRecord) -> Option<&str>| {
         candidates
             .iter()

@@ -3,9 +3,9 @@
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use crate::db::error::{Context, DbError};
-use crate::db::rows::{SELECT_REQUEST, request_from_row};
+use crate::db::rows::{RequestRow, SELECT_REQUEST, request_rows};
 use crate::db::seq_to_sql;
-use crate::model::{RecordedToolCall, RequestRecord, stored_identifier};
+use crate::model::{RecordedToolCall, stored_identifier};
 use crate::payload::{Bases, bases_of};
 
 /// A payload as it lies in the file.
@@ -54,17 +54,15 @@ fn requests_where(
     condition: &str,
     values: &[&str],
     limit: usize,
-) -> Result<Vec<RequestRecord>, DbError> {
+) -> Result<Vec<RequestRow>, DbError> {
     const READING: &str = "looking up a request";
     let sql = format!(
         "{} WHERE {condition} ORDER BY opened_seq DESC LIMIT {limit}",
         *SELECT_REQUEST
     );
     let mut statement = connection.prepare_cached(&sql).context(READING)?;
-    let rows = statement
-        .query_map(params_from_iter(values), request_from_row)
-        .context(READING)?;
-    rows.collect::<Result<_, _>>().context(READING)
+    let rows = statement.query(params_from_iter(values)).context(READING)?;
+    request_rows(rows).context(READING)
 }
 
 /// Requests with exactly this id. Index: `requests_by_request_id`.
@@ -72,7 +70,7 @@ pub(crate) fn by_request_id(
     connection: &Connection,
     id: &str,
     limit: usize,
-) -> Result<Vec<RequestRecord>, DbError> {
+) -> Result<Vec<RequestRow>, DbError> {
     requests_where(
         connection,
         "request_id = ?1",
@@ -86,7 +84,7 @@ pub(crate) fn by_request_id_prefix(
     connection: &Connection,
     prefix: &str,
     limit: usize,
-) -> Result<Vec<RequestRecord>, DbError> {
+) -> Result<Vec<RequestRow>, DbError> {
     match prefix_end(prefix) {
         Some(end) => {
             let condition = "request_id >= ?1 AND request_id < ?2";
@@ -94,6 +92,20 @@ pub(crate) fn by_request_id_prefix(
         }
         None => requests_where(connection, "request_id >= ?1", &[prefix], limit),
     }
+}
+
+/// Requests whose id has this in it. Reads every entry of `requests_by_request_id`, and no row but
+/// those that match.
+pub(crate) fn by_request_id_part(
+    connection: &Connection,
+    part: &str,
+    limit: usize,
+) -> Result<Vec<RequestRow>, DbError> {
+    let condition = format!(
+        "opened_seq IN (SELECT opened_seq FROM requests INDEXED BY requests_by_request_id \
+         WHERE instr(request_id, ?1) > 0 ORDER BY opened_seq DESC LIMIT {limit})"
+    );
+    requests_where(connection, &condition, &[part], limit)
 }
 
 /// The first text after all that start with this one; `None` where nothing comes after them. The
@@ -114,7 +126,7 @@ pub(crate) fn by_trace_id(
     connection: &Connection,
     id: &str,
     limit: usize,
-) -> Result<Vec<RequestRecord>, DbError> {
+) -> Result<Vec<RequestRow>, DbError> {
     requests_where(
         connection,
         "trace_id = ?1",
@@ -128,7 +140,7 @@ pub(crate) fn by_session_id(
     connection: &Connection,
     id: &str,
     limit: usize,
-) -> Result<Vec<RequestRecord>, DbError> {
+) -> Result<Vec<RequestRow>, DbError> {
     requests_where(
         connection,
         "session_id = ?1",

@@ -24,6 +24,7 @@ Examples:
   auditlite show 4bf92f3577b34da6a3ce929d0e0e4736      by trace
   auditlite show 0199f0a2-6c1e --json | jq '.tool_calls[].tool_name'
 
+`=ID` is the request whose whole id this is, even if the id is `last`, `#5` or a part of another one.
 Where several requests match, they are listed on standard error and none is shown.
 Exit status: 0 the request was shown, 1 there is none, a choice must be made, or a body is damaged
 or could not be held against the log.";
@@ -37,7 +38,7 @@ or could not be held against the log.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// The request: its id, a unique beginning of it, its trace or its session
+    /// The request: its id or a unique part of it, `#` and its opened_seq, `last`, its trace or its session
     #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     id: String,
     /// Fold nothing
