@@ -182,6 +182,50 @@ fn every_item_of_the_api_in_a_document_exists() {
     assert!(checked > 60, "{checked}");
 }
 
+/// Names in documents that are not ours, or that are put together.
+const FOREIGN_NAMES: &[&str] = &["index_xinfo", "table_xinfo", "imported_response"];
+
+/// Fields, settings and constants: `adjusted_fields`.
+fn is_snake_case(span: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    span.contains('_') && !span.starts_with('_') && span.chars().all(is_word)
+}
+
+#[test]
+fn every_field_and_setting_in_a_document_exists() {
+    let mut text = read("schema.sql");
+    for folder in ["src", "tests", "benches", "examples"] {
+        for path in tree(&root().join(folder)) {
+            text.push_str(&format!("\n{path}\n"));
+            if path.ends_with(".rs") {
+                text.push_str(&read(&format!("{folder}/{path}")));
+            }
+        }
+    }
+    let words: BTreeSet<&str> = text
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .collect();
+    let mut missing = Vec::new();
+    let mut checked = 0;
+    for (name, page) in pages() {
+        // It also says what things were called before.
+        if name == "CHANGELOG.md" {
+            continue;
+        }
+        for span in code_spans(&page)
+            .into_iter()
+            .filter(|span| is_snake_case(span))
+        {
+            checked += 1;
+            if !words.contains(span) && !FOREIGN_NAMES.contains(&span) {
+                missing.push(format!("{name}: {span}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+    assert!(checked > 300, "{checked}");
+}
+
 /// Heading to anchor, as GitHub makes them.
 fn anchor(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
