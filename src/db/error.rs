@@ -1,4 +1,4 @@
-//! What the database reported, sorted by what can be done about it.
+//! Errors of the database, classified by what can be done about them.
 
 use std::io;
 
@@ -17,36 +17,39 @@ pub(crate) struct DbError {
     source: Option<crate::error::Cause>,
 }
 
-/// What can be done about it.
+/// What can be done about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DbErrorKind {
-    /// Somebody else holds a lock: try again.
+    /// Another connection holds a lock: retry.
     Busy,
-    /// The disk, or the file's allowance, is full: try again later.
+    /// The disk or a quota is full: retry later.
     Full,
-    /// Input or output failed: reopen, look at what is there, try again.
+    /// Input or output failed: reopen, look at what is there, retry.
     Io,
-    /// The file system has no memory that processes share, which write-ahead logging needs.
+    /// The file system has no shared memory, which write-ahead logging needs.
     NoSharedMemory,
-    /// What is stored contradicts itself: stop, keep the file.
+    /// Stored data contradicts itself: stop and keep the file.
     Corrupt,
-    /// The file does not take a value: a constraint is in its way, its type, or its length. Says
-    /// nothing of the file's health; tried again it fails again.
+    /// The file does not accept a value because of a constraint, its type or its length. That says nothing
+    /// about the file's health. A retry fails again.
     Refused,
     /// The file is not a database.
     NotADatabase,
     /// The file cannot be opened or written.
     CannotOpen,
-    /// It took longer than it may.
+    /// It took longer than allowed.
     Interrupted,
-    /// The caller asks for what cannot be asked; the context says why.
+    /// The caller passed an argument that is not possible; the context says why.
     InvalidArgument,
     /// Anything else.
     Other,
 }
 
 impl DbError {
-    /// To be called on the thread that the error came from, before it does anything else.
+    /// Call it on the thread that got the error, before anything else there can change `errno`.
+    ///
+    /// SQLite's code decides the kind. For an error of input or output, the error of the operating system
+    /// is added, and decides between a full disk and others: SQLite reports a full disk only for a write.
     pub(crate) fn new(context: &'static str, source: rusqlite::Error) -> Self {
         let system = io::Error::last_os_error();
         let unreadable_value = matches!(
@@ -85,8 +88,8 @@ impl DbError {
             };
         }
         Self {
-            // SQLite knows one error of a full disk: a write's. Files that cannot be made, quotas and
-            // limits of a file's size are the same to whoever waits for space.
+            // SQLite has one code for a full disk: that of a write. Files that cannot be created, quotas
+            // and limits on file size mean the same to a caller who waits for space.
             kind: if is_full(&system) {
                 DbErrorKind::Full
             } else {
@@ -100,7 +103,7 @@ impl DbError {
         }
     }
 
-    /// What the operating system reported of the file.
+    /// An error of the operating system about the file.
     pub(super) fn io(context: &'static str, source: std::io::Error) -> Self {
         Self {
             kind: DbErrorKind::Io,
@@ -109,7 +112,7 @@ impl DbError {
         }
     }
 
-    /// Whether what is stored may be the reason, and not the disk, a lock or the time.
+    /// Whether the reason may be the stored data, and not the disk, a lock or the time.
     pub(crate) fn is_damage(&self) -> bool {
         !matches!(
             self.kind,
@@ -123,7 +126,7 @@ impl DbError {
         )
     }
 
-    /// The caller asks for what cannot be asked.
+    /// The caller passed an argument that is not possible.
     pub(super) fn invalid(why: &'static str) -> Self {
         Self {
             kind: DbErrorKind::InvalidArgument,
@@ -132,7 +135,7 @@ impl DbError {
         }
     }
 
-    /// What is stored contradicts itself.
+    /// Stored data contradicts itself.
     pub(crate) fn corrupt(context: &'static str, source: impl Into<crate::error::Cause>) -> Self {
         Self {
             kind: DbErrorKind::Corrupt,
@@ -142,7 +145,7 @@ impl DbError {
     }
 }
 
-/// Source: <https://www.sqlite.org/rescode.html#ioerr_shmmap> and those beside it.
+/// Source: <https://www.sqlite.org/rescode.html#ioerr_shmmap> and its neighbours.
 fn is_of_shared_memory(error: &rusqlite::Error) -> bool {
     use rusqlite::ffi::{SQLITE_IOERR_SHMMAP, SQLITE_IOERR_SHMOPEN, SQLITE_IOERR_SHMSIZE};
 
@@ -157,8 +160,8 @@ fn is_of_shared_memory(error: &rusqlite::Error) -> bool {
     })
 }
 
-/// Errors of input and output that a failing call of the operating system always stands behind; of others
-/// the thread's last one may be long past.
+/// Input and output errors that always come from a failing system call. For others, `errno` of the thread
+/// may be old.
 const IO_OF_SYSTEM: [i32; 10] = [
     ffi::SQLITE_IOERR_READ,
     ffi::SQLITE_IOERR_WRITE,
@@ -172,7 +175,7 @@ const IO_OF_SYSTEM: [i32; 10] = [
     ffi::SQLITE_IOERR_SHMLOCK,
 ];
 
-/// What SQLite reported, and the error of the operating system behind it.
+/// SQLite's error, and the error of the operating system behind it.
 #[derive(Debug, thiserror::Error)]
 #[error("{sqlite}: {system}")]
 struct WithSystem {
@@ -180,20 +183,20 @@ struct WithSystem {
     system: io::Error,
 }
 
-/// Too many open files, in the process and in the system; the same numbers on every Unix.
+/// Too many open files, in the process and in the system. The numbers are the same on every Unix.
 #[cfg(unix)]
 const TOO_MANY_OPEN_FILES: [i32; 2] = [24, 23];
 #[cfg(unix)]
 const INPUT_OUTPUT: i32 = 5;
-/// No locks: a lock server that does not answer.
+/// No locks: a lock server does not answer.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const NO_LOCKS: i32 = 37;
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 const NO_LOCKS: i32 = 77;
 
-/// Whether the thread's last error of the operating system is behind an error of input or output.
-/// SQLite looks for files that need not be there and tries other ways: most errors say nothing. These
-/// are never part of that.
+/// Whether `errno` of this thread explains an input or output error. SQLite probes for files that need not
+/// exist and tries alternatives, so most values of `errno` say nothing. These values never come from such
+/// probing.
 fn is_reason(system: &io::Error) -> bool {
     #[cfg(unix)]
     if system.raw_os_error().is_some_and(|code| {
@@ -217,7 +220,7 @@ fn is_full(system: &io::Error) -> bool {
     )
 }
 
-/// Adds to an SQLite error what was being done.
+/// Adds what was being done to an SQLite error.
 pub(crate) trait Context<T> {
     fn context(self, context: &'static str) -> Result<T, DbError>;
 }
@@ -244,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_ends_room_files_and_locks_is_a_reason_and_what_sqlite_tries_is_none() {
+    fn exhausted_disks_descriptors_and_locks_are_reasons_and_probing_is_not() {
         let of = io::Error::from_raw_os_error;
         for (code, is_told, counts_as_full) in [
             (28, true, true),   // ENOSPC

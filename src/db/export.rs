@@ -1,4 +1,4 @@
-//! A plain database for other programs: written once, from the beginning to the end.
+//! Writes a plain database for other programs: once, from beginning to end.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::model::RecordedToolCall;
 
 const WRITING: &str = "writing the exported database";
 
-/// Columns of `requests`, by the names of the JSON contract, with their types.
+/// Columns of `requests`, named as in the JSON contract, with their types.
 const COLUMNS: &[(&str, &str)] = &[
     ("opened_seq", "INTEGER PRIMARY KEY"),
     ("ended_seq", "INTEGER"),
@@ -93,10 +93,10 @@ CREATE TABLE messages (
 );
 ";
 
-/// Rows before a commit: what SQLite holds of a transaction stays bounded by its cache.
+/// Rows in one commit: bounded, so that SQLite keeps the transaction within its cache.
 const ROWS_EACH: u64 = 5_000;
 
-/// The database on its way.
+/// The database while it is written.
 #[derive(Debug)]
 pub(crate) struct ExportDatabase {
     connection: Connection,
@@ -104,7 +104,7 @@ pub(crate) struct ExportDatabase {
     rows: u64,
 }
 
-/// A request and all that belongs to it.
+/// A request and everything that belongs to it.
 #[derive(Debug)]
 pub(crate) struct ExportRequest<'r> {
     /// An object with the fields of the JSON contract.
@@ -129,7 +129,8 @@ pub(crate) struct ExportBody<'r> {
 }
 
 impl ExportDatabase {
-    /// In an empty file that nobody else knows of yet: no journal, no syncs but the caller's.
+    /// Writes into an empty file that no other program knows yet: no journal, and no syncs except the
+    /// caller's.
     pub(crate) fn create(path: &Path) -> Result<Self, DbError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -154,7 +155,8 @@ impl ExportDatabase {
         })
     }
 
-    /// Adds a request.
+    /// Adds a request: its row, tool calls, bodies and messages. Messages are numbered from 0, separately
+    /// for the request and for the reply. Commits every [`ROWS_EACH`] requests.
     pub(crate) fn add(&mut self, request: &ExportRequest<'_>) -> Result<(), DbError> {
         let values = COLUMNS
             .iter()
@@ -212,7 +214,7 @@ impl ExportDatabase {
         Ok(())
     }
 
-    /// Adds the indexes, and leaves the file whole.
+    /// Adds the indexes and completes the file.
     pub(crate) fn finish(self) -> Result<(), DbError> {
         self.connection
             .execute_batch(
@@ -235,7 +237,7 @@ impl ExportDatabase {
     }
 }
 
-/// A JSON value as a column: lists and objects as JSON text.
+/// A JSON value as a column. Lists and objects are stored as JSON text.
 struct Cell<'v>(&'v Value);
 
 impl ToSql for Cell<'_> {

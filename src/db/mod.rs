@@ -55,7 +55,7 @@ pub(crate) use write::tree::{CheckpointRow, TreeHead, log_events, log_id};
 /// Bytes of a page; that of every file that this library creates.
 pub(crate) const PAGE_BYTES: u64 = 8192;
 
-/// Parts of an event's content, as they number the rows of `payloads`.
+/// Parts of an event's content; they number the rows of `payloads`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     Body = 0,
@@ -75,7 +75,7 @@ pub(crate) fn event_seq(payload_id: i64) -> i64 {
     payload_id.div_euclid(4)
 }
 
-/// SQLite's integers are signed; a log does not get that long.
+/// SQLite's integers are signed; a log never gets that long.
 pub(crate) fn seq_to_sql(seq: u64) -> i64 {
     i64::try_from(seq).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,4 @@
-//! Columns of the request rows: written and read in the order given here.
+//! Columns of the request rows, written and read in the order given here.
 
 use std::sync::LazyLock;
 
@@ -33,7 +33,7 @@ const START_COLUMNS: &[&str] = &[
     "request_bytes",
 ];
 
-/// Known early or late: a later word replaces an earlier one, silence does not.
+/// Known early or late: a later value replaces an earlier one, an absent value does not.
 const SERVED_COLUMNS: &[&str] = &["response_model", "response_provider_name"];
 
 /// Known when a request has ended.
@@ -62,7 +62,7 @@ fn all_columns() -> String {
     COLUMN_GROUPS.concat().join(", ")
 }
 
-/// Names of the opening and of the end, separated by commas.
+/// Field names from the opening and the end, separated by commas.
 const NAMES_COLUMNS: &[&str] = &["adjusted_fields", "body_flags"];
 
 const COLUMN_GROUPS: [&[&str]; 4] = [START_COLUMNS, SERVED_COLUMNS, END_COLUMNS, NAMES_COLUMNS];
@@ -79,7 +79,7 @@ pub(super) fn column_name(index: usize) -> &'static str {
     column_names().nth(index).unwrap_or_default()
 }
 
-/// The place of a column, counted from 0.
+/// The position of a column, counted from 0.
 pub(super) fn column_index(name: &str) -> usize {
     let place = column_names().position(|column| column == name);
     place.unwrap_or(COLUMN_COUNT)
@@ -96,7 +96,7 @@ pub(super) static INSERT_REQUEST: LazyLock<String> = LazyLock::new(|| {
     format!("INSERT INTO requests ({columns}) VALUES ({places})")
 });
 
-/// Served columns, end columns, names columns, opened_seq. Answers with what the rollup needs.
+/// Served columns, end columns, names columns, opened_seq. Returns what the rollups need.
 pub(super) static END_REQUEST: LazyLock<String> = LazyLock::new(|| {
     let served = SERVED_COLUMNS
         .iter()
@@ -131,7 +131,7 @@ pub(super) const ADD_MINUTE: &str = "INSERT INTO opened_minutes VALUES (?1, ?2, 
 pub(super) const INSERT_SESSION: &str =
     "INSERT INTO store_openings (opened_seq, opened_at) VALUES (?1, ?2)";
 
-/// Closes the session that the log is in at that point: the last one that began before.
+/// Closes the opening that the log is in at this point: the last one that began before.
 pub(super) const CLOSE_OPENING: &str = "UPDATE store_openings SET closed_seq = ?1, closed_at = ?2, \
      lifecycles_submitted = ?3, lifecycles_stored = ?4, lifecycles_lost = ?5, payloads_lost = ?6 \
      WHERE opened_seq = (SELECT max(opened_seq) FROM store_openings WHERE opened_seq < ?1)";
@@ -147,9 +147,9 @@ const IS_ERASED_SQL: &str =
 pub(super) static SELECT_ROW: LazyLock<String> =
     LazyLock::new(|| format!("SELECT {}, {IS_ERASED_SQL} FROM requests", all_columns()));
 
-/// `SELECT … FROM requests`, to be read by [`request_from_row`]: also whether another request has the
-/// same id. That is looked up when a request is read, two entries of `requests_by_request_id` at
-/// most, and not when one is recorded.
+/// `SELECT … FROM requests` for [`request_from_row`]: also tells whether another request has the same id.
+/// That is looked up when a request is read (at most two entries of `requests_by_request_id`), not when one
+/// is recorded.
 pub(super) static SELECT_REQUEST: LazyLock<String> = LazyLock::new(|| {
     format!(
         "SELECT {}, {IS_ERASED_SQL}, \
@@ -159,13 +159,13 @@ pub(super) static SELECT_REQUEST: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Where [`SELECT_ROW`] says whether the request was erased.
+/// The column of [`SELECT_ROW`] that tells whether the request was erased.
 pub(super) const IS_ERASED: usize = COLUMN_COUNT;
 
-/// A row of [`SELECT_REQUEST`], by its key; one that holds what it cannot hold says so.
+/// A row of [`SELECT_REQUEST`] and its key, or what is damaged in the row.
 pub(crate) type RequestRow = (i64, Result<RequestRecord, String>);
 
-/// Reads rows of [`SELECT_REQUEST`]. One that holds what it cannot hold does not end the others.
+/// Reads rows of [`SELECT_REQUEST`]. A damaged row does not stop the others.
 pub(super) fn request_rows(mut rows: Rows<'_>) -> rusqlite::Result<Vec<RequestRow>> {
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
@@ -181,7 +181,7 @@ pub(super) fn request_rows(mut rows: Rows<'_>) -> rusqlite::Result<Vec<RequestRo
     Ok(found)
 }
 
-/// What a row holds that it cannot hold.
+/// Says in words which column has a value that it cannot have.
 fn in_words(error: &rusqlite::Error) -> String {
     use rusqlite::types::Type;
     let column = |index: &usize| match column_name(*index) {
@@ -210,7 +210,7 @@ fn in_words(error: &rusqlite::Error) -> String {
     }
 }
 
-/// Reads a row of [`SELECT_REQUEST`].
+/// Reads a row of [`SELECT_REQUEST`]. The fields are read in the order of the columns.
 pub(super) fn request_from_row(row: &Row<'_>) -> rusqlite::Result<RequestRecord> {
     let mut columns = Columns { row, next: 0 };
     let mut record = RequestRecord {
@@ -268,8 +268,8 @@ pub(super) fn request_from_row(row: &Row<'_>) -> rusqlite::Result<RequestRecord>
 /// The condition of the index by status.
 pub(super) const NOT_COMPLETED: &str = "status <> 'completed'";
 
-/// A condition on the status: one of these. The planner takes the partial index only where the index's
-/// own condition stands in the query word for word, with nothing bound.
+/// The condition that the status is one of these. The planner uses the partial index only if the index's
+/// own condition is in the query word for word, with nothing bound.
 pub(super) fn status_in(statuses: &[Status]) -> String {
     let named = |status: &&Status| statuses.contains(status);
     let names: Vec<String> = Status::ALL
@@ -287,7 +287,7 @@ pub(super) fn status_in(statuses: &[Status]) -> String {
     }
 }
 
-/// Attributes as the JSON object that the column holds.
+/// Attributes as the JSON object in the column.
 pub(super) fn attributes_to_sql(attributes: &[(String, String)]) -> Option<String> {
     let mut text = Vec::new();
     if attributes.is_empty() {
@@ -297,7 +297,7 @@ pub(super) fn attributes_to_sql(attributes: &[(String, String)]) -> Option<Strin
     String::from_utf8(text).ok()
 }
 
-/// Finish reasons as the JSON array that the column holds.
+/// Finish reasons as the JSON array in the column.
 pub(super) fn finish_reasons_to_sql(reasons: &[String]) -> Option<String> {
     if reasons.is_empty() {
         return None;
@@ -362,7 +362,7 @@ impl Columns<'_, '_> {
     }
 }
 
-/// A column that holds what it cannot hold.
+/// An error for a column with a value that it cannot have.
 pub(super) fn damaged(column: impl RowIndex + std::fmt::Display, what: String) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(
         0,

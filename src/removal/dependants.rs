@@ -29,7 +29,7 @@ pub(super) fn fill_links(session: &Session<'_>) -> Result<(), RemovalError> {
         // What they do not name would be damaged by removing what it is packed against.
         after = -1;
         let links = Links {
-            is_anew: true,
+            replaces_all: true,
             pairs: Vec::new(),
             through: after,
         };
@@ -54,7 +54,7 @@ pub(super) fn fill_links(session: &Session<'_>) -> Result<(), RemovalError> {
             bases.map(|base| (base, row.payload_id))
         });
         let links = Links {
-            is_anew: false,
+            replaces_all: false,
             pairs: pairs.collect(),
             through: after,
         };

@@ -101,7 +101,7 @@ fn what_is_planted_does_not_run_is_named_and_recording_goes_on() {
             ("index", "by_model"),
         ] {
             let line =
-                format!("{kind} {name:?} is not of this version: somebody else put it there");
+                format!("{kind} {name:?} is not of this version: another program put it there");
             assert!(found.contains(&line), "{line}: {found:?}");
         }
     }

@@ -78,7 +78,7 @@ fn tables_that_hold_nothing_of_their_own_are_made_anew_and_not_refused() {
         }
         let store = ReadOnlyStore::open(&path).unwrap();
         let findings = store.verify(&compared()).unwrap().findings;
-        let is_foreign = |what: &str| what.contains("somebody else put it there");
+        let is_foreign = |what: &str| what.contains("another program put it there");
         if !findings.iter().all(|finding| is_foreign(&finding.what)) {
             fail(format!("verify afterwards: {findings:?}"));
         }
@@ -268,7 +268,7 @@ fn an_index_that_is_dropped_half_when_the_process_is_killed_goes_with_the_next_o
                 .search("platypus*", &SearchOptions::default());
             assert_eq!(found.unwrap().hits, []);
             let findings = reader.verify(&VerifyOptions::default()).unwrap().findings;
-            let is_told = |what: &str| what.contains("on its way out");
+            let is_told = |what: &str| what.contains("is being dropped");
             assert!(findings.iter().any(|finding| is_told(&finding.what)));
         }
         if !is_dropped {

@@ -1,4 +1,4 @@
-//! Facts about a file for whoever checks it: sizes, counts, SQLite's own verdict.
+//! Facts about a file for checkers: sizes, counts, and SQLite's own verdict.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ pub(crate) struct FileFacts {
     pub(crate) file_version: i64,
 }
 
-/// What the tables hold, counted.
+/// Counts of what the tables hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LogFacts {
     pub(crate) segments: u64,
@@ -30,7 +30,7 @@ pub(crate) struct LogFacts {
     pub(crate) pending: u64,
     pub(crate) payloads: u64,
     pub(crate) openings: u64,
-    /// Sessions that did not close in order, one that is running not counted.
+    /// Sessions that did not close in order. One that is still running is not counted.
     pub(crate) crashed_openings: u64,
     pub(crate) gaps: u64,
     pub(crate) shed_lifecycles: u64,
@@ -39,7 +39,7 @@ pub(crate) struct LogFacts {
     pub(crate) lost_at: Option<(i64, i64)>,
 }
 
-/// Everything that is looked up without reading the log. No facts on what the tables hold where they
+/// Collects everything that can be looked up without reading the log. It gives no counts where the tables
 /// are not those of this version.
 pub(crate) fn inspect(
     path: &Path,
@@ -63,7 +63,7 @@ pub(crate) fn inspect(
             findings.extend(more);
             Ok((file, Some(log), findings))
         }
-        // What was found already is why.
+        // An earlier finding already explains this error.
         Err(error) if DbError::is_damage(&error) && !findings.is_empty() => {
             Ok((file, None, findings))
         }
@@ -94,7 +94,7 @@ fn log_facts(connection: &Connection, is_being_written: bool) -> Result<LogFacts
         payloads: count("SELECT count(*) FROM payloads")?,
         openings: count("SELECT count(*) FROM store_openings")?,
         crashed_openings: count(match is_being_written {
-            // The last one goes on.
+            // The last session is still running.
             true => {
                 "SELECT count(*) FROM store_openings WHERE closed_seq IS NULL \
                  AND opened_seq < (SELECT max(opened_seq) FROM store_openings)"

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use rusqlite::types::ValueRef;
 
-/// Who doctors a file cannot know the key, and so cannot make two rows collide.
+/// The key is random: an attacker who edits the file does not know it, and so cannot make two rows collide.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct KeyedHash {
     key: RandomState,
@@ -23,7 +23,7 @@ impl KeyedHash {
         self.bytes.clear();
     }
 
-    /// Values of different types or lengths never give the same bytes.
+    /// Values of different types or lengths never push the same bytes.
     pub(crate) fn push(&mut self, value: ValueRef<'_>) {
         let (tag, bytes): (u8, &[u8]) = match value {
             ValueRef::Null => (0, &[]),
@@ -47,7 +47,7 @@ impl KeyedHash {
         }
     }
 
-    /// Of what was pushed since [`begin`](Self::begin).
+    /// The hash of what was pushed since [`begin`](Self::begin).
     pub(crate) fn hash(&self) -> u64 {
         self.key.hash_one(self.bytes.as_slice())
     }

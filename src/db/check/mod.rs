@@ -1,4 +1,4 @@
-//! Checking a file, and rebuilding what the log says.
+//! Checks a file, and rebuilds what is derived from the log.
 
 pub(super) mod inspect;
 pub(super) mod keyed;

@@ -1,4 +1,4 @@
-//! The projections from the log: written anew, or held against what the file has.
+//! Derives the projections from the log: rewrites them, or compares them with those in the file.
 
 use std::cmp::Ordering;
 use std::path::Path;
@@ -39,7 +39,7 @@ pub(crate) const DIFFERENCES_LISTED_MAX: usize = 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ProjectionDifference {
     pub(crate) table: &'static str,
-    /// The event that the row is about, where its key says so.
+    /// The event that the row is about, where its key tells.
     pub(crate) seq: Option<u64>,
     pub(crate) what: String,
 }
@@ -48,7 +48,7 @@ pub(crate) struct ProjectionDifference {
 #[derive(Debug, Default)]
 pub(crate) struct LogScan {
     pub(crate) events: u64,
-    /// Where the log is not gapless, or a segment does not hold what it says.
+    /// Places where the log has a gap, or a segment does not hold what its row says.
     pub(crate) findings: Vec<String>,
 }
 
@@ -57,9 +57,9 @@ pub(crate) fn is_projection(table: &str) -> bool {
     IN_STEP.contains(&table) || COLLECTED.iter().any(|(name, _)| *name == table)
 }
 
-/// Deletes the projections and writes them anew from the log, in one transaction, after what is not as
-/// this version makes it was made anew. Payloads and the log itself are not touched. The caller holds the
-/// writer's lock.
+/// Recreates tables and indexes that are not as this version makes them, deletes the projections, and
+/// rewrites them from the log, all in one transaction. Payloads and the log do not change. The caller holds
+/// the writer's lock.
 pub(crate) fn rebuild_projections(path: &DatabasePath) -> Result<u64, OpenError> {
     let (mut connection, schema) = open::open_for_mending(path)?;
     let rebuild = |connection: &mut Connection, mut refusals: Refusals| -> Result<u64, DbError> {
@@ -93,7 +93,7 @@ pub(crate) fn rebuild_projections(path: &DatabasePath) -> Result<u64, OpenError>
     rebuilt.map_err(failed)
 }
 
-/// What comparing the projections with the log found.
+/// The result of comparing the projections with the log.
 #[derive(Debug)]
 pub(crate) struct Compared {
     pub(crate) scan: LogScan,
@@ -102,8 +102,8 @@ pub(crate) struct Compared {
     pub(crate) accounts: Vec<(u64, String)>,
 }
 
-/// Compares the projections with the log, row by row, as of one moment. Memory stays bounded: both
-/// are read in step.
+/// Compares the projections with the log, row by row, as of one moment. Both are read in step, so memory
+/// stays bounded.
 pub(crate) fn compare_projections(path: &Path) -> Result<Compared, DbError> {
     let connection = pool::open_reader(path)?;
     let snapshot = connection.unchecked_transaction().context(COMPARING)?;
@@ -133,7 +133,7 @@ pub(crate) struct Rebuilt {
 
 impl Rebuilt {
     pub(crate) fn new() -> Result<Self, DbError> {
-        // An unnamed database lies in memory and spills to a temporary file.
+        // An unnamed database is in memory and spills to a temporary file.
         let mut connection = Connection::open("").context("opening a temporary database")?;
         migrate::migrate(&mut connection)?;
         // Nothing of it outlives the comparison: no journal, no sync, and 4 MiB of cache.
@@ -147,8 +147,8 @@ impl Rebuilt {
         &self.connection
     }
 
-    /// Takes what an event states as removed. Its rows are those of requests that were erased; what
-    /// these count is told at the end, by those that are left.
+    /// Applies an event that records a removal. Rows of erased requests stay; their sums are computed at
+    /// the end from the rows that are left.
     pub(crate) fn remove(&self, event: &Event) -> Result<(), DbError> {
         let fold = Fold::new(std::slice::from_ref(event));
         projections::note_and_drop(&self.connection, &fold)?;
@@ -174,7 +174,7 @@ impl Rebuilt {
     }
 }
 
-/// Reads the log of `source` and hands its events on, segment by segment.
+/// Reads the log of `source` and passes its events to the caller, segment by segment.
 fn replay(
     source: &Connection,
     mut apply: impl FnMut(&[Event]) -> Result<(), DbError>,
@@ -237,7 +237,9 @@ fn events_of(
     Ok(events)
 }
 
-/// Walks two tables in step, ordered by their key.
+/// Walks two tables in step, both ordered by their key. A row with the smaller key exists in its table only
+/// and is reported; rows with equal keys are compared column by column. Then the side with the smaller key
+/// advances, or both. Only two rows are in memory at a time.
 fn compare_table(
     stored: &Connection,
     rebuilt: &Connection,
@@ -315,14 +317,14 @@ fn compare_table(
     Ok(())
 }
 
-/// The order of two keys, as SQLite sorts integers and text.
+/// Compares two keys in SQLite's order of integers and text.
 fn key_order(left: &[Value], right: &[Value], key_length: usize) -> Ordering {
     let pairs = left.iter().zip(right).take(key_length);
     for (left, right) in pairs {
         let order = match (left, right) {
             (Value::Integer(left), Value::Integer(right)) => left.cmp(right),
             (Value::Text(left), Value::Text(right)) => left.as_bytes().cmp(right.as_bytes()),
-            // Keys are of these two types only; anything else is a difference of the row.
+            // Keys have only these two types; any other value is reported as a difference of the row.
             _ => Ordering::Equal,
         };
         if order != Ordering::Equal {

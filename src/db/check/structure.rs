@@ -1,9 +1,9 @@
 //! The file's structure: SQLite's own checks, and the indexes of the requests.
 //!
-//! SQLite's `integrity_check` looks every row up in every index, which takes twice as long as all the
-//! rest of it. Whoever walks over all requests anyway counts, with a keyed hash, what the indexes are to
-//! hold; one scan of each says what it does hold, and in which order. Only where they differ SQLite
-//! looks.
+//! `integrity_check` looks up every row in every index, which takes twice as long as all its other checks.
+//! A check of all requests reads each row anyway: it sums, with a keyed hash, the entries that each index
+//! should hold. One scan of each index then sums what it does hold and checks its order. SQLite's own check
+//! runs only where the sums differ.
 
 use std::hash::RandomState;
 use std::sync::LazyLock;
@@ -18,13 +18,14 @@ use crate::db::rows::{NOT_COMPLETED, column_index};
 use crate::error::chain;
 use crate::model::Status;
 
-/// Most lines of one of SQLite's checks that are passed on.
+/// Limit of lines that are passed on from one of SQLite's checks.
 const LINES_MAX: i64 = 20;
 
 const CHECKING: &str = "checking the file's structure";
 const REQUESTS: &str = "requests";
 
-/// Payloads that a removal of what is there would not pack anew, though it relies on `payload_links` to name them.
+/// Payloads that a removal would not repack although they are packed against others, because
+/// `payload_links` does not name them.
 pub(crate) const UNLINKED: &str = "SELECT count(*) FROM payloads AS packed \
      WHERE payload_id <= (SELECT max(through) FROM payload_links_filled) AND EXISTS \
      (SELECT 1 FROM (SELECT packed.base_id AS base UNION ALL SELECT packed.second_base_id) \
@@ -35,8 +36,8 @@ pub(crate) const UNLINKED: &str = "SELECT count(*) FROM payloads AS packed \
 /// An index of the requests, as `schema.sql` has it.
 struct RequestIndex {
     name: &'static str,
-    /// The first of these columns that is there is what a row is found by; without any, the row is not
-    /// in the index.
+    /// A row is found by the first of these columns that is not NULL. If all are NULL, the row is not in
+    /// the index.
     columns: &'static [&'static str],
     is_completed_left_out: bool,
 }
@@ -64,7 +65,7 @@ const REQUEST_INDEXES: [RequestIndex; 6] = [
     },
 ];
 
-/// [`REQUEST_INDEXES`], with the places of their columns in `SELECT_ROW`.
+/// [`REQUEST_INDEXES`], with the positions of their columns in `SELECT_ROW`.
 static PLACES: LazyLock<[Vec<usize>; REQUEST_INDEXES.len()]> = LazyLock::new(|| {
     REQUEST_INDEXES
         .each_ref()
@@ -72,7 +73,7 @@ static PLACES: LazyLock<[Vec<usize>; REQUEST_INDEXES.len()]> = LazyLock::new(|| 
 });
 
 impl RequestIndex {
-    /// All entries, in their order.
+    /// All entries, in the order of the index.
     fn entries_sql(&self) -> String {
         let value = match self.columns {
             [column] => (*column).to_owned(),
@@ -90,16 +91,17 @@ impl RequestIndex {
     }
 }
 
-/// What the indexes of the requests hold, or are to hold, in a form that can be compared.
+/// What the indexes of the requests hold, or should hold, in a form that can be compared.
 #[derive(Debug, Clone)]
 pub(crate) struct IndexEntries {
     hash: KeyedHash,
-    /// Number and sum of the entries' hashes.
+    /// For each index: the number of entries and the sum of their hashes. A sum does not depend on order,
+    /// so rows can be added as they are read.
     sums: [(u64, u64); REQUEST_INDEXES.len()],
 }
 
 impl IndexEntries {
-    /// None yet. Only what has the same key can be compared.
+    /// Empty. Only entries with the same key can be compared.
     pub(crate) fn new(key: RandomState) -> Self {
         Self {
             hash: KeyedHash::new(key),
@@ -107,7 +109,7 @@ impl IndexEntries {
         }
     }
 
-    /// Adds those of a row, as `SELECT_ROW` reads it.
+    /// Adds the entries of a row that `SELECT_ROW` reads.
     pub(crate) fn add_row(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
         let opened_seq = row.get_ref(0)?;
         for (number, (index, places)) in REQUEST_INDEXES.iter().zip(PLACES.iter()).enumerate() {
@@ -137,7 +139,7 @@ impl IndexEntries {
         }
     }
 
-    /// Which index does not hold what is expected.
+    /// Names the first index that differs from the expectation.
     fn difference(&self, expected: &Self) -> Option<String> {
         let mut sums = self.sums.iter().zip(&expected.sums);
         let number = sums.position(|(found, expected)| found != expected)?;
@@ -147,8 +149,7 @@ impl IndexEntries {
         ))
     }
 
-    /// Reads those that are there. The inner error names an index whose entries are not in the order of
-    /// one, so that looking up does not find them.
+    /// Reads the indexes. The inner error names an index with unordered entries: lookups do not find those.
     fn read(
         connection: &Connection,
         key: RandomState,
@@ -179,7 +180,7 @@ impl IndexEntries {
     }
 }
 
-/// What SQLite says of the structure of a file, but for the indexes of the requests.
+/// What SQLite says about the structure of a file, except the indexes of the requests.
 #[derive(Debug)]
 pub(crate) struct Structure {
     lines: Vec<String>,
@@ -188,7 +189,8 @@ pub(crate) struct Structure {
 }
 
 impl Structure {
-    /// Reads all of the file.
+    /// Reads the whole file: first one check of everything, then a check of each table whose index the
+    /// first one does not compare, then the links between payloads, then the indexes of the requests.
     pub(crate) fn read(
         connection: &Connection,
         schema: &Schema,
@@ -197,14 +199,15 @@ impl Structure {
         let mut lines = Vec::new();
         let mut is_ours_alone = schema.is_ours_alone();
         if is_ours_alone {
-            // A search index of which not even the settings can be read ends SQLite's check of all.
+            // Damaged settings of the search index end SQLite's check of the whole file early. Then each
+            // table is checked on its own.
             let whole = check_whole(connection, "quick_check")?;
             is_ours_alone = whole.is_some();
             lines = whole.unwrap_or_default();
         }
         for table in schema.sound_tables()? {
-            // Where somebody else's tables are in the file, these are not checked: what they have
-            // computed for it may take for ever. The others: those that lie in their own order only.
+            // Foreign tables are never checked: an expression in them may take for ever to compute. Tables
+            // without a separate index were covered by the check of the whole file.
             let pragma = match (table.has_index && table.name != REQUESTS, is_ours_alone) {
                 (true, _) => "integrity_check",
                 (false, false) => "quick_check",
@@ -212,7 +215,7 @@ impl Structure {
             };
             lines.extend(check(connection, pragma, table.name)?);
         }
-        // Tables that differ are found anyway, and made anew before they are used.
+        // Different tables are reported elsewhere, and recreated before they are used.
         let are_links_sound = schema.are_sound(&["payload_links", "payload_links_filled"]);
         let unlinked = match are_links_sound {
             true => connection.query_row(UNLINKED, [], |row| row.get::<_, i64>(0)),
@@ -233,7 +236,7 @@ impl Structure {
         Ok(Self { lines, entries })
     }
 
-    /// All findings, once it is known what the indexes are to hold; `None`: it is not.
+    /// All findings. `expected`: what the indexes should hold, `None` where that is not known.
     pub(crate) fn findings(
         self,
         connection: &Connection,
@@ -243,7 +246,7 @@ impl Structure {
         let problem = match (&self.entries, expected) {
             (Ok(found), Some(expected)) => found.difference(expected),
             (Err(problem), _) => Some(problem.clone()),
-            // The rows could not all be read, which is a finding of its own.
+            // Not all rows could be read, which is reported separately.
             (Ok(_), None) => None,
         };
         if problem.is_some() || expected.is_none() {
@@ -258,7 +261,7 @@ impl Structure {
     }
 }
 
-/// What was read; the inner error says that the file is damaged there, or that something is not there.
+/// The result, or in the inner error the damage that explains why there is none.
 fn or_damage<T>(what: &str, result: Result<T, DbError>) -> Result<Result<T, String>, DbError> {
     match result {
         Ok(value) => Ok(Ok(value)),
@@ -269,7 +272,7 @@ fn or_damage<T>(what: &str, result: Result<T, DbError>) -> Result<Result<T, Stri
     }
 }
 
-/// SQLite's own check of everything in the file that is ours; empty when it is clean.
+/// SQLite's own check of everything in the file that is ours. Empty: it is clean.
 pub(crate) fn integrity_findings(
     connection: &Connection,
     schema: &Schema,
@@ -286,7 +289,7 @@ pub(crate) fn integrity_findings(
     Ok(lines)
 }
 
-/// Whether what SQLite says is about the search index, which is expendable.
+/// Whether a line of SQLite's check concerns the search index, which is expendable.
 pub(crate) fn is_of_search_index(line: &str) -> bool {
     ["search_", "fts5", "FTS5"]
         .iter()
@@ -296,7 +299,7 @@ pub(crate) fn is_of_search_index(line: &str) -> bool {
 fn check(connection: &Connection, pragma: &str, table: &str) -> Result<Vec<String>, DbError> {
     let mut lines = Vec::new();
     let checked = run_check(connection, pragma, &table, &mut lines);
-    // An index by a collation that there is not, for one.
+    // For example, an index by a collation that does not exist.
     let of = format!("SQLite's integrity check: {table}");
     if let Err(damage) = or_damage(&of, checked)? {
         lines.push(damage);
@@ -304,7 +307,7 @@ fn check(connection: &Connection, pragma: &str, table: &str) -> Result<Vec<Strin
     Ok(lines)
 }
 
-/// Of all tables at once; `None`: one of them ended it.
+/// Checks all tables at once. `None`: one of them ended the check.
 fn check_whole(connection: &Connection, pragma: &str) -> Result<Option<Vec<String>>, DbError> {
     let mut lines = Vec::new();
     let checked = run_check(connection, pragma, &LINES_MAX, &mut lines);
@@ -332,7 +335,7 @@ mod tests {
     use super::*;
     use crate::db::connection::migrate;
 
-    /// Otherwise the scan would read the table, and find there what the index does not hold.
+    /// Otherwise SQLite could read the table instead, and find there what the index lacks.
     #[test]
     fn entries_are_read_from_the_indexes_and_from_nothing_else() {
         let mut connection = Connection::open_in_memory().unwrap();

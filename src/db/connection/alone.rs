@@ -1,8 +1,8 @@
-//! The database as its file alone holds it, without its write-ahead log: whether both belong together.
+//! The database file without its write-ahead log: do both belong together?
 //!
-//! A file that is overwritten in place keeps its name and number, and so does the log beside a database
-//! that a backup was copied over. What tells is the log that is recorded: what was moved into the file
-//! once stays there.
+//! A file that is overwritten in place keeps its name and inode, and the write-ahead log stays beside a
+//! database that a backup was copied over. The recorded events tell the difference: what was once moved
+//! into the file stays there.
 
 use std::io;
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::error::OpenError;
 
 const LOOKING: &str = "looking at the file without its write-ahead log";
 
-/// What the file alone has of a log.
+/// What the file alone knows of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Alone {
     /// `None`: it has no event yet.
@@ -28,7 +28,7 @@ pub(crate) struct Alone {
     pub(crate) end_seq: u64,
 }
 
-/// Looks. An error may be that of a file that is just being written to.
+/// Reads the file alone. An error may only mean that the file is being written right now.
 pub(crate) fn look(path: &Path) -> Result<Alone, DbError> {
     of(&pool::open_alone(path)?)
 }
@@ -61,16 +61,16 @@ fn of(connection: &Connection) -> Result<Alone, DbError> {
     })
 }
 
-/// What the file's header says.
+/// Fields of the file's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
-    /// Its length: that of a page times their number.
+    /// Its length: the page size times the number of pages.
     pub(crate) bytes: u64,
-    /// How often it was changed; with a write-ahead log not every time is counted.
+    /// The change counter. In WAL mode SQLite does not count every change.
     pub(crate) changes: u32,
 }
 
-/// Reads the header; nothing where it is none. Source:
+/// Reads the header. `None`: it is not a header. Source:
 /// <https://www.sqlite.org/fileformat2.html#the_database_header>.
 pub(crate) fn header(path: &Path) -> io::Result<Option<Header>> {
     let header = slack::header(&*held::hold(path)?)?;
@@ -81,7 +81,7 @@ pub(crate) fn header(path: &Path) -> io::Result<Option<Header>> {
         let bytes = header.get(at..at.checked_add(4)?)?;
         Some(u32::from_be_bytes(bytes.try_into().ok()?))
     };
-    // After the 16 bytes that say what it is: the size of a page, the counter and the number of pages.
+    // After the 16 bytes of the magic string: page size, change counter, number of pages.
     let (Some(page_bytes), Some(changes), Some(pages)) = (number(0), number(8), number(12)) else {
         return Ok(None);
     };
@@ -95,8 +95,8 @@ pub(crate) fn header(path: &Path) -> io::Result<Option<Header>> {
     }))
 }
 
-/// What came of opening a database with the write-ahead log beside it, where that is its own. Nobody
-/// writes to them.
+/// Checks that the write-ahead log beside a database is its own. Returns what opening gave. Nobody writes
+/// to either meanwhile.
 pub(crate) fn check_log_belongs<T>(
     path: &Path,
     opened: Result<(Connection, T), OpenError>,
@@ -105,7 +105,7 @@ pub(crate) fn check_log_belongs<T>(
         path: path.to_owned(),
         log: files::wal_path(path),
     };
-    // One that a crash left half moved says nothing alone.
+    // A file that a crash left half checkpointed says nothing on its own.
     let alone = look(path).ok().filter(|alone| alone.log_id.is_some());
     match (opened, alone) {
         (Ok((both, found)), Some(alone)) => match do_belong(&both, &alone) {
@@ -119,7 +119,7 @@ pub(crate) fn check_log_belongs<T>(
     }
 }
 
-/// With its own log a database has the same log, at least as far, and all of it from there on.
+/// With its own write-ahead log, a database has the same log at least as far, with every event after that.
 fn do_belong(both: &Connection, alone: &Alone) -> Result<bool, DbError> {
     let together = of(both)?;
     if together.log_id != alone.log_id || together.end_seq < alone.end_seq {

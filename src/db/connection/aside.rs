@@ -1,5 +1,6 @@
-//! Reading a store where it cannot be read in place: a killed writer left a write-ahead log, and nothing
-//! can be written beside it. SQLite needs a shared-memory file for that log; a private copy has one.
+//! Reads a store that cannot be read in place: a killed writer left a write-ahead log, and nothing can be
+//! created beside it. SQLite needs a shared-memory file for that log, so the store is copied to a private
+//! folder, where SQLite can create one.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -12,15 +13,15 @@ use super::files::{DatabasePath, WriterLock, free_space, wal_path};
 use super::pool::check_store;
 use crate::error::OpenError;
 
-/// A copy is for looking into what a crash left, not for carrying a large archive to a small disk, which
-/// may be memory.
+/// A copy is for looking into what a crash left, not for moving a large archive to a small disk, which may
+/// be memory.
 const COPY_BYTES_MAX: u64 = 1024 * 1024 * 1024;
-/// At most this part of what is free where the copy lies.
+/// At most one part in this many of the free space where the copy is made.
 const FREE_PART_MAX: u64 = 2;
 const FOLDER_PREFIX: &str = "auditlite-read-";
-/// Locked for as long as the copy is in use: whoever finds it unlocked may remove the folder.
+/// Locked while the copy is in use. A process that finds it unlocked may remove the folder.
 const LOCK_NAME: &str = "in-use.lock";
-/// Names that are tried for the copy's folder, and folders of other processes that are looked at.
+/// Limit of names that are tried for the copy's folder, and of leftover folders that are examined.
 const FOLDERS_MAX: usize = 64;
 
 /// Where a store is read.
@@ -30,18 +31,19 @@ pub(crate) struct Readable {
     copy: Option<Arc<Aside>>,
 }
 
-/// A copy of a store and its write-ahead log in a folder of its own, removed with it.
+/// A copy of a store and its write-ahead log in a folder of its own. Shared by all connections that read
+/// it; the last one to be dropped removes the folder.
 #[derive(Debug)]
 pub(crate) struct Aside {
     folder: PathBuf,
     bytes: u64,
-    /// What a forked child drops is still its parent's.
+    /// The process that made it: a forked child must not remove its parent's copy.
     process: u32,
     _lock: File,
 }
 
 impl Readable {
-    /// Checks that the file at this path is a store that can be read, from a copy where need be.
+    /// Checks that the file at this path is a readable store, from a copy where needed.
     pub(crate) fn open(path: &DatabasePath) -> Result<Self, OpenError> {
         let error = match check_store(path) {
             Ok(()) => {
@@ -56,7 +58,7 @@ impl Readable {
         if !matches!(error, OpenError::NotAccessible { .. }) || wal_bytes == 0 {
             return Err(error);
         }
-        // Somebody who writes has a shared-memory file: that it cannot be used has another reason.
+        // A live writer has a shared-memory file: if SQLite cannot use that, the reason is another one.
         if WriterLock::is_held(path.as_path()) {
             return Err(error);
         }
@@ -68,12 +70,12 @@ impl Readable {
         })
     }
 
-    /// What is to be opened.
+    /// The path to open.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What must outlive whoever reads.
+    /// Must outlive all readers of the copy.
     pub(crate) fn copy(&self) -> Option<&Arc<Aside>> {
         self.copy.as_ref()
     }
@@ -153,7 +155,7 @@ impl Drop for Aside {
     }
 }
 
-/// A killed process cannot remove its copy, which holds content: the next one does.
+/// A killed process cannot remove its copy, which holds content. The next process does.
 fn remove_left_behind(temporary: &Path) {
     let Ok(entries) = fs::read_dir(temporary) else {
         return;

@@ -1,7 +1,7 @@
-//! The files of a store: which paths are accepted, who may write, with which permissions.
+//! The files of a store: which paths are accepted, who may write, and with which permissions.
 //!
-//! Nothing here opens a database that may be in use: closing any handle of a file gives up all POSIX locks
-//! that the process has on it, SQLite's too. Source: <https://www.sqlite.org/howtocorrupt.html>, 2.2.
+//! Nothing here opens a database that may be in use: closing any descriptor of a file releases all POSIX
+//! locks of the process on it, including SQLite's. Source: <https://www.sqlite.org/howtocorrupt.html>, 2.2.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -20,6 +20,9 @@ pub(crate) struct DatabasePath {
 }
 
 impl DatabasePath {
+    /// Checks the path once, in this order: no SQLite URI and no NUL byte, an absolute path, a file name,
+    /// an existing folder (its symbolic links are resolved here), and a regular file or nothing at the
+    /// name.
     pub(crate) fn new(path: &Path) -> Result<Self, OpenError> {
         let given = path.to_path_buf();
         if path
@@ -87,21 +90,21 @@ impl DatabasePath {
         self.exists
     }
 
-    /// Creates the file for its owner alone, where there is none. SQLite gives the `-wal` and
+    /// Creates an empty file that only its owner can access, if there is none. SQLite gives the `-wal` and
     /// `-shm` files the same permissions.
     pub(crate) fn create(&self) -> Result<(), OpenError> {
         if self.exists {
             return Ok(());
         }
         match private_options().create_new(true).open(&self.path) {
-            // Somebody was faster.
+            // Another process created it first.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             created => created.and_then(|_| sync_folder(&self.path)),
         }
         .map_err(|source| self.not_accessible("writing", source))
     }
 
-    /// The same path, where a file must be now.
+    /// The same path, when the file must exist by now.
     pub(crate) fn existing(&self) -> Self {
         Self {
             path: self.path.clone(),
@@ -109,7 +112,7 @@ impl DatabasePath {
         }
     }
 
-    /// Gives the write-ahead log a name under which nobody reads it, and returns that.
+    /// Renames the write-ahead log so that nobody reads it, and returns the new name.
     pub(crate) fn put_wal_aside(&self) -> io::Result<Option<PathBuf>> {
         let aside = beside(&self.path, "-wal.aside");
         match fs::rename(wal_path(&self.path), &aside) {
@@ -128,18 +131,21 @@ impl DatabasePath {
     }
 }
 
-/// What is done about a database that has several names.
+/// How to treat a database that has several names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileLinks {
     Refused,
     Allowed,
 }
 
-/// The right to write to a database, held through locks on a file beside it and on the database itself.
-/// The operating system releases them when the process ends, however it ends.
+/// The right to write to a database. It consists of two locks that the operating system releases when the
+/// process ends for any reason.
 ///
-/// The one beside it is what other processes look for without touching the database; the other one is
-/// seen under every name, and stays when a file beside it is deleted.
+/// The lock file beside the database tells other processes about the writer without touching the database.
+/// The lock on the database itself is seen under every name of the file, and survives when the lock file is
+/// deleted.
+///
+/// Owned by the store from opening to close; dropping it releases both locks.
 #[derive(Debug)]
 pub(crate) struct WriterLock {
     _beside: File,
@@ -147,10 +153,10 @@ pub(crate) struct WriterLock {
 }
 
 impl WriterLock {
-    /// Creates the database where there is none.
+    /// Creates the database if there is none.
     pub(crate) fn acquire(database: &DatabasePath, links: FileLinks) -> Result<Self, OpenError> {
         let path = &database.path;
-        // Before anything is created beside it.
+        // Check this before creating anything beside the database.
         if links == FileLinks::Refused && database.exists {
             check_links(path)?;
         }
@@ -169,7 +175,7 @@ impl WriterLock {
         })
     }
 
-    /// Whether somebody holds the lock. Only tells: takes and leaves nothing.
+    /// Whether a process holds the lock. Only asks: acquires nothing and leaves nothing behind.
     pub(crate) fn is_held(database: &Path) -> bool {
         let Ok(file) = File::open(lock_path(database)) else {
             return false;
@@ -178,17 +184,17 @@ impl WriterLock {
     }
 }
 
-/// Whether what is read under this name is what is written: a writer under another name has its
-/// write-ahead log beside that one.
+/// Whether what this name shows is what the writer writes: a writer that uses another name has its
+/// write-ahead log beside that name.
 pub(crate) fn check_not_written_elsewhere(database: &DatabasePath) -> Result<(), OpenError> {
     let path = &database.path;
-    // Any other file is not opened for this: the descriptor would stay.
+    // No other file is opened for this check: its descriptor would stay open.
     let has_other_names = links(path) > 1 || is_mounted_alone(path);
     if !has_other_names || WriterLock::is_held(path) {
         return Ok(());
     }
     match FileLock::is_held(path) {
-        // One that began meanwhile, under this name.
+        // A writer started under this name meanwhile.
         Ok(true) if !WriterLock::is_held(path) => {
             Err(OpenError::WrittenElsewhere { path: path.clone() })
         }
@@ -206,7 +212,7 @@ fn check_links(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// How many names the file has.
+/// The number of hard links of the file.
 fn links(path: &Path) -> u64 {
     #[cfg(unix)]
     {
@@ -229,7 +235,7 @@ fn lock_beside(database: &DatabasePath) -> Result<File, OpenError> {
     let opened = private_options().create(true).truncate(false).open(&lock);
     let file = match (opened, found) {
         (Ok(file), _) => file,
-        // It is there, and the folder can be read: the file itself is in the way.
+        // The lock file exists and the folder is readable: the file itself is the obstacle.
         (Err(source), Ok(found)) => {
             return Err(OpenError::LockFile {
                 lock,
@@ -261,8 +267,8 @@ fn owner(_: &fs::Metadata) -> Option<u32> {
     None
 }
 
-/// As root: what is created beside the database of somebody else must not keep them out afterwards.
-/// SQLite does the same with its files. Nothing is lost where it fails: the next opening says so.
+/// As root, gives a new file to the owner of the database, who could not open it otherwise. SQLite does the
+/// same with its files. Failure is harmless: the next opening reports it.
 fn give_to_owner(database: &Path, file: &File) {
     #[cfg(unix)]
     {
@@ -278,7 +284,7 @@ fn give_to_owner(database: &Path, file: &File) {
     let _ = (database, file);
 }
 
-/// Free bytes, and all bytes, of the disk that holds this file.
+/// Free bytes, and total bytes, of the disk that holds this file.
 pub(crate) fn free_space(path: &Path) -> io::Result<(u64, u64)> {
     Ok((fs4::available_space(path)?, fs4::total_space(path)?))
 }

@@ -1,12 +1,14 @@
-//! Descriptors of databases that are never closed while the file exists, and the lock on the file itself.
+//! Descriptors of databases that stay open as long as the file exists, and the lock on the file itself.
 //!
-//! Closing any descriptor of a file gives up all POSIX locks that the process has on it, also those of
-//! SQLite's connections. Source: <https://www.sqlite.org/howtocorrupt.html>, 2.2.
+//! Closing any descriptor of a file releases all POSIX locks of the process on it, including those of
+//! SQLite's connections. Source: <https://www.sqlite.org/howtocorrupt.html>, 2.2. So a descriptor that was
+//! opened once is kept and shared.
 //!
-//! The lock is one of the open file (`F_OFD_SETLK`), which no other descriptor's closing gives up, on one
-//! byte that neither SQLite nor anybody else locks or writes: `flock` is such a lock on the whole file
-//! where a network file system emulates it, and would keep SQLite out. Only Linux has it; elsewhere only
-//! writers of the same process, and those of the same name, keep each other out.
+//! The lock belongs to the open file description (`F_OFD_SETLK`): closing another descriptor does not
+//! release it. It covers one byte that neither SQLite nor anything else locks or writes. (`flock` is not
+//! used: a network file system emulates it by a lock on the whole file, which would keep SQLite out.) Only
+//! Linux has this lock. Elsewhere a writer is only kept out by writers of the same process and of the same
+//! name.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -18,12 +20,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 #[cfg(unix)]
 use super::watch::{Identity, identity};
 
-/// The byte that is locked. Far behind SQLite's lock bytes (2^30), the largest database (2^48), and
-/// within what every file system can count.
+/// The byte that is locked: far behind SQLite's lock bytes (2^30) and the largest database (2^48), and
+/// within the range of every file system.
 #[cfg(target_os = "linux")]
 const LOCKED_BYTE: i64 = 1 << 62;
 
-/// A file that was opened, once and for all.
+/// A file that is opened once. The entry stays in `HELD` for as long as the file has a name, a store writes
+/// to it, or a caller still uses the descriptor.
 #[cfg(unix)]
 #[derive(Debug)]
 struct Held {
@@ -33,33 +36,34 @@ struct Held {
     is_locked: bool,
 }
 
-/// The files of this process, by what they are.
+/// All held files of this process, identified by device and inode. Every thread that opens a database takes
+/// this mutex for a moment.
 #[cfg(unix)]
 static HELD: Mutex<Vec<Held>> = Mutex::new(Vec::new());
 
-/// The file at this path.
+/// The shared descriptor of the file at this path.
 #[cfg(unix)]
 pub(crate) fn hold(path: &Path) -> io::Result<Arc<File>> {
     Ok(Arc::clone(&entry(&mut all(), path)?.file))
 }
 
-/// Elsewhere locks are not given up.
+/// Closing a descriptor releases no locks on this system.
 #[cfg(not(unix))]
 pub(crate) fn hold(path: &Path) -> io::Result<Arc<File>> {
     open(path).map(Arc::new)
 }
 
-/// The right to write to a file, under whichever name. Given up when it is dropped, and when the process
-/// ends.
+/// The right to write to a file, under any of its names. Released when it is dropped or the process ends.
+/// Belongs to one [`WriterLock`](super::files::WriterLock).
 #[derive(Debug)]
 pub(crate) struct FileLock {
     file: Arc<File>,
-    /// A forked child has the parent's lock, and must not give it up.
+    /// A forked child inherits the parent's lock and must not release it.
     process: u32,
 }
 
 impl FileLock {
-    /// `None`: somebody else has it.
+    /// `None`: another process or store has it.
     #[cfg(unix)]
     pub(crate) fn acquire(path: &Path) -> io::Result<Option<Self>> {
         let mut all = all();
@@ -74,7 +78,7 @@ impl FileLock {
         }))
     }
 
-    /// The lock file beside the database is all there is.
+    /// The lock file beside the database is all there is on this system.
     #[cfg(not(unix))]
     pub(crate) fn acquire(path: &Path) -> io::Result<Option<Self>> {
         Ok(Some(Self {
@@ -83,7 +87,7 @@ impl FileLock {
         }))
     }
 
-    /// Whether somebody writes to the file, under whichever name. Takes nothing.
+    /// Whether a process writes to the file, under any of its names. Acquires nothing.
     #[cfg(unix)]
     pub(crate) fn is_held(path: &Path) -> io::Result<bool> {
         let mut all = all();
@@ -115,7 +119,7 @@ impl Drop for FileLock {
 #[cfg(unix)]
 fn all() -> MutexGuard<'static, Vec<Held>> {
     let mut all = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-    // What was deleted takes space on the disk until it is closed, and nobody finds it any more.
+    // A deleted file takes disk space until it is closed, and no one can open it by name any more.
     all.retain(|held| held.is_locked || Arc::strong_count(&held.file) > 1 || has_name(&held.file));
     all
 }
@@ -146,7 +150,7 @@ fn entry<'a>(all: &'a mut Vec<Held>, path: &Path) -> io::Result<&'a mut Held> {
         .ok_or_else(|| io::Error::other("the database file is not held"))
 }
 
-/// For reading alone where no more is permitted: whoever may not write asks nothing else of it.
+/// Opens for reading only where writing is not permitted: a process that may not write needs no lock.
 fn open(path: &Path) -> io::Result<File> {
     let opened = OpenOptions::new().read(true).write(true).open(path);
     match opened {
@@ -174,7 +178,7 @@ fn one_byte(kind: i32) -> io::Result<nix::libc::flock> {
     })
 }
 
-/// `false`: somebody else has locked it.
+/// `false`: another process has the lock.
 #[cfg(target_os = "linux")]
 fn lock(file: &File) -> io::Result<bool> {
     use nix::errno::Errno;
@@ -184,8 +188,8 @@ fn lock(file: &File) -> io::Result<bool> {
     match fcntl(file, FcntlArg::F_OFD_SETLK(&wanted)) {
         Ok(_) => Ok(true),
         Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
-        // A file system without such locks, or a sandbox that does not let them pass: the lock file
-        // beside the database has to do.
+        // The file system has no such locks, or a sandbox forbids them. The lock file beside the database
+        // must do.
         Err(Errno::EINVAL | Errno::ENOLCK | Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::EPERM) => {
             Ok(true)
         }
@@ -213,7 +217,7 @@ fn is_locked_elsewhere(file: &File) -> io::Result<bool> {
     }
 }
 
-/// `flock` and POSIX locks are one and the same there, and would keep SQLite out.
+/// On this system `flock` and POSIX locks are the same, and would keep SQLite out.
 #[cfg(all(unix, not(target_os = "linux")))]
 fn lock(_: &File) -> io::Result<bool> {
     Ok(true)

@@ -1,4 +1,4 @@
-//! Tables and indexes that are not as this version makes them, made anew where that loses nothing.
+//! Recreates tables and indexes that are not as this version makes them, where that loses nothing.
 
 use std::collections::BTreeSet;
 
@@ -11,11 +11,12 @@ use crate::db::check::rebuild::is_projection;
 use crate::db::error::{Context, DbError};
 use crate::db::search;
 
-const MENDING: &str = "making tables and indexes anew";
+const MENDING: &str = "recreating tables and indexes";
 
-/// Which payloads build on which: found out again when a removal asks.
+/// Which payloads are packed against which: derived again when a removal asks.
 const LINKS: [&str; 2] = ["payload_links", "payload_links_filled"];
-/// The search index, in the order in which it can go: what SQLite's own index consists of goes with it.
+/// The search index, in the order in which its tables can be dropped: SQLite's own tables of the index
+/// disappear with it.
 const SEARCH: [&str; 4] = [
     "search_index",
     "search_messages",
@@ -23,14 +24,15 @@ const SEARCH: [&str; 4] = [
     "search_pending",
 ];
 
-/// Makes anew what differs. The projections are empty then, for whoever writes them from the log. Within
-/// the caller's transaction, on a connection that may write what only the search index may otherwise.
+/// Recreates everything that differs. Projections are empty afterwards; the caller writes them from the
+/// log. Runs within the caller's transaction, on a connection that may write the tables that otherwise only
+/// the search index may write.
 pub(crate) fn mend(connection: &Connection, schema: &Schema) -> Result<(), DbError> {
     mend_all(connection, schema.differences())
 }
 
-/// Makes anew what holds nothing that is not elsewhere: it is not worth refusing a file. What was in it is
-/// overwritten. A search index that there was is built anew afterwards.
+/// Recreates what holds nothing of its own: that is no reason to refuse a file. The old content is
+/// overwritten. A search index that existed is built again afterwards.
 pub(crate) fn mend_expendable(connection: &mut Connection, schema: &Schema) -> Result<(), DbError> {
     open::defend(connection, false)?;
     let result = (|| {
@@ -53,6 +55,9 @@ pub(crate) fn mend_expendable(connection: &mut Connection, schema: &Schema) -> R
     result
 }
 
+/// Drops every object that differs, then creates it again. Indexes go first, since dropping a table drops
+/// its own. A damaged search index may refuse to be dropped; then its missing tables are created empty, or
+/// its entry is deleted from the schema, before its remaining tables are dropped one by one.
 fn mend_all<'d>(
     connection: &Connection,
     differences: impl Iterator<Item = &'d Difference>,
@@ -71,8 +76,9 @@ fn mend_all<'d>(
         } else if is_projection(name) || LINKS.contains(&name) {
             tables.insert(name);
         } else {
-            let what =
-                format!("{kind} {name:?} holds what is nowhere else, and cannot be made anew");
+            let what = format!(
+                "{kind} {name:?} holds data that exists nowhere else, and cannot be recreated"
+            );
             return Err(DbError::corrupt(MENDING, what));
         }
     }
@@ -80,7 +86,7 @@ fn mend_all<'d>(
         drop_object(connection, index)?;
     }
     if tables.contains("search_index") {
-        // Those that its own going would leave behind.
+        // SQLite drops these with the index, unless the index is damaged.
         drop_object(connection, "search_index")
             .or_else(|_| forget(connection, "search_index"))
             .or_else(|_| unregister(connection, "search_index"))?;
@@ -93,7 +99,7 @@ fn mend_all<'d>(
         drop_object(connection, table)?;
         run(connection, &definition_of(table))?;
     }
-    // Those of a table that was made anew were made with it.
+    // Creating a table also creates its indexes.
     for (index, _) in indexes.iter().filter(|(_, table)| !tables.contains(table)) {
         if let Some(definition) = Schema::definition(index)? {
             run(connection, &definition)?;
@@ -102,7 +108,7 @@ fn mend_all<'d>(
     Ok(())
 }
 
-/// Drops whatever has the name.
+/// Drops the object with this name, of any kind.
 fn drop_object(connection: &Connection, name: &str) -> Result<(), DbError> {
     let sql = "SELECT type FROM sqlite_schema WHERE name = ?1";
     let kind: Option<String> = connection
@@ -117,7 +123,7 @@ fn drop_object(connection: &Connection, name: &str) -> Result<(), DbError> {
     }
 }
 
-/// A search index without the tables that it consists of cannot even be dropped. These are made, empty.
+/// A search index whose own tables are missing cannot be dropped. Creates them, empty, and then drops it.
 fn forget(connection: &Connection, name: &str) -> Result<(), DbError> {
     run(
         connection,
@@ -129,7 +135,7 @@ fn forget(connection: &Connection, name: &str) -> Result<(), DbError> {
     drop_object(connection, name)
 }
 
-/// A virtual table of a module that there is not cannot be dropped. It has no pages of its own.
+/// A virtual table of an unknown module cannot be dropped. It has no pages, so its entry is deleted.
 fn unregister(connection: &Connection, name: &str) -> Result<(), DbError> {
     run(connection, "PRAGMA writable_schema = ON")?;
     let sql = "DELETE FROM sqlite_schema WHERE type = 'table' AND name = ?1 AND rootpage = 0";

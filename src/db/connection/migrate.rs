@@ -10,14 +10,14 @@ pub(crate) const APPLICATION_ID: i64 = 0x4155_444C;
 
 const SCHEMA: &str = include_str!("../../../schema.sql");
 
-/// Each step runs in a transaction of its own and sets `user_version` in it, counted from 1. Version 1 was
-/// that of builds before the first release, and nothing makes one of version 2 of it.
+/// Each step runs in its own transaction and sets `user_version`, counted from 1. Version 1 belonged to
+/// builds before the first release; nothing converts it to version 2.
 const STEPS: &[M<'_>] = &[M::up("SELECT 1"), M::up(SCHEMA)];
 
 /// The oldest version that is read.
 pub(crate) const VERSION_MIN: i64 = 2;
 
-/// What makes a table of this version, with its indexes and its first row.
+/// The statements that create a table of this version, its indexes and its first row.
 pub(crate) fn definition_of(table: &str) -> String {
     let is_of = |statement: &&str| {
         let mut words = statement.split_ascii_whitespace();
@@ -41,14 +41,14 @@ pub(crate) fn version_supported() -> i64 {
     i64::try_from(STEPS.len()).unwrap_or(i64::MAX)
 }
 
-/// Whose file it is, as far as its header tells.
+/// Which application made the file, as its header tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// Nothing is in it yet.
+    /// It is empty.
     Empty,
-    /// Ours, of this version.
+    /// Made by this library, in this version.
     Auditlite { version: i64 },
-    /// Another application's.
+    /// Made by another application.
     Foreign { application_id: u32 },
 }
 

@@ -1,4 +1,4 @@
-//! Files and connections: which are opened, how, and who has them.
+//! Opens files and connections, and keeps who uses them.
 
 pub(super) mod alone;
 pub(super) mod aside;

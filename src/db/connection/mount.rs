@@ -1,9 +1,9 @@
-//! Mounts: what of a database is on another file system than its name says.
+//! Mounts: parts of a database that are on another file system than its name says.
 
 use std::path::Path;
 
-/// Whether the file alone is mounted, so that what lies beside its name lies elsewhere: SQLite's
-/// write-ahead log, too. Not where the operating system does not tell.
+/// Whether the file alone is mounted. Then what is beside its name is elsewhere, including SQLite's
+/// write-ahead log. `false` where the operating system does not tell.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_mounted_alone(path: &Path) -> bool {
     let of_folder = path.parent().and_then(mount_id);
@@ -18,8 +18,8 @@ pub(crate) fn is_mounted_alone(_: &Path) -> bool {
     false
 }
 
-/// Of a descriptor that is only a name for the file (`O_PATH`): closing it gives up no locks.
-/// Source: <https://docs.kernel.org/filesystems/proc.html>, `/proc/<pid>/fdinfo`.
+/// Uses a descriptor that only names the file (`O_PATH`): closing it releases no locks. Source:
+/// <https://docs.kernel.org/filesystems/proc.html>, `/proc/<pid>/fdinfo`.
 #[cfg(target_os = "linux")]
 fn mount_id(path: &Path) -> Option<u64> {
     use std::os::fd::AsRawFd;

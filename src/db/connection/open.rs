@@ -1,4 +1,4 @@
-//! Connections, and the settings of each with its reason.
+//! Opens connections. Each setting has its reason.
 
 use std::path::Path;
 use std::time::Duration;
@@ -22,13 +22,13 @@ use crate::error::OpenError;
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 const SQLITE_VERSION_MIN_TEXT: &str = "3.51.3";
 
-/// Somebody with a plain `sqlite3` may hold a lock for a moment.
+/// A user's plain `sqlite3` may hold a lock for a moment.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 const STATEMENTS_MAX: usize = 64;
 
-/// What SQLite may take for a file that somebody may have doctored. Each is several times what this
-/// library needs itself; of columns and depths as much as a harmless table or view of somebody else's
-/// may have, since SQLite reads the definitions of all of them.
+/// Limits for SQLite on a file that an attacker may have edited. Each is several times what this library
+/// needs. The limits of columns and depths also allow a harmless foreign table or view, because SQLite
+/// parses all definitions.
 const LIMITS: [(Limit, i32); 11] = [
     (Limit::SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX),
     (Limit::SQLITE_LIMIT_SQL_LENGTH, 1_000_000),
@@ -38,13 +38,13 @@ const LIMITS: [(Limit, i32); 11] = [
     (Limit::SQLITE_LIMIT_VDBE_OP, 100_000),
     (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 4096),
     (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 1000),
-    // Nothing of ours attaches but a backup, or has triggers.
+    // We attach nothing except for a backup, and have no triggers.
     (Limit::SQLITE_LIMIT_ATTACHED, 0),
     (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 0),
     (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
 ];
-/// The longest value, and row, that is read or written: a body of [`PAYLOAD_CAP_BYTES_MAX`] that does
-/// not shrink, and what stands beside it.
+/// The longest value and row that is read or written: an incompressible body of [`PAYLOAD_CAP_BYTES_MAX`]
+/// and the other columns of its row.
 ///
 /// [`PAYLOAD_CAP_BYTES_MAX`]: crate::config::PAYLOAD_CAP_BYTES_MAX
 const VALUE_BYTES_MAX: i32 = 132 * 1024 * 1024;
@@ -64,8 +64,9 @@ pub(crate) fn check_sqlite_version(version_number: i32, version: &str) -> Result
     Ok(())
 }
 
-/// Opens the file for the writer: creates it, checks whose it is and that its tables are those of this
-/// version, brings it to this version; what holds nothing that is not elsewhere is made anew where it differs. The caller holds the writer's lock.
+/// Opens the file for the writer: creates it if needed, checks which application made it, migrates it to
+/// this version, and checks that its tables are those of this version. What holds nothing of its own is
+/// recreated where it differs. The caller holds the writer's lock.
 pub(crate) fn open_for_writing(
     path: &DatabasePath,
     durability: Durability,
@@ -79,14 +80,14 @@ pub(crate) fn open_for_writing(
     if !schema.drop_statistics(&connection).map_err(failed)? && remade.is_empty() {
         return Ok((connection, schema));
     }
-    // A connection keeps the statistics, and the tables, that it has read.
+    // A connection caches the statistics and the schema that it has read.
     drop(connection);
     let (connection, mut schema) = open_as_it_is(path, durability, Schema::check_same)?;
     schema.remade = remade;
     Ok((connection, schema))
 }
 
-/// As [`open_for_writing`], whatever the tables are: for whoever makes anew what differs.
+/// As [`open_for_writing`], but accepts different tables: the caller recreates them.
 pub(crate) fn open_for_mending(path: &DatabasePath) -> Result<(Connection, Schema), OpenError> {
     open_as_it_is(path, Durability::Full, |_| Ok(()))
 }
@@ -103,7 +104,7 @@ fn open_as_it_is(
     let connection = open_connection(path).map_err(failed)?;
     let mut looked = look_at(path, &connection, check).map(|schema| (connection, schema));
     if had_log {
-        // Before anything of it is moved into the file.
+        // Check this before any of it is moved into the file.
         looked = alone::check_log_belongs(path.as_path(), looked);
     }
     let (mut connection, schema) = looked?;
@@ -123,7 +124,7 @@ fn open_connection(path: &DatabasePath) -> Result<Connection, DbError> {
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let connection =
         Connection::open_with_flags(path.as_path(), flags).context("opening the file")?;
-    // Until it is known to be ours, not even closing may change the file.
+    // Until we know that the file is ours, not even closing may change it.
     keep_wal_on_close(&connection, true)?;
     harden(&connection)?;
     connection
@@ -132,7 +133,7 @@ fn open_connection(path: &DatabasePath) -> Result<Connection, DbError> {
     Ok(connection)
 }
 
-/// Whose file it is, and its tables where they are those of this version. Sets a new one up.
+/// Checks which application made the file, and its tables if they are of this version. Sets up a new file.
 fn look_at(
     path: &DatabasePath,
     connection: &Connection,
@@ -159,12 +160,12 @@ fn look_at(
     Ok(None)
 }
 
-/// Whether closing the connection leaves the write-ahead log, and with it the file, as it is.
+/// Whether closing the connection leaves the write-ahead log, and so the file, unchanged.
 pub(crate) fn keep_wal_on_close(connection: &Connection, on: bool) -> Result<(), DbError> {
     set(connection, DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, on)
 }
 
-/// Whether what the search index consists of can be written only by the index itself.
+/// Whether only the search index itself may write its own tables.
 pub(crate) fn defend(connection: &Connection, on: bool) -> Result<(), DbError> {
     set(connection, DbConfig::SQLITE_DBCONFIG_DEFENSIVE, on)
 }
@@ -175,7 +176,7 @@ pub(crate) fn set_up_reader(connection: &Connection) -> Result<(), DbError> {
     connection
         .busy_timeout(BUSY_TIMEOUT)
         .context("setting the busy timeout")?;
-    // A reader's cache: 4 MiB each.
+    // The cache of a reader: 4 MiB each.
     pragma(connection, "cache_size", -4096)?;
     pragma(connection, "query_only", 1)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
@@ -226,15 +227,15 @@ fn check_version(path: &Path, found: i64, upgrades: bool) -> Result<(), OpenErro
 
 /// Settings that are stored in the file and can be chosen only while it is empty.
 fn set_up_new_file(connection: &Connection) -> Result<(), DbError> {
-    // Payload rows are long: with larger pages fewer of them overflow, and fewer pages a commit.
+    // Payload rows are long: larger pages mean fewer overflow pages and fewer pages in each commit.
     pragma(connection, "page_size", 8192)?;
-    // Lets pruning give space back in small steps.
+    // Lets pruning return space to the disk in small steps.
     pragma(connection, "auto_vacuum", 2)
 }
 
 /// Settings of the writing connection.
 fn set_up_writer(connection: &Connection, durability: Durability) -> Result<(), DbError> {
-    // Readers never block the writer, nor the writer readers.
+    // Readers never block the writer, and the writer never blocks readers.
     let mode: String = connection
         .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
         .context("switching to write-ahead logging")?;
@@ -252,17 +253,17 @@ fn set_up_writer(connection: &Connection, durability: Durability) -> Result<(), 
             Durability::Buffered => 1,
         },
     )?;
-    // Where `fsync` leaves what was written in the disk's own cache (macOS), it is to leave that too; no
-    // other system takes these. A checkpoint syncs whatever the durability is.
+    // Where `fsync` leaves data in the disk's own cache (macOS), ask for a full flush; other systems ignore
+    // this. A checkpoint syncs with every durability setting.
     pragma(
         connection,
         "fullfsync",
         i64::from(durability == Durability::Full),
     )?;
     pragma(connection, "checkpoint_fullfsync", 1)?;
-    // The writer checkpoints itself: SQLite's own hook discards the checkpoint's error.
+    // The writer runs checkpoints itself: SQLite's automatic hook discards the checkpoint's error.
     pragma(connection, "wal_autocheckpoint", 0)?;
-    // A burst must not leave a large write-ahead log behind for good.
+    // After a burst, the write-ahead log must become small again.
     pragma(connection, "journal_size_limit", 64 * 1024 * 1024)?;
     // The writer's page cache: 4 MiB, part of the memory bound.
     pragma(connection, "cache_size", -4096)?;
@@ -273,37 +274,38 @@ fn set_up_writer(connection: &Connection, durability: Durability) -> Result<(), 
     Ok(())
 }
 
-/// Erasing has nothing to look for but what is there: all that was ever deleted is overwritten, in
-/// the transaction that deletes it. SQLite copies rows when it balances its pages, so that doing so
-/// only while erasing would leave copies behind, on pages that became free before: `FAST` too, which
-/// overwrites within pages only. Recording frees hardly any pages, and so pays hardly anything.
-/// Source: <https://www.sqlite.org/pragma.html#pragma_secure_delete>.
+/// Overwrites everything that is ever deleted, in the transaction that deletes it. Erasing then only needs
+/// to find what still exists. Doing this only while erasing is not enough: SQLite copies rows when it
+/// balances pages, and earlier copies would remain on pages that became free before. Nor is `FAST`, which
+/// overwrites within pages only. Recording hardly frees any pages, so the cost is small. Source:
+/// <https://www.sqlite.org/pragma.html#pragma_secure_delete>.
 fn overwrite_what_is_deleted(connection: &Connection) -> Result<(), DbError> {
     connection
         .pragma_update_and_check(None, "secure_delete", "ON", |_| Ok(()))
         .context("setting up the connection")
 }
 
-/// Settings of every connection, before anything is read: the file is not trusted.
+/// Settings of every connection, applied before anything is read: the file is not trusted.
 pub(crate) fn harden(connection: &Connection) -> Result<(), DbError> {
-    // Whoever can write to the file can have the writer run what they like, or a reader never end.
+    // An attacker who can write to the file could make the writer run any statement, or a reader run for
+    // ever.
     set(connection, DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     set(connection, DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
-    // A table of somebody else's that refers to ours must not keep rows from being taken out.
+    // A foreign table that refers to ours must not stop rows from being deleted.
     set(connection, DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
     for (limit, most) in LIMITS {
         connection
             .set_limit(limit, most)
             .context("setting up the connection")?;
     }
-    // Functions and virtual tables named in a doctored schema do not run.
+    // Functions and virtual tables named in an edited schema do not run.
     set(connection, DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     set(connection, DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     // A misspelt column must not become a string.
     set(connection, DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
     set(connection, DbConfig::SQLITE_DBCONFIG_DQS_DDL, false)?;
     pragma(connection, "cell_size_check", 1)?;
-    // An I/O error on a mapped page is a signal, not an error code.
+    // On a mapped page an I/O error is a signal instead of an error code.
     pragma(connection, "mmap_size", 0)
 }
 
@@ -314,7 +316,7 @@ fn set(connection: &Connection, setting: DbConfig, on: bool) -> Result<(), DbErr
         .context("setting up the connection")
 }
 
-/// Sets a pragma, whether or not SQLite answers with a row.
+/// Sets a pragma, whether SQLite answers with a row or not.
 fn pragma(connection: &Connection, name: &str, value: i64) -> Result<(), DbError> {
     connection
         .pragma_update_and_check(None, name, value, |_| Ok(()))

@@ -1,4 +1,4 @@
-//! Reading connections: few, opened when first needed, never able to write.
+//! Reading connections: few, opened when first needed, and unable to write.
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -16,17 +16,22 @@ use crate::db::error::{Context, DbError, DbErrorKind};
 use crate::error::{OpenError, ReadError};
 use crate::process::Process;
 
-/// A read waits for a connection as long as it may take altogether, within these bounds.
+/// A read waits for a connection as long as the whole read may take, but at least this long.
 const CONNECTION_WAIT_MIN: Duration = Duration::from_millis(1);
 const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(10);
-/// How many steps of SQLite's machine go by between two looks at the time; some microseconds.
+/// Steps of SQLite's virtual machine between two checks of the time: some microseconds.
 const PROGRESS_STEPS: i32 = 4096;
-/// Whoever reads all of a file may take this long, and a second more for so many bytes of it, a tenth of
-/// what a slow disk gives: a doctored file must not keep anybody for ever.
+/// The time allowed for reading a whole file is this, plus one second for each of so many bytes (a tenth of
+/// what a slow disk reads in a second). A file that an attacker edited must not keep a reader busy for
+/// ever.
 const WHOLE_READ_MIN: Duration = Duration::from_secs(8);
 const WHOLE_READ_BYTES_A_SECOND: u64 = 1024 * 1024;
 
-/// A pool of reading connections. Cheap until the first read.
+/// A pool of reading connections. Opens nothing before the first read.
+///
+/// Shared by all clones of a `Reader`, on any thread: each read takes one connection, and returns it when
+/// it ends. When the file at the path changes, idle connections are replaced one at a time as they are
+/// taken. Dropping the last clone closes them.
 #[derive(Debug)]
 pub(crate) struct ReaderPool {
     path: PathBuf,
@@ -36,11 +41,11 @@ pub(crate) struct ReaderPool {
     pool: OnceLock<r2d2::Pool<Files>>,
 }
 
-/// A reading connection on loan.
+/// A connection taken from the pool; dropping it returns it.
 #[derive(Debug)]
 pub(crate) struct ReadConnection(r2d2::PooledConnection<Files>);
 
-/// Opens the connections of a pool.
+/// Opens connections for r2d2.
 #[derive(Debug)]
 struct Files {
     path: PathBuf,
@@ -50,12 +55,12 @@ struct Files {
 #[derive(Debug)]
 struct Pooled {
     connection: Connection,
-    /// What it is to; nothing where it failed.
+    /// The file that it is open on; `None` if opening failed.
     file: Option<ReadFile>,
-    /// The version of the schema that was compared.
+    /// The schema version whose tables were compared.
     compared: Option<i64>,
-    /// Why there is none: what stands here then is one to nothing. r2d2 would try again and again until
-    /// the caller's time is over.
+    /// Why opening failed; the connection is then open on nothing. (An error would make r2d2 retry until
+    /// the caller's time is over.)
     failed: Option<DbError>,
     is_broken: bool,
 }
@@ -71,7 +76,7 @@ impl ReaderPool {
         }
     }
 
-    /// A connection that is free, or a new one, to a file whose tables are those of this version.
+    /// A free connection, or a new one, to a file whose tables are those of this version.
     pub(crate) fn get(&self) -> Result<ReadConnection, ReadError> {
         if self.process.is_left() {
             return Err(ReadError::Forked);
@@ -80,7 +85,7 @@ impl ReaderPool {
         if let Some(error) = pooled.failed.take() {
             return Err(error.into());
         }
-        // A read that goes on and on would pin the write-ahead log.
+        // A read without an end would pin the write-ahead log.
         stop_after(&pooled.connection, self.read_timeout)?;
         let version = Some(schema_version(&pooled.connection)?);
         if version != pooled.compared {
@@ -90,8 +95,8 @@ impl ReaderPool {
         Ok(ReadConnection(pooled))
     }
 
-    /// One that is to the file that is at the path now: the file may have been moved, and another begun in
-    /// its place, or somebody may have begun to write to one that nobody wrote to.
+    /// A connection to the file that is at the path now. The file may have been moved and replaced by
+    /// another, or a writer may have started on a file that was at rest.
     fn current(&self) -> Result<r2d2::PooledConnection<Files>, ReadError> {
         let pool = self.pool.get_or_init(|| self.build());
         let mut stale = self.readers_max;
@@ -124,7 +129,7 @@ impl ReaderPool {
 }
 
 impl ReadConnection {
-    /// The file that it is to.
+    /// The file that it is open on.
     pub(crate) fn file(&self) -> Option<ReadFile> {
         self.0.file
     }
@@ -166,7 +171,7 @@ impl r2d2::ManageConnection for Files {
     }
 }
 
-/// Changes whenever somebody has changed the schema.
+/// Changes with every change of the schema.
 fn schema_version(connection: &Connection) -> Result<i64, DbError> {
     connection
         .prepare_cached("PRAGMA schema_version")
@@ -174,7 +179,7 @@ fn schema_version(connection: &Connection) -> Result<i64, DbError> {
         .context("reading the file's schema")
 }
 
-/// Has what is read from now on, and is not read yet then, fail.
+/// Makes every read fail that is not finished after `time`, counted from now.
 fn stop_after(connection: &Connection, time: Duration) -> Result<(), DbError> {
     let deadline = Instant::now().checked_add(time);
     let is_over = move || deadline.is_some_and(|deadline| Instant::now() >= deadline);
@@ -186,13 +191,14 @@ fn stop_after(connection: &Connection, time: Duration) -> Result<(), DbError> {
 impl Drop for ReaderPool {
     fn drop(&mut self) {
         if self.process.is_left() {
-            // Closing the other process's connections here could take its files away from under it.
+            // Runs in a forked child: closing the parent's connections here could release the parent's
+            // locks.
             std::mem::forget(self.pool.take());
         }
     }
 }
 
-/// Checks that the file at this path is a store that can be read.
+/// Checks that the file at this path is a readable store.
 pub(crate) fn check_store(path: &DatabasePath) -> Result<(), OpenError> {
     check_sqlite_version(rusqlite::version_number(), rusqlite::version())?;
     if !path.exists() {
@@ -213,26 +219,26 @@ fn open_readable(path: &Path) -> Result<Connection, OpenError> {
     let failed = |error| open_error(path, error);
     let connection = open_any(path).map_err(failed)?;
     open::check_readable(path, &connection)?;
-    // What differs is said by whoever reads; what cannot be read at all is damage.
+    // Each read reports different tables itself; tables that cannot be read at all are damage.
     Schema::read(&connection).map_err(failed)?;
     Ok(connection)
 }
 
-/// One reading connection outside any pool, to a file whose tables are those of this version.
+/// A reading connection outside the pool, to a file whose tables are those of this version.
 pub(crate) fn open_reader(path: &Path) -> Result<Connection, DbError> {
     let connection = open_any(path)?;
     Schema::read(&connection)?.check_readable()?;
     Ok(connection)
 }
 
-/// As [`open_reader`], whatever the tables are: for whoever says how they differ.
+/// As [`open_reader`], but accepts different tables: the caller reports how they differ.
 pub(crate) fn open_any(path: &Path) -> Result<Connection, DbError> {
     let (connection, _) = open_hardened(path)?;
     restart_clock(&connection, path)?;
     Ok(connection)
 }
 
-/// Gives the time in which all of the file can be read once, from now on.
+/// Allows, from now on, the time in which the whole file can be read once.
 pub(crate) fn restart_clock(connection: &Connection, path: &Path) -> Result<(), DbError> {
     let bytes = std::fs::metadata(path).map_or(0, |file| file.len());
     let time = WHOLE_READ_MIN + Duration::from_secs(bytes / WHOLE_READ_BYTES_A_SECOND);
@@ -242,7 +248,7 @@ pub(crate) fn restart_clock(connection: &Connection, path: &Path) -> Result<(), 
 fn open_hardened(path: &Path) -> Result<(Connection, ReadFile), DbError> {
     const OPENING: &str = "opening the file for reading";
     let is_immutable = !has_log(path) && is_unwritable(path);
-    // As it is before: what changes in between is seen later.
+    // Captured before opening: a change in between is noticed later.
     let file = ReadFile::new(path, is_immutable).map_err(|error| DbError::io(OPENING, error))?;
     let (target, flags) = target(path, is_immutable);
     let connection = Connection::open_with_flags(target, flags).context(OPENING)?;
@@ -250,7 +256,7 @@ fn open_hardened(path: &Path) -> Result<(Connection, ReadFile), DbError> {
     Ok((connection, file))
 }
 
-/// A connection to the file without its write-ahead log, as if nobody wrote to it.
+/// A connection to the file without its write-ahead log, as if the file never changed.
 pub(crate) fn open_alone(path: &Path) -> Result<Connection, DbError> {
     let (target, flags) = target(path, true);
     let connection =
@@ -260,9 +266,9 @@ pub(crate) fn open_alone(path: &Path) -> Result<Connection, DbError> {
     Ok(connection)
 }
 
-/// What SQLite is to open, and how. Reading a WAL-mode file needs its shared-memory file beside it. Where
-/// that can neither be found nor made, a file without a write-ahead log is read as if it never changed:
-/// there is no writer now, and one that comes is seen by the files that it makes ([`ReadFile`]).
+/// Which path SQLite opens, and with which flags. Reading a WAL-mode file needs its shared-memory file. If
+/// that neither exists nor can be created, a file without a write-ahead log is opened as immutable: it has
+/// no writer now, and a later writer is noticed by the files that it creates ([`ReadFile`]).
 fn target(path: &Path, is_immutable: bool) -> (PathBuf, OpenFlags) {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -283,8 +289,8 @@ fn target(path: &Path, is_immutable: bool) -> (PathBuf, OpenFlags) {
     (PathBuf::from(uri), flags | OpenFlags::SQLITE_OPEN_URI)
 }
 
-/// Whether SQLite cannot make its files beside this one, for want of rights or on a medium that is
-/// read-only here. Others may write to it all the same, later or from elsewhere.
+/// Whether SQLite cannot create its files beside this one, because of permissions or a read-only medium.
+/// Others may still write to it, later or from elsewhere.
 fn is_unwritable(path: &Path) -> bool {
     const PROBING: &str = "probing";
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -1,4 +1,4 @@
-//! Setting a database aside for another one that takes its name.
+//! Sets a database aside for another one that takes its name.
 
 use std::ffi::OsString;
 use std::fs;
@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 
 use super::files::{DatabasePath, sync_folder, wal_path};
 
-/// Names that are tried for what is set aside.
+/// Limit of names that are tried for what is set aside.
 const NAMES_MAX: u32 = 1000;
 
-/// A database that keeps its name until another takes it, and has another name besides, under which its
-/// write-ahead log is already: replayed into another database, it would destroy that one.
+/// A database that keeps its name until another takes it, and has a second name in addition. Its
+/// write-ahead log is renamed first: replayed into the other database, the log would destroy that one.
 ///
-/// Whoever opens the database between these two steps, after a crash in the middle, finds two names of one
-/// file, which a writer refuses: nobody goes on without the log in silence. Dropped before
-/// [`keep`](Self::keep), all is put back.
+/// After a crash between these two steps, an opening finds a file with two names and refuses to write:
+/// nobody continues silently without the log. If this is dropped before [`keep`](Self::keep), everything is
+/// restored.
 #[derive(Debug)]
 pub(crate) struct ReplacedFiles {
     database: PathBuf,
@@ -26,7 +26,7 @@ pub(crate) struct ReplacedFiles {
 }
 
 impl ReplacedFiles {
-    /// Sets aside what is there: `<name>.before-restore-<stamp>`.
+    /// Renames what is there to `<name>.before-restore-<stamp>`.
     pub(crate) fn set_aside(database: &DatabasePath, stamp: i64) -> io::Result<Self> {
         let path = database.as_path();
         let mut files = Self {
@@ -37,7 +37,7 @@ impl ReplacedFiles {
             is_kept: false,
         };
         if database.exists() {
-            // Where a file can have one name only, there is none for a moment.
+            // Where a file can have only one name, the old name is missing for a moment.
             fs::hard_link(path, &files.kept).or_else(|_| fs::rename(path, &files.kept))?;
             files.has_database = true;
         }
@@ -46,7 +46,7 @@ impl ReplacedFiles {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        // Says where what is in the log lies, and is made anew of it.
+        // An index of the write-ahead log, which SQLite builds again from that log.
         match fs::remove_file(shm_path(path)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => sync_folder(path)?,
@@ -54,10 +54,11 @@ impl ReplacedFiles {
         Ok(files)
     }
 
-    /// Another database has the name now. Where what was there is, if anything was.
+    /// Called once another database has the name. Returns where the old one is, if there was one.
     pub(crate) fn keep(mut self) -> Option<PathBuf> {
         self.is_kept = true;
-        // Where it fails, a power loss may bring back the state before, with its two names.
+        // If this fails, a power loss may bring back the old names, which is the state of a crash in
+        // between.
         let _ = sync_folder(&self.database);
         let has_any = self.has_database || self.has_log;
         has_any.then(|| self.kept.clone())
@@ -69,7 +70,7 @@ impl Drop for ReplacedFiles {
         if self.is_kept {
             return;
         }
-        // The names are still there for whoever looks, where this fails.
+        // If this fails, the files can still be found under their other names.
         if self.has_log {
             let _ = fs::rename(wal_path(&self.kept), wal_path(&self.database));
         }
@@ -81,8 +82,8 @@ impl Drop for ReplacedFiles {
     }
 }
 
-/// Gives a new file the owner and rights of the one whose name it is to have; where there is none, and as
-/// root, the owner of the folder: whoever is to write to it must be able to.
+/// Gives a new file the owner and permissions of the file whose name it takes. If there is none, and as
+/// root, gives it to the owner of the folder, who is the one to write to it.
 pub(crate) fn give_as_before(file: &Path, database: &DatabasePath) -> io::Result<()> {
     #[cfg(unix)]
     {

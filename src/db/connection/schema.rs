@@ -1,9 +1,9 @@
-//! Whether a file has the tables and indexes of this version, and what else is in it: asked of every
-//! connection before anything else is read or written.
+//! Compares the tables and indexes of a file with those of this version, and finds what else is in it.
+//! Every connection does this before anything else is read or written.
 //!
 //! All that SQLite knows of a table or an index is the statement in `sqlite_schema`: generated columns,
-//! defaults, CHECK constraints, collations, STRICT, and an index's expressions and condition, half of
-//! which no pragma shows. So these statements are compared, word for word, without white space and
+//! defaults, CHECK constraints, collations, STRICT, and the expressions and condition of an index. No
+//! pragma shows half of them. So the statements are compared word for word, without white space and
 //! comments.
 
 use std::sync::OnceLock;
@@ -16,18 +16,19 @@ use crate::db::error::{Context, DbError};
 const READING: &str = "reading the file's schema";
 const COMPARING: &str = "comparing the file's schema";
 
-/// More differences, or objects of somebody else's, than this are only counted.
+/// Further differences and foreign objects are only counted.
 const LISTED_MAX: usize = 20;
-/// Beginnings of names of what is expendable, since all that it holds is elsewhere too: the search index, and
-/// which payloads are packed against which.
+/// Prefixes of the names of expendable tables, whose data exists elsewhere too: the search index, and which
+/// payloads are packed against which.
 const EXPENDABLE: [&str; 2] = [SEARCH, "payload_links"];
 pub(crate) const SEARCH: &str = "search_";
-const NOT_WRITTEN: &str = "nothing is written to it; `auditlite doctor --rebuild` makes anew what is \
+const NOT_WRITTEN: &str = "nothing is written to it; `auditlite doctor --rebuild` recreates what is \
     derived from the log, and the rest is to come from a backup";
-/// What `ANALYZE` and `PRAGMA optimize` leave. It changes nothing but plans, and the writer drops it.
+/// Tables that `ANALYZE` and `PRAGMA optimize` leave. They change nothing but query plans, and the writer
+/// drops them.
 const STATISTICS: [&str; 3] = ["sqlite_stat1", "sqlite_stat3", "sqlite_stat4"];
 
-/// A table, an index and the like, as `sqlite_schema` has it.
+/// A row of `sqlite_schema`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Item {
     kind: String,
@@ -36,7 +37,7 @@ struct Item {
     words: Vec<String>,
 }
 
-/// One of ours that is not as this version makes it.
+/// An object of ours that is not as this version makes it.
 #[derive(Debug)]
 pub(crate) struct Difference {
     pub(crate) kind: String,
@@ -56,16 +57,19 @@ pub(crate) struct SoundTable {
 #[derive(Debug, Default)]
 pub(crate) struct Schema {
     differences: Vec<Difference>,
-    /// What is nobody's of ours, in words.
+    /// Foreign objects, in words.
     foreign: Vec<String>,
     /// Names of statistics tables.
     statistics: Vec<&'static str>,
-    /// What was made anew at the opening, in words.
+    /// What was recreated at the opening, in words.
     pub(crate) remade: Vec<String>,
 }
 
 impl Schema {
-    /// Reads it, and nothing else of the file.
+    /// Reads the schema, and nothing else of the file.
+    ///
+    /// Every expected object must exist once, with the same words. An additional object is a difference if
+    /// it is an index on one of our tables that can refuse rows; otherwise it is only listed as foreign.
     pub(crate) fn read(connection: &Connection) -> Result<Self, DbError> {
         let mut schema = Self::default();
         let own = items(connection)?;
@@ -106,7 +110,7 @@ impl Schema {
             } else {
                 let (kind, name) = (&item.kind, &item.name);
                 schema.foreign.push(format!(
-                    "{kind} {name:?} is not of this version: somebody else put it there"
+                    "{kind} {name:?} is not of this version: another program put it there"
                 ));
             }
         }
@@ -121,41 +125,41 @@ impl Schema {
         lines
     }
 
-    /// What of ours differs.
+    /// The differences of our own objects.
     pub(crate) fn differences(&self) -> impl Iterator<Item = &Difference> {
         self.differences.iter()
     }
 
-    /// What of it holds nothing that is not elsewhere, in words.
+    /// The differences of what is expendable, in words.
     pub(crate) fn expendable(&self) -> Vec<String> {
         let differences = self.differences.iter();
         let expendable = differences.filter(|difference| difference.is_expendable());
         listed(expendable.map(Difference::to_text).collect())
     }
 
-    /// What was made anew at the opening, in words, and whether the search index was among it.
+    /// What was recreated at the opening, in words, and whether that included the search index.
     pub(crate) fn remade(&self) -> (&[String], bool) {
         let is_search = self.remade.iter().any(|line| line.contains(SEARCH));
         (&self.remade, is_search)
     }
 
-    /// What makes an object of this version; `None`: this version has none of this name.
+    /// The statement that makes an object of this version; `None`: this version has no object of this name.
     pub(crate) fn definition(name: &str) -> Result<Option<String>, DbError> {
         let found = expected()?.iter().find(|item| item.name == name);
         Ok(found.map(|item| item.words.join(" ")))
     }
 
-    /// Objects of somebody else's that are in nobody's way: triggers and views do not run.
+    /// Foreign objects that are harmless: triggers and views do not run.
     pub(crate) fn foreign(&self) -> &[String] {
         &self.foreign
     }
 
-    /// Whether there is nothing but what this version makes.
+    /// Whether the file has only what this version makes.
     pub(crate) fn is_ours_alone(&self) -> bool {
         self.differences.is_empty() && self.foreign.is_empty()
     }
 
-    /// Our tables that are as this version makes them, and so are their indexes.
+    /// Our tables that, with their indexes, are as this version makes them.
     pub(crate) fn sound_tables(&self) -> Result<Vec<SoundTable>, DbError> {
         let expected = expected()?;
         let indexes = |of: &str| {
@@ -179,36 +183,36 @@ impl Schema {
             .collect())
     }
 
-    /// Whether these tables, and their indexes, are as this version makes them.
+    /// Whether these tables and their indexes are as this version makes them.
     pub(crate) fn are_sound(&self, tables: &[&str]) -> bool {
         let mut differences = self.differences.iter();
         !differences.any(|difference| tables.contains(&difference.table.as_str()))
     }
 
-    /// Whether rows can be read: what stands in the tables, and not what somebody has it computed from.
+    /// Whether rows can be read as stored: no column is computed from an expression that was put into the
+    /// schema.
     pub(crate) fn is_readable(&self) -> bool {
         self.unreadable().next().is_none()
     }
 
-    /// Refuses a file of whose tables one is not as this version makes it.
+    /// Refuses a file if one of its tables is not as this version makes it.
     pub(crate) fn check_readable(&self) -> Result<(), DbError> {
         refuse(self.unreadable(), "nothing is read from it")
     }
 
-    /// Refuses a file in which anything of ours is not as this version makes it, but for what is made anew
-    /// without being asked for.
+    /// Refuses a file if any of our objects differs, except those that are recreated automatically.
     pub(crate) fn check_writable(&self) -> Result<(), DbError> {
         let is_needed = |difference: &&Difference| !difference.is_expendable();
         refuse(self.differences.iter().filter(is_needed), NOT_WRITTEN)
     }
 
-    /// Refuses a file in which anything of ours is not as this version makes it.
+    /// Refuses a file if any of our objects differs.
     pub(crate) fn check_same(&self) -> Result<(), DbError> {
         refuse(self.differences.iter(), NOT_WRITTEN)
     }
 
-    /// Drops statistics: the queries are written for the plans that they get without. Tells whether
-    /// there were any.
+    /// Drops statistics: our queries are written for the plans that SQLite makes without them. Returns
+    /// whether there were any.
     pub(crate) fn drop_statistics(&self, connection: &Connection) -> Result<bool, DbError> {
         for name in &self.statistics {
             connection
@@ -218,8 +222,8 @@ impl Schema {
         Ok(!self.statistics.is_empty())
     }
 
-    /// Tables that others are read from. An index that differs is not used, search says for itself what is
-    /// wrong with its own, and links are read only after the writer has made them anew.
+    /// The differing tables that reads depend on. A differing index is not used, search reports its own
+    /// differences, and links are read only after the writer has recreated them.
     fn unreadable(&self) -> impl Iterator<Item = &Difference> {
         let is_read =
             |difference: &&Difference| difference.kind == "table" && !difference.is_expendable();
@@ -228,7 +232,7 @@ impl Schema {
 }
 
 impl Difference {
-    /// Whether all that its table holds is elsewhere too.
+    /// Whether the data of its table exists elsewhere too.
     pub(crate) fn is_expendable(&self) -> bool {
         EXPENDABLE.iter().any(|name| self.table.starts_with(name))
     }
@@ -260,7 +264,7 @@ fn listed(mut lines: Vec<String>) -> Vec<String> {
 }
 
 impl Item {
-    /// Its name where it is a table of statistics.
+    /// Its name, if it is a table of statistics.
     fn statistics(&self) -> Option<&'static str> {
         let mut names = STATISTICS.into_iter();
         let name = names.find(|name| *name == self.name)?;
@@ -269,10 +273,10 @@ impl Item {
         (is_it && self.kind == "table").then_some(name)
     }
 
-    /// Whether an index of somebody else's can make writing a row of its table fail: because it is to be
-    /// unique, or because of what is computed for it.
+    /// Whether a foreign index can make it fail to write a row of its table: because it is unique, or
+    /// because of an expression.
     fn can_refuse_rows(&self) -> bool {
-        // The constraints of a table differ in the table.
+        // Constraints of a table are a difference of the table.
         if self.kind != "index" || self.words.is_empty() {
             return false;
         }
@@ -286,7 +290,7 @@ impl Item {
     }
 }
 
-/// What this version makes.
+/// The objects of this version.
 fn expected() -> Result<&'static [Item], DbError> {
     static EXPECTED: OnceLock<Vec<Item>> = OnceLock::new();
     if let Some(items) = EXPECTED.get() {
@@ -298,7 +302,7 @@ fn expected() -> Result<&'static [Item], DbError> {
     Ok(EXPECTED.get_or_init(|| items))
 }
 
-/// Names are text, or the file is damaged: rusqlite takes that for granted of columns' names, and panics.
+/// Names must be text: rusqlite panics on column names that are not, so such a file is reported as damaged.
 fn items(connection: &Connection) -> Result<Vec<Item>, DbError> {
     let mut statement = connection
         .prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema")
@@ -322,8 +326,8 @@ fn items(connection: &Connection) -> Result<Vec<Item>, DbError> {
     Ok(items)
 }
 
-/// A statement as SQLite's parser takes it: what is quoted stays as it is, white space and comments
-/// are gone. Source: <https://www.sqlite.org/lang_comment.html>.
+/// The tokens of a statement as SQLite's parser reads them: quoted text is unchanged, white space and
+/// comments are dropped. Source: <https://www.sqlite.org/lang_comment.html>.
 fn words(sql: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut rest = sql;
@@ -361,7 +365,7 @@ fn is_of_word(character: char) -> bool {
     character.is_ascii_alphanumeric() || matches!(character, '_' | '$') || !character.is_ascii()
 }
 
-/// Bytes up to the closing quote; two in a row stand for one.
+/// The length up to the closing quote; two quotes in a row stand for one.
 fn quoted(text: &str, quote: char) -> usize {
     let mut is_open = false;
     for (at, character) in text.char_indices() {
@@ -402,7 +406,7 @@ mod tests {
         assert_eq!(words("é\0b"), ["é", "\0", "b"]);
     }
 
-    /// A comment of `schema.sql` can be put right without any file becoming another one.
+    /// A comment of `schema.sql` can be corrected without making existing files different.
     #[test]
     fn comments_of_the_schema_may_change() {
         let text = include_str!("../../../schema.sql");

@@ -1,4 +1,4 @@
-//! Whether the file at a path is still the one that is being written, and how large it is.
+//! Watches the file at a path: is it still the one being written, and how large is it?
 
 use std::fs;
 use std::io;
@@ -18,44 +18,49 @@ pub(crate) enum Presence {
     Gone,
     /// Another file.
     Replaced,
-    /// The database, but not its write-ahead log.
+    /// The database exists, but its write-ahead log does not.
     WalMissing,
     /// The same file with other contents: it was cut off at this many bytes.
     Truncated { bytes: u64 },
-    /// The same file with other contents: another database's, an older copy's, or none of any.
+    /// The same file with other contents: another database, an older copy, or no database at all.
     Overwritten,
 }
 
-/// How often a file is looked at that somebody else seems to have written to, and the pause in between:
-/// somebody may be moving the write-ahead log into it, which takes no longer.
+/// How often to look at a file that another process seems to have written to, and the pause in between:
+/// that process may be moving the write-ahead log into it, which takes no longer than all looks together.
 const LOOKS_MAX: u32 = 20;
 const LOOK_PAUSE: Duration = Duration::from_millis(25);
-/// The least of a database. Source: <https://www.sqlite.org/fileformat2.html#the_database_header>.
+/// The minimum length of a database. Source: <https://www.sqlite.org/fileformat2.html#the_database_header>.
 const HEADER_BYTES: u64 = 100;
 
-/// Remembers which files are being written.
+/// Remembers what the written files looked like, and compares.
+///
+/// Owned by the committer's thread, from opening to close. After every commit, [`look`](Self::look)
+/// compares identity and length (calls that read no content). Only when another process seems to
+/// have written to the file is its content examined. After each of its own checkpoints the writer calls
+/// [`settle`](Self::settle), which takes the file as it is now for the new reference.
 #[derive(Debug)]
 pub(crate) struct FileWatch {
     database: PathBuf,
     log: PathBuf,
     database_identity: Identity,
     log_identity: Identity,
-    /// The log that is recorded.
+    /// The id of the log that is recorded.
     log_id: String,
-    /// The file after it was last written to by the writer, or found to be in order.
+    /// The file after the writer last wrote to it, or after it was last found to be in order.
     settled: Still,
-    /// Nobody makes it shorter, but for pages that its header does not count any more.
+    /// No correct program makes it shorter than this, except by pages that its header no longer counts.
     bytes_min: u64,
-    /// The change counter in its header then.
+    /// The change counter of its header at that time.
     changes: u32,
-    /// What the file alone had of the log then, at least.
+    /// The file alone contained the log at least up to this seq then.
     settled_seq: u64,
-    /// The write-ahead log was moved into it in part: its tables say nothing without the rest.
+    /// Only a part of the write-ahead log was moved into it: its tables say nothing without the rest.
     is_torn: bool,
 }
 
-/// Device and number of a file. Nothing where the operating system does not tell: there files
-/// that are open can be neither removed nor replaced.
+/// Device and inode of a file. `None` where the operating system does not tell; there, open files cannot be
+/// removed or replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity(Option<(u64, u64)>);
 
@@ -64,7 +69,7 @@ impl FileWatch {
     pub(crate) fn new(database: &Path, log_id: &str) -> io::Result<Self> {
         let log = wal_path(database);
         let metadata = fs::symlink_metadata(database)?;
-        // A crash may have left it half moved.
+        // A crash may have left the file half checkpointed.
         let alone = alone::look(database);
         Ok(Self {
             database_identity: identity(&metadata),
@@ -85,8 +90,9 @@ impl FileWatch {
         &self.log_id
     }
 
-    /// The writer has moved some of its write-ahead log into the file; all of it, with the log up to this
-    /// seq, or not. What somebody else did meanwhile is left for the next look.
+    /// Called after the writer has moved the write-ahead log into the file. `end_seq`: all of it, with the
+    /// log up to this seq; `None`: only a part. What another process did meanwhile is left for the next
+    /// look.
     pub(crate) fn settle(&mut self, end_seq: Option<u64>) {
         self.settled_seq = end_seq.unwrap_or(self.settled_seq);
         self.is_torn = end_seq.is_none();
@@ -108,7 +114,7 @@ impl FileWatch {
         }
     }
 
-    /// Looks. An error is that of a disk that does not even answer this.
+    /// Looks at the files. An error means that the disk does not even answer this.
     pub(crate) fn look(&mut self) -> io::Result<Presence> {
         let Some(database) = found(&self.database)? else {
             return Ok(Presence::Gone);
@@ -130,17 +136,17 @@ impl FileWatch {
     }
 }
 
-/// What a look into the file shows.
+/// The result of examining a file.
 enum Verdict {
     InOrder,
-    /// It cannot be read just now, or only in part.
+    /// It cannot be read now, or only in part.
     Unclear,
     Changed(Presence),
 }
 
 impl FileWatch {
-    /// Looks into a file that somebody else has written to: whether it still is what it was, with some of
-    /// the write-ahead log moved into it. Only what nothing else explains is held against it.
+    /// Examines a file that another process has written to. It may have moved some of the write-ahead log
+    /// into the file, which is fine. Only a content that nothing else explains is reported.
     fn examine(&mut self) -> io::Result<Option<Presence>> {
         let mut looks = 0;
         loop {
@@ -173,7 +179,7 @@ impl FileWatch {
             Ok(None) => return Verdict::Changed(Presence::Overwritten),
             Ok(Some(header)) => header,
         };
-        // A checkpoint makes the file shorter at its end only, and then to what its header says.
+        // A checkpoint only shortens the file at its end, and then to the length in its header.
         if bytes < self.bytes_min && bytes != header.bytes {
             return Verdict::Changed(Presence::Truncated { bytes });
         }
@@ -196,15 +202,16 @@ impl FileWatch {
     }
 }
 
-/// The file that a reading connection is to, by which it is seen later whether it is to be opened anew.
+/// The file on which a reading connection is open. Tells later whether the connection must be opened again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReadFile {
     identity: Identity,
-    /// Of a file that is read as if it never changed: how it was.
+    /// How the file was, if it is read as immutable.
     still: Option<Still>,
 }
 
-/// Nobody writes to a file that stays so and has no write-ahead log.
+/// How a file was at one moment. As long as this does not change and there is no write-ahead log, nobody
+/// writes to the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Still {
     bytes: u64,
@@ -212,7 +219,7 @@ struct Still {
 }
 
 impl ReadFile {
-    /// The file that is at this path now, and whether it is to be read as if it never changed.
+    /// The file at this path now, and whether it is read as immutable.
     pub(crate) fn new(path: &Path, is_immutable: bool) -> io::Result<Self> {
         let metadata = fs::symlink_metadata(path)?;
         Ok(Self {
@@ -221,8 +228,8 @@ impl ReadFile {
         })
     }
 
-    /// Whether it is still what a connection should be to. A file that was moved away is, as long as
-    /// there is no other in its place.
+    /// Whether a connection should still be open on this file. A file that was moved away still counts, as
+    /// long as no other is in its place.
     pub(crate) fn is_current(&self, path: &Path) -> bool {
         let Ok(found) = fs::symlink_metadata(path) else {
             return true;
@@ -246,7 +253,7 @@ impl Still {
     }
 }
 
-/// Whether there is something in the write-ahead log, or was when its writer died.
+/// Whether the write-ahead log has content, or had when its writer died.
 pub(crate) fn has_log(database: &Path) -> bool {
     fs::metadata(wal_path(database)).is_ok_and(|log| log.len() > 0)
 }

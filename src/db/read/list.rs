@@ -1,5 +1,5 @@
-//! The shared filter as conditions of a query: every value is bound, and which index serves which
-//! filter is tested.
+//! Turns the shared filter into conditions of a query. Every value is bound, and a test checks which index
+//! serves which filter.
 
 use std::ops::RangeInclusive;
 
@@ -12,9 +12,9 @@ use crate::db::seq_to_sql;
 use crate::log::minute_of;
 use crate::model::{RequestFilter, RequestOrder, Status, stored_attribute, stored_identifier};
 
-/// What requests are grouped by to conversations, within a user's.
+/// Requests of one user with the same value of this belong to one conversation.
 const CONVERSATION: &str = "coalesce(conversation_id, context_id, session_id)";
-/// So many entries of an index are read in less than a millisecond.
+/// This many index entries are read in less than a millisecond.
 const ENTRIES_FEW: i64 = 1_000;
 
 /// Conditions joined by AND, with their values.
@@ -22,12 +22,12 @@ const ENTRIES_FEW: i64 = 1_000;
 pub(crate) struct Conditions {
     sql: Vec<String>,
     pub(crate) values: Vec<Value>,
-    /// ` INDEXED BY …` where the planner would choose another one; stands behind `requests`.
+    /// ` INDEXED BY …` where the planner would choose another index; follows `requests` in the query.
     pub(crate) index: &'static str,
 }
 
 impl Conditions {
-    /// `?` in `sql` stands for `value`, as often as it occurs.
+    /// `?` in `sql` stands for `value`, however often it occurs.
     pub(crate) fn add(&mut self, sql: &str, value: impl Into<Value>) {
         let value = value.into();
         for _ in 0..sql.matches('?').count() {
@@ -36,7 +36,7 @@ impl Conditions {
         self.sql.push(sql.to_owned());
     }
 
-    /// The identifier is this one, in the form in which it is recorded.
+    /// The identifier equals this one, in its recorded form.
     pub(crate) fn add_identifier(&mut self, sql: &str, identifier: Option<&String>) {
         if let Some(identifier) = identifier {
             self.add(sql, stored_identifier(identifier).into_owned());
@@ -48,7 +48,7 @@ impl Conditions {
         self.sql.push(sql.into());
     }
 
-    /// One of these columns is named like this; `*` and `?` stand for any characters and for one.
+    /// One of these columns matches this name; `*` stands for any characters and `?` for one.
     pub(crate) fn add_name(&mut self, columns: &[&str], pattern: Option<&String>) {
         let Some(pattern) = pattern else { return };
         let (operator, value) = match glob(pattern) {
@@ -62,7 +62,7 @@ impl Conditions {
         self.add(&format!("({})", any.join(" OR ")), value);
     }
 
-    /// The number is in one of these ranges; none: in any.
+    /// The number is in one of these ranges. No ranges: any number.
     pub(crate) fn add_ranges(&mut self, column: &str, ranges: &[RangeInclusive<u16>]) {
         if ranges.is_empty() {
             return;
@@ -85,8 +85,8 @@ impl Conditions {
     }
 }
 
-/// SQLite's pattern for ours, in which brackets are nothing special; `None`: a plain name.
-/// Stars in a row are one, so that matching stays cheap.
+/// SQLite's GLOB pattern for ours, in which brackets are ordinary characters; `None`: a plain name.
+/// Consecutive stars become one, so that matching stays cheap.
 fn glob(pattern: &str) -> Option<String> {
     if !pattern.contains(['*', '?']) {
         return None;
@@ -102,7 +102,7 @@ fn glob(pattern: &str) -> Option<String> {
     Some(glob)
 }
 
-/// In which order of the log, from where on.
+/// The direction in which the log is listed, and where to start.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Walk {
     /// Newest first, from below this.
@@ -111,8 +111,8 @@ pub(crate) enum Walk {
     After(Option<u64>),
 }
 
-/// Requests that match, in order of the log. Index: the one of the filter's id, else the primary
-/// key. Times are first narrowed by `opened_minutes`.
+/// Matching requests in the order of the log. Index: the one of the filter's id, otherwise the primary key.
+/// A time range is first turned into a seq range by `opened_minutes`.
 pub(crate) fn list(
     connection: &Connection,
     filter: &RequestFilter,
@@ -120,7 +120,7 @@ pub(crate) fn list(
     limit: usize,
 ) -> Result<Vec<RequestRow>, DbError> {
     const LISTING: &str = "listing requests";
-    // One read transaction: the bounds and the page see the same state.
+    // One read transaction: the bounds and the page see the same data.
     let transaction = connection.unchecked_transaction().context(LISTING)?;
     list_within(&transaction, filter, walk, limit)
 }
@@ -138,7 +138,7 @@ pub(crate) fn list_within(
     rows(connection, &sql, values)
 }
 
-/// Matching requests that have most of something, most first. Reads every row that matches.
+/// The matching requests with the highest value of a column, highest first. Reads every matching row.
 pub(crate) fn top(
     connection: &Connection,
     filter: &RequestFilter,
@@ -174,9 +174,9 @@ fn rows(
 
 /// The query of a page, with its values. `None`: nothing can match.
 ///
-/// Of several rare states each is a walk of its own through the index by status, which has its entries
-/// in the order of the log, and SQLite merges the walks: a page reads as many rows as it has. With
-/// `status IN (…)` it would read and sort all that match for every page.
+/// With several rare states, each state is a separate walk through the index by status, whose entries are
+/// in the order of the log, and SQLite merges the walks: a page reads only as many rows as it shows.
+/// `status IN (…)` would read and sort all matching rows for every page.
 fn list_sql(
     connection: &Connection,
     filter: &RequestFilter,
@@ -213,10 +213,10 @@ fn list_sql(
 
 const BY_STATUS: &str = " INDEXED BY requests_by_status";
 
-/// Without statistics the planner takes a cursor's range on the primary key for cheaper, and
-/// would walk past all completed requests to find the rare others. Of a user and a conversation it
-/// takes either index; the one with fewer entries is meant: one user's service has many conversations,
-/// and one id that clients share, such as `default`, has many users.
+/// Chooses the index. Without statistics the planner prefers a cursor's range on the primary key, and would
+/// walk past all completed requests to find a few rare ones. With both a user and a conversation it may
+/// take either index, but the one with fewer entries is right: the user of a service has many
+/// conversations, and an id that clients share, such as `default`, has many users.
 fn index(connection: &Connection, filter: &RequestFilter) -> Result<&'static str, DbError> {
     const BY_USER: &str = " INDEXED BY requests_by_user_id";
     const BY_CONVERSATION: &str = " INDEXED BY requests_by_conversation";
@@ -258,6 +258,9 @@ fn index(connection: &Connection, filter: &RequestFilter) -> Result<&'static str
 }
 
 /// What the filter demands of a row of `requests`. `None`: nothing can match.
+///
+/// Cursors and times become bounds on `opened_seq` first, since these limit how many rows are read. Then
+/// come plain columns, and last the conditions that need a lookup for each row (tool calls, attributes).
 pub(crate) fn conditions(
     connection: &Connection,
     filter: &RequestFilter,
@@ -279,7 +282,8 @@ pub(crate) fn conditions(
     }
     match (after, walk) {
         (Some(after), _) => conditions.add("opened_seq > ?", seq_to_sql(after)),
-        // No row is before the first event; what stands there must not keep anybody from going on.
+        // No event has a seq below 0: a row with a negative key would stop a caller who continues from the
+        // last key.
         (None, Walk::After(_)) => conditions.add_fixed("opened_seq >= 0"),
         (None, Walk::Before(_)) => {}
     }
@@ -326,7 +330,7 @@ pub(crate) fn conditions(
     if let Some(latency) = filter.latency_us_min {
         conditions.add("latency_us >= ?", seq_to_sql(latency));
     }
-    // Looked up row by row through the primary key of tool_calls, and only where there are any.
+    // Looked up for each row by the primary key of tool_calls, and only where the request has tool calls.
     if let Some(tool) = &filter.tool_name {
         conditions.add_fixed("tool_call_count > 0");
         let mut names = Conditions::default();
@@ -352,7 +356,7 @@ pub(crate) fn conditions(
     Ok(Some(conditions))
 }
 
-/// The part of the log that can hold requests of these times; `None` where there are none.
+/// The part of the log that can hold requests of these times; `None`: there is none.
 fn seq_range(
     connection: &Connection,
     since: Option<i64>,
@@ -396,8 +400,8 @@ mod tests {
         lines.join("\n")
     }
 
-    /// Every filter on an id is served by its index, without sorting; the rest walk the primary
-    /// key, so that a page is found after as many rows as it takes.
+    /// An index serves every filter on an id, without sorting. Other filters walk the primary key, so that
+    /// a page reads as many rows as it takes to fill it.
     #[test]
     fn lists_use_the_index_that_is_promised() {
         let connection = database();
@@ -534,7 +538,7 @@ mod tests {
         assert_eq!(glob("a[b]**?").as_deref(), Some("a[[]b]*?"));
     }
 
-    /// Whatever stands in a filter is a value, never SQL.
+    /// A value in a filter is always a bound value, never SQL.
     #[test]
     fn filters_are_values() {
         let connection = database();

@@ -1,4 +1,4 @@
-//! Queries. Each is bounded, uses bound parameters only, and says which index serves it.
+//! Queries. Each is bounded, uses bound parameters only, and names the index that serves it.
 
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
@@ -8,7 +8,7 @@ use crate::db::seq_to_sql;
 use crate::model::{RecordedToolCall, stored_identifier};
 use crate::payload::{Bases, bases_of};
 
-/// A payload as it lies in the file.
+/// A payload as stored in the file.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredPayload {
     pub(crate) length: u64,
@@ -18,13 +18,13 @@ pub(crate) struct StoredPayload {
     pub(crate) head: Option<u64>,
     pub(crate) encoding: i64,
     pub(crate) bases: Option<Bases>,
-    /// Bytes of the packed content; absent where only the digest is kept.
+    /// Bytes of the packed content; `None` where only the digest is kept.
     pub(crate) stored: Option<u64>,
     /// The packed content, where it was asked for.
     pub(crate) data: Option<Vec<u8>>,
 }
 
-/// A segment of the log as it lies in the file.
+/// A segment of the log as stored in the file.
 #[derive(Debug)]
 pub(crate) struct StoredSegment {
     pub(crate) first_seq: u64,
@@ -32,11 +32,11 @@ pub(crate) struct StoredSegment {
     pub(crate) length: u64,
     pub(crate) encoding: i64,
     pub(crate) data: Vec<u8>,
-    /// Hashes of the tree that belong to it.
+    /// Its hashes of the tree.
     pub(crate) tree: Vec<u8>,
 }
 
-/// A number that is never below zero; one that is, is damage, and no other number stands for it.
+/// A number that is never negative. A negative one is damage, and is not replaced by another number.
 pub(crate) fn count_at(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
     let number: i64 = row.get(index)?;
     u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(index, number))
@@ -94,8 +94,8 @@ pub(crate) fn by_request_id_prefix(
     }
 }
 
-/// Requests whose id has this in it. Reads every entry of `requests_by_request_id`, and no row but
-/// those that match.
+/// Requests whose id contains this. Reads every entry of `requests_by_request_id`, and only the
+/// rows that match.
 pub(crate) fn by_request_id_part(
     connection: &Connection,
     part: &str,
@@ -108,8 +108,8 @@ pub(crate) fn by_request_id_part(
     requests_where(connection, &condition, &[part], limit)
 }
 
-/// The first text after all that start with this one; `None` where nothing comes after them. The
-/// order of UTF-8 bytes, which is SQLite's, is that of the characters.
+/// The smallest text that is greater than all texts with this prefix; `None`: there is none. SQLite
+/// compares UTF-8 bytes, whose order equals that of the characters.
 fn prefix_end(prefix: &str) -> Option<String> {
     let mut end = prefix.to_owned();
     while let Some(last) = end.pop() {
@@ -149,8 +149,8 @@ pub(crate) fn by_session_id(
     )
 }
 
-/// Users that have a conversation of this id, in no order; an empty one stands for requests without a
-/// user. Index: `requests_by_conversation`, and the row of each request of the id.
+/// Users that have a conversation with this id, in no order; an empty text stands for requests without a
+/// user. Index: `requests_by_conversation`, and the row of each request with the id.
 pub(crate) fn conversation_users(
     connection: &Connection,
     id: &str,
@@ -170,13 +170,13 @@ pub(crate) fn conversation_users(
     rows.collect::<Result<_, _>>().context(READING)
 }
 
-/// Content, with or without the packed bytes. Primary key.
+/// A payload, with or without its packed bytes. Primary key.
 pub(crate) fn payload(
     connection: &Connection,
     payload_id: i64,
     with_data: bool,
 ) -> Result<Option<StoredPayload>, DbError> {
-    // `data` comes last: what is not asked for is not read from the row's overflow pages.
+    // `data` is the last column: if it is not asked for, the row's overflow pages are not read.
     let sql = if with_data {
         "SELECT length, sha256, kept, head, encoding, base_id, second_base_id, length(data), salt, data \
          FROM payloads WHERE payload_id = ?1"

@@ -1,4 +1,4 @@
-//! A file as of one moment, for whoever checks all of it: in order, in small pieces.
+//! A file as of one moment, for checkers: read in order, in small pieces.
 
 use std::hash::RandomState;
 use std::path::Path;
@@ -20,23 +20,22 @@ use crate::db::write::pieces::left_behind;
 use crate::payload::{Bases, bases_of};
 
 const READING: &str = "reading the file";
-/// Beginning to read takes microseconds and a group commit takes a thousand, so that a second try
-/// is rare.
+/// Beginning to read takes microseconds and a group commit a thousand times as long, so a second attempt is
+/// rare.
 const TRIES_MAX: u32 = 1000;
 
-/// One read transaction. The writer goes on meanwhile, but its write-ahead log grows until this
-/// ends.
+/// One read transaction. The writer continues meanwhile, but its write-ahead log grows until this ends.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     connection: Connection,
 }
 
-/// Payloads in the order of their ids, read one after the other.
+/// Payloads in the order of their ids, read one by one.
 #[derive(Debug)]
 pub(crate) struct PayloadStatement<'s>(Statement<'s>);
 
 impl PayloadStatement<'_> {
-    /// From the first one on.
+    /// All payloads, from the first one.
     pub(crate) fn rows(&mut self) -> Result<PayloadRows<'_>, DbError> {
         Ok(PayloadRows {
             rows: self.0.query([]).context(READING)?,
@@ -48,11 +47,11 @@ impl PayloadStatement<'_> {
 /// A walk over the payloads.
 pub(crate) struct PayloadRows<'r> {
     rows: Rows<'r>,
-    /// Whether the first row is still to be read.
+    /// Whether the first row has not been read yet.
     is_new: bool,
 }
 
-/// A payload where it lies: nothing is copied.
+/// A payload in SQLite's own memory: nothing is copied.
 #[derive(Debug)]
 pub(crate) struct PayloadRow<'r> {
     pub(crate) payload_id: i64,
@@ -64,7 +63,7 @@ pub(crate) struct PayloadRow<'r> {
     pub(crate) encoding: i64,
     pub(crate) bases: Option<Bases>,
     pub(crate) has_data: bool,
-    /// The packed content, where it is there and was asked for.
+    /// The packed content, where it exists and was asked for.
     pub(crate) data: Option<&'r [u8]>,
 }
 
@@ -86,7 +85,7 @@ impl PayloadRows<'_> {
         payload_row(row).map(Some).context(READING)
     }
 
-    /// Leaves the payload behind.
+    /// Moves to the next payload.
     pub(crate) fn advance(&mut self) -> Result<(), DbError> {
         self.rows.advance().context(READING)
     }
@@ -109,7 +108,7 @@ fn payload_row<'r>(row: &'r Row<'_>) -> rusqlite::Result<PayloadRow<'r>> {
     })
 }
 
-/// A checkpoint as it lies in the file.
+/// A checkpoint as stored in the file.
 #[derive(Debug)]
 pub(crate) struct StoredCheckpoint {
     pub(crate) checkpoint_id: i64,
@@ -118,17 +117,16 @@ pub(crate) struct StoredCheckpoint {
     pub(crate) note: String,
 }
 
-/// Whether a file is at rest. Where the shared-memory file that a writer left cannot be written (a
-/// read-only mount), SQLite cannot tell from it that nothing changes, and takes each read for one after a
-/// commit.
+/// Whether a file is at rest. On a read-only mount, SQLite cannot write the shared-memory file that a
+/// writer left, cannot tell from it that nothing changes, and reports every read as following a commit.
 struct Rest<'p> {
     path: &'p Path,
-    /// How the files have been, and since when.
+    /// How the files were, and since when.
     since: Option<(Instant, FileStates)>,
 }
 
-/// Times of files are those of the kernel's last tick, 10 ms apart at most: what has not changed for longer
-/// was not written to in the time that is looked at, the end of this one.
+/// File times are those of the kernel's last tick, at most 10 ms apart. A file that did not change for
+/// longer than this was not written to at the end of the observed time.
 const REST_MIN: Duration = Duration::from_millis(50);
 const REST_PAUSE: Duration = Duration::from_millis(1);
 
@@ -159,12 +157,12 @@ impl Rest<'_> {
 }
 
 impl Snapshot {
-    /// Pieces of responses that should not be there any more: the first request's seq, and words.
+    /// Pieces of responses that should be gone: the seq of the first request, and a sentence.
     pub(crate) fn pieces_left_behind(&self) -> Result<Option<(u64, String)>, DbError> {
         left_behind(&self.connection)
     }
 
-    /// Of a file whose tables are those of this version.
+    /// Opens a file whose tables are those of this version.
     pub(crate) fn open(path: &Path) -> Result<Self, DbError> {
         let connection = pool::open_reader(path)?;
         let snapshot = Self { connection };
@@ -172,15 +170,18 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// Several of the same moment, for as many threads: no commit of anybody came between them. The
-    /// caller looks at the [`schema`](Self::schema) before anything else.
+    /// Opens several snapshots of the same moment, one for each thread: no commit happened between them.
+    /// The caller checks the [`schema`](Self::schema) before anything else.
+    ///
+    /// Each connection begins its own read transaction. If `data_version` of a further connection shows
+    /// that another process committed meanwhile, all begin again.
     pub(crate) fn open_many<const N: usize>(path: &Path) -> Result<[Self; N], DbError> {
         let open = || {
             let connection = pool::open_any(path)?;
             Ok(Self { connection })
         };
         let witness = pool::open_any(path)?;
-        // Changes whenever somebody else has committed.
+        // Changes whenever another connection has committed.
         let version = || -> Result<i64, DbError> {
             let read = witness.query_row("PRAGMA data_version", [], |row| row.get(0));
             read.context(READING)
@@ -210,12 +211,12 @@ impl Snapshot {
         ))
     }
 
-    /// Sees the file as of now, and no later.
+    /// Starts the read transaction: from now on the file is seen as it is at this moment.
     fn begin(&self) -> Result<(), DbError> {
         if !self.connection.is_autocommit() {
             self.connection.execute_batch("COMMIT").context(READING)?;
         }
-        // A transaction begins with the first thing that it reads.
+        // SQLite starts a transaction with its first read.
         self.connection
             .execute_batch("BEGIN; PRAGMA schema_version")
             .context(READING)
@@ -225,7 +226,7 @@ impl Snapshot {
         &self.connection
     }
 
-    /// The first segment whose key is above `after`, with its key.
+    /// The first segment whose key is greater than `after`, with its key.
     pub(crate) fn segment_after(
         &self,
         after: i64,
@@ -245,7 +246,8 @@ impl Snapshot {
 
     /// All payloads, with or without their packed content.
     pub(crate) fn payloads(&self, with_data: bool) -> Result<PayloadStatement<'_>, DbError> {
-        // What is not asked for is not read from the row's overflow pages; `length(data)` does not.
+        // What is not asked for is not read from the row's overflow pages; `length(data)` does not read
+        // them.
         let data = if with_data { "data" } else { "NULL" };
         let sql = format!(
             "SELECT payload_id, length, sha256, salt, kept, head, encoding, base_id, \
@@ -255,12 +257,12 @@ impl Snapshot {
         Ok(PayloadStatement(statement))
     }
 
-    /// The tables that are to be compared with the log.
+    /// The tables that are compared with the log.
     pub(crate) fn tables(&self) -> Result<Tables<'_>, DbError> {
         Tables::new(&self.connection)
     }
 
-    /// The next checkpoints above `after`, at most `limit`.
+    /// The next checkpoints after `after`, at most `limit`.
     pub(crate) fn checkpoints_after(
         &self,
         after: i64,
@@ -282,7 +284,7 @@ impl Snapshot {
         )
     }
 
-    /// The seq that the next event would get.
+    /// The seq that the next event will get.
     pub(crate) fn log_end(&self) -> Result<u64, DbError> {
         let end: Option<i64> = self
             .connection
@@ -296,7 +298,8 @@ impl Snapshot {
         Ok(end.and_then(|end| u64::try_from(end).ok()).unwrap_or(0))
     }
 
-    /// SQLite's checks of the structure; what the indexes of the requests hold is counted with this key.
+    /// SQLite's checks of the structure. The entries of the indexes of the requests are hashed with this
+    /// key.
     pub(crate) fn structure(
         &self,
         schema: &Schema,
@@ -305,7 +308,7 @@ impl Snapshot {
         Structure::read(&self.connection, schema, key)
     }
 
-    /// All findings of these checks, once it is known what the indexes are to hold.
+    /// All findings of these checks. Call it once the entries that the indexes should have are known.
     pub(crate) fn structure_findings(
         &self,
         structure: Structure,
@@ -340,7 +343,7 @@ mod tests {
     use super::*;
     use crate::db::connection::migrate;
 
-    /// Ends the other thread, whatever happens.
+    /// Ends the other thread in every case.
     struct Over<'o>(&'o AtomicBool);
 
     impl Drop for Over<'_> {
@@ -379,7 +382,7 @@ mod tests {
                 assert_eq!(counts[0], counts[1]);
                 seen.insert(counts[0]);
             }
-            // Somebody did commit meanwhile.
+            // The other thread did commit meanwhile.
             assert!(seen.len() > 10, "{seen:?}");
         });
     }

@@ -1,4 +1,4 @@
-//! Sums over ended requests: from the rollups, or from the requests where only these can tell.
+//! Sums over ended requests: from the rollups, or from the requests where only these have the answer.
 
 use rusqlite::{Connection, Row, params_from_iter};
 
@@ -11,9 +11,9 @@ use crate::model::{RequestFilter, StatsFilter, StatsKey, StatsRow, ToolStats};
 
 const READING: &str = "reading statistics";
 
-/// Sums from the rollups, never from the requests. Whole days come from `usage_daily`, which has a
-/// row for each day, provider and model; hours at either end, and whatever tells users or hours
-/// apart, from `usage_hourly`. Primary key ranges.
+/// Sums from the rollups, never from the requests. Whole days come from `usage_daily`, which has one row
+/// for each day, provider and model. The hours at both ends, and every grouping or filter by user or hour,
+/// come from `usage_hourly`. Reads ranges of primary keys.
 pub(crate) fn stats(
     connection: &Connection,
     filter: &StatsFilter,
@@ -51,11 +51,15 @@ fn stats_from(
     rows.collect::<Result<_, _>>().context(READING)
 }
 
-/// What to read for these times, as a table with the columns `hour`, `provider_name`, `model`, the
-/// sums, and `user_id` where hours are read. Values bound in it come before those of conditions.
+/// The source for a time range, as a table with the columns `hour`, `provider_name`, `model`, the sums, and
+/// `user_id` where hours are read.
+///
+/// The range is cut into three parts: the hours before the first whole day, the whole days, and the hours
+/// after the last whole day. If there is no whole day, or the caller needs single hours, it is one range of
+/// hours. Values that are bound in the source come before those of other conditions.
 fn source(filter: &StatsFilter, is_hourly: bool) -> (String, Conditions) {
     let first = filter.since.map(hour_of);
-    // `until` is exclusive; the hour that it lies in counts unless it starts there.
+    // `until` is exclusive: its hour counts, unless `until` is the start of that hour.
     let last = filter.until.map(|until| hour_of(until.saturating_sub(1)));
     let first_day = first
         .map(|hour| hour.div_euclid(HOURS_PER_DAY) + i64::from(hour.rem_euclid(HOURS_PER_DAY) > 0));
@@ -106,8 +110,11 @@ fn source(filter: &StatsFilter, is_hourly: bool) -> (String, Conditions) {
     (source, conditions)
 }
 
-/// The same sums from the requests themselves, for filters that the rollup cannot answer. Reads
-/// every row that matches; the index is that of a list with this filter.
+/// The same sums from the requests themselves, for filters that the rollups cannot answer. Reads every
+/// matching row; uses the index of a list with this filter.
+///
+/// The columns come in the order that `stats_from_row` reads: the grouping, the counts by status, then the
+/// sums. Counts beside the sums tell in how many requests a value is missing.
 pub(crate) fn stats_of(
     connection: &Connection,
     filter: &RequestFilter,
@@ -122,7 +129,7 @@ pub(crate) fn stats_of(
     let count = |status: &str| format!("sum(status = '{status}')");
     let sql = format!(
         "SELECT {}, {}, {}, {}, {}, {} FROM requests{}{} GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
-        // Rounded down, also before the epoch.
+        // Rounded down, also before 1970.
         time(
             group_by,
             "((opened_at - ((opened_at % 3600000000) + 3600000000) % 3600000000) / 3600000000)"
@@ -171,8 +178,9 @@ pub(crate) fn stats_of(
     rows.collect::<Result<_, _>>().context(READING)
 }
 
-/// Tool calls by the tool's name. Without a filter the calls alone are read; with one, the requests
-/// that match, and of each its calls by their primary key.
+/// Tool calls by the name of the tool. Without a filter, only the calls are read. With a filter, the
+/// matching requests are read first, and then the calls of each by their primary key (`CROSS JOIN` fixes
+/// this order).
 pub(crate) fn tools(
     connection: &Connection,
     filter: &RequestFilter,
@@ -219,7 +227,7 @@ pub(crate) fn tools(
     rows.collect::<Result<_, _>>().context(READING)
 }
 
-/// The hour that rows are grouped by, or the first hour of the day.
+/// The hour to group by, or the first hour of the day.
 fn time(group_by: &[StatsKey], hour: &str) -> String {
     if group_by.contains(&StatsKey::Hour) {
         hour.to_owned()
@@ -279,7 +287,7 @@ fn stats_from_row(row: &Row<'_>) -> rusqlite::Result<StatsRow> {
 mod tests {
     use super::*;
 
-    /// Days and the hours at either end say what the hours alone say.
+    /// Days and the hours at both ends give the same sums as all hours.
     #[test]
     fn days_and_hours_say_the_same() {
         let seed = std::env::var("AUDITLITE_SEED")
@@ -291,7 +299,7 @@ mod tests {
         let mut connection = Connection::open_in_memory().unwrap();
         crate::db::connection::migrate::migrate(&mut connection).unwrap();
         let sums = SUMS.map(total).join(", ");
-        // Around the epoch: days before it are rounded down, too.
+        // Around 1970: days before it are rounded down too.
         for hour in -60..60 {
             for _ in 0..random.u8(..4) {
                 let values: Vec<String> = SUMS.iter().map(|_| random.u8(..9).to_string()).collect();

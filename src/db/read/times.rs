@@ -1,16 +1,19 @@
-//! What the log says of the time: when openings began and when checkpoints were made.
+//! Times in the log: when openings began and when checkpoints were made.
 
 use rusqlite::Connection;
 
 use crate::db::error::{Context, DbError};
 
 const READING: &str = "reading the times of openings and checkpoints";
-/// Openings that are looked at: those of years, of a program that is started every hour.
+/// Limit of openings that are examined: years of a program that starts every hour.
 const OPENINGS_MAX: u32 = 10_000;
 
-/// Visits these times from the newest in the log to the oldest, until `visit` says `false`. The last
-/// opening, and what came after its beginning, are left out where `is_last_left_out`. No times of requests:
-/// what an import brings is of the past.
+/// Visits these times from the newest to the oldest, until `visit` returns `false`. If `is_last_left_out`,
+/// the last opening and everything after its beginning are left out. Times of requests are not visited: an
+/// import brings old ones.
+///
+/// Merges two lists that are both in the order of the log: before each checkpoint come the openings at or
+/// after its size.
 pub(crate) fn visit_times(
     connection: &Connection,
     is_last_left_out: bool,

@@ -1,5 +1,6 @@
-//! Taking out: rows of payloads, lines of segments, space of the file. In the transaction of the
-//! event that states it; what packs anew goes before, and changes no content.
+//! Removes payload rows, lines of segments, and space of the file, in the transaction of the event that
+//! records the removal. What has to be repacked is repacked in earlier transactions, which change no
+//! content.
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
@@ -19,20 +20,21 @@ const READING: &str = "looking for what is to be removed";
 /// One step of a removal.
 #[derive(Debug, Default)]
 pub(crate) struct Removal {
-    /// Payloads that are packed anew.
+    /// Payloads that are repacked.
     pub(crate) repacked: Vec<Repacked>,
-    /// Segments with lines taken out.
+    /// Segments from which lines are removed.
     pub(crate) segments: Vec<RewrittenSegment>,
-    /// Payloads that go, by first and last id.
+    /// Payloads that are removed, by first and last id.
     pub(crate) payloads: Vec<(i64, i64)>,
     pub(crate) links: Option<Links>,
-    /// Why the search index does not say what the requests said whose payloads go: it goes as a whole.
+    /// Why the search index does not match the requests whose payloads are removed; then the whole index is
+    /// dropped.
     pub(crate) index_suspicion: Option<String>,
-    /// Free pages that are given back to the disk.
+    /// Free pages that are returned to the disk.
     pub(crate) vacuum_pages: u32,
 }
 
-/// A payload's content, packed otherwise.
+/// The same content, packed in another way.
 #[derive(Debug)]
 pub(crate) struct Repacked {
     pub(crate) payload_id: i64,
@@ -41,7 +43,7 @@ pub(crate) struct Repacked {
     pub(crate) data: Vec<u8>,
 }
 
-/// A segment's lines without those that were taken out.
+/// The lines of a segment that remain after a removal.
 #[derive(Debug)]
 pub(crate) struct RewrittenSegment {
     pub(crate) first_seq: u64,
@@ -53,25 +55,27 @@ pub(crate) struct RewrittenSegment {
 /// Which payloads are packed against which.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
-    /// Those that are there already are not believed.
-    pub(crate) is_anew: bool,
-    /// Base, and what is packed against it.
+    /// Existing links are not trusted; they are replaced.
+    pub(crate) replaces_all: bool,
+    /// A base, and a payload that is packed against it.
     pub(crate) pairs: Vec<(i64, i64)>,
-    /// Up to which payload all are known then.
+    /// The links of all payloads up to this id are known afterwards.
     pub(crate) through: i64,
 }
 
 impl Removal {
-    /// Takes out of the search index what payloads that go said. Inside the caller's transaction,
-    /// before the rows of requests change: they tell who else said it. Gives the reason where the index
-    /// was damaged, and given up for it.
+    /// Removes the words of removed payloads from the search index. Runs inside the caller's transaction,
+    /// before the rows of requests change, because these tell which other requests said the same. Returns
+    /// why the index was dropped, if it was damaged.
     pub(crate) fn forget_words(&self, connection: &Connection) -> Result<Option<String>, DbError> {
         let events = |(first, last): &(i64, i64)| (event_seq(*first), event_seq(*last));
         let ranges: Vec<_> = self.payloads.iter().map(events).collect();
         search::forget(connection, &ranges, self.index_suspicion.as_deref())
     }
 
-    /// Inside the caller's transaction.
+    /// Runs inside the caller's transaction, in this order: repack, rewrite segments, delete payloads with
+    /// their links, then write new links. Repacking first means that no stored payload ever refers to a
+    /// deleted base.
     pub(crate) fn execute(&self, connection: &Connection) -> Result<(), DbError> {
         let execute = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
             connection
@@ -108,7 +112,7 @@ impl Removal {
             }
         }
         for (first, last) in &self.payloads {
-            // They may name what is not so any more: damage in them keeps nothing from going.
+            // Links may be wrong: damage in them must not stop a removal.
             let unlinked = execute(
                 "DELETE FROM payload_links WHERE base_id BETWEEN ?1 AND ?2",
                 &[first, last],
@@ -124,7 +128,7 @@ impl Removal {
             )?;
         }
         if let Some(links) = &self.links {
-            if links.is_anew {
+            if links.replaces_all {
                 execute("DELETE FROM payload_links", &[])?;
             }
             for (base, payload) in &links.pairs {
@@ -144,7 +148,7 @@ impl Removal {
 }
 
 impl Appender {
-    /// Writes a step that no event states, in a transaction of its own. It changes no content.
+    /// Executes a step that no event records, in its own transaction. It changes no content.
     pub(crate) fn remove(&mut self, removal: &Removal) -> Result<(), DbError> {
         let transaction = self
             .connection_mut()
@@ -172,7 +176,7 @@ pub(crate) struct PackedAgainst {
     pub(crate) second: Option<i64>,
 }
 
-/// The next payloads above `after`, at most `limit`, without their content.
+/// The next payloads after `after`, at most `limit`, without their content.
 pub(crate) fn packed_against(
     connection: &Connection,
     after: i64,
@@ -199,7 +203,7 @@ pub(crate) fn packed_against(
     rows.collect::<Result<_, _>>().context(READING)
 }
 
-/// Up to which payload the links are known.
+/// The id up to which the links are known.
 pub(crate) fn links_through(connection: &Connection) -> Result<i64, DbError> {
     connection
         .query_row("SELECT max(through) FROM payload_links_filled", [], |row| {
@@ -209,7 +213,7 @@ pub(crate) fn links_through(connection: &Connection) -> Result<i64, DbError> {
         .map(|through| through.unwrap_or(-1))
 }
 
-/// Whether the links name all that they are to name.
+/// Whether the links name everything that they should.
 pub(crate) fn are_links_whole(connection: &Connection) -> Result<bool, DbError> {
     let is_filled_too_far = connection.query_row(
         "SELECT coalesce((SELECT max(through) FROM payload_links_filled) > \
@@ -225,7 +229,7 @@ pub(crate) fn are_links_whole(connection: &Connection) -> Result<bool, DbError> 
     }
 }
 
-/// Payloads that may be packed against one of this range and lie outside of it, at most `limit`.
+/// Payloads outside of this range that may be packed against one inside it, at most `limit`.
 pub(crate) fn dependants(
     connection: &Connection,
     first: i64,
@@ -299,12 +303,12 @@ pub(crate) fn requests_between(
         .context(READING)
 }
 
-/// One number that bounds what may be pruned.
+/// A position in the log that limits what may be pruned.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Bound {
     /// The opening of the first request that has not ended.
     FirstPending,
-    /// The first request of this time or later, in microseconds since the Unix epoch.
+    /// The first request at this time or later, in microseconds since the Unix epoch.
     FirstSince(i64),
     /// The opening of the store that begins after this event.
     NextSession(u64),
@@ -314,7 +318,7 @@ pub(crate) enum Bound {
     LogEnd,
 }
 
-/// The seq that is asked for, where there is one.
+/// The seq of the position, where there is one. Each is a lookup in an index or primary key.
 pub(crate) fn bound(connection: &Connection, bound: Bound) -> Result<Option<u64>, DbError> {
     let (sql, value) = match bound {
         Bound::FirstPending => (
@@ -325,7 +329,7 @@ pub(crate) fn bound(connection: &Connection, bound: Bound) -> Result<Option<u64>
             ),
             0,
         ),
-        // Of the minute that it lies in, the rows tell; of later ones, the rollup.
+        // Within the minute of `at` the rows decide; for later minutes the rollup does.
         Bound::FirstSince(at) => (
             format!(
                 "SELECT min(seq) FROM (SELECT (SELECT opened_seq FROM requests WHERE opened_seq BETWEEN \
@@ -358,7 +362,7 @@ pub(crate) fn bound(connection: &Connection, bound: Bound) -> Result<Option<u64>
         .map(|seq| seq.and_then(|seq| u64::try_from(seq).ok()))
 }
 
-/// Bytes that the file's pages in use take, and how many pages are free.
+/// Bytes of the pages in use, and the number of free pages.
 pub(crate) fn space_used(connection: &Connection) -> Result<(u64, u64), DbError> {
     let number = |pragma: &str| -> Result<u64, DbError> {
         connection
@@ -374,7 +378,7 @@ pub(crate) fn space_used(connection: &Connection) -> Result<(u64, u64), DbError>
     Ok((used.saturating_mul(number("PRAGMA page_size")?), free))
 }
 
-/// How many payloads lie in a range of ids, and the bytes that their content takes.
+/// The number of payloads in a range of ids, and the bytes of their content.
 pub(crate) fn payloads_between(
     connection: &Connection,
     first: i64,

@@ -1,4 +1,4 @@
-//! Removing content, and what of it the projections and the file still show.
+//! Removes content, and what the projections and the file still show of it.
 
 pub(super) mod content;
 pub(super) mod projections;

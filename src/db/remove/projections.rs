@@ -1,5 +1,5 @@
-//! What `erased` and `pruned` events do to the projections. Used by the writer and by the rebuild:
-//! the one finds the rows of what was taken out, the other does not, and both end with the same.
+//! What `erased` and `pruned` events do to the projections. The writer finds the rows of what was removed
+//! and the rebuild does not, but both end with the same tables.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -18,14 +18,14 @@ const WRITING: &str = "writing what was removed";
 const READING: &str = "reading what was removed";
 const MICROS_PER_MINUTE: i64 = 60_000_000;
 
-/// Why something is not there any more.
+/// Why something is no longer there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RemovalKind {
-    /// Line and content.
+    /// The line and the content.
     Erased,
-    /// Content.
+    /// The content only.
     Content,
-    /// The line, its content before.
+    /// The line; its content was removed before.
     Metadata,
 }
 
@@ -40,13 +40,13 @@ impl RemovalKind {
         }
     }
 
-    /// Whether the line itself is gone.
+    /// Whether the line itself is removed.
     pub(crate) fn takes_line(self) -> bool {
         self != Self::Content
     }
 }
 
-/// A range of events that the log states as removed.
+/// A range of events that the log records as removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RemovedRange {
     pub(crate) kind: RemovalKind,
@@ -55,14 +55,14 @@ pub(crate) struct RemovedRange {
 }
 
 impl RemovedRange {
-    /// Whether this event is in it.
+    /// Whether this event is in the range.
     pub(crate) fn has(&self, seq: u64) -> bool {
         (self.first_seq..=self.last_seq).contains(&seq)
     }
 }
 
-/// Takes out the rows that the fold's removals are about, and notes the removals. The sums of what
-/// remains are the caller's to add, after this, and then those that are saturated to be settled.
+/// Deletes the rows that the fold's removals concern, and records the removals. Afterwards the caller adds
+/// the sums of what remains, and then settles the saturated sums.
 pub(crate) fn apply(
     connection: &Connection,
     fold: &Fold<'_>,
@@ -88,8 +88,8 @@ pub(crate) fn apply(
     Ok(())
 }
 
-/// Notes the removals, and drops the rows of those whose lines went: for whoever finds out at the
-/// end what is left to be counted.
+/// Records the removals, and deletes the rows whose lines were removed. For a caller that counts the
+/// remaining rows at the end.
 pub(crate) fn note_and_drop(connection: &Connection, fold: &Fold<'_>) -> Result<(), DbError> {
     for (seq, erased) in &fold.erased {
         note_erased(connection, *seq, erased)?;
@@ -103,7 +103,7 @@ pub(crate) fn note_and_drop(connection: &Connection, fold: &Fold<'_>) -> Result<
     Ok(())
 }
 
-/// Takes out the rows of requests that were opened by these events, and what they count.
+/// Deletes the rows of requests that these events opened, and subtracts what they count.
 pub(crate) fn take_rows(
     connection: &Connection,
     first: u64,
@@ -116,7 +116,7 @@ pub(crate) fn take_rows(
     drop_rows(connection, first, last)
 }
 
-/// Takes out the rows of requests that were opened by these events.
+/// Deletes the rows of requests that these events opened.
 pub(crate) fn drop_rows(connection: &Connection, first: u64, last: u64) -> Result<(), DbError> {
     let range = [seq_to_sql(first), seq_to_sql(last)];
     for sql in [
@@ -132,7 +132,7 @@ pub(crate) fn drop_rows(connection: &Connection, first: u64, last: u64) -> Resul
     Ok(())
 }
 
-/// What the requests that were opened by these events count, by row of `usage_hourly`.
+/// The sums of the requests that these events opened, by row of `usage_hourly`.
 pub(crate) fn usage_between(
     connection: &Connection,
     first: u64,
@@ -146,7 +146,7 @@ pub(crate) fn usage_between(
     Ok(usage)
 }
 
-/// A request that has ended, as far as it counts.
+/// The values of an ended request that are counted.
 pub(crate) struct EndedRow {
     pub(crate) opened_seq: u64,
     pub(crate) opened_at: i64,
@@ -154,7 +154,7 @@ pub(crate) struct EndedRow {
     pub(crate) ended: Ended,
 }
 
-/// Visits the requests that were opened by these events and have ended.
+/// Visits the ended requests that these events opened.
 pub(crate) fn visit_ended(
     connection: &Connection,
     opened: RangeInclusive<u64>,
@@ -208,7 +208,7 @@ fn ended_of(row: &Row<'_>) -> rusqlite::Result<EndedRow> {
     })
 }
 
-/// The first and the last minute in which a request of the range arrived.
+/// The minutes in which the first and the last request of the range arrived.
 fn minutes_of_rows(
     connection: &Connection,
     first: u64,
@@ -232,7 +232,7 @@ fn minutes_of_rows(
         .map(|(first, last)| (minute(first), minute(last))))
 }
 
-/// Minutes do not reach before `to` any more. The rows before are gone already.
+/// Shortens the ranges of minutes so that none begins before `to`. The rows before it are deleted already.
 fn shorten_minutes(connection: &Connection, to: u64, first: i64, last: i64) -> Result<(), DbError> {
     let to = seq_to_sql(to);
     connection
@@ -241,7 +241,7 @@ fn shorten_minutes(connection: &Connection, to: u64, first: i64, last: i64) -> R
         )
         .and_then(|mut statement| statement.execute([first, last, to]))
         .context(WRITING)?;
-    // Of a minute that goes on, its last request is still there, so that the walk ends.
+    // A minute that continues still has its last request, so the walk ends.
     connection
         .prepare_cached(
             "UPDATE opened_minutes SET first_seq = coalesce((SELECT opened_seq FROM requests \
@@ -298,8 +298,8 @@ fn note(
         .map(drop)
 }
 
-/// What the log states as removed of the events from `first` to `last`. Primary key: pruned ranges
-/// of a kind follow each other, so that at most one begins before `first` and reaches into it.
+/// What the log records as removed among the events from `first` to `last`. Primary key: pruned ranges of
+/// one kind follow each other, so at most one begins before `first` and extends into the range.
 pub(crate) fn removed_between(
     connection: &Connection,
     first: u64,
@@ -345,12 +345,12 @@ pub(crate) fn has_removals(connection: &Connection) -> Result<bool, DbError> {
         .context(READING)
 }
 
-/// How many requests were opened by these events whose lines are not there any more.
+/// How many requests these events opened whose lines are gone.
 pub(crate) fn removed_requests(
     connection: &Connection,
     events: RangeInclusive<u64>,
 ) -> Result<u64, DbError> {
-    // An erased request that was pruned later counts in what was pruned.
+    // An erased request that was pruned later is counted as pruned.
     connection
         .prepare_cached(&format!(
             "SELECT (SELECT count(*) FROM removals AS e JOIN requests AS r \
@@ -369,7 +369,7 @@ pub(crate) fn removed_requests(
         .context(READING)
 }
 
-/// Why content of this event is not there, as far as the table says so, and the event that states it.
+/// Why the content of this event is gone, according to the table, and the event that recorded it.
 pub(crate) fn removal_of(
     connection: &Connection,
     seq: u64,
@@ -393,7 +393,7 @@ pub(crate) fn removal_of(
     Ok(None)
 }
 
-/// The seq up to which, without it, everything of this kind was pruned.
+/// The seq up to which (exclusive) everything of this kind was pruned.
 pub(crate) fn pruned_to(connection: &Connection, kind: RemovalKind) -> Result<u64, DbError> {
     let last: Option<u64> = connection
         .prepare_cached(

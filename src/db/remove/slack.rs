@@ -1,16 +1,16 @@
-//! Wiping: what SQLite leaves of rows that it moved.
+//! Zeroes slack: old bytes that SQLite leaves behind when it moves rows.
 //!
-//! `secure_delete` overwrites what is deleted. When SQLite spreads the rows of a page over its
-//! neighbours it does not: their old bytes stay in the space that the page does not use, where no
-//! query sees them and anybody finds them who reads the file as bytes. What is erased may have been
-//! moved so before. Pages like that are found by reading the file, while the writer goes on; the
-//! writer then overwrites their unused space, a few pages at a time.
+//! `secure_delete` overwrites what is deleted. But when SQLite spreads the rows of a page over its
+//! neighbours, the old bytes stay in the unused space of the page. No query sees them, and anyone who reads
+//! the file as bytes finds them. Erased content may have been moved like this before.
 //!
-//! The unused space is not a part of the database, so that readers do not care. Nobody else may
-//! write the same page meanwhile: it is done inside a write transaction over an empty write-ahead
-//! log, so that there is nothing that anybody could move into the database. Afterwards the writer
-//! forgets the pages that it has in memory, for they still have the old bytes.
-//! Source: <https://www.sqlite.org/fileformat2.html#b_tree_pages>.
+//! So pages with slack are found by reading the file while the writer continues. The writer then zeroes
+//! their unused space, a few pages at a time.
+//!
+//! Unused space is not part of the database, so readers are not disturbed. But no other connection may
+//! write the same page meanwhile. Therefore it happens inside a write transaction over an empty write-ahead
+//! log: nothing exists that a checkpoint could move into the file. Afterwards the writer drops its page
+//! cache, which still has the old bytes. Source: <https://www.sqlite.org/fileformat2.html#b_tree_pages>.
 
 use std::fs::File;
 use std::io;
@@ -26,9 +26,9 @@ use crate::db::error::{Context, DbError};
 use crate::db::write::append::Appender;
 
 const WIPING: &str = "overwriting what was erased";
-/// Bytes that are read at a time.
+/// Bytes in one read.
 const READ_BYTES: usize = 1024 * 1024;
-/// The pages of a larger file begin with bytes that could be those of another kind of page.
+/// Page numbers of a larger file begin with bytes that also mark a kind of page.
 const PAGES_MAX: u64 = 1 << 25;
 /// Source: <https://www.sqlite.org/fileformat2.html#the_lock_byte_page>.
 const LOCK_BYTE: u64 = 1 << 30;
@@ -62,7 +62,7 @@ impl RawFile {
         })
     }
 
-    /// The numbers of the pages whose unused space has something in it.
+    /// The numbers of the pages whose unused space is not all zeros.
     pub(crate) fn pages_with_slack(&self) -> io::Result<Vec<u32>> {
         let pages = self.file.metadata()?.len() / self.page_bytes as u64;
         if pages >= PAGES_MAX {
@@ -87,7 +87,7 @@ impl RawFile {
         Ok(found)
     }
 
-    /// Overwrites the unused space of these pages. The caller sees to it that nobody writes to them.
+    /// Zeroes the unused space of these pages. The caller ensures that nothing writes to them.
     fn zero_slack(&self, pages: &[u32]) -> io::Result<()> {
         let mut page = vec![0; self.page_bytes];
         for &number in pages {
@@ -106,8 +106,8 @@ impl RawFile {
         self.file.sync_data()
     }
 
-    /// Where the page has space between the list of its cells and their contents; nowhere, if it
-    /// is no page of a table or an index.
+    /// The unused space of a page: between the list of its cells and their contents. Empty if it is not a
+    /// page of a table or an index.
     fn unused(&self, number: u64, page: &[u8]) -> Range<usize> {
         let begin = if number == 1 { HEADER_BYTES } else { 0 };
         let header = page.get(begin..begin + 8).unwrap_or_default();
@@ -141,7 +141,7 @@ impl RawFile {
         start..content
     }
 
-    /// The page that says of this one, and of its neighbours, what they are for. Source:
+    /// The pointer map page that describes this page and its neighbours. Source:
     /// <https://www.sqlite.org/fileformat2.html#pointer_map_or_ptrmap_pages>.
     fn map_page(&self, number: u64) -> u64 {
         let each = (self.usable_bytes / 5 + 1) as u64;
@@ -151,8 +151,8 @@ impl RawFile {
 }
 
 impl Appender {
-    /// Overwrites the unused space of these pages. `false`: the write-ahead log is not empty, and
-    /// nothing was done.
+    /// Zeroes the unused space of these pages. `false`: the write-ahead log is not empty, and nothing was
+    /// done.
     pub(crate) fn zero_slack(&mut self, path: &Path, pages: &[u32]) -> Result<bool, DbError> {
         let transaction = self
             .connection_mut()
@@ -219,7 +219,7 @@ mod tests {
     use crate::db::DatabasePath;
 
     #[test]
-    fn nothing_of_what_was_deleted_is_left_and_the_rest_is_as_it_was() {
+    fn deleted_bytes_are_gone_and_all_rows_remain() {
         let folder = tempfile::tempdir().unwrap();
         let path = DatabasePath::new(&folder.path().join("audit.db")).unwrap();
         let mut appender = Appender::open(&path, Durability::Full).unwrap();
@@ -250,7 +250,7 @@ mod tests {
             bytes.windows(6).filter(|text| text == b"secret").count()
         };
 
-        // What is not moved to the database yet is not overwritten.
+        // What is still in the write-ahead log is not overwritten.
         assert!(!appender.zero_slack(path, &[1]).unwrap());
         let patience = Duration::from_secs(1);
         assert!(appender.checkpoint_truncate(patience).unwrap().is_done());
@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(secrets(), 0);
         let pages = RawFile::open(path).unwrap().pages_with_slack().unwrap();
         assert_eq!(pages, [0; 0]);
-        // The writer has none of it in memory either: every page is written again.
+        // The writer's cache is empty too: every page is written again.
         let update = "UPDATE t SET name = upper(name)";
         appender.connection().execute(update, []).unwrap();
         assert!(appender.checkpoint_truncate(patience).unwrap().is_done());

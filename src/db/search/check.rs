@@ -1,4 +1,4 @@
-//! Checking the index: whether its tables fit together, and whether its words are those of the texts.
+//! Checks the index: do its tables match each other, and do its words match the texts?
 
 use std::hash::RandomState;
 
@@ -15,12 +15,16 @@ use crate::db::read::lookup::count_at;
 use crate::error::chain;
 
 const CHECKING: &str = "checking the search index";
-/// Texts whose words are held at a time, in bytes.
+/// Bytes of texts whose words are in memory at a time.
 const WORDS_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Words that are looked up with one expression.
+/// Words that one expression looks up.
 const WORDS_EACH: usize = 64;
 
-/// What its own tables say that cannot be, in plain words. The inner error is damage.
+/// Contradictions between the index's own tables, in plain words. The inner error is damage.
+///
+/// Cheap checks come first: whether there should be an index, whether it is being dropped, its extent and
+/// its settings. Then each of its tables is compared with the one that it refers to, and last the page keys
+/// with the pages.
 pub(crate) fn problems(connection: &Connection) -> Result<Vec<String>, DbError> {
     let mut problems = Vec::new();
     let state = state_within(connection)?;
@@ -32,13 +36,13 @@ pub(crate) fn problems(connection: &Connection) -> Result<Vec<String>, DbError> 
     };
     if extent.is_dropped {
         return Ok(vec![
-            "it was found damaged, and is on its way out; until it is built anew nothing is found"
+            "it was found damaged and is being dropped; searches find nothing until it is built again"
                 .to_owned(),
         ]);
     }
     if extent.damaged_at.is_some() {
         problems.push(
-            "it was found damaged, and is not built anew to its end yet; until then searches find \
+            "it was found damaged and is not completely built again; until then searches find \
              less than there is"
                 .to_owned(),
         );
@@ -91,15 +95,15 @@ pub(crate) fn problems(connection: &Connection) -> Result<Vec<String>, DbError> 
     Ok(problems)
 }
 
-/// How far the index is, where there is one that is believed.
+/// The extent of the index, if there is an index that can be trusted.
 pub(crate) fn whole(connection: &Connection) -> Result<Option<IndexState>, DbError> {
     let state = state_within(connection)?;
     let is_whole = state.index.is_some_and(|extent| !extent.is_dropped);
     Ok(is_whole.then_some(state))
 }
 
-/// Whether every word of what the index has of a request is found, each in its message, on the way by which
-/// it is taken out: FTS5 passes over what it does not find there. One look-up for each word. Index:
+/// Whether every word that the index has of a request is found in its message, in the way by which it will
+/// be removed: FTS5 silently skips words that it does not find. One lookup for each word. Index:
 /// `search_messages_by_request`.
 pub(crate) fn are_words_found(
     connection: &Connection,
@@ -120,7 +124,7 @@ pub(crate) fn are_words_found(
         let packed: Vec<u8> = row.get(1).context(CHECKING)?;
         words.add(message_id, &unpack(&packed)?)?;
         for words in words.take()?.chunks(WORDS_EACH) {
-            // No word has a quote in it.
+            // No word contains a quote.
             let wanted = format!("\"{}\"", words.join("\" AND \""));
             let is_found: bool = find
                 .query_row(params![wanted, message_id], |row| row.get(0))
@@ -133,11 +137,11 @@ pub(crate) fn are_words_found(
     Ok(true)
 }
 
-/// Whether the words of the request that came into the index last are found: a damaged index finds nothing,
-/// and says nothing of it. Within a transaction.
+/// Whether the words of the request that was added last are found. A damaged index may find nothing without
+/// an error. Runs within a transaction.
 pub(crate) fn is_answering(connection: &Connection) -> Result<bool, DbError> {
     if whole(connection)?.is_none() {
-        // It is being taken out just now.
+        // It is being dropped just now.
         return Ok(true);
     }
     let last: Option<u64> = connection
@@ -197,7 +201,7 @@ pub(crate) fn by_key(
         .context(CHECKING)
 }
 
-/// How many messages the index has of a request. Index: `search_messages_by_request`.
+/// The number of the request's messages in the index. Index: `search_messages_by_request`.
 pub(crate) fn messages_of(connection: &Connection, opened_seq: u64) -> Result<u64, DbError> {
     connection
         .prepare_cached("SELECT count(*) FROM search_messages WHERE request_seq = ?1")
@@ -207,7 +211,7 @@ pub(crate) fn messages_of(connection: &Connection, opened_seq: u64) -> Result<u6
         .context(CHECKING)
 }
 
-/// Whether the request is to be looked at, or looked at again.
+/// Whether the request will be examined, or examined again.
 pub(crate) fn is_waited_for(connection: &Connection, opened_seq: u64) -> Result<bool, DbError> {
     connection
         .prepare_cached(
@@ -217,13 +221,13 @@ pub(crate) fn is_waited_for(connection: &Connection, opened_seq: u64) -> Result<
         .context(CHECKING)
 }
 
-/// Whether the words by which messages are found are those of their texts, and so what their order is
-/// made from: where each word stands in which message, counted with a keyed hash in any order. The file
-/// can only be read; what this needs besides lies in memory.
+/// Whether the words by which messages are found are those of their texts, and so the figures for ranking.
+/// The position of each word in each message is summed with a keyed hash, which does not depend on the
+/// order. The file can only be read; everything else this needs is in memory.
 pub(crate) fn are_words_of_texts(connection: &Connection) -> Result<bool, DbError> {
     let key = RandomState::new();
     let run = |sql: &str| connection.execute_batch(sql).context(CHECKING);
-    // It keeps from writing to what lies in memory, too.
+    // It would also prevent writes to tables in memory.
     run("PRAGMA query_only = 0")?;
     let found = run("CREATE VIRTUAL TABLE IF NOT EXISTS temp.search_words \
          USING fts5vocab(main, search_index, instance)")
@@ -291,10 +295,10 @@ fn expected(connection: &Connection, key: RandomState) -> Result<Places, DbError
     Ok(places)
 }
 
-/// Where words stand, and how long messages are.
+/// Positions of words, and lengths of messages.
 struct Places {
     hash: KeyedHash,
-    /// Number, and sum of hashes.
+    /// The number of positions, and the sum of their hashes.
     sum: (u64, u64),
     messages: u64,
     words: u64,
@@ -339,7 +343,7 @@ impl Places {
         Ok(())
     }
 
-    /// As the index keeps them, for the order of what is found: messages, and words.
+    /// In the form in which the index keeps them for ranking: the number of messages, and of words.
     fn averages(&self) -> Vec<u8> {
         let mut bytes = page_keys::to_varint(self.messages);
         bytes.extend(page_keys::to_varint(self.words));

@@ -1,9 +1,9 @@
 //! Dropping the index: it is worth less than anything else in the file.
 //!
-//! Where it is damaged it is given up as a whole, by one row and within whatever transaction met the
-//! damage, so that a removal goes on. What it consists of then goes in steps that are short. Until
-//! that is done nothing is searched, and nothing counts as wiped. A crash in between changes nothing:
-//! the row says what is still to be done.
+//! The index is worth less than anything else in the file. A damaged index is given up as a whole: one row
+//! records it, in the transaction that met the damage, so that a removal is not stopped. Its tables are
+//! then emptied in short steps. Until that is finished nothing is searched, and nothing counts as fully
+//! erased. A crash in between changes nothing: the row says what is left to do.
 
 use rusqlite::{Connection, params};
 
@@ -13,9 +13,9 @@ use crate::clock::now_micros;
 use crate::db::connection::{migrate, open};
 
 const DROPPING: &str = "dropping the search index";
-/// Rows that go in one step: some megabytes, some milliseconds.
+/// Rows that one step deletes: some megabytes, some milliseconds.
 const ROWS_EACH: usize = 512;
-/// What the index consists of, each with its key, and whether SQLite's index owns it.
+/// The tables of the index, each with its key, and whether SQLite's index owns it.
 const TABLES: [(&str, &str, bool); 5] = [
     ("search_messages", "message_id", false),
     ("search_pending", "opened_seq", false),
@@ -24,7 +24,7 @@ const TABLES: [(&str, &str, bool); 5] = [
     ("search_index_docsize", "id", true),
 ];
 
-/// Has the index dropped, from here on without a way back. Within the caller's transaction.
+/// Marks the index to be dropped; this cannot be undone. Within the caller's transaction.
 pub(crate) fn give_up(connection: &Connection) -> Result<(), DbError> {
     connection
         .execute(
@@ -36,7 +36,7 @@ pub(crate) fn give_up(connection: &Connection) -> Result<(), DbError> {
         .context(DROPPING)
 }
 
-/// The next step. `true`: nothing is left, and the index can be built anew.
+/// Executes the next step. `true`: nothing is left, and the index can be built again.
 pub(crate) fn drop_step(connection: &mut Connection) -> Result<bool, DbError> {
     let taken = shadows_written(connection, |connection| {
         in_transaction(connection, |connection| -> Result<usize, DbError> {
@@ -53,9 +53,9 @@ pub(crate) fn drop_step(connection: &mut Connection) -> Result<bool, DbError> {
     match taken {
         Ok(taken) if taken > 0 => Ok(false),
         Err(error) if !error.is_damage() => Err(error),
-        // Empty, or so damaged that its rows cannot be taken out one by one.
+        // Empty, or so damaged that its rows cannot be deleted one by one.
         _ => shadows_written(connection, |connection| {
-            in_transaction(connection, make_anew)
+            in_transaction(connection, recreate)
         })
         .map(|()| true),
     }
@@ -72,10 +72,10 @@ fn take_rows(
     connection.execute(&sql, [limit]).context(DROPPING)
 }
 
-/// Every table of it as in a new file.
-fn make_anew(connection: &Connection) -> Result<(), DbError> {
+/// Recreates every table of the index as in a new file.
+fn recreate(connection: &Connection) -> Result<(), DbError> {
     let run = |sql: &str| connection.execute_batch(sql).context(DROPPING);
-    // Without these SQLite would not even connect to the index to drop it.
+    // Without these rows SQLite could not even connect to the index to drop it.
     run("DELETE FROM search_index_config; INSERT INTO search_index_config VALUES ('version', 4)")?;
     run("DROP TABLE IF EXISTS search_index")?;
     for (table, ..) in TABLES.iter().filter(|(.., is_shadow)| !is_shadow) {
@@ -92,7 +92,7 @@ fn make_anew(connection: &Connection) -> Result<(), DbError> {
         .context(DROPPING)
 }
 
-/// Does what only the index itself may do otherwise.
+/// Runs a step that may write the tables which otherwise only the index itself may write.
 fn shadows_written<T>(
     connection: &mut Connection,
     work: impl FnOnce(&mut Connection) -> Result<T, DbError>,

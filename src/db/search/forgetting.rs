@@ -1,5 +1,5 @@
-//! Forgetting: how words and texts get out of the index. The index never keeps a removal from being
-//! done: where it is damaged, it is given up.
+//! Forgetting: removes words and texts from the index. The index never stops a removal: if it is damaged,
+//! it is dropped.
 
 use std::collections::HashSet;
 
@@ -17,13 +17,17 @@ use crate::error::chain;
 use crate::model::{Digest, RequestFilter};
 
 const REMOVING: &str = "removing from the search index";
-/// Texts whose words are held at a time, in bytes.
+/// Bytes of texts whose words are kept in memory at a time.
 const WORDS_BYTES_MAX: usize = 1024 * 1024;
 
-/// Removes what requests that were opened by events of these ranges brought into the index. Within the
-/// caller's transaction, and **before** the rows of `requests` change: they tell who else may have said
-/// it. Where the index cannot be believed it is given up, and the result says why; `suspicion` is why it
-/// is not believed already.
+/// Removes from the index what requests brought in that events of these ranges opened. Runs within the
+/// caller's transaction, and **before** the rows of `requests` change: these tell which other requests may
+/// have said the same. If the index cannot be trusted it is given up, and the result says why. `suspicion`:
+/// why it is not trusted to begin with.
+///
+/// A message that several requests sent is stored once, with the first. When that request goes, the message
+/// leaves the index; the next request of the same conversation is then examined again, and adds the message
+/// if it repeats it.
 pub(in super::super) fn forget(
     connection: &Connection,
     ranges: &[(i64, i64)],
@@ -44,8 +48,8 @@ pub(in super::super) fn forget(
         Err(error) => return Err(error),
     };
     run("ROLLBACK TO forgetting; RELEASE forgetting")?;
-    // Not even that it is given up can be written where the table of one row is damaged: the removal
-    // goes on all the same, and the writer says that the index is damaged.
+    // Even recording this fails if the table of one row is damaged. The removal continues; the writer
+    // reports the damaged index.
     let _ = give_up(connection);
     Ok(Some(chain(&error)))
 }
@@ -65,7 +69,7 @@ fn forget_ranges(connection: &Connection, ranges: &[(i64, i64)]) -> Result<(), D
     forgetting.finish()
 }
 
-/// Where there is no index, there is nothing of one.
+/// If there is no index, there must be no remains of one.
 fn check_empty(connection: &Connection) -> Result<(), DbError> {
     match is_empty(connection)? {
         true => Ok(()),
@@ -76,7 +80,7 @@ fn check_empty(connection: &Connection) -> Result<(), DbError> {
     }
 }
 
-/// Whether there is no index, and nothing of one.
+/// Whether there is no index and no remains of one.
 pub(crate) fn is_empty(connection: &Connection) -> Result<bool, DbError> {
     connection
         .prepare_cached(
@@ -88,8 +92,8 @@ pub(crate) fn is_empty(connection: &Connection) -> Result<bool, DbError> {
         .context(REMOVING)
 }
 
-/// Whether SQLite's index is set as it was when it was made. Without `secure-delete` words that were
-/// removed stay in it: what went before cannot be known then.
+/// Whether SQLite's index has the settings with which it was made. Without `secure-delete` removed words
+/// stay in it, and how long that has been so is not known.
 pub(crate) fn check_settings(connection: &Connection) -> Result<(), DbError> {
     let mut statement = connection
         .prepare_cached("SELECT k, v FROM search_index_config ORDER BY k")
@@ -122,12 +126,12 @@ pub(crate) fn check_settings(connection: &Connection) -> Result<(), DbError> {
     }
 }
 
-/// A removal that is going on.
+/// A removal in progress.
 struct Forgetting<'c> {
     connection: &'c Connection,
     words: Words,
     word_bytes: usize,
-    /// Conversations, else users, of whom what follows is looked at again already.
+    /// Conversations, otherwise users, whose following requests are already to be examined again.
     scopes: HashSet<Digest>,
 }
 
@@ -141,7 +145,7 @@ impl<'c> Forgetting<'c> {
         })
     }
 
-    /// What requests that these events opened brought in. Only requests that did are looked at. Index:
+    /// Removes what requests brought in that these events opened. Only those requests are read. Index:
     /// `search_messages_by_request`.
     fn range(&mut self, first: i64, last: i64) -> Result<(), DbError> {
         let requests: Vec<u64> = self
@@ -167,7 +171,11 @@ impl<'c> Forgetting<'c> {
         Ok(())
     }
 
-    /// The words and texts of one request, one message at a time. Gives how many there were.
+    /// Removes the words and texts of one request, one message at a time, and returns the number of
+    /// messages.
+    ///
+    /// An index without texts must be told which words to remove, so the stored text must be the one that
+    /// was added: the stored length is compared first.
     fn one(&mut self, opened_seq: u64) -> Result<u64, DbError> {
         let mut removed = 0_u64;
         loop {
@@ -195,8 +203,7 @@ impl<'c> Forgetting<'c> {
                     format!("message {message_id} is not the one that was taken in"),
                 ));
             }
-            // An index without texts is told what to forget.
-            // Source: <https://www.sqlite.org/fts5.html#the_delete_command>.
+            // See <https://www.sqlite.org/fts5.html#the_delete_command>.
             self.connection
                 .prepare_cached(
                     "INSERT INTO search_index (search_index, rowid, text) VALUES ('delete', ?1, ?2)",
@@ -215,10 +222,10 @@ impl<'c> Forgetting<'c> {
         }
     }
 
-    /// Has what follows a request that goes looked at again: it may repeat what came before. Once for
-    /// each conversation, behind the last of the requests that go.
+    /// Marks the next request of the same conversation to be examined again: it may repeat what was
+    /// removed. Once for each conversation, after the last of the requests that are removed.
     fn look_behind(&mut self, opened_seq: u64, last: u64) -> Result<(), DbError> {
-        // Of a request that cannot be read nobody knows whose it is.
+        // Without its row, the conversation of a request is unknown.
         let Some((_, Ok(request))) = by_opened_seq(self.connection, opened_seq)? else {
             return Ok(());
         };
@@ -228,7 +235,8 @@ impl<'c> Forgetting<'c> {
         Ok(())
     }
 
-    /// The index has written what it was told, so that damage shows here and not at the commit.
+    /// Makes the index write what it was told, so that damage shows here and not at the commit, and then
+    /// renews the page keys.
     fn renew_keys(&mut self) -> Result<(), DbError> {
         self.connection
             .prepare_cached("INSERT INTO search_index (search_index) VALUES ('flush')")
@@ -243,8 +251,9 @@ impl<'c> Forgetting<'c> {
     }
 }
 
-/// Of requests that were opened before this event the content was pruned. They say nothing: of one that
-/// ended behind it the response is still there, and goes with the next step that prunes.
+/// Requests that were opened before this event have had their content pruned, and bring nothing into the
+/// index. (If one of them ended after it, its response is still there, and is removed by the next step of
+/// pruning.)
 pub(crate) fn kept_from(connection: &Connection) -> Result<u64, DbError> {
     pruned_to(connection, RemovalKind::Content)
 }
@@ -261,9 +270,9 @@ fn is_again(connection: &Connection, opened_seq: u64) -> Result<bool, DbError> {
         .map(|found| found == Some(1))
 }
 
-/// Has the next request of the same conversation, else of the same user, behind this event looked at
-/// again; the one after it when that is done. What has not ended, or is not in the index yet, is looked
-/// at anyway, and whose content is gone says nothing.
+/// Marks the next request of the same conversation (otherwise of the same user) after this event to be
+/// examined again. When that is done, it marks the one after it. Requests that have not ended or are not in
+/// the index yet will be examined anyway, and requests without content are skipped.
 pub(crate) fn look_again(
     connection: &Connection,
     request: &crate::model::RequestRecord,

@@ -1,8 +1,8 @@
-//! The full text index: which messages are in it, what matches, and how something gets out of it.
+//! The full-text index: which messages are in it, what matches, and how messages are removed from it.
 //!
-//! The index holds content. It is no projection of the log: it is made from payloads, may lag, and can
-//! be dropped and built anew. The words lie in `search_index`, which keeps no text; the texts lie
-//! packed in `search_messages`.
+//! The index holds content. It is not a projection of the log: it is made from payloads, may lag behind,
+//! and can be dropped and built again. The words are in `search_index`, which keeps no text; the packed
+//! texts are in `search_messages`.
 
 mod check;
 mod dropping;
@@ -24,12 +24,12 @@ use crate::payload::sha256;
 const INDEXING: &str = "building the search index";
 const SEARCHING: &str = "searching";
 
-/// Longest text of one message that is searched, in bytes.
+/// The longest text of one message that is searched, in bytes.
 pub(crate) const TEXT_BYTES_MAX: usize = 256 * 1024;
 const LEVEL: i32 = 3;
-/// What marks a match in a snippet until it is taken apart: no characters of any text.
+/// Mark a match in a snippet until it is split: these are not characters of any text.
 const MARKS: [char; 2] = ['\u{fdd0}', '\u{fdd1}'];
-/// Words of a snippet.
+/// Words in a snippet.
 const SNIPPET_TOKENS: i64 = 24;
 
 pub(crate) use check::{
@@ -41,19 +41,20 @@ pub(super) use forgetting::forget;
 pub(crate) use forgetting::{check_settings, is_empty, kept_from, look_again};
 pub(crate) use page_keys::Words;
 
-/// A message on its way into the index.
+/// A message that is to be added to the index.
 #[derive(Debug)]
 pub(crate) struct NewMessage<'m> {
     pub(crate) request_seq: u64,
     pub(crate) is_reply: bool,
     pub(crate) position: u64,
     pub(crate) role: &'m str,
-    /// Tells it from all others that may be searched: a message that is sent again has the same.
+    /// Identifies the message among all that may be searched: a message that is sent again has the same
+    /// key.
     pub(crate) key: [u8; 16],
     pub(crate) text: &'m str,
 }
 
-/// A message that matches.
+/// A matching message.
 #[derive(Debug)]
 pub(crate) struct FoundMessage {
     pub(crate) request_seq: u64,
@@ -64,41 +65,41 @@ pub(crate) struct FoundMessage {
     packed: Vec<u8>,
 }
 
-/// How far the index is.
+/// The extent of the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct IndexState {
-    /// The index itself; `None`: there is none yet.
+    /// `None`: there is no index yet.
     pub(crate) index: Option<Extent>,
-    /// The seq that the next event of the log gets.
+    /// The seq that the next event of the log will get.
     pub(crate) log_end: u64,
-    /// Requests before its end that have not ended.
+    /// Requests before the index's end that have not ended.
     pub(crate) waiting: u64,
-    /// Requests before its end that are looked at again, each with those that follow it.
+    /// Requests before its end that are to be examined again, each with those that follow it.
     pub(crate) again: u64,
     /// Requests before its end that could not be read.
     pub(crate) unread: u64,
-    /// When the first request that is not in it was opened.
+    /// When the first request after its end was opened.
     pub(crate) missing_since: Option<i64>,
 }
 
-/// What the index says of itself.
+/// What the index says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Extent {
     /// Requests opened from this seq on are not in it.
     pub(crate) next_seq: u64,
-    /// What is left of it is on its way out.
+    /// It is being dropped.
     pub(crate) is_dropped: bool,
-    /// When it was found damaged, until it is built anew.
+    /// When it was found damaged; kept until it is built again.
     pub(crate) damaged_at: Option<i64>,
 }
 
-/// How far the index is. Primary keys only.
+/// The extent of the index. Reads primary keys only.
 pub(crate) fn state(connection: &Connection) -> Result<IndexState, DbError> {
     let transaction = connection.unchecked_transaction().context(SEARCHING)?;
     state_within(&transaction)
 }
 
-/// The same within the caller's transaction.
+/// The same, within the caller's transaction.
 fn state_within(transaction: &Connection) -> Result<IndexState, DbError> {
     let index = extent(transaction)?;
     let number = |sql: &str| -> Result<Option<i64>, DbError> {
@@ -133,7 +134,7 @@ fn state_within(transaction: &Connection) -> Result<IndexState, DbError> {
     })
 }
 
-/// What the index says of itself; `None`: there is none yet.
+/// What the index says about itself; `None`: there is no index yet.
 pub(crate) fn extent(connection: &Connection) -> Result<Option<Extent>, DbError> {
     connection
         .prepare_cached("SELECT next_seq, is_dropped, damaged_at FROM search_state WHERE id = 0")
@@ -151,7 +152,7 @@ pub(crate) fn extent(connection: &Connection) -> Result<Option<Extent>, DbError>
         .context(SEARCHING)
 }
 
-/// A step of building, in a transaction of its own that is undone where it fails.
+/// Runs a step of building in its own transaction, which is rolled back if the step fails.
 pub(crate) fn in_transaction<T, E: From<DbError>>(
     connection: &mut Connection,
     step: impl FnOnce(&Connection) -> Result<T, E>,
@@ -173,8 +174,8 @@ pub(crate) fn as_of_one_moment<T, E: From<DbError>>(
     read(&transaction)
 }
 
-/// The next requests to look at, each with whether it is looked at again: those that were waited for
-/// and have ended, then new ones. One that cannot be read keeps no other from being looked at.
+/// The next requests to examine, each with whether it was examined before: first those that were waited for
+/// and have ended, then new ones. A request that cannot be read does not block others.
 pub(crate) fn next_requests(
     connection: &Connection,
     next_seq: u64,
@@ -198,7 +199,7 @@ pub(crate) fn next_requests(
     Ok(requests)
 }
 
-/// The next requests that were opened at this event or later.
+/// The next requests that were opened by this event or later.
 pub(crate) fn requests_from(
     connection: &Connection,
     seq: u64,
@@ -223,7 +224,7 @@ fn requests_by(
     request_rows(rows).context(INDEXING)
 }
 
-/// Has the request looked at once it has ended.
+/// Marks the request to be examined once it has ended.
 pub(crate) fn wait_for(connection: &Connection, opened_seq: u64) -> Result<(), DbError> {
     run(
         connection,
@@ -232,7 +233,7 @@ pub(crate) fn wait_for(connection: &Connection, opened_seq: u64) -> Result<(), D
     )
 }
 
-/// The request need not be looked at any more.
+/// The request need not be examined any more.
 pub(crate) fn wait_no_more(connection: &Connection, opened_seq: u64) -> Result<(), DbError> {
     run(
         connection,
@@ -241,7 +242,7 @@ pub(crate) fn wait_no_more(connection: &Connection, opened_seq: u64) -> Result<(
     )
 }
 
-/// The request cannot be read: what it said is not in the index.
+/// The request cannot be read: its text is not in the index.
 pub(crate) fn note_unread(connection: &Connection, opened_seq: u64) -> Result<(), DbError> {
     run(
         connection,
@@ -250,7 +251,7 @@ pub(crate) fn note_unread(connection: &Connection, opened_seq: u64) -> Result<()
     )
 }
 
-/// Requests before this one are in the index, or waited for.
+/// All requests before this one are in the index or waited for.
 pub(crate) fn set_next_seq(connection: &Connection, next_seq: u64) -> Result<(), DbError> {
     run(
         connection,
@@ -260,7 +261,7 @@ pub(crate) fn set_next_seq(connection: &Connection, next_seq: u64) -> Result<(),
     )
 }
 
-/// Everything is in the index, and what is waited for can come.
+/// Everything is in the index; requests that are waited for can be added.
 pub(crate) fn set_complete(connection: &Connection) -> Result<(), DbError> {
     connection
         .execute_batch(
@@ -278,7 +279,7 @@ fn run(connection: &Connection, sql: &str, seq: u64) -> Result<(), DbError> {
         .context(INDEXING)
 }
 
-/// Takes a message in, unless it is known. Index: `search_messages_by_key`.
+/// Adds a message, unless it is known. Index: `search_messages_by_key`.
 pub(crate) fn add(connection: &Connection, message: &NewMessage<'_>) -> Result<bool, DbError> {
     let packed = pack(message.text).map_err(|error| DbError::corrupt(INDEXING, error))?;
     let added = connection
@@ -310,8 +311,8 @@ pub(crate) fn add(connection: &Connection, message: &NewMessage<'_>) -> Result<b
     Ok(true)
 }
 
-/// A digest of whom a request's messages belong to: the user's conversation, else the user, else nobody.
-/// Within it, the same message is one message. Identifiers hold no NUL.
+/// A digest of the owner of a request's messages: the user's conversation, otherwise the user, otherwise
+/// nothing. Within one owner, the same message is stored once. Identifiers contain no NUL.
 pub(crate) fn scope_of(request: &RequestRecord) -> Digest {
     match (request.conversation(), request.user_id.as_deref()) {
         (Some(conversation), user) => {
@@ -323,8 +324,8 @@ pub(crate) fn scope_of(request: &RequestRecord) -> Digest {
     }
 }
 
-/// Messages that match, best first, or newest first. `words` is an expression of FTS5. The index is
-/// asked first, and of each match the message and the request by their primary keys.
+/// Matching messages, best first or newest first. `words` is an FTS5 expression. The index is asked first;
+/// then the message and the request of each match are read by their primary keys.
 pub(crate) fn find(
     connection: &Connection,
     words: &str,
@@ -382,8 +383,8 @@ fn find_sql(
     )
 }
 
-/// For each of the messages the part of its text that matches best: texts, and whether each is a
-/// match. SQLite finds it in an index of these messages alone, in memory.
+/// For each message, the part of its text that matches best, in pieces with whether each is a match. SQLite
+/// finds it with an index of these messages alone, in memory.
 pub(crate) fn snippets(
     found: &[FoundMessage],
     words: &str,
@@ -424,7 +425,7 @@ pub(crate) fn snippets(
     Ok(snippets)
 }
 
-/// Takes a marked text apart.
+/// Splits a marked text.
 fn parts(text: &str) -> Vec<(String, bool)> {
     let mut parts = Vec::new();
     for (index, part) in text.split(MARKS).enumerate() {
@@ -442,7 +443,7 @@ fn pack(text: &str) -> std::io::Result<Vec<u8>> {
     compressor.compress(text.as_bytes())
 }
 
-/// Content read from the file is not trusted: what unpacks to more than can be is none.
+/// Content read from the file is not trusted: a text that unpacks to more than the limit is damaged.
 fn unpack(packed: &[u8]) -> Result<String, DbError> {
     let bytes = zstd::bulk::decompress(packed, TEXT_BYTES_MAX)
         .map_err(|error| DbError::corrupt(SEARCHING, error))?;
@@ -468,13 +469,13 @@ pub(crate) fn open_for_indexing(
     opened.map(|(connection, _)| connection)
 }
 
-/// Moves the write-ahead log into the database, so that it does not grow with all that is built. Where a
-/// reader is in the way, some of it stays until the next time.
+/// Moves the write-ahead log into the database, so that it does not grow with everything that is built. If
+/// a reader needs it, a part stays until the next time.
 pub(crate) fn move_log(connection: &Connection) -> Result<(), DbError> {
     checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)")
 }
 
-/// As [`move_log`], and gives the space of the log back.
+/// As [`move_log`], and also returns the space of the write-ahead log to the disk.
 pub(crate) fn empty_log(connection: &Connection) -> Result<(), DbError> {
     checkpoint(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
 }

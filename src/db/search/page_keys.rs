@@ -1,10 +1,10 @@
-//! Page keys: words that SQLite's index keeps to find its pages by.
+//! Page keys: words by which SQLite's index finds its pages.
 //!
-//! `secure-delete` takes a word out of the page that it lies on. A word that a page once began with is
-//! also kept, in full where its neighbours begin alike, in `search_index_idx`, and stays there for as
-//! long as the page does. So the pages on which removed words would lie are looked up by these very
-//! keys, and a key that is the beginning of no word of its page any more is made anew from the word
-//! that the page begins with now. No other segment and no other page is touched.
+//! `secure-delete` removes a word from its page. But the first word of a page is also a key in
+//! `search_index_idx`, in full where its neighbours have the same prefix, and stays there as long as the
+//! page does. So for each removed word, its page is looked up by these same keys. A key that is no longer a
+//! prefix of the page's first word is replaced by one made from that word. No other segment and no other
+//! page changes.
 //!
 //! The form of pages and ids is that of FTS5, versions 4 and 5 of its file format. Source:
 //! <https://www.sqlite.org/fts5.html#fts5_data_structures>.
@@ -18,17 +18,17 @@ use super::super::error::{Context, DbError};
 use crate::db::connection::open;
 
 const RENEWING: &str = "renewing the page keys of the search index";
-/// What stands before every word of the main index.
+/// Precedes every word of the main index.
 const MAIN_PREFIX: u8 = b'0';
-/// The id of a page is its segment's, shifted by so much, and its own number.
+/// The id of a page is the id of its segment, shifted by this, plus its own number.
 const SEGMENT_SHIFT: u32 = 37;
-/// Above the number of a page come its height and whether it is an index of rows: 0 for what has words.
+/// Above the page number come its height and whether it is an index of rows: both 0 for a page with words.
 const PAGE_SHIFT: u32 = 31;
 const PAGE_NUMBERS: i64 = (1 << PAGE_SHIFT) - 1;
-/// Bytes before a page's first word: where the first row and the footer begin.
+/// Bytes before the first word of a page: the positions of its first row and of its footer.
 const PAGE_HEADER_BYTES: usize = 4;
 
-/// The words of texts, as the index tells them apart.
+/// The words of texts, split as the index splits them.
 #[derive(Debug)]
 pub(crate) struct Words {
     index: Connection,
@@ -46,7 +46,7 @@ impl Words {
         Ok(Self { index })
     }
 
-    /// Adds those of a text; what the index is to hold of its length.
+    /// Adds the words of a text. Returns what the index should hold as its length.
     pub(super) fn add(&self, message_id: i64, text: &str) -> Result<Vec<u8>, DbError> {
         self.index
             .prepare_cached("INSERT INTO search_index (rowid, text) VALUES (?1, ?2)")
@@ -58,7 +58,7 @@ impl Words {
             .context(RENEWING)
     }
 
-    /// All words, in order, and none afterwards.
+    /// Returns all words in order, and empties the list.
     pub(super) fn take(&self) -> Result<Vec<String>, DbError> {
         let words = self
             .index
@@ -75,15 +75,20 @@ impl Words {
     }
 }
 
-/// A key that is to be another one, or to go.
+/// A key that is to be replaced or removed.
 struct Change {
     segment: i64,
     key: Vec<u8>,
     renewed: Option<Vec<u8>>,
 }
 
-/// Renews the keys that only words which are not in the index any more begin with. What was removed
-/// has been written. Within the caller's transaction. One look-up for each word and segment.
+/// Replaces the keys whose words are no longer in the index. The removal itself has been written already.
+/// Runs within the caller's transaction.
+///
+/// For each segment and removed word: find the last key at or before the word, which belongs to the page
+/// where the word was. If the key is a prefix of the word but not of the page's first word any more, then
+/// it would show the removed word. Its replacement is the shortest prefix of that first word which still
+/// separates it from the page before. One lookup for each word and segment.
 pub(super) fn renew(connection: &Connection, words: &[String]) -> Result<(), DbError> {
     let mut changes = Vec::new();
     for segment in segments(connection)? {
@@ -107,7 +112,7 @@ pub(super) fn renew(connection: &Connection, words: &[String]) -> Result<(), DbE
             if key.len() <= 1 || !wanted.starts_with(&key) || !seen.insert(key.clone()) {
                 continue;
             }
-            // The lowest bit says whether the page has an index of its rows.
+            // The lowest bit tells whether the page has an index of its rows.
             let first = first_word(connection, segment, page >> 1)?;
             if first.as_ref().is_some_and(|first| first.starts_with(&key)) {
                 continue;
@@ -147,7 +152,7 @@ fn write(connection: &Connection, changes: &[Change]) -> Result<(), DbError> {
     Ok(())
 }
 
-/// Whether every page is where its words are looked for.
+/// Whether every page is found by its words.
 pub(super) fn are_right(connection: &Connection) -> Result<bool, DbError> {
     let mut pages = connection
         .prepare("SELECT id, block FROM search_index_data WHERE id >= ?1 ORDER BY id")
@@ -179,7 +184,7 @@ pub(super) fn are_right(connection: &Connection) -> Result<bool, DbError> {
             .query_row(params![segment, first], |row| row.get(0))
             .optional()
             .context(RENEWING)?;
-        // Words in front of all keys are looked for on the first page.
+        // Words before all keys are looked for on the first page.
         let is_found = found.map(|found| found >> 1) == Some(page)
             || is_first && found.is_none_or(|found| found >> 1 < page);
         if !is_found {
@@ -189,7 +194,7 @@ pub(super) fn are_right(connection: &Connection) -> Result<bool, DbError> {
     Ok(true)
 }
 
-/// The segments, one look-up each.
+/// The segments, one lookup for each.
 fn segments(connection: &Connection) -> Result<Vec<i64>, DbError> {
     let mut segments = Vec::new();
     let mut statement = connection
@@ -209,7 +214,7 @@ fn segments(connection: &Connection) -> Result<Vec<i64>, DbError> {
     Ok(segments)
 }
 
-/// The word that a page begins with; `None`: it is not there any more, or no word begins on it.
+/// The first word of a page; `None`: the page is gone, or no word begins on it.
 fn first_word(
     connection: &Connection,
     segment: i64,
@@ -250,7 +255,8 @@ fn first_word_of(page: &[u8]) -> Option<Option<&[u8]>> {
     rest.get(..length).map(Some)
 }
 
-/// Source: <https://www.sqlite.org/fileformat2.html#varint>; lengths on a page take three bytes at most.
+/// Source: <https://www.sqlite.org/fileformat2.html#varint>. Lengths within a page take at most three
+/// bytes.
 fn varint(bytes: &[u8]) -> Option<(usize, &[u8])> {
     let mut value = 0;
     for (place, byte) in bytes.iter().enumerate().take(3) {
@@ -262,7 +268,7 @@ fn varint(bytes: &[u8]) -> Option<(usize, &[u8])> {
     None
 }
 
-/// A number below 2^56, which everything that is counted here is.
+/// Encodes a number below 2^56; everything counted here is.
 pub(super) fn to_varint(number: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     for shift in (0..8_u32).rev().map(|place| place.saturating_mul(7)) {
@@ -274,8 +280,8 @@ pub(super) fn to_varint(number: u64) -> Vec<u8> {
     bytes
 }
 
-/// The shortest beginning of the page's first word that is behind the key, and so behind all words
-/// that come before the page.
+/// The shortest prefix of the page's first word that is greater than the key, and so greater than all words
+/// before the page.
 fn separator(key: &[u8], first: &[u8]) -> Result<Vec<u8>, DbError> {
     let common = key
         .iter()

@@ -1,4 +1,4 @@
-//! Appending: one group commit, one transaction.
+//! Appends: one group commit, one transaction.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::merkle::CompactRange;
 use crate::model::Status;
 use crate::payload::EncodedPayload;
 
-/// The lines of a group commit, packed.
+/// The packed lines of a group commit.
 #[derive(Debug, Default)]
 pub(crate) struct Segment {
     pub(crate) first_seq: u64,
@@ -34,7 +34,7 @@ pub(crate) struct Segment {
     pub(crate) length: u64,
     pub(crate) encoding: i64,
     pub(crate) data: Vec<u8>,
-    /// The tree over the log up to the segment's end.
+    /// The tree over the log up to the end of the segment.
     pub(crate) tree: CompactRange,
 }
 
@@ -46,9 +46,9 @@ pub(crate) struct Batch {
     /// By their ids.
     pub(crate) payloads: Vec<(i64, EncodedPayload)>,
     pub(crate) checkpoint: Option<CheckpointRow>,
-    /// What the last event states as removed.
+    /// What the last event records as removed.
     pub(crate) removal: Option<Removal>,
-    /// Requests that end, by their openings, of whose responses pieces were written.
+    /// The openings of requests that end here, of whose responses pieces were written.
     pub(crate) ended_pieces: Vec<u64>,
 }
 
@@ -64,7 +64,7 @@ impl Batch {
 pub(crate) struct OpenRequest {
     pub(crate) opened_seq: u64,
     pub(crate) request_id: String,
-    /// `seq` of the event that opened the opening of the store.
+    /// `seq` of the event that began the opening of the store.
     pub(crate) store_opened_seq: u64,
     pub(crate) provider_name: Option<String>,
     pub(crate) request_model: Option<String>,
@@ -72,14 +72,14 @@ pub(crate) struct OpenRequest {
     pub(crate) wire_protocol: Option<String>,
 }
 
-/// What a checkpoint did. Source: <https://www.sqlite.org/pragma.html#pragma_wal_checkpoint>.
+/// The result of a checkpoint. Source: <https://www.sqlite.org/pragma.html#pragma_wal_checkpoint>.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WalCheckpoint {
-    /// Somebody was in the way.
+    /// Another connection prevented it.
     is_busy: bool,
     /// Pages in the write-ahead log.
     pub(crate) wal_pages: u64,
-    /// Of these, those that are in the database.
+    /// Pages of these that are in the database.
     moved_pages: u64,
 }
 
@@ -91,12 +91,13 @@ impl WalCheckpoint {
 }
 
 thread_local! {
-    /// Pages in the write-ahead log after this thread's last commit. SQLite's hook takes a plain
-    /// function; there is one writing connection, and one thread uses it.
+    /// Pages in the write-ahead log after this thread's last commit. A thread-local, because SQLite's hook
+    /// takes a plain function; there is one writing connection, and one thread uses it.
     static WAL_PAGES: Cell<u64> = const { Cell::new(0) };
 }
 
-/// The only writable connection of a store.
+/// The only writable connection of a store. Made by the thread that opens the store, then owned by the
+/// committer's thread until the store closes.
 #[derive(Debug)]
 pub(crate) struct Appender {
     connection: Connection,
@@ -133,12 +134,12 @@ impl Appender {
         })
     }
 
-    /// What else is in the file, as it was at the opening.
+    /// What else is in the file, as found at the opening.
     pub(crate) fn schema(&self) -> &Schema {
         &self.schema
     }
 
-    /// Why a removal gave the search index up, once for each time.
+    /// Why a removal gave up the search index; returned once.
     pub(crate) fn take_index_damage(&mut self) -> Option<String> {
         self.index_damage.take()
     }
@@ -147,7 +148,7 @@ impl Appender {
         self.index_damage = damage.or(self.index_damage.take());
     }
 
-    /// For work in idle times, each in a transaction of its own.
+    /// For work in idle time, each piece in its own transaction.
     pub(crate) fn connection_mut(&mut self) -> &mut Connection {
         &mut self.connection
     }
@@ -161,8 +162,8 @@ impl Appender {
         log_events(&self.connection)
     }
 
-    /// Requests without an end, oldest first, at most `limit`. Rows that cannot be read are left as they
-    /// are: they must not keep the trail from going on.
+    /// Requests without an end, oldest first, at most `limit`. Rows that cannot be read are skipped: they
+    /// must not stop recording.
     pub(crate) fn open_requests(&self, limit: usize) -> Result<Vec<OpenRequest>, DbError> {
         const READING: &str = "looking for requests left open";
         let mut statement = self
@@ -195,9 +196,9 @@ impl Appender {
         Ok(requests)
     }
 
-    /// Writes the batch in one transaction; where the file refuses some of it, without that. When this
-    /// returns an error nothing of it is written, except where the commit itself failed:
-    /// [`next_seq`](Self::next_seq) then tells.
+    /// Writes the batch in one transaction. If the file refuses some rows, the batch is written without
+    /// them. After an error nothing of it is written, unless the commit itself failed: then
+    /// [`next_seq`](Self::next_seq) tells.
     pub(crate) fn append(&mut self, batch: &Batch) -> Result<Refusals, DbError> {
         let mut refusals = Refusals::default();
         match self.append_guarded(batch, &mut refusals) {
@@ -211,6 +212,10 @@ impl Appender {
         }
     }
 
+    /// The order matters: the segment first, so that every later row belongs to a line of the log. Then the
+    /// payloads, the checkpoint, and the words that a removal takes from the search index, which needs the
+    /// rows of requests. Then the projections, and last what the removal deletes. All in one transaction: a
+    /// reader sees all of it or nothing.
     fn append_guarded(&mut self, batch: &Batch, refusals: &mut Refusals) -> Result<(), DbError> {
         const WRITING: &str = "writing a group commit";
         let mut damage = None;
@@ -269,7 +274,7 @@ impl Appender {
                 damage = removal.forget_words(&transaction)?;
             }
             project::apply(&transaction, &mut Fold::new(&batch.events), refusals)?;
-            pieces::take_away(&transaction, &batch.ended_pieces)?;
+            pieces::delete(&transaction, &batch.ended_pieces)?;
             if let Some(removal) = &batch.removal {
                 removal.execute(&transaction)?;
             }
@@ -284,13 +289,13 @@ impl Appender {
         WAL_PAGES.get()
     }
 
-    /// Moves what it can from the write-ahead log into the database without waiting for anybody.
+    /// Moves as much as possible from the write-ahead log into the database, without waiting for anyone.
     pub(crate) fn checkpoint_passive(&self) -> Result<WalCheckpoint, DbError> {
         self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)")
     }
 
-    /// Moves everything into the database and gives the write-ahead log's space back, where no
-    /// reader needs it for longer than `patience`.
+    /// Moves everything into the database and returns the space of the write-ahead log to the disk, unless
+    /// a reader needs it for longer than `patience`.
     pub(crate) fn checkpoint_truncate(&self, patience: Duration) -> Result<WalCheckpoint, DbError> {
         self.connection
             .busy_timeout(patience)
@@ -306,9 +311,9 @@ impl Appender {
         Ok(checkpoint)
     }
 
-    /// Has closing leave the files as they are: they are damaged, or not ours any more.
+    /// Makes closing leave the files unchanged: they are damaged, or no longer ours.
     pub(crate) fn leave_files(&self) {
-        // An error is that of a connection that does nothing any more either.
+        // After an error the connection cannot do anything else either.
         let _ = open::keep_wal_on_close(&self.connection, true);
     }
 

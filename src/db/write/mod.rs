@@ -1,4 +1,4 @@
-//! Writing a batch, in one transaction.
+//! Writes a batch in one transaction.
 
 pub(super) mod append;
 pub(super) mod pieces;

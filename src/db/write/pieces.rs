@@ -1,5 +1,5 @@
-//! Pieces: what came so far of long responses whose requests have not ended. Scratch rows outside of the
-//! log; `schema.sql` has their two forms.
+//! Pieces: the parts so far of long responses whose requests have not ended. Scratch rows outside of the
+//! log; `schema.sql` describes their two forms.
 
 use rusqlite::{Connection, Row, Statement, TransactionBehavior, params};
 
@@ -11,10 +11,10 @@ use crate::db::seq_to_sql;
 use crate::model::Digest;
 use crate::payload::{Encoding, unpack_alone};
 
-/// Most pieces of one response: eleven hours of one every 10 s. What comes after them is written at the
-/// end only.
+/// Limit of pieces for one response: eleven hours, with one every 10 s. What comes later is only written at
+/// the end.
 pub(crate) const PIECES_MAX: u64 = 4096;
-/// More than a row can have in a page of the table, so that its content begins on a page of its own.
+/// More than fits in a page of the table beside a row, so that the content begins on its own page.
 const PADDING_BYTES: usize = 8192;
 
 const WRITING: &str = "writing pieces of responses";
@@ -28,33 +28,33 @@ pub(crate) struct PieceRow {
     pub(crate) length: u64,
     pub(crate) kept: u64,
     pub(crate) head: Option<u64>,
-    /// Present: beginning and end of the whole response so far, in place of all pieces before.
+    /// If present: the beginning and end of the whole response so far, in place of all pieces before.
     pub(crate) sha256: Option<Digest>,
     pub(crate) redaction_id: Option<String>,
     pub(crate) encoding: Encoding,
     pub(crate) data: Vec<u8>,
 }
 
-/// What there is of a response.
+/// What is known of a response.
 #[derive(Debug, Default)]
 pub(crate) struct SeenResponse {
-    /// All of it that was written, or its beginning and end.
+    /// Everything that was written, or its beginning and end.
     pub(crate) content: Vec<u8>,
-    /// Beginning and end: the length and digest of all that was seen, and how much of `content` is the
-    /// beginning.
+    /// Where only beginning and end are kept: the length and digest of everything that was seen, and how
+    /// much of `content` is the beginning.
     pub(crate) excerpt: Option<(u64, Digest, u64)>,
     pub(crate) redaction_id: Option<String>,
 }
 
-/// Ids that the pieces of a request can have.
+/// The range of ids for the pieces of a request.
 fn ids_of(opened_seq: u64) -> (i64, i64) {
     let pieces = seq_to_sql(PIECES_MAX);
     let first = seq_to_sql(opened_seq).saturating_mul(pieces);
     (first, first.saturating_add(pieces - 1))
 }
 
-/// Takes the pieces of these requests away, inside the caller's transaction.
-pub(crate) fn take_away(connection: &Connection, opened_seqs: &[u64]) -> Result<(), DbError> {
+/// Deletes the pieces of these requests, inside the caller's transaction.
+pub(crate) fn delete(connection: &Connection, opened_seqs: &[u64]) -> Result<(), DbError> {
     if opened_seqs.is_empty() {
         return Ok(());
     }
@@ -67,7 +67,7 @@ pub(crate) fn take_away(connection: &Connection, opened_seqs: &[u64]) -> Result<
     Ok(())
 }
 
-/// What there is of the response to this request, as far as it fits together; `None`: nothing.
+/// What is known of the response to this request, as far as its pieces fit together; `None`: nothing.
 pub(crate) fn seen_response(
     connection: &Connection,
     opened_seq: u64,
@@ -102,7 +102,7 @@ pub(crate) fn seen_response(
     Ok(seen)
 }
 
-/// The row as a response of its own; `None` where it cannot be what follows on `before`.
+/// Reads the row as a response of its own; `None` if it cannot follow `before`.
 fn read_piece(
     row: &Row<'_>,
     before: Option<&SeenResponse>,
@@ -120,7 +120,7 @@ fn read_piece(
         }
         _ => return Ok(None),
     };
-    // Never more than it is packed, and never more than a body may have.
+    // Never more than its packed bytes, and never more than a body may have.
     let fits = usize::try_from(kept).is_ok_and(|kept| kept <= room && data.len() <= kept);
     let encoding = Encoding::from_code(row.get(6)?).filter(|_| fits);
     let content = encoding.and_then(|encoding| unpack_alone(encoding, data.to_vec(), kept));
@@ -134,7 +134,7 @@ fn read_piece(
     })
 }
 
-/// Pieces of requests that have ended, or that there never were, in words.
+/// Pieces of requests that have ended or never existed, in words.
 pub(crate) fn left_behind(connection: &Connection) -> Result<Option<(u64, String)>, DbError> {
     let sql = format!(
         "SELECT count(DISTINCT piece_id / {PIECES_MAX}), min(piece_id / {PIECES_MAX}) \
@@ -157,7 +157,7 @@ pub(crate) fn left_behind(connection: &Connection) -> Result<Option<(u64, String
 }
 
 impl Appender {
-    /// Writes pieces, in a transaction of its own. Doing so again changes nothing.
+    /// Writes pieces in their own transaction. Writing them again changes nothing.
     pub(crate) fn write_pieces(&mut self, pieces: &[&PieceRow]) -> Result<(), DbError> {
         let transaction = self
             .connection_mut()
@@ -173,7 +173,7 @@ impl Appender {
                 .context(WRITING)?;
             for piece in pieces {
                 if piece.sha256.is_some() {
-                    take_away(&transaction, &[piece.opened_seq])?;
+                    delete(&transaction, &[piece.opened_seq])?;
                 }
                 insert_piece(&mut insert, piece).context(WRITING)?;
             }
@@ -181,13 +181,13 @@ impl Appender {
         transaction.commit().context(WRITING)
     }
 
-    /// What there is of the response to this request.
+    /// What is known of the response to this request.
     pub(crate) fn seen_response(&self, opened_seq: u64) -> Result<Option<SeenResponse>, DbError> {
         seen_response(self.connection(), opened_seq)
     }
 
-    /// Takes all pieces away that are left: once no request is open, nobody needs them.
-    pub(crate) fn take_all_pieces_away(&mut self) -> Result<(), DbError> {
+    /// Deletes all pieces: once no request is open, they are not needed.
+    pub(crate) fn delete_all_pieces(&mut self) -> Result<(), DbError> {
         let connection = self.connection_mut();
         let are_there = connection
             .query_row("SELECT EXISTS (SELECT 1 FROM response_pieces)", [], |row| {
@@ -195,7 +195,8 @@ impl Appender {
             })
             .context(READING)?;
         if are_there {
-            // A condition: without one SQLite gives the pages back without looking at them one by one.
+            // With a condition SQLite visits the rows one by one; without it, it would free whole pages
+            // without reading (and overwriting) them.
             let sql = "DELETE FROM response_pieces WHERE piece_id IS NOT NULL";
             connection.execute(sql, []).context(WRITING)?;
         }

@@ -1,4 +1,4 @@
-//! The projections: rows that a fold of events becomes. Used by the writer and by the rebuild.
+//! The projections: writes the rows that a fold of events makes. Used by the writer and by the rebuild.
 
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, ToSql, params};
@@ -16,12 +16,18 @@ use crate::model::Status;
 
 const WRITING: &str = "writing the projections";
 
-/// Takes the values of a row one after the other: to write them, or to hold a row against them.
+/// Receives the values of a row one by one: to write them, or to compare them with a row.
 pub(crate) trait Values {
     fn bind(&mut self, value: impl ToSql) -> Result<(), DbError>;
 }
 
-/// Writes everything that the fold says. Runs inside the caller's transaction.
+/// Writes everything that the fold contains, inside the caller's transaction.
+///
+/// The steps: (1) rows of requests; a refused row is written again in its barest form. (2) Removals delete
+/// rows and subtract what they counted. (3) What is left of erased requests is inserted. (4) Sums: an end
+/// whose opening was in an earlier batch is counted only now, since its key comes from its row. (5) Sums
+/// that had reached their bound are counted again. Steps 4 and 5 must come after 2, so that nothing is
+/// subtracted that was not added.
 pub(crate) fn apply(
     connection: &Connection,
     fold: &mut Fold<'_>,
@@ -79,7 +85,7 @@ pub(crate) fn apply(
     apply_store_events(connection, fold, refusals)
 }
 
-/// Writes the rows that are left of requests that were erased, and nothing that counts them.
+/// Writes the rows that are left of erased requests, without counting them.
 pub(crate) fn insert_remains(connection: &Connection, fold: &Fold<'_>) -> Result<(), DbError> {
     let mut statements = Statements::prepare(connection)?;
     for change in &fold.remains {
@@ -91,7 +97,7 @@ pub(crate) fn insert_remains(connection: &Connection, fold: &Fold<'_>) -> Result
     Ok(())
 }
 
-/// Events of the store itself: rare, so their statements are looked up as needed.
+/// Events of the store itself: rare, so their statements are prepared when needed.
 fn apply_store_events(
     connection: &Connection,
     fold: &Fold<'_>,
@@ -140,7 +146,7 @@ fn apply_store_events(
     Ok(())
 }
 
-/// Statements of one run, looked up once.
+/// The statements of one batch, looked up once.
 pub(crate) struct Statements<'c> {
     insert: CachedStatement<'c>,
     end: CachedStatement<'c>,
@@ -165,8 +171,8 @@ impl<'c> Statements<'c> {
         })
     }
 
-    /// What a run of events says of one request: its row, and its tool calls. Gives the row of sums
-    /// that a request counts in that had been opened before.
+    /// Writes what a batch says of one request: its row and its tool calls. Returns the row of sums in
+    /// which a request is counted that was opened in an earlier batch.
     fn change(&mut self, change: &RequestChange<'_>) -> Result<Option<HourKey>, DbError> {
         let mut key = None;
         match (&change.start, &change.end) {
@@ -174,7 +180,7 @@ impl<'c> Statements<'c> {
             (None, Some(end)) => {
                 key = self.end(change, end)?;
                 if key.is_none() {
-                    // Its request was taken out, and this line is not yet.
+                    // Its request was removed, but this line is still there.
                     return Ok(None);
                 }
             }
@@ -186,8 +192,8 @@ impl<'c> Statements<'c> {
         Ok(key)
     }
 
-    /// A request whose row was refused, in its barest form and flagged: that it was there, and how it
-    /// ended. Where that is refused too there is no row; the log has its lines either way.
+    /// Writes a request whose row was refused in its barest form, with a flag: that it existed, and how it
+    /// ended. If that is refused too there is no row; the log has its lines in any case.
     fn barest(
         &mut self,
         connection: &Connection,
@@ -253,8 +259,8 @@ impl<'c> Statements<'c> {
         binder.execute()
     }
 
-    /// Ends a request whose row exists. Gives the rollup row that it counts in; nothing where the
-    /// log names a request that is not there or has ended.
+    /// Ends a request whose row exists. Returns the row of sums in which it is counted; `None` if the log
+    /// names a request that does not exist or has ended.
     fn end(
         &mut self,
         change: &RequestChange<'_>,
@@ -282,7 +288,7 @@ impl<'c> Statements<'c> {
                 Some(key(row).context(WRITING)?)
             }
         };
-        // Steps to the end: the statement has to run to completion.
+        // Step to the end: the statement must run to completion.
         while rows.next().context(WRITING)?.is_some() {}
         Ok(key)
     }
@@ -333,7 +339,7 @@ impl<'c> Statements<'c> {
     }
 }
 
-/// In the order of the columns of either rollup.
+/// In the order of the columns of both rollups.
 fn bind_sums(binder: &mut Binder<'_, '_>, sums: &HourSums) -> Result<(), DbError> {
     for sum in sums.values() {
         binder.bind(sql(sum))?;
@@ -341,7 +347,8 @@ fn bind_sums(binder: &mut Binder<'_, '_>, sums: &HourSums) -> Result<(), DbError
     Ok(())
 }
 
-/// In the order of [`rows::START_COLUMNS`].
+/// In the order of [`rows::START_COLUMNS`]. The pattern names every field, so that a new field of the event
+/// cannot be forgotten here.
 pub(crate) fn bind_start(
     binder: &mut impl Values,
     opened_seq: u64,
@@ -396,7 +403,8 @@ pub(crate) fn bind_start(
     binder.bind(sql(request_body.length))
 }
 
-/// In the order of [`rows::END_COLUMNS`].
+/// In the order of [`rows::END_COLUMNS`]. The pattern names every field, for the same reason. Without an
+/// end, every column is NULL.
 pub(crate) fn bind_end(
     binder: &mut impl Values,
     end: Option<&RequestEnd<'_>>,
@@ -452,7 +460,7 @@ pub(crate) fn bind_end(
     binder.bind(response_body.as_ref().map(|body| sql(body.length)))
 }
 
-/// Names joined by commas, which no field's name has.
+/// Names joined by commas; no field's name contains one.
 pub(crate) fn joined<'n>(names: impl Iterator<Item = &'n String>) -> Option<String> {
     let names: Vec<&str> = names.map(String::as_str).collect();
     (!names.is_empty()).then(|| names.join(","))
@@ -462,7 +470,8 @@ fn sql(number: u64) -> i64 {
     seq_to_sql(number)
 }
 
-/// Binds one parameter after the other. Most are NULL in most rows: these stay unbound.
+/// Binds one parameter after the other. Most are NULL in most rows, and unbound parameters are NULL, so
+/// these are skipped.
 struct Binder<'s, 'c> {
     statement: &'s mut CachedStatement<'c>,
     bound: usize,
@@ -496,7 +505,7 @@ impl Values for Binder<'_, '_> {
     }
 }
 
-/// Reads one number, where the query gives one.
+/// Reads one number, where the query returns one.
 pub(crate) fn optional_number(
     connection: &Connection,
     query: &str,

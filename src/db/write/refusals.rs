@@ -1,8 +1,8 @@
-//! What a file refuses of a batch: a row at whose place another one stands, or that something planted
-//! in the file does not let in. It costs that row, never the batch.
+//! What a file refuses of a batch: a row whose place is taken, or that something planted in the file does
+//! not accept. It costs that row, never the batch.
 //!
-//! The log's own lines are written all the same. Rows for reading follow from them, so that nothing
-//! is lost for good: a rebuild writes them anew once nothing is in their way.
+//! The log's own lines are written in any case. The rows for reading follow from them, so nothing is lost
+//! for good: a rebuild writes them once nothing prevents it.
 
 use rusqlite::{Connection, params};
 
@@ -12,19 +12,20 @@ use crate::error::chain;
 
 const WRITING: &str = "writing row by row what the file refuses as a whole";
 
-/// More than this many are only counted.
+/// Further refusals are only counted.
 const LISTED_MAX: usize = 8;
 
-/// Among the adjusted_fields fields of a row that could be written in its barest form only.
+/// In `body_flags` of a row that could only be written in its barest form.
 pub(crate) const ROW_REFUSED: &str = "row_refused";
 
-/// Collects what is refused. The first try of a batch guards nothing, so that it costs nothing.
+/// Collects what is refused. The first attempt of a batch guards nothing, and so costs nothing. Only a
+/// batch that was refused is written again with a savepoint around each row.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
     is_guarding: bool,
-    /// Rows that were refused, or that were taken out since they stood in the way.
+    /// Rows that were refused, or were deleted because they were in the way.
     pub(crate) rows: u64,
-    /// What the file said of the first ones, with their seq.
+    /// What SQLite said about the first ones, with their seq.
     pub(crate) listed: Vec<(u64, String)>,
 }
 
@@ -60,7 +61,7 @@ impl Refusals {
         }
     }
 
-    /// Takes out what stands at places that only this batch and later ones fill.
+    /// Deletes rows at places that only this batch and later ones fill.
     pub(crate) fn make_way(
         &mut self,
         connection: &Connection,

@@ -1,8 +1,8 @@
-//! Sums of the rollups, in SQL: they stop at the largest number that a column holds, as those in
-//! memory do, where SQLite's own turn into floats, which no column takes, or fail.
+//! Sums of the rollups, in SQL. They saturate at the largest number that a column holds, like those in
+//! memory. SQLite's own sums turn into floats, which no column accepts, or fail.
 //!
-//! A row says min([`SUM_MAX`], the exact sum). What is below the bound can be taken back; a sum that
-//! stands at the bound has forgotten what is beyond it, and is counted anew ([`settle`]).
+//! A row holds min([`SUM_MAX`], the exact sum). From a sum below the bound, values can be subtracted. A sum
+//! at the bound has lost what is beyond it, so it is counted again from the requests ([`settle`]).
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
@@ -23,9 +23,9 @@ use crate::log::{
 pub(crate) const SUM_MAX: i64 = i64::MAX;
 
 const WRITING: &str = "writing sums";
-const COUNTING: &str = "counting sums anew";
+const COUNTING: &str = "counting sums again";
 
-/// The columns of either rollup that are summed, in order.
+/// The summed columns of both rollups, in order.
 pub(crate) const SUMS: [&str; 15] = [
     "completed",
     "failed",
@@ -44,10 +44,10 @@ pub(crate) const SUMS: [&str; 15] = [
     "latency_count",
 ];
 
-/// Adds to the sums of a row, where it exists.
+/// Adds to the sums of a row if it exists.
 fn add(table: &str, key_columns: usize) -> String {
     let places = vec!["?"; key_columns + SUMS.len()].join(", ");
-    // Never above the bound on the way: there SQLite would go on with floats.
+    // Never exceeds the bound on the way: SQLite would continue with floats.
     let sets = SUMS.map(|sum| format!("{sum} = {sum} + min(excluded.{sum}, {SUM_MAX} - {sum})"));
     format!(
         "INSERT INTO {table} VALUES ({places}) ON CONFLICT DO UPDATE SET {}",
@@ -59,8 +59,8 @@ pub(crate) static ADD_HOUR: LazyLock<String> = LazyLock::new(|| add("usage_hourl
 
 pub(crate) static ADD_DAY: LazyLock<String> = LazyLock::new(|| add("usage_daily", 3));
 
-/// The sum of an expression over a group, 0 where there is nothing: like `sum()`, which fails where
-/// it does not fit. The upper and the lower half are summed apart: either fits, for 2^31 rows.
+/// The sum of an expression over a group, 0 for an empty group: like `sum()`, which fails when the result
+/// does not fit. The upper and the lower half are summed separately: both fit, for 2^31 rows.
 pub(crate) fn total(expression: &str) -> String {
     let (upper, lower) = (
         format!("sum(({expression}) >> 32)"),
@@ -72,16 +72,16 @@ pub(crate) fn total(expression: &str) -> String {
     )
 }
 
-/// Rows of rollups that are to be counted anew.
+/// Rows of rollups that are to be counted again.
 #[derive(Debug, Default)]
 pub(crate) struct Saturated {
     hours: BTreeSet<HourKey>,
     days: BTreeSet<(i64, String, String)>,
 }
 
-/// Takes from the rows that a key counts in. A row that counts nothing any more goes too: the
-/// rebuild does not make it. Of sums at their bound, or that somebody made no sums of, nothing can be
-/// taken; they are noted.
+/// Subtracts from the rows in which a key is counted. A row that counts nothing any more is deleted, since
+/// a rebuild would not make it. From sums at their bound, or values that are not sums, nothing can be
+/// subtracted: those rows are noted.
 pub(crate) fn subtract(
     connection: &Connection,
     key: &HourKey,
@@ -112,7 +112,8 @@ pub(crate) fn subtract(
     Ok(())
 }
 
-/// Whether the row cannot say what is left of it.
+/// Subtracts from one row, and deletes it if it counts nothing any more. `true`: nothing was done, since
+/// the row is saturated or damaged and cannot say what is left.
 fn subtract_from(
     connection: &Connection,
     table: &str,
@@ -159,9 +160,13 @@ fn subtract_from(
     Ok(false)
 }
 
-/// Counts rows anew whose sums had reached their bound or were none: from the requests that are there, and from
-/// what removals up to now state as counted. Reads the requests of whole days and every such event,
-/// which is slow, and as rare as nine trillion tokens in an hour.
+/// Counts the noted rows again, from the requests that remain and from what removals up to now recorded as
+/// counted. Reads the requests of whole days and every such removal, which is slow, and as rare as nine
+/// trillion tokens in an hour.
+///
+/// The steps: collect the days concerned; sum their remaining requests by hour; add the sums of pruned
+/// requests, which are in the `pruned` events; derive the days from the hours; then replace exactly the
+/// noted rows.
 pub(crate) fn settle(connection: &Connection, saturated: &Saturated) -> Result<(), DbError> {
     if saturated.hours.is_empty() && saturated.days.is_empty() {
         return Ok(());
@@ -233,7 +238,7 @@ pub(crate) fn settle(connection: &Connection, saturated: &Saturated) -> Result<(
     Ok(())
 }
 
-/// Between which openings the requests lie that arrived on a day.
+/// The range of openings that contains the requests of a day.
 fn requests_of_day(connection: &Connection, day: i64) -> Result<Option<(u64, u64)>, DbError> {
     let hour = day.saturating_mul(HOURS_PER_DAY);
     let (first, last) = (
@@ -255,7 +260,8 @@ fn requests_of_day(connection: &Connection, day: i64) -> Result<Option<(u64, u64
         .map(|(first, last)| (seq(first), seq(last))))
 }
 
-/// Visits what removals that are noted state as counted by requests that are gone.
+/// Visits the sums of removed requests, as recorded by the `pruned` events that are noted in `removals`. An
+/// event without a note is skipped: its removal is being applied right now, and is counted there.
 fn visit_pruned_usage(
     connection: &Connection,
     mut visit: impl FnMut(HourKey, &HourSums),
@@ -289,7 +295,7 @@ fn visit_pruned_usage(
             )
             .map_err(|error| DbError::corrupt(COUNTING, error))?;
         for line in lines(&text) {
-            // A line that is not an event is none that was counted.
+            // A line that is not an event was not counted either.
             if let Ok(event) = Event::from_line(line)
                 && let EventKind::Pruned(pruned) = event.kind
                 && noted_max.is_some_and(|max| seq_to_sql(event.seq) <= max)

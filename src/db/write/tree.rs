@@ -1,4 +1,4 @@
-//! The tree over the log as it lies in the file: hashes beside each segment, and checkpoints.
+//! The tree over the log as stored in the file: hashes beside each segment, and checkpoints.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -22,18 +22,18 @@ pub(crate) struct CheckpointRow {
     pub(crate) note: String,
 }
 
-/// What a log has of its own past: where the next event goes on.
+/// The end of the log: where the next event continues.
 #[derive(Debug)]
 pub(crate) struct TreeHead {
     pub(crate) range: CompactRange,
     /// The log's id; `None` before its first event.
     pub(crate) log_id: Option<String>,
-    /// Size of the last checkpoint; 0 where there is none.
+    /// Size of the last checkpoint; 0 if there is none.
     pub(crate) checkpoint_size: u64,
 }
 
 impl Appender {
-    /// Where the tree stands.
+    /// The current end of the tree.
     pub(crate) fn tree_head(&self) -> Result<TreeHead, DbError> {
         let connection = self.connection();
         let checkpoint_size = connection
@@ -44,7 +44,7 @@ impl Appender {
             )
             .optional()
             .context(READING)?;
-        // Where the next event goes follows from how many the last segment holds.
+        // The position of the next event follows from the number of lines in the last segment.
         segment_text(connection, "DESC")?;
         Ok(TreeHead {
             range: range_at(connection, self.next_seq()?)?,
@@ -55,8 +55,8 @@ impl Appender {
         })
     }
 
-    /// The root over the first `size` events. `None`: there are fewer, or no commit ended there, as
-    /// one did wherever a checkpoint was made.
+    /// The root over the first `size` events. `None`: there are fewer, or no commit ended there. A commit
+    /// ended wherever a checkpoint was made.
     pub(crate) fn root_at(&self, size: u64) -> Result<Option<Digest>, DbError> {
         if size > self.next_seq()? {
             return Ok(None);
@@ -68,7 +68,7 @@ impl Appender {
         }
     }
 
-    /// The last checkpoint whose note is `wanted`. Reads from the newest one back to it.
+    /// The last checkpoint whose note `wanted` accepts. Reads backwards from the newest one.
     pub(crate) fn last_checkpoint<T>(
         &self,
         mut wanted: impl FnMut(&str) -> Option<T>,
@@ -80,7 +80,7 @@ impl Appender {
         let mut rows = statement.query([]).context(READING)?;
         while let Some(row) = rows.next().context(READING)? {
             let note = row.get_ref(0).context(READING)?.as_str();
-            // What is no text is no note.
+            // A value that is not text is not a note.
             if let Some(found) = note.ok().and_then(&mut wanted) {
                 return Ok(Some(found));
             }
@@ -88,9 +88,9 @@ impl Appender {
         Ok(None)
     }
 
-    /// Removals that are stated from this seq on and take out what is before it, in order.
+    /// Removals recorded at this seq or later that remove something before it, in order.
     pub(crate) fn removals_from(&self, seq: u64) -> Result<Vec<u64>, DbError> {
-        // Not from the table: whoever took something out can have deleted its rows, too.
+        // Not from the table `removals`: an attacker who removed something may have deleted its rows too.
         let mut removals = Vec::new();
         let mut decoder =
             SegmentDecoder::new().map_err(|error| DbError::corrupt(READING, error))?;
@@ -105,7 +105,7 @@ impl Appender {
             .context(READING)?;
         let mut rows = statement.query([seq_to_sql(seq)]).context(READING)?;
         while let Some(row) = rows.next().context(READING)? {
-            // What cannot be read is for verification to report, not a reason to stay down.
+            // What cannot be read is reported by verification; it is no reason to refuse the opening.
             let Ok(segment) = segment_from_row(row) else {
                 continue;
             };
@@ -133,7 +133,7 @@ impl Appender {
     }
 }
 
-/// Writes a checkpoint, where there is one, inside the caller's transaction.
+/// Writes the checkpoint, if there is one, inside the caller's transaction.
 pub(crate) fn insert_checkpoint(
     connection: &Connection,
     row: Option<&CheckpointRow>,
@@ -148,8 +148,9 @@ pub(crate) fn insert_checkpoint(
         .context(WRITING)
 }
 
-/// The tree over the first `size` events, where a segment ends. Each of its subtrees lies beside the
-/// segment that completed it: a handful of rows, however long the log.
+/// The tree over the first `size` events, where a segment ends. Each of its subtrees is stored with the
+/// segment that completed it. So a handful of rows suffices for a log of any length: one for each bit that
+/// is set in `size`.
 fn range_at(connection: &Connection, size: u64) -> Result<CompactRange, DbError> {
     let mut statement = connection
         .prepare(
@@ -171,7 +172,7 @@ fn range_at(connection: &Connection, size: u64) -> Result<CompactRange, DbError>
         let number = |number: i64| u64::try_from(number).unwrap_or(0);
         let first_seq = number(first_seq);
         let end = first_seq.saturating_add(number(count));
-        // The subtrees that end after the segment's beginning are those in its row.
+        // The subtrees that end after the beginning of the segment are in its row.
         let place = CompactRange::bounds(0, end)
             .filter(|(_, after)| *after > first_seq)
             .position(|bounds| bounds == (first, after));
@@ -188,10 +189,10 @@ fn range_at(connection: &Connection, size: u64) -> Result<CompactRange, DbError>
         .ok_or_else(|| DbError::corrupt(READING, "hashes are missing"))
 }
 
-/// Whether a line may be an event that states a removal, by its beginning: most are not, and need not
+/// Whether a line may be an event that records a removal, by its prefix. Most lines are not, and need not
 /// be parsed.
 fn is_removal(line: &[u8]) -> bool {
-    /// `{"seq":<20 digits>,"at":<20 digits>,"event":"erased"` at the most.
+    /// `{"seq":<20 digits>,"at":<20 digits>,"event":"erased"` at most.
     const BEGINNING_BYTES: usize = 80;
     let beginning = line.get(..line.len().min(BEGINNING_BYTES));
     let beginning = beginning.unwrap_or_default();
@@ -200,7 +201,7 @@ fn is_removal(line: &[u8]) -> bool {
         .any(|name| memchr::memmem::find(beginning, name).is_some())
 }
 
-/// The id that the log's first event states; `None`: it has none yet.
+/// The id in the log's first event; `None`: it has no event yet.
 pub(crate) fn log_id(connection: &Connection) -> Result<Option<String>, DbError> {
     let damaged = |what: String| DbError::corrupt("reading the first event", what);
     let Some(text) = segment_text(connection, "ASC")? else {
@@ -214,7 +215,7 @@ pub(crate) fn log_id(connection: &Connection) -> Result<Option<String>, DbError>
     }
 }
 
-/// How many events the log has.
+/// The number of events in the log.
 pub(crate) fn log_events(connection: &Connection) -> Result<u64, DbError> {
     let events = optional_number(
         connection,
@@ -223,7 +224,8 @@ pub(crate) fn log_events(connection: &Connection) -> Result<u64, DbError> {
     Ok(events.and_then(|seq| u64::try_from(seq).ok()).unwrap_or(0))
 }
 
-/// The lines of the segment that comes first in this order; as many as it says, or it is damaged.
+/// The lines of the first segment in this order. Their number must be that of its row; otherwise it is
+/// damaged.
 fn segment_text(connection: &Connection, order: &str) -> Result<Option<Vec<u8>>, DbError> {
     let segment = connection
         .query_row(

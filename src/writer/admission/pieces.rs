@@ -284,7 +284,7 @@ impl Committer {
 
     /// Once no request is open, nobody needs pieces any more. They must not keep a store from opening.
     pub(crate) fn take_all_pieces_away(&mut self) {
-        if let Err(error) = self.appender.take_all_pieces_away() {
+        if let Err(error) = self.appender.delete_all_pieces() {
             self.is_suspect = true;
             tracing::warn!(target: "auditlite", path = ?self.path.as_path(), problem = chain(&error), "pieces of responses that nobody needs could not be taken away");
         }

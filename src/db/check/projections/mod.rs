@@ -1,9 +1,15 @@
-//! The projections held against the log, in step with it.
+//! Compares the projections with the log while the log is read once.
 //!
-//! Rows of requests and tool calls are in the order of the events that begin them, so that one walk
-//! over the log meets them as they come. What cannot be met in this order (sums, minutes, sessions,
-//! gaps) is collected in a temporary database and compared at the end. Memory is bounded whatever the
-//! log holds: beyond the bounds below, that database spills to a temporary file.
+//! Requests and tool calls are keyed by the events that begin them. One walk over the log therefore meets
+//! their rows in order. Sums, minutes, sessions and gaps do not come in this order: they are collected in a
+//! temporary database and compared at the end.
+//!
+//! A request's opening and end are far apart in the log, but its row has the columns of both. The opening
+//! checks its own columns at once and remembers a keyed hash of the remaining ones. The end computes the
+//! same hash from its event. The row itself is read again only when the two hashes differ.
+//!
+//! Memory is bounded for any log: beyond the bounds below, the temporary database spills to a temporary
+//! file.
 
 mod walk;
 
@@ -29,23 +35,22 @@ use walk::{Check, Cursor, Differences, hash_of_end_columns};
 
 const COMPARING: &str = "comparing the tables with the log";
 
-/// What is held in memory; the rest lies in the temporary database.
+/// What is kept in memory; the rest is in the temporary database.
 #[derive(Debug, Clone, Copy)]
 struct Bounds {
-    /// Rows of sums that are held before they are added to those in the temporary database.
+    /// Rows of sums that are kept before they are added to those in the temporary database.
     sums: usize,
     /// Bytes of requests without an end.
     open_bytes: usize,
 }
 
-/// A store that is not configured otherwise lets 32,768 requests be open at once, which take about
-/// 8 MiB.
+/// A store with default settings allows 32,768 open requests, which take about 8 MiB.
 const BOUNDS: Bounds = Bounds {
     sums: 16 * 1024,
     open_bytes: 8 * 1024 * 1024,
 };
 
-/// The statements that a comparison reads from.
+/// The prepared statements that a comparison reads from.
 #[derive(Debug)]
 pub(crate) struct Tables<'s> {
     connection: &'s Connection,
@@ -66,7 +71,7 @@ impl<'s> Tables<'s> {
         })
     }
 
-    /// Begins at the start of the log. Rows of requests are counted in these entries of indexes.
+    /// Begins at the start of the log. Rows of requests are counted into these index entries.
     pub(crate) fn compare(
         &mut self,
         entries: Option<IndexEntries>,
@@ -88,20 +93,20 @@ impl<'s> Tables<'s> {
     }
 }
 
-/// A request whose end is still to come, as far as it matters for what comes.
+/// What later events need to know of a request that has not ended yet.
 #[derive(Debug, Serialize, Deserialize)]
 struct OpenRequest {
     opened_at: i64,
     provider_name: Option<Box<str>>,
-    /// Routed to, else asked for.
+    /// The model it was routed to, otherwise the one that was asked for.
     model: Option<Box<str>>,
     user_id: Option<Box<str>>,
     response_provider_name: Option<Box<str>>,
     response_model: Option<Box<str>>,
     adjusted_fields: Option<Box<str>>,
     body_flags: Option<Box<str>>,
-    /// The hash of what the stored row has in the columns that are not known at the opening;
-    /// `None`: there is no row, which has been reported.
+    /// The hash of the stored row's columns that are not known at the opening. `None`: there is no row, and
+    /// that was already reported.
     rest: Option<u64>,
 }
 
@@ -114,7 +119,7 @@ fn append_names(list: &mut Option<Box<str>>, names: &[String]) {
     *list = joined(before.iter().chain(names)).map(String::into_boxed_str);
 }
 
-/// What a comparison ends with.
+/// The result of a comparison.
 type Differing = (Vec<ProjectionDifference>, Option<IndexEntries>);
 
 /// Walks the log and the tables in step.
@@ -126,7 +131,7 @@ pub(crate) struct ProjectionCheck<'r> {
     /// By the seq of the opening.
     open: BTreeMap<u64, OpenRequest>,
     open_bytes: usize,
-    /// Open requests that lie in the temporary database.
+    /// Number of open requests in the temporary database.
     spilled: usize,
     /// Sums of hours and minutes that are not in the temporary database yet.
     sums: Fold<'static>,
@@ -136,7 +141,7 @@ pub(crate) struct ProjectionCheck<'r> {
 }
 
 impl ProjectionCheck<'_> {
-    /// Takes the next event of the log.
+    /// Compares with the next event of the log.
     pub(crate) fn apply(&mut self, event: &Event) -> Result<(), DbError> {
         match &event.kind {
             EventKind::Opened(opened) => {
@@ -156,8 +161,8 @@ impl ProjectionCheck<'_> {
         }
     }
 
-    /// The log has ended: what is left, all differences, and what the indexes of the requests are to
-    /// hold where that was counted.
+    /// Called at the end of the log: compares what is left and returns all differences, with the entries
+    /// that the indexes of the requests should hold where they were counted.
     pub(crate) fn finish(mut self) -> Result<Differing, DbError> {
         for (opened_seq, request) in std::mem::take(&mut self.open) {
             self.check_rest(opened_seq, &request, None)?;
@@ -213,7 +218,7 @@ impl ProjectionCheck<'_> {
     }
 
     fn served(&mut self, served: &Served) -> Result<(), DbError> {
-        // What the log says of a request that is not open changes nothing.
+        // An event about a request that is not open changes nothing.
         let Some(mut request) = self.take(served.opened_seq)? else {
             return Ok(());
         };
@@ -223,7 +228,7 @@ impl ProjectionCheck<'_> {
 
     fn ended(&mut self, seq: u64, ended: &Ended) -> Result<(), DbError> {
         let end = RequestEnd { seq, ended };
-        // Of a request that was taken out, or has ended, it says nothing.
+        // The request was removed or has ended already: its row does not change.
         let Some(mut request) = self.take(ended.opened_seq)? else {
             return Ok(());
         };
@@ -251,7 +256,8 @@ impl ProjectionCheck<'_> {
         Ok(())
     }
 
-    /// Holds what is not known at the opening against the stored row, which was read then.
+    /// Compares the columns that are not known at the opening with the row, which was hashed at the
+    /// opening.
     fn check_rest(
         &mut self,
         opened_seq: u64,
@@ -266,7 +272,7 @@ impl ProjectionCheck<'_> {
         if self.rest.hash() == found {
             return Ok(());
         }
-        // Rare, and so is worth a second look that names the columns.
+        // Rare: read the row a second time to name the columns.
         let key = seq_to_sql(opened_seq);
         let sql = format!("{} WHERE opened_seq = ?1", *SELECT_ROW);
         let mut statement = self.connection.prepare_cached(&sql).context(COMPARING)?;
@@ -279,7 +285,7 @@ impl ProjectionCheck<'_> {
         Ok(())
     }
 
-    /// Counts what is left of requests that were erased.
+    /// Counts what is left of erased requests.
     fn count_remains(&mut self) -> Result<(), DbError> {
         let mut all = Fold::default();
         std::mem::swap(&mut all, &mut self.sums);
@@ -303,8 +309,8 @@ impl ProjectionCheck<'_> {
         project::apply(self.rebuilt.connection(), &mut sums, &mut refusals)
     }
 
-    /// Holds a request that is open. The oldest ones are the first to be spilled: they have been
-    /// open for long, and most requests are not.
+    /// Keeps an open request. Beyond the bound, the oldest requests are spilled first: most requests end
+    /// soon, so one that has been open for long will probably stay open.
     fn hold(&mut self, opened_seq: u64, request: OpenRequest) -> Result<(), DbError> {
         self.open_bytes = self.open_bytes.saturating_add(request.size());
         self.open.insert(opened_seq, request);
@@ -386,7 +392,8 @@ impl ProjectionCheck<'_> {
 }
 
 impl OpenRequest {
-    /// The latest word on what served counts; silence changes nothing.
+    /// Records what served the request. A later event overrides an earlier one; an absent value changes
+    /// nothing.
     fn serve(&mut self, model: &Option<String>, provider_name: &Option<String>) {
         if let Some(model) = model {
             self.response_model = Some(model.as_str().into());
@@ -396,7 +403,7 @@ impl OpenRequest {
         }
     }
 
-    /// The row of sums that it counts in.
+    /// The row of sums in which it is counted.
     fn hour_key(&self) -> HourKey {
         let provider = self.response_provider_name.as_deref();
         let model = self.response_model.as_deref();
@@ -410,7 +417,7 @@ impl OpenRequest {
         )
     }
 
-    /// Everything that is not known at the opening.
+    /// Binds everything that is not known at the opening.
     fn bind_rest(
         &self,
         values: &mut impl Values,
@@ -423,7 +430,7 @@ impl OpenRequest {
         values.bind(self.body_flags.as_deref())
     }
 
-    /// What holding it takes, with the map's share.
+    /// The memory that it takes, with its share of the map.
     fn size(&self) -> usize {
         let texts = [
             &self.provider_name,
@@ -434,7 +441,7 @@ impl OpenRequest {
             &self.adjusted_fields,
             &self.body_flags,
         ];
-        // An allocation takes at least 16 bytes more than what it holds.
+        // An allocation takes at least 16 bytes in addition to its content.
         let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len() + 16);
         texts.into_iter().map(text).sum::<usize>() + size_of::<(u64, Self)>() + 16
     }

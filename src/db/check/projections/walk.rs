@@ -1,4 +1,4 @@
-//! Rows in the order of their keys, and what is held against them.
+//! Reads rows in the order of their keys and compares them.
 
 use std::collections::BTreeMap;
 
@@ -21,9 +21,9 @@ pub(super) struct Cursor<'r> {
     key_length: usize,
     /// The column that says whether a row is what is left of an erased request.
     erased_column: Option<usize>,
-    /// Key of the current row; `None` behind the last one. A key of one column has 0 as its second.
+    /// Key of the current row; `None` after the last one. A key of one column has 0 as its second.
     key: Option<(i64, i64)>,
-    /// What the rows so far are to have in the indexes; requests only.
+    /// The index entries that the rows so far should have; requests only.
     entries: Option<IndexEntries>,
 }
 
@@ -66,8 +66,8 @@ impl<'r> Cursor<'r> {
         Ok(())
     }
 
-    /// Goes on to the row with this key. `false`: there is none, which is a difference. So are the
-    /// rows before it.
+    /// Advances to the row with this key. Rows before it are differences. `false`: there is no such row,
+    /// which is a difference too.
     pub(super) fn reach(
         &mut self,
         key: (i64, i64),
@@ -83,7 +83,8 @@ impl<'r> Cursor<'r> {
         Ok(is_there)
     }
 
-    /// Rows behind the last one that the log makes. Gives what all rows are to have in the indexes.
+    /// Reports rows after the last one that the log makes. Returns the index entries that all rows should
+    /// have.
     pub(super) fn rest(
         &mut self,
         differences: &mut Differences,
@@ -94,8 +95,8 @@ impl<'r> Cursor<'r> {
         Ok(self.entries.take())
     }
 
-    /// Leaves a row behind that no line makes. What is left of erased requests is compared once the
-    /// events that say so have been read.
+    /// Skips a row that no event makes. What is left of erased requests is compared later, once the events
+    /// about them have been read.
     fn leave_behind(&mut self, differences: &mut Differences) -> Result<(), DbError> {
         let is_erased = match (self.rows.get(), self.erased_column) {
             (Some(row), Some(column)) => row.get(column).context(COMPARING)?,
@@ -108,7 +109,7 @@ impl<'r> Cursor<'r> {
     }
 }
 
-/// Holds a row against the values that it should have.
+/// Compares a row with the values that it should have.
 pub(super) struct Check<'r> {
     row: &'r Row<'r>,
     next: usize,
@@ -139,7 +140,7 @@ impl Values for Check<'_> {
     }
 }
 
-/// Of the columns that are not known at the opening.
+/// The hash of the columns that are not known at the opening.
 pub(super) fn hash_of_end_columns(hash: &mut KeyedHash, row: &Row<'_>) -> Result<u64, DbError> {
     hash.begin();
     for index in START_COUNT..COLUMN_COUNT {
@@ -217,7 +218,7 @@ impl Differences {
         self.add(table, key, key_length, &what);
     }
 
-    /// Holds the rows that are left of erased requests against what the log says of them.
+    /// Compares the rows that are left of erased requests with what the log says of them.
     pub(super) fn add_remains(
         &mut self,
         stored: &Connection,
