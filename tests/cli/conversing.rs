@@ -1,12 +1,11 @@
 //! `conversation`, `tools`, and tool calls with their results: an agent that asks for the weather.
 
-use std::process::Command;
 use std::time::Duration;
 
 use auditlite::{Completion, RequestContext, Store, ToolCall, Usage};
 use serde_json::{Value, json};
 
-use crate::support::{Sandbox, assert_golden};
+use crate::support::{Sandbox, assert_golden, on_a_terminal};
 
 const STARTED_AT: i64 = 1_793_534_400_000_000;
 
@@ -232,33 +231,6 @@ fn a_tool_call_is_shown_with_the_result_that_came_later() {
     assert_golden("tools", &sandbox, &runs);
 }
 
-/// Runs the program on a terminal of 24 lines and gives back what it wrote to it.
-fn on_a_terminal(sandbox: &Sandbox, arguments: &str, settings: &str) -> Option<String> {
-    const SCRIPT: &str = "import pty, sys; pty.spawn(['/bin/sh', '-c', sys.argv[1]])";
-    let program = env!("CARGO_BIN_EXE_auditlite");
-    let output = Command::new("python3")
-        .args(["-c", SCRIPT])
-        .arg(format!("{settings} exec {program} {arguments}"))
-        .current_dir(sandbox.folder.path())
-        .env("AUDITLITE_DB", "audit.db")
-        .env("TERM", "xterm")
-        .env_remove("NO_COLOR")
-        .env_remove("LESS")
-        .stdin(std::process::Stdio::null())
-        .output();
-    match output {
-        Ok(output) if output.status.success() => Some(
-            String::from_utf8(output.stdout)
-                .unwrap()
-                .replace("\r\n", "\n"),
-        ),
-        other => {
-            eprintln!("SKIPPED: no terminal to be had from python3: {other:?}");
-            None
-        }
-    }
-}
-
 #[test]
 fn colours_and_pagers_are_for_terminals_only() {
     let sandbox = agent();
@@ -288,42 +260,6 @@ fn colours_and_pagers_are_for_terminals_only() {
     assert!(!short.contains("paged:"), "{short}");
     let bars = on_a_terminal(&sandbox, "stats --by user", pager).unwrap();
     assert!(bars.contains('█'), "{bars}");
-}
-
-#[test]
-fn tables_fit_a_narrow_terminal_and_say_what_they_leave_out() {
-    let sandbox = Sandbox::sample();
-    let wide = sandbox.run(&["list"]);
-    let widest = |text: &str| text.lines().map(|line| line.chars().count()).max();
-    assert!(widest(wide.text()) > Some(100), "{}", wide.text());
-    let narrow = |arguments: &str, columns: u16| {
-        // Messages go where the table goes.
-        on_a_terminal(&sandbox, arguments, &format!("PAGER=cat COLUMNS={columns}"))
-    };
-    let Some(fitting) = narrow("list", 300) else {
-        return;
-    };
-    assert!(!fitting.contains("not shown"), "{fitting}");
-    assert!(fitting.contains("response"), "{fitting}");
-    for (arguments, left_out) in [
-        ("list", "response, request, provider"),
-        ("list --status completed", "response, request, provider"),
-        ("stats --by day,user", "(bar), other"),
-    ] {
-        let text = narrow(arguments, 80).unwrap();
-        let (notes, table): (Vec<&str>, Vec<&str>) = text
-            .lines()
-            .partition(|line| line.starts_with("auditlite: "));
-        let notes = notes.join("\n");
-        assert!(
-            notes.contains("not shown") && notes.contains(left_out),
-            "{text}"
-        );
-        assert!(widest(&table.join("\n")) <= Some(80), "{text}");
-        let plain: Vec<&str> = arguments.split(' ').collect();
-        let plain = sandbox.run(&plain);
-        assert!(!plain.stderr.contains("not shown"), "{}", plain.stderr);
-    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod documentation;
 mod errors;
 mod everything;
 mod exporting;
+mod fitting;
 #[path = "../support/gateway.rs"]
 mod gateway;
 mod gateway_redaction;

@@ -94,7 +94,7 @@ fn every_id_that_is_listed_names_its_request() {
         .text()
         .lines()
         .skip(1)
-        .map(|line| line.rsplit(' ').next().unwrap());
+        .map(|line| line.split(' ').next().unwrap());
     let found: Vec<String> = printed
         .map(|id| found(&sandbox.run(&["payload", id, "request"])).unwrap())
         .collect();

@@ -132,7 +132,7 @@ fn more_requests_than_one_page_are_all_listed() {
         .lines()
         .last()
         .unwrap()
-        .rsplit(' ')
+        .split(' ')
         .next()
         .unwrap();
     assert_eq!(last, "00000000000000000000");

@@ -118,6 +118,33 @@ impl Run {
     }
 }
 
+/// Runs the program on a terminal of 24 lines and gives back what it wrote to it.
+pub(crate) fn on_a_terminal(sandbox: &Sandbox, arguments: &str, settings: &str) -> Option<String> {
+    const SCRIPT: &str = "import pty, sys; pty.spawn(['/bin/sh', '-c', sys.argv[1]])";
+    let program = env!("CARGO_BIN_EXE_auditlite");
+    let output = Command::new("python3")
+        .args(["-c", SCRIPT])
+        .arg(format!("{settings} exec {program} {arguments}"))
+        .current_dir(sandbox.folder.path())
+        .env("AUDITLITE_DB", "audit.db")
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .env_remove("LESS")
+        .stdin(std::process::Stdio::null())
+        .output();
+    match output {
+        Ok(output) if output.status.success() => Some(
+            String::from_utf8(output.stdout)
+                .unwrap()
+                .replace("\r\n", "\n"),
+        ),
+        other => {
+            eprintln!("SKIPPED: no terminal to be had from python3: {other:?}");
+            None
+        }
+    }
+}
+
 /// Compares runs with a golden file. What differs from run to run or from one version of the file
 /// format to the next is masked.
 pub(crate) fn assert_golden(name: &str, sandbox: &Sandbox, runs: &[Run]) {

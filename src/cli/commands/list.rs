@@ -11,8 +11,11 @@ use crate::cli::support::database::DatabaseArgs;
 use crate::cli::support::error::CliError;
 use crate::cli::support::filter::{FilterArgs, LimitArgs};
 use crate::cli::support::format::{self, or_absent};
-use crate::cli::support::table::{Align, LeftOut, Table};
+use crate::cli::support::layout::{Layout, Step};
+use crate::cli::support::style::Style;
+use crate::cli::support::table::{Align, Table};
 use crate::cli::support::text::{escape, shorten};
+use crate::cli::support::width::width;
 use crate::cli::support::{output, time};
 
 /// Requests that are read at once. Also the most that one table aligns: a longer list is aligned
@@ -20,20 +23,36 @@ use crate::cli::support::{output, time};
 const PAGE_REQUESTS: u64 = 2_000;
 /// Most requests of a sorted list.
 const SORTED_MAX: usize = 10_000;
+/// The part of a terminal's width that an id may take; of a longer one its number is shown.
+const ID_SHARE: usize = 5;
 /// Shortest prefix of an id that is printed: the time part of a UUIDv7.
 const ID_CHARACTERS_MIN: usize = 13;
-/// Columns that a narrow terminal has no room for, the least important first.
-const EXPENDABLE: [&str; 9] = [
-    "response",
-    "request",
-    "provider",
-    "user",
-    "latency",
-    "cost",
-    "out",
-    "tokens in",
-    "model",
+/// What a terminal that is too narrow does without, in this order. The id and the status stay.
+const STEPS: [Step; 19] = [
+    // What happened is read to its end by `show`.
+    Step::Cut(ERROR, 60),
+    Step::Cut("model", 28),
+    Step::Cut("user", 20),
+    Step::Cut("provider", 16),
+    Step::Drop("response"),
+    Step::Drop("request"),
+    Step::Drop("provider"),
+    Step::Cut("user", 12),
+    Step::Cut("model", 20),
+    Step::Drop("user"),
+    Step::Drop("latency"),
+    Step::Drop("out"),
+    Step::Drop("tokens in"),
+    Step::Drop("cost"),
+    Step::Cut("model", 12),
+    Step::Cut(ERROR, 32),
+    Step::Drop("model"),
+    Step::Cut(ERROR, 12),
+    Step::Drop(TIME),
 ];
+const TIME: &str = "time (UTC)";
+/// The column that says why requests failed.
+const ERROR: &str = "error";
 /// Longest name that a cell shows.
 const NAME_CHARACTERS_MAX: usize = 40;
 
@@ -52,7 +71,9 @@ Exit status: 0 requests were listed, 1 there are none, or some cannot be read.";
 /// List requests, newest first
 ///
 /// The id is shortened as far as it stays unique in the list; `auditlite show` takes it like that. Of
-/// requests that share an id there stands `#` and the number of the event that opened each.
+/// requests that share an id, and of ids that are too long for the terminal, there stands `#` and the
+/// number of the event that opened each. With conditions that only requests that failed meet (--status
+/// failed), the last column says why.
 /// A cost of `-` means that the model's price was not known, not that it cost nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
@@ -89,11 +110,11 @@ pub(crate) fn run(
     let order = args.sort.as_deref().and_then(RequestOrder::from_name);
     let mut unreadable = Vec::new();
     let mut has_pending = false;
-    let mut left_out = LeftOut::default();
+    let mut list = List::new(args.filter.is_of_failures());
     let is_empty = match order {
         Some(order) => {
             let page = top(&reader, &filter, order, args.limit.count())?;
-            write(args, &page.requests, true, &mut left_out, out)?;
+            write(args, &page.requests, &mut list, out)?;
             has_pending = has_pending_of(&page.requests);
             unreadable = page.unreadable;
             page.requests.is_empty()
@@ -107,7 +128,7 @@ pub(crate) fn run(
             };
             let mut is_first = true;
             while let Some(page) = pages.next()? {
-                write(args, &page.requests, is_first, &mut left_out, out)?;
+                write(args, &page.requests, &mut list, out)?;
                 has_pending |= has_pending_of(&page.requests);
                 is_first &= page.requests.is_empty();
                 unreadable.extend(page.unreadable);
@@ -115,7 +136,7 @@ pub(crate) fn run(
             is_first
         }
     };
-    left_out.say();
+    list.say_left_out();
     if has_pending {
         output::say_left_open(&store);
     }
@@ -132,12 +153,11 @@ pub(crate) fn run(
 fn write(
     args: &Args,
     requests: &[RequestRecord],
-    is_first: bool,
-    left_out: &mut LeftOut,
+    list: &mut List,
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
     if !args.json && !requests.is_empty() {
-        write_table(requests, is_first, left_out, out)?;
+        list.write(requests, out)?;
     } else {
         for request in requests {
             output::json_line(out, request)?;
@@ -193,51 +213,124 @@ impl Pages {
     }
 }
 
-pub(crate) fn write_table(
-    requests: &[RequestRecord],
+/// A list of requests, part by part.
+pub(crate) struct List {
     has_header: bool,
-    left_out: &mut LeftOut,
-    out: &mut dyn Write,
-) -> std::io::Result<()> {
-    use Align::{Left, Right};
-    let columns = [
-        ("time (UTC)", Left),
-        ("status", Left),
-        ("provider", Left),
-        ("model", Left),
-        ("tokens in", Right),
-        ("out", Right),
-        ("cost", Right),
-        ("latency", Right),
-        ("request", Right),
-        ("response", Right),
-        ("user", Left),
-        ("id", Left),
-    ];
-    let ids = unique_prefixes(requests.iter().map(|request| request.request_id.as_str()));
-    let mut table = Table::new(&columns, has_header);
-    for request in requests {
-        let id = request.request_id.as_str();
-        table.row(vec![
-            time::seconds(request.opened_at),
-            request.status.to_string(),
-            name(request.provider()),
-            name(request.model()),
-            or_absent(request.input_tokens, format::count),
-            or_absent(request.output_tokens, format::count),
-            or_absent(request.cost_microdollars, format::cost),
-            or_absent(request.latency_us, format::latency),
-            format::bytes(request.request_bytes),
-            or_absent(request.response_bytes, format::bytes),
-            name(request.user_id.as_deref()),
-            // Whatever stands here can be given to any command.
-            match request.reference() {
-                number if number != id => number,
-                _ => escape(ids.get(id).copied().unwrap_or(id)).into_owned(),
-            },
-        ]);
+    has_errors: bool,
+    layout: Layout,
+}
+
+impl List {
+    /// `has_errors`: with a column that says why requests failed.
+    pub(crate) fn new(has_errors: bool) -> Self {
+        Self {
+            has_header: true,
+            has_errors,
+            layout: Layout::default(),
+        }
     }
-    table.write_narrowed(&EXPENDABLE, left_out, out)
+
+    /// Writes the next part; the first one has the heading.
+    pub(crate) fn write(
+        &mut self,
+        requests: &[RequestRecord],
+        out: &mut dyn Write,
+    ) -> std::io::Result<()> {
+        use Align::{Left, Right};
+        let mut columns = vec![
+            ("id", Left),
+            (TIME, Left),
+            ("status", Left),
+            ("provider", Left),
+            ("model", Left),
+            ("tokens in", Right),
+            ("out", Right),
+            ("cost", Right),
+            ("latency", Right),
+            ("request", Right),
+            ("response", Right),
+            ("user", Left),
+        ];
+        columns.extend(self.has_errors.then_some((ERROR, Left)));
+        let ids = Ids::of(requests);
+        let mut table = Table::new(&columns, std::mem::take(&mut self.has_header));
+        for request in requests {
+            let mut cells = vec![
+                ids.cell(request),
+                time::seconds(request.opened_at),
+                request.status.to_string(),
+                name(request.provider()),
+                name(request.model()),
+                or_absent(request.input_tokens, format::count),
+                or_absent(request.output_tokens, format::count),
+                or_absent(request.cost_microdollars, format::cost),
+                or_absent(request.latency_us, format::latency),
+                format::bytes(request.request_bytes),
+                or_absent(request.response_bytes, format::bytes),
+                name(request.user_id.as_deref()),
+            ];
+            cells.extend(self.has_errors.then(|| error(request)));
+            let style = Style::of_status(request.status);
+            table.styled_row(cells, (style == Style::Bad).then_some(style));
+        }
+        table.write(&STEPS, &mut self.layout, out)
+    }
+
+    /// Says which columns are left out, where any are and it was not said yet.
+    pub(crate) fn say_left_out(&mut self) {
+        self.layout.say();
+    }
+}
+
+/// HTTP status, type and message, as far as they are there: `429 rate_limit: slow down`.
+fn error(request: &RequestRecord) -> String {
+    let status = request.http_status.map(|status| status.to_string());
+    // Where an error has no type of its own, its status stands there.
+    let kind = request.error_type.clone();
+    let kind = kind.filter(|kind| Some(kind) != status.as_ref());
+    let what: Vec<String> = status.into_iter().chain(kind).collect();
+    let what = [Some(what.join(" ")), request.error_message.clone()];
+    let what: Vec<String> = what
+        .into_iter()
+        .flatten()
+        .filter(|text| !text.is_empty())
+        .collect();
+    match what.is_empty() {
+        true => format::ABSENT.to_owned(),
+        false => escape(&what.join(": ")).into_owned(),
+    }
+}
+
+/// What names each request of a list, short enough for the terminal. Any of it can be typed again.
+struct Ids<'r> {
+    prefixes: HashMap<&'r str, &'r str>,
+    columns_max: usize,
+}
+
+impl<'r> Ids<'r> {
+    fn of(requests: &'r [RequestRecord]) -> Self {
+        let ids = requests.iter().map(|request| request.request_id.as_str());
+        let terminal = output::terminal_width().map(|columns| usize::from(columns) / ID_SHARE);
+        Self {
+            prefixes: unique_prefixes(ids),
+            columns_max: terminal.map_or(usize::MAX, |columns| columns.max(ID_CHARACTERS_MIN)),
+        }
+    }
+
+    fn cell(&self, request: &RequestRecord) -> String {
+        let id = request.request_id.as_str();
+        let number = || format!("#{}", request.opened_seq);
+        match request.reference() {
+            reference if reference != id => reference,
+            _ => {
+                let prefix = escape(self.prefixes.get(id).copied().unwrap_or(id));
+                match width(&prefix) > self.columns_max {
+                    true => number(),
+                    false => prefix.into_owned(),
+                }
+            }
+        }
+    }
 }
 
 fn name(name: Option<&str>) -> String {

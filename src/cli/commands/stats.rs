@@ -11,7 +11,8 @@ use crate::cli::support::error::CliError;
 use crate::cli::support::filter::FilterArgs;
 use crate::cli::support::format::{self, ABSENT};
 use crate::cli::support::json::StatsJson;
-use crate::cli::support::table::{Align, LeftOut, Table};
+use crate::cli::support::layout::{Layout, Step};
+use crate::cli::support::table::{Align, Table};
 use crate::cli::support::text::{escape, shorten};
 use crate::cli::support::{output, time};
 
@@ -101,15 +102,29 @@ pub(crate) fn run(
     Ok(Outcome::Fine)
 }
 
-/// Columns that a narrow terminal has no room for, the least important first.
-const EXPENDABLE: [&str; 7] = [
-    "requests (bar)",
-    "cost (bar)",
-    "other",
-    "cached",
-    "latency (mean)",
-    "completed",
-    "out",
+/// What a terminal that is too narrow does without, in this order. What is grouped by stays, with the
+/// requests and their cost.
+const STEPS: [Step; 20] = [
+    Step::Drop("requests (bar)"),
+    Step::Drop("cost (bar)"),
+    Step::Cut("model", 28),
+    Step::Cut("user", 20),
+    Step::Cut("provider", 16),
+    Step::Drop("other"),
+    Step::Drop("cached"),
+    Step::Drop("latency (mean)"),
+    Step::Cut("model", 20),
+    Step::Cut("user", 14),
+    Step::Cut("provider", 12),
+    Step::Drop("completed"),
+    Step::Drop("out"),
+    Step::Cut("model", 12),
+    Step::Cut("user", 10),
+    Step::Drop("tokens in"),
+    Step::Drop("failed"),
+    Step::Cut("model", 6),
+    Step::Cut("user", 6),
+    Step::Cut("provider", 6),
 ];
 
 /// How long the longest bar is, in characters.
@@ -216,9 +231,9 @@ fn write_table(keys: &[Key], rows: &[StatsRow], out: &mut dyn Write) -> Result<(
         cells.extend(bars.as_ref().map(|_| String::new()));
         table.row(cells);
     }
-    let mut left_out = LeftOut::default();
-    table.write_narrowed(&EXPENDABLE, &mut left_out, out)?;
-    left_out.say();
+    let mut layout = Layout::default();
+    table.write(&STEPS, &mut layout, out)?;
+    layout.say();
     if totals.without_usage > 0 {
         output::say(&format!(
             "note: tokens and costs of - or with a + leave out {} of which no usage is known: the \

@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 
 use auditlite::{Follower, OpenError, ReadError, RequestFilter, RequestRecord};
 
-use super::list;
+use super::list::List;
 use crate::cli::Outcome;
 use crate::cli::support::database::DatabaseArgs;
 use crate::cli::support::error::CliError;
 use crate::cli::support::filter::FilterArgs;
 use crate::cli::support::output;
-use crate::cli::support::table::LeftOut;
 
 /// How often the file is looked at.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -64,13 +63,12 @@ pub(crate) fn run(
     let newest = newest.requests.first().map(|newest| newest.opened_seq);
     let mut beginning = beginning(args, &reader, &filter, newest)?;
     beginning.reverse();
-    let mut left_out = LeftOut::default();
-    write(args, &beginning, true, &mut left_out, out)?;
+    let mut list = List::new(args.filter.is_of_failures());
+    write(args, &beginning, &mut list, out)?;
     if store.copied_bytes().is_some() {
         output::say("a copy does not change: nothing to follow");
         return Ok(Outcome::Fine);
     }
-    let mut is_first = beginning.is_empty();
     let mut follower = reader.follow(&filter, newest);
     let mut failing_since = None;
     loop {
@@ -84,8 +82,7 @@ pub(crate) fn run(
         failing_since = None;
         say_replacement(&mut follower, database)?;
         output::say_unreadable(&follower.take_unreadable());
-        write(args, &ended, is_first, &mut left_out, out)?;
-        is_first &= ended.is_empty();
+        write(args, &ended, &mut list, out)?;
         std::thread::sleep(INTERVAL);
     }
 }
@@ -141,8 +138,7 @@ fn beginning(
 fn write(
     args: &Args,
     requests: &[RequestRecord],
-    is_first: bool,
-    left_out: &mut LeftOut,
+    list: &mut List,
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
     if requests.is_empty() {
@@ -153,10 +149,8 @@ fn write(
             output::json_line(out, request)?;
         }
     } else {
-        list::write_table(requests, is_first, left_out, out)?;
-        if is_first {
-            left_out.say();
-        }
+        list.write(requests, out)?;
+        list.say_left_out();
     }
     out.flush()?;
     Ok(())

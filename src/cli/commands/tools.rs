@@ -7,12 +7,21 @@ use crate::cli::support::database::DatabaseArgs;
 use crate::cli::support::error::CliError;
 use crate::cli::support::filter::FilterArgs;
 use crate::cli::support::json::ToolStatsJson;
+use crate::cli::support::layout::{Layout, Step};
 use crate::cli::support::table::{Align, Table};
 use crate::cli::support::text::{escape, shorten};
 use crate::cli::support::{format, output};
 
 /// Longest name that a cell shows.
 const NAME_CHARACTERS_MAX: usize = 60;
+
+/// What a terminal that is too narrow does without, in this order.
+const STEPS: [Step; 4] = [
+    Step::Cut("tool", 20),
+    Step::Drop("input (mean)"),
+    Step::Drop("requests"),
+    Step::Cut("tool", 8),
+];
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -69,6 +78,6 @@ pub(crate) fn run(
             format::or_absent(mean, format::bytes),
         ]);
     }
-    table.write(out)?;
+    table.write(&STEPS, &mut Layout::default(), out)?;
     Ok(Outcome::Fine)
 }

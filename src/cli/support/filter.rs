@@ -142,6 +142,16 @@ impl FilterArgs {
             .collect()
     }
 
+    /// Whether all that is asked for went wrong, so that it is asked why.
+    pub(crate) fn is_of_failures(&self) -> bool {
+        let is_failure = |status: &Status| !matches!(status, Status::Completed | Status::Pending);
+        let statuses = self.statuses();
+        let codes = &self.http_status;
+        (!statuses.is_empty() && statuses.iter().all(is_failure))
+            || (!codes.is_empty() && codes.iter().all(|range| *range.start() >= 400))
+            || self.error_type.is_some()
+    }
+
     /// Refuses a period that ends before it starts, in which nothing could be found.
     fn check(&self) -> Result<(), CliError> {
         match (self.since, self.until) {

@@ -8,7 +8,7 @@ use serde_json::Serializer;
 use serde_json::ser::Formatter;
 
 use super::unseen::split_unseen;
-use super::{format, text};
+use super::{format, text, width};
 
 /// Requests that cannot be read and are named, each time that something is said of them.
 const UNREADABLE_NAMED: usize = 10;
@@ -20,7 +20,19 @@ pub(crate) fn say(message: &str) {
 
 /// Prints a line on standard error.
 pub(crate) fn say_raw(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{}", text::escape_block(line));
+    let line = text::escape_block(line);
+    let wrapped = message_width().map(|columns| {
+        let lines: Vec<String> = line
+            .lines()
+            .map(|line| width::wrap(line, columns))
+            .collect();
+        lines.join("\n")
+    });
+    let _ = writeln!(
+        io::stderr().lock(),
+        "{}",
+        wrapped.as_deref().unwrap_or(&line)
+    );
 }
 
 /// Says which requests were passed over. `true`: there were some.
@@ -75,9 +87,18 @@ pub(crate) fn is_terminal() -> bool {
 /// Characters that a line of the terminal has: as `COLUMNS` says, else the terminal. `None`: standard
 /// output is none, or does not tell.
 pub(crate) fn terminal_width() -> Option<u16> {
-    if !is_terminal() {
-        return None;
-    }
+    is_terminal().then(width_of_any)?
+}
+
+/// As [`terminal_width`], of standard error.
+fn message_width() -> Option<usize> {
+    io::stderr()
+        .is_terminal()
+        .then(width_of_any)?
+        .map(usize::from)
+}
+
+fn width_of_any() -> Option<u16> {
     let told = std::env::var("COLUMNS").ok();
     let told = told.and_then(|columns| columns.trim().parse().ok());
     told.or_else(|| terminal_size::terminal_size().map(|(width, _)| width.0))

@@ -2,37 +2,10 @@
 
 use std::io::{self, Write};
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, TableStyle};
-
+use super::layout::{GAP, Layout, Step};
 use super::output;
-
-/// A line under the heading, and none between the rows.
-const RULED: TableStyle = NOTHING.header_separator(LineStyle::none().fill('─').junction('─'));
-
-/// Blanks behind a column.
-const GAP: u16 = 2;
-/// The same on a terminal, where the junction of the rule under the heading takes one more.
-const RULED_GAP: u16 = GAP + 1;
-
-/// Columns that are left out for want of width. What the first part of a list had no room for, its other
-/// parts do not show either.
-#[derive(Debug, Default)]
-pub(crate) struct LeftOut {
-    names: Option<Vec<&'static str>>,
-}
-
-impl LeftOut {
-    /// Says which columns are left out, where any are.
-    pub(crate) fn say(&self) {
-        if let Some(names) = self.names.as_deref().filter(|names| !names.is_empty()) {
-            let names = names.join(", ");
-            output::say(&format!(
-                "not shown on a terminal this narrow: {names}; --json, or a pipe, has them"
-            ));
-        }
-    }
-}
+use super::style::Style;
+use super::width::{cut, width};
 
 /// How a column is aligned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,101 +16,114 @@ pub(crate) enum Align {
     Right,
 }
 
-/// A table. Cells must already be escaped.
+/// A table, or a part of one. Cells must already be escaped.
 pub(crate) struct Table {
-    inner: comfy_table::Table,
     columns: Vec<(&'static str, Align)>,
+    has_header: bool,
+    rows: Vec<(Vec<String>, Option<Style>)>,
 }
 
 impl Table {
     /// A table with these columns; `has_header` prints their names.
     pub(crate) fn new(columns: &[(&'static str, Align)], has_header: bool) -> Self {
-        let mut inner = comfy_table::Table::new();
-        inner
-            .load_style(if output::is_terminal() {
-                RULED
-            } else {
-                NOTHING
-            })
-            .set_content_arrangement(ContentArrangement::Disabled);
-        if has_header {
-            inner.set_header(columns.iter().map(|(name, _)| *name));
-        }
         Self {
-            inner,
             columns: columns.to_vec(),
+            has_header,
+            rows: Vec::new(),
         }
     }
 
     /// Adds a row of as many cells as there are columns.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
-        self.inner.add_row(cells);
+        self.rows.push((cells, None));
     }
 
-    /// As [`write`](Self::write). On a terminal that is too narrow it leaves out as many of the
-    /// `expendable` columns as it must, the least important first.
-    pub(crate) fn write_narrowed(
-        mut self,
-        expendable: &[&'static str],
-        left_out: &mut LeftOut,
+    /// As [`row`](Self::row), with a style where styles are shown.
+    pub(crate) fn styled_row(&mut self, cells: Vec<String>, style: Option<Style>) {
+        self.rows.push((cells, style));
+    }
+
+    /// Writes the table, without blanks at the ends of lines. On a terminal that is too narrow it takes as
+    /// many of the steps as it must.
+    pub(crate) fn write(
+        &self,
+        steps: &[Step],
+        layout: &mut Layout,
         out: &mut dyn Write,
     ) -> io::Result<()> {
-        let names = left_out
-            .names
-            .get_or_insert_with(|| self.too_wide(expendable, output::terminal_width()));
-        for (index, (name, _)) in self.columns.iter().enumerate() {
-            if names.contains(name)
-                && let Some(column) = self.inner.column_mut(index)
-            {
-                column.set_constraint(ColumnConstraint::Hidden);
-            }
-        }
-        self.write(out)
-    }
-
-    /// The first of the expendable columns without which it fits. `None`: it may be of any width.
-    fn too_wide(&self, expendable: &[&'static str], width: Option<u16>) -> Vec<&'static str> {
-        let Some(width) = width else {
-            return Vec::new();
-        };
-        let widths = self.inner.column_max_content_widths();
-        let taken = |name: &str| {
-            let columns = self.columns.iter().zip(&widths);
-            let of_name = columns.filter(|((known, _), _)| *known == name);
-            of_name.fold(0_u16, |sum, (_, width)| {
-                sum.saturating_add(*width).saturating_add(RULED_GAP)
-            })
-        };
-        let mut total = widths.iter().fold(0_u16, |sum, width| {
-            sum.saturating_add(*width).saturating_add(RULED_GAP)
-        });
-        let mut names = Vec::new();
-        let is_there = |name: &&&str| self.columns.iter().any(|(known, _)| known == *name);
-        for name in expendable.iter().filter(is_there) {
-            if total.saturating_sub(RULED_GAP) <= width {
-                break;
-            }
-            total = total.saturating_sub(taken(name));
-            names.push(*name);
-        }
-        names
-    }
-
-    /// Writes the table, without blanks at the ends of lines.
-    pub(crate) fn write(mut self, out: &mut dyn Write) -> io::Result<()> {
-        for (index, (_, align)) in self.columns.iter().enumerate() {
-            if let Some(column) = self.inner.column_mut(index) {
-                column.set_padding((0, GAP));
-                column.set_cell_alignment(match align {
-                    Align::Left => CellAlignment::Left,
-                    Align::Right => CellAlignment::Right,
-                });
-            }
-        }
-        for line in self.inner.lines() {
-            writeln!(out, "{}", line.trim_end())?;
+        let columns_max = output::terminal_width().map(usize::from);
+        for (line, style) in self.lines(steps, layout, columns_max, output::is_terminal()) {
+            let line = match style {
+                Some(style) => style.paint(&line),
+                None => line,
+            };
+            writeln!(out, "{line}")?;
         }
         Ok(())
+    }
+
+    /// The lines, none wider than `columns_max`, with their styles.
+    fn lines(
+        &self,
+        steps: &[Step],
+        layout: &mut Layout,
+        columns_max: Option<usize>,
+        is_ruled: bool,
+    ) -> Vec<(String, Option<Style>)> {
+        let names: Vec<String> = self
+            .columns
+            .iter()
+            .map(|(name, _)| (*name).to_owned())
+            .collect();
+        let heading = self.has_header.then_some(&names);
+        let cells = heading
+            .into_iter()
+            .chain(self.rows.iter().map(|(cells, _)| cells));
+        let mut wanted: Vec<(&str, usize)> =
+            self.columns.iter().map(|(name, _)| (*name, 0)).collect();
+        for row in cells {
+            for ((_, wanted), cell) in wanted.iter_mut().zip(row) {
+                *wanted = (*wanted).max(width(cell));
+            }
+        }
+        let widths = layout.fit(&wanted, steps, columns_max);
+        let line = |cells: &[String]| {
+            let line = self.line(cells, &widths);
+            // Where even what matters most is too wide.
+            columns_max.map_or_else(|| line.clone(), |max| cut(&line, max).into_owned())
+        };
+        let mut lines = Vec::with_capacity(self.rows.len().saturating_add(2));
+        if let Some(names) = heading {
+            lines.push((line(names), None));
+            let gaps = widths.iter().flatten().count().saturating_sub(1);
+            let total = widths.iter().flatten().sum::<usize>();
+            let total = total.saturating_add(gaps.saturating_mul(GAP));
+            if is_ruled {
+                let rule = "─".repeat(total.min(columns_max.unwrap_or(total)));
+                lines.push((rule, None));
+            }
+        }
+        lines.extend(self.rows.iter().map(|(cells, style)| (line(cells), *style)));
+        lines
+    }
+
+    fn line(&self, cells: &[String], widths: &[Option<usize>]) -> String {
+        let mut line = String::new();
+        let mut is_first = true;
+        for ((cell, columns), (_, align)) in cells.iter().zip(widths).zip(&self.columns) {
+            let Some(columns) = *columns else { continue };
+            if !std::mem::take(&mut is_first) {
+                line.push_str(&" ".repeat(GAP));
+            }
+            let cell = cut(cell, columns);
+            let blanks = " ".repeat(columns.saturating_sub(width(&cell)));
+            match align {
+                Align::Left => line.extend([&*cell, &blanks]),
+                Align::Right => line.extend([&blanks, &*cell]),
+            }
+        }
+        line.truncate(line.trim_end().len());
+        line
     }
 }
 
@@ -145,21 +131,87 @@ impl Table {
 mod tests {
     use super::*;
 
+    const COLUMNS: [(&str, Align); 4] = [
+        ("id", Align::Left),
+        ("model", Align::Left),
+        ("cost", Align::Right),
+        ("user", Align::Left),
+    ];
+    const STEPS: [Step; 4] = [
+        Step::Cut("user", 6),
+        Step::Drop("cost"),
+        Step::Cut("model", 8),
+        Step::Drop("user"),
+    ];
+
+    fn table(rows: &[[&str; 4]]) -> Table {
+        let mut table = Table::new(&COLUMNS, true);
+        for row in rows {
+            table.row(row.map(str::to_owned).to_vec());
+        }
+        table
+    }
+
+    fn lines(table: &Table, columns_max: Option<usize>) -> Vec<String> {
+        let lines = table.lines(&STEPS, &mut Layout::default(), columns_max, false);
+        lines.into_iter().map(|(line, _)| line).collect()
+    }
+
     #[test]
-    fn the_least_important_columns_go_until_the_rest_fits() {
-        let columns = [("a", Align::Left), ("b", Align::Right), ("c", Align::Left)];
-        let mut table = Table::new(&columns, true);
-        table.row(vec!["x".repeat(10), "y".repeat(5), "z".repeat(3)]);
-        // 10, 5 and 3 characters with three blanks between them.
-        for (width, names) in [
-            (None, &[][..]),
-            (Some(24), &[]),
-            (Some(23), &["c"]),
-            (Some(18), &["c"]),
-            (Some(17), &["c", "b"]),
-            (Some(1), &["c", "b"]),
-        ] {
-            assert_eq!(table.too_wide(&["d", "c", "b"], width), names, "{width:?}");
+    fn columns_are_aligned_also_where_characters_are_wide() {
+        let table = table(&[
+            ["req-1", "日本語モデル", "$1.20", "u-1"],
+            ["req-22", "gpt", "$0.001", "🦀"],
+        ]);
+        assert_eq!(
+            lines(&table, None),
+            [
+                "id      model           cost  user",
+                "req-1   日本語モデル   $1.20  u-1",
+                "req-22  gpt           $0.001  🦀",
+            ]
+        );
+        // The cost goes first, then the model is cut.
+        assert_eq!(
+            lines(&table, Some(22)),
+            [
+                "id      model     user",
+                "req-1   日本語…   u-1",
+                "req-22  gpt       🦀",
+            ]
+        );
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let words = [
+            "gpt-4o",
+            "日本語",
+            "🦀🦀",
+            "claude-sonnet-4-5-20260101",
+            "é",
+            "-",
+            "",
+        ];
+        for _ in 0..500 {
+            let mut word = || {
+                let count = rng.usize(..8);
+                (0..count)
+                    .map(|_| words[rng.usize(..words.len())])
+                    .collect::<String>()
+            };
+            let rows: Vec<[String; 4]> = (0..3).map(|_| [word(), word(), word(), word()]).collect();
+            let mut table = Table::new(&COLUMNS, true);
+            for row in &rows {
+                table.row(row.to_vec());
+            }
+            let columns_max = 1 + rng.usize(..120);
+            for line in lines(&table, Some(columns_max)) {
+                assert!(width(&line) <= columns_max, "{columns_max}: {line:?}");
+            }
         }
     }
 }
