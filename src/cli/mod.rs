@@ -42,6 +42,9 @@ const EXIT_ERROR: u8 = 2;
 struct Cli {
     #[command(flatten)]
     database: DatabaseArgs,
+    /// Times in the time zone of this machine, also those of --since and --until; otherwise UTC
+    #[arg(long, global = true)]
+    local: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -146,6 +149,9 @@ pub(crate) fn main() -> ExitCode {
 
 fn run(cli: Cli, out: &mut dyn Write) -> Result<Outcome, CliError> {
     let database = &cli.database;
+    if cli.local {
+        support::time::use_local().map_err(CliError::Message)?;
+    }
     if !matches!(cli.command, Command::Record(_) | Command::Import(_)) {
         support::signals::end_at_once();
     }

@@ -57,7 +57,16 @@ fn every_command_and_flag_is_documented() {
         if text.contains("(#which-requests)") {
             section.extend(shared.clone());
         }
-        let everywhere = ["-h", "--help", "-V", "--version", "--db", "--log"].map(str::to_owned);
+        let everywhere = [
+            "-h",
+            "--help",
+            "-V",
+            "--version",
+            "--db",
+            "--log",
+            "--local",
+        ]
+        .map(str::to_owned);
         let missing: Vec<_> = flags(help.text())
             .into_iter()
             .filter(|flag| !section.contains(flag) && !everywhere.contains(flag))

@@ -23,6 +23,7 @@ mod gateway_redaction;
 mod hostile;
 mod importing;
 mod lines;
+mod local_time;
 mod naming;
 mod newcomer;
 mod private;

@@ -85,7 +85,7 @@ impl Sandbox {
 }
 
 impl Run {
-    fn new(arguments: &[&str], output: std::process::Output) -> Self {
+    pub(crate) fn new(arguments: &[&str], output: std::process::Output) -> Self {
         Self {
             command: format!("auditlite {}", arguments.join(" ")),
             stdout: output.stdout,

@@ -139,10 +139,11 @@ fn write_report(
         )?;
         writeln!(
             out,
-            "           in {}, the losses lie between {} and {} (UTC)",
+            "           in {}, the losses lie between {} and {}{}",
             format::counted(report.gaps, "gap event", "gap events"),
             format::or_absent(report.lost_first_at, time::seconds),
             format::or_absent(report.lost_last_at, time::seconds),
+            time::heading(" (UTC)", ""),
         )?;
     }
     writeln!(out)?;

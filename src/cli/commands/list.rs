@@ -28,7 +28,7 @@ const ID_SHARE: usize = 5;
 /// Shortest prefix of an id that is printed: the time part of a UUIDv7.
 const ID_CHARACTERS_MIN: usize = 13;
 /// What a terminal that is too narrow does without, in this order. The id and the status stay.
-const STEPS: [Step; 19] = [
+const STEPS: [Step; 20] = [
     // What happened is read to its end by `show`.
     Step::Cut(ERROR, 60),
     Step::Cut("model", 28),
@@ -48,9 +48,11 @@ const STEPS: [Step; 19] = [
     Step::Cut(ERROR, 32),
     Step::Drop("model"),
     Step::Cut(ERROR, 12),
-    Step::Drop(TIME),
+    Step::Drop(TIME_UTC),
+    Step::Drop(TIME_LOCAL),
 ];
-const TIME: &str = "time (UTC)";
+const TIME_UTC: &str = "time (UTC)";
+const TIME_LOCAL: &str = "time (local)";
 /// The column that says why requests failed.
 const ERROR: &str = "error";
 /// Longest name that a cell shows.
@@ -239,7 +241,7 @@ impl List {
         use Align::{Left, Right};
         let mut columns = vec![
             ("id", Left),
-            (TIME, Left),
+            (time::heading(TIME_UTC, TIME_LOCAL), Left),
             ("status", Left),
             ("provider", Left),
             ("model", Left),

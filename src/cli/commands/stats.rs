@@ -1,5 +1,7 @@
 //! `auditlite stats`.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::Write;
 
 use auditlite::{StatsFilter, StatsKey, StatsRow};
@@ -48,9 +50,9 @@ pub(crate) struct Args {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Key {
-    /// The hour (UTC) in which a request was opened
+    /// The hour in which a request was opened
     Hour,
-    /// The day (UTC) in which a request was opened
+    /// The day in which a request was opened
     Day,
     /// The provider that served
     Provider,
@@ -79,13 +81,22 @@ pub(crate) fn run(
     out: &mut dyn Write,
 ) -> Result<Outcome, CliError> {
     let keys = keys(&args.by)?;
-    let group_by: Vec<StatsKey> = keys.iter().copied().map(StatsKey::from).collect();
+    let is_by_local_day = time::is_local() && keys.contains(&Key::Day);
+    let key = |key: &Key| match (is_by_local_day, key) {
+        // Which hours a day has depends on the zone.
+        (true, Key::Day) => StatsKey::Hour,
+        (_, key) => StatsKey::from(*key),
+    };
+    let group_by: Vec<StatsKey> = keys.iter().map(key).collect();
     let summary = args.filter.summary_filter()?;
     let reader = database.open()?.reader();
     let mut rows = match summary {
         Some(filter) => reader.stats(&StatsFilter { group_by, ..filter })?,
         None => reader.stats_of(&args.filter.filter(&reader)?, &group_by)?,
     };
+    if is_by_local_day {
+        rows = by_local_day(rows);
+    }
     // A stable order is part of the contract.
     rows.sort_by(|one, other| order(one).cmp(&order(other)));
     if rows.iter().all(|row| row.requests == 0) {
@@ -252,8 +263,8 @@ fn write_table(keys: &[Key], rows: &[StatsRow], out: &mut dyn Write) -> Result<(
 
 fn heading(key: Key) -> &'static str {
     match key {
-        Key::Hour => "hour (UTC)",
-        Key::Day => "day (UTC)",
+        Key::Hour => time::heading("hour (UTC)", "hour (local)"),
+        Key::Day => time::heading("day (UTC)", "day (local)"),
         Key::Provider => "provider",
         Key::Model => "model",
         Key::User => "user",
@@ -316,17 +327,65 @@ fn cost(row: &StatsRow) -> String {
 
 fn totals(rows: &[StatsRow]) -> StatsRow {
     let mut totals = StatsRow::default();
-    macro_rules! add {
-        ($row:ident: $($field:ident),*) => {
-            $( totals.$field = totals.$field.saturating_add($row.$field); )*
-        };
-    }
     for row in rows {
-        add!(row: requests, completed, failed, rejected, abandoned, interrupted, input_tokens,
-            output_tokens, cache_read_input_tokens, without_usage, cost_microdollars, unpriced, latency_us_sum,
-            latency_count);
+        add(&mut totals, row);
     }
     totals
+}
+
+/// Adds the sums of a group to those of another one.
+fn add(sums: &mut StatsRow, row: &StatsRow) {
+    macro_rules! add {
+        ($($field:ident),*) => {
+            $( sums.$field = sums.$field.saturating_add(row.$field); )*
+        };
+    }
+    add!(
+        requests,
+        completed,
+        failed,
+        rejected,
+        abandoned,
+        interrupted,
+        input_tokens,
+        output_tokens,
+        cache_read_input_tokens,
+        cache_write_input_tokens,
+        reasoning_output_tokens,
+        without_usage,
+        cost_microdollars,
+        unpriced,
+        latency_us_sum,
+        latency_count
+    );
+}
+
+/// Groups by the hour as groups by the day of this machine's zone. Where its days do not begin with an
+/// hour of UTC, an hour counts to the day in which it begins, which is said.
+fn by_local_day(rows: Vec<StatsRow>) -> Vec<StatsRow> {
+    let mut days: BTreeMap<_, StatsRow> = BTreeMap::new();
+    let mut is_whole = true;
+    for mut row in rows {
+        if let Some(at) = &mut row.time {
+            let (day, is_whole_hours) = time::day_of(*at);
+            *at = day;
+            is_whole &= is_whole_hours;
+        }
+        let names = [&row.provider_name, &row.model, &row.user_id].map(Clone::clone);
+        match days.entry((row.time, names)) {
+            Entry::Vacant(day) => {
+                day.insert(row);
+            }
+            Entry::Occupied(mut day) => add(day.get_mut(), &row),
+        }
+    }
+    if !is_whole {
+        output::say(
+            "note: the days of this time zone do not begin with an hour of UTC, by which requests are \
+             counted: an hour counts to the day in which it begins",
+        );
+    }
+    days.into_values().collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use clap::builder::PossibleValuesParser;
 use jiff::SignedDuration;
 
 use super::error::CliError;
+use super::time::Time;
 use super::{resolve, time};
 
 const MICRODOLLARS: u64 = 1_000_000;
@@ -15,12 +16,12 @@ const MICRODOLLARS: u64 = 1_000_000;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Which requests (all conditions must hold)")]
 pub(crate) struct FilterArgs {
-    /// From this time on: 30m, 2h, 7d (back from now), 2026-11-01 or RFC 3339, UTC
+    /// From this time on: 30m, 2h, 7d (back from now), 2026-11-01 or RFC 3339; UTC, or see --local
     #[arg(long, value_name = "TIME", value_parser = time::parse, allow_hyphen_values = true)]
-    since: Option<i64>,
+    since: Option<Time>,
     /// Before this time, written as for --since
     #[arg(long, value_name = "TIME", value_parser = time::parse, allow_hyphen_values = true)]
-    until: Option<i64>,
+    until: Option<Time>,
     /// In one of these states, separated by commas
     #[arg(
         long,
@@ -81,11 +82,11 @@ impl FilterArgs {
     ///
     /// The period is empty, or the request of `--after` is not there.
     pub(crate) fn filter(&self, reader: &Reader) -> Result<RequestFilter, CliError> {
-        self.check()?;
+        let (since, until) = self.period()?;
         let after = self.after.as_deref().map(|id| cursor(reader, id));
         Ok(RequestFilter {
-            since: self.since,
-            until: self.until,
+            since,
+            until,
             statuses: self.statuses(),
             http_statuses: self.http_status.clone(),
             error_type: self.error_type.clone(),
@@ -111,7 +112,7 @@ impl FilterArgs {
     ///
     /// The period is empty.
     pub(crate) fn summary_filter(&self) -> Result<Option<StatsFilter>, CliError> {
-        self.check()?;
+        let (since, until) = self.period()?;
         let other = !self.status.is_empty()
             || !self.http_status.is_empty()
             || self.error_type.is_some()
@@ -125,8 +126,8 @@ impl FilterArgs {
             || !self.attr.is_empty()
             || self.after.is_some();
         Ok((!other).then(|| StatsFilter {
-            since: self.since,
-            until: self.until,
+            since,
+            until,
             provider_name: self.provider.clone(),
             model: self.model.clone(),
             user_id: self.user.clone(),
@@ -152,15 +153,19 @@ impl FilterArgs {
             || self.error_type.is_some()
     }
 
-    /// Refuses a period that ends before it starts, in which nothing could be found.
-    fn check(&self) -> Result<(), CliError> {
-        match (self.since, self.until) {
+    /// The period, unless it ends before it starts: nothing could be found in it.
+    fn period(&self) -> Result<(Option<i64>, Option<i64>), CliError> {
+        let micros = |time: &Option<Time>| {
+            let micros = time.as_ref().map(Time::micros);
+            micros.transpose().map_err(CliError::Message)
+        };
+        match (micros(&self.since)?, micros(&self.until)?) {
             (Some(since), Some(until)) if since >= until => Err(CliError::Message(format!(
                 "--since ({}) is not before --until ({}); exchange them",
                 time::exact(since),
                 time::exact(until)
             ))),
-            _ => Ok(()),
+            period => Ok(period),
         }
     }
 }

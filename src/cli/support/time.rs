@@ -1,52 +1,113 @@
-//! Times as people write and read them. Everything is UTC.
+//! Times as people write and read them: UTC, or with `--local` in the time zone of this machine.
+
+use std::sync::OnceLock;
 
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
-use jiff::{Span, Timestamp, ZonedDateTime};
+use jiff::{Span, Timestamp};
 
 use super::fields::Number;
 
 const HINT: &str = "give 30m, 2h or 7d (back from now), a date such as 2026-11-01, \
                     or a time such as 2026-11-01T12:30:00Z";
 
-/// A time on the command line, as microseconds since the Unix epoch.
+/// The zone of all times that are read and printed; set once, before the first of them. Nothing: UTC.
+static ZONE: OnceLock<TimeZone> = OnceLock::new();
+
+/// From here on times are those of this machine's zone.
+///
+/// # Errors
+///
+/// It is not known which zone that is.
+pub(crate) fn use_local() -> Result<(), String> {
+    let known = TimeZone::try_system().map_err(|error| error.to_string());
+    match known.and_then(|zone| match zone.is_unknown() {
+        true => Err("nothing says which".to_owned()),
+        false => Ok(zone),
+    }) {
+        Ok(zone) => {
+            // Set before: the same zone.
+            let _ = ZONE.set(zone);
+            Ok(())
+        }
+        Err(reason) => Err(format!(
+            "the time zone of this machine is not known ({reason}); set TZ, such as Europe/Paris, or leave \
+             --local out"
+        )),
+    }
+}
+
+fn zone() -> TimeZone {
+    ZONE.get().cloned().unwrap_or(TimeZone::UTC)
+}
+
+/// Whether times are those of this machine's zone.
+pub(crate) fn is_local() -> bool {
+    ZONE.get().is_some()
+}
+
+/// The heading of a column, for UTC and for this machine's zone.
+pub(crate) fn heading(utc: &'static str, local: &'static str) -> &'static str {
+    if is_local() { local } else { utc }
+}
+
+/// A time on the command line, as it was written: which one it is depends on the zone.
+#[derive(Debug, Clone)]
+pub(crate) enum Time {
+    /// A point in time that says its offset.
+    At(Timestamp),
+    /// A date and a time of day.
+    Civil(DateTime),
+    /// So long before now.
+    Ago(Span),
+}
+
+/// Reads a time of the command line.
 ///
 /// # Errors
 ///
 /// Says what would be understood.
-pub(crate) fn parse(text: &str) -> Result<i64, String> {
-    parse_at(text, Timestamp::now())
-}
-
-fn parse_at(text: &str, now: Timestamp) -> Result<i64, String> {
+pub(crate) fn parse(text: &str) -> Result<Time, String> {
     let text = text.trim();
-    if let Some(time) = parse_point(text) {
-        return Ok(time.as_microsecond());
-    }
-    let Ok(span) = text.parse::<Span>() else {
-        return Err(format!("not a time; {HINT}"));
-    };
-    // "2h ago" reads as minus two hours; either way it means the past.
-    now.to_zoned_datetime(TimeZone::UTC)
-        .checked_sub(span.abs())
-        .map(|time| time.timestamp().as_microsecond())
-        .map_err(|_| format!("too far back; {HINT}"))
-}
-
-/// A point in time: RFC 3339, or a date with or without a time of day, taken as UTC.
-fn parse_point(text: &str) -> Option<Timestamp> {
     if let Ok(time) = text.parse::<Timestamp>() {
-        return Some(time);
+        return Ok(Time::At(time));
     }
-    let utc = |zoned: Result<ZonedDateTime, jiff::Error>| zoned.ok().map(|zoned| zoned.timestamp());
     if text.len() == "2026-11-01".len() {
         // jiff's dates would also be read from longer text, and the time of day be dropped.
-        return utc(text.parse::<Date>().ok()?.to_zoned_datetime(TimeZone::UTC));
+        if let Ok(date) = text.parse::<Date>() {
+            return Ok(Time::Civil(date.to_datetime(jiff::civil::Time::midnight())));
+        }
+    } else if let Ok(time) = text.parse::<DateTime>() {
+        return Ok(Time::Civil(time));
     }
-    utc(text
-        .parse::<DateTime>()
-        .ok()?
-        .to_zoned_datetime(TimeZone::UTC))
+    match text.parse::<Span>() {
+        // "2h ago" reads as minus two hours; either way it means the past.
+        Ok(span) => Ok(Time::Ago(span.abs())),
+        Err(_) => Err(format!("not a time; {HINT}")),
+    }
+}
+
+impl Time {
+    /// Microseconds since the Unix epoch.
+    ///
+    /// # Errors
+    ///
+    /// It is beyond what a calendar can say.
+    pub(crate) fn micros(&self) -> Result<i64, String> {
+        self.micros_in(zone(), Timestamp::now())
+    }
+
+    /// Where clocks are put forward, a time of day that there is not is the one so much later; where they are
+    /// put back, one that there is twice is the first. A day back is a day of the calendar.
+    fn micros_in(&self, zone: TimeZone, now: Timestamp) -> Result<i64, String> {
+        let time = match self {
+            Self::At(time) => return Ok(time.as_microsecond()),
+            Self::Civil(time) => time.to_zoned_datetime(zone),
+            Self::Ago(span) => now.to_zoned_datetime(zone).checked_sub(*span),
+        };
+        time.map(|time| time.timestamp().as_microsecond())
+            .map_err(|_| format!("too far back; {HINT}"))
+    }
 }
 
 /// An RFC 3339 time as microseconds since the Unix epoch.
@@ -94,31 +155,50 @@ pub(crate) fn from_number(number: Number) -> Option<i64> {
     i64::try_from(micros).ok()
 }
 
-/// `2026-11-01 12:30:05`, UTC.
+/// `2026-11-01 12:30:05`, and the offset where it is not UTC.
 pub(crate) fn seconds(micros: i64) -> String {
-    formatted(micros, "%Y-%m-%d %H:%M:%S")
+    formatted(micros, "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S %:z")
 }
 
-/// `2026-11-01T12:30:05.000123Z`
+/// `2026-11-01T12:30:05.000123Z`, or with an offset.
 pub(crate) fn exact(micros: i64) -> String {
-    formatted(micros, "%Y-%m-%dT%H:%M:%S.%6fZ")
+    formatted(micros, "%Y-%m-%dT%H:%M:%S.%6fZ", "%Y-%m-%dT%H:%M:%S.%6f%:z")
 }
 
 /// `2026-11-01 12:00` for an hour, `2026-11-01` for a day.
 pub(crate) fn bucket(micros: i64, is_hour: bool) -> String {
-    formatted(
-        micros,
-        if is_hour {
-            "%Y-%m-%d %H:%M"
-        } else {
-            "%Y-%m-%d"
-        },
-    )
+    match is_hour {
+        true => formatted(micros, "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M %:z"),
+        false => formatted(micros, "%Y-%m-%d", "%Y-%m-%d"),
+    }
 }
 
-fn formatted(micros: i64, format: &str) -> String {
+/// The first microsecond of the day of this time, and whether the offset then and now is whole hours.
+pub(crate) fn day_of(micros: i64) -> (i64, bool) {
+    day_in(zone(), micros)
+}
+
+fn day_in(zone: TimeZone, micros: i64) -> (i64, bool) {
+    let Ok(time) = Timestamp::from_microsecond(micros) else {
+        return (micros, true);
+    };
+    let time = time.to_zoned_datetime(zone);
+    let is_whole = time.offset().seconds() % 3600 == 0;
+    let start = time.start_of_day();
+    let start = start.map_or(micros, |start| start.timestamp().as_microsecond());
+    (start, is_whole)
+}
+
+fn formatted(micros: i64, utc: &str, local: &str) -> String {
+    match ZONE.get() {
+        None => formatted_in(TimeZone::UTC, micros, utc),
+        Some(zone) => formatted_in(zone.clone(), micros, local),
+    }
+}
+
+fn formatted_in(zone: TimeZone, micros: i64, format: &str) -> String {
     match Timestamp::from_microsecond(micros) {
-        Ok(time) => time.strftime(format).to_string(),
+        Ok(time) => time.to_zoned_datetime(zone).strftime(format).to_string(),
         // Beyond what a calendar can say: a damaged file.
         Err(_) => format!("{micros} µs"),
     }
@@ -129,7 +209,62 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> Result<String, String> {
-        parse_at(text, "2026-11-10T12:00:00Z".parse().unwrap()).map(exact)
+        parsed_in(TimeZone::UTC, text)
+    }
+
+    fn parsed_in(zone: TimeZone, text: &str) -> Result<String, String> {
+        let now = "2026-11-10T12:00:00Z".parse().unwrap();
+        parse(text)?.micros_in(zone, now).map(exact)
+    }
+
+    /// Clocks go forward on 29 March 2026 at 01:00 UTC and back on 25 October.
+    fn paris() -> TimeZone {
+        TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap()
+    }
+
+    #[test]
+    fn local_times_follow_the_clocks_of_the_zone() {
+        let local = |text: &str| parsed_in(paris(), text).unwrap();
+        assert_eq!(local("2026-07-01"), "2026-06-30T22:00:00.000000Z");
+        assert_eq!(local("2026-11-01T12:30:00"), "2026-11-01T11:30:00.000000Z");
+        // An offset that is given goes before the zone.
+        assert_eq!(local("2026-11-01T12:30:00Z"), "2026-11-01T12:30:00.000000Z");
+        // Half past two is not there, and twice there.
+        assert_eq!(local("2026-03-29T02:30:00"), "2026-03-29T01:30:00.000000Z");
+        assert_eq!(local("2026-10-25T02:30:00"), "2026-10-25T00:30:00.000000Z");
+        // 17 days back there was summer time: the same time of day, 17 days and an hour ago.
+        assert_eq!(local("17d"), "2026-10-24T11:00:00.000000Z");
+        assert_eq!(local("408h"), "2026-10-24T12:00:00.000000Z");
+    }
+
+    #[test]
+    fn local_times_are_printed_with_their_offset() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap().as_microsecond();
+        let printed = |text: &str| formatted_in(paris(), at(text), "%Y-%m-%d %H:%M:%S %:z");
+        assert_eq!(
+            printed("2026-10-25T00:30:00Z"),
+            "2026-10-25 02:30:00 +02:00"
+        );
+        assert_eq!(
+            printed("2026-10-25T01:30:00Z"),
+            "2026-10-25 02:30:00 +01:00"
+        );
+        let day = |text: &str| day_in(paris(), at(text));
+        // A day of 25 hours is one day.
+        for time in [
+            "2026-10-24T22:00:00Z",
+            "2026-10-25T12:00:00Z",
+            "2026-10-25T22:59:59Z",
+        ] {
+            assert_eq!(day(time), (at("2026-10-24T22:00:00Z"), true), "{time}");
+        }
+        assert_eq!(
+            day("2026-10-25T23:00:00Z"),
+            (at("2026-10-25T23:00:00Z"), true)
+        );
+        let india = TimeZone::posix("IST-5:30").unwrap();
+        let start = at("2026-10-24T18:30:00Z");
+        assert_eq!(day_in(india, at("2026-10-24T19:00:00Z")), (start, false));
     }
 
     #[test]
