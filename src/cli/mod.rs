@@ -42,7 +42,7 @@ const EXIT_ERROR: u8 = 2;
 struct Cli {
     #[command(flatten)]
     database: DatabaseArgs,
-    /// Times in the time zone of this machine, also those of --since and --until; otherwise UTC
+    /// Times in the time zone of this machine, those that are given too; otherwise UTC
     #[arg(long, global = true)]
     local: bool,
     #[command(subcommand)]

@@ -12,13 +12,14 @@ use crate::model::RecordedToolCall;
 
 const WRITING: &str = "writing the exported database";
 
-/// Columns of `requests`, named as in the JSON contract, with their types.
+/// Columns of `requests`, named as in the JSON contract, and two for people, with their types.
 const COLUMNS: &[(&str, &str)] = &[
     ("opened_seq", "INTEGER PRIMARY KEY"),
     ("ended_seq", "INTEGER"),
     ("request_id", "TEXT NOT NULL"),
     ("status", "TEXT NOT NULL"),
     ("opened_at", "INTEGER NOT NULL"),
+    ("opened_at_iso", "TEXT"),
     ("latency_us", "INTEGER"),
     ("upstream_latency_us", "INTEGER"),
     ("time_to_first_chunk_us", "INTEGER"),
@@ -47,6 +48,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("cache_write_input_tokens", "INTEGER"),
     ("reasoning_output_tokens", "INTEGER"),
     ("cost_microdollars", "INTEGER"),
+    ("cost_dollars", "REAL"),
     ("finish_reasons", "TEXT"),
     ("tool_call_count", "INTEGER NOT NULL"),
     ("response_id", "TEXT"),

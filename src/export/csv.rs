@@ -7,16 +7,17 @@ use std::io::Write;
 use csv::{QuoteStyle, Terminator, Writer, WriterBuilder};
 use serde_json::Value;
 
-use super::{Body, ExportContent, Item, Sink, excerpt};
+use super::{Body, ExportContent, Item, Sink, excerpt, readable};
 use crate::error::ExportError;
 
-/// Columns of metadata: the fields of a request in JSON Lines, by their names.
-const COLUMNS: [&str; 46] = [
+/// Columns of metadata: the fields of a request in JSON Lines, by their names, and two that are to be read.
+const COLUMNS: [&str; 48] = [
     "opened_seq",
     "ended_seq",
     "request_id",
     "status",
     "opened_at",
+    "opened_at_iso",
     "latency_us",
     "upstream_latency_us",
     "time_to_first_chunk_us",
@@ -45,6 +46,7 @@ const COLUMNS: [&str; 46] = [
     "cache_write_input_tokens",
     "reasoning_output_tokens",
     "cost_microdollars",
+    "cost_dollars",
     "finish_reasons",
     "tool_call_count",
     "response_id",
@@ -93,8 +95,8 @@ impl Sink for Csv {
     }
 
     fn write(&mut self, item: &Item<'_>, out: &mut dyn Write) -> Result<(), ExportError> {
-        let record =
-            serde_json::to_value(item.record).map_err(|error| ExportError::Output(error.into()))?;
+        let dollars = |cost| Value::String(readable::dollars(cost));
+        let record = readable::fields(item.record, dollars)?;
         let names: Vec<&str> = item
             .tool_calls
             .iter()

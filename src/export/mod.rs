@@ -9,6 +9,7 @@ mod file;
 mod jsonl;
 mod otlp;
 mod parts;
+mod readable;
 mod restore;
 mod sqlite;
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::{Body, ExportContent, Item, Sink, excerpt};
+use super::{Body, ExportContent, Item, Sink, excerpt, readable};
 use crate::db::{ExportBody, ExportDatabase, ExportRequest};
 use crate::error::{ExportError, ReadError};
 
@@ -64,8 +64,7 @@ impl Sink for SqliteSink {
     }
 
     fn write(&mut self, item: &Item<'_>, _: &mut dyn Write) -> Result<(), ExportError> {
-        let record =
-            serde_json::to_value(item.record).map_err(|error| ExportError::Output(error.into()))?;
+        let record = readable::fields(item.record, |cost| dollars(cost).into())?;
         let sides = [("request", &item.request), ("response", &item.response)];
         let bodies = sides
             .iter()
@@ -93,4 +92,11 @@ impl Sink for SqliteSink {
             .add(&request)
             .map_err(|error| ReadError::from(error).into())
     }
+}
+
+/// Dollars as a fraction, as SQLite counts with them. What is recorded of costs is far below the 2^53
+/// microdollars from which on a fraction would be inexact.
+fn dollars(microdollars: u64) -> f64 {
+    let exact = readable::dollars(microdollars);
+    exact.parse().unwrap_or(f64::NAN)
 }

@@ -374,3 +374,74 @@ impl Drop for Killed {
         let _ = self.0.wait();
     }
 }
+
+/// Beside the numbers there are a time and a cost that people and spreadsheets read, and they are the same.
+#[test]
+fn tables_have_the_time_as_text_and_the_cost_in_dollars() {
+    let sandbox = Sandbox::new();
+    let store = auditlite::Store::builder(sandbox.path("audit.db"))
+        .open()
+        .unwrap();
+    for (id, at, cost) in [
+        ("paid", 1_793_536_205_000_123, Some(12_300)),
+        ("free", 1_772_323_199_999_999, Some(0)),
+        ("unknown", 0, None),
+    ] {
+        let context = auditlite::RequestContext::new("")
+            .request_id(id)
+            .started_at(at);
+        let mut completion = auditlite::Completion::new();
+        completion.cost_microdollars = cost;
+        let audit = store.recorder().open(context, "").unwrap();
+        audit.complete(completion).unwrap();
+    }
+    assert!(store.close(std::time::Duration::from_secs(60)).is_complete);
+    let csv = sandbox.run(&["export", "--format", "csv"]);
+    let mut lines = csv
+        .text()
+        .lines()
+        .map(|line| line.split(',').collect::<Vec<_>>());
+    let heading = lines.next().unwrap();
+    let column = |name: &str| heading.iter().position(|column| *column == name).unwrap();
+    let [at, iso, cost, dollars] = [
+        "opened_at",
+        "opened_at_iso",
+        "cost_microdollars",
+        "cost_dollars",
+    ]
+    .map(column);
+    assert_eq!((iso, dollars), (at + 1, cost + 1));
+    let cells: Vec<_> = lines
+        .map(|line| [line[at], line[iso], line[cost], line[dollars]])
+        .collect();
+    let expected = [
+        [
+            "1793536205000123",
+            "2026-11-01T12:30:05.000123Z",
+            "12300",
+            "0.012300",
+        ],
+        [
+            "1772323199999999",
+            "2026-02-28T23:59:59.999999Z",
+            "0",
+            "0.000000",
+        ],
+        ["0", "1970-01-01T00:00:00.000000Z", "", ""],
+    ];
+    assert_eq!(cells, expected);
+    let run = sandbox.run(&["export", "--format", "sqlite", "-o", "plain.db"]);
+    assert_eq!(run.exit, 0, "{}", run.stderr);
+    let plain = rusqlite::Connection::open(sandbox.path("plain.db")).unwrap();
+    let rows: Vec<(String, Option<f64>)> = plain
+        .prepare("SELECT opened_at_iso, cost_dollars FROM requests ORDER BY opened_seq")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let isos: Vec<&str> = rows.iter().map(|(iso, _)| iso.as_str()).collect();
+    assert_eq!(isos, expected.map(|row| row[1]));
+    let dollars: Vec<Option<f64>> = rows.iter().map(|(_, dollars)| *dollars).collect();
+    assert_eq!(dollars, [Some(0.0123), Some(0.0), None]);
+}

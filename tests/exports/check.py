@@ -1,6 +1,8 @@
 """Reads every form of export with other people's libraries, and JSON output against its schemas."""
 
 import csv
+import datetime
+import decimal
 import hashlib
 import json
 import pathlib
@@ -23,6 +25,7 @@ from opentelemetry.semconv.schemas import Schemas
 
 program, work, schemas, mapping = sys.argv[1], *map(pathlib.Path, sys.argv[2:5])
 csv.field_size_limit(sys.maxsize)
+epoch = datetime.datetime.fromtimestamp(0, datetime.timezone.utc)
 
 
 def lines(name):
@@ -80,6 +83,12 @@ for row in rows:
         assert row[field] in (expected, "'" + expected), (field, row[field])
     for field in ("input_tokens", "latency_us", "opened_at"):
         assert (int(row[field]) if row[field] else None) == record[field], field
+    # What people read says what the numbers say.
+    opened = datetime.datetime.fromisoformat(row["opened_at_iso"])
+    assert opened == epoch + datetime.timedelta(microseconds=record["opened_at"])
+    dollars = row["cost_dollars"]
+    cost = record["cost_microdollars"]
+    assert (decimal.Decimal(dollars) * 1_000_000 if dollars else None) == cost, dollars
     for cell in row.values():
         assert not cell.startswith(("=", "@", "\t", "\r", "+")), cell[:40]
 
@@ -135,6 +144,12 @@ for name in names - own:
 database = sqlite_utils.Database(work / "plain.db")
 assert {"requests", "tool_calls", "bodies", "messages"} <= set(database.table_names())
 assert database["requests"].count == len(records)
+for row in database["requests"].rows:
+    record = records[row["opened_seq"]]
+    opened = datetime.datetime.fromisoformat(row["opened_at_iso"])
+    assert opened == epoch + datetime.timedelta(microseconds=record["opened_at"])
+    cost = record["cost_microdollars"]
+    assert row["cost_dollars"] == (None if cost is None else cost / 1_000_000)
 for row in database["requests"].rows_where("tool_call_count > 0"):
     assert database["tool_calls"].count_where("opened_seq = ?", [row["opened_seq"]]) == row["tool_call_count"]
 plain = sqlite3.connect(work / "plain.db")

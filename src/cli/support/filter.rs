@@ -16,7 +16,7 @@ const MICRODOLLARS: u64 = 1_000_000;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Which requests (all conditions must hold)")]
 pub(crate) struct FilterArgs {
-    /// From this time on: 30m, 2h, 7d (back from now), 2026-11-01 or RFC 3339; UTC, or see --local
+    /// From this time on: 30m, 2h, 7d (back from now), 2026-11-01 or RFC 3339; UTC unless --local
     #[arg(long, value_name = "TIME", value_parser = time::parse, allow_hyphen_values = true)]
     since: Option<Time>,
     /// Before this time, written as for --since
