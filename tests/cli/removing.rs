@@ -154,3 +154,34 @@ fn a_log_that_cannot_be_read_in_a_place_holds_up_no_removal() {
     let run = sandbox.run(&[&prune[..], &["--db", "pruned.db"]].concat());
     assert_eq!(run.exit, 0, "{}", run.stderr);
 }
+
+/// Who reads an old state keeps its pages in the files: that is not "nothing matched".
+#[test]
+fn a_reader_in_the_way_of_an_erasure_is_an_error_with_a_report() {
+    let sandbox = Sandbox::sample();
+    let reader = rusqlite::Connection::open(sandbox.path("audit.db")).unwrap();
+    reader.execute_batch("BEGIN").unwrap();
+    let count = |connection: &rusqlite::Connection| {
+        let count = connection.query_row("SELECT count(*) FROM requests", [], |row| row.get(0));
+        count.map(|count: i64| count).unwrap()
+    };
+    assert_eq!(count(&reader), 6);
+    let erase =
+        |user: &str| sandbox.run(&["erase", "--user", user, "--reason", "r", "--json", "--yes"]);
+    let run = erase("u-17");
+    assert_eq!(run.exit, 2, "{}", run.stderr);
+    assert!(
+        run.stderr.contains("error: a reader is in the way"),
+        "{}",
+        run.stderr
+    );
+    let report = &run.json()[0];
+    assert_eq!(report["requests"], 2);
+    assert_eq!(report["is_fully_erased"], false);
+    reader.execute_batch("COMMIT").unwrap();
+    drop(reader);
+    // Nothing matches any more, and what was left is overwritten now.
+    let again = erase("u-17");
+    assert_eq!(again.exit, 1, "{}", again.stderr);
+    assert_eq!(again.json()[0]["is_fully_erased"], true);
+}

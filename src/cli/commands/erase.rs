@@ -24,8 +24,8 @@ Nobody may be recording to the file; a gateway that is, erases by its own store.
 It goes by the tables, and then looks through the log for requests that these do not say; --dry-run
 does not.
 Exit status: 0 erased, and no byte of it is left; 1 nothing matches, several requests have the id of
---request, not all of it can be read or is in the tables, a reader keeps it from being overwritten (erase
-again: that takes care of the rest), or it could not be anchored; 2 error, or not confirmed.";
+--request, not all of it can be read or is in the tables, or it could not be anchored; 2 error, not
+confirmed, or a reader kept what was erased from being overwritten (erase again).";
 
 /// Erase content and personal metadata of requests
 ///
@@ -162,9 +162,6 @@ pub(crate) fn run(
         let verb = if is_dry_run { "would erase" } else { "erased" };
         writeln!(out, "{verb} {}", words(&report))?;
     }
-    if is_left {
-        removing::say_left("erased", "erase");
-    }
     if is_in_vain && !is_dry_run && !is_left {
         // Perhaps a reader was in the way of an earlier run, and its user does not match any more.
         output::say("nothing matches, and nothing of what was erased before is left");
@@ -199,11 +196,11 @@ pub(crate) fn run(
             )
         ));
     }
-    let is_short = report.unreadable > 0
-        || report.unlisted > 0
-        || report.not_repacked > 0
-        || is_left
-        || !is_anchored;
+    let is_short =
+        report.unreadable > 0 || report.unlisted > 0 || report.not_repacked > 0 || !is_anchored;
+    if is_left {
+        return Err(removing::still_there("erased", "erase"));
+    }
     Ok(if report.requests == 0 || is_short {
         Outcome::Findings
     } else {

@@ -22,8 +22,8 @@ Examples:
 Nobody may be recording to the file; a gateway that is, sets a retention policy instead. Where the
 clock is more than a week beyond what the log knows of the time, nothing goes by its age.
 Exit status: 0 pruned, or nothing was due; 1 what others need was lost with it, lines in a part of the
-log that cannot be read stay, a reader keeps what went from being overwritten, or it could not be
-anchored; 2 error, or not confirmed.";
+log that cannot be read stay, or it could not be anchored; 2 error, not confirmed, or a reader kept
+what went from being overwritten (prune again).";
 
 /// Take out what is too old or too much, and give its space back
 ///
@@ -128,10 +128,10 @@ pub(crate) fn run(
     }
     let is_left = !is_dry_run && !report.is_overwritten;
     if is_left {
-        removing::say_left("pruned", "prune");
+        return Err(removing::still_there("pruned", "prune"));
     }
     let is_short = report.not_repacked > 0 || report.unreadable > 0 || !is_anchored;
-    Ok(match is_short || is_left {
+    Ok(match is_short {
         false => Outcome::Fine,
         true => Outcome::Findings,
     })

@@ -114,12 +114,13 @@ pub(crate) fn report<R>(
     })
 }
 
-/// Says that what went can still be found.
-pub(crate) fn say_left(gone: &str, command: &str) {
-    output::say(&format!(
-        "a reader is in the way: what was {gone} can still be found by who reads the files as bytes; \
-         {command} again once that reader has ended"
-    ));
+/// What went can still be found: an error, though all of it was done that could be, so that no program takes
+/// it for "nothing matched".
+pub(crate) fn still_there(gone: &str, command: &str) -> CliError {
+    CliError::Message(format!(
+        "a reader is in the way: what was {gone} can still be found in the bytes of the files; {command} \
+         again once that reader has ended"
+    ))
 }
 
 /// Says what was lost with what was taken out, though it stays.
