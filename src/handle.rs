@@ -151,15 +151,13 @@ impl RequestHandle {
 
     /// Proof that the opening is committed: for gateways that forward nothing before it is.
     pub fn opened_receipt(&self) -> Receipt {
-        Receipt {
-            awaited: self.active.as_ref().map(|active| {
-                (
-                    Arc::clone(&active.shared),
-                    Arc::clone(&active.lifecycle),
-                    Stage::OpenedCommitted,
-                )
-            }),
-        }
+        Receipt::new(self.active.as_ref().map(|active| {
+            (
+                Arc::clone(&active.shared),
+                Arc::clone(&active.lifecycle),
+                Stage::OpenedCommitted,
+            )
+        }))
     }
 
     /// The model that serves, once it is known. An empty or unchanged name is ignored.
@@ -358,7 +356,7 @@ impl RequestHandle {
     fn end(&mut self, ending: Ending, adjustments: Adjustments) -> Result<Receipt, RecordError> {
         match self.active.take() {
             Some(active) => active.end(ending, adjustments),
-            None => Ok(Receipt { awaited: None }),
+            None => Ok(Receipt::new(None)),
         }
     }
 }
@@ -574,9 +572,11 @@ impl Active {
             reservation: self.reservation,
         };
         self.shared.submit(Command::End(Box::new(command)))?;
-        Ok(Receipt {
-            awaited: Some((self.shared, self.lifecycle, Stage::EndedCommitted)),
-        })
+        Ok(Receipt::new(Some((
+            self.shared,
+            self.lifecycle,
+            Stage::EndedCommitted,
+        ))))
     }
 }
 

@@ -1,25 +1,49 @@
 //! Receipts: proof that what was recorded is committed.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::error::ReceiptError;
-use crate::writer::{Lifecycle, Shared, Stage};
+use crate::writer::{Lifecycle, Shared, Stage, Ticket};
 
-/// What recording returns: can be asked, or waited on, for proof of the commit.
+/// What recording returns: can be asked, waited on, or awaited, for proof of the commit.
+///
+/// A receipt is a [`Future`] that needs no runtime: the committing thread wakes the task. It is ready
+/// with the errors of [`wait`](Self::wait), never with a timeout; to bound the wait, use the runtime's
+/// timeout. Dropping it removes its waker; once ready it stays so, and can be awaited again, by
+/// reference too. `examples/durable_first.rs` forwards no request before its opening is durable:
+///
+/// ```no_run
+/// # use auditlite::{ReceiptError, RequestHandle};
+/// # async fn forward(audit: RequestHandle) -> Result<(), ReceiptError> {
+/// audit.opened_receipt().await?; // no thread waits meanwhile
+/// // … the request goes upstream only now
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Durability
 ///
 /// With [`Durability::Full`](crate::Durability::Full) a durable receipt survives power loss; with
 /// [`Durability::Buffered`](crate::Durability::Buffered) it survives the process, not the power.
-#[derive(Clone)]
 pub struct Receipt {
     /// `None`: nothing was recorded.
-    pub(crate) awaited: Option<(Arc<Shared>, Arc<Lifecycle>, Stage)>,
+    awaited: Option<(Arc<Shared>, Arc<Lifecycle>, Stage)>,
+    /// The waker of the task that awaits this receipt, once it did.
+    ticket: Option<Ticket>,
 }
 
 impl Receipt {
+    pub(crate) fn new(awaited: Option<(Arc<Shared>, Arc<Lifecycle>, Stage)>) -> Self {
+        Self {
+            awaited,
+            ticket: None,
+        }
+    }
+
     /// Whether the event is committed. Never waits.
     pub fn is_durable(&self) -> bool {
         self.awaited
@@ -31,8 +55,7 @@ impl Receipt {
     ///
     /// # Blocking
     ///
-    /// Blocks the calling thread, at most for `timeout`; in asynchronous code call it from a
-    /// blocking task.
+    /// Blocks the calling thread, at most for `timeout`; asynchronous code awaits the receipt instead.
     ///
     /// # Errors
     ///
@@ -57,6 +80,57 @@ impl Receipt {
             Err(ReceiptError::WriterStopped)
         } else {
             Err(ReceiptError::Timeout(timeout))
+        }
+    }
+}
+
+impl Future for Receipt {
+    type Output = Result<(), ReceiptError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let receipt = &mut *self;
+        let Some((shared, lifecycle, stage)) = &receipt.awaited else {
+            return Poll::Ready(Err(ReceiptError::Shed));
+        };
+        let decided = || {
+            // Looked at first: what was committed before the writer stopped is there.
+            let is_over = shared.process.is_left() || shared.is_over();
+            match lifecycle.has_reached(*stage) {
+                true => Some(Ok(())),
+                false => is_over.then_some(Err(ReceiptError::WriterStopped)),
+            }
+        };
+        if let Some(result) = decided() {
+            return Poll::Ready(result);
+        }
+        let waker = context.waker();
+        let ticket = shared
+            .commits
+            .leave_waker(receipt.ticket, waker, lifecycle, *stage);
+        receipt.ticket = Some(ticket);
+        if let Some(result) = decided() {
+            return Poll::Ready(result);
+        }
+        shared.wake_writer();
+        Poll::Pending
+    }
+}
+
+impl Clone for Receipt {
+    /// The clone is awaited by itself.
+    fn clone(&self) -> Self {
+        Self::new(self.awaited.clone())
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket
+            && let Some((shared, ..)) = &self.awaited
+            // In a forked process the lock may be held by a thread that is not here.
+            && !shared.process.is_left()
+        {
+            shared.commits.remove_waker(ticket);
         }
     }
 }

@@ -18,6 +18,7 @@ pub(crate) use admission::capacity::Reservation;
 pub(crate) use admission::command::{
     ChunksCommand, Command, EndCommand, Ending, OpenCommand, ServedCommand, UpstreamBodyCommand,
 };
+pub(crate) use admission::commit_waiters::Ticket;
 pub(crate) use admission::lifecycle::{Lifecycle, Stage};
 pub(crate) use admission::losses::Loss;
 pub(crate) use admission::pieces::PieceCutter;

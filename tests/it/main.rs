@@ -11,6 +11,7 @@
 
 mod accounts;
 mod anchored;
+mod awaiting;
 mod bounds;
 mod checkpoints;
 mod conversations;

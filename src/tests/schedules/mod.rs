@@ -21,6 +21,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -401,6 +402,76 @@ fn nobody_waits_for_a_writer_that_failed() {
 #[test]
 fn nobody_waits_for_a_writer_that_is_gone() {
     explore("gone", |path| death(path, Fault::Vanishes, false));
+}
+
+/// Tasks await receipts while others are dropped and the owner closes: one that is not woken is a deadlock.
+#[test]
+fn a_task_that_awaits_a_receipt_is_woken() {
+    explore("await", |path| {
+        begin(Plan::default());
+        let store = Store::builder(path).open().unwrap();
+        let threads: Vec<_> = (0..2)
+            .map(|number| {
+                let recorder = store.recorder();
+                thread::spawn(move || {
+                    for turn in 0..3 {
+                        let id = format!("r-{number}-{turn}");
+                        let Ok(audit) = recorder.open(context(&id), "q") else {
+                            break;
+                        };
+                        let mut is_dropped = std::pin::pin!(audit.opened_receipt());
+                        let mut nobody = Context::from_waker(Waker::noop());
+                        let _ = is_dropped.as_mut().poll(&mut nobody);
+                        let opened = shuttle::future::block_on(audit.opened_receipt());
+                        assert_eq!(opened, Ok(()));
+                        // Refused where the writer has looked for the last time.
+                        if let Ok(receipt) = audit.complete(Completion::new()) {
+                            assert_eq!(shuttle::future::block_on(receipt), Ok(()));
+                        }
+                    }
+                })
+            })
+            .collect();
+        assert!(store.close(PATIENCE).is_complete);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
+/// The writer dies while a task awaits it.
+fn awaited_death(path: &Path, fault: Fault) {
+    begin(Plan {
+        is_hasty: false,
+        fault: Some(fault),
+    });
+    let store = Store::builder(path).open().unwrap();
+    let recorder = store.recorder();
+    let awaiting = thread::spawn(move || {
+        for turn in 0..6 {
+            let Ok(audit) = recorder.open(context(&format!("r-{turn}")), "q") else {
+                break;
+            };
+            let Ok(receipt) = audit.complete(Completion::new()) else {
+                break;
+            };
+            if let Err(error) = shuttle::future::block_on(receipt) {
+                assert_eq!(error, ReceiptError::WriterStopped);
+            }
+        }
+    });
+    awaiting.join().unwrap();
+    store.close(PATIENCE);
+}
+
+#[test]
+fn a_task_is_woken_by_a_writer_that_fails() {
+    explore("await failed", |path| awaited_death(path, Fault::Fails));
+}
+
+#[test]
+fn a_task_is_woken_by_a_writer_that_is_gone() {
+    explore("await gone", |path| awaited_death(path, Fault::Vanishes));
 }
 
 /// Deadlines pass at any moment, also those of the close: what it reports as lost is what is lost.

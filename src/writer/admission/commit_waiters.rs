@@ -1,27 +1,72 @@
 //! Waiting for commits without making the writer or other request threads pay for it.
+//!
+//! Threads wait on a condition variable, tasks leave a waker beside it. The committer looks for either
+//! after each commit, which costs one atomic load where nothing waits.
 
-use std::sync::PoisonError;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
 
+use super::lifecycle::{Lifecycle, Stage};
 use crate::sync::atomic::{AtomicUsize, Ordering, fence};
-use crate::sync::{Condvar, Instant, Mutex};
+use crate::sync::{Condvar, Instant, Mutex, MutexGuard, caught};
 
-/// Wakes whoever waits for a commit.
+/// The threads and tasks that wait for a commit. Shared by them and the committer, for as long as the
+/// store's state lives.
 #[derive(Debug, Default)]
 pub(crate) struct CommitWaiters {
+    /// Threads that wait, and tasks that left a waker.
     waiting: AtomicUsize,
-    mutex: Mutex<()>,
+    tasks: Mutex<Tasks>,
     committed: Condvar,
 }
 
+/// The place of a task's waker, kept by the receipt that the task polls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Ticket(u64);
+
+/// Tasks that wait. At most one for each receipt that is polled and not ready yet: those belong to events
+/// on their way to the disk, whose number the capacity bounds. It goes when it is woken, and when its
+/// receipt is dropped.
+#[derive(Debug, Default)]
+struct Tasks {
+    last_ticket: u64,
+    waiting: HashMap<Ticket, Task>,
+}
+
+#[derive(Debug)]
+struct Task {
+    waker: Waker,
+    lifecycle: Arc<Lifecycle>,
+    stage: Stage,
+}
+
 impl CommitWaiters {
-    /// Called after a commit, and when the writer stops.
-    pub(crate) fn announce(&self) {
-        // With the one in `wait`: either this sees who waits, or that one sees what was reached.
+    fn lock(&self) -> MutexGuard<'_, Tasks> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Called after a commit, and when the writer stops (`is_over`). Wakes all threads, and the tasks whose
+    /// events are committed; all tasks where the writer stopped.
+    pub(crate) fn announce(&self, is_over: bool) {
+        // With those in `wait` and `poll`: either this sees who waits, or that one sees what was reached.
         fence(Ordering::SeqCst);
-        if self.waiting.load(Ordering::SeqCst) > 0 {
-            let _guard = self.mutex.lock().unwrap_or_else(PoisonError::into_inner);
-            self.committed.notify_all();
+        if self.waiting.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let mut tasks = self.lock();
+        self.committed.notify_all();
+        let woken: Vec<Task> = tasks
+            .waiting
+            .extract_if(|_, task| is_over || task.lifecycle.has_reached(task.stage))
+            .map(|(_, task)| task)
+            .collect();
+        self.waiting.fetch_sub(woken.len(), Ordering::SeqCst);
+        drop(tasks);
+        // An executor's code runs here: without the lock, and a panic of it must not end recording.
+        for task in woken {
+            let _ = caught(|| task.waker.wake());
         }
     }
 
@@ -31,7 +76,7 @@ impl CommitWaiters {
             return true;
         }
         let deadline = Instant::now().checked_add(timeout);
-        let mut guard = self.mutex.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = self.lock();
         self.waiting.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         let is_reached = loop {
@@ -52,5 +97,46 @@ impl CommitWaiters {
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         drop(guard);
         is_reached
+    }
+
+    /// Leaves a task's waker, in place of the one that its ticket stands for. The caller looks once more
+    /// whether the stage was reached afterwards: a commit in between may not have seen the waker.
+    pub(crate) fn leave_waker(
+        &self,
+        ticket: Option<Ticket>,
+        waker: &Waker,
+        lifecycle: &Arc<Lifecycle>,
+        stage: Stage,
+    ) -> Ticket {
+        // Clones and drops of wakers are an executor's code too.
+        let task = Task {
+            waker: waker.clone(),
+            lifecycle: Arc::clone(lifecycle),
+            stage,
+        };
+        let mut tasks = self.lock();
+        let ticket = ticket.unwrap_or_else(|| {
+            tasks.last_ticket = tasks.last_ticket.wrapping_add(1);
+            Ticket(tasks.last_ticket)
+        });
+        let before = tasks.waiting.insert(ticket, task);
+        if before.is_none() {
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+        }
+        drop(tasks);
+        drop(before);
+        fence(Ordering::SeqCst);
+        ticket
+    }
+
+    /// Removes the waker of a task that no longer waits.
+    pub(crate) fn remove_waker(&self, ticket: Ticket) {
+        let mut tasks = self.lock();
+        let removed = tasks.waiting.remove(&ticket);
+        if removed.is_some() {
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+        }
+        drop(tasks);
+        drop(removed);
     }
 }

@@ -476,7 +476,7 @@ impl Shared {
     pub(crate) fn set_closed(&self) {
         self.state.store(CLOSED, Ordering::SeqCst);
         self.counters.fail("the store was closed".to_owned());
-        self.commits.announce();
+        self.commits.announce(true);
     }
 
     /// Latches: later calls return an error at once.
@@ -487,7 +487,7 @@ impl Shared {
             self.counters.fail(reason);
         }
         self.capacity.notify();
-        self.commits.announce();
+        self.commits.announce(true);
     }
 
     pub(crate) fn health(&self) -> Health {

@@ -98,7 +98,7 @@ impl Committer {
         }
         self.write_pieces(&ready.pieces);
         self.shared.capacity.release(ready.reservation);
-        self.shared.commits.announce();
+        self.shared.commits.announce(false);
         if let Some(maintenance) = ready.replies.maintenance {
             // Says so, too, where the search index was found damaged.
             self.maintenance(maintenance)?;
