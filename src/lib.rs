@@ -43,6 +43,7 @@
 
 mod bundle;
 mod clock;
+mod closing;
 mod config;
 mod db;
 mod doctor;
@@ -100,6 +101,7 @@ pub use bundle::{
     BundleOptions, BundleReport, BundleSignature, BundleSummary, verify_bundle,
     verify_consistency_proof, verify_inclusion_proof,
 };
+pub use closing::Closing;
 pub use config::{
     ATTRIBUTE_KEY_BYTES_MAX, ATTRIBUTE_VALUE_BYTES_MAX, ATTRIBUTES_MAX, COST_MICRODOLLARS_MAX,
     Capture, Durability, ERROR_MESSAGE_BYTES_MAX, EXCERPT_BYTES, FILTER_RANGES_MAX,

@@ -13,7 +13,7 @@ use crate::model::{
 };
 use crate::receipt::Receipt;
 use crate::writer::{
-    Admission, BodyGrant, Command, Lifecycle, OpenCommand, SecretRedactor, Shared,
+    Admission, BodyGrant, Command, Health, Lifecycle, OpenCommand, SecretRedactor, Shared,
 };
 
 /// Heap and channel space that every lifecycle takes beside its own texts, in bytes: the commands,
@@ -137,6 +137,11 @@ impl Recorder {
                 capture,
             ))
         })
+    }
+
+    /// How the writer is: for the gateway's health endpoint. Never waits.
+    pub fn health(&self) -> Health {
+        self.shared.health()
     }
 
     /// Records a request that is refused at once: [`open`](Self::open) and

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::closing::{Closer, Closing};
 use crate::config::{Capture, Config, Durability, Overflow, PieceSettings};
 use crate::db::{DatabasePath, FileLinks, WriterLock};
 use crate::error::{FlushError, OpenError, RemovalError};
@@ -16,12 +17,9 @@ use crate::redaction::Redaction;
 use crate::removal::{
     EraseReport, EraseSelector, LOOK_EVERY, PruneReport, Remover, Retention, RetentionThread,
 };
-use crate::sync::Instant;
-use crate::sync::atomic::Ordering;
-use crate::sync::channel::bounded;
 use crate::writer::{
-    CheckpointNotice, CheckpointSettings, CloseReport, Command, Health, Shared, WriterThread,
-    check_identity, spawn,
+    CheckpointNotice, CheckpointSettings, CloseReport, Command, Health, Shared, check_identity,
+    spawn,
 };
 
 /// Opens a [`Store`]. Settings are checked by [`open`](Self::open); no setter fails.
@@ -326,14 +324,14 @@ impl StoreBuilder {
             .then(|| RetentionThread::start(remover.clone(), self.retention, self.retention_every))
             .transpose()
             .map_err(OpenError::Thread)?;
+        let closer = Closer::new(Arc::clone(&shared), thread, retention);
         Ok(Store {
             remover,
-            retention,
             path: absolute,
             recorder: Recorder { shared },
             reader,
             close_timeout,
-            thread: Some(thread),
+            closer,
         })
     }
 }
@@ -378,10 +376,7 @@ pub struct Store {
     reader: Reader,
     close_timeout: Duration,
     remover: Remover,
-    /// Applies the retention policy.
-    retention: Option<RetentionThread>,
-    /// Taken by the close.
-    thread: Option<WriterThread>,
+    closer: Arc<Closer>,
 }
 
 impl Store {
@@ -415,7 +410,7 @@ impl Store {
         &self.recorder.shared
     }
 
-    /// How the writer is.
+    /// How the writer is. [`Recorder::health`] says the same.
     pub fn health(&self) -> Health {
         self.shared().health()
     }
@@ -488,83 +483,47 @@ impl Store {
     /// Ends admission, commits what is queued, states the session's accounts in the log, moves the
     /// write-ahead log into the database, and reports.
     ///
-    /// Requests that are still open stay so, and are marked interrupted by the next open.
+    /// Requests that are still open stay so, and are marked interrupted by the next open. A second call
+    /// returns the report of the first, and waits for it where that one is under way. Readers go on
+    /// reading until they are dropped.
     ///
     /// # Blocking
     ///
     /// Blocks the calling thread, at most for `timeout`. After that the report says what is lost.
-    pub fn close(mut self, timeout: Duration) -> CloseReport {
-        self.shut_down(timeout)
+    pub fn close(&self, timeout: Duration) -> CloseReport {
+        self.closer.close(timeout)
     }
 
-    fn shut_down(&mut self, timeout: Duration) -> CloseReport {
-        if self.shared().process.is_left() {
-            return self.leave();
-        }
-        let begun = Instant::now();
-        let deadline = begun.checked_add(timeout).unwrap_or(begun);
-        let mut is_complete = false;
-        let retention = self.retention.take().map(RetentionThread::stop);
-        if let Some(thread) = self.thread.take() {
-            let shared = self.shared();
-            shared.begin_closing(deadline);
-            let (reply, done) = bounded(1);
-            let left = || deadline.saturating_duration_since(Instant::now());
-            if shared.submit_close(reply) && shared.await_answer(&done, left()).unwrap_or(false) {
-                is_complete = true;
-            } else {
-                thread.give_up();
-            }
-            // The thread closes the file after its reply.
-            is_complete &=
-                thread.join_until(deadline.max(Instant::now() + Duration::from_millis(20)));
-        }
-        if let Some(retention) = retention {
-            retention.join_until(deadline);
-        }
-        self.report(is_complete)
-    }
-
-    /// In a process that was forked from the one that opened the store: its threads are not here, and what
-    /// they hold is left as it is.
-    fn leave(&mut self) -> CloseReport {
-        std::mem::forget((self.thread.take(), self.retention.take()));
-        std::mem::forget(Arc::clone(&self.recorder.shared));
-        self.report(false)
-    }
-
-    fn report(&self, is_complete: bool) -> CloseReport {
-        let shared = self.shared();
-        let health = shared.health();
-        CloseReport {
-            committed_events: health.committed_events,
-            shed_lifecycles: health.shed_lifecycles,
-            shed_payloads: health.shed_payloads,
-            lost_events: match is_complete {
-                true => 0,
-                false => shared.uncommitted_events(),
-            },
-            open_requests: shared.open_requests(),
-            is_complete,
-            problem: health.problem.filter(|_| !is_complete),
-            is_file_lost: shared.counters.is_file_lost.load(Ordering::SeqCst),
-            checkpoint_problem: shared.counters.checkpoint_problem(),
-        }
+    /// As [`close`](Self::close), by a thread of its own: for asynchronous code, on any runtime. Begins
+    /// at once, awaited or not.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # async fn stop(store: auditlite::Store) {
+    /// let report = store.close_async(Duration::from_secs(10)).await;
+    /// assert!(report.is_complete);
+    /// # }
+    /// ```
+    ///
+    /// # Blocking
+    ///
+    /// Does not block, unless the system has no thread to give: it then closes as `close` does.
+    pub fn close_async(&self, timeout: Duration) -> Closing {
+        self.closer.close_async(timeout)
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        if self.thread.is_some() {
-            let report = self.shut_down(self.close_timeout);
-            if !report.is_complete {
-                tracing::error!(
-                    target: "auditlite",
-                    path = ?self.path,
-                    lost_events = report.lost_events,
-                    "the audit store was dropped before everything was committed"
-                );
-            }
+        if let Some(report) = self.closer.close_dropped(self.close_timeout)
+            && !report.is_complete
+        {
+            tracing::error!(
+                target: "auditlite",
+                path = ?self.path,
+                lost_events = report.lost_events,
+                "the audit store was dropped before everything was committed"
+            );
         }
     }
 }

@@ -105,7 +105,7 @@ fn thousands_of_receipts_are_awaited_by_several_threads() {
             |row| row.get(0),
         )
         .unwrap();
-    assert_eq!(stored, (THREADS * EACH) as i64);
+    assert_eq!(stored, i64::try_from(THREADS * EACH).unwrap());
     close(store);
 }
 

@@ -34,6 +34,7 @@ const ORDER: &[&str] = &[
     "recorder",
     "reader",
     "follow",
+    "closing",
     "store",
 ];
 

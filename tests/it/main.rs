@@ -14,6 +14,7 @@ mod anchored;
 mod awaiting;
 mod bounds;
 mod checkpoints;
+mod closing;
 mod conversations;
 mod damaged;
 mod damaged_log;

@@ -30,7 +30,7 @@ fn remove(store: &Store, is_over: &AtomicBool, first: u64) -> u64 {
             let audit = store.recorder().open(context, secret(number)).unwrap();
             let end = Completion::new().response_body(secret(number));
             // What is shed has nothing to be erased.
-            let _ = audit.complete(end).unwrap();
+            drop(audit.complete(end).unwrap());
         }
         let selector = EraseSelector::Conversation(talk);
         let report = store.erase(&selector, "a test of the load").unwrap();
