@@ -43,6 +43,7 @@ pub async fn run(store: &Store) -> Result<(String, String), Box<dyn Error>> {
     tokio::try_join!(serve(&recorder, body), serve(&recorder, body))
 }
 
+/// Opens a store, and serves.
 #[tokio::main]
 pub async fn main() -> Result<(), Box<dyn Error>> {
     let store = Store::builder("audit.db").open()?;
