@@ -517,8 +517,9 @@ impl Active {
         self.shared.check_process(at)?;
         let latency_us = self.elapsed_us();
         let redaction_id = self.redact_response(&mut ending);
-        self.reservation
-            .add(self.shared.capacity.force_reserve(ending.metadata_bytes()));
+        let metadata_bytes = ending.metadata_bytes() + size_of::<EndCommand>();
+        let reservation = self.shared.capacity.force_reserve(metadata_bytes);
+        self.reservation.add(reservation);
         let response_length = match &ending.response_body {
             None => self.streamed_bytes,
             Some(body) => {

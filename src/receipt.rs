@@ -72,7 +72,7 @@ impl Receipt {
             shared.wake_writer();
         }
         let is_decided = shared.commits.wait(timeout, || {
-            lifecycle.has_reached(*stage) || shared.is_over()
+            lifecycle.has_reached(*stage) || shared.state.is_over()
         });
         if lifecycle.has_reached(*stage) {
             Ok(())
@@ -94,7 +94,7 @@ impl Future for Receipt {
         };
         let decided = || {
             // Looked at first: what was committed before the writer stopped is there.
-            let is_over = shared.process.is_left() || shared.is_over();
+            let is_over = shared.process.is_left() || shared.state.is_over();
             match lifecycle.has_reached(*stage) {
                 true => Some(Ok(())),
                 false => is_over.then_some(Err(ReceiptError::WriterStopped)),

@@ -92,7 +92,7 @@ impl Recorder {
             let id = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut text);
             id.to_owned()
         });
-        self.shared.open(|| {
+        self.shared.state.open(|| {
             let metadata = LIFECYCLE_BYTES.saturating_add(context_bytes(&context));
             let body_bytes = if is_withheld { 0 } else { body.len() };
             let (mut reservation, mut body_grant) =

@@ -1,10 +1,11 @@
 //! Errors of the database, classified by what can be done about them.
 
 use std::io;
+use std::path::Path;
 
 use rusqlite::ffi::{self, ErrorCode};
 
-use crate::error::{ReadError, chain};
+use crate::error::{OpenError, ReadError, chain};
 
 /// An error of the database.
 #[derive(Debug, thiserror::Error)]
@@ -239,6 +240,30 @@ impl From<DbError> for ReadError {
             DbErrorKind::InvalidArgument => Self::InvalidArgument(error.context.to_owned()),
             _ => Self::Database(error.into()),
         }
+    }
+}
+
+pub(crate) fn open_error(path: &Path, error: DbError) -> OpenError {
+    let path = path.to_owned();
+    match error.kind {
+        DbErrorKind::NotADatabase => OpenError::NotADatabase { path },
+        DbErrorKind::Corrupt => OpenError::Damaged {
+            path,
+            what: crate::error::chain(&error),
+        },
+        DbErrorKind::CannotOpen => OpenError::NotAccessible {
+            path,
+            purpose: "reading or writing",
+            source: std::io::Error::other(error),
+        },
+        DbErrorKind::NoSharedMemory => OpenError::NoSharedMemory {
+            path,
+            source: error.into(),
+        },
+        _ => OpenError::Database {
+            path,
+            source: error.into(),
+        },
     }
 }
 

@@ -7,32 +7,40 @@ mod check;
 mod connection;
 mod error;
 mod export;
+mod keyed;
 mod read;
 mod remove;
+mod rollups;
 mod rows;
 pub(crate) mod search;
+mod segments;
 mod write;
 
 pub(crate) use backup::copy_into;
 pub(crate) use check::inspect::{FileFacts, inspect};
 pub(crate) use check::projections::ProjectionCheck;
 pub(crate) use check::rebuild::{Compared, compare_projections, rebuild_projections};
+pub(crate) use check::snapshot::{PayloadRow, PayloadRows, Snapshot, StoredCheckpoint};
 pub(crate) use check::structure::{IndexEntries, is_of_search_index};
 pub(crate) use connection::aside::{Aside, Readable};
 pub(crate) use connection::files::{DatabasePath, FileLinks, WriterLock, free_space};
-pub(crate) use connection::open::{open_error, sqlite_version};
 pub(crate) use connection::pool::{ReadConnection, ReaderPool, open_reader, restart_clock};
 pub(crate) use connection::replace::{ReplacedFiles, give_as_before};
 pub(crate) use connection::schema::Schema;
+pub(crate) use connection::settings::sqlite_version;
 pub(crate) use connection::watch::{FileWatch, Presence, ReadFile};
+pub(crate) use error::open_error;
 pub(crate) use error::{DbError, DbErrorKind};
 pub(crate) use export::{ExportBody, ExportDatabase, ExportRequest};
 pub(crate) use read::list::{Walk, list, top};
 pub(crate) use read::lookup::{
-    StoredPayload, StoredSegment, by_request_id, by_request_id_part, by_request_id_prefix,
-    by_session_id, by_trace_id, conversation_users, payload, tool_calls,
+    StoredPayload, by_request_id, by_request_id_part, by_request_id_prefix, by_session_id,
+    by_trace_id, conversation_users, payload, tool_calls,
 };
-pub(crate) use read::snapshot::{PayloadRow, PayloadRows, Snapshot, StoredCheckpoint};
+pub(crate) use read::removals::{
+    RemovalKind, RemovedRange, has_removals, pruned_to, removal_of, removed_between,
+    removed_requests,
+};
 pub(crate) use read::stats::{stats, stats_of, tools};
 pub(crate) use read::times::visit_times;
 pub(crate) use remove::content::{
@@ -40,17 +48,16 @@ pub(crate) use remove::content::{
     links_through, packed_against, payloads_between, requests_between, segment_of, segment_start,
     space_used,
 };
-pub(crate) use remove::projections::{
-    RemovalKind, RemovedRange, has_removals, pruned_to, removal_of, removed_between,
-    removed_requests, usage_between,
-};
 pub(crate) use remove::slack::RawFile;
 pub(crate) use rows::RequestRow;
 pub(crate) use rusqlite::Connection;
+pub(crate) use segments::StoredSegment;
+pub(crate) use segments::{log_events, log_id};
 pub(crate) use write::append::{Appender, Batch, OpenRequest, Segment, WalCheckpoint};
 pub(crate) use write::pieces::{PIECES_MAX, PieceRow, SeenResponse, seen_response};
 pub(crate) use write::refusals::Refusals;
-pub(crate) use write::tree::{CheckpointRow, TreeHead, log_events, log_id};
+pub(crate) use write::removals::usage_between;
+pub(crate) use write::tree::{CheckpointRow, TreeHead};
 
 /// Bytes of a page; that of every file that this library creates.
 pub(crate) const PAGE_BYTES: u64 = 8192;

@@ -3,9 +3,10 @@
 use std::sync::LazyLock;
 
 use rusqlite::types::FromSql;
-use rusqlite::{Row, RowIndex, Rows};
+use rusqlite::{Connection, OptionalExtension, Row, RowIndex, Rows};
 
-use super::read::lookup::{count_at, optional_count_at};
+use super::error::{Context, DbError};
+
 use crate::model::{RequestRecord, Status};
 
 /// Known when a request is opened.
@@ -128,7 +129,7 @@ pub(super) const ADD_MINUTE: &str = "INSERT INTO opened_minutes VALUES (?1, ?2, 
      ON CONFLICT DO UPDATE SET \
      first_seq = min(first_seq, excluded.first_seq), last_seq = max(last_seq, excluded.last_seq)";
 
-pub(super) const INSERT_SESSION: &str =
+pub(super) const INSERT_OPENING: &str =
     "INSERT INTO store_openings (opened_seq, opened_at) VALUES (?1, ?2)";
 
 /// Closes the opening that the log is in at this point: the last one that began before.
@@ -360,6 +361,31 @@ impl Columns<'_, '_> {
         };
         serde_json::from_str(&text).map_err(|error| damaged(self.last(), error.to_string()))
     }
+}
+
+/// A number that is never negative. A negative one is damage, and is not replaced by another number.
+pub(crate) fn count_at(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
+    let number: i64 = row.get(index)?;
+    u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(index, number))
+}
+
+pub(crate) fn optional_count_at(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<u64>> {
+    match row.get::<_, Option<i64>>(index)? {
+        None => Ok(None),
+        Some(_) => count_at(row, index).map(Some),
+    }
+}
+
+/// Reads one number, where the query returns one.
+pub(crate) fn optional_number(
+    connection: &Connection,
+    query: &str,
+) -> Result<Option<i64>, DbError> {
+    connection
+        .prepare_cached(query)
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)).optional())
+        .context("reading the log")
+        .map(Option::flatten)
 }
 
 /// An error for a column with a value that it cannot have.

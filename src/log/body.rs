@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::event::EventError;
+use super::error::EventError;
 use crate::model::Digest;
 
 /// What the log holds of a body: how long it is, and a commitment to its digest.

@@ -4,15 +4,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde::{Deserialize, Serialize};
-
-use super::event::{EndKind, Ended, Event, EventKind, Gap, Opened, StoreClosed, ToolCallFact};
-use super::removal::{Erased, ErasedRequest, Pruned, is_zero};
-
-const MICROS_PER_MINUTE: i64 = 60_000_000;
-const MICROS_PER_HOUR: i64 = 60 * MICROS_PER_MINUTE;
-/// Hours of a day, UTC.
-pub(crate) const HOURS_PER_DAY: i64 = 24;
+use super::event::{Event, EventKind, Gap, StoreClosed};
+use super::hours::{DayKey, HourKey, HourSums, hour_of, hour_start, minute_of};
+use super::removal::{Erased, ErasedRequest, Pruned};
+use super::request_events::{Ended, Opened, ToolCallFact};
 
 /// An opening event.
 #[derive(Debug, Clone, Copy)]
@@ -82,155 +77,6 @@ impl<'a> RequestChange<'a> {
     fn serve(&mut self, model: &'a Option<String>, provider_name: &'a Option<String>) {
         self.response_model = model.as_deref().or(self.response_model);
         self.response_provider_name = provider_name.as_deref().or(self.response_provider_name);
-    }
-}
-
-/// Row of `usage_hourly` that an ended request counts in.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct HourKey {
-    pub(crate) hour: i64,
-    pub(crate) provider_name: String,
-    pub(crate) model: String,
-    pub(crate) user_id: String,
-}
-
-impl HourKey {
-    pub(crate) fn new(opened_at: i64, provider_name: &str, model: &str, user_id: &str) -> Self {
-        Self {
-            hour: hour_of(opened_at),
-            provider_name: provider_name.to_owned(),
-            model: model.to_owned(),
-            user_id: user_id.to_owned(),
-        }
-    }
-
-    /// The row of `usage_daily` that counts the same.
-    pub(crate) fn day(&self) -> DayKey<'_> {
-        DayKey {
-            day: self.hour.div_euclid(HOURS_PER_DAY),
-            provider_name: &self.provider_name,
-            model: &self.model,
-        }
-    }
-}
-
-/// Row of `usage_daily`, the same sums over all users of a day.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct DayKey<'k> {
-    pub(crate) day: i64,
-    pub(crate) provider_name: &'k str,
-    pub(crate) model: &'k str,
-}
-
-/// What ended requests add to a row of `usage_hourly` or `usage_daily`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct HourSums {
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(crate) completed: u64,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(crate) failed: u64,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(crate) rejected: u64,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(crate) abandoned: u64,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(crate) interrupted: u64,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(crate) input_tokens: u64,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(crate) output_tokens: u64,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(crate) cache_read_input_tokens: u64,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(crate) cache_write_input_tokens: u64,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(crate) reasoning_output_tokens: u64,
-    /// Requests that may have used tokens and say nothing of it.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(crate) without_usage: u64,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(crate) cost_microdollars: u64,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(crate) unpriced: u64,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(crate) latency_us_sum: u64,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(crate) latency_count: u64,
-}
-
-impl HourSums {
-    /// Adds what other requests add.
-    pub(crate) fn merge(&mut self, other: &Self) {
-        let own = self.fields();
-        for (sum, value) in own.into_iter().zip(other.values()) {
-            *sum = sum.saturating_add(value);
-        }
-    }
-
-    /// In the order of the columns.
-    pub(crate) fn values(&self) -> [u64; 15] {
-        let mut copy = *self;
-        copy.fields().map(|value| *value)
-    }
-
-    fn fields(&mut self) -> [&mut u64; 15] {
-        [
-            &mut self.completed,
-            &mut self.failed,
-            &mut self.rejected,
-            &mut self.abandoned,
-            &mut self.interrupted,
-            &mut self.input_tokens,
-            &mut self.output_tokens,
-            &mut self.cache_read_input_tokens,
-            &mut self.cache_write_input_tokens,
-            &mut self.reasoning_output_tokens,
-            &mut self.without_usage,
-            &mut self.cost_microdollars,
-            &mut self.unpriced,
-            &mut self.latency_us_sum,
-            &mut self.latency_count,
-        ]
-    }
-
-    pub(crate) fn add(&mut self, ended: &Ended) {
-        let count = match ended.kind {
-            EndKind::Completed => &mut self.completed,
-            EndKind::Failed => &mut self.failed,
-            EndKind::Rejected => &mut self.rejected,
-            EndKind::Abandoned => &mut self.abandoned,
-            EndKind::Interrupted => &mut self.interrupted,
-        };
-        *count = count.saturating_add(1);
-        for (sum, value) in [
-            (&mut self.input_tokens, ended.input_tokens),
-            (&mut self.output_tokens, ended.output_tokens),
-            (
-                &mut self.cache_read_input_tokens,
-                ended.cache_read_input_tokens,
-            ),
-            (
-                &mut self.cache_write_input_tokens,
-                ended.cache_write_input_tokens,
-            ),
-            (
-                &mut self.reasoning_output_tokens,
-                ended.reasoning_output_tokens,
-            ),
-            (&mut self.cost_microdollars, ended.cost_microdollars),
-            (&mut self.latency_us_sum, ended.latency_us),
-        ] {
-            *sum = sum.saturating_add(value.unwrap_or(0));
-        }
-        self.latency_count = self
-            .latency_count
-            .saturating_add(u64::from(ended.latency_us.is_some()));
-        self.without_usage = self
-            .without_usage
-            .saturating_add(u64::from(ended.lacks_usage()));
-        let unpriced = ended.has_usage() && ended.cost_microdollars.is_none();
-        self.unpriced = self.unpriced.saturating_add(u64::from(unpriced));
     }
 }
 
@@ -350,7 +196,7 @@ impl<'a> Fold<'a> {
     /// Counts an opening in its minute.
     pub(crate) fn count_minute(&mut self, opened_at: i64, opened_seq: u64) {
         self.minutes
-            .entry(opened_at.div_euclid(MICROS_PER_MINUTE))
+            .entry(minute_of(opened_at))
             .and_modify(|range| {
                 range.first_seq = range.first_seq.min(opened_seq);
                 range.last_seq = range.last_seq.max(opened_seq);
@@ -405,19 +251,4 @@ impl<'a> Fold<'a> {
     pub(crate) fn count_end(&mut self, key: HourKey, ended: &Ended) {
         self.hours.entry(key).or_default().add(ended);
     }
-}
-
-/// The minutes that a time range touches.
-pub(crate) fn minute_of(at: i64) -> i64 {
-    at.div_euclid(MICROS_PER_MINUTE)
-}
-
-/// The hour that a time lies in.
-pub(crate) fn hour_of(at: i64) -> i64 {
-    at.div_euclid(MICROS_PER_HOUR)
-}
-
-/// The first microsecond of an hour.
-pub(crate) fn hour_start(hour: i64) -> i64 {
-    hour.saturating_mul(MICROS_PER_HOUR)
 }

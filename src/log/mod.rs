@@ -4,23 +4,24 @@
 
 mod accounts;
 mod body;
+mod error;
 mod event;
 mod fold;
+mod hours;
 mod removal;
+mod request_events;
 mod segment;
 
 pub(crate) use accounts::Accounts;
 pub(crate) use body::{BodyFact, BodyFacts, Kept};
 pub(crate) use event::{
-    EndKind, Ended, Event, EventKind, Gap, Opened, Served, StoreClosed, StoreOpened, ToolCallFact,
-    UNSIGNED_REMOVALS_MAX, UnsignedRemovals, pairs,
+    Event, EventKind, Gap, StoreClosed, StoreOpened, UNSIGNED_REMOVALS_MAX, UnsignedRemovals,
 };
-pub(crate) use fold::{
-    DayKey, Fold, HOURS_PER_DAY, HourKey, HourSums, RequestChange, RequestEnd, RequestStart,
-    hour_of, hour_start, minute_of,
-};
+pub(crate) use fold::{Fold, RequestChange, RequestEnd, RequestStart};
+pub(crate) use hours::{DayKey, HOURS_PER_DAY, HourKey, HourSums, hour_of, hour_start, minute_of};
 pub(crate) use removal::{
     ERASED_REQUESTS_MAX, Erased, ErasedRequest, Pruned, PrunedKind, PrunedUsage, removed_leaf,
     write_removed,
 };
+pub(crate) use request_events::{EndKind, Ended, Opened, Served, ToolCallFact, pairs};
 pub(crate) use segment::{SegmentDecoder, SegmentEncoder, check_sizes, lines};

@@ -7,8 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::event::{EndKind, Ended, Opened};
-use super::fold::{HourKey, HourSums};
+use super::hours::{HourKey, HourSums, is_zero};
+use super::request_events::{EndKind, Ended, Opened};
 use crate::model::Digest;
 
 /// What a line starts with that stands for one that was taken out. Events start with `{`.
@@ -75,11 +75,6 @@ pub(crate) struct PrunedUsage {
 }
 
 // serde asks by reference.
-#[allow(clippy::trivially_copy_pass_by_ref)]
-pub(super) fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
 impl Erased {
     /// The first and the last event that it takes out; `None`: it takes out nothing.
     pub(crate) fn span(&self) -> Option<(u64, u64)> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use super::checkpoints::ClaimedTreeHead;
+use super::claimed_tree_head::ClaimedTreeHead;
 use super::report::{FindingKind, Findings, OtherLog, VerifyReport};
 use crate::error::VerifyError;
 use crate::merkle::{Checkpoint, Notes, Trust, VerifyingKey};

@@ -4,6 +4,7 @@ use std::collections::{HashSet, VecDeque};
 
 use super::VerifyOptions;
 use super::anchors::{Anchors, OtherLogs};
+use super::claimed_tree_head::ClaimedTreeHead;
 use super::report::{FindingKind, Findings, VerifyReport};
 use crate::db::{DbError, Snapshot, StoredCheckpoint};
 use crate::error::VerifyError;
@@ -15,18 +16,6 @@ const PIECE: usize = 256;
 /// Most checkpoints of one size, as heartbeats on a quiet log make them, that anchors are looked up
 /// in; with more, that look-up is left out.
 const OF_ONE_SIZE_MAX: usize = 65_536;
-
-/// One statement that is to be held against the log.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ClaimedTreeHead {
-    pub(super) size: u64,
-    pub(super) root: Digest,
-    pub(super) at: Option<i64>,
-    /// Row of the table, or number of the note in the anchor file.
-    pub(super) number: i64,
-    /// Whether a given key signed it.
-    pub(super) is_signed: bool,
-}
 
 /// An event that states that others were taken out.
 #[derive(Debug, Clone, Copy)]

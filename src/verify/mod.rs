@@ -6,6 +6,7 @@
 
 mod anchors;
 mod checkpoints;
+mod claimed_tree_head;
 mod content;
 mod decoding;
 mod log;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::error::ResponseError;
-use super::response::ParsedResponse;
+use super::parsed_response::ParsedResponse;
 use super::usage::Counts;
 use crate::config::FINISH_REASONS_MAX;
 use crate::model::{CanonicalMessage, MessagePart, MessageToolCall, MessageToolResult};

@@ -20,6 +20,7 @@ mod error;
 mod framing;
 mod joiner;
 mod json;
+mod parsed_response;
 mod parts;
 mod path;
 mod protocols;
@@ -33,8 +34,9 @@ mod usage;
 use serde_json::value::RawValue;
 
 pub use error::ResponseError;
+pub use parsed_response::ParsedResponse;
 pub use request::{OfferedTool, ParsedRequest};
-pub use response::{ParsedResponse, ResponseParser};
+pub use response::ResponseParser;
 pub use summary::RequestSummary;
 
 use crate::model::WireProtocol;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-use super::commit::disk_space::DiskSpace;
+use super::disk_space::DiskSpace;
 
 /// In one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -270,7 +270,7 @@ fn what_is_ours_and_differs_is_refused_for_writing_and_named() {
         let made = auditlite::rebuild(folder.path());
         if holds_what_is_nowhere_else {
             let error = made.unwrap_err().to_string();
-            assert!(error.contains("cannot be made anew"), "{what}: {error}");
+            assert!(error.contains("cannot be recreated"), "{what}: {error}");
             continue;
         }
         assert!(made.unwrap() > 10, "{what}");

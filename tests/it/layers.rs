@@ -138,11 +138,13 @@ fn a_file_of_somebodys_is_opened_by_hardened_connections_only() {
         if holds("open_with_flags(") {
             // `export` writes a file that is new.
             assert!(
-                name == "export.rs" || holds("harden(&connection)"),
+                name == "export.rs"
+                    || holds("harden(&connection)")
+                    || holds("set_up_reader(&connection)"),
                 "{name}"
             );
             assert!(
-                ["open.rs", "pool.rs", "export.rs"].contains(&&*name),
+                ["open.rs", "pool.rs", "alone.rs", "export.rs"].contains(&&*name),
                 "{name}"
             );
         }

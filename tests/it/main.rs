@@ -37,6 +37,7 @@ mod rebuild;
 mod redaction;
 mod removal;
 mod replaced;
+mod rooms;
 mod searching;
 #[path = "../support/seeds.rs"]
 mod seeds;

@@ -9,9 +9,9 @@ use crate::db::connection::files::wal_path;
 use crate::db::connection::pool;
 use crate::db::connection::schema::Schema;
 use crate::db::error::{Context, DbError};
+use crate::db::rollups::total;
 use crate::db::rows::status_in;
 use crate::db::write::pieces::left_behind;
-use crate::db::write::sums::total;
 use crate::model::Status;
 
 /// Sizes and versions.

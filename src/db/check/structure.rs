@@ -5,15 +5,16 @@
 //! should hold. One scan of each index then sums what it does hold and checks its order. SQLite's own check
 //! runs only where the sums differ.
 
+use crate::db::remove::content::UNLINKED;
 use std::hash::RandomState;
 use std::sync::LazyLock;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, ToSql};
 
-use super::keyed::KeyedHash;
 use crate::db::connection::schema::Schema;
 use crate::db::error::{Context, DbError, DbErrorKind};
+use crate::db::keyed::KeyedHash;
 use crate::db::rows::{NOT_COMPLETED, column_index};
 use crate::error::chain;
 use crate::model::Status;
@@ -23,15 +24,6 @@ const LINES_MAX: i64 = 20;
 
 const CHECKING: &str = "checking the file's structure";
 const REQUESTS: &str = "requests";
-
-/// Payloads that a removal would not repack although they are packed against others, because
-/// `payload_links` does not name them.
-pub(crate) const UNLINKED: &str = "SELECT count(*) FROM payloads AS packed \
-     WHERE payload_id <= (SELECT max(through) FROM payload_links_filled) AND EXISTS \
-     (SELECT 1 FROM (SELECT packed.base_id AS base UNION ALL SELECT packed.second_base_id) \
-     WHERE base IS NOT NULL AND NOT EXISTS (SELECT 1 FROM payload_links AS link \
-     WHERE link.base_id = base AND link.payload_id = packed.payload_id) \
-     AND EXISTS (SELECT 1 FROM payloads WHERE payload_id = base))";
 
 /// An index of the requests, as `schema.sql` has it.
 struct RequestIndex {

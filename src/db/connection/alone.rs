@@ -4,17 +4,20 @@
 //! database that a backup was copied over. The recorded events tell the difference: what was once moved
 //! into the file stays there.
 
+use crate::db::connection::settings::WHOLE_READ_MIN;
+use crate::db::connection::settings::set_up_reader;
+use crate::db::connection::settings::stop_after;
+use crate::db::connection::settings::target;
 use std::io;
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::{files, held, pool};
+use super::{files, held, raw_io};
 use crate::db::error::{Context, DbError};
-use crate::db::read::lookup::count_at;
-use crate::db::remove::slack;
+use crate::db::rows::count_at;
+use crate::db::segments::log_id;
 use crate::db::seq_to_sql;
-use crate::db::write::tree::log_id;
 use crate::error::OpenError;
 
 const LOOKING: &str = "looking at the file without its write-ahead log";
@@ -30,7 +33,7 @@ pub(crate) struct Alone {
 
 /// Reads the file alone. An error may only mean that the file is being written right now.
 pub(crate) fn look(path: &Path) -> Result<Alone, DbError> {
-    of(&pool::open_alone(path)?)
+    of(&open_alone(path)?)
 }
 
 fn of(connection: &Connection) -> Result<Alone, DbError> {
@@ -61,6 +64,16 @@ fn of(connection: &Connection) -> Result<Alone, DbError> {
     })
 }
 
+/// A connection to the file without its write-ahead log, as if the file never changed.
+fn open_alone(path: &Path) -> Result<Connection, DbError> {
+    let (target, flags) = target(path, true);
+    let connection =
+        Connection::open_with_flags(target, flags).context("opening the file by itself")?;
+    set_up_reader(&connection)?;
+    stop_after(&connection, WHOLE_READ_MIN)?;
+    Ok(connection)
+}
+
 /// Fields of the file's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
@@ -73,7 +86,7 @@ pub(crate) struct Header {
 /// Reads the header. `None`: it is not a header. Source:
 /// <https://www.sqlite.org/fileformat2.html#the_database_header>.
 pub(crate) fn header(path: &Path) -> io::Result<Option<Header>> {
-    let header = slack::header(&*held::hold(path)?)?;
+    let header = raw_io::header(&*held::hold(path)?)?;
     let Some(header) = header.strip_prefix(b"SQLite format 3\0") else {
         return Ok(None);
     };

@@ -325,3 +325,8 @@ fn lock_path(database: &Path) -> PathBuf {
 pub(crate) fn wal_path(database: &Path) -> PathBuf {
     beside(database, "-wal")
 }
+
+/// Whether the write-ahead log has content, or had when its writer died.
+pub(crate) fn has_log(database: &Path) -> bool {
+    fs::metadata(wal_path(database)).is_ok_and(|log| log.len() > 0)
+}

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[cfg(unix)]
-use super::watch::{Identity, identity};
+use crate::db::connection::identity::{Identity, identity};
 
 /// The byte that is locked: far behind SQLite's lock bytes (2^30) and the largest database (2^48), and
 /// within the range of every file system.

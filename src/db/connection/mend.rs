@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::migrate::definition_of;
-use super::open;
 use super::schema::{self, Difference, Schema};
-use crate::db::check::rebuild::is_projection;
+use super::{index_state, settings};
+use crate::db::connection::schema::is_projection;
 use crate::db::error::{Context, DbError};
-use crate::db::search;
 
 const MENDING: &str = "recreating tables and indexes";
 
@@ -34,24 +33,24 @@ pub(crate) fn mend(connection: &Connection, schema: &Schema) -> Result<(), DbErr
 /// Recreates what holds nothing of its own: that is no reason to refuse a file. The old content is
 /// overwritten. A search index that existed is built again afterwards.
 pub(crate) fn mend_expendable(connection: &mut Connection, schema: &Schema) -> Result<(), DbError> {
-    open::defend(connection, false)?;
+    settings::defend(connection, false)?;
     let result = (|| {
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .context(MENDING)?;
         let is_of_search = |difference: &Difference| difference.table.starts_with(schema::SEARCH);
         let is_index_lost = schema.differences().any(is_of_search)
-            && !search::is_empty(&transaction).unwrap_or(false);
+            && !index_state::is_empty(&transaction).unwrap_or(false);
         let expendable = schema
             .differences()
             .filter(|differs| differs.is_expendable());
         mend_all(&transaction, expendable)?;
         if is_index_lost {
-            search::give_up(&transaction)?;
+            index_state::give_up(&transaction)?;
         }
         transaction.commit().context(MENDING)
     })();
-    open::defend(connection, true)?;
+    settings::defend(connection, true)?;
     result
 }
 

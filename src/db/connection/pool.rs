@@ -1,17 +1,23 @@
 //! Reading connections: few, opened when first needed, and unable to write.
 
+use crate::db::connection::settings::WHOLE_READ_MIN;
+use crate::db::connection::settings::stop_after;
+use crate::db::connection::settings::target;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
 use super::alone;
 use super::files::{DatabasePath, WriterLock, check_not_written_elsewhere};
-use super::open::{self, check_sqlite_version, harden, open_error, set_up_reader};
+use super::open;
 use super::schema::Schema;
-use super::watch::{ReadFile, has_log};
+use super::watch::ReadFile;
+use crate::db::connection::files::has_log;
+use crate::db::connection::settings::{check_sqlite_version, harden, set_up_reader};
+use crate::db::error::open_error;
 use crate::db::error::{Context, DbError, DbErrorKind};
 use crate::error::{OpenError, ReadError};
 use crate::process::Process;
@@ -19,12 +25,6 @@ use crate::process::Process;
 /// A read waits for a connection as long as the whole read may take, but at least this long.
 const CONNECTION_WAIT_MIN: Duration = Duration::from_millis(1);
 const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Steps of SQLite's virtual machine between two checks of the time: some microseconds.
-const PROGRESS_STEPS: i32 = 4096;
-/// The time allowed for reading a whole file is this, plus one second for each of so many bytes (a tenth of
-/// what a slow disk reads in a second). A file that an attacker edited must not keep a reader busy for
-/// ever.
-const WHOLE_READ_MIN: Duration = Duration::from_secs(8);
 const WHOLE_READ_BYTES_A_SECOND: u64 = 1024 * 1024;
 
 /// A pool of reading connections. Opens nothing before the first read.
@@ -179,15 +179,6 @@ fn schema_version(connection: &Connection) -> Result<i64, DbError> {
         .context("reading the file's schema")
 }
 
-/// Makes every read fail that is not finished after `time`, counted from now.
-fn stop_after(connection: &Connection, time: Duration) -> Result<(), DbError> {
-    let deadline = Instant::now().checked_add(time);
-    let is_over = move || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-    connection
-        .progress_handler(PROGRESS_STEPS, Some(is_over))
-        .context("setting up the connection")
-}
-
 impl Drop for ReaderPool {
     fn drop(&mut self) {
         if self.process.is_left() {
@@ -254,39 +245,6 @@ fn open_hardened(path: &Path) -> Result<(Connection, ReadFile), DbError> {
     let connection = Connection::open_with_flags(target, flags).context(OPENING)?;
     set_up_reader(&connection)?;
     Ok((connection, file))
-}
-
-/// A connection to the file without its write-ahead log, as if the file never changed.
-pub(crate) fn open_alone(path: &Path) -> Result<Connection, DbError> {
-    let (target, flags) = target(path, true);
-    let connection =
-        Connection::open_with_flags(target, flags).context("opening the file by itself")?;
-    set_up_reader(&connection)?;
-    stop_after(&connection, WHOLE_READ_MIN)?;
-    Ok(connection)
-}
-
-/// Which path SQLite opens, and with which flags. Reading a WAL-mode file needs its shared-memory file. If
-/// that neither exists nor can be created, a file without a write-ahead log is opened as immutable: it has
-/// no writer now, and a later writer is noticed by the files that it creates ([`ReadFile`]).
-fn target(path: &Path, is_immutable: bool) -> (PathBuf, OpenFlags) {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_NOFOLLOW
-        | OpenFlags::SQLITE_OPEN_EXRESCODE;
-    if !is_immutable {
-        return (path.to_owned(), flags);
-    }
-    let mut uri = String::from("file://");
-    for byte in path.as_os_str().as_encoded_bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-._~".contains(byte) {
-            uri.push(char::from(*byte));
-        } else {
-            uri.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    uri.push_str("?immutable=1");
-    (PathBuf::from(uri), flags | OpenFlags::SQLITE_OPEN_URI)
 }
 
 /// Whether SQLite cannot create its files beside this one, because of permissions or a read-only medium.

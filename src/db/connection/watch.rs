@@ -1,5 +1,7 @@
 //! Watches the file at a path: is it still the one being written, and how large is it?
 
+use crate::db::connection::files::has_log;
+use crate::db::connection::identity::{Identity, identity};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -45,7 +47,7 @@ pub(crate) struct FileWatch {
     log: PathBuf,
     database_identity: Identity,
     log_identity: Identity,
-    /// The id of the log that is recorded.
+    /// The log that is recorded.
     log_id: String,
     /// The file after the writer last wrote to it, or after it was last found to be in order.
     settled: Still,
@@ -58,11 +60,6 @@ pub(crate) struct FileWatch {
     /// Only a part of the write-ahead log was moved into it: its tables say nothing without the rest.
     is_torn: bool,
 }
-
-/// Device and inode of a file. `None` where the operating system does not tell; there, open files cannot be
-/// removed or replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Identity(Option<(u64, u64)>);
 
 impl FileWatch {
     /// Watches files that are open now.
@@ -85,7 +82,7 @@ impl FileWatch {
         })
     }
 
-    /// The log that is recorded.
+    /// The id of the log that is recorded.
     pub(crate) fn log_id(&self) -> &str {
         &self.log_id
     }
@@ -253,26 +250,10 @@ impl Still {
     }
 }
 
-/// Whether the write-ahead log has content, or had when its writer died.
-pub(crate) fn has_log(database: &Path) -> bool {
-    fs::metadata(wal_path(database)).is_ok_and(|log| log.len() > 0)
-}
-
 fn found(path: &Path) -> io::Result<Option<fs::Metadata>> {
     match fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some(metadata)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-#[cfg(unix)]
-pub(crate) fn identity(metadata: &fs::Metadata) -> Identity {
-    use std::os::unix::fs::MetadataExt;
-    Identity(Some((metadata.dev(), metadata.ino())))
-}
-
-#[cfg(not(unix))]
-fn identity(_: &fs::Metadata) -> Identity {
-    Identity(None)
 }

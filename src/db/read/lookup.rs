@@ -1,6 +1,7 @@
 //! Queries. Each is bounded, uses bound parameters only, and names the index that serves it.
 
-use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+use crate::db::rows::{count_at, optional_count_at};
+use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use crate::db::error::{Context, DbError};
 use crate::db::rows::{RequestRow, SELECT_REQUEST, request_rows};
@@ -22,31 +23,6 @@ pub(crate) struct StoredPayload {
     pub(crate) stored: Option<u64>,
     /// The packed content, where it was asked for.
     pub(crate) data: Option<Vec<u8>>,
-}
-
-/// A segment of the log as stored in the file.
-#[derive(Debug)]
-pub(crate) struct StoredSegment {
-    pub(crate) first_seq: u64,
-    pub(crate) count: u64,
-    pub(crate) length: u64,
-    pub(crate) encoding: i64,
-    pub(crate) data: Vec<u8>,
-    /// Its hashes of the tree.
-    pub(crate) tree: Vec<u8>,
-}
-
-/// A number that is never negative. A negative one is damage, and is not replaced by another number.
-pub(crate) fn count_at(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
-    let number: i64 = row.get(index)?;
-    u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(index, number))
-}
-
-pub(crate) fn optional_count_at(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<u64>> {
-    match row.get::<_, Option<i64>>(index)? {
-        None => Ok(None),
-        Some(_) => count_at(row, index).map(Some),
-    }
 }
 
 fn requests_where(
@@ -230,36 +206,6 @@ pub(crate) fn tool_calls(
         })
         .context(READING)?;
     rows.collect::<Result<_, _>>().context(READING)
-}
-
-/// Every segment of the log, in order.
-pub(crate) fn visit_segments(
-    connection: &Connection,
-    mut visit: impl FnMut(StoredSegment) -> Result<(), DbError>,
-) -> Result<(), DbError> {
-    const READING: &str = "reading the log";
-    let mut statement = connection
-        .prepare(
-            "SELECT first_seq, count, length, encoding, data, tree FROM log_segments \
-             ORDER BY first_seq",
-        )
-        .context(READING)?;
-    let mut rows = statement.query([]).context(READING)?;
-    while let Some(row) = rows.next().context(READING)? {
-        visit(segment_from_row(row).context(READING)?)?;
-    }
-    Ok(())
-}
-
-pub(crate) fn segment_from_row(row: &Row<'_>) -> rusqlite::Result<StoredSegment> {
-    Ok(StoredSegment {
-        first_seq: count_at(row, 0)?,
-        count: count_at(row, 1)?,
-        length: count_at(row, 2)?,
-        encoding: row.get(3)?,
-        data: row.get(4)?,
-        tree: row.get(5)?,
-    })
 }
 
 #[cfg(test)]

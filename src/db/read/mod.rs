@@ -2,6 +2,6 @@
 
 pub(super) mod list;
 pub(super) mod lookup;
-pub(super) mod snapshot;
+pub(super) mod removals;
 pub(super) mod stats;
 pub(super) mod times;

@@ -3,9 +3,9 @@
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::list::{self, Conditions, Walk};
-use super::lookup::count_at;
 use crate::db::error::{Context, DbError};
-use crate::db::write::sums::{SUMS, total};
+use crate::db::rollups::{SUMS, total};
+use crate::db::rows::count_at;
 use crate::log::{HOURS_PER_DAY, hour_of, hour_start};
 use crate::model::{RequestFilter, StatsFilter, StatsKey, StatsRow, ToolStats};
 

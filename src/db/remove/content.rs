@@ -2,13 +2,12 @@
 //! records the removal. What has to be repacked is repacked in earlier transactions, which change no
 //! content.
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use crate::db::rows::count_at;
+use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::db::check::structure::UNLINKED;
 use crate::db::error::{Context, DbError};
-use crate::db::read::lookup::{StoredSegment, segment_from_row};
 use crate::db::search;
-use crate::db::write::append::Appender;
+use crate::db::segments::{StoredSegment, segment_from_row};
 use crate::db::{event_seq, seq_to_sql};
 use crate::log::minute_of;
 use crate::model::Status;
@@ -16,6 +15,15 @@ use crate::payload::{Bases, Encoding};
 
 const REMOVING: &str = "removing what is not to be kept";
 const READING: &str = "looking for what is to be removed";
+
+/// Payloads that a removal would not repack although they are packed against others, because
+/// `payload_links` does not name them.
+pub(crate) const UNLINKED: &str = "SELECT count(*) FROM payloads AS packed \
+     WHERE payload_id <= (SELECT max(through) FROM payload_links_filled) AND EXISTS \
+     (SELECT 1 FROM (SELECT packed.base_id AS base UNION ALL SELECT packed.second_base_id) \
+     WHERE base IS NOT NULL AND NOT EXISTS (SELECT 1 FROM payload_links AS link \
+     WHERE link.base_id = base AND link.payload_id = packed.payload_id) \
+     AND EXISTS (SELECT 1 FROM payloads WHERE payload_id = base))";
 
 /// One step of a removal.
 #[derive(Debug, Default)]
@@ -143,27 +151,6 @@ impl Removal {
                 &[&links.through],
             )?;
         }
-        Ok(())
-    }
-}
-
-impl Appender {
-    /// Executes a step that no event records, in its own transaction. It changes no content.
-    pub(crate) fn remove(&mut self, removal: &Removal) -> Result<(), DbError> {
-        let transaction = self
-            .connection_mut()
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .context(REMOVING)?;
-        let damage = removal.forget_words(&transaction)?;
-        removal.execute(&transaction)?;
-        if removal.vacuum_pages > 0 {
-            let pages = removal.vacuum_pages;
-            transaction
-                .execute_batch(&format!("PRAGMA incremental_vacuum({pages})"))
-                .context("giving space back")?;
-        }
-        transaction.commit().context(REMOVING)?;
-        self.note_index_damage(damage);
         Ok(())
     }
 }
@@ -297,7 +284,7 @@ pub(crate) fn requests_between(
         .prepare_cached("SELECT count(*) FROM requests WHERE opened_seq BETWEEN ?1 AND ?2")
         .and_then(|mut statement| {
             statement.query_row([seq_to_sql(first), seq_to_sql(last)], |row| {
-                crate::db::read::lookup::count_at(row, 0)
+                count_at(row, 0)
             })
         })
         .context(READING)
@@ -391,10 +378,7 @@ pub(crate) fn payloads_between(
         )
         .and_then(|mut statement| {
             statement.query_row([first, last], |row| {
-                Ok((
-                    crate::db::read::lookup::count_at(row, 0)?,
-                    crate::db::read::lookup::count_at(row, 1)?,
-                ))
+                Ok((count_at(row, 0)?, count_at(row, 1)?))
             })
         })
         .context(READING)

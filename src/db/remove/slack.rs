@@ -12,28 +12,21 @@
 //! log: nothing exists that a checkpoint could move into the file. Afterwards the writer drops its page
 //! cache, which still has the old bytes. Source: <https://www.sqlite.org/fileformat2.html#b_tree_pages>.
 
+use crate::db::connection::raw_io::{HEADER_BYTES, header, read_at, write_at};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::TransactionBehavior;
-
-use crate::db::connection::files::wal_path;
 use crate::db::connection::held::hold;
-use crate::db::error::{Context, DbError};
-use crate::db::write::append::Appender;
 
-const WIPING: &str = "overwriting what was erased";
 /// Bytes in one read.
 const READ_BYTES: usize = 1024 * 1024;
 /// Page numbers of a larger file begin with bytes that also mark a kind of page.
 const PAGES_MAX: u64 = 1 << 25;
 /// Source: <https://www.sqlite.org/fileformat2.html#the_lock_byte_page>.
 const LOCK_BYTE: u64 = 1 << 30;
-const HEADER_BYTES: usize = 100;
-
 /// A database as bytes.
 #[derive(Debug)]
 pub(crate) struct RawFile {
@@ -88,7 +81,7 @@ impl RawFile {
     }
 
     /// Zeroes the unused space of these pages. The caller ensures that nothing writes to them.
-    fn zero_slack(&self, pages: &[u32]) -> io::Result<()> {
+    pub(crate) fn zero_slack(&self, pages: &[u32]) -> io::Result<()> {
         let mut page = vec![0; self.page_bytes];
         for &number in pages {
             let begin = u64::from(number.saturating_sub(1)) * self.page_bytes as u64;
@@ -150,62 +143,8 @@ impl RawFile {
     }
 }
 
-impl Appender {
-    /// Zeroes the unused space of these pages. `false`: the write-ahead log is not empty, and nothing was
-    /// done.
-    pub(crate) fn zero_slack(&mut self, path: &Path, pages: &[u32]) -> Result<bool, DbError> {
-        let transaction = self
-            .connection_mut()
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .context(WIPING)?;
-        let failed = |error| DbError::io(WIPING, error);
-        if std::fs::metadata(wal_path(path)).map_err(failed)?.len() > 0 {
-            return Ok(false);
-        }
-        RawFile::open(path)
-            .and_then(|file| file.zero_slack(pages))
-            .map_err(failed)?;
-        transaction.commit().context(WIPING)?;
-        self.connection()
-            .execute_batch("PRAGMA shrink_memory")
-            .context(WIPING)?;
-        Ok(true)
-    }
-}
-
-/// The database's header.
-pub(crate) fn header(file: &File) -> io::Result<[u8; HEADER_BYTES]> {
-    let mut header = [0; HEADER_BYTES];
-    read_at(file, &mut header, 0)?;
-    Ok(header)
-}
-
 fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
-}
-
-#[cfg(unix)]
-fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, buffer, at)
-}
-
-#[cfg(unix)]
-fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
-}
-
-#[cfg(not(unix))]
-fn read_at(mut file: &File, buffer: &mut [u8], at: u64) -> io::Result<()> {
-    use std::io::{Read, Seek, SeekFrom};
-    file.seek(SeekFrom::Start(at))?;
-    file.read_exact(buffer)
-}
-
-#[cfg(not(unix))]
-fn write_at(mut file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
-    use std::io::{Seek, SeekFrom, Write};
-    file.seek(SeekFrom::Start(at))?;
-    file.write_all(bytes)
 }
 
 #[cfg(test)]
@@ -217,6 +156,7 @@ mod tests {
     use super::*;
     use crate::config::Durability;
     use crate::db::DatabasePath;
+    use crate::db::write::append::Appender;
 
     #[test]
     fn deleted_bytes_are_gone_and_all_rows_remain() {

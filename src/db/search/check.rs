@@ -7,11 +7,12 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::super::error::{Context, DbError};
 use super::super::seq_to_sql;
-use super::forgetting::{check_settings, is_empty};
+use super::forgetting::check_settings;
 use super::{IndexState, Words, page_keys, state_within, unpack};
-use crate::db::check::keyed::KeyedHash;
+use crate::db::connection::index_state::is_empty;
 use crate::db::connection::migrate;
-use crate::db::read::lookup::count_at;
+use crate::db::keyed::KeyedHash;
+use crate::db::rows::count_at;
 use crate::error::chain;
 
 const CHECKING: &str = "checking the search index";

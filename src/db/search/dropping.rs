@@ -5,12 +5,12 @@
 //! then emptied in short steps. Until that is finished nothing is searched, and nothing counts as fully
 //! erased. A crash in between changes nothing: the row says what is left to do.
 
+use crate::db::connection::settings;
 use rusqlite::{Connection, params};
 
 use super::super::error::{Context, DbError};
 use super::in_transaction;
-use crate::clock::now_micros;
-use crate::db::connection::{migrate, open};
+use crate::db::connection::migrate;
 
 const DROPPING: &str = "dropping the search index";
 /// Rows that one step deletes: some megabytes, some milliseconds.
@@ -23,18 +23,6 @@ const TABLES: [(&str, &str, bool); 5] = [
     ("search_index_idx", "segid, term", true),
     ("search_index_docsize", "id", true),
 ];
-
-/// Marks the index to be dropped; this cannot be undone. Within the caller's transaction.
-pub(crate) fn give_up(connection: &Connection) -> Result<(), DbError> {
-    connection
-        .execute(
-            "INSERT INTO search_state VALUES (0, 0, 1, ?1) ON CONFLICT (id) \
-             DO UPDATE SET next_seq = 0, is_dropped = 1, damaged_at = excluded.damaged_at",
-            [now_micros()],
-        )
-        .map(drop)
-        .context(DROPPING)
-}
 
 /// Executes the next step. `true`: nothing is left, and the index can be built again.
 pub(crate) fn drop_step(connection: &mut Connection) -> Result<bool, DbError> {
@@ -97,8 +85,8 @@ fn shadows_written<T>(
     connection: &mut Connection,
     work: impl FnOnce(&mut Connection) -> Result<T, DbError>,
 ) -> Result<T, DbError> {
-    open::defend(connection, false)?;
+    settings::defend(connection, false)?;
     let result = work(connection);
-    open::defend(connection, true)?;
+    settings::defend(connection, true)?;
     result
 }

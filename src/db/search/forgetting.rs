@@ -1,6 +1,7 @@
 //! Forgetting: removes words and texts from the index. The index never stops a removal: if it is damaged,
 //! it is dropped.
 
+use crate::db::connection::index_state::is_empty;
 use std::collections::HashSet;
 
 use rusqlite::types::Value;
@@ -9,10 +10,11 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::super::error::{Context, DbError};
 use super::super::seq_to_sql;
 use super::page_keys::{self, Words};
-use super::{Extent, by_opened_seq, extent, give_up, run, scope_of, unpack, wait_no_more};
+use super::{Extent, by_opened_seq, extent, run, scope_of, unpack, wait_no_more};
+use crate::db::connection::index_state::give_up;
 use crate::db::read::list::{self, Walk};
-use crate::db::read::lookup::count_at;
-use crate::db::remove::projections::{RemovalKind, pruned_to};
+use crate::db::read::removals::{RemovalKind, pruned_to};
+use crate::db::rows::count_at;
 use crate::error::chain;
 use crate::model::{Digest, RequestFilter};
 
@@ -78,18 +80,6 @@ fn check_empty(connection: &Connection) -> Result<(), DbError> {
             Err(DbError::corrupt(REMOVING, what))
         }
     }
-}
-
-/// Whether there is no index and no remains of one.
-pub(crate) fn is_empty(connection: &Connection) -> Result<bool, DbError> {
-    connection
-        .prepare_cached(
-            "SELECT NOT EXISTS (SELECT 1 FROM search_state) \
-             AND NOT EXISTS (SELECT 1 FROM search_messages) \
-             AND NOT EXISTS (SELECT 1 FROM search_index_docsize)",
-        )
-        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
-        .context(REMOVING)
 }
 
 /// Whether SQLite's index has the settings with which it was made. Without `secure-delete` removed words

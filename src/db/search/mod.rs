@@ -15,9 +15,9 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, param
 
 use super::error::{Context, DbError};
 use super::read::list::{self, Walk};
-use super::read::lookup::count_at;
 use super::rows::{RequestRow, SELECT_REQUEST, request_rows};
 use super::seq_to_sql;
+use crate::db::rows::count_at;
 use crate::model::{Digest, RequestFilter, RequestRecord};
 use crate::payload::sha256;
 
@@ -32,13 +32,15 @@ const MARKS: [char; 2] = ['\u{fdd0}', '\u{fdd1}'];
 /// Words in a snippet.
 const SNIPPET_TOKENS: i64 = 24;
 
+pub(crate) use crate::db::connection::index_state::give_up;
+pub(crate) use crate::db::connection::index_state::is_empty;
 pub(crate) use check::{
     are_words_found, are_words_of_texts, by_key, is_answering, is_waited_for, messages_of,
     problems, whole,
 };
-pub(crate) use dropping::{drop_step, give_up};
+pub(crate) use dropping::drop_step;
 pub(super) use forgetting::forget;
-pub(crate) use forgetting::{check_settings, is_empty, kept_from, look_again};
+pub(crate) use forgetting::{check_settings, kept_from, look_again};
 pub(crate) use page_keys::Words;
 
 /// A message that is to be added to the index.

@@ -9,13 +9,13 @@
 //! The form of pages and ids is that of FTS5, versions 4 and 5 of its file format. Source:
 //! <https://www.sqlite.org/fts5.html#fts5_data_structures>.
 
+use crate::db::connection::settings;
 use std::collections::BTreeSet;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::error::{Context, DbError};
-use crate::db::connection::open;
 
 const RENEWING: &str = "renewing the page keys of the search index";
 /// Precedes every word of the main index.
@@ -128,9 +128,9 @@ pub(super) fn renew(connection: &Connection, words: &[String]) -> Result<(), DbE
     if changes.is_empty() {
         return Ok(());
     }
-    open::defend(connection, false)?;
+    settings::defend(connection, false)?;
     let result = write(connection, &changes);
-    open::defend(connection, true)?;
+    settings::defend(connection, true)?;
     result
 }
 

@@ -1,5 +1,6 @@
 //! Appends: one group commit, one transaction.
 
+use super::apply;
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -7,18 +8,17 @@ use rusqlite::hooks::Wal;
 use rusqlite::{Connection, Row, TransactionBehavior, params};
 
 use super::pieces;
-use super::project;
 use super::refusals::Refusals;
-use super::tree::log_events;
 use super::tree::{self, CheckpointRow};
 use crate::config::Durability;
 use crate::db::connection::files::DatabasePath;
-use crate::db::connection::open;
 use crate::db::connection::schema::Schema;
+use crate::db::connection::{open, settings};
 use crate::db::error::{Context, DbError, DbErrorKind};
-use crate::db::read::lookup::{count_at, optional_count_at};
 use crate::db::remove::content::Removal;
 use crate::db::rows::status_in;
+use crate::db::rows::{count_at, optional_count_at};
+use crate::db::segments::log_events;
 use crate::db::{event_seq, seq_to_sql};
 use crate::error::OpenError;
 use crate::log::{Event, Fold};
@@ -273,7 +273,7 @@ impl Appender {
             if let Some(removal) = &batch.removal {
                 damage = removal.forget_words(&transaction)?;
             }
-            project::apply(&transaction, &mut Fold::new(&batch.events), refusals)?;
+            apply::apply(&transaction, &mut Fold::new(&batch.events), refusals)?;
             pieces::delete(&transaction, &batch.ended_pieces)?;
             if let Some(removal) = &batch.removal {
                 removal.execute(&transaction)?;
@@ -302,7 +302,7 @@ impl Appender {
             .context("setting the busy timeout")?;
         let result = self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)");
         self.connection
-            .busy_timeout(open::BUSY_TIMEOUT)
+            .busy_timeout(settings::BUSY_TIMEOUT)
             .context("setting the busy timeout")?;
         let checkpoint = result?;
         if checkpoint.is_done() {
@@ -314,7 +314,7 @@ impl Appender {
     /// Makes closing leave the files unchanged: they are damaged, or no longer ours.
     pub(crate) fn leave_files(&self) {
         // After an error the connection cannot do anything else either.
-        let _ = open::keep_wal_on_close(&self.connection, true);
+        let _ = settings::keep_wal_on_close(&self.connection, true);
     }
 
     fn checkpoint(&self, pragma: &str) -> Result<WalCheckpoint, DbError> {

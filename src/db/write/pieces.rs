@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row, Statement, TransactionBehavior, params};
 use super::append::Appender;
 use crate::config::PAYLOAD_CAP_BYTES_MAX;
 use crate::db::error::{Context, DbError};
-use crate::db::read::lookup::{count_at, optional_count_at};
+use crate::db::rows::{count_at, optional_count_at};
 use crate::db::seq_to_sql;
 use crate::model::Digest;
 use crate::payload::{Encoding, unpack_alone};

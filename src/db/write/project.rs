@@ -1,16 +1,15 @@
 //! The projections: writes the rows that a fold of events makes. Used by the writer and by the rebuild.
 
+use crate::db::rollups;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, ToSql, params};
+use rusqlite::{CachedStatement, Connection, Row, ToSql, params};
 
 use super::refusals::{ROW_REFUSED, Refusals};
-use super::sums::{self, Saturated};
 use crate::db::error::{Context, DbError};
-use crate::db::remove::projections;
 use crate::db::rows;
 use crate::db::seq_to_sql;
 use crate::log::{
-    DayKey, Ended, Fold, HourKey, HourSums, Opened, RequestChange, RequestEnd, RequestStart,
+    DayKey, Ended, HourKey, HourSums, Opened, RequestChange, RequestEnd, RequestStart,
 };
 use crate::model::Status;
 
@@ -21,131 +20,6 @@ pub(crate) trait Values {
     fn bind(&mut self, value: impl ToSql) -> Result<(), DbError>;
 }
 
-/// Writes everything that the fold contains, inside the caller's transaction.
-///
-/// The steps: (1) rows of requests; a refused row is written again in its barest form. (2) Removals delete
-/// rows and subtract what they counted. (3) What is left of erased requests is inserted. (4) Sums: an end
-/// whose opening was in an earlier batch is counted only now, since its key comes from its row. (5) Sums
-/// that had reached their bound are counted again. Steps 4 and 5 must come after 2, so that nothing is
-/// subtracted that was not added.
-pub(crate) fn apply(
-    connection: &Connection,
-    fold: &mut Fold<'_>,
-    refusals: &mut Refusals,
-) -> Result<(), DbError> {
-    let mut statements = Statements::prepare(connection)?;
-    let mut late = Vec::new();
-    for change in &fold.changes {
-        let mut key = None;
-        let is_written = refusals.guard(connection, change.opened_seq, || {
-            key = statements.change(change)?;
-            Ok(())
-        })?;
-        if !is_written {
-            key = statements.barest(connection, change, refusals)?;
-        }
-        if let (None, Some(end), Some(key)) = (&change.start, &change.end, key) {
-            late.push((key, end.ended));
-        }
-    }
-    let mut saturated = Saturated::default();
-    projections::apply(connection, fold, &mut saturated, refusals)?;
-    for change in &fold.remains {
-        let seq = change.opened_seq;
-        projections::take_rows(connection, seq, seq, &mut saturated)?;
-        if let Some(start) = &change.start {
-            refusals.guard(connection, seq, || {
-                statements.insert(change, start, change.end.as_ref())
-            })?;
-        }
-    }
-    for (key, ended) in late {
-        fold.count_end(key, ended);
-    }
-    for (key, sums) in &fold.hours {
-        refusals.guard(connection, fold.first_seq, || {
-            statements.add_hour(key, sums)
-        })?;
-    }
-    for (key, sums) in &fold.days() {
-        refusals.guard(connection, fold.first_seq, || statements.add_day(key, sums))?;
-    }
-    for (minute, range) in &fold.minutes {
-        refusals.guard(connection, range.first_seq, || {
-            statements
-                .minute
-                .execute(params![minute, sql(range.first_seq), sql(range.last_seq)])
-                .context(WRITING)
-                .map(drop)
-        })?;
-    }
-    refusals.guard(connection, fold.first_seq, || {
-        sums::settle(connection, &saturated)
-    })?;
-    apply_store_events(connection, fold, refusals)
-}
-
-/// Writes the rows that are left of erased requests, without counting them.
-pub(crate) fn insert_remains(connection: &Connection, fold: &Fold<'_>) -> Result<(), DbError> {
-    let mut statements = Statements::prepare(connection)?;
-    for change in &fold.remains {
-        projections::drop_rows(connection, change.opened_seq, change.opened_seq)?;
-        if let Some(start) = &change.start {
-            statements.insert(change, start, change.end.as_ref())?;
-        }
-    }
-    Ok(())
-}
-
-/// Events of the store itself: rare, so their statements are prepared when needed.
-fn apply_store_events(
-    connection: &Connection,
-    fold: &Fold<'_>,
-    refusals: &mut Refusals,
-) -> Result<(), DbError> {
-    let mut execute = |seq: u64, sql: &str, values: &[&dyn ToSql]| {
-        refusals.guard(connection, seq, || {
-            connection
-                .prepare_cached(sql)
-                .and_then(|mut statement| statement.execute(values))
-                .context(WRITING)
-                .map(drop)
-        })
-    };
-    for (seq, at) in &fold.openings {
-        execute(*seq, rows::INSERT_SESSION, &[&sql(*seq), at])?;
-    }
-    for (seq, at, closed) in &fold.closings {
-        execute(
-            *seq,
-            rows::CLOSE_OPENING,
-            &[
-                &sql(*seq),
-                at,
-                &sql(closed.lifecycles_submitted),
-                &sql(closed.lifecycles_stored),
-                &sql(closed.lifecycles_lost),
-                &sql(closed.payloads_lost),
-            ],
-        )?;
-    }
-    for (seq, gap) in &fold.gaps {
-        execute(
-            *seq,
-            rows::INSERT_GAP,
-            &[
-                &sql(*seq),
-                &gap.first_at,
-                &gap.last_at,
-                &sql(gap.lifecycles),
-                &sql(gap.payloads),
-                &sql(gap.updates),
-            ],
-        )?;
-    }
-    Ok(())
-}
-
 /// The statements of one batch, looked up once.
 pub(crate) struct Statements<'c> {
     insert: CachedStatement<'c>,
@@ -154,7 +28,7 @@ pub(crate) struct Statements<'c> {
     tool_call: CachedStatement<'c>,
     hour: CachedStatement<'c>,
     day: CachedStatement<'c>,
-    minute: CachedStatement<'c>,
+    pub(crate) minute: CachedStatement<'c>,
 }
 
 impl<'c> Statements<'c> {
@@ -165,15 +39,18 @@ impl<'c> Statements<'c> {
             end: prepare(&rows::END_REQUEST)?,
             serve: prepare(rows::SERVE_REQUEST)?,
             tool_call: prepare(rows::INSERT_TOOL_CALL)?,
-            hour: prepare(&sums::ADD_HOUR)?,
-            day: prepare(&sums::ADD_DAY)?,
+            hour: prepare(&rollups::ADD_HOUR)?,
+            day: prepare(&rollups::ADD_DAY)?,
             minute: prepare(rows::ADD_MINUTE)?,
         })
     }
 
     /// Writes what a batch says of one request: its row and its tool calls. Returns the row of sums in
     /// which a request is counted that was opened in an earlier batch.
-    fn change(&mut self, change: &RequestChange<'_>) -> Result<Option<HourKey>, DbError> {
+    pub(crate) fn change(
+        &mut self,
+        change: &RequestChange<'_>,
+    ) -> Result<Option<HourKey>, DbError> {
         let mut key = None;
         match (&change.start, &change.end) {
             (Some(start), end) => self.insert(change, start, end.as_ref())?,
@@ -194,7 +71,7 @@ impl<'c> Statements<'c> {
 
     /// Writes a request whose row was refused in its barest form, with a flag: that it existed, and how it
     /// ended. If that is refused too there is no row; the log has its lines in any case.
-    fn barest(
+    pub(crate) fn barest(
         &mut self,
         connection: &Connection,
         change: &RequestChange<'_>,
@@ -233,7 +110,7 @@ impl<'c> Statements<'c> {
         Ok(key)
     }
 
-    fn insert(
+    pub(crate) fn insert(
         &mut self,
         change: &RequestChange<'_>,
         start: &RequestStart<'_>,
@@ -261,7 +138,7 @@ impl<'c> Statements<'c> {
 
     /// Ends a request whose row exists. Returns the row of sums in which it is counted; `None` if the log
     /// names a request that does not exist or has ended.
-    fn end(
+    pub(crate) fn end(
         &mut self,
         change: &RequestChange<'_>,
         end: &RequestEnd<'_>,
@@ -466,7 +343,7 @@ pub(crate) fn joined<'n>(names: impl Iterator<Item = &'n String>) -> Option<Stri
     (!names.is_empty()).then(|| names.join(","))
 }
 
-fn sql(number: u64) -> i64 {
+pub(crate) fn sql(number: u64) -> i64 {
     seq_to_sql(number)
 }
 
@@ -503,16 +380,4 @@ impl Values for Binder<'_, '_> {
                 .context(WRITING),
         }
     }
-}
-
-/// Reads one number, where the query returns one.
-pub(crate) fn optional_number(
-    connection: &Connection,
-    query: &str,
-) -> Result<Option<i64>, DbError> {
-    connection
-        .prepare_cached(query)
-        .and_then(|mut statement| statement.query_row([], |row| row.get(0)).optional())
-        .context("reading the log")
-        .map(Option::flatten)
 }

@@ -4,73 +4,23 @@
 //! A row holds min([`SUM_MAX`], the exact sum). From a sum below the bound, values can be subtracted. A sum
 //! at the bound has lost what is beyond it, so it is counted again from the requests ([`settle`]).
 
+use crate::db::rollups::{SUM_MAX, SUMS};
 use std::collections::{BTreeSet, HashMap};
-use std::sync::LazyLock;
 
 use rusqlite::{Connection, OptionalExtension, ToSql};
 
 use super::project::Statements;
 use crate::db::error::{Context, DbError};
-use crate::db::read::lookup::segment_from_row;
-use crate::db::remove::projections::visit_ended;
+use crate::db::segments::segment_from_row;
 use crate::db::seq_to_sql;
+use crate::db::write::ended_rows::visit_ended;
 use crate::log::{
     DayKey, Event, EventKind, HOURS_PER_DAY, HourKey, HourSums, SegmentDecoder, hour_start, lines,
     minute_of,
 };
 
-/// The largest sum that the file holds.
-pub(crate) const SUM_MAX: i64 = i64::MAX;
-
 const WRITING: &str = "writing sums";
 const COUNTING: &str = "counting sums again";
-
-/// The summed columns of both rollups, in order.
-pub(crate) const SUMS: [&str; 15] = [
-    "completed",
-    "failed",
-    "rejected",
-    "abandoned",
-    "interrupted",
-    "input_tokens",
-    "output_tokens",
-    "cache_read_input_tokens",
-    "cache_write_input_tokens",
-    "reasoning_output_tokens",
-    "without_usage",
-    "cost_microdollars",
-    "unpriced",
-    "latency_us_sum",
-    "latency_count",
-];
-
-/// Adds to the sums of a row if it exists.
-fn add(table: &str, key_columns: usize) -> String {
-    let places = vec!["?"; key_columns + SUMS.len()].join(", ");
-    // Never exceeds the bound on the way: SQLite would continue with floats.
-    let sets = SUMS.map(|sum| format!("{sum} = {sum} + min(excluded.{sum}, {SUM_MAX} - {sum})"));
-    format!(
-        "INSERT INTO {table} VALUES ({places}) ON CONFLICT DO UPDATE SET {}",
-        sets.join(", ")
-    )
-}
-
-pub(crate) static ADD_HOUR: LazyLock<String> = LazyLock::new(|| add("usage_hourly", 4));
-
-pub(crate) static ADD_DAY: LazyLock<String> = LazyLock::new(|| add("usage_daily", 3));
-
-/// The sum of an expression over a group, 0 for an empty group: like `sum()`, which fails when the result
-/// does not fit. The upper and the lower half are summed separately: both fit, for 2^31 rows.
-pub(crate) fn total(expression: &str) -> String {
-    let (upper, lower) = (
-        format!("sum(({expression}) >> 32)"),
-        format!("sum(({expression}) & 4294967295)"),
-    );
-    format!(
-        "coalesce(CASE WHEN {upper} + ({lower} >> 32) > 2147483647 THEN {SUM_MAX} \
-         ELSE (({upper} + ({lower} >> 32)) << 32) | ({lower} & 4294967295) END, 0)"
-    )
-}
 
 /// Rows of rollups that are to be counted again.
 #[derive(Debug, Default)]

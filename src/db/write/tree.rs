@@ -1,13 +1,13 @@
 //! The tree over the log as stored in the file: hashes beside each segment, and checkpoints.
 
+use crate::db::segments::{log_id, segment_text};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::append::{Appender, Segment};
-use super::project::optional_number;
 use crate::db::error::{Context, DbError, DbErrorKind};
-use crate::db::read::lookup::segment_from_row;
+use crate::db::segments::segment_from_row;
 use crate::db::seq_to_sql;
-use crate::log::{Event, EventKind, SegmentDecoder, lines};
+use crate::log::{Event, SegmentDecoder, lines};
 use crate::merkle::CompactRange;
 use crate::model::Digest;
 
@@ -199,59 +199,6 @@ fn is_removal(line: &[u8]) -> bool {
     [&b"\"event\":\"erased\""[..], b"\"event\":\"pruned\""]
         .iter()
         .any(|name| memchr::memmem::find(beginning, name).is_some())
-}
-
-/// The id in the log's first event; `None`: it has no event yet.
-pub(crate) fn log_id(connection: &Connection) -> Result<Option<String>, DbError> {
-    let damaged = |what: String| DbError::corrupt("reading the first event", what);
-    let Some(text) = segment_text(connection, "ASC")? else {
-        return Ok(None);
-    };
-    let line = lines(&text).next().unwrap_or_default();
-    match Event::from_line(line).map(|event| event.kind) {
-        Ok(EventKind::StoreOpened(opened)) if !opened.log_id.is_empty() => Ok(Some(opened.log_id)),
-        Ok(_) => Err(damaged("it does not say which log this is".to_owned())),
-        Err(error) => Err(damaged(error.to_string())),
-    }
-}
-
-/// The number of events in the log.
-pub(crate) fn log_events(connection: &Connection) -> Result<u64, DbError> {
-    let events = optional_number(
-        connection,
-        "SELECT first_seq + count FROM log_segments ORDER BY first_seq DESC LIMIT 1",
-    )?;
-    Ok(events.and_then(|seq| u64::try_from(seq).ok()).unwrap_or(0))
-}
-
-/// The lines of the first segment in this order. Their number must be that of its row; otherwise it is
-/// damaged.
-fn segment_text(connection: &Connection, order: &str) -> Result<Option<Vec<u8>>, DbError> {
-    let segment = connection
-        .query_row(
-            &format!(
-                "SELECT first_seq, count, length, encoding, data, tree FROM log_segments \
-                 ORDER BY first_seq {order} LIMIT 1"
-            ),
-            [],
-            segment_from_row,
-        )
-        .optional()
-        .context(READING)?;
-    let Some(segment) = segment else {
-        return Ok(None);
-    };
-    SegmentDecoder::new()
-        .and_then(|mut decoder| {
-            decoder.decode(
-                segment.encoding,
-                segment.data,
-                segment.length,
-                segment.count,
-            )
-        })
-        .map(Some)
-        .map_err(|error| DbError::corrupt("reading the log", error))
 }
 
 impl Segment {

@@ -50,6 +50,23 @@ impl Reservation {
     }
 }
 
+/// Whether a body was granted queue space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyGrant {
+    Granted,
+    Shed,
+}
+
+impl BodyGrant {
+    /// What is reserved for a body of this length.
+    pub(crate) fn bytes(self, length: u64) -> u64 {
+        match self {
+            Self::Granted => length,
+            Self::Shed => 0,
+        }
+    }
+}
+
 /// The counter, and those who wait for capacity.
 #[derive(Debug)]
 pub(crate) struct Capacity {

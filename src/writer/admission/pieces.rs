@@ -9,17 +9,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::capacity::Reservation;
-use super::command::Command;
+use super::command::{Command, PieceCommand};
 use super::lifecycle::Lifecycle;
 use super::queue::Shared;
 use crate::config::PieceSettings;
-use crate::db::{DbErrorKind, PIECES_MAX, PieceRow};
-use crate::error::chain;
-use crate::payload::{StreamedBody, pack_alone};
 use crate::redaction::Redaction;
-use crate::writer::commit::committer::Committer;
-use crate::writer::stages::batch::BatchBuilder;
 
 /// The clock is looked at for every chunk of a slow stream, and for one in so many of a quick one: one
 /// of which so many come in this part of the interval between two pieces.
@@ -158,136 +152,6 @@ impl PieceCutter {
             };
         }
         place
-    }
-}
-
-/// The next part of a response that has not ended.
-#[derive(Debug)]
-pub(crate) struct PieceCommand {
-    pub(crate) lifecycle: Arc<Lifecycle>,
-    pub(crate) chunks: Vec<Bytes>,
-    /// The policy that went over it.
-    pub(crate) redaction_id: Option<String>,
-    pub(crate) reservation: Reservation,
-}
-
-/// A piece on its way to the packer.
-#[derive(Debug)]
-pub(crate) struct PlannedPiece {
-    lifecycle: Arc<Lifecycle>,
-    position: u64,
-    redaction_id: Option<String>,
-    content: PieceContent,
-}
-
-#[derive(Debug)]
-enum PieceContent {
-    Next(Vec<Bytes>),
-    /// Beginning and end of all that came, in place of the pieces before.
-    Ends(Box<StreamedBody>),
-}
-
-/// A piece on its way to the committer.
-#[derive(Debug)]
-pub(crate) struct PackedPiece {
-    lifecycle: Arc<Lifecycle>,
-    row: PieceRow,
-}
-
-impl BatchBuilder {
-    /// Takes the next piece of a response.
-    pub(crate) fn piece(&mut self, command: PieceCommand) {
-        let bytes = command.reservation.bytes;
-        self.hold(command.reservation, u64::MAX);
-        let lifecycle = command.lifecycle;
-        let position = lifecycle.notes().next_piece();
-        if position < PIECES_MAX {
-            let piece = PlannedPiece {
-                lifecycle,
-                position,
-                redaction_id: command.redaction_id,
-                content: PieceContent::Next(command.chunks),
-            };
-            self.push_piece(piece, bytes);
-        }
-    }
-
-    /// Takes what is kept so far of a response that has come to be above the payload cap.
-    pub(crate) fn ends(&mut self, lifecycle: Arc<Lifecycle>, streamed: StreamedBody) {
-        let piece = PlannedPiece {
-            lifecycle,
-            position: 0,
-            redaction_id: None,
-            content: PieceContent::Ends(Box::new(streamed)),
-        };
-        self.push_piece(piece, 0);
-    }
-}
-
-impl PlannedPiece {
-    pub(crate) fn pack(self) -> PackedPiece {
-        let (content, ends) = match self.content {
-            PieceContent::Next(chunks) => (chunks.concat(), None),
-            PieceContent::Ends(streamed) => {
-                let (length, sha256, excerpt) = streamed.finish();
-                (excerpt.bytes, Some((length, sha256, excerpt.head)))
-            }
-        };
-        let (encoding, data) = pack_alone(&content);
-        let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
-        let kept = count(content.len());
-        let row = PieceRow {
-            opened_seq: self.lifecycle.opened_seq(),
-            position: self.position,
-            length: ends.map_or(kept, |(length, ..)| length),
-            kept,
-            head: ends.map(|(.., head)| count(head)),
-            sha256: ends.map(|(_, sha256, _)| sha256),
-            redaction_id: self.redaction_id,
-            encoding,
-            data,
-        };
-        PackedPiece {
-            lifecycle: self.lifecycle,
-            row,
-        }
-    }
-}
-
-impl Committer {
-    /// Writes pieces, once: where that fails, no more come of these responses, so that those that are
-    /// there follow each other.
-    pub(crate) fn write_pieces(&mut self, pieces: &[PackedPiece]) {
-        let wanted: Vec<&PackedPiece> = pieces
-            .iter()
-            .filter(|piece| piece.lifecycle.takes_pieces())
-            .collect();
-        if wanted.is_empty() {
-            return;
-        }
-        let rows: Vec<&PieceRow> = wanted.iter().map(|piece| &piece.row).collect();
-        if let Err(error) = self.appender.write_pieces(&rows) {
-            for piece in wanted {
-                piece.lifecycle.end_pieces();
-            }
-            // A connection that a write or a sync failed on is not to be believed.
-            self.is_suspect |= !matches!(error.kind, DbErrorKind::Busy | DbErrorKind::Full);
-            tracing::warn!(
-                target: "auditlite",
-                path = ?self.path.as_path(),
-                problem = chain(&error),
-                "what came so far of long responses could not be written; a crash would lose it, their ends will not"
-            );
-        }
-        self.checkpoints.note_commit();
-    }
-
-    /// Once no request is open, nobody needs pieces any more. They must not keep a store from opening.
-    pub(crate) fn take_all_pieces_away(&mut self) {
-        if let Err(error) = self.appender.delete_all_pieces() {
-            self.is_suspect = true;
-            tracing::warn!(target: "auditlite", path = ?self.path.as_path(), problem = chain(&error), "pieces of responses that nobody needs could not be taken away");
-        }
     }
 }
 

@@ -4,10 +4,11 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::capacity::{Capacity, Reservation};
+use super::capacity::{BodyGrant, Capacity, Reservation};
 use super::command::Command;
 use super::commit_waiters::CommitWaiters;
 use super::losses::{Loss, Losses};
+use super::state::StoreState;
 use crate::clock::now_micros;
 use crate::config::{Capture, Config, Overflow, PieceSettings};
 use crate::error::{FlushError, RecordError};
@@ -15,10 +16,10 @@ use crate::log::{EndKind, Event, EventKind};
 use crate::process::{FORKED, Process};
 use crate::redaction::Redaction;
 use crate::sync::Instant;
-use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use crate::sync::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use crate::sync::thread::{self, Thread};
-use crate::writer::commit::disk_space::DiskSpace;
+use crate::writer::disk_space::DiskSpace;
 use crate::writer::health::{Health, HealthCounters, HealthState};
 
 /// Channel slots beyond the capacity's events, for flushes and wakes; the close has one of its own.
@@ -27,34 +28,9 @@ pub(crate) const CONTROL_SLOTS: usize = if cfg!(shuttle) { 4 } else { 256 };
 const CONTROL_STEP: Duration = Duration::from_millis(1);
 /// How often whoever waits for an answer looks whether anybody is left to give it.
 const ANSWER_STEP: Duration = Duration::from_millis(50);
-/// Longest wait of the writer for openings that are on their way when the store closes.
-const OPENINGS_TIMEOUT: Duration = Duration::from_secs(1);
-
-const RUNNING: u8 = 0;
-const CLOSING: u8 = 1;
-const CLOSED: u8 = 2;
-const STOPPED: u8 = 3;
-
 /// This part of the byte capacity is left to the allocator: bodies of all sizes that one thread
 /// takes and another frees leave holes. Measured with glibc's allocator and recorded traffic.
 const FRAGMENTATION: usize = 3;
-
-/// Whether a body was granted queue space.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BodyGrant {
-    Granted,
-    Shed,
-}
-
-impl BodyGrant {
-    /// What is reserved for a body of this length.
-    pub(crate) fn bytes(self, length: u64) -> u64 {
-        match self {
-            Self::Granted => length,
-            Self::Shed => 0,
-        }
-    }
-}
 
 /// What an opening was given.
 #[derive(Debug)]
@@ -65,6 +41,13 @@ pub(crate) enum Admission {
     Shed,
 }
 
+/// State shared by request threads, the owner of the store and the writer; it lives until the last of their
+/// handles is dropped.
+///
+/// Request threads call `admit`, the `reserve` family, `submit` and `count_loss`. None of these waits for the
+/// disk; `reserve` waits for capacity under [`Overflow::Wait`] only. The owner calls `begin_closing`,
+/// `submit_close` and `ask`, which block. The writer calls `note_committed`, `free_control_slot`,
+/// `set_closed` and `set_stopped`. For the close protocol see [`StoreState`].
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) payload_bytes_max: usize,
@@ -78,12 +61,8 @@ pub(crate) struct Shared {
     pub(crate) counters: HealthCounters,
     pub(crate) commits: CommitWaiters,
     sender: Sender<Command>,
-    state: AtomicU8,
-    stop_reason: OnceLock<String>,
+    pub(crate) state: StoreState,
     writer: OnceLock<Thread>,
-    /// Openings that began and that were through; equal when none is on its way.
-    openings_begun: AtomicU64,
-    openings_done: AtomicU64,
     /// Events that were handed over, and how many of them are committed.
     events_submitted: AtomicU64,
     submitted_committed: AtomicU64,
@@ -91,25 +70,6 @@ pub(crate) struct Shared {
     /// Flushes and wakes in the channel: never more than their slots, so that no other command
     /// finds its own taken.
     controls: AtomicUsize,
-    /// Set by the writer before it looks into the channel for the last time.
-    is_sealed: AtomicBool,
-}
-
-/// An opening that is on its way; ends with it, however it ends.
-struct OpeningOnItsWay<'s>(&'s Shared);
-
-impl OpeningOnItsWay<'_> {
-    fn done(self) {
-        self.0.openings_done.fetch_add(1, Ordering::SeqCst);
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for OpeningOnItsWay<'_> {
-    /// Not submitted: the gateway was told.
-    fn drop(&mut self) {
-        self.0.openings_begun.fetch_sub(1, Ordering::SeqCst);
-    }
 }
 
 impl Shared {
@@ -130,38 +90,19 @@ impl Shared {
             counters: HealthCounters::default(),
             commits: CommitWaiters::default(),
             sender,
-            state: AtomicU8::new(RUNNING),
-            stop_reason: OnceLock::new(),
+            state: StoreState::default(),
             writer: OnceLock::new(),
-            openings_begun: AtomicU64::new(0),
-            openings_done: AtomicU64::new(0),
             events_submitted: AtomicU64::new(0),
             submitted_committed: AtomicU64::new(0),
             ends_submitted: AtomicU64::new(0),
             controls: AtomicUsize::new(0),
-            is_sealed: AtomicBool::new(false),
         };
         (shared, receiver)
     }
 
-    /// Runs one opening, so that a close can wait for those that are on their way.
-    pub(crate) fn open<T>(
-        &self,
-        opening: impl FnOnce() -> Result<T, RecordError>,
-    ) -> Result<T, RecordError> {
-        self.openings_begun.fetch_add(1, Ordering::SeqCst);
-        let on_its_way = OpeningOnItsWay(self);
-        if let Some(refusal) = self.refusal() {
-            return Err(refusal);
-        }
-        let opened = opening()?;
-        on_its_way.done();
-        Ok(opened)
-    }
-
     /// Lifecycles that were submitted: stored, to be stored, or counted as lost.
     pub(crate) fn lifecycles_submitted(&self) -> u64 {
-        self.openings_done.load(Ordering::SeqCst)
+        self.state.openings()
     }
 
     /// Reserves what an opening needs, for its end too.
@@ -179,7 +120,7 @@ impl Shared {
         if self.overflow == Overflow::Strict && space != DiskSpace::MetadataOnly {
             return Err(RecordError::Full);
         }
-        if let Some(refusal) = self.refusal() {
+        if let Some(refusal) = self.state.refusal() {
             return Err(refusal); // closed while it waited for space
         }
         let wanted = Reservation::new(2, metadata_bytes);
@@ -224,7 +165,7 @@ impl Shared {
                     now + Duration::from_secs(365 * 24 * 3600)
                 });
                 self.capacity
-                    .reserve_until(wanted, deadline, || !self.is_running())
+                    .reserve_until(wanted, deadline, || !self.state.is_running())
             }
         }
     }
@@ -270,10 +211,10 @@ impl Shared {
         self.events_submitted.fetch_add(events, Ordering::Relaxed);
         let (command, refusal) = match self.sender.try_send(command) {
             Ok(()) => {
-                // With the one in `seal`: either this sees the seal, or the writer the command.
+                // Pairs with the fence in `seal`: either this thread observes the seal, or the writer observes the command.
                 fence(Ordering::SeqCst);
-                if !is_awaited && self.is_sealed.load(Ordering::SeqCst) {
-                    return Err(self.refusal().unwrap_or(RecordError::Closed));
+                if !is_awaited && self.state.is_sealed() {
+                    return Err(self.state.refusal().unwrap_or(RecordError::Closed));
                 }
                 if ends > 0 {
                     self.ends_submitted.fetch_add(ends, Ordering::Relaxed);
@@ -281,7 +222,7 @@ impl Shared {
                 return Ok(());
             }
             Err(TrySendError::Disconnected(command)) => {
-                (command, self.refusal().unwrap_or(RecordError::Closed))
+                (command, self.state.refusal().unwrap_or(RecordError::Closed))
             }
             Err(TrySendError::Full(command)) => {
                 tracing::error!(target: "auditlite", "the channel to the writer is full though its place was reserved");
@@ -300,7 +241,7 @@ impl Shared {
         command: impl FnOnce(Sender<T>) -> Command,
         timeout: Duration,
     ) -> Result<T, FlushError> {
-        if self.is_over() {
+        if self.state.is_over() {
             return Err(FlushError::WriterStopped);
         }
         let begun = Instant::now();
@@ -326,7 +267,7 @@ impl Shared {
         loop {
             let left = timeout.saturating_sub(begun.elapsed());
             // Looked at before: what was answered by then is there.
-            let is_over = self.is_over();
+            let is_over = self.state.is_over();
             match answered.recv_timeout(left.min(ANSWER_STEP)) {
                 Ok(answer) => return Ok(answer),
                 Err(RecvTimeoutError::Disconnected) => return Err(FlushError::WriterStopped),
@@ -347,7 +288,7 @@ impl Shared {
         }
         while !self.take_control_slot() {
             let left = timeout.saturating_sub(begun.elapsed());
-            if self.is_over() {
+            if self.state.is_over() {
                 return Err(FlushError::WriterStopped);
             }
             if left.is_zero() {
@@ -368,25 +309,6 @@ impl Shared {
         let is_sent = self.sender.try_send(Command::Close(reply)).is_ok();
         self.wake_writer();
         is_sent
-    }
-
-    /// Called by the writer before it looks into the channel for the last time: what comes later is
-    /// refused. Waits for openings that are on their way, so that the accounts count them.
-    pub(crate) fn seal(&self) {
-        self.is_sealed.store(true, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        self.await_openings(OPENINGS_TIMEOUT);
-    }
-
-    fn await_openings(&self, timeout: Duration) {
-        let begun = Instant::now();
-        while self.openings_begun.load(Ordering::SeqCst)
-            != self.openings_done.load(Ordering::SeqCst)
-            && begun.elapsed() < timeout
-        {
-            // An opening takes microseconds, or its share of a wait that has just been called off.
-            thread::sleep(Duration::from_micros(50));
-        }
     }
 
     pub(crate) fn set_writer(&self, thread: Thread) {
@@ -433,10 +355,6 @@ impl Shared {
             .saturating_sub(self.ends_submitted.load(Ordering::SeqCst))
     }
 
-    pub(crate) fn is_running(&self) -> bool {
-        self.state.load(Ordering::SeqCst) == RUNNING
-    }
-
     /// Refuses in a process that was forked from the one that has the writer, whose commands nobody would
     /// take.
     pub(crate) fn check_process(&self, now: i64) -> Result<(), RecordError> {
@@ -446,44 +364,25 @@ impl Shared {
         }
     }
 
-    /// Why nothing is taken in any more, where that is so.
-    pub(crate) fn refusal(&self) -> Option<RecordError> {
-        match self.state.load(Ordering::SeqCst) {
-            RUNNING => None,
-            CLOSING | CLOSED => Some(RecordError::Closed),
-            _ => Some(RecordError::WriterStopped(
-                self.stop_reason.get().cloned().unwrap_or_default(),
-            )),
-        }
-    }
-
-    /// Whether the writer is gone: what waits for a commit waits in vain.
-    pub(crate) fn is_over(&self) -> bool {
-        self.state.load(Ordering::SeqCst) >= CLOSED
-    }
-
-    /// Ends admission, and waits for openings that are on their way. `false`: it had ended before.
+    /// Ends admission, and waits until the deadline for openings that have begun. `false`: it had
+    /// ended before.
     pub(crate) fn begin_closing(&self, deadline: Instant) -> bool {
-        let is_first = self
-            .state
-            .compare_exchange(RUNNING, CLOSING, Ordering::SeqCst, Ordering::SeqCst)
-            .is_ok();
+        let is_first = self.state.begin_closing();
         self.capacity.notify();
-        self.await_openings(deadline.saturating_duration_since(Instant::now()));
+        self.state
+            .await_openings(deadline.saturating_duration_since(Instant::now()));
         is_first
     }
 
     pub(crate) fn set_closed(&self) {
-        self.state.store(CLOSED, Ordering::SeqCst);
+        self.state.close();
         self.counters.fail("the store was closed".to_owned());
         self.commits.announce(true);
     }
 
     /// Latches: later calls return an error at once.
     pub(crate) fn set_stopped(&self, reason: String) {
-        if !self.is_over() {
-            let _ = self.stop_reason.set(reason.clone());
-            self.state.store(STOPPED, Ordering::SeqCst);
+        if self.state.stop(&reason) {
             self.counters.fail(reason);
         }
         self.capacity.notify();

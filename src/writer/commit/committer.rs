@@ -1,19 +1,22 @@
 //! The committer: the only one that writes. One batch, one transaction, then everybody is told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::disk_space::DiskSpaceWatch;
 use super::indexing::Indexing;
+use super::presence::Found;
+use super::request::{CommitRequest, EndNote};
 use super::tree_head::Checkpointer;
 use super::wal::WalCheckpointer;
 use crate::config::Durability;
-use crate::db::{Appender, Batch, DatabasePath, FileWatch, WriterLock};
+use crate::db::{Appender, Batch, DatabasePath, DbErrorKind, FileWatch, WriterLock};
+use crate::error::chain;
 use crate::log::{EndKind, EventKind};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::channel::{Receiver, RecvTimeoutError, Sender};
 use crate::sync::{Instant, caught};
 use crate::writer::admission::queue::Shared;
-use crate::writer::stages::batch::{CommitRequest, EndNote};
+use crate::writer::disk_space::{DiskSpace, DiskSpaceWatch};
 
 /// Why the writer ends.
 pub(crate) enum Stop {
@@ -23,6 +26,28 @@ pub(crate) enum Stop {
     /// The file cannot be written any more.
     Failed(String),
 }
+
+/// How far a batch has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Nothing of it is written.
+    Unwritten,
+    /// It may or may not be written, and the connection is not to be believed: a sync or a write
+    /// failed. Only a connection that is opened anew tells.
+    Unknown,
+    /// It is committed, to a file that was not found at its path afterwards.
+    Elsewhere,
+    /// It is committed.
+    Committed,
+}
+
+/// First and longest pause between tries of a commit that fails.
+const RETRY_MIN: Duration = Duration::from_millis(5);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+/// Free space and size are looked at this often where nothing is committed and disk space is short; and the
+/// file always, which somebody may move, delete or overwrite.
+const CHECK_DISK_SPACE_EVERY: Duration = Duration::from_secs(1);
+const CHECK_FILE_EVERY: Duration = Duration::from_secs(5);
 
 pub(crate) struct Committer {
     pub(crate) shared: Arc<Shared>,
@@ -114,6 +139,75 @@ impl Committer {
         Ok(())
     }
 
+    /// Commits a batch, trying until it succeeds.
+    pub(crate) fn append(&mut self, batch: &Batch) -> Result<(), Stop> {
+        let mut pause = RETRY_MIN;
+        let mut progress = match std::mem::take(&mut self.is_suspect) {
+            false => Progress::Unwritten,
+            true => Progress::Unknown,
+        };
+        loop {
+            progress = match progress {
+                Progress::Unknown => self.reopen(batch)?,
+                other => other,
+            };
+            if progress == Progress::Unwritten {
+                progress = self.write(batch)?;
+            }
+            if matches!(progress, Progress::Committed | Progress::Elsewhere) {
+                progress = self.check_presence()?;
+            }
+            if progress == Progress::Committed {
+                self.note_recovery();
+                return Ok(());
+            }
+            if self.give_up.load(Ordering::SeqCst) {
+                self.appender.leave_files();
+                return Err(Stop::GivenUp);
+            }
+            self.pause(pause);
+            pause = (pause * 2).min(RETRY_MAX);
+        }
+    }
+
+    /// One try.
+    fn write(&mut self, batch: &Batch) -> Result<Progress, Stop> {
+        let error = match self.appender.append(batch) {
+            Ok(refusals) => {
+                self.note_refusals(&refusals);
+                return Ok(Progress::Committed);
+            }
+            Err(error) => error,
+        };
+        match error.kind {
+            // Everything but the log's own rows has been left out: somebody else writes to it.
+            DbErrorKind::Refused => {
+                self.appender.leave_files();
+                Err(Stop::Failed(format!(
+                    "the file does not take the log's next events, and was left as it is: {}",
+                    chain(&error)
+                )))
+            }
+            DbErrorKind::Corrupt | DbErrorKind::NotADatabase => Err(self.damaged(chain(&error))),
+            // Nothing is wrong with the connection.
+            DbErrorKind::Busy => {
+                self.note_failure(chain(&error));
+                Ok(Progress::Unwritten)
+            }
+            DbErrorKind::Full => {
+                self.note_failure(chain(&error));
+                // What is moved into the database is space in the write-ahead log.
+                let moved = self.appender.checkpoint_passive();
+                self.note_checkpoint(&moved);
+                Ok(Progress::Unwritten)
+            }
+            _ => {
+                self.note_failure(chain(&error));
+                Ok(Progress::Unknown)
+            }
+        }
+    }
+
     /// Latches the store where the writer ends in any other way than by a close.
     pub(crate) fn latch(shared: &Shared, path: &DatabasePath, stop: Stop) {
         match stop {
@@ -143,6 +237,81 @@ impl Committer {
             .committed_events
             .fetch_add(batch.segment.count, Ordering::Relaxed);
         self.shared.note_committed(&batch.events);
+    }
+
+    /// How long to wait for work before [`idle`](Self::idle) is called; `None`: as long as it takes.
+    pub(crate) fn idle_wait(&self) -> Option<Duration> {
+        let look = match self.shared.counters.is_disk_space_short() {
+            true => Some(CHECK_DISK_SPACE_EVERY),
+            // There a wait may end at once, and what waits for ever ends a schedule.
+            false => (!cfg!(shuttle)).then_some(CHECK_FILE_EVERY),
+        };
+        [
+            self.checkpoints.idle_wait(),
+            self.checkpointer.wait(),
+            self.indexing.idle_wait(),
+            look,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Nothing was to be done for a while.
+    pub(crate) fn idle(&mut self, since: Instant) -> Result<(), Stop> {
+        if self.look()? == Found::Here {
+            self.note_recovery();
+        }
+        self.state_log();
+        self.index_idle(since);
+        if self
+            .checkpoints
+            .idle_wait()
+            .is_some_and(|wait| since.elapsed() >= wait)
+        {
+            self.checkpoint_idle();
+        }
+        self.check_disk_space();
+        Ok(())
+    }
+
+    /// Writes the checkpoint of the log that is due though nothing is recorded.
+    fn state_log(&mut self) {
+        let Some(row) = self.checkpointer.on_its_own() else {
+            return;
+        };
+        let counters = &self.shared.counters;
+        match self.appender.write_checkpoint(&row) {
+            Ok(()) => self.checkpointer.published(&row, counters),
+            Err(error) => {
+                self.checkpointer.tried();
+                self.checkpointer.failed(&chain(&error), counters);
+            }
+        }
+        self.checkpoints.note_commit();
+    }
+
+    /// Checks the free disk space, and says so where its state has changed.
+    pub(crate) fn check_disk_space(&mut self) {
+        let (space, free_bytes) = self.space.look(&self.path, self.file_bytes);
+        self.checkpoints.note_free(free_bytes);
+        let before = self.shared.counters.set_disk_space(space, free_bytes);
+        if before == space {
+            return;
+        }
+        let path = self.path.as_path();
+        let (file_bytes, free_bytes) = (self.file_bytes, free_bytes.unwrap_or_default());
+        match space {
+            DiskSpace::Ample => {
+                tracing::info!(target: "auditlite", ?path, file_bytes, free_bytes, "the database has disk space again");
+            }
+            DiskSpace::Low => {
+                tracing::warn!(target: "auditlite", ?path, file_bytes, free_bytes, "disk space for the database is getting short");
+            }
+            DiskSpace::MetadataOnly | DiskSpace::Exhausted => {
+                tracing::warn!(target: "auditlite", ?path, file_bytes, free_bytes, "{}", space.problem().unwrap_or_default());
+            }
+        }
     }
 
     /// Moves the write-ahead log into the database and reports the end.

@@ -7,37 +7,10 @@ use std::time::Duration;
 use super::committer::{Committer, Stop};
 use crate::db::{DbError, Removal, WalCheckpoint};
 use crate::error::chain;
-use crate::log::EventKind;
-use crate::sync::channel::Sender;
+use crate::writer::admission::maintenance::{MaintenanceError, MaintenanceReply};
 
 /// How long emptying the write-ahead log waits for readers that are in the way, each time.
 const TRUNCATE_PATIENCE: Duration = Duration::from_millis(100);
-
-/// One step, as it is asked for.
-#[derive(Debug, Default)]
-pub(crate) struct MaintenanceCommand {
-    /// The event that states it; `None` for what changes nothing that can be read.
-    pub(crate) kind: Option<EventKind>,
-    pub(crate) removal: Removal,
-    /// Nothing that comes later is packed against what came before.
-    pub(crate) resets_delta_cache: bool,
-    /// Empties the write-ahead log, where no reader is in the way.
-    pub(crate) truncates_wal: bool,
-    /// Then overwrites the unused space of these pages.
-    pub(crate) slack_pages: Vec<u32>,
-    /// Takes out the next part of a search index that was given up.
-    pub(crate) drops_search_index: bool,
-}
-
-/// Why a step was not done.
-#[derive(Debug)]
-pub(crate) enum MaintenanceError {
-    /// Somebody reads an old state of the file.
-    ReaderInTheWay,
-    Failed(String),
-}
-
-pub(crate) type MaintenanceReply = Sender<Result<(), MaintenanceError>>;
 
 /// One step on its way to the committer.
 #[derive(Debug)]

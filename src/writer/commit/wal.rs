@@ -3,11 +3,9 @@
 
 use std::time::Duration;
 
-use super::committer::{Committer, Stop};
-use super::retry::Found;
+use super::committer::Committer;
 use crate::db::{DbError, WalCheckpoint};
 use crate::error::chain;
-use crate::sync::Instant;
 
 /// After so long without work, the log is moved and its space given back.
 const IDLE_FIRST: Duration = Duration::from_millis(500);
@@ -180,65 +178,6 @@ impl Committer {
             }
             _ => {}
         }
-    }
-}
-
-/// Free space and size are looked at this often where nothing is committed and disk space is short; and the
-/// file always, which somebody may move, delete or overwrite.
-const LOOK_AT_ROOM_EVERY: Duration = Duration::from_secs(1);
-const LOOK_AT_FILE_EVERY: Duration = Duration::from_secs(5);
-
-impl Committer {
-    /// How long to wait for work before [`idle`](Self::idle) is called; `None`: as long as it takes.
-    pub(crate) fn idle_wait(&self) -> Option<Duration> {
-        let look = match self.shared.counters.is_disk_space_short() {
-            true => Some(LOOK_AT_ROOM_EVERY),
-            // There a wait may end at once, and what waits for ever ends a schedule.
-            false => (!cfg!(shuttle)).then_some(LOOK_AT_FILE_EVERY),
-        };
-        [
-            self.checkpoints.idle_wait(),
-            self.checkpointer.wait(),
-            self.indexing.idle_wait(),
-            look,
-        ]
-        .into_iter()
-        .flatten()
-        .min()
-    }
-
-    /// Nothing was to be done for a while.
-    pub(crate) fn idle(&mut self, since: Instant) -> Result<(), Stop> {
-        if self.look()? == Found::Here {
-            self.note_recovery();
-        }
-        self.state_log();
-        self.index_idle(since);
-        if self
-            .checkpoints
-            .idle_wait()
-            .is_some_and(|wait| since.elapsed() >= wait)
-        {
-            self.checkpoint_idle();
-        }
-        self.check_disk_space();
-        Ok(())
-    }
-
-    /// Writes the checkpoint of the log that is due though nothing is recorded.
-    fn state_log(&mut self) {
-        let Some(row) = self.checkpointer.on_its_own() else {
-            return;
-        };
-        let counters = &self.shared.counters;
-        match self.appender.write_checkpoint(&row) {
-            Ok(()) => self.checkpointer.published(&row, counters),
-            Err(error) => {
-                self.checkpointer.tried();
-                self.checkpointer.failed(&chain(&error), counters);
-            }
-        }
-        self.checkpoints.note_commit();
     }
 }
 

@@ -9,8 +9,9 @@ use crate::error::chain;
 use crate::log::{BodyFact, EndKind, Ended, EventKind, Kept};
 use crate::model::WireProtocol;
 use crate::payload::{Content, Excerpt, PayloadPlan, excerpt_of, sha256};
-use crate::writer::admission::command::ParseResponse;
-use crate::writer::stages::batch::{BatchBuilder, EndNote};
+use crate::writer::admission::ending::ParseResponse;
+use crate::writer::commit::request::EndNote;
+use crate::writer::stages::batch::BatchBuilder;
 use crate::writer::stages::bodies::{committed, committed_excerpt, count};
 use crate::writer::stages::complete::Response;
 

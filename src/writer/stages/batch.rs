@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::sync::channel::Sender;
-
 use super::complete::Response;
-use crate::db::{Batch, Part, payload_id};
+use super::pieces::PlannedPiece;
+use crate::db::{PIECES_MAX, Part, payload_id};
 use crate::log::{Event, EventKind};
 use crate::payload::PayloadPlan;
 use crate::writer::admission::capacity::Reservation;
-use crate::writer::admission::command::ParseResponse;
+use crate::writer::admission::command::PieceCommand;
 use crate::writer::admission::lifecycle::{Lifecycle, Stage};
-use crate::writer::admission::pieces::{PackedPiece, PlannedPiece};
-use crate::writer::commit::maintenance::Maintenance;
+use crate::writer::commit::request::{EndNote, Replies};
 
 /// Payloads are packed in groups: the packer works while the intake prepares the next ones, and the
 /// memory of their bodies is given back soon.
@@ -80,41 +78,6 @@ pub(crate) struct SealedBatch {
     pub(crate) replies: Replies,
 }
 
-/// Who waits for a batch, beside its events.
-#[derive(Debug, Default)]
-pub(crate) struct Replies {
-    pub(crate) flushes: Vec<Sender<()>>,
-    /// Present with the last batch of a session.
-    pub(crate) close: Option<Sender<bool>>,
-    /// Present with a batch that a step of a removal ends.
-    pub(crate) maintenance: Option<Maintenance>,
-}
-
-/// A group commit that is ready to be written.
-#[derive(Debug)]
-pub(crate) struct CommitRequest {
-    /// Nothing, where somebody waits and there is nothing to write.
-    pub(crate) batch: Option<Batch>,
-    pub(crate) pieces: Vec<PackedPiece>,
-    pub(crate) reached: Vec<(Arc<Lifecycle>, Stage)>,
-    pub(crate) ends: Vec<EndNote>,
-    pub(crate) reservation: Reservation,
-    pub(crate) replies: Replies,
-}
-
-/// What completes an end's event, and what is traced of it.
-#[derive(Debug)]
-pub(crate) struct EndNote {
-    pub(crate) event_index: usize,
-    pub(crate) span: tracing::Span,
-    pub(crate) provider_name: Option<String>,
-    /// What served or was to serve, as the price book looks for it.
-    pub(crate) request_model: Option<String>,
-    pub(crate) client_model: Option<String>,
-    /// What its response is read for.
-    pub(crate) parse_response: ParseResponse,
-}
-
 impl BatchBuilder {
     pub(crate) fn new(first_seq: u64) -> Self {
         Self {
@@ -134,6 +97,22 @@ impl BatchBuilder {
         let Some(payload) = payload else { return };
         self.bytes = self.bytes.saturating_add(payload.content.new_bytes());
         self.group.payloads.push((payload_id(seq, part), payload));
+    }
+
+    /// Takes the next piece of a response.
+    pub(crate) fn piece(&mut self, command: PieceCommand) {
+        let bytes = command.reservation.bytes;
+        self.hold(command.reservation, u64::MAX);
+        let position = command.lifecycle.notes().next_piece();
+        if position < PIECES_MAX {
+            let piece = PlannedPiece::next(
+                command.lifecycle,
+                position,
+                command.redaction_id,
+                command.chunks,
+            );
+            self.push_piece(piece, bytes);
+        }
     }
 
     /// `bytes` of it are new, at most.

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::batch::EndNote;
 use crate::log::{EndKind, Ended, Event, EventKind, ToolCallFact};
 use crate::model::{
     Failure, MessagePart, Normaliser, RESPONSE_UNPARSED, ToolCall, Usage, WireProtocol,
@@ -16,9 +15,10 @@ use crate::model::{
 use crate::pricing::PriceBook;
 use crate::sync::{caught, trip};
 use crate::wire::{ParsedResponse, ResponseError, ResponseParser};
-use crate::writer::admission::command::ParseResponse;
+use crate::writer::admission::ending::ParseResponse;
 use crate::writer::admission::queue::Shared;
 use crate::writer::admission::redactor::SecretRedactor;
+use crate::writer::commit::request::EndNote;
 
 /// Models without a price are warned of once each, up to this many.
 const UNPRICED_MODELS_MAX: usize = 1024;
@@ -143,20 +143,6 @@ impl EndCompleter {
         }
         ended.adjust(normaliser.into_adjustments());
         ended.cost_microdollars = cost;
-    }
-}
-
-impl EndNote {
-    /// What served, what it was routed to, what was asked for, as far as known.
-    pub(crate) fn models<'n>(&'n self, ended: &'n Ended) -> Vec<&'n str> {
-        [
-            ended.response_model.as_deref(),
-            self.request_model.as_deref(),
-            self.client_model.as_deref(),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
     }
 }
 

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use super::barest::UNPREPARED;
 use super::batch::{BatchBuilder, Mark};
 use super::bodies::shed;
 use super::intake::Intake;
-use crate::log::{EndKind, Ended, EventKind, Opened, Served};
+use crate::log::{EndKind, Ended, EventKind, Opened};
 use crate::sync::atomic::Ordering;
 use crate::sync::caught;
 use crate::writer::admission::capacity::Reservation;
@@ -14,9 +15,6 @@ use crate::writer::admission::command::Command;
 use crate::writer::admission::lifecycle::{Lifecycle, Stage};
 use crate::writer::admission::losses::Loss;
 use crate::writer::admission::redactor::SecretRedactor;
-
-/// Among the body flags of an event whose preparation failed: it holds nothing but that it was.
-const UNPREPARED: &str = "unprepared";
 
 /// What has to be known of a command to record that it was.
 #[derive(Debug)]
@@ -136,37 +134,5 @@ impl Intake {
         if let Some(stage) = stage {
             batch.reached.push((stub.lifecycle, stage));
         }
-    }
-}
-
-/// What is written of an event whose line could not be.
-pub(crate) fn barest(fact: &EventKind) -> EventKind {
-    let body_flags = vec![UNPREPARED.to_owned()];
-    match fact {
-        EventKind::Opened(opened) => EventKind::Opened(Box::new(Opened {
-            request_id: opened.request_id.clone(),
-            started_at: opened.started_at,
-            request_body: opened.request_body.clone(),
-            content: opened.content.clone(),
-            body_flags,
-            ..Opened::default()
-        })),
-        EventKind::Ended(ended) => EventKind::Ended(Box::new(Ended {
-            kind: ended.kind,
-            request_id: ended.request_id.clone(),
-            opened_seq: ended.opened_seq,
-            response_body: ended.response_body.clone(),
-            content: ended.content.clone(),
-            upstream_body: ended.upstream_body.clone(),
-            body_flags,
-            ..Ended::default()
-        })),
-        EventKind::Served(served) => EventKind::Served(Served {
-            request_id: served.request_id.clone(),
-            opened_seq: served.opened_seq,
-            ..Served::default()
-        }),
-        // Nothing of them is from outside.
-        other => other.clone(),
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::batch::{BatchBuilder, Replies};
+use super::batch::BatchBuilder;
 use super::pack::{PackStage, PackTask};
 use super::prepare::Preparer;
 use crate::clock::now_micros;
@@ -16,8 +16,9 @@ use crate::sync::{Instant, thread};
 use crate::writer::admission::command::Command;
 use crate::writer::admission::queue::Shared;
 use crate::writer::commit::committer::Stop;
-use crate::writer::commit::disk_space::DiskSpace;
 use crate::writer::commit::maintenance::Maintenance;
+use crate::writer::commit::request::Replies;
+use crate::writer::disk_space::DiskSpace;
 
 /// Most events of one group commit.
 const BATCH_EVENTS_MAX: usize = 8192;
@@ -177,7 +178,7 @@ impl Intake {
 
     /// Takes what still arrives, and states the session's accounts.
     fn close(&mut self, reply: Sender<bool>) -> Option<Stop> {
-        self.shared.seal();
+        self.shared.state.seal();
         let mut replies = Replies::default();
         while !self.receiver.is_empty() {
             let is_passed_on = self.collect(&mut replies).and_then(|batch| {

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use crate::sync::channel::{Receiver, Sender};
 
-use super::batch::{CommitRequest, PayloadGroup, SealedBatch};
+use super::barest::barest;
+use super::batch::{PayloadGroup, SealedBatch};
 use super::complete::{EndCompleter, Response};
-use super::guard::barest;
+use super::pieces::PlannedPiece;
 use crate::db::{Batch, Segment};
 use crate::error::Cause;
 use crate::log::{Event, SegmentEncoder};
@@ -19,9 +20,10 @@ use crate::pricing::PriceBook;
 use crate::sync::atomic::Ordering;
 use crate::sync::{caught, trip};
 use crate::wire::ParsedResponse;
-use crate::writer::admission::pieces::{PackedPiece, PlannedPiece};
 use crate::writer::admission::queue::Shared;
 use crate::writer::commit::committer::{Committer, Stop};
+use crate::writer::commit::pieces::PackedPiece;
+use crate::writer::commit::request::CommitRequest;
 
 /// Buffer capacity for lines that is kept between batches, in bytes.
 const LINES_BYTES_KEPT: usize = 4 << 20;

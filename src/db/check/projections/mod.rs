@@ -13,20 +13,21 @@
 
 mod walk;
 
+use crate::db::write::apply;
 use std::collections::BTreeMap;
 
 use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator;
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 use serde::{Deserialize, Serialize};
 
-use super::keyed::KeyedHash;
-use super::rebuild::{ProjectionDifference, Rebuilt};
 use super::structure::IndexEntries;
+use crate::db::check::rebuilt::{ProjectionDifference, Rebuilt};
 use crate::db::error::{Context, DbError};
-use crate::db::remove::projections::visit_ended;
+use crate::db::keyed::KeyedHash;
 use crate::db::rows::{IS_ERASED, SELECT_ROW, START_COUNT};
 use crate::db::seq_to_sql;
-use crate::db::write::project::{self, Values, bind_end, bind_start, joined};
+use crate::db::write::ended_rows::visit_ended;
+use crate::db::write::project::{Values, bind_end, bind_start, joined};
 use crate::db::write::refusals::Refusals;
 use crate::log::{
     Ended, Event, EventKind, Fold, HourKey, Opened, RequestEnd, RequestStart, Served,
@@ -295,7 +296,7 @@ impl ProjectionCheck<'_> {
             all.count_end(request.key, &request.ended);
             if all.hours.len() + all.minutes.len() > bound {
                 let mut sums = std::mem::take(&mut all);
-                project::apply(connection, &mut sums, &mut Refusals::default())?;
+                apply::apply(connection, &mut sums, &mut Refusals::default())?;
             }
             Ok(())
         })?;
@@ -306,7 +307,7 @@ impl ProjectionCheck<'_> {
     fn add_sums(&mut self) -> Result<(), DbError> {
         let mut sums = std::mem::take(&mut self.sums);
         let mut refusals = Refusals::default();
-        project::apply(self.rebuilt.connection(), &mut sums, &mut refusals)
+        apply::apply(self.rebuilt.connection(), &mut sums, &mut refusals)
     }
 
     /// Keeps an open request. Beyond the bound, the oldest requests are spilled first: most requests end

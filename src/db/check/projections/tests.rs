@@ -100,7 +100,7 @@ fn written(events: &[Event], random: &mut fastrand::Rng) -> Connection {
     let mut rest = events;
     while !rest.is_empty() {
         let (batch, after) = rest.split_at(random.usize(1..=rest.len().min(40)));
-        project::apply(&connection, &mut Fold::new(batch), &mut Refusals::default()).unwrap();
+        apply::apply(&connection, &mut Fold::new(batch), &mut Refusals::default()).unwrap();
         rest = after;
     }
     connection

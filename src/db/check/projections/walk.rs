@@ -7,10 +7,10 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, Rows, Statement, ToSql};
 
 use super::COMPARING;
-use crate::db::check::keyed::KeyedHash;
-use crate::db::check::rebuild::{DIFFERENCES_LISTED_MAX, ProjectionDifference};
+use crate::db::check::rebuilt::{DIFFERENCES_LISTED_MAX, ProjectionDifference};
 use crate::db::check::structure::IndexEntries;
 use crate::db::error::{Context, DbError};
+use crate::db::keyed::KeyedHash;
 use crate::db::rows::{COLUMN_COUNT, SELECT_ROW, START_COUNT, column_name};
 use crate::db::write::project::Values;
 

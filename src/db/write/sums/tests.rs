@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::db::connection::migrate;
-use crate::db::remove::projections;
-use crate::db::write::project;
+use crate::db::rollups::SUM_MAX;
+use crate::db::rollups::SUMS;
+use crate::db::rollups::total;
+use crate::db::write::apply;
+use crate::db::write::removals;
 use crate::log::{
     EndKind, Ended, Erased, ErasedRequest, Fold, Opened, Pruned, PrunedKind, PrunedUsage,
     SegmentEncoder,
@@ -42,7 +45,7 @@ fn append_to(connection: &Connection, events: &[Event], refusals: &mut crate::db
             ],
         )
         .unwrap();
-    project::apply(connection, &mut Fold::new(events), refusals).unwrap();
+    apply::apply(connection, &mut Fold::new(events), refusals).unwrap();
 }
 
 fn rollup(connection: &Connection, table: &str) -> Vec<String> {
@@ -123,7 +126,7 @@ fn events(random: &mut fastrand::Rng, stored: &Connection) -> (Vec<Event>, BTree
             1 if random.bool() => {
                 let to = random.u64(pruned_to / 2..=seq / 2) * 2;
                 let to = to.max(pruned_to);
-                let usage = projections::usage_between(stored, pruned_to, to.saturating_sub(1));
+                let usage = removals::usage_between(stored, pruned_to, to.saturating_sub(1));
                 let usage = if to > pruned_to {
                     usage.unwrap()
                 } else {

@@ -8,7 +8,6 @@ use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, Rows, Statement};
 
-use super::lookup::{StoredSegment, count_at, optional_count_at, segment_from_row};
 use crate::db::check::projections::Tables;
 use crate::db::check::structure::{IndexEntries, Structure};
 use crate::db::connection::aside::FileStates;
@@ -16,6 +15,8 @@ use crate::db::connection::files::WriterLock;
 use crate::db::connection::pool;
 use crate::db::connection::schema::Schema;
 use crate::db::error::{Context, DbError};
+use crate::db::rows::{count_at, optional_count_at};
+use crate::db::segments::{StoredSegment, segment_from_row};
 use crate::db::write::pieces::left_behind;
 use crate::payload::{Bases, bases_of};
 

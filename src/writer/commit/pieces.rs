@@ -1,0 +1,52 @@
+//! Pieces of long responses, as the committer writes them: after the batch that they came with.
+
+use std::sync::Arc;
+
+use super::committer::Committer;
+use crate::db::{DbErrorKind, PieceRow};
+use crate::error::chain;
+use crate::writer::admission::lifecycle::Lifecycle;
+
+/// A piece on its way to the committer.
+#[derive(Debug)]
+pub(crate) struct PackedPiece {
+    pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) row: PieceRow,
+}
+
+impl Committer {
+    /// Writes pieces, once: where that fails, no more come of these responses, so that those that are
+    /// there follow each other.
+    pub(crate) fn write_pieces(&mut self, pieces: &[PackedPiece]) {
+        let wanted: Vec<&PackedPiece> = pieces
+            .iter()
+            .filter(|piece| piece.lifecycle.takes_pieces())
+            .collect();
+        if wanted.is_empty() {
+            return;
+        }
+        let rows: Vec<&PieceRow> = wanted.iter().map(|piece| &piece.row).collect();
+        if let Err(error) = self.appender.write_pieces(&rows) {
+            for piece in wanted {
+                piece.lifecycle.end_pieces();
+            }
+            // A connection that a write or a sync failed on is not to be believed.
+            self.is_suspect |= !matches!(error.kind, DbErrorKind::Busy | DbErrorKind::Full);
+            tracing::warn!(
+                target: "auditlite",
+                path = ?self.path.as_path(),
+                problem = chain(&error),
+                "what came so far of long responses could not be written; a crash would lose it, their ends will not"
+            );
+        }
+        self.checkpoints.note_commit();
+    }
+
+    /// Once no request is open, nobody needs pieces any more. They must not keep a store from opening.
+    pub(crate) fn take_all_pieces_away(&mut self) {
+        if let Err(error) = self.appender.delete_all_pieces() {
+            self.is_suspect = true;
+            tracing::warn!(target: "auditlite", path = ?self.path.as_path(), problem = chain(&error), "pieces of responses that nobody needs could not be taken away");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What the committer is asked to commit: a batch, and what follows from its commit.
+
+use std::sync::Arc;
+
+use super::maintenance::Maintenance;
+use super::pieces::PackedPiece;
+use crate::db::Batch;
+use crate::log::Ended;
+use crate::sync::channel::Sender;
+use crate::writer::admission::capacity::Reservation;
+use crate::writer::admission::ending::ParseResponse;
+use crate::writer::admission::lifecycle::{Lifecycle, Stage};
+
+/// A group commit that is ready to be written.
+#[derive(Debug)]
+pub(crate) struct CommitRequest {
+    /// Nothing, where somebody waits and there is nothing to write.
+    pub(crate) batch: Option<Batch>,
+    pub(crate) pieces: Vec<PackedPiece>,
+    pub(crate) reached: Vec<(Arc<Lifecycle>, Stage)>,
+    pub(crate) ends: Vec<EndNote>,
+    pub(crate) reservation: Reservation,
+    pub(crate) replies: Replies,
+}
+
+/// Who waits for a batch, beside its events.
+#[derive(Debug, Default)]
+pub(crate) struct Replies {
+    pub(crate) flushes: Vec<Sender<()>>,
+    /// Present with the last batch of a session.
+    pub(crate) close: Option<Sender<bool>>,
+    /// Present with a batch that a step of a removal ends.
+    pub(crate) maintenance: Option<Maintenance>,
+}
+
+/// What completes an end's event, and what is traced of it.
+#[derive(Debug)]
+pub(crate) struct EndNote {
+    pub(crate) event_index: usize,
+    pub(crate) span: tracing::Span,
+    pub(crate) provider_name: Option<String>,
+    /// What served or was to serve, as the price book looks for it.
+    pub(crate) request_model: Option<String>,
+    pub(crate) client_model: Option<String>,
+    /// What its response is read for.
+    pub(crate) parse_response: ParseResponse,
+}
+
+impl EndNote {
+    /// What served, what it was routed to, what was asked for, as far as known.
+    pub(crate) fn models<'n>(&'n self, ended: &'n Ended) -> Vec<&'n str> {
+        [
+            ended.response_model.as_deref(),
+            self.request_model.as_deref(),
+            self.client_model.as_deref(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}

@@ -1,0 +1,247 @@
+//! An end becomes the event of its kind, and the plan of the response.
+
+use bytes::Bytes;
+
+use super::batch::BatchBuilder;
+use super::bodies::{committed, committed_excerpt, shed};
+use super::complete::Response;
+use super::prepare::{Preparer, feed};
+use crate::config::Capture;
+use crate::db::{Part, payload_id};
+use crate::log::{BodyFact, Ended, EventKind, Kept, ToolCallFact};
+use crate::model::{Adjustments, Normaliser, RESPONSE_UNPARSED, Timing, ToolCall};
+use crate::payload::{Content, EndContent, PayloadPlan, StreamedBody};
+use crate::sync::trip;
+use crate::writer::admission::capacity::BodyGrant;
+use crate::writer::admission::command::EndCommand;
+use crate::writer::admission::ending::ParseResponse;
+use crate::writer::admission::lifecycle::{Notes, Stage};
+use crate::writer::commit::request::EndNote;
+
+/// What an end's event says of its bodies.
+struct PlannedBodies {
+    response_body: Option<BodyFact>,
+    content: Option<BodyFact>,
+    upstream_body: Option<BodyFact>,
+}
+
+impl Preparer {
+    /// Plans the response and what the gateway told, pushes their payloads, and the event. The packer parses
+    /// the response and completes the event; the note says where and how.
+    pub(crate) fn end(&mut self, mut command: EndCommand, batch: &mut BatchBuilder) {
+        let response_id = command.ending.response_id.as_deref().unwrap_or_default();
+        trip("end", response_id.as_bytes());
+        let mut notes = std::mem::take(&mut *command.lifecycle.notes());
+        if notes.pieces > 0 {
+            batch.ended_pieces.push(command.lifecycle.opened_seq());
+        }
+        let seq = batch.next_seq();
+        let capture = command.capture.unwrap_or(self.capture);
+        let (response_body, response) =
+            self.plan_response(&mut command, &mut notes, capture, batch);
+        if notes.is_unreadable {
+            command.adjustments.flag(RESPONSE_UNPARSED);
+            batch.unparsed = batch.unparsed.saturating_add(1);
+        }
+        let tool_calls = tool_call_facts(&mut command.ending.tool_calls);
+        let content = self.plan_content(&mut command, capture, batch);
+        let upstream_body = notes.upstream_body.as_ref().map(|payload| BodyFact {
+            length: payload.length,
+            commitment: Some(payload.commitment()),
+            kept: Kept::Digest,
+            ..BodyFact::default()
+        });
+        batch.push_payload(seq, Part::UpstreamBody, notes.upstream_body.take());
+        let event_index = batch.events.len();
+        batch
+            .ends
+            .push(end_note(&mut command, &mut notes, event_index));
+        if let Some(response) = response {
+            batch.group.responses.push((event_index, response));
+        }
+        let (at, lifecycle) = (command.at, std::sync::Arc::clone(&command.lifecycle));
+        let body_bytes = command.body_grant.bytes(command.response_length);
+        let reservation = command.reservation;
+        let bodies = PlannedBodies {
+            response_body,
+            content,
+            upstream_body,
+        };
+        let ended = ended_event(command, tool_calls, bodies);
+        batch.push(at, EventKind::Ended(Box::new(ended)));
+        batch.hold(reservation, body_bytes);
+        batch.reached.push((lifecycle, Stage::EndedCommitted));
+    }
+
+    /// The response's body, from where it is: handed over in chunks that were digested as they came, in
+    /// chunks that wait, or in one piece. Also what the packer is to parse.
+    fn plan_response(
+        &mut self,
+        command: &mut EndCommand,
+        notes: &mut Notes,
+        capture: Capture,
+        batch: &mut BatchBuilder,
+    ) -> (Option<BodyFact>, Option<Response>) {
+        let protocol = notes
+            .wire_protocol
+            .take()
+            .filter(|_| command.ending.parse_response != ParseResponse::No);
+        let body = command.ending.response_body.take();
+        let chunks = command.chunks.as_slice();
+        if command.body_grant == BodyGrant::Shed {
+            return (Some(shed(command.response_length)), None);
+        }
+        let seq = batch.next_seq();
+        if let (Some(streamed), None) = (notes.streamed.take(), &body) {
+            let mut response = None;
+            if let Some(mut parser) = notes.parser.take().filter(|_| protocol.is_some()) {
+                match feed(&mut parser, chunks) {
+                    Some(()) => response = Some(Response::Streamed(Box::new(parser))),
+                    None => notes.is_unreadable = true,
+                }
+            }
+            let (fact, payload) = streamed_body(streamed, chunks, capture);
+            batch.push_payload(seq, Part::Body, payload);
+            return (Some(fact), response);
+        }
+        if body.is_none() && chunks.is_empty() {
+            return (None, None);
+        }
+        let body = body.unwrap_or_else(|| joined(chunks));
+        let response = protocol.map(|protocol| Response::Whole(protocol, body.clone()));
+        let request_id = payload_id(command.lifecycle.opened_seq(), Part::Body);
+        let key = notes.conversation.take();
+        let arena = &mut batch.group.arena;
+        let (fact, payload) =
+            self.body(&body, command.body_grant, capture, |conversations, body| {
+                let id = payload_id(seq, Part::Body);
+                conversations.response(key.as_ref(), request_id, id, body, arena)
+            });
+        batch.push_payload(seq, Part::Body, payload);
+        (Some(fact), response)
+    }
+
+    /// The texts that the gateway told, in one document.
+    fn plan_content(
+        &mut self,
+        command: &mut EndCommand,
+        capture: Capture,
+        batch: &mut BatchBuilder,
+    ) -> Option<BodyFact> {
+        let ending = &mut command.ending;
+        let content = EndContent::new(
+            ending.assistant_text.take(),
+            &mut ending.tool_calls,
+            self.payload_bytes_max,
+            &mut command.adjustments,
+        );
+        let (fact, payload) = self.content(content.as_ref(), command.content_grant, capture);
+        batch.push_payload(batch.next_seq(), Part::Content, payload);
+        fact
+    }
+}
+
+fn tool_call_facts(calls: &mut [ToolCall]) -> Vec<ToolCallFact> {
+    let facts = calls.iter_mut().map(|call| ToolCallFact {
+        tool_call_id: std::mem::take(&mut call.tool_call_id),
+        tool_name: std::mem::take(&mut call.tool_name),
+        input_bytes: u64::try_from(call.input.len()).unwrap_or(u64::MAX),
+    });
+    facts.collect()
+}
+
+fn end_note(command: &mut EndCommand, notes: &mut Notes, event_index: usize) -> EndNote {
+    EndNote {
+        event_index,
+        span: std::mem::replace(&mut command.span, tracing::Span::none()),
+        provider_name: command
+            .response_provider_name
+            .clone()
+            .or_else(|| notes.provider_name.take()),
+        request_model: notes.request_model.take(),
+        client_model: notes.client_model.take(),
+        parse_response: command.ending.parse_response,
+    }
+}
+
+/// Latencies: those that the gateway told, else those that the handle measured; within their bounds.
+fn timing(command: &EndCommand, adjustments: &mut Adjustments) -> Timing {
+    let told = &command.ending.timing;
+    let mut timing = Timing {
+        latency_us: told.latency_us.or(command.latency_us),
+        upstream_latency_us: told.upstream_latency_us.or(command.upstream_latency_us),
+        time_to_first_chunk_us: told
+            .time_to_first_chunk_us
+            .or(command.time_to_first_chunk_us),
+    };
+    let mut normaliser = Normaliser::default();
+    normaliser.timing(&mut timing);
+    adjustments.add(normaliser.into_adjustments());
+    timing
+}
+
+fn ended_event(
+    mut command: EndCommand,
+    tool_calls: Vec<ToolCallFact>,
+    bodies: PlannedBodies,
+) -> Ended {
+    let mut adjustments = std::mem::take(&mut command.adjustments);
+    let timing = timing(&command, &mut adjustments);
+    let ending = command.ending;
+    let usage = ending.usage.unwrap_or_default();
+    Ended {
+        kind: ending.kind,
+        request_id: command.lifecycle.request_id.clone(),
+        opened_seq: command.lifecycle.opened_seq(),
+        store_opened_seq: None,
+        response_model: ending.response_model,
+        response_provider_name: command.response_provider_name,
+        response_id: ending.response_id,
+        http_status: ending.http_status,
+        error_type: ending.error_type,
+        error_message: ending.error_message,
+        finish_reasons: ending.finish_reasons,
+        input_tokens: usage.input_tokens,
+        output_tokens: usage.output_tokens,
+        cache_read_input_tokens: usage.cache_read_input_tokens,
+        cache_write_input_tokens: usage.cache_write_input_tokens,
+        reasoning_output_tokens: usage.reasoning_output_tokens,
+        // Where the gateway does not know it, the packer computes it from the response.
+        cost_microdollars: ending.cost_microdollars,
+        latency_us: timing.latency_us,
+        upstream_latency_us: timing.upstream_latency_us,
+        time_to_first_chunk_us: timing.time_to_first_chunk_us,
+        tool_calls,
+        response_body: bodies.response_body,
+        content: bodies.content,
+        upstream_body: bodies.upstream_body,
+        adjusted_fields: adjustments.fields,
+        body_flags: adjustments.body_flags,
+        redaction_id: command.redaction_id,
+    }
+}
+
+/// A response above the cap, of which all but `chunks` is digested already.
+fn streamed_body(
+    mut streamed: StreamedBody,
+    chunks: &[Bytes],
+    capture: Capture,
+) -> (BodyFact, Option<PayloadPlan>) {
+    for chunk in chunks {
+        streamed.push(chunk);
+    }
+    let (length, digest, excerpt) = streamed.finish();
+    if capture == Capture::MetadataOnly {
+        committed(length, digest, Kept::Digest, Content::Digest, None)
+    } else {
+        committed_excerpt(length, digest, excerpt)
+    }
+}
+
+/// Chunks in one piece.
+fn joined(chunks: &[Bytes]) -> Bytes {
+    match chunks {
+        [only] => only.clone(),
+        several => Bytes::from(several.concat()),
+    }
+}

@@ -1,0 +1,240 @@
+//! An opening becomes an `opened` event, and the plan of its body.
+
+use std::sync::Arc;
+
+use super::batch::BatchBuilder;
+use super::prepare::Preparer;
+use crate::db::{Part, payload_id};
+use crate::log::{BodyFact, EventKind, Opened};
+use crate::model::{Adjustments, Normaliser, REQUEST_UNPARSED, RequestContext, WireProtocol};
+use crate::payload::{Key, PayloadPlan, RequestReading, sha256};
+use crate::sync::{caught, trip};
+use crate::wire::RequestSummary;
+use crate::writer::admission::capacity::BodyGrant;
+use crate::writer::admission::command::OpenCommand;
+use crate::writer::admission::lifecycle::Stage;
+use crate::writer::admission::redactor::SecretRedactor;
+
+/// A request's body, digested and planned.
+struct PlannedRequest {
+    body: BodyFact,
+    payload: Option<PayloadPlan>,
+    /// Its place among the conversations, for the response.
+    key: Option<Key>,
+}
+
+impl Preparer {
+    /// Parses what the gateway does not say, plans the body, notes what the end will need, and pushes the
+    /// event: in this order, since parsing completes the event's fields and planning digests the body.
+    pub(crate) fn open(
+        &mut self,
+        mut command: OpenCommand,
+        redactor: Option<SecretRedactor<'_>>,
+        batch: &mut BatchBuilder,
+    ) {
+        let user_id = command.context.user_id.as_deref().unwrap_or_default();
+        trip("open", user_id.as_bytes());
+        let path = command.context.url_path.take().unwrap_or_default();
+        self.detect_protocol(&mut command, &path);
+        let seq = batch.next_seq();
+        let capture = command.context.capture.unwrap_or(self.capture);
+        let mut request = self.plan_request(&mut command, &path, redactor, batch);
+        let messages = command.context.messages.as_ref();
+        let (content, content_payload) = self.content(messages, command.body_grant, capture);
+        self.note_request(&command, &mut request);
+        let body_bytes = command.body_grant.bytes(command.body_length);
+        let (at, reservation) = (command.at, command.reservation);
+        let lifecycle = Arc::clone(&command.lifecycle);
+        let opened = opened_event(command, request.body, content);
+        batch.push(at, EventKind::Opened(Box::new(opened)));
+        batch.push_payload(seq, Part::Body, request.payload);
+        batch.push_payload(seq, Part::Content, content_payload);
+        batch.hold(reservation, body_bytes);
+        lifecycle.set_opened_seq(seq);
+        batch.reached.push((lifecycle, Stage::OpenedCommitted));
+    }
+
+    /// Names the protocol where the gateway does not.
+    fn detect_protocol(&self, command: &mut OpenCommand, path: &str) {
+        let protocol = &mut command.context.wire_protocol;
+        if self.reads_bodies && *protocol == WireProtocol::Unknown && !path.is_empty() {
+            *protocol = WireProtocol::detect(path, &command.body);
+        }
+    }
+
+    /// Digests and plans the body. On the way it is parsed once, where it is to be: by the planner if it
+    /// keeps the body, which finds the parameters of a known conversation without parsing it whole.
+    fn plan_request(
+        &mut self,
+        command: &mut OpenCommand,
+        path: &str,
+        mut redactor: Option<SecretRedactor<'_>>,
+        batch: &mut BatchBuilder,
+    ) -> PlannedRequest {
+        let id = payload_id(batch.next_seq(), Part::Body);
+        let conversation = self.conversation_name(&command.context);
+        let capture = command.context.capture.unwrap_or(self.capture);
+        let OpenCommand {
+            context,
+            body,
+            body_length,
+            body_grant,
+            adjustments,
+            ..
+        } = command;
+        let protocol = context.wire_protocol.clone();
+        // A gateway that names the model has parsed the body already.
+        let is_wanted = context.read_body.unwrap_or(context.request_model.is_none());
+        let is_parsed = self.reads_bodies && protocol.is_supported() && is_wanted;
+        let mut key = None;
+        let mut is_unparsed = None;
+        let mut take = |summary: &RequestSummary| {
+            is_unparsed = Some(!summary.is_complete);
+            describe(context, summary, redactor.as_mut(), adjustments);
+        };
+        let arena = &mut batch.group.arena;
+        let (mut fact, payload) = self.body(body, *body_grant, capture, |conversations, body| {
+            let reading = is_parsed.then_some(RequestReading {
+                protocol: &protocol,
+                path,
+                take: &mut take,
+            });
+            let planned;
+            (planned, key) = conversations.request(conversation, id, body, reading, arena);
+            planned
+        });
+        if is_unparsed.is_none()
+            && is_parsed
+            && *body_grant == BodyGrant::Granted
+            && !body.is_empty()
+        {
+            // Too short or too long for the planner's cache, or not kept at all.
+            let summary = caught(|| RequestSummary::parse(&protocol, path, body));
+            let summary = summary.unwrap_or_default();
+            is_unparsed = Some(!summary.is_complete);
+            describe(context, &summary, redactor.as_mut(), adjustments);
+        }
+        if let Some(redactor) = redactor {
+            adjustments.add(redactor.into_failed());
+        }
+        if is_unparsed == Some(true) {
+            adjustments.flag(REQUEST_UNPARSED);
+            batch.unparsed = batch.unparsed.saturating_add(1);
+        }
+        fact.length = *body_length;
+        PlannedRequest {
+            body: fact,
+            payload,
+            key,
+        }
+    }
+
+    /// Leaves what the end will need.
+    fn note_request(&self, command: &OpenCommand, request: &mut PlannedRequest) {
+        let OpenCommand { context, body, .. } = command;
+        let protocol = &context.wire_protocol;
+        let can_be_parsed = self.reads_bodies && protocol.is_supported();
+        let mut notes = command.lifecycle.notes();
+        notes.provider_name.clone_from(&context.provider_name);
+        notes.request_model.clone_from(&context.request_model);
+        notes.client_model.clone_from(&context.client_model);
+        notes.conversation = request.key.take();
+        notes.wire_protocol = can_be_parsed.then(|| protocol.clone());
+        notes.request_sha256 = match &request.payload {
+            Some(payload) => Some(payload.sha256),
+            None => body.is_empty().then(|| sha256(&[])),
+        };
+    }
+
+    /// The name of a request's conversation. The user is part of it, so that conversations of two users
+    /// with one id stay apart. Identifiers hold no NUL.
+    fn conversation_name(&mut self, context: &RequestContext) -> Option<Arc<str>> {
+        let names = [
+            &context.conversation_id,
+            &context.context_id,
+            &context.session_id,
+        ];
+        let name = names.into_iter().flatten().next()?;
+        self.name.clear();
+        self.name
+            .push_str(context.user_id.as_deref().unwrap_or_default());
+        self.name.push('\0');
+        self.name.push_str(name);
+        Some(Arc::from(self.name.as_str()))
+    }
+}
+
+fn opened_event(command: OpenCommand, request_body: BodyFact, content: Option<BodyFact>) -> Opened {
+    let OpenCommand {
+        lifecycle,
+        context,
+        adjustments,
+        redaction_id,
+        ..
+    } = command;
+    let (actor_type, actor_id) = match context.actor {
+        Some(actor) => (Some(actor.kind), Some(actor.id)),
+        None => (None, None),
+    };
+    Opened {
+        request_id: lifecycle.request_id.clone(),
+        started_at: context.started_at,
+        conversation_id: context.conversation_id,
+        context_id: context.context_id,
+        session_id: context.session_id,
+        user_id: context.user_id,
+        trace_id: context.trace_id,
+        actor_type,
+        actor_id,
+        operation_name: context.operation_name,
+        provider_name: context.provider_name,
+        client_model: context.client_model,
+        request_model: context.request_model,
+        wire_protocol: context.wire_protocol,
+        is_streaming: context.is_streaming,
+        max_tokens: context.max_tokens,
+        temperature: context.temperature,
+        top_p: context.top_p,
+        attributes: context.attributes,
+        request_body,
+        content,
+        adjusted_fields: adjustments.fields,
+        body_flags: adjustments.body_flags,
+        redaction_id,
+    }
+}
+
+/// Adds what the gateway does not say, within its bounds.
+fn describe(
+    context: &mut RequestContext,
+    summary: &RequestSummary,
+    redactor: Option<&mut SecretRedactor<'_>>,
+    adjustments: &mut Adjustments,
+) {
+    let mut found = RequestContext::default();
+    if let Some(model) = summary.model.as_deref().filter(|model| !model.is_empty()) {
+        if context.request_model.is_none() {
+            found.request_model = Some(model.to_owned());
+        } else if context.client_model.is_none() && context.request_model.as_deref() != Some(model)
+        {
+            found.client_model = Some(model.to_owned());
+        }
+    }
+    found.max_tokens = summary.max_tokens.filter(|_| context.max_tokens.is_none());
+    found.temperature = summary
+        .temperature
+        .filter(|_| context.temperature.is_none());
+    found.top_p = summary.top_p.filter(|_| context.top_p.is_none());
+    if let Some(redactor) = redactor {
+        redactor.context(&mut found);
+    }
+    let mut normaliser = Normaliser::default();
+    normaliser.context(&mut found);
+    adjustments.add(normaliser.into_adjustments());
+    context.request_model = context.request_model.take().or(found.request_model);
+    context.client_model = context.client_model.take().or(found.client_model);
+    context.max_tokens = context.max_tokens.or(found.max_tokens);
+    context.temperature = context.temperature.or(found.temperature);
+    context.top_p = context.top_p.or(found.top_p);
+    context.is_streaming |= summary.is_streaming;
+}
