@@ -159,7 +159,8 @@ impl StoreBuilder {
         self
     }
 
-    /// Prices of models. Default: none, requests are recorded without a cost.
+    /// Prices of models. Default: none, requests are recorded without a cost. An open store takes
+    /// others by [`Store::set_price_book`].
     pub fn price_book(mut self, price_book: PriceBook) -> Self {
         self.price_book = Some(Arc::new(price_book));
         self
@@ -413,6 +414,14 @@ impl Store {
     /// How the writer is. [`Recorder::health`] says the same.
     pub fn health(&self) -> Health {
         self.shared().health()
+    }
+
+    /// Replaces the [price book](StoreBuilder::price_book); `None`: nothing is priced any more. Every end
+    /// from now on is priced with it, and those that are still on their way to the disk may be. What is
+    /// committed keeps its cost. Recording goes on meanwhile, and no request thread waits.
+    pub fn set_price_book(&self, price_book: impl Into<Option<PriceBook>>) {
+        self.shared()
+            .set_price_book(price_book.into().map(Arc::new));
     }
 
     /// Waits until everything recorded before this call is committed.

@@ -77,6 +77,7 @@ pub(crate) fn spawn(
 ) -> Result<(Arc<Shared>, WriterThread), OpenError> {
     let (shared, receiver) = Shared::new(&config);
     let shared = Arc::new(shared);
+    shared.set_price_book(price_book);
     let give_up = Arc::new(AtomicBool::new(false));
     let (opened_sender, opened) = bounded(1);
     let thread = {
@@ -93,7 +94,7 @@ pub(crate) fn spawn(
                     lock,
                     give_up,
                 };
-                match opening.open(price_book, checkpoints, &shared) {
+                match opening.open(checkpoints, &shared) {
                     Err(error) => {
                         let _ = opened_sender.send(Err(error));
                     }
@@ -262,7 +263,6 @@ impl Opening<'_> {
     /// Opens the file and begins a session in it; the seq is that of the next event.
     fn open(
         self,
-        price_book: Option<Arc<PriceBook>>,
         checkpoints: CheckpointSettings,
         shared: &Arc<Shared>,
     ) -> Result<(Stages, Preparer, u64), OpenError> {
@@ -293,7 +293,7 @@ impl Opening<'_> {
         let watch = FileWatch::new(&path, &log_id).map_err(|error| failed(&path, error.into()))?;
         let tree = (!self.config.is_without_tree).then(|| head.range.clone());
         let (buffers_back, buffers) = bounded(BUFFERS_MAX);
-        let mut packing = Packing::new(Arc::clone(shared), tree, price_book, buffers_back)
+        let mut packing = Packing::new(Arc::clone(shared), tree, buffers_back)
             .map_err(|source| failed(&path, source))?;
         let mut committer = Committer {
             shared: Arc::clone(shared),

@@ -203,3 +203,56 @@ fn dropping_the_store_closes_it() {
     assert_eq!(report.wal_bytes, 0);
     assert!(report.findings.is_empty());
 }
+
+/// Under load: an end that is handed over after the call never has an older book's price.
+#[test]
+fn ends_are_priced_with_the_book_that_was_set_last() {
+    let folder = Folder::new();
+    let dollars = |price: u64| {
+        let json = format!(r#"{{"prices":[{{"model":"m","input":{price},"output":0}}]}}"#);
+        PriceBook::from_json(&json).unwrap()
+    };
+    let store = folder.open();
+    let complete = |model: &str| {
+        let context = RequestContext::new("").request_model(model);
+        let audit = store.recorder().open(context, "q").unwrap();
+        let id = audit.request_id().to_owned();
+        let completion = Completion::new().usage(Usage::new(1_000_000, 0));
+        (id, audit.complete(completion).unwrap())
+    };
+    let cost = |id: &str| store.reader().get(id).unwrap().cost_microdollars;
+    let (before, receipt) = complete("m");
+    receipt.wait(PATIENCE).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                complete("other");
+            }
+        });
+        let priced: Vec<(u64, String)> = (1..=20)
+            .map(|price| {
+                store.set_price_book(dollars(price));
+                (price, complete("m").0)
+            })
+            .collect();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        load.join().unwrap();
+        store.flush(PATIENCE).unwrap();
+        for (price, id) in &priced {
+            assert!(
+                cost(id) >= Some(price * 1_000_000),
+                "{price}: {:?}",
+                cost(id)
+            );
+        }
+        assert_eq!(cost(&priced[19].1), Some(20_000_000));
+    });
+    store.set_price_book(None);
+    let (after, receipt) = complete("m");
+    receipt.wait(PATIENCE).unwrap();
+    // What is committed keeps its cost.
+    assert_eq!((cost(&before), cost(&after)), (None, None));
+    close(store);
+    assert!(findings(&folder).is_empty());
+}

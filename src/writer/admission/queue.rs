@@ -1,7 +1,7 @@
 //! What request threads, the owner and the writer share: admission, and nothing that waits for
 //! the disk.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::capacity::{BodyGrant, Capacity, Reservation};
@@ -13,12 +13,13 @@ use crate::clock::now_micros;
 use crate::config::{Capture, Config, Overflow, PieceSettings};
 use crate::error::{FlushError, RecordError};
 use crate::log::{EndKind, Event, EventKind};
+use crate::pricing::PriceBook;
 use crate::process::{FORKED, Process};
 use crate::redaction::Redaction;
-use crate::sync::Instant;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use crate::sync::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use crate::sync::thread::{self, Thread};
+use crate::sync::{Instant, Mutex};
 use crate::writer::disk_space::DiskSpace;
 use crate::writer::health::{Health, HealthCounters, HealthState};
 
@@ -60,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) losses: Losses,
     pub(crate) counters: HealthCounters,
     pub(crate) commits: CommitWaiters,
+    /// Read by the packer once a batch, replaced by the owner; request threads do not touch it.
+    prices: Mutex<Option<Arc<PriceBook>>>,
     sender: Sender<Command>,
     pub(crate) state: StoreState,
     writer: OnceLock<Thread>,
@@ -89,6 +92,7 @@ impl Shared {
             losses: Losses::default(),
             counters: HealthCounters::default(),
             commits: CommitWaiters::default(),
+            prices: Mutex::default(),
             sender,
             state: StoreState::default(),
             writer: OnceLock::new(),
@@ -309,6 +313,18 @@ impl Shared {
         let is_sent = self.sender.try_send(Command::Close(reply)).is_ok();
         self.wake_writer();
         is_sent
+    }
+
+    /// The price book of ends that are completed now.
+    pub(crate) fn price_book(&self) -> Option<Arc<PriceBook>> {
+        let prices = self.prices.lock();
+        prices.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_price_book(&self, book: Option<Arc<PriceBook>>) {
+        let prices = self.prices.lock();
+        let before = std::mem::replace(&mut *prices.unwrap_or_else(PoisonError::into_inner), book);
+        drop(before); // large, and not under the lock
     }
 
     pub(crate) fn set_writer(&self, thread: Thread) {

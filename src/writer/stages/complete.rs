@@ -50,20 +50,15 @@ impl Response {
 }
 
 /// Completes the events of ends.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct EndCompleter {
+    /// That of the last batch.
     price_book: Option<Arc<PriceBook>>,
+    /// Models that it has no price for, to be warned of once.
     unpriced_models: HashSet<String>,
 }
 
 impl EndCompleter {
-    pub(crate) fn new(price_book: Option<Arc<PriceBook>>) -> Self {
-        Self {
-            price_book,
-            unpriced_models: HashSet::new(),
-        }
-    }
-
     /// `responses` are those that were read, by the index of their event. Returns how many of them
     /// could not be read in full.
     pub(crate) fn complete(
@@ -73,6 +68,9 @@ impl EndCompleter {
         responses: Vec<(usize, ParsedResponse)>,
         shared: &Shared,
     ) -> u64 {
+        if !ends.is_empty() {
+            self.take_prices(shared.price_book());
+        }
         let mut unparsed = 0_u64;
         let mut responses = responses.into_iter().peekable();
         for note in ends {
@@ -116,6 +114,14 @@ impl EndCompleter {
             let _ = caught(|| self.price(ended, note));
         }
         unparsed
+    }
+
+    /// Where the book was replaced, its gaps are other ones.
+    fn take_prices(&mut self, book: Option<Arc<PriceBook>>) {
+        if book.as_ref().map(Arc::as_ptr) != self.price_book.as_ref().map(Arc::as_ptr) {
+            self.unpriced_models.clear();
+            self.price_book = book;
+        }
     }
 
     fn price(&mut self, ended: &mut Ended, note: &EndNote) {

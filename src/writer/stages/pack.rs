@@ -16,7 +16,6 @@ use crate::error::Cause;
 use crate::log::{Event, SegmentEncoder};
 use crate::merkle::{CompactRange, leaf_hash};
 use crate::payload::{EncodedPayload, Packer};
-use crate::pricing::PriceBook;
 use crate::sync::atomic::Ordering;
 use crate::sync::{caught, trip};
 use crate::wire::ParsedResponse;
@@ -108,7 +107,6 @@ impl Packing {
     pub(crate) fn new(
         shared: Arc<Shared>,
         tree: Option<CompactRange>,
-        price_book: Option<Arc<PriceBook>>,
         buffers: Sender<Vec<u8>>,
     ) -> Result<Self, Cause> {
         Ok(Self {
@@ -118,7 +116,7 @@ impl Packing {
             payloads: Vec::new(),
             responses: Vec::new(),
             pieces: Vec::new(),
-            completer: EndCompleter::new(price_book),
+            completer: EndCompleter::default(),
             buffers,
             tree,
         })
