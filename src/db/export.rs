@@ -9,59 +9,9 @@ use serde_json::Value;
 use super::error::{Context, DbError};
 use super::seq_to_sql;
 use crate::model::RecordedToolCall;
+use crate::model::export_columns;
 
 const WRITING: &str = "writing the exported database";
-
-/// Columns of `requests`, named as in the JSON contract, and two for people, with their types.
-const COLUMNS: &[(&str, &str)] = &[
-    ("opened_seq", "INTEGER PRIMARY KEY"),
-    ("ended_seq", "INTEGER"),
-    ("request_id", "TEXT NOT NULL"),
-    ("status", "TEXT NOT NULL"),
-    ("opened_at", "INTEGER NOT NULL"),
-    ("opened_at_iso", "TEXT"),
-    ("latency_us", "INTEGER"),
-    ("upstream_latency_us", "INTEGER"),
-    ("time_to_first_chunk_us", "INTEGER"),
-    ("user_id", "TEXT"),
-    ("session_id", "TEXT"),
-    ("context_id", "TEXT"),
-    ("conversation_id", "TEXT"),
-    ("trace_id", "TEXT"),
-    ("actor_type", "TEXT"),
-    ("actor_id", "TEXT"),
-    ("operation_name", "TEXT"),
-    ("provider_name", "TEXT"),
-    ("response_provider_name", "TEXT"),
-    ("client_model", "TEXT"),
-    ("request_model", "TEXT"),
-    ("response_model", "TEXT"),
-    ("wire_protocol", "TEXT"),
-    ("is_streaming", "INTEGER NOT NULL"),
-    ("max_tokens", "INTEGER"),
-    ("temperature", "REAL"),
-    ("top_p", "REAL"),
-    ("attributes", "TEXT"),
-    ("input_tokens", "INTEGER"),
-    ("output_tokens", "INTEGER"),
-    ("cache_read_input_tokens", "INTEGER"),
-    ("cache_write_input_tokens", "INTEGER"),
-    ("reasoning_output_tokens", "INTEGER"),
-    ("cost_microdollars", "INTEGER"),
-    ("cost_dollars", "REAL"),
-    ("finish_reasons", "TEXT"),
-    ("tool_call_count", "INTEGER NOT NULL"),
-    ("response_id", "TEXT"),
-    ("http_status", "INTEGER"),
-    ("error_type", "TEXT"),
-    ("error_message", "TEXT"),
-    ("request_bytes", "INTEGER NOT NULL"),
-    ("response_bytes", "INTEGER"),
-    ("adjusted_fields", "TEXT"),
-    ("body_flags", "TEXT"),
-    ("is_erased", "INTEGER NOT NULL"),
-    ("is_id_shared", "INTEGER NOT NULL"),
-];
 
 const OTHER_TABLES: &str = "
 CREATE TABLE tool_calls (
@@ -138,8 +88,7 @@ impl ExportDatabase {
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
             | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let connection = Connection::open_with_flags(path, flags).context(WRITING)?;
-        let columns: Vec<String> = COLUMNS
-            .iter()
+        let columns: Vec<String> = export_columns()
             .map(|(name, kind)| format!("{name} {kind}"))
             .collect();
         connection
@@ -149,7 +98,7 @@ impl ExportDatabase {
                 columns.join(", ")
             ))
             .context(WRITING)?;
-        let places = vec!["?"; COLUMNS.len()].join(", ");
+        let places = vec!["?"; columns.len()].join(", ");
         Ok(Self {
             connection,
             insert: format!("INSERT INTO requests VALUES ({places})"),
@@ -160,9 +109,8 @@ impl ExportDatabase {
     /// Adds a request: its row, tool calls, bodies and messages. Messages are numbered from 0, separately
     /// for the request and for the reply. Commits every [`ROWS_EACH`] requests.
     pub(crate) fn add(&mut self, request: &ExportRequest<'_>) -> Result<(), DbError> {
-        let values = COLUMNS
-            .iter()
-            .map(|(name, _)| Cell(request.record.get(*name).unwrap_or(&Value::Null)));
+        let values = export_columns()
+            .map(|(name, _)| Cell(request.record.get(name).unwrap_or(&Value::Null)));
         let opened_seq = request.record.get("opened_seq").and_then(Value::as_i64);
         self.connection
             .prepare_cached(&self.insert)

@@ -7,66 +7,30 @@ use rusqlite::{Connection, OptionalExtension, Row, RowIndex, Rows};
 
 use super::error::{Context, DbError};
 
-use crate::model::{RequestRecord, Status};
+use crate::model::{Known, RequestRecord, Status, names_known};
 
 /// Known when a request is opened.
-const START_COLUMNS: &[&str] = &[
-    "opened_seq",
-    "request_id",
-    "opened_at",
-    "conversation_id",
-    "context_id",
-    "session_id",
-    "user_id",
-    "trace_id",
-    "actor_type",
-    "actor_id",
-    "operation_name",
-    "provider_name",
-    "client_model",
-    "request_model",
-    "wire_protocol",
-    "is_streaming",
-    "max_tokens",
-    "temperature",
-    "top_p",
-    "attributes",
-    "request_bytes",
-];
+const START_COLUMNS: [&str; 21] = names_known(Known::Opening);
 
 /// Known early or late: a later value replaces an earlier one, an absent value does not.
-const SERVED_COLUMNS: &[&str] = &["response_model", "response_provider_name"];
+const SERVED_COLUMNS: [&str; 2] = names_known(Known::Serving);
 
 /// Known when a request has ended.
-const END_COLUMNS: &[&str] = &[
-    "ended_seq",
-    "status",
-    "latency_us",
-    "upstream_latency_us",
-    "time_to_first_chunk_us",
-    "input_tokens",
-    "output_tokens",
-    "cache_read_input_tokens",
-    "cache_write_input_tokens",
-    "reasoning_output_tokens",
-    "cost_microdollars",
-    "finish_reasons",
-    "tool_call_count",
-    "response_id",
-    "http_status",
-    "error_type",
-    "error_message",
-    "response_bytes",
-];
+const END_COLUMNS: [&str; 18] = names_known(Known::End);
+
+/// Field names from the opening and the end, separated by commas.
+const NAMES_COLUMNS: [&str; 2] = names_known(Known::OpeningAndEnd);
 
 fn all_columns() -> String {
     COLUMN_GROUPS.concat().join(", ")
 }
 
-/// Field names from the opening and the end, separated by commas.
-const NAMES_COLUMNS: &[&str] = &["adjusted_fields", "body_flags"];
-
-const COLUMN_GROUPS: [&[&str]; 4] = [START_COLUMNS, SERVED_COLUMNS, END_COLUMNS, NAMES_COLUMNS];
+const COLUMN_GROUPS: [&[&str]; 4] = [
+    &START_COLUMNS,
+    &SERVED_COLUMNS,
+    &END_COLUMNS,
+    &NAMES_COLUMNS,
+];
 
 /// How many columns are known when a request is opened. They come first.
 pub(super) const START_COUNT: usize = START_COLUMNS.len();
@@ -218,10 +182,10 @@ pub(super) fn request_from_row(row: &Row<'_>) -> rusqlite::Result<RequestRecord>
         opened_seq: columns.count()?,
         request_id: columns.get()?,
         opened_at: columns.get()?,
-        conversation_id: columns.get()?,
-        context_id: columns.get()?,
-        session_id: columns.get()?,
         user_id: columns.get()?,
+        session_id: columns.get()?,
+        context_id: columns.get()?,
+        conversation_id: columns.get()?,
         trace_id: columns.get()?,
         actor_type: columns.get()?,
         actor_id: columns.get()?,
@@ -236,8 +200,8 @@ pub(super) fn request_from_row(row: &Row<'_>) -> rusqlite::Result<RequestRecord>
         top_p: columns.get()?,
         attributes: columns.attributes()?,
         request_bytes: columns.count()?,
-        response_model: columns.get()?,
         response_provider_name: columns.get()?,
+        response_model: columns.get()?,
         ended_seq: columns.optional_count()?,
         status: columns.status()?,
         latency_us: columns.optional_count()?,

@@ -9,58 +9,12 @@ use serde_json::Value;
 
 use super::{Body, ExportContent, Item, Sink, excerpt, readable};
 use crate::error::ExportError;
+use crate::model::export_columns;
 
-/// Columns of metadata: the fields of a request in JSON Lines, by their names, and two that are to be read.
-const COLUMNS: [&str; 48] = [
-    "opened_seq",
-    "ended_seq",
-    "request_id",
-    "status",
-    "opened_at",
-    "opened_at_iso",
-    "latency_us",
-    "upstream_latency_us",
-    "time_to_first_chunk_us",
-    "user_id",
-    "session_id",
-    "context_id",
-    "conversation_id",
-    "trace_id",
-    "actor_type",
-    "actor_id",
-    "operation_name",
-    "provider_name",
-    "response_provider_name",
-    "client_model",
-    "request_model",
-    "response_model",
-    "wire_protocol",
-    "is_streaming",
-    "max_tokens",
-    "temperature",
-    "top_p",
-    "attributes",
-    "input_tokens",
-    "output_tokens",
-    "cache_read_input_tokens",
-    "cache_write_input_tokens",
-    "reasoning_output_tokens",
-    "cost_microdollars",
-    "cost_dollars",
-    "finish_reasons",
-    "tool_call_count",
-    "response_id",
-    "http_status",
-    "error_type",
-    "error_message",
-    "request_bytes",
-    "response_bytes",
-    "adjusted_fields",
-    "body_flags",
-    "is_erased",
-    "is_id_shared",
-    "tool_names",
-];
+/// Columns of metadata: the fields of a request, and three that are to be read.
+fn columns() -> impl Iterator<Item = &'static str> {
+    export_columns().map(|(name, _)| name).chain(["tool_names"])
+}
 
 /// Writes records.
 pub(super) struct Csv {
@@ -86,7 +40,7 @@ impl Csv {
 
 impl Sink for Csv {
     fn begin(&mut self, out: &mut dyn Write) -> Result<(), ExportError> {
-        let mut cells: Vec<Cow<'_, str>> = COLUMNS.into_iter().map(Cow::Borrowed).collect();
+        let mut cells: Vec<Cow<'_, str>> = columns().map(Cow::Borrowed).collect();
         cells.extend(["request_sha256", "response_sha256", "unchecked"].map(Cow::Borrowed));
         if self.content != ExportContent::None {
             cells.extend(["request_text", "response_text"].map(Cow::Borrowed));
@@ -103,10 +57,9 @@ impl Sink for Csv {
             .map(|call| call.tool_name.as_str())
             .collect();
         let names = names.join(" ");
-        let mut cells: Vec<Cow<'_, str>> = COLUMNS
-            .iter()
-            .map(|column| match record.get(*column) {
-                None if *column == "tool_names" => safe(&names),
+        let mut cells: Vec<Cow<'_, str>> = columns()
+            .map(|column| match record.get(column) {
+                None if column == "tool_names" => safe(&names),
                 None | Some(Value::Null) => Cow::Borrowed(""),
                 Some(Value::String(text)) => safe(text),
                 Some(json @ (Value::Array(_) | Value::Object(_))) => Cow::Owned(json_cell(json)),

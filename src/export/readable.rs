@@ -3,12 +3,7 @@
 use serde_json::Value;
 
 use crate::error::ExportError;
-use crate::model::RequestRecord;
-
-/// When the request arrived, as ISO 8601; beside `opened_at`.
-const OPENED_AT_ISO: &str = "opened_at_iso";
-/// Its cost in US dollars; beside `cost_microdollars`.
-const COST_DOLLARS: &str = "cost_dollars";
+use crate::model::{COST_DOLLARS, OPENED_AT_ISO, RequestRecord};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;

@@ -6,6 +6,7 @@ mod adjustments;
 mod bounds;
 mod completion;
 mod context;
+mod fields;
 mod filter;
 mod identifier;
 mod json;
@@ -32,6 +33,7 @@ pub(crate) use adjustments::{
 pub(crate) use bounds::{
     Normaliser, seen_status, seen_usage, served_name, stored_attribute, told_adjusted,
 };
+pub(crate) use fields::{COST_DOLLARS, Known, OPENED_AT_ISO, export_columns, names_known};
 
 /// Chainable setters named like their fields; the field's own documentation says the rest.
 macro_rules! setters {

@@ -22,6 +22,7 @@ mod destroyed;
 mod doctored;
 mod documents;
 mod extraction;
+mod fields;
 mod filters;
 mod following;
 mod forgeries;

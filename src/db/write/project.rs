@@ -118,8 +118,8 @@ impl<'c> Statements<'c> {
     ) -> Result<(), DbError> {
         let mut binder = Binder::new(&mut self.insert);
         bind_start(&mut binder, change.opened_seq, start)?;
-        binder.bind(change.response_model)?;
         binder.bind(change.response_provider_name)?;
+        binder.bind(change.response_model)?;
         bind_end(&mut binder, end)?;
         let names = |of_start: &[String], of_end: Option<&[String]>| {
             joined(of_start.iter().chain(of_end.unwrap_or_default()))
@@ -144,8 +144,8 @@ impl<'c> Statements<'c> {
         end: &RequestEnd<'_>,
     ) -> Result<Option<HourKey>, DbError> {
         let mut binder = Binder::new(&mut self.end);
-        binder.bind(change.response_model)?;
         binder.bind(change.response_provider_name)?;
+        binder.bind(change.response_model)?;
         bind_end(&mut binder, Some(end))?;
         binder.bind(joined(end.ended.adjusted_fields.iter()))?;
         binder.bind(joined(end.ended.body_flags.iter()))?;
@@ -260,10 +260,10 @@ pub(crate) fn bind_start(
     binder.bind(sql(opened_seq))?;
     binder.bind(request_id)?;
     binder.bind(start.opened_at())?;
-    binder.bind(conversation_id)?;
-    binder.bind(context_id)?;
-    binder.bind(session_id)?;
     binder.bind(user_id)?;
+    binder.bind(session_id)?;
+    binder.bind(context_id)?;
+    binder.bind(conversation_id)?;
     binder.bind(trace_id)?;
     binder.bind(actor_type.map(crate::model::ActorKind::name))?;
     binder.bind(actor_id)?;

@@ -515,3 +515,27 @@ impl Body {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use auditlite::RequestRecord;
+
+    use super::FIELDS;
+
+    /// What an import counts or derives itself.
+    const DERIVED: [&str; 5] = [
+        "ended_seq",
+        "tool_call_count",
+        "request_bytes",
+        "response_bytes",
+        "is_id_shared",
+    ];
+
+    #[test]
+    fn every_field_of_a_request_is_imported_or_derived() {
+        for name in RequestRecord::FIELD_NAMES {
+            let is_imported = FIELDS.contains(&name);
+            assert_eq!(is_imported, !DERIVED.contains(&name), "{name}");
+        }
+    }
+}

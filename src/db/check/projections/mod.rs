@@ -424,8 +424,8 @@ impl OpenRequest {
         values: &mut impl Values,
         end: Option<&RequestEnd<'_>>,
     ) -> Result<(), DbError> {
-        values.bind(self.response_model.as_deref())?;
         values.bind(self.response_provider_name.as_deref())?;
+        values.bind(self.response_model.as_deref())?;
         bind_end(values, end)?;
         values.bind(self.adjusted_fields.as_deref())?;
         values.bind(self.body_flags.as_deref())

@@ -1,0 +1,138 @@
+//! The fields of a request, in the order of the JSON contract: the one table that rows, exports, schemas and
+//! documents are made from or checked against.
+
+use super::RequestRecord;
+
+/// What says the value of a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// The opening's event.
+    Opening,
+    /// A `served` event or the end's; a later value replaces an earlier one.
+    Serving,
+    /// The end's event.
+    End,
+    /// Both events: names of the opening, then those of the end.
+    OpeningAndEnd,
+    /// Derived when a request is read; no column of `requests`.
+    Reading,
+}
+
+/// One field of a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Field {
+    pub(crate) name: &'static str,
+    pub(crate) known: Known,
+    /// Its column's type in an SQLite export.
+    pub(crate) sql_type: &'static str,
+}
+
+const fn field(name: &'static str, known: Known, sql_type: &'static str) -> Field {
+    Field {
+        name,
+        known,
+        sql_type,
+    }
+}
+
+/// All fields.
+pub(crate) const FIELDS: [Field; COUNT] = [
+    field("opened_seq", Known::Opening, "INTEGER PRIMARY KEY"),
+    field("ended_seq", Known::End, "INTEGER"),
+    field("request_id", Known::Opening, "TEXT NOT NULL"),
+    field("status", Known::End, "TEXT NOT NULL"),
+    field("opened_at", Known::Opening, "INTEGER NOT NULL"),
+    field("latency_us", Known::End, "INTEGER"),
+    field("upstream_latency_us", Known::End, "INTEGER"),
+    field("time_to_first_chunk_us", Known::End, "INTEGER"),
+    field("user_id", Known::Opening, "TEXT"),
+    field("session_id", Known::Opening, "TEXT"),
+    field("context_id", Known::Opening, "TEXT"),
+    field("conversation_id", Known::Opening, "TEXT"),
+    field("trace_id", Known::Opening, "TEXT"),
+    field("actor_type", Known::Opening, "TEXT"),
+    field("actor_id", Known::Opening, "TEXT"),
+    field("operation_name", Known::Opening, "TEXT"),
+    field("provider_name", Known::Opening, "TEXT"),
+    field("response_provider_name", Known::Serving, "TEXT"),
+    field("client_model", Known::Opening, "TEXT"),
+    field("request_model", Known::Opening, "TEXT"),
+    field("response_model", Known::Serving, "TEXT"),
+    field("wire_protocol", Known::Opening, "TEXT"),
+    field("is_streaming", Known::Opening, "INTEGER NOT NULL"),
+    field("max_tokens", Known::Opening, "INTEGER"),
+    field("temperature", Known::Opening, "REAL"),
+    field("top_p", Known::Opening, "REAL"),
+    field("attributes", Known::Opening, "TEXT"),
+    field("input_tokens", Known::End, "INTEGER"),
+    field("output_tokens", Known::End, "INTEGER"),
+    field("cache_read_input_tokens", Known::End, "INTEGER"),
+    field("cache_write_input_tokens", Known::End, "INTEGER"),
+    field("reasoning_output_tokens", Known::End, "INTEGER"),
+    field("cost_microdollars", Known::End, "INTEGER"),
+    field("finish_reasons", Known::End, "TEXT"),
+    field("tool_call_count", Known::End, "INTEGER NOT NULL"),
+    field("response_id", Known::End, "TEXT"),
+    field("http_status", Known::End, "INTEGER"),
+    field("error_type", Known::End, "TEXT"),
+    field("error_message", Known::End, "TEXT"),
+    field("request_bytes", Known::Opening, "INTEGER NOT NULL"),
+    field("response_bytes", Known::End, "INTEGER"),
+    field("adjusted_fields", Known::OpeningAndEnd, "TEXT"),
+    field("body_flags", Known::OpeningAndEnd, "TEXT"),
+    field("is_erased", Known::Reading, "INTEGER NOT NULL"),
+    field("is_id_shared", Known::Reading, "INTEGER NOT NULL"),
+];
+
+const COUNT: usize = 45;
+
+/// Names of the `N` fields whose value these events say, in the table's order. Fails to compile with another
+/// number.
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler only")]
+pub(crate) const fn names_known<const N: usize>(known: Known) -> [&'static str; N] {
+    let mut names = [""; N];
+    let (mut place, mut found) = (0, 0);
+    while place < COUNT {
+        if FIELDS[place].known as u8 == known as u8 {
+            names[found] = FIELDS[place].name;
+            found += 1;
+        }
+        place += 1;
+    }
+    assert!(found == N, "another number of fields is known then");
+    names
+}
+
+/// When the request arrived, as ISO 8601; in exports beside `opened_at`.
+pub(crate) const OPENED_AT_ISO: &str = "opened_at_iso";
+/// Its cost in US dollars; in exports beside `cost_microdollars`.
+pub(crate) const COST_DOLLARS: &str = "cost_dollars";
+
+/// Columns of tables that people read: the fields, each with its type, and beside two of them what is easier
+/// to read.
+pub(crate) fn export_columns() -> impl Iterator<Item = (&'static str, &'static str)> {
+    FIELDS.iter().flat_map(|field| {
+        let readable = match field.name {
+            "opened_at" => Some((OPENED_AT_ISO, "TEXT")),
+            "cost_microdollars" => Some((COST_DOLLARS, "REAL")),
+            _ => None,
+        };
+        [Some((field.name, field.sql_type)), readable]
+            .into_iter()
+            .flatten()
+    })
+}
+
+impl RequestRecord {
+    /// Names of all fields, as JSON, CSV and SQLite exports spell them, in their order.
+    #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler only")]
+    pub const FIELD_NAMES: [&'static str; COUNT] = {
+        let mut names = [""; COUNT];
+        let mut place = 0;
+        while place < COUNT {
+            names[place] = FIELDS[place].name;
+            place += 1;
+        }
+        names
+    };
+}
