@@ -456,7 +456,7 @@ impl Active {
             reservation,
         };
         if let Some(pieces) = &mut self.pieces {
-            pieces.begin_anew();
+            pieces.restart();
         }
         self.held_bytes = 0;
         self.is_above_cap = true;

@@ -39,7 +39,7 @@ pub enum Alarm {
     /// The database has reached its [`size_bytes_max`](crate::StoreBuilder::size_bytes_max): new requests meet
     /// the [`Overflow`](crate::Overflow) policy.
     SizeReached,
-    /// Somebody reads an old state and keeps the write-ahead log from being moved into the
+    /// A reader of an old state keeps the write-ahead log from being moved into the
     /// database. It grows until that reader ends.
     WalPinned {
         /// Size of the write-ahead log.
@@ -49,7 +49,7 @@ pub enum Alarm {
     /// what it has, and grows.
     WalCheckpointsFail,
     /// The file holds tables, views, triggers or indexes that are not this library's, as
-    /// [`doctor`](crate::ReadOnlyStore::doctor) names them: somebody else writes to it. Views and
+    /// [`doctor`](crate::ReadOnlyStore::doctor) names them: another program writes to the file. Views and
     /// triggers do not run, and recording is not affected. As of the opening.
     ForeignSchema {
         /// How many.
@@ -70,7 +70,7 @@ pub enum Alarm {
         /// By how much.
         ahead: Duration,
     },
-    /// The search index was found damaged. It was dropped, and is being built anew; until that is done,
+    /// The search index was found damaged. It was dropped and is being rebuilt; until then,
     /// searches find less than there is. Recording is not affected.
     SearchIndexDamaged,
 }
@@ -95,7 +95,7 @@ pub struct Health {
     pub queued_bytes: u64,
     /// Commits that had to be tried again.
     pub commit_retries: u64,
-    /// Times that the file was opened anew after an I/O error.
+    /// Times that the file was reopened after an I/O error.
     pub reopens: u64,
     /// Times that the write-ahead log could not be moved into the database. It keeps what it has.
     pub wal_checkpoint_failures: u64,
@@ -114,9 +114,9 @@ pub struct Health {
     pub redaction_failures: u64,
     /// Times that the search index was found damaged and dropped.
     pub search_index_drops: u64,
-    /// Rows for reading that the file refused, or that stood where the writer's belong: somebody else
+    /// Rows for reading that the file refused, or that stood where the writer's belong: another program
     /// wrote to it. The log has their events; a request is flagged `row_refused` where its row holds
-    /// the least, and `doctor --rebuild` writes rows anew.
+    /// the least, and `doctor --rebuild` writes the rows again.
     pub refused_rows: u64,
     /// Events whose preparation failed, which is a bug: they are recorded in their barest form, flagged
     /// `unprepared`, and bodies that are left out with it are stated in the log as lost.

@@ -1,8 +1,19 @@
 //! The writer: a bounded channel, the capacity that guards it, and the threads behind it.
 //!
-//! Request threads only ever touch the capacity, the channel and a few atomics; nothing here makes
-//! them wait for the disk. Of the three threads, the intake numbers and digests, the packer compresses,
-//! and the committer owns the only writable connection.
+//! ```text
+//!  request threads          auditlite-intake     auditlite-pack       auditlite-commit
+//!  admission/queue   ----->  stages/intake -----> stages/pack  ----->  commit/committer ----> SQLite
+//!  reserve, submit  channel  number, digest,      compress, encode,    one transaction,
+//!                            plan (prepare_*)     extend the tree,     receipts, capacity,
+//!                                                 complete ends        checkpoints, idle work
+//! ```
+//!
+//! Request threads touch the capacity, the channel and a few atomics; nothing in `admission/` waits for the
+//! disk. The intake runs up to four groups of payloads ahead of the packer, and the packer one batch ahead of
+//! the committer, which owns the only writable connection. With one processor all stages run on one thread.
+//!
+//! A room uses only those below it: `worker` starts the threads after `opening` has prepared the log; `stages`
+//! hand over to `commit`; both use `admission`, and all of them `health` and `disk_space`.
 
 mod admission;
 mod commit;

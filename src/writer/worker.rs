@@ -36,7 +36,7 @@ const INTERRUPTED_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Groups of payloads that wait for the packer, and batches that wait for the committer.
 const GROUPS_AHEAD: usize = 4;
 const BATCHES_AHEAD: usize = 1;
-/// Arenas on their way back to the intake: memory that it takes anew for each group costs it
+/// Arenas on their way back to the intake: memory that the intake allocates for each group costs
 /// more than what it writes there.
 const BUFFERS_MAX: usize = GROUPS_AHEAD + 2;
 
@@ -144,7 +144,7 @@ fn work(
     }
 }
 
-/// What comes after the intake.
+/// The stages after the intake.
 struct Stages {
     packing: Packing,
     committer: Committer,
@@ -192,7 +192,8 @@ fn start(
     }
 }
 
-/// Runs a stage on a thread of its own; `is_last`: the writer ends with it. Gives it back where there is no thread to be had.
+/// Runs a stage on a thread of its own; `is_last`: the writer ends with it. Returns the stage where no thread can
+/// be started.
 fn start_stage<S: Send + 'static>(
     name: &str,
     is_last: bool,
@@ -213,7 +214,7 @@ fn start_stage<S: Send + 'static>(
     };
     match thread {
         Err(error) => {
-            tracing::warn!(target: "auditlite", %error, name, "no thread; recording goes on with fewer");
+            tracing::warn!(target: "auditlite", %error, name, "no thread could be started; recording continues with fewer");
             Err(stage)
         }
         Ok(thread) => {
@@ -251,7 +252,7 @@ impl Drop for StopOnUnwind {
     }
 }
 
-/// What opening takes.
+/// What opening a store takes.
 struct Opening<'c> {
     config: &'c Config,
     path: DatabasePath,
@@ -260,7 +261,7 @@ struct Opening<'c> {
 }
 
 impl Opening<'_> {
-    /// Opens the file and begins a session in it; the seq is that of the next event.
+    /// Opens the file and records the opening in it; the seq is that of the next event.
     fn open(
         self,
         checkpoints: CheckpointSettings,
@@ -274,7 +275,7 @@ impl Opening<'_> {
         let appender = Appender::open(&self.path, self.config.durability)?;
         note_foreign(&path, appender.schema().foreign(), shared);
         note_remade(&path, appender.schema().remade(), shared);
-        // The file is not there yet in full before something is read from it.
+        // SQLite creates the file lazily: read once, so that it is complete before it is compared with the anchor.
         let mut head = appender
             .tree_head()
             .map_err(|error| open_error(&path, error))?;
@@ -311,9 +312,9 @@ impl Opening<'_> {
             indexing: Indexing::default(),
             _lock: self.lock,
         };
-        let mut facts = session_facts(self.config, log_id);
+        let mut facts = opening_facts(self.config, log_id);
         facts.unsigned_removals = unsigned_removals;
-        let next_seq = begin_session(self.config, facts, &mut committer, &mut packing)
+        let next_seq = record_opening(self.config, facts, &mut committer, &mut packing)
             .map_err(|source| failed(&path, source))?;
         committer.begin_indexing(self.config.has_search_index);
         let preparer = Preparer::new(self.config, buffers);
@@ -321,28 +322,28 @@ impl Opening<'_> {
     }
 }
 
-/// Says what is in the file that is nobody's of ours.
+/// Warns of objects in the schema that are not ours.
 fn note_foreign(path: &Path, foreign: &[String], shared: &Shared) {
     let objects = u64::try_from(foreign.len()).unwrap_or(u64::MAX);
     shared.counters.set_foreign_objects(objects);
     if let Some(first) = foreign.first() {
-        tracing::warn!(target: "auditlite", ?path, objects, first, "somebody else changed the audit database's schema; recording goes on, and what was added does not run");
+        tracing::warn!(target: "auditlite", ?path, objects, first, "another program changed the schema of the audit database; recording continues, and what was added does not run");
     }
 }
 
-/// Says what was made anew, since all that it held is elsewhere too.
+/// Warns of tables that were recreated: all that they held is elsewhere too.
 fn note_remade(path: &Path, (remade, is_search): (&[String], bool), shared: &Shared) {
     if is_search {
         shared.counters.note_index_drop();
     }
     if let Some(first) = remade.first() {
         let tables = remade.len();
-        tracing::warn!(target: "auditlite", ?path, tables, first, "somebody changed what the audit database keeps for searching or removing; it was made anew, and recording is not affected");
+        tracing::warn!(target: "auditlite", ?path, tables, first, "another program changed what the audit database keeps for searching or removing; it was recreated, and recording is not affected");
     }
 }
 
 /// Commits the store's opening, and the interruption of every request that was left open.
-fn begin_session(
+fn record_opening(
     config: &Config,
     facts: StoreOpened,
     committer: &mut Committer,
@@ -378,7 +379,7 @@ fn begin_session(
     }
 }
 
-fn session_facts(config: &Config, log_id: String) -> StoreOpened {
+fn opening_facts(config: &Config, log_id: String) -> StoreOpened {
     StoreOpened {
         log_id,
         auditlite_version: env!("CARGO_PKG_VERSION").to_owned(),

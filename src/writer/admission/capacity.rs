@@ -131,12 +131,12 @@ impl Capacity {
         deadline: Instant,
         give_up: impl Fn() -> bool,
     ) -> bool {
-        // What never fits is not waited for.
+        // A reservation larger than the whole capacity can never succeed: fail at once.
         if wanted.events > self.events_max || wanted.bytes > self.bytes_max {
             return false;
         }
         let mut guard = self.mutex.lock().unwrap_or_else(PoisonError::into_inner);
-        // Counted before trying again: whoever frees after that try will see it and notify.
+        // Counted before trying again: a thread that releases after that try sees it and notifies.
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let reserved = loop {
             if self.try_reserve(wanted) {
@@ -146,7 +146,7 @@ impl Capacity {
             if left.is_zero() || give_up() {
                 break false;
             }
-            // Bounded steps: whoever gives up is asked again now and then.
+            // Bounded steps, so that `give_up` is asked again now and then.
             let step = left.min(Duration::from_millis(50));
             guard = match self.freed.wait_timeout(guard, step) {
                 Ok((guard, _)) => guard,
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_gets_the_room_that_is_freed() {
+    fn a_waiting_thread_gets_the_capacity_that_is_released() {
         let capacity = Arc::new(Capacity::new(2, 100));
         assert!(capacity.try_reserve(Reservation::new(2, 0)));
         let waiter = {

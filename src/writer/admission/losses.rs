@@ -1,4 +1,4 @@
-//! Losses: counted where they happen, stated in the log as soon as there is capacity.
+//! Losses: counted where they happen, recorded in the log as soon as there is capacity.
 
 use std::sync::PoisonError;
 use std::time::Duration;

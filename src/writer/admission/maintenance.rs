@@ -24,7 +24,7 @@ pub(crate) struct MaintenanceCommand {
 /// Why a step was not done.
 #[derive(Debug)]
 pub(crate) enum MaintenanceError {
-    /// Somebody reads an old state of the file.
+    /// A reader uses an old state of the file.
     ReaderInTheWay,
     Failed(String),
 }

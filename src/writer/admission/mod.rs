@@ -1,4 +1,6 @@
-//! On the request thread: admits commands to the channel. Never waits for the disk.
+//! On the request thread: reserves capacity and submits commands. Never waits for the disk.
+//!
+//! `recorder.rs` and `handle.rs` come in through [`queue::Shared`]; the writer drains what it submits.
 
 pub(super) mod capacity;
 pub(super) mod command;

@@ -77,7 +77,7 @@ impl PieceCutter {
     }
 
     /// The chunks were handed over for good; others follow.
-    pub(crate) fn begin_anew(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.begin = Place::default();
         self.due_bytes = 0;
     }

@@ -1,5 +1,5 @@
-//! What request threads, the owner and the writer share: admission, and nothing that waits for
-//! the disk.
+//! The queue between request threads and the writer: admission, submission and control messages. Nothing here waits
+//! for the disk.
 
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
@@ -25,9 +25,9 @@ use crate::writer::health::{Health, HealthCounters, HealthState};
 
 /// Channel slots beyond the capacity's events, for flushes and wakes; the close has one of its own.
 pub(crate) const CONTROL_SLOTS: usize = if cfg!(shuttle) { 4 } else { 256 };
-/// How often whoever waits for such a slot looks.
+/// How often a thread that waits for such a slot checks.
 const CONTROL_STEP: Duration = Duration::from_millis(1);
-/// How often whoever waits for an answer looks whether anybody is left to give it.
+/// How often a thread that waits for an answer checks whether the writer is still there.
 const ANSWER_STEP: Duration = Duration::from_millis(50);
 /// This part of the byte capacity is left to the allocator: bodies of all sizes that one thread
 /// takes and another frees leave holes. Measured with glibc's allocator and recorded traffic.
@@ -331,7 +331,7 @@ impl Shared {
         let _ = self.writer.set(thread);
     }
 
-    /// Somebody waits for a commit: the writer is to look for work now.
+    /// Wakes the writer: a thread waits for a commit.
     pub(crate) fn wake_writer(&self) {
         if let Some(writer) = self.writer.get() {
             writer.unpark();

@@ -1,4 +1,5 @@
-//! The committer: the only one that writes. One batch, one transaction, then everybody is told.
+//! Commits batches. The committer owns the only writable connection; each batch is one transaction, after which
+//! receipts complete and capacity is released.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +34,7 @@ pub(crate) enum Progress {
     /// Nothing of it is written.
     Unwritten,
     /// It may or may not be written, and the connection is not to be believed: a sync or a write
-    /// failed. Only a connection that is opened anew tells.
+    /// failed. Only a new connection tells.
     Unknown,
     /// It is committed, to a file that was not found at its path afterwards.
     Elsewhere,
@@ -45,10 +46,12 @@ pub(crate) enum Progress {
 const RETRY_MIN: Duration = Duration::from_millis(5);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 /// Free space and size are looked at this often where nothing is committed and disk space is short; and the
-/// file always, which somebody may move, delete or overwrite.
+/// file always, since another program may move, delete or overwrite it.
 const CHECK_DISK_SPACE_EVERY: Duration = Duration::from_secs(1);
 const CHECK_FILE_EVERY: Duration = Duration::from_secs(5);
 
+/// Runs on the thread `auditlite-commit`; with one processor, on the intake's. It is the hub of this folder:
+/// `wal`, `indexing`, `maintenance`, `pieces`, `presence` and `retry` add methods to it.
 pub(crate) struct Committer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) give_up: Arc<AtomicBool>,
@@ -71,7 +74,7 @@ pub(crate) struct Committer {
 }
 
 impl Committer {
-    /// Commits what comes until the session is closed or cannot go on.
+    /// Commits batches until the store is closed or the writer must stop.
     pub(crate) fn run(&mut self, batches: &Receiver<CommitRequest>) -> Stop {
         loop {
             let stop = match self.next(batches) {
@@ -85,7 +88,7 @@ impl Committer {
         }
     }
 
-    /// What comes next; meanwhile, what is to be done in idle times. `None`: the channel has ended.
+    /// Waits for the next message, and does idle work meanwhile. `None`: the channel has ended.
     pub(crate) fn next<T>(&mut self, incoming: &Receiver<T>) -> Result<Option<T>, Stop> {
         loop {
             let begun = Instant::now();
@@ -100,7 +103,7 @@ impl Committer {
         }
     }
 
-    /// Commits one batch, trying until it succeeds, and tells everybody. `Err(Stop::Closed)` after
+    /// Commits one batch, retrying until it succeeds, then completes receipts and answers. `Err(Stop::Closed)` after
     /// the last one.
     pub(crate) fn handle(&mut self, ready: CommitRequest) -> Result<(), Stop> {
         if let Some(mut batch) = ready.batch {
@@ -115,7 +118,7 @@ impl Committer {
                 .with_batch(&batch, ready.replies.close.is_some());
             self.append(&batch)?;
             self.note_committed(&batch);
-            // Whoever listens is not ours, and must not end recording.
+            // A subscriber is foreign code, and must not end recording.
             let _ = caught(|| trace_ends(&batch, ready.ends));
         }
         for (lifecycle, stage) in ready.reached {
@@ -180,7 +183,7 @@ impl Committer {
             Err(error) => error,
         };
         match error.kind {
-            // Everything but the log's own rows has been left out: somebody else writes to it.
+            // Everything but the log's own rows has been left out: another program writes to the file.
             DbErrorKind::Refused => {
                 self.appender.leave_files();
                 Err(Stop::Failed(format!(
@@ -208,7 +211,7 @@ impl Committer {
         }
     }
 
-    /// Latches the store where the writer ends in any other way than by a close.
+    /// Latches the store as stopped, unless the writer ends by a close.
     pub(crate) fn latch(shared: &Shared, path: &DatabasePath, stop: Stop) {
         match stop {
             Stop::Closed => {}
@@ -257,7 +260,7 @@ impl Committer {
         .min()
     }
 
-    /// Nothing was to be done for a while.
+    /// Called when no message came for a while.
     pub(crate) fn idle(&mut self, since: Instant) -> Result<(), Stop> {
         if self.look()? == Found::Here {
             self.note_recovery();
@@ -317,7 +320,7 @@ impl Committer {
     /// Moves the write-ahead log into the database and reports the end.
     fn close(&mut self, reply: &Sender<bool>) {
         self.checkpoint_close();
-        // In this order: whoever sees that it is over finds the answer.
+        // In this order: a thread that sees the closed state finds the answer.
         let _ = reply.send(true);
         self.shared.set_closed();
     }

@@ -42,7 +42,7 @@ impl Indexing {
 }
 
 impl Committer {
-    /// Keeps an index where one is wanted, or there already; builds it anew where it is damaged.
+    /// Keeps an index where one is wanted, or there already; rebuilds it where it is damaged.
     pub(crate) fn begin_indexing(&mut self, is_wanted: bool) {
         match Indexer::is_built(self.appender.connection_mut()) {
             Ok(is_built) if is_wanted || is_built => self.indexing.indexer = Some(Indexer::new()),
@@ -61,7 +61,7 @@ impl Committer {
     }
 
     /// One step, where it is time for one. An index is worth less than the log: where it is damaged it
-    /// goes, and is built anew; where that does not help, or something else fails, no more steps are
+    /// is dropped and rebuilt; where that does not help, or something else fails, no more steps are
     /// made until the store is opened again.
     pub(crate) fn index_idle(&mut self, since: Instant) {
         let is_due = self
@@ -125,7 +125,7 @@ impl Committer {
         self.indexing.indexer = Some(Indexer::new());
         self.indexing.note_commit();
         self.shared.counters.note_index_drop();
-        tracing::warn!(target: "auditlite", path = ?self.path.as_path(), problem = what, "the search index is damaged; it is dropped and built anew, and recording is not affected");
+        tracing::warn!(target: "auditlite", path = ?self.path.as_path(), problem = what, "the search index is damaged; it is dropped and rebuilt, and recording is not affected");
     }
 
     fn say_not_kept_up(&mut self, what: &str) {

@@ -1,4 +1,6 @@
-//! From a batch to the disk.
+//! From a batch to the disk: `committer` is the loop. A failure goes to `retry`, a lost file is found by
+//! `presence`. `wal` decides when the write-ahead log is moved, `tree_head` when a checkpoint of the log is due
+//! (`anchor` keeps it elsewhere). `indexing` and `maintenance` run between commits.
 
 pub(super) mod anchor;
 pub(super) mod committer;

@@ -14,7 +14,7 @@ use crate::writer::admission::lifecycle::{Lifecycle, Stage};
 /// A group commit that is ready to be written.
 #[derive(Debug)]
 pub(crate) struct CommitRequest {
-    /// Nothing, where somebody waits and there is nothing to write.
+    /// `None`: a thread waits for an answer, and there is nothing to write.
     pub(crate) batch: Option<Batch>,
     pub(crate) pieces: Vec<PackedPiece>,
     pub(crate) reached: Vec<(Arc<Lifecycle>, Stage)>,

@@ -1,5 +1,4 @@
-//! The answer to a disk that does not take a commit: keep the batch, find out what is there, try
-//! again, and say so once.
+//! What happens after a failed commit: keep the batch, ask the file how far it got, retry, and warn once.
 
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use crate::writer::health::HealthState;
 const RETRY_STEP: Duration = Duration::from_millis(20);
 
 impl Committer {
-    /// Opens the file anew and looks whether the failed commit had succeeded after all. While that
+    /// Reopens the file and checks whether the failed commit had succeeded after all. While that
     /// does not work nothing is known, and the old connection is not used.
     pub(crate) fn reopen(&mut self, batch: &Batch) -> Result<Progress, Stop> {
         // Another file in its place would be damaged by the write-ahead log of this one.
@@ -89,7 +88,7 @@ impl Committer {
                 target: "auditlite",
                 path = ?self.path.as_path(),
                 problem,
-                "the database does not take commits; recording goes on in memory and is tried again"
+                "a commit failed; keeping the batch in memory and retrying"
             );
         }
         counters.degrade(problem);
@@ -110,14 +109,14 @@ impl Committer {
                 path = ?self.path.as_path(),
                 seq,
                 what,
-                "the file refused a row; the log has its event, and `doctor --rebuild` writes the row anew once nothing is in its way"
+                "the file refused a row; the log has its event, and `doctor --rebuild` writes the row again once nothing is in its way"
             );
         }
     }
 
     pub(crate) fn note_recovery(&self) {
         if self.shared.counters.recover() {
-            tracing::info!(target: "auditlite", path = ?self.path.as_path(), "the database takes commits again");
+            tracing::info!(target: "auditlite", path = ?self.path.as_path(), "commits succeed again");
         }
     }
 

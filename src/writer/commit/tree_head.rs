@@ -87,8 +87,8 @@ impl CheckpointSettings {
                 && own == other
             {
                 return Err(format!(
-                    "anchor_file {absolute:?} lies in the database's directory; whoever can put an \
-                     old database back there can do the same with it"
+                    "anchor_file {absolute:?} lies in the database's directory; an attacker who can restore an \
+                     old database there can restore an old anchor too"
                 ));
             }
             *anchor = absolute;

@@ -79,14 +79,14 @@ impl WalCheckpointer {
     /// Whether a busy writer should move the log now.
     fn is_due(&mut self, pages: u64) -> bool {
         if pages < self.last_pages {
-            // It was begun anew.
+            // It restarted from its beginning.
             self.next_pages = self.threshold_pages;
         }
         self.last_pages = pages;
         pages >= self.next_pages
     }
 
-    /// While somebody reads an old state, most of a checkpoint is in vain and costs as much as the
+    /// While a reader uses an old state, most of a checkpoint is in vain and costs as much as the
     /// log is long: it is tried again when the log has grown by as much again.
     fn note_busy_try(&mut self, pages: u64, is_done: bool) {
         let growth = if is_done {
@@ -197,7 +197,7 @@ mod tests {
         }
         assert_eq!(tries, (1..=10).map(|n| n * 100).collect::<Vec<_>>());
         assert!(checkpoints.is_pinned(1000));
-        // The reader has ended, and the log was begun anew.
+        // The reader has ended, and the log restarted.
         assert!(!checkpoints.is_due(3));
         assert!(!checkpoints.is_due(99));
         assert!(checkpoints.is_due(100));

@@ -142,7 +142,7 @@ impl Past<'_> {
             path = ?self.path,
             removals = count,
             covered_events,
-            "what this store had signed or anchored was erased or pruned by somebody else; the log states it, recording goes on"
+            "what this store had signed or anchored was erased or pruned by another program; the log records it, and recording continues"
         );
         seqs.truncate(UNSIGNED_REMOVALS_MAX);
         Ok(Some(UnsignedRemovals {

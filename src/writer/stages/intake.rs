@@ -1,4 +1,4 @@
-//! The intake: takes what waits in the channel, numbers and digests it, hands it to the packer.
+//! The intake: drains the channel, numbers and digests, and hands payloads and batches to the packer.
 //!
 //! Runs ahead of the packer by some groups of payloads, and the packer ahead of the committer by a
 //! batch.
@@ -26,16 +26,18 @@ const BATCH_EVENTS_MAX: usize = 8192;
 const BATCH_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// How long after its last work the intake looks for more on its own, and how often. A sender that
 /// has to wake a sleeping thread pays for a system call, several times the cost of everything else
-/// it does; during this time it need not. Whoever waits for a commit wakes the intake at once.
+/// it does; during this time it need not. A thread that waits for a commit wakes the intake at once.
 const LINGER: Duration = Duration::from_millis(100);
 const LINGER_STEP: Duration = Duration::from_micros(500);
 
-/// Where payloads and batches go.
+/// The next stage: on this thread, or behind a channel.
 pub(crate) enum Downstream {
     Here(Box<PackStage>),
     Thread(Sender<PackTask>),
 }
 
+/// Runs on the thread `auditlite-intake` from the opening of the store to its close, and owns the receiving end
+/// of the channel.
 pub(crate) struct Intake {
     pub(crate) shared: Arc<Shared>,
     pub(crate) receiver: Receiver<Command>,
@@ -46,7 +48,7 @@ pub(crate) struct Intake {
     pub(crate) accounts: Accounts,
 }
 
-/// What the session states of itself when it closes.
+/// What the opening of the store records about itself when it closes.
 #[derive(Debug, Default)]
 pub(crate) struct Accounts {
     lifecycles_lost: u64,
@@ -54,8 +56,8 @@ pub(crate) struct Accounts {
 }
 
 impl Intake {
-    /// Works until the session is closed or cannot go on. `None`: the committer, on its own thread,
-    /// knows why.
+    /// Works until the store is closed or the writer must stop. `None`: the committer, on its own
+    /// thread, knows why.
     pub(crate) fn run(&mut self) -> Option<Stop> {
         loop {
             let mut replies = Replies::default();
@@ -182,7 +184,7 @@ impl Intake {
         let mut replies = Replies::default();
         while !self.receiver.is_empty() {
             let is_passed_on = self.collect(&mut replies).and_then(|batch| {
-                // Whoever asks for a close again is told by the state.
+                // A second close is answered from the state.
                 replies.close = None;
                 self.pass_on(batch, std::mem::take(&mut replies))
             });

@@ -1,4 +1,6 @@
-//! From the channel to a batch.
+//! From the channel to a batch: `intake` drains and numbers, `prepare` turns commands into events and payload
+//! plans (`prepare_open`, `prepare_end`), `pack` compresses, encodes and extends the tree, `complete` parses
+//! responses. A command whose preparation panics is recorded in its `barest` form by `guard`.
 
 pub(super) mod barest;
 pub(super) mod batch;
