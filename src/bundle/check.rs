@@ -1,4 +1,4 @@
-//! Checking a bundle, without a database.
+//! Checks a bundle, without a database.
 
 use std::io::{BufRead, Read};
 
@@ -11,8 +11,12 @@ use crate::error::BundleError;
 use crate::merkle::{Checkpoint, CompactRange, Notes, Trust, VerifyingKey, leaf_hash};
 use crate::verify::{FindingKind, Findings};
 
-/// Checks that the bundle's lines are those of the log that its checkpoint states, and who signed
-/// that. Needs no database. Memory is bounded by the longest line.
+/// Checks that the lines of the bundle are those of the log in its checkpoint, and who signed the
+/// checkpoint. Needs no database. Memory is bounded by the longest line.
+///
+/// The lines are hashed in order. Where events are left out, the bundle has the hashes of their subtrees,
+/// which are added to the tree instead. At the end the computed root must equal that of the checkpoint: so
+/// no line was changed, added or dropped.
 ///
 /// ```
 /// # use auditlite::{BundleOptions, ReadOnlyStore, Store};
@@ -28,7 +32,7 @@ use crate::verify::{FindingKind, Findings};
 ///
 /// # Errors
 ///
-/// [`BundleError::Input`], [`BundleError::NotABundle`]. What is wrong with a bundle is a finding.
+/// [`BundleError::Input`], [`BundleError::NotABundle`]. Faults of a bundle are findings, not errors.
 pub fn verify_bundle<R: BufRead>(
     mut reader: R,
     keys: &[VerifyingKey],
@@ -125,7 +129,7 @@ fn is_at_end(reader: &mut impl BufRead) -> Result<bool, BundleError> {
     Ok(reader.fill_buf().map_err(BundleError::Input)?.is_empty())
 }
 
-/// The next line without its newline; empty at the end too.
+/// The next line without its newline; also empty at the end.
 fn read_line(reader: &mut impl BufRead) -> Result<Vec<u8>, BundleError> {
     let mut line = Vec::new();
     reader

@@ -1,9 +1,9 @@
-//! Bundles: parts of the log for somebody who has no access to the database.
+//! Bundles: parts of the log for a reader without access to the database.
 //!
-//! A bundle is a checkpoint, and the log from its first to its last event: the chosen events as they
-//! are stored, and for those in between the hashes of their subtrees. So the root can be computed
-//! from the bundle alone, which proves every line in it and that none is missing where lines follow
-//! each other. `docs/format.md` describes the form.
+//! A bundle is a checkpoint and the log from its first to its last event: the chosen events as stored, and
+//! the hashes of subtrees for the events in between. So the root can be computed from the bundle alone.
+//! That proves every line in it, and that no line is missing where lines follow each other.
+//! `docs/format.md` describes the form.
 
 mod check;
 mod prove;
@@ -22,12 +22,12 @@ pub(crate) use write::write_bundle;
 
 /// The first line of a bundle.
 const HEAD: &str = "auditlite-bundle/1";
-/// What a line about events that are left out begins with.
+/// The prefix of a line in place of events that are left out.
 const LEFT_OUT: &str = "@";
-/// Longest line in bytes. Attributes, tool calls and error messages at their limits fit.
+/// The longest line in bytes. Attributes, tool calls and error messages at their limits fit.
 const LINE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// Which events go into a bundle. The default is all that the last checkpoint covers.
+/// Which events a bundle contains. Default: all that the last checkpoint covers.
 #[derive(Debug, Clone, Default)]
 pub struct BundleOptions {
     /// Only events of these seqs.
@@ -37,15 +37,15 @@ pub struct BundleOptions {
     pub opened_seq: Option<u64>,
 }
 
-/// What was written into a bundle.
+/// What a bundle contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BundleSummary {
-    /// Events in the log that the bundle's checkpoint covers.
+    /// Events of the log that the checkpoint of the bundle covers.
     pub size: u64,
     /// Events whose lines are in the bundle.
     pub events: u64,
-    /// Events after the checkpoint, which no bundle can have yet.
+    /// Events after the checkpoint, which cannot be proved yet.
     pub uncovered: u64,
 }
 
@@ -53,13 +53,13 @@ pub struct BundleSummary {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BundleSignature {
-    /// Nobody. The bundle fits itself, and anybody could have made it.
+    /// No key. The bundle is consistent, but anyone could have made it.
     None,
     /// No key was given to check it with, or other keys than the one that signed.
     NotChecked,
-    /// A given key did.
+    /// A given key signed it.
     Valid,
-    /// A given key is named and did not.
+    /// The signature names a given key, but is not valid.
     Invalid,
 }
 
@@ -67,9 +67,9 @@ pub enum BundleSignature {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BundleReport {
-    /// Which log it is: `auditlite/` and its id.
+    /// The log: `auditlite/` and its id.
     pub origin: String,
-    /// Events in the log that the checkpoint covers.
+    /// Events of the log that the checkpoint covers.
     pub size: u64,
     /// Root of the tree over them.
     pub root: Option<Digest>,
@@ -79,8 +79,8 @@ pub struct BundleReport {
     pub signature: BundleSignature,
     /// Events whose lines are in the bundle.
     pub events: u64,
-    /// Events of which it has only hashes.
+    /// Events of which the bundle has only hashes.
     pub left_out: u64,
-    /// What is wrong; empty when every line is one of the log that the checkpoint states.
+    /// What is wrong; empty if every line is a line of the log in the checkpoint.
     pub findings: Vec<Finding>,
 }

@@ -1,7 +1,7 @@
 //! Proofs about single events and earlier checkpoints, as text.
 //!
-//! Sources: C2SP tlog-proof (<https://c2sp.org/tlog-proof>) and, for the other kind, the body of a
-//! witness's request (<https://c2sp.org/tlog-witness>).
+//! Sources: C2SP tlog-proof (<https://c2sp.org/tlog-proof>), and for the other kind the body of a witness
+//! request (<https://c2sp.org/tlog-witness>).
 
 use std::path::Path;
 
@@ -18,10 +18,10 @@ use crate::merkle::{
 use crate::model::Digest;
 
 const INCLUSION_HEAD: &str = "c2sp.org/tlog-proof@v1";
-/// Longest proof in bytes.
+/// The longest proof in bytes.
 const PROOF_BYTES_MAX: usize = 256 * 1024;
 
-/// A proof that the log that the last checkpoint states has this event.
+/// A proof that the log in the last checkpoint has this event.
 pub(crate) fn inclusion_proof(path: &Path, seq: u64) -> Result<String, BundleError> {
     prove(path, |size| {
         let ranges = inclusion_ranges(seq, size)?;
@@ -29,7 +29,7 @@ pub(crate) fn inclusion_proof(path: &Path, seq: u64) -> Result<String, BundleErr
     })
 }
 
-/// A proof that the log that the last checkpoint states continues what it was at this size.
+/// A proof that the log in the last checkpoint continues the log as it was with this size.
 pub(crate) fn consistency_proof(path: &Path, old_size: u64) -> Result<String, BundleError> {
     prove(path, |size| {
         let ranges = consistency_ranges(old_size, size)?;
@@ -37,9 +37,9 @@ pub(crate) fn consistency_proof(path: &Path, old_size: u64) -> Result<String, Bu
     })
 }
 
-/// Whether the proof shows that the line, as it is stored and without its newline, is an event of
-/// the log that its checkpoint states, and that a given key signed that. `None`: it does not;
-/// else the event's seq.
+/// Checks a proof that the line (as stored, without its newline) is an event of the log in its checkpoint,
+/// and that a given key signed the checkpoint. Returns the seq of the event; `None`: the proof does not
+/// show it.
 pub fn verify_inclusion_proof(line: &[u8], proof: &str, keys: &[VerifyingKey]) -> Option<u64> {
     let (head, checkpoint) = parse(proof, keys)?;
     let rest = head
@@ -50,9 +50,9 @@ pub fn verify_inclusion_proof(line: &[u8], proof: &str, keys: &[VerifyingKey]) -
     verify_inclusion(index, checkpoint.size, &leaf, &path, &checkpoint.root).then_some(index)
 }
 
-/// Whether the proof shows that the log that its checkpoint states, signed by a given key, begins
-/// with the one that the `old` note states, which is one of the same log. The old note's signature
-/// is not looked at: it is what the caller has seen before.
+/// Whether the proof shows that the log in its checkpoint, signed by a given key, begins with the log in
+/// the `old` note, which must be the same log. The signature of the old note is not checked: the caller has
+/// seen it before.
 pub fn verify_consistency_proof(old: &str, proof: &str, keys: &[VerifyingKey]) -> bool {
     let verify = || {
         let (old, _) = Checkpoint::parse(old.as_bytes()).ok()?;
@@ -82,7 +82,7 @@ fn prove(
         }
         Ok(())
     })?;
-    // Every range lies below the size, so that all leaves have come by.
+    // Every range ends within the size, so all leaves were passed.
     for hash in collector.finish().unwrap_or_default() {
         proof.push_str(&STANDARD.encode(hash.0));
         proof.push('\n');
@@ -92,7 +92,7 @@ fn prove(
     Ok(proof)
 }
 
-/// The lines before the checkpoint, and the checkpoint, where a given key signed it.
+/// The lines before the checkpoint, and the checkpoint, if a given key signed it.
 fn parse<'p>(proof: &'p str, keys: &[VerifyingKey]) -> Option<(&'p str, Checkpoint)> {
     if proof.len() > PROOF_BYTES_MAX {
         return None;

@@ -1,19 +1,19 @@
 //! The form that an event's line must have in a bundle.
 //!
-//! Parsers of JSON differ in what they let pass (NaN, names that occur twice, halves of surrogate
-//! pairs, numbers without end), and two that read one line differently can be made to show two stories
-//! with one proof. So a bundle holds lines of one form only, which docs/format.md states, and which the
-//! writer's lines have by themselves.
+//! JSON parsers accept different inputs (NaN, duplicate names, halves of surrogate pairs, numbers of any
+//! length). Two parsers that read one line differently could be shown two stories with one proof. So a
+//! bundle contains lines of only one form. docs/format.md defines it, and the writer's lines always have
+//! it.
 
 use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// Most objects and arrays inside each other. Events have six; recursion costs stack.
+/// The deepest nesting of objects and arrays. Events have six levels; recursion costs stack.
 const DEPTH_MAX: u32 = 64;
 
-/// Whether the line is the event of this place, in the form that every reader reads alike.
+/// Whether the line is the event with this seq, in the form that every parser reads alike.
 pub(super) fn is_event(line: &[u8], seq: u64) -> bool {
     std::str::from_utf8(line).is_ok_and(|line| begins_as(line, seq) && is_strict_object(line))
 }
@@ -36,7 +36,7 @@ fn begins_as(line: &str, seq: u64) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
-/// One object of JSON, and nothing before or after it.
+/// One JSON object, and nothing before or after it.
 fn is_strict_object(line: &str) -> bool {
     let mut deserializer = serde_json::Deserializer::from_str(line);
     line.ends_with('}')

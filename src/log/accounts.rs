@@ -1,13 +1,13 @@
-//! A opening's accounts, held against what the log has of it.
+//! Compares the accounts of each opening with its events in the log.
 
 use std::ops::RangeInclusive;
 
 use super::event::{Event, EventKind, StoreClosed};
 
-/// Follows the log from its start: submitted = stored + stated as lost, in each opening.
+/// Follows the log from its start and checks for each opening: submitted = stored + recorded as lost.
 #[derive(Debug, Default)]
 pub(crate) struct Accounts {
-    /// Seq of the opening's opening.
+    /// Seq of the event that began the opening.
     opening: Option<u64>,
     stored: u64,
     lost: u64,
@@ -15,9 +15,9 @@ pub(crate) struct Accounts {
 }
 
 impl Accounts {
-    /// Takes the next event. What is wrong with the accounts that it closes, each with the seq of
-    /// the opening. `removed` says how many requests were opened by events of a opening, first and
-    /// last, whose lines were taken out since.
+    /// Reads the next event. Returns what is wrong with the accounts that it closes, each with the seq of
+    /// the opening. `removed` tells how many requests were opened within a range of events (first and last)
+    /// whose lines have been removed since.
     pub(crate) fn event<E>(
         &mut self,
         event: &Event,

@@ -1,29 +1,29 @@
-//! What events say of bodies: lengths and commitments, never content.
+//! What events say about bodies: lengths and commitments, never content.
 
 use serde::{Deserialize, Serialize};
 
 use super::error::EventError;
 use crate::model::Digest;
 
-/// What the log holds of a body: how long it is, and a commitment to its digest.
+/// What the log has of a body: its length, and a commitment to its digest.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct BodyFact {
     pub(crate) length: u64,
-    /// Absent for an empty body, and for one that was shed.
+    /// Absent for an empty body, and for a body that was shed.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "hex")]
     pub(crate) commitment: Option<Digest>,
     #[serde(default, skip_serializing_if = "Kept::is_whole")]
     pub(crate) kept: Kept,
-    /// Excerpt: bytes of the head, the rest of what is kept is the tail.
+    /// Excerpt: the bytes of the head; the rest of what is kept is the tail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) head: Option<u64>,
-    /// Excerpt: SHA-256(salt || SHA-256 of the bytes that are kept); the digest of the whole body
-    /// says nothing about them.
+    /// Excerpt: SHA-256(salt || SHA-256 of the kept bytes). The digest of the whole body says nothing about
+    /// these.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "hex")]
     pub(crate) excerpt_commitment: Option<Digest>,
 }
 
-/// What an event's line says of bodies, whatever event it is: enough to hold content against it.
+/// What the line of any event says about bodies: enough to compare content with it.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 pub(crate) struct BodyFacts {
     pub(crate) seq: u64,
@@ -57,14 +57,14 @@ pub(crate) enum Kept {
     Whole,
     /// Above the cap: head and tail.
     Excerpt,
-    /// Only the digest: content capture was off, or only the digest matters.
+    /// Only the digest: capture was off, or only the digest matters.
     Digest,
-    /// Nothing: shed for want of capacity.
+    /// Nothing: the body was shed because the queue was full.
     Nothing,
 }
 
 impl Kept {
-    // serde asks by reference.
+    // serde passes a reference.
     #[allow(clippy::trivially_copy_pass_by_ref)]
     fn is_whole(&self) -> bool {
         *self == Self::Whole
@@ -78,7 +78,7 @@ mod hex {
 
     use crate::model::Digest;
 
-    // serde asks for the whole field by reference.
+    // serde passes a reference to the field.
     #[allow(clippy::ref_option)]
     pub(super) fn serialize<S: Serializer>(
         digest: &Option<Digest>,

@@ -1,7 +1,7 @@
 //! Events: immutable facts, each one line of JSON with a fixed field order.
 //!
-//! The order of the fields is the order of declaration here. It is part of the file format, as are
-//! the names: a line is written once, and the bytes written are the bytes that are hashed.
+//! The order of the fields is the order of declaration here. Names and order are part of the file format: a
+//! line is written once, and the written bytes are the hashed bytes.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use super::request_events::{EndKind, Ended, Opened, Served};
 /// One line of the log.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Event {
-    /// Place in the log, gapless from 0.
+    /// Position in the log, without gaps from 0.
     pub(crate) seq: u64,
     /// When it happened, in microseconds since the Unix epoch.
     pub(crate) at: i64,
@@ -35,10 +35,10 @@ pub(crate) enum EventKind {
     Pruned(Box<Pruned>),
 }
 
-/// A opening of the store begins: everything up to the next one of these belongs to it.
+/// An opening of the store begins. Everything up to the next event of this kind belongs to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StoreOpened {
-    /// The log's id, made up with its first event and the same in all of these.
+    /// The id of the log: chosen with its first event, and the same in all of these.
     #[serde(default)]
     pub(crate) log_id: String,
     pub(crate) auditlite_version: String,
@@ -47,29 +47,29 @@ pub(crate) struct StoreOpened {
     pub(crate) overflow: String,
     pub(crate) capture: String,
     pub(crate) payload_bytes_max: u64,
-    /// What the session found taken out without its signature.
+    /// Removals without the store's signature that this opening found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) unsigned_removals: Option<UnsignedRemovals>,
 }
 
-/// Most events that [`UnsignedRemovals`] names; more are counted.
+/// [`UnsignedRemovals`] names at most this many events; further ones are only counted.
 pub(crate) const UNSIGNED_REMOVALS_MAX: usize = 256;
 
-/// Removals that were in the log when a session began, beyond all that the store had signed or
-/// anchored, and that took out what it had: whoever made them did not have its key. Stated so that
-/// the session's own checkpoints do not pass them off as its own.
+/// Removals that were in the log when an opening began, and that removed events which the store had signed
+/// or anchored. They come after everything it had signed or anchored, so their author did not have its key.
+/// They are recorded so that the checkpoints of this opening do not pass them off as the store's own.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct UnsignedRemovals {
-    /// Events that the last checkpoint covered that is signed by the store's key or in its anchor
-    /// file.
+    /// The number of events covered by the last checkpoint that the store's key signed or that is in its
+    /// anchor file.
     pub(crate) covered_events: u64,
-    /// How many removals there are.
+    /// The number of removals.
     pub(crate) count: u64,
-    /// Seqs of the events that state them, the first ones.
+    /// The seqs of the first of the events that record them.
     pub(crate) seqs: Vec<u64>,
 }
 
-/// A opening of the store ends in order, with its own accounts: submitted = stored + lost.
+/// An opening of the store ends in order, with its accounts: submitted = stored + lost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StoreClosed {
     pub(crate) lifecycles_submitted: u64,
@@ -78,16 +78,16 @@ pub(crate) struct StoreClosed {
     pub(crate) payloads_lost: u64,
 }
 
-/// Something was lost for want of capacity.
+/// Something was lost because the queue was full.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Gap {
     pub(crate) first_at: i64,
     pub(crate) last_at: i64,
     /// Lifecycles of which nothing is recorded.
     pub(crate) lifecycles: u64,
-    /// Bodies left out of lifecycles that are recorded; their events say so too.
+    /// Bodies that were left out of recorded lifecycles; their events say so too.
     pub(crate) payloads: u64,
-    /// Notices of the served model or the forwarded body left out.
+    /// Updates (the served model, or the body forwarded upstream) that were left out.
     pub(crate) updates: u64,
 }
 
@@ -106,7 +106,7 @@ impl Event {
         }
     }
 
-    /// Appends the event's line, with its newline.
+    /// Appends the line of the event, with its newline.
     pub(crate) fn write_line(&self, out: &mut Vec<u8>) -> Result<(), EventError> {
         #[derive(Serialize)]
         struct Line<'a, T: Serialize> {
@@ -147,12 +147,12 @@ impl Event {
 
     /// Reads a line, with or without its newline.
     pub(crate) fn from_line(line: &[u8]) -> Result<Self, EventError> {
-        // Checked once, not string by string.
+        // Checked once for the line, instead of for each string.
         Ok(serde_json::from_str(std::str::from_utf8(line)?)?)
     }
 }
 
-/// Reads an event in one pass: its first three fields say what the others are.
+/// Reads an event in one pass: its first three fields tell what the others are.
 impl<'de> Deserialize<'de> for Event {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Line;
@@ -189,8 +189,8 @@ fn field<'de, T: Deserialize<'de>, M: MapAccess<'de>>(
 }
 
 impl EventKind {
-    /// The first and the last event that this one states as taken out, where it is a removal that
-    /// took out anything.
+    /// The first and the last event that this event records as removed, if it is a removal that removed
+    /// anything.
     pub(crate) fn removed_span(&self) -> Option<(u64, u64)> {
         match self {
             Self::Erased(erased) => erased.span(),
@@ -199,7 +199,7 @@ impl EventKind {
         }
     }
 
-    /// The fields of the event that has this name.
+    /// Reads the fields of the event with this name.
     fn read<'de, D: Deserializer<'de>>(name: &str, fields: D) -> Result<Self, D::Error> {
         let kind = match name {
             "opened" => return Deserialize::deserialize(fields).map(Self::Opened),

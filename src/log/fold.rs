@@ -1,6 +1,6 @@
-//! Folding: what a run of events says about each request, hour and minute.
+//! Folding: derives from a run of events what it says about each request, hour and minute.
 //!
-//! The writer and the rebuild of the projections use the same fold, so that both give the same rows.
+//! The writer and the rebuild use the same fold, so both make the same rows.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -36,11 +36,11 @@ impl<'a> RequestEnd<'a> {
     }
 }
 
-/// Everything a run of events says about one request.
+/// What a run of events says about one request.
 #[derive(Debug)]
 pub(crate) struct RequestChange<'a> {
     pub(crate) opened_seq: u64,
-    /// Present when the request was opened in this run; otherwise its row exists already.
+    /// Present if the request was opened in this run; otherwise its row exists already.
     pub(crate) start: Option<RequestStart<'a>>,
     pub(crate) response_model: Option<&'a str>,
     pub(crate) response_provider_name: Option<&'a str>,
@@ -73,14 +73,14 @@ impl<'a> RequestChange<'a> {
         change
     }
 
-    /// The latest word on what served counts; silence changes nothing.
+    /// A later value of what serves the request wins; an absent value changes nothing.
     fn serve(&mut self, model: &'a Option<String>, provider_name: &'a Option<String>) {
         self.response_model = model.as_deref().or(self.response_model);
         self.response_provider_name = provider_name.as_deref().or(self.response_provider_name);
     }
 }
 
-/// Which openings fall into a minute.
+/// The openings that fall into a minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MinuteRange {
     pub(crate) first_seq: u64,
@@ -100,19 +100,23 @@ pub(crate) struct Fold<'a> {
     /// Store openings that ended: seq and time.
     pub(crate) closings: Vec<(u64, i64, &'a StoreClosed)>,
     pub(crate) gaps: Vec<(u64, &'a Gap)>,
-    /// What remains of requests that were erased. It takes the place of what their rows had.
+    /// What remains of erased requests; it replaces their rows.
     pub(crate) remains: Vec<RequestChange<'a>>,
     pub(crate) erased: Vec<(u64, &'a Erased)>,
     pub(crate) pruned: Vec<(u64, &'a Pruned)>,
 }
 
 impl<'a> Fold<'a> {
+    /// Folds the events in one pass. Each request has one entry in `changes`, in the order in which the run
+    /// first mentions it. The first end of a request wins: an event after it is ignored, as it is in the
+    /// tables. Hours are counted last, since a `served` event may change the key under which an end is
+    /// counted.
     pub(crate) fn new(events: &'a [Event]) -> Self {
         let mut fold = Self {
             first_seq: events.first().map_or(0, |event| event.seq),
             ..Self::default()
         };
-        // Where in `changes` a request stands that is touched more than once.
+        // The index in `changes` of each request.
         let mut places: HashMap<u64, usize> = HashMap::new();
         for event in events {
             match &event.kind {
@@ -171,7 +175,7 @@ impl<'a> Fold<'a> {
         self.pruned.push((seq, pruned));
     }
 
-    /// Counts what pruned requests counted.
+    /// Counts what pruned requests had counted.
     pub(crate) fn count_pruned(&mut self, pruned: &Pruned) {
         for usage in &pruned.usage {
             self.hours
@@ -207,10 +211,10 @@ impl<'a> Fold<'a> {
             });
     }
 
-    /// Requests that were opened and ended in this run. Those that were opened before count once
-    /// their row has told when and by whom, see [`count_end`](Self::count_end).
+    /// Counts requests that were opened and ended in this run. A request that was opened earlier is counted
+    /// once its row tells its time and user, see [`count_end`](Self::count_end).
     fn count_hours(&mut self) {
-        // Many requests share a key, which is taken over once.
+        // Many requests share a key, which is cloned once.
         let mut counted: HashMap<_, HourSums> = HashMap::new();
         for change in self.changes.iter().chain(&self.remains) {
             let (Some(start), Some(end)) = (&change.start, &change.end) else {

@@ -11,7 +11,7 @@ const MICROS_PER_HOUR: i64 = 60 * MICROS_PER_MINUTE;
 
 const MICROS_PER_MINUTE: i64 = 60_000_000;
 
-/// Row of `usage_hourly` that an ended request counts in.
+/// The row of `usage_hourly` in which an ended request is counted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct HourKey {
     pub(crate) hour: i64,
@@ -30,7 +30,7 @@ impl HourKey {
         }
     }
 
-    /// The row of `usage_daily` that counts the same.
+    /// The row of `usage_daily` in which the same request is counted.
     pub(crate) fn day(&self) -> DayKey<'_> {
         DayKey {
             day: self.hour.div_euclid(HOURS_PER_DAY),
@@ -40,7 +40,7 @@ impl HourKey {
     }
 }
 
-/// Row of `usage_daily`, the same sums over all users of a day.
+/// A row of `usage_daily`: the sums over all users of a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct DayKey<'k> {
     pub(crate) day: i64,
@@ -72,7 +72,7 @@ pub(crate) struct HourSums {
     pub(crate) cache_write_input_tokens: u64,
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) reasoning_output_tokens: u64,
-    /// Requests that may have used tokens and say nothing of it.
+    /// Requests that may have used tokens without reporting them.
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) without_usage: u64,
     #[serde(skip_serializing_if = "is_zero")]
@@ -160,12 +160,12 @@ impl HourSums {
     }
 }
 
-/// The minutes that a time range touches.
+/// The minute of a time.
 pub(crate) fn minute_of(at: i64) -> i64 {
     at.div_euclid(MICROS_PER_MINUTE)
 }
 
-/// The hour that a time lies in.
+/// The hour of a time.
 pub(crate) fn hour_of(at: i64) -> i64 {
     at.div_euclid(MICROS_PER_HOUR)
 }

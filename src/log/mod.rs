@@ -1,6 +1,6 @@
 //! The log: events as lines, lines as segments, and what events say about requests.
 //!
-//! Pure: knows nothing of the database or of threads.
+//! Pure: knows neither the database nor threads.
 
 mod accounts;
 mod body;

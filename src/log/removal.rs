@@ -1,7 +1,7 @@
-//! Removal: events that state what was taken out on purpose, and what stands in a line's place.
+//! Removal: events that record an intended removal, and what takes the place of a removed line.
 //!
-//! Where a line is taken out its leaf hash stays, so that every root stays what it was: in the
-//! segment's text the line is replaced by `#` and the hash in base64.
+//! The leaf hash of a removed line stays, so every root stays the same. In the text of the segment, the
+//! line is replaced by `#` and the hash in base64.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,16 +11,16 @@ use super::hours::{HourKey, HourSums, is_zero};
 use super::request_events::{EndKind, Ended, Opened};
 use crate::model::Digest;
 
-/// What a line starts with that stands for one that was taken out. Events start with `{`.
+/// The first byte of a line that replaces a removed one. Events start with `{`.
 const REMOVED: u8 = b'#';
 
-/// Most requests that one `erased` event names.
+/// Limit of requests that one `erased` event names.
 pub(crate) const ERASED_REQUESTS_MAX: usize = 256;
 
-/// Requests of which content and personal metadata were taken out.
+/// Requests whose content and personal metadata were removed.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Erased {
-    /// Why, in the words of whoever asked for it.
+    /// Why, in the words of the operator.
     pub(crate) reason: String,
     pub(crate) requests: Vec<ErasedRequest>,
 }
@@ -28,37 +28,37 @@ pub(crate) struct Erased {
 /// What remains of a request: enough to find it by its id and to count it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct ErasedRequest {
-    /// Seq of the ending event; that of the opening one is in `ended`.
+    /// Seq of the ending event. The seq of the opening event is in `ended`.
     pub(crate) ended_seq: u64,
     pub(crate) status: EndKind,
-    /// The opening without what says who; `started_at` is always there.
+    /// The opening without fields that identify people; `started_at` is always present.
     pub(crate) opened: Opened,
     pub(crate) ended: Ended,
 }
 
-/// Content, or lines, of a range of the log that were taken out for their age or for room.
+/// Content or lines of a range of the log that were removed because of their age or to free space.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Pruned {
     pub(crate) what: PrunedKind,
-    /// The first seq of the range, and the one after its last.
+    /// The first seq of the range, and the seq after its last.
     pub(crate) from: u64,
     pub(crate) to: u64,
-    /// Metadata: requests whose rows were taken out.
+    /// Metadata: requests whose rows were removed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) requests: u64,
-    /// Metadata: what they counted, without the user.
+    /// Metadata: what they had counted, without the user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) usage: Vec<PrunedUsage>,
 }
 
-/// What is pruned. Content goes first.
+/// What is pruned. Content is always pruned first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum PrunedKind {
-    /// Payloads of the range's events.
+    /// Payloads of the events in the range.
     #[default]
     Content,
-    /// Lines of the range's events that are of requests, and the rows of requests opened in it.
+    /// Lines of requests in the range, and the rows of requests opened in it.
     Metadata,
 }
 
@@ -74,9 +74,9 @@ pub(crate) struct PrunedUsage {
     pub(crate) sums: HourSums,
 }
 
-// serde asks by reference.
+// serde passes a reference.
 impl Erased {
-    /// The first and the last event that it takes out; `None`: it takes out nothing.
+    /// The first and the last event that it removes; `None`: it removes nothing.
     pub(crate) fn span(&self) -> Option<(u64, u64)> {
         let requests = || self.requests.iter();
         let first = requests().map(ErasedRequest::opened_seq).min()?;
@@ -93,7 +93,7 @@ impl Pruned {
 }
 
 impl PrunedUsage {
-    /// The row of `usage_hourly` that goes on counting it: without the user.
+    /// The row of `usage_hourly` that continues to count it: without the user.
     pub(crate) fn key(&self) -> HourKey {
         HourKey {
             hour: self.hour,
@@ -110,14 +110,14 @@ impl ErasedRequest {
     }
 }
 
-/// Appends what stands for a line that was taken out, with a newline.
+/// Appends the replacement of a removed line, with a newline.
 pub(crate) fn write_removed(leaf: &Digest, out: &mut Vec<u8>) {
     out.push(REMOVED);
     out.extend_from_slice(STANDARD.encode(leaf.0).as_bytes());
     out.push(b'\n');
 }
 
-/// The leaf hash, where the line is one that stands for another.
+/// The leaf hash, if the line is the replacement of a removed one.
 pub(crate) fn removed_leaf(line: &[u8]) -> Option<Digest> {
     let text = line.strip_prefix(&[REMOVED])?;
     let hash: [u8; 32] = STANDARD.decode(text).ok()?.try_into().ok()?;

@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::body::BodyFact;
 use crate::model::{ActorKind, Adjustments, Status, WireProtocol, add_names};
 
-/// A request was let in.
+/// A request was admitted.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Opened {
     pub(crate) request_id: String,
-    /// When the request arrived, where that is not the event's own time.
+    /// When the request arrived, if that differs from the event's own time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) started_at: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,7 +46,7 @@ pub(crate) struct Opened {
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "pairs")]
     pub(crate) attributes: Vec<(String, String)>,
     pub(crate) request_body: BodyFact,
-    /// Canonical messages handed over by the gateway.
+    /// Canonical messages that the gateway passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) content: Option<BodyFact>,
     /// Fields that were shortened, left out, or replaced by a bound.
@@ -60,7 +60,7 @@ pub(crate) struct Opened {
     pub(crate) redaction_id: Option<String>,
 }
 
-/// What answered became known before the end.
+/// The model or provider that serves the request became known before the end.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Served {
     pub(crate) request_id: String,
@@ -71,7 +71,7 @@ pub(crate) struct Served {
     pub(crate) response_provider_name: Option<String>,
 }
 
-/// How a lifecycle ended; the event's name.
+/// How a lifecycle ended; the name of the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum EndKind {
@@ -84,7 +84,7 @@ pub(crate) enum EndKind {
 }
 
 impl EndKind {
-    /// How a request with this status ended; `None` for one that has not.
+    /// How a request with this status ended; `None` if it has not ended.
     pub(crate) fn of(status: Status) -> Option<Self> {
         [
             Self::Completed,
@@ -108,14 +108,14 @@ impl EndKind {
     }
 }
 
-/// A request ended, in whatever way.
+/// A request ended in some way.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Ended {
     #[serde(skip)]
     pub(crate) kind: EndKind,
     pub(crate) request_id: String,
     pub(crate) opened_seq: u64,
-    /// Interrupted: `seq` of the `store_opened` event whose session left the request open.
+    /// Interrupted: `seq` of the `store_opened` event of the opening that left the request open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) store_opened_seq: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -154,10 +154,10 @@ pub(crate) struct Ended {
     pub(crate) tool_calls: Vec<ToolCallFact>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) response_body: Option<BodyFact>,
-    /// Assistant text and tool inputs handed over by the gateway.
+    /// Assistant text and tool inputs that the gateway passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) content: Option<BodyFact>,
-    /// The body that was forwarded upstream, where it is not the client's.
+    /// The body that was forwarded upstream, if it differs from the client's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) upstream_body: Option<BodyFact>,
     /// Fields that were shortened, left out, or replaced by a bound.
@@ -172,24 +172,24 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// Notes what another step adjusted.
+    /// Adds what another step adjusted.
     pub(crate) fn adjust(&mut self, adjustments: Adjustments) {
         add_names(&mut self.adjusted_fields, adjustments.fields);
         add_names(&mut self.body_flags, adjustments.body_flags);
     }
 
-    /// Notes a flag of the response's body.
+    /// Adds a flag of the response's body.
     pub(crate) fn flag(&mut self, flag: &str) {
         add_names(&mut self.body_flags, [flag.to_owned()]);
     }
 
-    /// Whether the provider counted anything.
+    /// Whether the provider reported any counts.
     pub(crate) fn has_usage(&self) -> bool {
         self.input_tokens.is_some() || self.output_tokens.is_some()
     }
 
-    /// Whether tokens may have been used that nothing says a word of. What was refused, by the
-    /// gateway or by its upstream with an error status, used none.
+    /// Whether tokens may have been used without any count. A request that the gateway rejected, or that
+    /// the upstream answered with an error status, used none.
     pub(crate) fn lacks_usage(&self) -> bool {
         let is_refused = match self.kind {
             EndKind::Rejected => true,
@@ -208,7 +208,7 @@ pub(crate) struct ToolCallFact {
     pub(crate) input_bytes: u64,
 }
 
-/// Attributes as a JSON object whose order is kept.
+/// Attributes as a JSON object that keeps their order.
 pub(crate) mod pairs {
     use serde::de::{Deserializer, MapAccess, Visitor};
     use serde::ser::Serializer;

@@ -1,30 +1,31 @@
 //! Segments: the lines of one group commit, compressed.
 //!
-//! A lone event is a short segment, and a few hundred bytes of JSON hardly shrink on their own.
-//! Short segments are therefore compressed against a built-in text that has the usual fields in
-//! their usual order; long ones bring enough repetition of their own, and are packed in pieces, so
-//! that one line can be had without unpacking all of them.
+//! A single event makes a short segment, and a few hundred bytes of JSON hardly shrink on their own. So
+//! short segments are compressed against a built-in text that has the usual fields in their usual order.
+//! Long segments repeat themselves enough. They are packed in pieces, so that one line can be read without
+//! unpacking all of them.
 
 use zstd::bulk::{Compressor, Decompressor};
 
 use crate::payload::unpack;
 
-/// The built-in dictionary 2. Part of the file format: never changed, only followed by others. Number 1, and
-/// the encoding 2 that used it, were those of file version 1.
+/// The built-in dictionary 2. Part of the file format: it never changes; a better one gets a new number.
+/// Number 1, and the encoding 2 that used it, belonged to file version 1.
 const DICTIONARY_2: &[u8] = include_bytes!("dictionary_2.txt");
 const LEVEL_SHORT: i32 = 3;
-/// Harder packing finds chance matches among the digests, and costs more to say so than it saves.
+/// A higher level finds chance matches among the digests; encoding these costs more than it saves.
 const LEVEL_LONG: i32 = 1;
-/// Below this many bytes the dictionary pays.
+/// For segments shorter than this, the dictionary pays.
 const SHORT_BYTES: usize = 16 * 1024;
-/// Lines of one frame of a long segment: some 150 KB, which unpack in a fraction of a millisecond. Part
-/// of the file format.
+/// Lines in one frame of a long segment: some 150 KB, which unpack in a fraction of a millisecond. Part of
+/// the file format.
 const FRAME_LINES: usize = 512;
-/// No segment is longer than this before compression: a bound for whoever reads one. A group commit
-/// takes 8,192 events and 4 MiB of what came with them, and the one event that goes beyond; a byte
-/// takes at most six as JSON, and what every event states less than a kilobyte: a third of this.
+/// No segment is longer than this before compression; it bounds the memory of a reader. A group commit
+/// takes 8,192 events and 4 MiB of strings that came with them, plus the one event that exceeds this. A
+/// byte takes at most six as JSON, and the fixed fields of an event less than a kilobyte. Together that is
+/// a third of this.
 const SEGMENT_BYTES_MAX: u64 = 128 * 1024 * 1024;
-/// No line is shorter, its newline included: `#` and a hash in base64.
+/// No line is shorter, newline included: `#` and a hash in base64.
 const LINE_BYTES_MIN: u64 = 46;
 
 /// How `log_segments.data` is packed. The numbers are part of the file format.
@@ -47,7 +48,7 @@ pub(crate) enum SegmentError {
     Lines { found: u64, count: u64 },
 }
 
-/// Packs lines; holds zstd's working memory between calls.
+/// Packs lines. Keeps zstd's working memory between calls.
 pub(crate) struct SegmentEncoder {
     long: Compressor<'static>,
     short: Compressor<'static>,
@@ -62,7 +63,7 @@ impl SegmentEncoder {
         })
     }
 
-    /// The code of the packing, and the packed lines.
+    /// Returns the code of the packing, and the packed lines.
     pub(crate) fn encode(&mut self, lines: &[u8]) -> (i64, Vec<u8>) {
         let (encoding, packed) = if lines.len() < SHORT_BYTES {
             (ZSTD_DICTIONARY_2, self.short.compress(lines))
@@ -117,8 +118,8 @@ impl SegmentDecoder {
         })
     }
 
-    /// The lines, exactly as recorded: `count` of them, `length` bytes in all. Memory is taken only
-    /// where these fit each other.
+    /// The lines exactly as recorded: `count` of them, `length` bytes in total. Memory is allocated only if
+    /// these two match.
     pub(crate) fn decode(
         &mut self,
         encoding: i64,
@@ -140,7 +141,7 @@ impl SegmentDecoder {
         Ok(lines)
     }
 
-    /// The index of the first line of the piece that has the line of this index.
+    /// The index of the first line in the piece that contains the line with this index.
     pub(crate) fn piece_of(encoding: i64, index: u64) -> u64 {
         let frame_lines = u64::try_from(FRAME_LINES).unwrap_or(u64::MAX);
         match encoding {
@@ -149,7 +150,7 @@ impl SegmentDecoder {
         }
     }
 
-    /// The piece that has the line of this index: the index of its first line, and its lines.
+    /// The piece that contains the line with this index: the index of its first line, and its lines.
     pub(crate) fn decode_piece(
         &mut self,
         encoding: i64,
@@ -171,13 +172,13 @@ impl SegmentDecoder {
             return Err(damaged());
         }
         let lines = unpack(&mut self.plain, frame, bytes).ok_or_else(damaged)?;
-        // Whoever asks indexes the lines: an index of newlines alone would be eight times as large.
+        // Callers index the lines: an index of newlines alone would take eight times the memory.
         check_lines(&lines, count.saturating_sub(first).min(frame_lines))?;
         Ok((first, lines))
     }
 }
 
-/// Whether a segment of `length` bytes can hold so many lines.
+/// Whether a segment of `length` bytes can have this many lines.
 pub(crate) fn check_sizes(count: u64, length: u64) -> Result<(), SegmentError> {
     let is_possible = length <= SEGMENT_BYTES_MAX && count > 0 && count <= length / LINE_BYTES_MIN;
     if is_possible {
@@ -187,7 +188,7 @@ pub(crate) fn check_sizes(count: u64, length: u64) -> Result<(), SegmentError> {
     }
 }
 
-/// Whether these are so many whole lines.
+/// Whether these are this many whole lines.
 fn check_lines(lines: &[u8], count: u64) -> Result<(), SegmentError> {
     let found = memchr::memchr_iter(b'\n', lines).count();
     let found = u64::try_from(found).unwrap_or(u64::MAX);
@@ -198,8 +199,8 @@ fn check_lines(lines: &[u8], count: u64) -> Result<(), SegmentError> {
     }
 }
 
-/// Frames that follow each other, each with the length that it says to unpack to; `None` is the last
-/// one: what comes is no frame, or does not say.
+/// Consecutive frames, each with the length in its header. A `None` is the last item: what follows is not a
+/// frame, or has no length.
 fn frames(data: &[u8]) -> impl Iterator<Item = Option<(&[u8], u64)>> {
     let mut rest = data;
     std::iter::from_fn(move || {
@@ -221,8 +222,8 @@ fn frames(data: &[u8]) -> impl Iterator<Item = Option<(&[u8], u64)>> {
     })
 }
 
-/// Unpacks frames that say themselves that they hold `length` bytes together; no memory is taken before
-/// that is known.
+/// Unpacks frames whose headers say that they have `length` bytes together. No memory is allocated before
+/// this is known.
 fn unpack_frames(decompressor: &mut Decompressor<'_>, data: &[u8], length: u64) -> Option<Vec<u8>> {
     let stated = frames(data).try_fold(0_u64, |sum, frame| sum.checked_add(frame?.1))?;
     if stated != length {
@@ -256,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn segments_come_back_exactly_and_lone_events_shrink() {
+    fn segments_round_trip_and_single_events_shrink() {
         let mut encoder = SegmentEncoder::new().unwrap();
         let mut decoder = SegmentDecoder::new().unwrap();
         let line = b"{\"seq\":7,\"at\":1764000000000000,\"event\":\"opened\",\"request_id\":\"r-1\",\"provider_name\":\"openai\",\"request_model\":\"gpt-4o\",\"is_streaming\":true,\"request_body\":{\"length\":10,\"commitment\":\"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"}}\n";
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_a_long_segment_is_had_without_the_others() {
+    fn a_line_of_a_long_segment_is_read_without_the_others() {
         let mut encoder = SegmentEncoder::new().unwrap();
         let mut decoder = SegmentDecoder::new().unwrap();
         for count in [1, 2, 300, 511, 512, 513, 1024, 1025, 5000] {
@@ -311,7 +312,7 @@ mod tests {
                 assert_eq!(line, expected.as_bytes(), "{index} of {count}");
                 assert!(encoding != ZSTD || lines(&piece).count() <= FRAME_LINES);
             }
-            // Cut off, or with something behind.
+            // Cut off, or with something after it.
             let cut = data.get(..data.len() - 1).unwrap().to_vec();
             assert!(decoder.decode(encoding, cut, length, count).is_err());
             let more = [&data[..], b"more"].concat();

@@ -1,8 +1,8 @@
 //! Checkpoints: a log's size and root at some time, as the text of a note.
 //!
-//! Source: C2SP tlog-checkpoint (<https://c2sp.org/tlog-checkpoint>). One extension line,
-//! `at <microseconds since the Unix epoch>`, says when the statement was made: without it a
-//! heartbeat on a quiet log would say nothing.
+//! Source: C2SP tlog-checkpoint (<https://c2sp.org/tlog-checkpoint>). One extension line, `at <microseconds
+//! since the Unix epoch>`, tells when the checkpoint was made: without it, a heartbeat on a quiet log would
+//! say nothing.
 
 use std::io::{self, BufRead, Read};
 
@@ -13,23 +13,23 @@ use super::key::SigningKey;
 use super::note::{NOTE_BYTES_MAX, Note, NoteError, SIGNATURE_START};
 use crate::model::Digest;
 
-/// Most extension lines.
+/// Limit of extension lines.
 const EXTENSIONS_MAX: usize = 16;
 
-/// A statement of a log's size and root.
+/// The size and root of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Checkpoint {
-    /// Which log.
+    /// The id of the log.
     pub(crate) origin: String,
-    /// Events.
+    /// The number of events.
     pub(crate) size: u64,
     pub(crate) root: Digest,
-    /// When it was made, in microseconds since the Unix epoch, where it says so.
+    /// When it was made, in microseconds since the Unix epoch, if it says so.
     pub(crate) at: Option<i64>,
 }
 
 impl Checkpoint {
-    /// As a note, signed where there is a key.
+    /// As a note, signed if there is a key.
     pub(crate) fn write(&self, key: Option<&SigningKey>) -> String {
         let Self {
             origin, size, root, ..
@@ -41,7 +41,7 @@ impl Checkpoint {
         Note::write(&text, key)
     }
 
-    /// Reads a note that must be a checkpoint. Its signatures are the caller's to judge.
+    /// Reads a note that must be a checkpoint. The caller judges its signatures.
     pub(crate) fn parse(bytes: &[u8]) -> Result<(Self, Note), NoteError> {
         let note = Note::parse(bytes)?;
         let checkpoint = Self::from_text(&note.text).ok_or(NoteError::NotACheckpoint)?;
@@ -57,7 +57,7 @@ impl Checkpoint {
             return None;
         }
         let number: u64 = size.parse().ok()?;
-        // Exactly one way to write a size: no sign, no leading zeros.
+        // A size has exactly one spelling: no sign, no leading zeros.
         if number.to_string() != *size {
             return None;
         }
@@ -74,11 +74,11 @@ impl Checkpoint {
     }
 }
 
-/// Reads the notes of an anchor file: each followed by an empty line. A note that was torn by a
-/// crash spoils only itself.
+/// Reads the notes of an anchor file: an empty line follows each. A note that a crash tore damages only
+/// itself.
 pub(crate) struct Notes<R> {
     reader: R,
-    /// The first line of the next note, where it is read already.
+    /// The first line of the next note, if it was read already.
     ahead: Vec<u8>,
 }
 
@@ -90,8 +90,8 @@ impl<R: BufRead> Notes<R> {
         }
     }
 
-    /// The only note, which begins at once, where other lines may follow after the empty line that
-    /// ends it. `None`: there is none, or it is not ended so.
+    /// The only note, which must begin at once; other lines may follow the empty line that ends it. `None`:
+    /// there is no note, or it has no such end.
     pub(crate) fn only(mut self) -> io::Result<Option<Vec<u8>>> {
         self.ahead = self.read_line()?;
         if self.ahead == b"\n" {
@@ -101,7 +101,7 @@ impl<R: BufRead> Notes<R> {
         Ok(note.filter(|_| self.ahead.is_empty()))
     }
 
-    /// The bytes of the next note. What is longer than a note may be comes in pieces.
+    /// The bytes of the next note. Text longer than a note may be is returned in pieces.
     fn read_note(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut note = std::mem::take(&mut self.ahead);
         let mut is_text = true;
@@ -225,10 +225,10 @@ mod tests {
         for torn in [&signed, &unsigned] {
             for length in 1..torn.len() {
                 let torn = torn.get(..length).unwrap_or("exam");
-                // What the writer puts after a tail that does not look whole.
+                // What the writer appends to a tail that does not look complete.
                 let repair = if torn.ends_with("\n\n") { "" } else { "\n\n\n" };
                 let whole = records(&format!("{torn}{repair}"));
-                // A torn signature line may count as a note of its own.
+                // A torn signature line may count as a separate note.
                 assert!(matches!(whole.len(), 5 | 6), "{torn:?}");
                 let others = [&whole[..2], &whole[whole.len() - 2..]].concat();
                 assert_eq!(others, [true; 4], "{torn:?}");

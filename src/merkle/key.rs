@@ -1,4 +1,4 @@
-//! Ed25519 keys under names, in the text forms that C2SP signed notes are checked with.
+//! Ed25519 keys with names, in the text forms of C2SP signed notes.
 //!
 //! Source: C2SP signed-note (<https://c2sp.org/signed-note>); the form of the secret key is that of
 //! Go's `golang.org/x/mod/sumdb/note`.
@@ -13,19 +13,19 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::KeyError;
 
-/// Ed25519, as signed notes number it.
+/// The number of Ed25519 in signed notes.
 const ED25519: u8 = 1;
-/// What the text of a secret key begins with.
+/// The prefix of the text of a secret key.
 const SECRET_PREFIX: &str = "PRIVATE+KEY+";
-/// Longest name of a key in bytes.
+/// The longest name of a key, in bytes.
 const NAME_BYTES_MAX: usize = 256;
-/// Longest text of a key in bytes.
+/// The longest text of a key, in bytes.
 const TEXT_BYTES_MAX: usize = 512;
 
 /// Signs the checkpoints of a store.
 ///
-/// `auditlite keygen` writes one to a file. Whoever has it can sign any history; keep it where the
-/// database's readers cannot read it. `Debug` never prints the secret.
+/// `auditlite keygen` writes one to a file. A person who has it can sign any history: keep it where readers
+/// of the database cannot read it. `Debug` never prints the secret.
 ///
 /// ```
 /// use auditlite::{SigningKey, VerifyingKey};
@@ -42,13 +42,13 @@ pub struct SigningKey {
 }
 
 impl SigningKey {
-    /// A new random key. The name says whose it is; a URL without scheme such as
+    /// A new random key. The name says to whom or what it belongs; a URL without scheme such as
     /// `audit.example.com/gateway-1` avoids collisions.
     ///
     /// # Errors
     ///
-    /// [`KeyError::Name`]: the name is empty, longer than 256 bytes, or holds spaces, control
-    /// characters or `+`.
+    /// [`KeyError::Name`]: the name is empty, longer than 256 bytes, or contains spaces, control characters
+    /// or `+`.
     pub fn generate(name: &str) -> Result<Self, KeyError> {
         Self::from_seed(name, &rand::random())
     }
@@ -110,8 +110,8 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// Checks signatures of checkpoints. Its text is `<name>+<key id>+<base64>`, which C2SP calls a
-/// vkey; it is no secret, and belongs to whoever is to check the trail.
+/// Checks signatures of checkpoints. Its text is `<name>+<key id>+<base64>`, which C2SP calls a vkey. It is
+/// not secret: give it to everyone who verifies the trail.
 #[derive(Clone, PartialEq, Eq)]
 pub struct VerifyingKey {
     name: String,
@@ -136,7 +136,7 @@ impl VerifyingKey {
         &self.name
     }
 
-    /// The first 32 bits of a hash of name and key. With the name it tells which key signed.
+    /// The first 32 bits of a hash of name and key. Together with the name it tells which key signed.
     pub fn key_id(&self) -> u32 {
         self.key_id
     }
@@ -210,9 +210,9 @@ fn encode(key: &[u8; 32]) -> String {
     STANDARD.encode(data)
 }
 
-/// Takes `<name>+<key id>+<base64(0x01 || 32 bytes)>` apart.
+/// Splits `<name>+<key id>+<base64(0x01 || 32 bytes)>`.
 fn parse(text: &str) -> Result<(&str, u32, [u8; 32]), KeyError> {
-    // Base64 may hold a plus, names and key ids may not.
+    // Base64 may contain a plus; names and key ids may not.
     let mut parts = text.splitn(3, '+');
     let (Some(name), Some(key_id), Some(data)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(KeyError::Format);
@@ -277,7 +277,7 @@ pub(super) mod tests {
                 assert!(!is_key(&mangled), "{mangled}");
             }
         }
-        // Published bad keys: too long, and of an algorithm that is not known.
+        // Published bad keys: too long, and of an unknown algorithm.
         for bad in [
             "PeterNeumann+cc469956+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TWBADKEY==",
             "PeterNeumann+173116ae+ZRpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW",

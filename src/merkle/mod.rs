@@ -1,7 +1,7 @@
-//! Proof: what makes the log's history checkable by somebody who does not trust the file.
+//! Proofs: make the history of the log verifiable for a reader who does not trust the file.
 //!
-//! The RFC 6962 tree over the log's lines, proofs in it, and statements of its size and root as
-//! C2SP signed notes. Pure: knows nothing of events, of the database or of files.
+//! The RFC 6962 tree over the lines of the log, proofs in it, and its size and root as C2SP signed notes.
+//! Pure: knows neither events, nor the database, nor files.
 
 mod checkpoint;
 mod key;

@@ -1,8 +1,8 @@
-//! Signed notes: text, and who signed it.
+//! Signed notes: a text, and who signed it.
 //!
-//! Source: C2SP signed-note (<https://c2sp.org/signed-note>). One departure: a note without any
-//! signature is read and written too, as text and an empty line. It is what a store without a key
-//! leaves; [`Trust::Unsigned`] says what it is.
+//! Source: C2SP signed-note (<https://c2sp.org/signed-note>). One difference: a note without any signature
+//! is read and written too, as text and an empty line. A store without a key makes such notes;
+//! [`Trust::Unsigned`] identifies them.
 
 use std::fmt::Write;
 
@@ -11,17 +11,17 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::key::{SigningKey, VerifyingKey, is_name};
 
-/// Longest note in bytes; 16 signatures of any known kind fit.
+/// The longest note in bytes; 16 signatures of any known kind fit.
 pub(super) const NOTE_BYTES_MAX: usize = 128 * 1024;
-/// Most signatures of a note.
+/// Limit of signatures of a note.
 const SIGNATURES_MAX: usize = 64;
-/// What a signature line begins with.
+/// The prefix of a signature line.
 pub(super) const SIGNATURE_START: &str = "\u{2014} ";
 
-/// A text with signatures, as it was read.
+/// A text with signatures, as read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Note {
-    /// With its last newline: what is signed.
+    /// With its last newline: the signed bytes.
     pub(crate) text: String,
     signatures: Vec<Signature>,
 }
@@ -33,20 +33,20 @@ struct Signature {
     bytes: Vec<u8>,
 }
 
-/// What a note's signatures say to somebody who has keys.
+/// What the signatures of a note prove to a reader with some keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trust {
     /// A given key signed the text.
     Signed,
-    /// Nobody did.
+    /// No key signed it.
     Unsigned,
-    /// Only keys did that are not given.
+    /// Only other keys signed it.
     UnknownKey,
-    /// A signature in the name of a given key is not one of this text.
+    /// A signature that names a given key is not a signature of this text.
     Invalid,
 }
 
-/// Why bytes are not a note, or a note no checkpoint.
+/// Why bytes are not a note, or a note is not a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoteError {
     #[error("it is longer than 128 KiB")]
@@ -64,7 +64,7 @@ pub(crate) enum NoteError {
 }
 
 impl Note {
-    /// The text as a note, signed where there is a key. The text ends in a newline.
+    /// The text as a note, signed if there is a key. The text ends with a newline.
     pub(crate) fn write(text: &str, key: Option<&SigningKey>) -> String {
         let mut note = format!("{text}\n");
         if let Some(key) = key {
@@ -88,7 +88,7 @@ impl Note {
         {
             return Err(NoteError::NotText);
         }
-        // The text may hold empty lines of its own; the last one ends it.
+        // The text may contain empty lines; the last one ends it.
         let (text, lines) = note.rsplit_once("\n\n").ok_or(NoteError::NoEnd)?;
         let mut signatures = Vec::new();
         if !lines.is_empty() {
@@ -106,7 +106,7 @@ impl Note {
         })
     }
 
-    /// What its signatures are worth to whoever has these keys.
+    /// What its signatures prove to a reader with these keys.
     pub(crate) fn trust(&self, keys: &[VerifyingKey]) -> Trust {
         if self.signatures.is_empty() {
             return Trust::Unsigned;

@@ -1,16 +1,19 @@
 //! Proofs in the tree: that a line is in it, and that a later tree continues an earlier one.
 //!
-//! A proof is a list of roots over ranges of leaves. Which ranges these are follows from the sizes
-//! alone, so that a proof is made in one pass over the leaves with a handful of hashes in memory.
-//! Sources: RFC 6962, sections 2.1.1 and 2.1.2; for the checks RFC 9162, sections 2.1.3.2 and 2.1.4.2.
+//! A proof is a list of roots over ranges of leaves. The sizes alone determine these ranges, so a proof is
+//! made in one pass over the leaves, with a handful of hashes in memory. Sources: RFC 6962, sections 2.1.1
+//! and 2.1.2; for the checks RFC 9162, sections 2.1.3.2 and 2.1.4.2.
 
 use std::ops::Range;
 
 use super::tree::{CompactRange, empty_root, node_hash};
 use crate::model::Digest;
 
-/// The ranges of leaves whose roots prove that leaf `index` is in the tree of `size` leaves, in the
-/// order of the proof. `None`: there is no such leaf.
+/// The ranges whose roots prove that leaf `index` is in the tree of `size` leaves, in the order of the
+/// proof. `None`: there is no such leaf.
+///
+/// Descends from the root: each split leaves the leaf on one side, and the root of the other side belongs
+/// to the proof. The proof lists them from the leaf upwards.
 pub(crate) fn inclusion_ranges(index: u64, size: u64) -> Option<Vec<Range<u64>>> {
     if index >= size {
         return None;
@@ -30,8 +33,11 @@ pub(crate) fn inclusion_ranges(index: u64, size: u64) -> Option<Vec<Range<u64>>>
     Some(ranges)
 }
 
-/// The ranges of leaves whose roots prove that the tree of `size` leaves continues that of `old`
-/// leaves, in the order of the proof. `None`: it is not larger than it, or that one is empty.
+/// The ranges whose roots prove that the tree of `size` leaves continues the tree of `old` leaves, in the
+/// order of the proof. `None`: it is not larger, or the old tree is empty.
+///
+/// Descends along the end of the old tree, collecting the root of the other side at each split, until what
+/// is left is a whole subtree of the old tree.
 pub(crate) fn consistency_ranges(old: u64, size: u64) -> Option<Vec<Range<u64>>> {
     if old == 0 || old > size {
         return None;
@@ -49,7 +55,7 @@ pub(crate) fn consistency_ranges(old: u64, size: u64) -> Option<Vec<Range<u64>>>
             first = middle;
         }
     }
-    // Where the old tree is a whole subtree, its root is known already.
+    // If the old tree is one whole subtree, the verifier knows its root already.
     if first != 0 {
         ranges.push(first..after);
     }
@@ -57,23 +63,24 @@ pub(crate) fn consistency_ranges(old: u64, size: u64) -> Option<Vec<Range<u64>>>
     Some(ranges)
 }
 
-/// Where RFC 6962 splits a tree in two: at the largest power of two below its size.
+/// Where RFC 6962 splits a tree: at the largest power of two below its size.
 fn split(first: u64, after: u64) -> Option<u64> {
     let largest = after.checked_sub(first)?.checked_sub(1)?.checked_ilog2()?;
     first.checked_add(1_u64.checked_shl(largest)?)
 }
 
-/// Makes a proof from the leaves, which are handed over in order.
+/// Makes a proof from the leaves, which must come in order. Each range is built as a compact range; when
+/// its last leaf arrives, its root takes its position in the proof.
 #[derive(Debug)]
 pub(crate) struct PathCollector {
-    /// In order of the leaves, with the place in the proof.
+    /// In the order of the leaves, with the position in the proof.
     pending: std::vec::IntoIter<(usize, Range<u64>)>,
     current: Option<(usize, Range<u64>, CompactRange)>,
     path: Vec<Digest>,
 }
 
 impl PathCollector {
-    /// For ranges that do not overlap.
+    /// The ranges must not overlap.
     pub(crate) fn new(ranges: Vec<Range<u64>>) -> Self {
         let path = vec![empty_root(); ranges.len()];
         let mut pending: Vec<_> = ranges.into_iter().enumerate().collect();
@@ -87,13 +94,13 @@ impl PathCollector {
         collector
     }
 
-    /// The first leaf that is needed still; those before it need not be handed over.
+    /// The next leaf that is needed; leaves before it need not be passed.
     pub(crate) fn wanted(&self) -> Option<u64> {
         let (_, range, collected) = self.current.as_ref()?;
         Some(collected.end().max(range.start))
     }
 
-    /// Takes the next leaf, or one that is not needed.
+    /// Adds the next leaf; a leaf that is not needed is ignored.
     pub(crate) fn push(&mut self, index: u64, leaf: Digest) {
         let Some((place, range, collected)) = &mut self.current else {
             return;
@@ -110,7 +117,7 @@ impl PathCollector {
         }
     }
 
-    /// The proof; `None` while leaves are missing.
+    /// The proof; `None` if leaves are missing.
     pub(crate) fn finish(self) -> Option<Vec<Digest>> {
         self.current.is_none().then_some(self.path)
     }
@@ -123,8 +130,11 @@ impl PathCollector {
     }
 }
 
-/// Whether the proof shows that leaf `index` of the tree of `size` leaves with this root has this
-/// hash.
+/// Whether the proof shows that leaf `index` of the tree of `size` leaves with this root has this hash.
+///
+/// Walks up from the leaf. `node` is its position on the current level, `last` that of the last node. A
+/// right child, or the last node of a level, is combined with a sibling on its left; any other node with
+/// one on its right. A last node without sibling moves up unchanged.
 pub(crate) fn verify_inclusion(
     index: u64,
     size: u64,
@@ -156,8 +166,14 @@ pub(crate) fn verify_inclusion(
     last == 0 && hash == *root
 }
 
-/// Whether the proof shows that the tree of `size` leaves with `root` begins with the tree of `old`
-/// leaves with `old_root`.
+/// Whether the proof shows that the tree of `size` leaves with `root` begins with the tree of `old` leaves
+/// with `old_root`.
+///
+/// Both roots are computed from the same proof, going up from the last node of the old tree. First, levels
+/// on which that node is a right child are skipped: there it completes a whole subtree of the old tree. A
+/// sibling on the left belongs to both trees, so it goes into both hashes. A sibling on the right holds
+/// only new leaves, so it goes only into the new one. At the end both must equal the given roots, and all
+/// levels must be used up.
 pub(crate) fn verify_consistency(
     old: u64,
     size: u64,
@@ -213,8 +229,7 @@ pub(super) mod tests {
     use super::super::tree::leaf_hash;
     use super::*;
 
-    /// The leaves, roots and proofs below are the test vectors of the certificate-transparency
-    /// projects.
+    /// The leaves, roots and proofs below are test vectors of the certificate-transparency projects.
     pub(in crate::merkle) const LEAF_INPUTS: [&[u8]; 8] = [
         b"",
         b"\x00",
@@ -325,7 +340,7 @@ pub(super) mod tests {
         (0..count).map(|at| leaf_hash(&at.to_le_bytes())).collect()
     }
 
-    /// MTH of RFC 6962, section 2.1, as it is defined there.
+    /// MTH of RFC 6962, section 2.1, as defined there.
     pub(in crate::merkle) fn naive_root(leaves: &[Digest]) -> Digest {
         match leaves {
             [] => empty_root(),
@@ -426,7 +441,7 @@ pub(super) mod tests {
                 if let Some((_, shorter)) = path.split_last() {
                     assert!(!holds(index, size, &leaves[index], shorter));
                 }
-                // One hash of each proof is spoilt: a different one for each.
+                // One hash of each proof is changed: a different one for each proof.
                 let mut wrong = path.clone();
                 if let Some(at) = (index + size).checked_rem(path.len()) {
                     wrong[at].0[index % 32] ^= 1;

@@ -1,8 +1,7 @@
-//! The Merkle tree of RFC 6962 over the log's lines, and ranges of it in a few hashes.
+//! The Merkle tree of RFC 6962 over the lines of the log, and ranges of it as a few hashes.
 //!
-//! A leaf is one line of the log as stored, without its newline. Leaves and inner nodes hash under
-//! different first bytes, so that neither can pass for the other.
-//! Source: RFC 6962, section 2.1.
+//! A leaf is one stored line of the log, without its newline. Leaves and inner nodes hash with different
+//! first bytes, so one cannot be passed off as the other. Source: RFC 6962, section 2.1.
 
 use sha2::{Digest as _, Sha256};
 
@@ -17,7 +16,7 @@ pub(crate) fn leaf_hash(line: &[u8]) -> Digest {
     Digest(hasher.finalize().into())
 }
 
-/// The leaf of a line of a segment: what stands for one that was taken out says it itself.
+/// The leaf of a line of a segment. The replacement of a removed line contains the leaf hash itself.
 pub(crate) fn leaf_of(line: &[u8]) -> Digest {
     removed_leaf(line).unwrap_or_else(|| leaf_hash(line))
 }
@@ -36,8 +35,12 @@ pub(super) fn empty_root() -> Digest {
     Digest(Sha256::digest([]).into())
 }
 
-/// The leaves from `begin` to before `end`, as the fewest perfect subtrees that cover them: at most
-/// 126 hashes, however many leaves.
+/// The leaves from `begin` to before `end`, as the fewest perfect subtrees that cover them: at most 126
+/// hashes for any number of leaves.
+///
+/// A perfect subtree has a power of two of leaves and begins at a multiple of its width, so its hash never
+/// changes when leaves are added after it. The writer extends one range for the whole log and stores with
+/// each segment only the subtrees that changed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct CompactRange {
     begin: u64,
@@ -53,7 +56,7 @@ struct Node {
 }
 
 impl CompactRange {
-    /// No leaves yet; the first one will be number `begin`.
+    /// Without leaves; the first leaf will have number `begin`.
     pub(crate) fn starting_at(begin: u64) -> Self {
         Self {
             begin,
@@ -62,7 +65,7 @@ impl CompactRange {
         }
     }
 
-    /// Reads hashes as [`to_bytes`](Self::to_bytes) wrote them. `None`: they are too many or too few.
+    /// Reads hashes that [`to_bytes`](Self::to_bytes) wrote. `None`: there are too many or too few.
     pub(crate) fn from_bytes(begin: u64, end: u64, bytes: &[u8]) -> Option<Self> {
         let mut range = Self::starting_at(begin);
         let mut hashes = hashes_of(bytes)?;
@@ -76,7 +79,7 @@ impl CompactRange {
         hashes.next().is_none().then_some(range)
     }
 
-    /// The hashes of the subtrees, from the left, 32 bytes each.
+    /// The hashes of the subtrees, from left to right, 32 bytes each.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         self.nodes.iter().flat_map(|node| node.hash.0).collect()
     }
@@ -86,7 +89,7 @@ impl CompactRange {
         self.begin
     }
 
-    /// The number of the leaf that comes next; for a range from 0, the size of the tree.
+    /// The number of the next leaf; for a range from 0, the size of the tree.
     pub(crate) fn end(&self) -> u64 {
         self.end
     }
@@ -99,7 +102,7 @@ impl CompactRange {
         });
     }
 
-    /// Adds the leaves of a range that begins where this one ends. `false`: it does not.
+    /// Adds the leaves of a range that begins where this one ends. `false`: it does not begin there.
     #[must_use]
     pub(crate) fn merge(&mut self, next: &Self) -> bool {
         if next.begin != self.end {
@@ -111,8 +114,8 @@ impl CompactRange {
         true
     }
 
-    /// The root over the leaves of a range that begins at 0, or at a multiple of a power of two that
-    /// is no smaller than the range.
+    /// The root over the leaves. The range must begin at 0, or at a multiple of a power of two that is not
+    /// smaller than the range.
     pub(crate) fn root(&self) -> Digest {
         let mut nodes = self.nodes.iter().rev();
         let Some(last) = nodes.next() else {
@@ -121,8 +124,8 @@ impl CompactRange {
         nodes.fold(last.hash, |right, left| node_hash(&left.hash, &right))
     }
 
-    /// The hashes of the subtrees that end after leaf `since`: what appending leaves to the range
-    /// that ended there has changed. [`extended`](Self::extended) puts them back.
+    /// The hashes of the subtrees that end after leaf `since`. These are what changed since the range ended
+    /// there; [`extended`](Self::extended) adds them again.
     pub(crate) fn changed_since(&self, since: u64) -> Vec<u8> {
         let mut end = self.end;
         let mut changed = 0;
@@ -141,8 +144,8 @@ impl CompactRange {
             .collect()
     }
 
-    /// This range with `count` more leaves, from the hashes that
-    /// [`changed_since`](Self::changed_since) gave. `None`: they are too many or too few.
+    /// This range with `count` more leaves, from the hashes of [`changed_since`](Self::changed_since).
+    /// `None`: there are too many or too few.
     pub(crate) fn extended(&self, count: u64, changed: &[u8]) -> Option<Self> {
         let end = self.end.checked_add(count)?;
         let mut hashes = hashes_of(changed)?;
@@ -167,7 +170,7 @@ impl CompactRange {
         })
     }
 
-    /// The subtrees, each as its first leaf, the leaf after its last, and its hash.
+    /// The subtrees: the first leaf, the leaf after the last, and the hash of each.
     #[cfg(test)]
     pub(crate) fn subtrees(&self) -> impl Iterator<Item = (u64, u64, Digest)> + '_ {
         let mut at = self.begin;
@@ -178,7 +181,7 @@ impl CompactRange {
         })
     }
 
-    /// The bounds of the subtrees that a range has.
+    /// The bounds of the subtrees of a range.
     pub(crate) fn bounds(begin: u64, end: u64) -> impl Iterator<Item = (u64, u64)> {
         let mut at = begin;
         levels(begin, end).map(move |level| {
@@ -188,11 +191,12 @@ impl CompactRange {
         })
     }
 
-    /// The node must begin at `end`, and at a multiple of its width.
+    /// Appends a subtree, which must begin at `end` and at a multiple of its width. As long as it is the
+    /// right child of a parent whose left child is the last subtree, both become that parent.
     fn push_node(&mut self, mut node: Node) {
         let mut first = self.end;
         self.end = self.end.saturating_add(width(node.level));
-        // A right child whose sibling lies in the range becomes their parent.
+        // A right child whose sibling is in the range joins it into their parent.
         while first & width(node.level) != 0
             && let Some(sibling) = self.nodes.pop_if(|left| left.level == node.level)
         {
@@ -206,12 +210,12 @@ impl CompactRange {
     }
 }
 
-/// Leaves of a subtree of this level.
+/// The number of leaves in a subtree of this level.
 fn width(level: u32) -> u64 {
     1_u64.checked_shl(level).unwrap_or(0)
 }
 
-/// The levels of the subtrees that cover the leaves from `begin` to before `end`, from the left.
+/// The levels of the subtrees that cover the leaves from `begin` to before `end`, from left to right.
 fn levels(begin: u64, end: u64) -> impl Iterator<Item = u32> {
     let mut at = begin;
     std::iter::from_fn(move || {
@@ -222,7 +226,7 @@ fn levels(begin: u64, end: u64) -> impl Iterator<Item = u32> {
     })
 }
 
-/// Hashes of 32 bytes each, or `None` where something is left over.
+/// Hashes of 32 bytes each; `None` if bytes are left over.
 fn hashes_of(bytes: &[u8]) -> Option<impl Iterator<Item = Digest> + '_> {
     let (hashes, rest) = bytes.as_chunks::<32>();
     rest.is_empty().then(|| hashes.iter().copied().map(Digest))

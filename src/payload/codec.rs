@@ -1,4 +1,4 @@
-//! Packing of kept content: as it is, as a zstd frame, or as a delta against other content.
+//! Packs content: as it is, as a zstd frame, or as a delta against other content.
 
 use crate::sync::{caught, trip};
 use bytes::Bytes;
@@ -28,15 +28,15 @@ impl Encoding {
     }
 }
 
-/// Content this short does not shrink by more than a frame's own header.
+/// Content shorter than this shrinks by no more than the header of a frame.
 const PACK_BYTES_MIN: usize = 64;
-/// Long bodies: packing harder gains a few percent for several times the time.
+/// Long bodies: a higher level gains a few percent for several times the time.
 const LEVEL_FAST: i32 = 1;
 /// Short bodies that stand alone.
 const LEVEL_SHORT: i32 = 3;
 const SHORT_BYTES: usize = 16 * 1024;
 
-/// What is to be packed.
+/// Content to be packed.
 #[derive(Debug)]
 pub(crate) enum Content {
     /// Only the digest is kept.
@@ -57,7 +57,7 @@ impl Content {
     }
 }
 
-/// A payload that is digested and planned, but not packed yet.
+/// A payload whose digest is known and whose packing is planned, but that is not packed yet.
 #[derive(Debug)]
 pub(crate) struct PayloadPlan {
     pub(crate) length: u64,
@@ -69,11 +69,13 @@ pub(crate) struct PayloadPlan {
 }
 
 impl PayloadPlan {
-    /// What the log holds of it.
+    /// The commitment in the log.
     pub(crate) fn commitment(&self) -> Digest {
         super::commitment(&self.salt, &self.sha256)
     }
 
+    /// Packs the content. A panic of the packer costs neither this content nor others: the packer is made
+    /// again, and the content is stored uncompressed.
     pub(crate) fn pack<'p>(self, packer: &mut Packer<'p>, texts: &'p [u8]) -> EncodedPayload {
         let (encoding, data) = match &self.content {
             Content::Digest => (Encoding::AsIs, None),
@@ -82,7 +84,7 @@ impl PayloadPlan {
                     trip("pack", content);
                     alone(packer, content)
                 });
-                // A bug of packing must not cost the content, nor any other.
+                // A bug of the packer must not cost the content, nor any other.
                 let (encoding, data) = packed.unwrap_or_else(|| {
                     *packer = Packer::new();
                     (Encoding::AsIs, content.to_vec())
@@ -118,12 +120,12 @@ impl PayloadPlan {
     }
 }
 
-/// Content packed so that it stands alone.
+/// Packs content so that it stands alone.
 pub(crate) fn pack_alone(content: &[u8]) -> (Encoding, Vec<u8>) {
     alone(&mut Packer::new(), content)
 }
 
-/// The packed content; as it is where packing does not make it smaller.
+/// The packed content, or the content itself if packing does not make it smaller.
 fn alone(packer: &mut Packer<'_>, content: &[u8]) -> (Encoding, Vec<u8>) {
     if content.len() >= PACK_BYTES_MIN {
         let level = if content.len() < SHORT_BYTES {
@@ -142,12 +144,12 @@ fn alone(packer: &mut Packer<'_>, content: &[u8]) -> (Encoding, Vec<u8>) {
     (Encoding::AsIs, content.to_vec())
 }
 
-/// Bodies that stored content needs to be read.
+/// The payloads that stored content needs to be read.
 pub(crate) fn bases_of(first: Option<i64>, second: Option<i64>) -> Option<Bases> {
     first.map(|first| Bases { first, second })
 }
 
-/// Content that stands alone; `None` where it does not unpack to exactly `kept` bytes.
+/// Unpacks content that stands alone; `None` if it does not unpack to exactly `kept` bytes.
 pub(crate) fn unpack_alone(encoding: Encoding, data: Vec<u8>, kept: u64) -> Option<Vec<u8>> {
     match encoding {
         Encoding::AsIs => (u64::try_from(data.len()).ok()? == kept).then_some(data),
@@ -156,8 +158,8 @@ pub(crate) fn unpack_alone(encoding: Encoding, data: Vec<u8>, kept: u64) -> Opti
     }
 }
 
-/// Unpacks one frame that says itself that it holds `length` bytes. Memory is taken only after the
-/// frame's own statement and the recorded length agree, and never more than that.
+/// Unpacks a frame whose own header says that it has `length` bytes. Memory is allocated only after the
+/// header and the recorded length agree, and never more than that.
 pub(crate) fn unpack(
     decompressor: &mut Decompressor<'_>,
     frame: &[u8],

@@ -1,4 +1,4 @@
-//! Content that is not a body: what a gateway hands over beside the bytes.
+//! Content in addition to bodies: texts that a gateway passes itself.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use super::text_prefix;
 use crate::config::TOOL_INPUT_BYTES_MAX;
 use crate::model::{Adjustments, ToolCall};
 
-/// Part 1 of an end's payloads, as JSON.
+/// Part 1 of the payloads of an end, as JSON.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct EndContent {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -17,7 +17,7 @@ pub(crate) struct EndContent {
 }
 
 impl EndContent {
-    /// `None`: nothing was handed over. What does not fit into `bytes_max` is cut at a character.
+    /// `None`: there is nothing. What does not fit into `bytes_max` is cut at a character boundary.
     pub(crate) fn new(
         assistant_text: Option<String>,
         tool_calls: &mut [ToolCall],

@@ -1,7 +1,10 @@
-//! Deltas: content as a reference into one body and a frame packed against it and another.
 //!
-//! The stored form is a short header of LEB128 numbers, then one zstd frame of the content between
-//! the copied parts:
+//! A conversation's next request mostly repeats the one before. So a delta stores how many bytes to copy from the
+//! start (`head`) and the end (`tail`) of the first base, and only what is between them as new content. The new
+//! content is compressed with a *prefix*: bytes of the bases that it probably quotes.
+//! Deltas: content as a reference to one body, and a frame packed against that body and another.
+//!
+//! The stored form is a short header of LEB128 numbers, and then one zstd frame of the new content:
 //!
 //! | number | meaning |
 //! |---|---|
@@ -15,7 +18,7 @@ use std::ops::Range;
 
 use zstd::zstd_safe::{CCtx, CParameter, DCtx, compress_bound, get_frame_content_size};
 
-/// Bodies that a delta needs to be read.
+/// The bodies that are needed to read a delta.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bases {
     pub(crate) first: i64,
@@ -30,19 +33,19 @@ pub(crate) struct PlannedDelta {
     pub(crate) tail: u64,
     pub(crate) first_range: (u64, u64),
     pub(crate) second_length: u64,
-    /// Where in the collected texts its prefix lies, and right after it what is new. They adjoin
-    /// because zstd is faster then: to it the two are one window.
+    /// The range of its prefix in the collected texts, directly followed by that of the new content. zstd
+    /// is faster if they are adjacent, since it then treats both as one window.
     pub(crate) prefix: Range<usize>,
     pub(crate) new: Range<usize>,
 }
 
 /// The largest header: five numbers of at most ten bytes.
 const HEADER_BYTES_MAX: usize = 50;
-/// New content shorter than this is packed without Huffman coding of its literals: on recorded traffic
-/// that takes 0.4 to 2 µs from a frame of 2 to 4 µs, and adds 2 to 77 bytes to it.
+/// New content shorter than this is packed without Huffman coding of its literals. On recorded traffic that
+/// saves 0.4 to 2 µs of 2 to 4 µs for a frame, and adds 2 to 77 bytes to it.
 const HUFFMAN_BYTES_MIN: usize = 1024;
 
-/// How hard a frame is packed.
+/// How much effort to spend on a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effort {
     /// zstd's own parameters of a level.
@@ -51,11 +54,12 @@ pub(crate) enum Effort {
     Prefix { has_huffman: bool },
 }
 
-/// Packs frames against prefixes. Borrows them all, so that one context serves a whole group: making
-/// one asks for the processor's features, which takes 14 µs where a hypervisor answers.
+/// Packs frames against prefixes. Borrows the prefixes, so that one zstd context serves a whole group:
+/// making a context asks for the processor's features, which takes 14 µs under a hypervisor. Used by one
+/// thread at a time.
 pub(crate) struct Packer<'p> {
     context: CCtx<'p>,
-    /// What the context's parameters are set to.
+    /// The effort for which the context's parameters are set.
     effort: Option<Effort>,
     /// The last frame, and the header before it.
     frame: Vec<u8>,
@@ -78,7 +82,8 @@ impl<'p> Packer<'p> {
             return Ok(());
         }
         self.effort = None;
-        // 0 is what the level says. A target length, at this level, leaves literals as they are.
+        // 0 means the level's own value. At this level, a target length turns Huffman coding of literals
+        // off.
         let (level, min_match, target_length) = match effort {
             Effort::Level(level) => (level, 0, 0),
             Effort::Prefix { has_huffman } => (1, 6, u32::from(!has_huffman)),
@@ -94,7 +99,7 @@ impl<'p> Packer<'p> {
         Ok(())
     }
 
-    /// One frame; valid until the next one.
+    /// Packs one frame; it is valid until the next call.
     pub(crate) fn frame(
         &mut self,
         effort: Effort,
@@ -129,7 +134,7 @@ impl<'p> Packer<'p> {
         [self.header.as_slice(), &self.frame].concat()
     }
 
-    /// The same without packing. Nothing is lost: a frame can hold its content as it is.
+    /// The same without compression. Nothing is lost: a zstd frame can hold its content as it is.
     pub(super) fn raw_delta(&mut self, planned: &PlannedDelta, texts: &[u8]) -> Vec<u8> {
         self.frame.clear();
         raw_frame(planned.new_text(texts), &mut self.frame);
@@ -153,7 +158,7 @@ impl<'p> Packer<'p> {
 }
 
 impl PlannedDelta {
-    /// What the bases do not have.
+    /// The content that the bases do not have.
     pub(super) fn new_text<'t>(&self, texts: &'t [u8]) -> &'t [u8] {
         texts.get(self.new.clone()).unwrap_or_default()
     }
@@ -165,19 +170,19 @@ impl std::fmt::Debug for Packer<'_> {
     }
 }
 
-/// What a delta says of its content.
+/// The parts of a delta's content.
 #[derive(Debug)]
 pub(crate) struct Applied {
     /// Bytes from the start of the first base.
     pub(crate) head: usize,
-    /// What comes between them and the tail.
+    /// The content between head and tail.
     pub(crate) new: Vec<u8>,
-    /// Bytes at the end of the first base; none of them belongs to the head too.
+    /// Bytes at the end of the first base; they do not overlap the head.
     pub(crate) tail: usize,
 }
 
 impl Applied {
-    /// The whole content; `first` is the first base.
+    /// Joins the whole content; `first` is the first base.
     pub(crate) fn join(self, first: &[u8]) -> Option<Vec<u8>> {
         let tail_begin = first.len().checked_sub(self.tail)?;
         let (head, tail) = (first.get(..self.head)?, first.get(tail_begin..)?);
@@ -185,7 +190,7 @@ impl Applied {
     }
 }
 
-/// Unpacks one delta. Who unpacks many holds an [`Unpacker`].
+/// Unpacks one delta. For many, keep an [`Unpacker`].
 pub(crate) fn apply(
     first: &[u8],
     second: Option<&[u8]>,
@@ -195,8 +200,8 @@ pub(crate) fn apply(
     Unpacker::new().apply(first, second, data, length)
 }
 
-/// Unpacks deltas; holds zstd's working memory between them, which costs more to set up than a
-/// short delta to unpack.
+/// Unpacks deltas. Keeps zstd's working memory, which takes longer to set up than a short delta takes to
+/// unpack. Used by one thread at a time.
 pub(crate) struct Unpacker {
     context: DCtx<'static>,
 }
@@ -208,8 +213,8 @@ impl Unpacker {
         }
     }
 
-    /// Unpacks the stored form of a delta of `length` bytes. `None`: its parts, the bases and the
-    /// length contradict each other.
+    /// Unpacks the stored form of a delta of `length` bytes. `None`: its parts, the bases and the length
+    /// contradict each other.
     pub(crate) fn apply(
         &mut self,
         first: &[u8],
@@ -224,7 +229,7 @@ impl Unpacker {
         let prefix = first.get(size(from)?..size(from.checked_add(prefix_length)?)?)?;
         let second = second.unwrap_or_default().get(..size(second_length)?)?;
         let prefix = [prefix, second].concat();
-        // Memory is taken only for what the frame and the recorded length agree on.
+        // Memory is allocated only if the frame's header and the recorded length agree.
         let new_length = get_frame_content_size(data).ok()??;
         let copied = head.checked_add(tail)?;
         if copied.checked_add(new_length)? != length || size(copied)? > first.len() {
@@ -239,7 +244,7 @@ impl Unpacker {
         })
     }
 
-    /// Unpacks a frame that stands alone and holds `length` bytes.
+    /// Unpacks a frame of `length` bytes that stands alone.
     pub(crate) fn alone(&mut self, frame: &[u8], length: u64) -> Option<Vec<u8>> {
         if get_frame_content_size(frame).ok()?? != length {
             return None;
@@ -251,15 +256,15 @@ impl Unpacker {
 
     /// Unpacks a frame against its prefix, into the spare capacity of `out`.
     fn frame(&mut self, prefix: &[u8], frame: &[u8], out: &mut Vec<u8>) -> Option<()> {
-        /// What a trained dictionary begins with. Source: RFC 8878, section 5.
+        /// The first bytes of a trained dictionary. Source: RFC 8878, section 5.
         const DICTIONARY_MAGIC: [u8; 4] = [0x37, 0xA4, 0x30, 0xEC];
         if prefix.starts_with(&DICTIONARY_MAGIC) {
-            // Content that looks like a dictionary must not be taken for one.
+            // Content that looks like a dictionary must not be used as one.
             let mut context = DCtx::create();
             context.ref_prefix(prefix).ok()?;
             return context.decompress(out, frame).ok().map(drop);
         }
-        // Anything else is taken as it is, which is what a prefix is.
+        // Any other dictionary is used as raw content, which is what a prefix is.
         self.context
             .decompress_using_dict(out, frame, prefix)
             .ok()
@@ -273,8 +278,8 @@ impl std::fmt::Debug for Unpacker {
     }
 }
 
-/// A zstd frame that holds its content as it is (RFC 8878, section 3.1.1): what remains when the
-/// packer cannot have its memory.
+/// Writes a zstd frame that holds its content as it is (RFC 8878, section 3.1.1): the fallback if the
+/// packer cannot allocate memory.
 fn raw_frame(content: &[u8], out: &mut Vec<u8>) {
     const MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
     /// Content size in eight bytes, one segment, no checksum, no dictionary.

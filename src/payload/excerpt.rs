@@ -1,4 +1,4 @@
-//! Caps: what is kept of a body that is too long to be kept whole.
+//! Excerpts: what is kept of a body that is too long to keep whole.
 
 use bytes::Bytes;
 
@@ -15,7 +15,7 @@ pub(crate) struct Excerpt {
     pub(crate) head: usize,
 }
 
-/// The first and last [`EXCERPT_BYTES`] of `body`, cut at characters where it is text.
+/// The first and last [`EXCERPT_BYTES`] of `body`. Text is cut at character boundaries.
 pub(crate) fn excerpt_of(body: &[u8]) -> Excerpt {
     let head = body.get(..EXCERPT_BYTES).unwrap_or(body);
     let tail_start = body.len().saturating_sub(EXCERPT_BYTES).max(head.len());
@@ -31,13 +31,13 @@ fn join(head: &[u8], tail: &[u8]) -> Excerpt {
     }
 }
 
-/// `text` up to `bytes_max`, cut at a character.
+/// `text` up to `bytes_max`, cut at a character boundary.
 pub(crate) fn text_prefix(text: &str, bytes_max: usize) -> &str {
     text.get(..text.floor_char_boundary(bytes_max))
         .unwrap_or(text)
 }
 
-/// Leaves out the start of a UTF-8 character whose rest was cut off; other bytes stay as they are.
+/// Drops the start of a UTF-8 character whose rest was cut off; other bytes stay.
 fn without_split_end(bytes: &[u8]) -> &[u8] {
     for back in 1..=3.min(bytes.len()) {
         let at = bytes.len() - back;
@@ -59,8 +59,8 @@ fn without_split_end(bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// Leaves out the rest of a UTF-8 character whose start was cut off: at most three continuation
-/// bytes. More of them in a row are not text, and stay.
+/// Drops the rest of a UTF-8 character whose start was cut off: at most three continuation bytes. More of
+/// them in a row are not text, and stay.
 fn without_split_start(bytes: &[u8]) -> &[u8] {
     let rest = bytes
         .iter()
@@ -72,7 +72,7 @@ fn without_split_start(bytes: &[u8]) -> &[u8] {
     bytes.get(rest..).unwrap_or_default()
 }
 
-/// A body above the cap that arrives in pieces: digested as it comes, only its ends held.
+/// A body above the cap that arrives in pieces: hashed as it arrives, with only its two ends in memory.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StreamedBody {
     hasher: Hasher,

@@ -28,7 +28,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> Digest {
     Digest(Sha256::digest(bytes).into())
 }
 
-/// SHA-256(salt || sha256): proves a body to whoever has the salt, and says nothing without it.
+/// SHA-256(salt || sha256): proves a body to a reader who has the salt, and reveals nothing without it.
 pub(crate) fn commitment(salt: &[u8; 32], sha256: &Digest) -> Digest {
     let mut hasher = Hasher::default();
     hasher.update(salt);

@@ -1,6 +1,6 @@
 //! Payloads: the exact bytes of bodies, what is kept of them, and how they are packed.
 //!
-//! Pure: knows nothing of events, of the database or of threads.
+//! Pure: knows neither events, nor the database, nor threads.
 
 mod codec;
 mod content;

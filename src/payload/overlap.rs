@@ -1,10 +1,10 @@
-//! What two bodies have in common.
+//! What two bodies share at their start and their end.
 
-/// A common tail is cut off too, from so many bytes.
+/// The minimum length of a common tail.
 const TAIL_BYTES_MIN: usize = 64;
 
-/// Length of the common tail of what two bodies have after their common head; nothing where it is
-/// not worth its number.
+/// The length of the tail that two bodies share after their common head; 0 if it is too short to be worth
+/// its number.
 pub(super) fn common_tail(left: &[u8], right: &[u8]) -> usize {
     const STEP: usize = 256;
     let blocks = left
@@ -26,9 +26,9 @@ pub(super) fn common_tail(left: &[u8], right: &[u8]) -> usize {
     if equal < TAIL_BYTES_MIN { 0 } else { equal }
 }
 
-/// Length of the common head of two bodies.
+/// The length of the head that two bodies share.
 pub(super) fn common_head(left: &[u8], right: &[u8]) -> usize {
-    // Long steps keep up with memory, short ones come close to the end of what is common.
+    // Long steps run at the speed of memory; short steps come close to the end of the common part.
     const STEPS: [usize; 2] = [1024, 64];
     let rest = |bytes, start| <[u8]>::get(bytes, start..).unwrap_or_default();
     let start = STEPS.iter().fold(0, |start: usize, &step| {

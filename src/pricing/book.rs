@@ -1,4 +1,4 @@
-//! Where one source's prices are found: by provider and model, by name or by pattern.
+//! Looks up the prices of one source: by provider and model, by name or by pattern.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,19 +8,19 @@ use wildmatch::WildMatch;
 use super::price::Price;
 use super::provider::{canonical, fold};
 
-/// The prices of one source. A book is one layer or several.
+/// The prices of one source. A book has one or more layers.
 #[derive(Debug, Default)]
 pub(super) struct Layer {
     /// By OpenTelemetry's name of the provider.
     providers: HashMap<String, Models>,
-    /// For whatever provider.
+    /// For any provider.
     any_provider: Models,
-    /// Entries of the source; one may be filed under several names.
+    /// The number of entries in the source; one entry may have several names.
     entries: usize,
 }
 
 impl Layer {
-    /// Files a price under an exact name. False if the name is taken; the first one stays.
+    /// Adds a price under an exact name. `false`: the name exists already, and the first price stays.
     pub(super) fn insert_name(
         &mut self,
         provider: Option<&str>,
@@ -42,7 +42,7 @@ impl Layer {
         true
     }
 
-    /// Files a price under a pattern. False if the pattern is taken; the first one stays.
+    /// Adds a price under a pattern. `false`: the pattern exists already, and the first price stays.
     pub(super) fn insert_pattern(
         &mut self,
         provider: Option<&str>,
@@ -59,17 +59,17 @@ impl Layer {
         true
     }
 
-    /// Counts one more entry of the source.
+    /// Counts another entry of the source.
     pub(super) fn count_entry(&mut self) {
         self.entries = self.entries.saturating_add(1);
     }
 
-    /// How many entries the source has.
+    /// The number of entries in the source.
     pub(super) fn entries(&self) -> usize {
         self.entries
     }
 
-    /// The price of a model, by a provider's canonical name. `folded` is the model in lower case.
+    /// The price of a model, by the canonical name of a provider. `folded` is the model in lower case.
     pub(super) fn find(&self, provider: Option<&str>, model: &str, folded: &str) -> Option<&Price> {
         provider
             .and_then(|provider| self.providers.get(provider))
@@ -91,9 +91,9 @@ impl Layer {
 /// The models of one provider.
 #[derive(Debug, Default)]
 struct Models {
-    /// By the name in lower case: the spellings, in the order in which they came.
+    /// By the name in lower case: its spellings, in the order in which they came.
     names: HashMap<String, Vec<Named>>,
-    /// The most specific first.
+    /// The most specific pattern first.
     globs: Vec<Glob>,
 }
 
@@ -125,7 +125,8 @@ struct Glob {
     /// In lower case.
     pattern: String,
     matcher: WildMatch,
-    /// Characters before the first wildcard, then characters that are none.
+    /// The number of characters before the first wildcard, then the number of all characters that are not
+    /// wildcards.
     specificity: (usize, usize),
     price: Arc<Price>,
 }
@@ -152,7 +153,7 @@ mod tests {
     use crate::model::Usage;
     use crate::pricing::price::Rates;
 
-    /// Costs this many microdollars per input token, so that a cost tells which price was found.
+    /// A price of this many microdollars for each input token: a cost tells which price was found.
     fn price(mark: u64) -> Arc<Price> {
         let rates = Rates {
             input: Some(mark * 1_000_000),

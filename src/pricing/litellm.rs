@@ -1,6 +1,6 @@
 //! LiteLLM's `model_prices_and_context_window.json`.
 //!
-//! Source of the format and of how its tiers are applied: the file itself and
+//! Source of the format and of how its tiers apply: the file itself, and
 //! `litellm/litellm_core_utils/llm_cost_calc/` of <https://github.com/BerriAI/litellm>.
 
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ pub(super) fn read(document: &Value) -> Result<Layer, PriceBookError> {
         return Err(PriceBookError::Shape(problem.to_owned()));
     };
     let mut layer = Layer::default();
-    // Sorted, so that it never depends on the file's order which of two entries wins.
+    // Sorted, so that the order of the file never decides which of two entries wins.
     let mut aliases = BTreeMap::new();
     for (key, entry) in entries.iter().collect::<BTreeMap<_, _>>() {
         if key == SAMPLE {
@@ -65,14 +65,14 @@ pub(super) fn read(document: &Value) -> Result<Layer, PriceBookError> {
             aliases.insert(key, (provider, model, price));
         }
     }
-    // Last, so that a full key always comes before a key without its prefix.
+    // Last, so that a full key always precedes a key without its prefix.
     for (provider, model, price) in aliases.into_values() {
         layer.insert_name(Some(provider), model, &price);
     }
     Ok(layer)
 }
 
-/// `None` if the entry has no price of a token.
+/// `None`: the entry has no price of tokens.
 fn read_price(entry: &Map<String, Value>, provider: Option<&str>) -> Result<Option<Price>, String> {
     let own = read_rates(entry, "")?;
     let (base, mut tiers) = match read_tiered_pricing(entry, own)? {
@@ -82,7 +82,7 @@ fn read_price(entry: &Map<String, Value>, provider: Option<&str>) -> Result<Opti
     if base.input.is_none() && base.output.is_none() {
         return Ok(None);
     }
-    // LiteLLM's calculator: xAI's higher tier begins at the threshold, the others' above it.
+    // As in LiteLLM's calculator: xAI's higher tier begins at the threshold, those of others above it.
     if provider.is_some_and(|provider| canonical(provider) == "x_ai") {
         for tier in &mut tiers {
             tier.above_input_tokens = tier.above_input_tokens.saturating_sub(1);
@@ -91,7 +91,7 @@ fn read_price(entry: &Map<String, Value>, provider: Option<&str>) -> Result<Opti
     Ok(Some(Price::new(base, tiers)))
 }
 
-/// The five rates, each of the field with this suffix.
+/// The five rates, each from the field with this suffix.
 fn read_rates(fields: &Map<String, Value>, suffix: &str) -> Result<Rates, String> {
     let read = |field: &str| {
         let field = format!("{field}{suffix}");
@@ -111,8 +111,8 @@ fn read_rates(fields: &Map<String, Value>, suffix: &str) -> Result<Rates, String
     })
 }
 
-/// Tiers of the kind `input_cost_per_token_above_200k_tokens`. The input's names the tier, as in
-/// LiteLLM; what the tier leaves out is as below it.
+/// Tiers such as `input_cost_per_token_above_200k_tokens`. As in LiteLLM, the input's field names the tier,
+/// and the tier inherits the rates that it omits.
 fn read_thresholds(entry: &Map<String, Value>, base: Rates) -> Result<Vec<Tier>, String> {
     let mut tiers = Vec::new();
     for field in entry.keys() {
@@ -130,7 +130,7 @@ fn read_thresholds(entry: &Map<String, Value>, base: Rates) -> Result<Vec<Tier>,
     Ok(tiers)
 }
 
-/// 200,000 for `_above_200k_tokens`. Not for `_above_200k_tokens_priority`: a service tier that
+/// 200,000 for `_above_200k_tokens`. `None` for `_above_200k_tokens_priority`, which is a service tier that
 /// was not asked for.
 fn threshold(suffix: &str) -> Option<u64> {
     let number = suffix.strip_prefix("_above_")?.strip_suffix("_tokens")?;
@@ -157,7 +157,7 @@ fn read_tiered_pricing(
         let above_input_tokens = scaled(&start.to_string(), 0)
             .map_err(|problem| format!("the start of a range in tiered_pricing {problem}"))?;
         let mut rates = read_rates(fields, "")?;
-        // A tier's cache rates are its own; only output has the model's to fall back on.
+        // A tier has its own cache rates; only its output falls back to the model's.
         if rates.output.is_none() {
             rates.output = flat.output;
             rates.reasoning = rates.reasoning.or(flat.reasoning);
@@ -211,7 +211,7 @@ mod tests {
         "local/free": {"input_cost_per_token": 0, "output_cost_per_token": 0.0}
     }"#;
 
-    /// Microdollars for a million input tokens, unless the tokens are given.
+    /// Microdollars for a million input tokens, if no tokens are given.
     fn input(provider: Option<&str>, model: &str, tokens: u64) -> Option<u64> {
         let book = PriceBook::from_litellm_json(SAMPLE).unwrap();
         book.cost_microdollars(provider, &[model], &Usage::new(tokens, 0))

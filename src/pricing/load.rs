@@ -1,4 +1,4 @@
-//! From bytes to a document, and from a file to the format that it is in. The only I/O of prices.
+//! From a file to its format, and from bytes to a document. The only I/O of prices.
 
 use std::io::Read;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::{litellm, native};
 use crate::error::PriceBookError;
 use crate::regular_file;
 
-/// Largest file that is read, in bytes.
+/// The largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Reads a file of either format.
@@ -33,7 +33,7 @@ pub(super) fn parse_json(text: &str) -> Result<Value, PriceBookError> {
     })
 }
 
-/// Parses TOML into what the same JSON would give.
+/// Parses TOML into the same value as the equivalent JSON.
 pub(super) fn parse_toml(text: &str) -> Result<Value, PriceBookError> {
     toml::from_str(text).map_err(|error| PriceBookError::Syntax {
         format: "TOML",
@@ -47,7 +47,7 @@ fn read(bytes: &[u8], is_toml: bool) -> Result<Layer, PriceBookError> {
         format,
         source: Box::new(error),
     })?;
-    // The byte order mark that some editors write.
+    // Some editors write a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if is_toml {
         return native::read(&parse_toml(text)?);

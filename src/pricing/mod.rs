@@ -1,7 +1,7 @@
 //! Prices of models, and what a request costs.
 //!
-//! Owns the formats of prices, the lookup and the arithmetic. It knows nothing of where usage
-//! comes from or costs go, keeps no state, and does no I/O but [`PriceBook::load`].
+//! Owns the formats of prices, the lookup and the arithmetic. It knows neither where usage comes from nor
+//! where costs go, keeps no state, and does no I/O except in [`PriceBook::load`].
 //!
 //! - `price`: rates, tiers, and the cost in integers;
 //! - `book`: lookup by provider and model;
@@ -25,28 +25,28 @@ use crate::model::Usage;
 use book::Layer;
 use price::Price;
 
-/// Prices of models, in US dollars. Immutable and cheap to clone.
+/// Prices of models, in US dollars. Immutable and cheap to clone: clones share the prices, also between
+/// threads. The writer looks up every ended request in the book that it was opened with.
 ///
-/// A book comes from LiteLLM's list ([`from_litellm_json`](Self::from_litellm_json)), from a small
-/// format for one's own prices ([`from_json`](Self::from_json), [`from_toml`](Self::from_toml)) or
-/// from a file with any of them ([`load`](Self::load)). The default book is empty.
+/// A book comes from LiteLLM's list ([`from_litellm_json`](Self::from_litellm_json)), from a small format
+/// for your own prices ([`from_json`](Self::from_json), [`from_toml`](Self::from_toml)), or from a file in
+/// either format ([`load`](Self::load)). The default book is empty.
 ///
 /// # Which price wins
 ///
-/// Of several candidates, the first one with a price. For one candidate, in a book from one source:
+/// The first candidate that has a price decides. For one candidate, a book from one source looks for:
 ///
 /// 1. the model's name under the provider,
 /// 2. a pattern under the provider,
 /// 3. the model's name without a provider,
 /// 4. a pattern without a provider.
 ///
-/// Names of providers are OpenTelemetry's (`aws.bedrock`, `azure.ai.openai`, `gcp.gemini`, …), or
-/// LiteLLM's (`bedrock`, `azure`, `gemini`, …), which mean the same. A model's name in the same
-/// spelling comes before one that differs in ASCII case. Patterns ignore ASCII case; the one with
-/// more characters before its first `*` or `?` wins, then the one with more characters that are
-/// no wildcards, then the one listed first.
+/// Names of providers are OpenTelemetry's (`aws.bedrock`, `azure.ai.openai`, `gcp.gemini`, …) or LiteLLM's
+/// (`bedrock`, `azure`, `gemini`, …), which mean the same. The exact spelling of a model precedes one that
+/// differs in ASCII case. Patterns ignore ASCII case. The pattern with more characters before its first `*`
+/// or `?` wins, then the one with more characters that are not wildcards, then the one listed first.
 ///
-/// In a [merged](Self::merge) book all four steps are tried in the overriding book, then in the
+/// In a [merged](Self::merge) book all four steps are tried in the overriding book first, and then in the
 /// overridden one.
 ///
 /// # Cost
@@ -56,7 +56,7 @@ use price::Price;
 ///
 /// # Examples
 ///
-/// Own prices over a public list:
+/// Your own prices over a public list:
 ///
 /// ```
 /// use auditlite::{PriceBook, Usage};
@@ -92,18 +92,18 @@ impl PriceBook {
     /// Reads LiteLLM's `model_prices_and_context_window.json`, in US dollars per token, from
     /// <https://github.com/BerriAI/litellm/blob/main/model_prices_and_context_window.json>.
     ///
-    /// Used are the rates of input, output, cache reads, cache writes and reasoning, and their
-    /// tiers (`…_above_200k_tokens`, `tiered_pricing`). Costs may be numbers or strings. Entries
-    /// without a price of tokens (images, seconds, pages) and `sample_spec` are skipped, unknown
-    /// fields are ignored. Not used are batch, flex and priority rates and those of caches that
-    /// live longer than the default, since a [`Usage`] does not tell them apart.
+    /// It uses the rates of input, output, cache reads, cache writes and reasoning, and their tiers
+    /// (`…_above_200k_tokens`, `tiered_pricing`). Costs may be numbers or strings. It skips entries without
+    /// a price of tokens (images, seconds, pages) and `sample_spec`, and ignores unknown fields. It does
+    /// not use batch, flex and priority rates, nor those of caches that live longer than the default, since
+    /// a [`Usage`] does not tell them apart.
     ///
-    /// An entry is found by its full key, with its provider or without one; and by its key without
-    /// the prefix where the prefix names its provider: `azure/gpt-4o` is `gpt-4o` of
-    /// `azure.ai.openai`, `openrouter/google/gemini-2.5-pro` is `google/gemini-2.5-pro` of
-    /// `openrouter`. A full key comes before a key without its prefix; of two such keys the first
-    /// in byte order wins. As a full key is found whatever the provider, `gpt-4o` of a provider
-    /// that LiteLLM has no `gpt-4o` for is priced as OpenAI's.
+    /// An entry is found by its full key, with or without its provider. It is also found by its key without
+    /// the prefix, if the prefix names its provider: `azure/gpt-4o` is `gpt-4o` of `azure.ai.openai`, and
+    /// `openrouter/google/gemini-2.5-pro` is `google/gemini-2.5-pro` of `openrouter`. A full key precedes a
+    /// key without its prefix; of two keys without prefix the first in byte order wins. A full key is found
+    /// for any provider: `gpt-4o` of a provider for which LiteLLM has no `gpt-4o` costs what OpenAI's
+    /// costs.
     ///
     /// # Errors
     ///
@@ -124,7 +124,7 @@ impl PriceBook {
         litellm::read(&load::parse_json(text)?).map(Self::from_layer)
     }
 
-    /// Reads one's own prices from JSON: an object with a list `prices`.
+    /// Reads your own prices from JSON: an object with a list `prices`.
     ///
     /// | field of an entry | meaning |
     /// |---|---|
@@ -135,8 +135,8 @@ impl PriceBook {
     /// | `reasoning` | the same for reasoning; default: `output` |
     /// | `tiers` | rates of long requests: a list of `above_input_tokens` and the rates that differ |
     ///
-    /// Rates are numbers, or decimals in strings; they are rounded half up to a millionth of a
-    /// dollar per million tokens.
+    /// Rates are numbers, or decimals in strings. They are rounded half up to a millionth of a dollar per
+    /// million tokens.
     ///
     /// # Errors
     ///
@@ -162,12 +162,12 @@ impl PriceBook {
         native::read(&load::parse_json(text)?).map(Self::from_layer)
     }
 
-    /// Reads one's own prices from TOML: tables `[[prices]]`, with the fields of
+    /// Reads your own prices from TOML: tables `[[prices]]`, with the fields of
     /// [`from_json`](Self::from_json).
     ///
     /// # Errors
     ///
-    /// As of [`from_json`](Self::from_json).
+    /// Those of [`from_json`](Self::from_json).
     ///
     /// ```
     /// # use auditlite::PriceBook;
@@ -192,8 +192,8 @@ impl PriceBook {
         native::read(&load::parse_toml(text)?).map(Self::from_layer)
     }
 
-    /// Reads a file of at most 64 MiB: one's own prices as TOML if its name ends in `.toml`; else
-    /// JSON, of one's own format if it has a field `prices`, or LiteLLM's.
+    /// Reads a file of at most 64 MiB. A name that ends in `.toml` means your own prices as TOML. Any other
+    /// file is JSON: your own prices if it has a field `prices`, otherwise LiteLLM's.
     ///
     /// # Blocking
     ///
@@ -202,8 +202,7 @@ impl PriceBook {
     /// # Errors
     ///
     /// [`Read`](PriceBookError::Read) and [`TooLarge`](PriceBookError::TooLarge);
-    /// [`File`](PriceBookError::File) names the file where its content is at fault, and its source
-    /// says what the fault is.
+    /// [`File`](PriceBookError::File) names a file with wrong content, and its source says what is wrong.
     ///
     /// ```no_run
     /// # use auditlite::PriceBook;
@@ -215,9 +214,8 @@ impl PriceBook {
         load::load(path.as_ref()).map(Self::from_layer)
     }
 
-    /// This book, overridden by another: wherever `over` has a price for a model, be it by a
-    /// pattern, it wins. Prices for models that nothing else knows therefore go below:
-    /// `fallback.merge(public).merge(own)`.
+    /// Overrides this book with another one: if `over` has a price for a model, even by a pattern, that
+    /// price wins. So prices for otherwise unknown models go below: `fallback.merge(public).merge(own)`.
     #[must_use]
     pub fn merge(self, over: PriceBook) -> PriceBook {
         let mut layers = over.layers;
@@ -227,23 +225,22 @@ impl PriceBook {
 
     /// What a request costs, in microdollars (millionths of a US dollar).
     ///
-    /// `candidates` are names of the model, the best first: served, routed, requested. The first
-    /// one with a price decides; empty ones are passed over.
+    /// `candidates` are names of the model, the best first: served, routed, requested. The first one with a
+    /// price decides; empty names are skipped.
     ///
-    /// `input_tokens` includes cache reads and writes, `output_tokens` includes reasoning: each
-    /// part is billed at its own rate and the rest at the input or output rate. Parts that exceed
-    /// their total are billed as they are, and the rest is zero, never negative. A cost beyond
-    /// `u64` is `u64::MAX`.
+    /// `input_tokens` includes cache reads and writes, and `output_tokens` includes reasoning. Each part
+    /// costs its own rate, and the rest costs the input or output rate. Parts that exceed their total are
+    /// charged as they are, and the rest is zero, never negative. A cost beyond `u64` is `u64::MAX`.
     ///
-    /// Where a price has tiers, the highest one whose threshold is below `input_tokens` holds for
-    /// the *whole* request, output included; what it leaves out costs as below it. That is how
-    /// [Gemini](https://ai.google.dev/gemini-api/docs/pricing) states its long-context rates
-    /// ("prompts > 200k tokens"), and how LiteLLM's calculator bills every provider
+    /// If a price has tiers, the highest one with a threshold below `input_tokens` applies to the *whole*
+    /// request, including its output; it inherits the rates that it omits.
+    /// [Gemini](https://ai.google.dev/gemini-api/docs/pricing) states its long-context rates like this
+    /// ("prompts > 200k tokens"), and LiteLLM's calculator bills every provider like this
     /// ([`generic_cost_per_token`](https://github.com/BerriAI/litellm/blob/main/litellm/litellm_core_utils/llm_cost_calc/utils.py)).
-    /// As there, a tier of xAI in LiteLLM's list begins at its threshold rather than above it.
+    /// As there, a tier of xAI in LiteLLM's list begins at its threshold and not above it.
     ///
-    /// `None` if no candidate has a price, if neither input nor output tokens are known, or if
-    /// tokens of a kind were used whose rate LiteLLM's list does not give: never a silent zero.
+    /// `None` if no candidate has a price, if neither input nor output tokens are known, or if LiteLLM's
+    /// list has no rate for a kind of tokens that was used: never a silent zero.
     pub fn cost_microdollars(
         &self,
         provider: Option<&str>,
@@ -263,7 +260,7 @@ impl PriceBook {
         self.find(provider, candidates).is_some()
     }
 
-    /// How many entries the book was made of, overridden ones included.
+    /// The number of entries from which the book was made, including overridden ones.
     pub fn len(&self) -> usize {
         self.layers.iter().map(|layer| layer.entries()).sum()
     }
@@ -290,7 +287,7 @@ impl PriceBook {
     }
 }
 
-/// Prints how many entries there are, not thousands of prices.
+/// Prints the number of entries instead of thousands of prices.
 impl fmt::Debug for PriceBook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PriceBook")

@@ -33,6 +33,9 @@ pub(super) fn read(document: &Value) -> Result<Layer, PriceBookError> {
     Ok(layer)
 }
 
+/// Reads one entry, checks it, and adds it to the layer. First all fields, since tiers inherit the rates of
+/// the entry; then what is missing; then the tiers. An error completes the sentence that begins with the
+/// number of the entry.
 fn read_entry(layer: &mut Layer, value: &Value) -> Result<(), String> {
     const FIELDS: &str =
         "provider, model, input, output, cache_read, cache_write, reasoning and tiers";
@@ -115,7 +118,7 @@ fn name<'a>(field: &str, value: &'a Value) -> Result<&'a str, String> {
         .ok_or_else(|| format!("{field} is not a string with something in it"))
 }
 
-/// Sets the rate of this name; `known` are the fields that would have been understood.
+/// Sets the rate with this name. `known`: the list of valid fields, for the error.
 fn read_rate(rates: &mut Rates, field: &str, value: &Value, known: &str) -> Result<(), String> {
     let slot = match field {
         "input" => &mut rates.input,
@@ -187,7 +190,7 @@ mod tests {
             assert_eq!(cost(parts(Usage::new(200_001, 1_000))), Some(757_506));
             let usage = Usage::new(1_000, 100).reasoning_output_tokens(50);
             assert_eq!(
-                book.cost_microdollars(Some("whoever"), &["house-model"], &usage),
+                book.cost_microdollars(Some("any provider"), &["house-model"], &usage),
                 Some(150 + 30 + 60)
             );
             assert!(!book.knows(Some("groq"), claude));

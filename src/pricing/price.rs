@@ -1,14 +1,14 @@
 //! Rates, tiers, and what one request costs.
 //!
-//! Money is integers throughout. A rate is in 1e-12 US dollars per token, which is the same
-//! number as microdollars per million tokens; it is rounded once, when its decimal is parsed. A
-//! cost is the exact sum over the kinds of tokens, rounded once.
+//! Money is always an integer. A rate is in 1e-12 US dollars per token, which is the same number as
+//! microdollars per million tokens. It is rounded once, when its decimal is parsed. A cost is the exact sum
+//! over the kinds of tokens, rounded once.
 
 use serde_json::Value;
 
 use crate::model::Usage;
 
-/// Highest rate that is believed: one dollar per token.
+/// The highest rate that is accepted: one dollar per token.
 const RATE_MAX: u64 = 1_000_000_000_000;
 /// Decimal digits between dollars per token and a rate.
 pub(super) const DOLLARS_PER_TOKEN: i64 = 12;
@@ -29,7 +29,7 @@ pub(super) struct Rates {
 }
 
 impl Rates {
-    /// These rates, and those of `base` where there is none.
+    /// These rates, completed with those of `base`.
     pub(super) fn or(self, base: Self) -> Self {
         Self {
             input: self.input.or(base.input),
@@ -40,7 +40,7 @@ impl Rates {
         }
     }
 
-    /// In microdollars. `None` where tokens were used of a kind without a rate.
+    /// In microdollars. `None`: tokens of a kind without a rate were used.
     fn cost_microdollars(&self, usage: &Usage) -> Option<u64> {
         let read = usage.cache_read_input_tokens.unwrap_or(0);
         let write = usage.cache_write_input_tokens.unwrap_or(0);
@@ -67,7 +67,7 @@ impl Rates {
     }
 }
 
-/// Rates that hold for a whole request with more input tokens than a threshold.
+/// Rates that apply to a whole request if its input tokens exceed a threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tier {
     pub(super) above_input_tokens: u64,
@@ -83,13 +83,13 @@ pub(super) struct Price {
 }
 
 impl Price {
-    /// A price of these rates, and of the tiers' where they apply.
+    /// A price with these rates, and those of the tiers where they apply.
     pub(super) fn new(base: Rates, mut tiers: Vec<Tier>) -> Self {
         tiers.sort_by_key(|tier| std::cmp::Reverse(tier.above_input_tokens));
         Self { base, tiers }
     }
 
-    /// In microdollars. `None` where nothing is known of the usage, or a rate is missing.
+    /// In microdollars. `None`: nothing is known of the usage, or a rate is missing.
     pub(super) fn cost_microdollars(&self, usage: &Usage) -> Option<u64> {
         if usage.input_tokens.is_none() && usage.output_tokens.is_none() {
             return None;
@@ -103,11 +103,11 @@ impl Price {
     }
 }
 
-/// The rate that a number stands for, or a decimal in a string. `scale` is one of the constants
-/// above. An error completes the sentence that begins with the field's name.
+/// The rate that a number, or a decimal in a string, means. `scale` is one of the constants above. An error
+/// completes a sentence that begins with the name of the field.
 pub(super) fn rate(value: &Value, scale: i64) -> Result<u64, &'static str> {
     let rate = match value {
-        // The shortest decimal that reads back as the same float: the one that was written.
+        // The shortest decimal that parses to the same float: the one that was written.
         Value::Number(number) => scaled(&number.to_string(), scale)?,
         Value::String(text) => scaled(text.trim(), scale)?,
         _ => return Err("is not a number"),
@@ -118,7 +118,11 @@ pub(super) fn rate(value: &Value, scale: i64) -> Result<u64, &'static str> {
     Ok(rate)
 }
 
-/// A decimal times 10^`scale`, rounded half up to an integer; exact until then.
+/// A decimal times 10^`scale`, rounded half up to an integer, and exact before the rounding.
+///
+/// Works on the digits, because a float would round a second time: the exponent and `scale` move the
+/// decimal point, digits before the point make the integer, and the first digit after it decides the
+/// rounding.
 pub(super) fn scaled(text: &str, scale: i64) -> Result<u64, &'static str> {
     const NOT_A_NUMBER: &str = "is not a number";
     const TOO_LARGE: &str = "is too large";
@@ -136,7 +140,7 @@ pub(super) fn scaled(text: &str, scale: i64) -> Result<u64, &'static str> {
     if whole.is_empty() && fraction.is_empty() {
         return Err(NOT_A_NUMBER);
     }
-    // How many digits are left of the decimal point once it has moved.
+    // The number of digits before the decimal point, once it has moved.
     let mut left = i64::try_from(whole.len())
         .map_err(|_| TOO_LARGE)?
         .saturating_add(i64::from(exponent))
@@ -160,7 +164,7 @@ pub(super) fn scaled(text: &str, scale: i64) -> Result<u64, &'static str> {
     if negative {
         return Err("is negative");
     }
-    // Not many rounds: a number that is not zero soon overflows.
+    // Ends soon: a number that is not zero overflows after a few rounds.
     while left > 0 {
         integer = push_digit(integer, 0).ok_or(TOO_LARGE)?;
         left = left.saturating_sub(1);
@@ -243,10 +247,10 @@ mod tests {
 
     #[test]
     fn a_cost_is_rounded_once_half_up() {
-        // One token at half a microdollar, and just below it.
+        // One token at half a microdollar, and one just below.
         assert_eq!(cost(rates(500_000, 0), Usage::new(1, 0)), Some(1));
         assert_eq!(cost(rates(499_999, 0), Usage::new(1, 0)), Some(0));
-        // Two kinds of 0.3 microdollars each: rounding each alone would give nothing.
+        // Two kinds of 0.3 microdollars each: rounding each one would give 0.
         assert_eq!(cost(rates(300_000, 300_000), Usage::new(1, 1)), Some(1));
         assert_eq!(
             cost(rates(2_500_000, 10_000_000), Usage::new(1_000, 100)),

@@ -1,8 +1,8 @@
-//! Names of providers: those of OpenTelemetry, and the others by which they are known.
+//! Names of providers: OpenTelemetry's, and other common ones.
 
 use std::borrow::Cow;
 
-/// The name in lower case (ASCII). Borrowed where it already is.
+/// The name in ASCII lower case. Borrowed if it is that already.
 pub(super) fn fold(name: &str) -> Cow<'_, str> {
     if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
         Cow::Owned(name.to_ascii_lowercase())
@@ -11,7 +11,7 @@ pub(super) fn fold(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// OpenTelemetry's name of a provider, where it has one; else the given name in lower case.
+/// OpenTelemetry's name of a provider, if it has one; otherwise the given name in lower case.
 ///
 /// Source of the names: `gen_ai.provider.name` of the GenAI conventions,
 /// <https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/>.
@@ -24,7 +24,7 @@ pub(super) fn canonical(name: &str) -> Cow<'_, str> {
         "bedrock" | "bedrock_converse" | "bedrock_mantle" => "aws.bedrock",
         "gemini" => "gcp.gemini",
         "vertex_ai" | "vertex_ai_beta" => "gcp.vertex_ai",
-        // LiteLLM splits Vertex AI by family: `vertex_ai-anthropic_models` and a dozen more.
+        // LiteLLM splits Vertex AI by family: `vertex_ai-anthropic_models` and a dozen others.
         family if family.starts_with("vertex_ai-") => "gcp.vertex_ai",
         "mistral" | "mistralai" => "mistral_ai",
         "xai" => "x_ai",

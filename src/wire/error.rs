@@ -1,4 +1,4 @@
-//! Errors, as providers word them.
+//! Errors, in the words of providers.
 
 use std::fmt;
 
@@ -7,20 +7,20 @@ use serde_json::value::RawValue;
 
 use super::json::lenient::{Label, List, Object, Raw, Text, text_of};
 
-/// What a provider said went wrong.
+/// What the provider says went wrong.
 #[derive(Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ResponseError {
     /// The kind of error, in the provider's words: OpenAI's and Anthropic's `type`, Google's
     /// `status`, AWS's exception.
     pub error_type: Option<String>,
-    /// What happened, in prose; JSON where the provider has no prose.
+    /// What happened, in prose; JSON if the provider gives no prose.
     pub message: Option<String>,
     /// The provider's code, a name or a number.
     pub code: Option<String>,
 }
 
-/// Prints type and code; of the message, which may quote a body, only how long it is.
+/// Prints type and code. Of the message, which may quote a body, it prints only the length.
 impl fmt::Debug for ResponseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseError")
@@ -69,7 +69,7 @@ impl ResponseError {
     }
 }
 
-/// Errors that are not wrapped in `error`: OpenAI-compatible servers have a dozen ways.
+/// Errors that are not wrapped in `error`: OpenAI-compatible servers have a dozen forms.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct BareError<'a> {
@@ -82,7 +82,7 @@ pub(super) struct BareError<'a> {
     code: Label,
     #[serde(borrow)]
     reason: Text<'a>,
-    /// FastAPI's: prose, or a list of what is wrong with the request.
+    /// FastAPI: prose, or a list of what is wrong with the request.
     #[serde(borrow)]
     detail: Raw<'a>,
 }
@@ -95,7 +95,7 @@ struct Detail<'a> {
 }
 
 impl BareError<'_> {
-    /// The error of a document that is nothing else; `None` where it is none.
+    /// The error of a document that holds nothing else; `None` if it is no error.
     pub(super) fn read(document: &[u8]) -> Option<ResponseError> {
         let bare = serde_json::from_slice::<Object<BareError<'_>>>(document);
         let bare = bare.ok()?.0?;

@@ -1,4 +1,4 @@
-//! Puts the pieces of a response together, whatever protocol they come from.
+//! Joins the pieces of a response, for all protocols.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use super::usage::Counts;
 use crate::config::FINISH_REASONS_MAX;
 use crate::model::{CanonicalMessage, MessagePart, MessageToolCall, MessageToolResult};
 
-/// Most choices of one response: OpenAI's own limit of `n`.
+/// Limit of choices of one response: OpenAI's own limit of `n`.
 pub(super) const CHOICES_MAX: usize = 128;
-/// Most parts of all choices together. Tool calls are parts: this is no less than
+/// Limit of the parts of all choices together. Tool calls are parts, so this is not less than
 /// [`TOOL_CALLS_MAX`](crate::TOOL_CALLS_MAX).
 pub(super) const RESPONSE_PARTS_MAX: usize = 4096;
 
-/// Names a part while its pieces arrive.
+/// Identifies a part while its pieces arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Slot {
     Text(u64, u64),
@@ -23,7 +23,7 @@ pub(super) enum Slot {
     Call(u64),
     Result(u64),
     Other(u64),
-    /// A part that nothing names, by how many there were before it.
+    /// A part without a name, by the number of parts before it.
     Whole(usize),
 }
 
@@ -34,11 +34,11 @@ pub(super) struct Joiner {
     pub(super) error: Option<ResponseError>,
     pub(super) unparsed: u64,
     pub(super) counts: Counts,
-    /// Texts, thinking and refusals are passed over: only the rest is wanted.
+    /// Texts, thinking and refusals are skipped: the caller wants only the rest.
     pub(super) skips_texts: bool,
-    /// In order of their index. A vector: most responses have one choice.
+    /// In order of their index. A vector, since most responses have one choice.
     choices: Vec<(u64, Choice)>,
-    /// How many parts all choices have.
+    /// The number of parts of all choices.
     parts: usize,
     has_ended: bool,
 }
@@ -48,16 +48,16 @@ struct Choice {
     role: Option<String>,
     finish_reason: Option<String>,
     parts: Vec<MessagePart>,
-    /// In order of the slots, which new ones mostly are too.
+    /// Sorted by slot. New slots mostly come in this order too.
     places: Vec<(Slot, usize)>,
-    /// The part that the piece before belonged to, as the next one usually does.
+    /// The part of the previous piece, to which the next one usually belongs too.
     last: Option<(Slot, usize)>,
-    /// Which call stands for a number now.
+    /// The call that a number refers to now.
     current_calls: BTreeMap<u64, Slot>,
 }
 
 impl Joiner {
-    /// The first id and model that are stated count.
+    /// The first id and the first model win.
     pub(super) fn identify(&mut self, id: Option<&str>, model: Option<&str>) {
         let known = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
         if self.id.is_none() {
@@ -68,12 +68,12 @@ impl Joiner {
         }
     }
 
-    /// The first error counts; those that follow are its consequences.
+    /// The first error wins; later ones are its consequences.
     pub(super) fn fail(&mut self, error: ResponseError) {
         self.error.get_or_insert(error);
     }
 
-    /// The protocol's own mark that the response is whole.
+    /// The protocol's own mark of a complete response.
     pub(super) fn end(&mut self) {
         self.has_ended = true;
     }
@@ -113,7 +113,7 @@ impl Joiner {
         self.write(choice, slot, MessagePart::Refusal, piece, false);
     }
 
-    /// Puts a whole text in the place of the pieces so far.
+    /// Replaces the pieces so far by a whole text.
     pub(super) fn set_text(&mut self, choice: u64, slot: Slot, text: &str) {
         self.write(choice, slot, MessagePart::Text, text, true);
     }
@@ -156,8 +156,8 @@ impl Joiner {
         }
     }
 
-    /// The call that this number stands for. Some servers number all their calls 0: another id
-    /// then begins another call.
+    /// The call that this number refers to. Some servers give all their calls the number 0: then a
+    /// different id begins another call.
     pub(super) fn numbered_call(
         &mut self,
         choice: u64,
@@ -176,7 +176,7 @@ impl Joiner {
                 slot = Slot::Whole(self.parts);
             }
         }
-        // Kept only beside a part, so that these are bounded as parts are.
+        // Kept only together with a part, so that the limit of parts bounds these too.
         self.call(choice, slot)?;
         if slot != Slot::Call(number)
             && let Some(choice) = self.choice(choice)
@@ -198,13 +198,13 @@ impl Joiner {
         self.part(choice, slot, || MessagePart::Other(kind.to_owned()));
     }
 
-    /// A part that comes whole and that no later piece names.
+    /// A whole part that no later piece refers to.
     pub(super) fn push(&mut self, choice: u64, part: MessagePart) {
         let slot = Slot::Whole(self.parts);
         self.part(choice, slot, || part);
     }
 
-    /// The last part of a choice, where pieces are continued without being named.
+    /// The last part of a choice, for protocols that continue a part without naming it.
     pub(super) fn last_part(&mut self, choice: u64) -> Option<&mut MessagePart> {
         let at = self
             .choices
@@ -212,7 +212,7 @@ impl Joiner {
         self.choices.get_mut(at.ok()?)?.1.parts.last_mut()
     }
 
-    /// Forgets the parts, because they follow once more and whole.
+    /// Drops the parts, because the whole parts follow.
     pub(super) fn start_over(&mut self) {
         self.choices.clear();
         self.parts = 0;
@@ -293,7 +293,7 @@ impl Choice {
     }
 }
 
-/// The choice of this index, unless there are too many.
+/// The choice with this index, unless there are too many.
 fn find_choice<'a>(
     choices: &'a mut Vec<(u64, Choice)>,
     unparsed: &mut u64,

@@ -1,18 +1,18 @@
 //! Wire protocols: what requests and responses say, from their exact bytes.
 //!
-//! One file per protocol; all of them feed the same collectors, so that what reads them need not
-//! know which protocol it was. Pure: no I/O, no state beyond a parser's own. Nothing here fails:
-//! unknown fields are skipped, fields of an unexpected type are as good as absent, and what is not
-//! JSON at all is counted and left alone.
+//! One file for each protocol. All of them feed the same collectors, so a reader need not know the
+//! protocol. Pure: no I/O, and no state except that of a parser. Nothing fails here: unknown fields are
+//! skipped, fields of an unexpected type count as absent, and what is not JSON at all is counted and left
+//! alone.
 //!
-//! - `request`, `response`: what is read of either, and the entries to reading;
-//! - `summary`: the parameters of a request without its messages, resumed where a conversation's
-//!   next request repeats the one before;
-//! - `path`: what the URL says, and telling protocols apart;
+//! - `request`, `response`: what each says, and the functions to call;
+//! - `summary`: the parameters of a request without its messages. It resumes where the next request of a
+//!   conversation repeats the previous one;
+//! - `path`: what the URL says, and which protocol it is;
 //! - `framing/`: from bytes to documents, however they are cut into chunks;
-//! - `joiner`, `parts`: collect the pieces of a response, the parts of a message;
-//! - `usage`, `error`: token counts and errors, the one place where providers' habits are evened out;
-//! - `lenient`, `repair`: reading JSON that is not as it should be;
+//! - `joiner`, `parts`: collect the pieces of a response and the parts of a message;
+//! - `usage`, `error`: token counts and errors; the only place that knows how providers differ;
+//! - `lenient`, `repair`: read JSON that is not as it should be;
 //! - the protocols: `openai_chat`, `openai_responses`, `anthropic`, `gemini`, `bedrock`, `ollama`,
 //!   `embeddings`.
 
@@ -44,15 +44,14 @@ use framing::Frame;
 use joiner::Joiner;
 use parts::Parts;
 
-/// What a file of a protocol provides.
+/// What the file of a protocol provides.
 #[derive(Debug)]
 struct Protocol {
-    /// Reads one document of a response; `false`, and nothing is taken of it, if it is none of the
-    /// protocol's.
+    /// Reads one document of a response. `false`: it is not of this protocol, and nothing was read.
     response: fn(&Frame<'_>, &mut Joiner) -> bool,
-    /// Reads a request; `false` if it is none of the protocol's.
+    /// Reads a request; `false` if it is not of this protocol.
     request: fn(&[u8], &mut ParsedRequest) -> bool,
-    /// Reads one item of a request's list of messages; returns its role.
+    /// Reads one item of a request's list of messages and returns its role.
     message: fn(&RawValue, &mut Parts<'_>) -> Option<String>,
 }
 

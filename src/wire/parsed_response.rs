@@ -5,9 +5,8 @@ use crate::model::{CanonicalMessage, ToolCall, Usage};
 
 /// What a provider's response says, streamed or not: identity, usage, text, tool calls, errors.
 ///
-/// Nothing fails: what cannot be read is left out and [counted](Self::unparsed). Memory is bounded
-/// by the body's length (of which the first 64 MiB are read), 128 choices and 4,096 parts. `Debug`
-/// prints no text.
+/// Nothing fails: what cannot be read is left out and [counted](Self::unparsed). Memory is bounded by the
+/// length of the body (the first 64 MiB are read), 128 choices and 4,096 parts. `Debug` prints no text.
 ///
 /// ```
 /// use auditlite::{ParsedResponse, Usage, WireProtocol};
@@ -27,22 +26,22 @@ use crate::model::{CanonicalMessage, ToolCall, Usage};
 pub struct ParsedResponse {
     /// The provider's own id of the response.
     pub response_id: Option<String>,
-    /// The model that served, where the response names it (Bedrock's does not).
+    /// The model that served the request, if the response names it (Bedrock does not).
     pub response_model: Option<String>,
-    /// Tokens: totals include their parts, whatever the provider's habit. Those of the last event
-    /// of a stream that has them.
+    /// Token counts. Totals include their parts, whatever the provider does. In a stream, the counts of the
+    /// last event that has any.
     pub usage: Option<Usage>,
-    /// Why the model stopped, in the provider's words, one for each choice; at most 32.
+    /// Why the model stopped, in the words of the provider: one for each choice, at most 32.
     pub finish_reasons: Vec<String>,
     /// What the model said: one message for each choice.
     pub messages: Vec<CanonicalMessage>,
-    /// What the provider said went wrong, be it in the middle of a stream.
+    /// What the provider says went wrong, also in the middle of a stream.
     pub error: Option<ResponseError>,
     /// Whether the response came as a stream of events.
     pub is_streamed: bool,
-    /// Whether the response ends before its own end, without an error that would say so.
+    /// Whether the response stops before its own end, without an error that says so.
     pub is_broken_off: bool,
-    /// How many events or parts could not be read, or were beyond the bounds.
+    /// The number of events or parts that could not be read or were beyond the limits.
     pub unparsed: u64,
 }
 
@@ -57,7 +56,7 @@ impl ParsedResponse {
         self.first(CanonicalMessage::thinking)
     }
 
-    /// The refusal of the first choice, where the protocol tells it from text.
+    /// The refusal of the first choice, if the protocol separates it from text.
     pub fn refusal(&self) -> Option<String> {
         let refusal = self.first(CanonicalMessage::refusal);
         (!refusal.is_empty()).then_some(refusal)

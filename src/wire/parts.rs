@@ -1,4 +1,4 @@
-//! Parts of messages while a request is read, and the text in what tools return.
+//! Collects the parts of messages in a request, and the text of tool results.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -6,14 +6,14 @@ use serde_json::value::RawValue;
 use super::json::lenient::{Content, Object, Raw, Text};
 use crate::model::MessagePart;
 
-/// Most parts of one message's content that are read.
+/// Limit of parts that are read of one message.
 pub(super) const CONTENT_PARTS_MAX: usize = 1024;
-/// Longest kind of an unknown part that is kept, in bytes: a kind is a word.
+/// The longest kind of an unknown part that is kept, in bytes: a kind is a word.
 const KIND_BYTES_MAX: usize = 64;
-/// How deep the pieces of a tool's result may hold pieces.
+/// How deeply pieces of a tool result may be nested.
 const RESULT_DEPTH_MAX: usize = 4;
 
-/// Collects the parts of one message, no more than are left of the request's bound.
+/// Collects the parts of one message, at most as many as the request's limit still allows.
 #[derive(Debug)]
 pub(super) struct Parts<'a> {
     parts: Vec<MessagePart>,
@@ -61,7 +61,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// The name of a kind that is not known, within its bound.
+/// The name of an unknown kind, within its bound.
 pub(super) fn kind_of(kind: Option<&str>) -> String {
     let kind = kind.filter(|kind| !kind.is_empty()).unwrap_or("unknown");
     let short = kind.chars().scan(0, |bytes, letter| {
@@ -93,8 +93,8 @@ struct Piece<'a> {
     content: Raw<'a>,
 }
 
-/// The text of a tool's result (or of another list of parts): a string is itself, of parts their
-/// texts are joined by newlines; images and other binary content are left out.
+/// The text of a tool result or of another list of parts. A string is returned as it is; the texts of parts
+/// are joined with newlines. Images and other binary content are left out.
 pub(super) fn result_text(raw: &RawValue) -> String {
     let mut lines = Vec::new();
     collect(raw, RESULT_DEPTH_MAX, &mut lines);

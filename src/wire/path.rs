@@ -1,4 +1,4 @@
-//! What the path of a request's URL says: which protocol, which model, whether to stream.
+//! What the path of a URL says: the protocol, the model, and whether to stream.
 
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
@@ -9,9 +9,9 @@ use crate::model::WireProtocol;
 impl WireProtocol {
     /// The protocol of a request, from the path of its URL (a query is ignored) and its body.
     ///
-    /// The path decides where it ends like one of a known protocol or of a known other endpoint
-    /// beside them; whatever stands before makes no difference, so that proxies' prefixes do not
-    /// matter. Else the body's fields do. [`Unknown`](Self::Unknown) where neither tells.
+    /// The end of the path decides, if it is that of a known protocol or of another known endpoint. What
+    /// precedes it does not matter, so proxies may add prefixes. Otherwise the fields of the body decide.
+    /// [`Unknown`](Self::Unknown): neither tells.
     ///
     /// ```
     /// use auditlite::WireProtocol;
@@ -29,7 +29,10 @@ impl WireProtocol {
     }
 }
 
-/// `None` where the path is none that is known.
+/// `None` if the path is not known.
+///
+/// Only the ending counts. Threads come first, since their messages look like Anthropic's but are of
+/// another kind; then the known protocols; then endpoints that must not be decided by their bodies.
 fn by_path(path: &str) -> Option<WireProtocol> {
     let ends = |ending: &str| path.ends_with(ending);
     let known = [
@@ -53,7 +56,7 @@ fn by_path(path: &str) -> Option<WireProtocol> {
     if let Some((_, protocol)) = found {
         return Some(protocol);
     }
-    // Endpoints beside these, whose bodies look alike.
+    // Other endpoints, whose bodies look similar.
     let other = [
         "/completions",
         "/count_tokens",
@@ -135,7 +138,7 @@ fn by_body(body: &[u8]) -> WireProtocol {
 fn by_messages(fields: &Fields<'_>) -> WireProtocol {
     let holds = |raw: Raw<'_>, word: &str| raw.is_some_and(|raw| raw.get().contains(word));
     let has_model = fields.model.as_str().is_some();
-    // Blocks of Bedrock have no type: the field's name is the type.
+    // Blocks of Bedrock have no type: the name of the field is the type.
     let has_bare_blocks =
         !holds(fields.messages, "\"type\"") && holds(fields.messages, "[{\"text\":");
     if fields.inference_config.is_some()
@@ -156,12 +159,12 @@ fn by_messages(fields: &Fields<'_>) -> WireProtocol {
     }
 }
 
-/// Adds what Gemini's and Bedrock's paths say to what the body says.
+/// Adds what the paths of Gemini and Bedrock say to what the body says.
 pub(super) fn complete(path: &str, model: &mut Option<String>, is_streaming: &mut bool) {
     let path = path.split(['?', '#']).next().unwrap_or(path);
     let path = path.trim_end_matches('/');
     let (head, action) = match path.rsplit_once(':') {
-        // A colon in a model's name is no action.
+        // A colon within a model's name does not begin an action.
         Some((head, action)) if !action.contains('/') => (head, action),
         _ => path.rsplit_once('/').unwrap_or((path, "")),
     };

@@ -1,4 +1,4 @@
-//! What a request says, in whatever protocol.
+//! What a request says, in any protocol.
 
 use std::fmt;
 
@@ -12,19 +12,18 @@ use super::parts::Parts;
 use crate::config::MESSAGES_MAX;
 use crate::model::{CanonicalMessage, WireProtocol};
 
-/// Most messages (or their like) of a request that are read.
+/// Limit of messages (or items of another kind) that are read of a request.
 pub(super) const ITEMS_MAX: usize = MESSAGES_MAX;
-/// Most offered tools of a request that are read.
+/// Limit of offered tools that are read of a request.
 pub(super) const TOOLS_MAX: usize = 4096;
-/// Most parts of all messages together that are read.
+/// Limit of the parts of all messages together.
 const REQUEST_PARTS_MAX: usize = 64 * 1024;
 
 /// What a client's request says: parameters, messages, offered tools.
 ///
-/// Nothing fails: what cannot be read is left out and [counted](Self::unparsed). Memory is bounded
-/// by the body's length, 16,384 messages, 65,536 parts and 4,096 tools. For the parameters alone
-/// there is [`RequestSummary`](crate::RequestSummary), which skips the messages. `Debug` prints no
-/// text.
+/// Nothing fails: what cannot be read is left out and [counted](Self::unparsed). Memory is bounded by the
+/// length of the body, 16,384 messages, 65,536 parts and 4,096 tools. For the parameters alone use
+/// [`RequestSummary`](crate::RequestSummary), which skips the messages. `Debug` prints no text.
 ///
 /// ```
 /// use auditlite::{ParsedRequest, WireProtocol};
@@ -40,26 +39,26 @@ const REQUEST_PARTS_MAX: usize = 64 * 1024;
 #[derive(Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct ParsedRequest {
-    /// The model that is asked for; of Gemini's and Bedrock's requests it stands in the path.
+    /// The requested model; Gemini and Bedrock have it in the path.
     pub model: Option<String>,
-    /// Most tokens that the response may have.
+    /// The most tokens that the response may have.
     pub max_tokens: Option<u64>,
     /// Sampling temperature.
     pub temperature: Option<f64>,
     /// Nucleus sampling.
     pub top_p: Option<f64>,
-    /// Whether a streamed response is asked for.
+    /// Whether the client asks for a streamed response.
     pub is_streaming: bool,
-    /// System prompt, history and what is new, in order.
+    /// System prompt, history and new messages, in order.
     pub messages: Vec<CanonicalMessage>,
     /// Tools that the model may call.
     pub tools: Vec<OfferedTool>,
-    /// Which tool the model must or must not call, as the protocol words it.
+    /// Which tool the model must or must not call, in the words of the protocol.
     pub tool_choice: Option<String>,
-    /// How many messages or parts could not be read, or parts were beyond the bounds.
+    /// The number of messages or parts that could not be read, and of parts beyond the limits.
     pub unparsed: u64,
-    /// How many messages of the list came before those that are here: the newest 16,384 are read, of them
-    /// as many as have 65,536 parts. A message's position tells its place among all.
+    /// The number of messages in the list before those that are here: the newest 16,384 are read, or fewer
+    /// if they have 65,536 parts. A message's position counts from the beginning of the list.
     pub left_out: u64,
     /// How many more parts may be read.
     pub(super) parts_used: usize,
@@ -69,13 +68,13 @@ pub struct ParsedRequest {
 #[derive(Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct OfferedTool {
-    /// The tool's name, else its type.
+    /// The name of the tool, otherwise its type.
     pub tool_name: String,
-    /// The definition as it stands in the request: JSON.
+    /// The definition as written in the request: JSON.
     pub definition: String,
 }
 
-/// Prints the name and the size of the definition.
+/// Prints the name, and the length of the definition.
 impl fmt::Debug for OfferedTool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OfferedTool")
@@ -86,9 +85,9 @@ impl fmt::Debug for OfferedTool {
 }
 
 impl ParsedRequest {
-    /// Reads a whole request. `path` is that of its URL, empty where it is not known: Gemini's and
-    /// Bedrock's names the model and says whether to stream. A protocol that is unknown or not
-    /// supported leaves everything unread.
+    /// Reads a whole request. `path` is that of its URL, or empty if unknown: for Gemini and Bedrock it
+    /// names the model and says whether to stream. For a protocol that is unknown or not supported,
+    /// everything remains unread.
     pub fn parse(protocol: &WireProtocol, path: &str, body: &[u8]) -> Self {
         let mut parsed = Self::default();
         let Some(protocol) = Protocol::of(protocol) else {
@@ -106,8 +105,8 @@ impl ParsedRequest {
         parsed
     }
 
-    /// Adds messages that a function of the protocol reads one by one; it returns the role. The newest
-    /// come first, so that what there is no room for is the oldest.
+    /// Adds messages. A function of the protocol reads them one by one and returns the role. The newest are
+    /// read first, so that the limit cuts off the oldest.
     pub(super) fn read_messages(
         &mut self,
         messages: Latest<&RawValue, ITEMS_MAX>,
@@ -134,7 +133,7 @@ impl ParsedRequest {
         self.left_out = self.left_out.saturating_add(left_out);
     }
 
-    /// Adds one message, of which `read` collects the parts and returns the role.
+    /// Adds one message. `read` collects its parts and returns its role.
     pub(super) fn read_message(&mut self, read: impl FnOnce(&mut Parts<'_>) -> Option<String>) {
         let mut left = REQUEST_PARTS_MAX.saturating_sub(self.parts_used);
         let mut parts = Parts::new(&mut left, &mut self.unparsed);
@@ -152,7 +151,7 @@ impl ParsedRequest {
     }
 }
 
-/// Prints what is no text, and of texts how long they are.
+/// Prints everything except texts, and the lengths of texts.
 impl fmt::Debug for ParsedRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ParsedRequest")
@@ -176,12 +175,12 @@ struct Definition<'a> {
     name: Text<'a>,
     #[serde(borrow, rename = "type")]
     kind: Text<'a>,
-    /// OpenAI chat's and Ollama's.
+    /// OpenAI chat and Ollama.
     #[serde(borrow)]
     function: Object<Named<'a>>,
     #[serde(borrow)]
     custom: Object<Named<'a>>,
-    /// Bedrock's.
+    /// Bedrock.
     #[serde(borrow, rename = "toolSpec")]
     tool_spec: Object<Named<'a>>,
     /// MCP servers in OpenAI's responses.
@@ -196,7 +195,7 @@ struct Named<'a> {
     name: Text<'a>,
 }
 
-/// An offered tool from its definition.
+/// Reads an offered tool from its definition.
 pub(super) fn tool(raw: &RawValue) -> OfferedTool {
     let definition = serde_json::from_str::<Object<Definition<'_>>>(raw.get());
     let name = definition

@@ -1,4 +1,4 @@
-//! What a response says, in whatever protocol and framing.
+//! What a response says, in any protocol and framing.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ use super::json::repair;
 use super::parsed_response::ParsedResponse;
 use crate::model::WireProtocol;
 
-/// Most bytes of a response that are read: what is kept of it is no longer than what was read.
+/// Bytes that are read of a response. This bounds memory: no more is kept than was read.
 const RESPONSE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Prints what is no text, and of texts how long they are.
+/// Prints everything except texts, and the lengths of texts.
 impl fmt::Debug for ParsedResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ParsedResponse")
@@ -29,9 +29,9 @@ impl fmt::Debug for ParsedResponse {
     }
 }
 
-/// Reads a response while it passes by, chunk by chunk; where chunks are cut makes no difference.
+/// Reads a response chunk by chunk while it passes. It does not matter where the chunks are cut.
 ///
-/// Keeps what was said so far and the event that has begun, never the stream.
+/// Keeps the texts so far and the incomplete event, never the stream.
 pub struct ResponseParser {
     protocol: Option<&'static Protocol>,
     framing: Framing,
@@ -39,7 +39,7 @@ pub struct ResponseParser {
     bytes: usize,
 }
 
-/// Prints how far it is, never a text.
+/// Prints the progress, never a text.
 impl fmt::Debug for ResponseParser {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseParser")
@@ -51,9 +51,9 @@ impl fmt::Debug for ResponseParser {
 }
 
 impl ParsedResponse {
-    /// Reads a whole response. The framing (one document, server-sent events, an array, lines of
-    /// JSON, AWS event stream) shows in the bytes. A protocol that is unknown or not supported
-    /// leaves everything unread.
+    /// Reads a whole response. The bytes tell the framing (one document, server-sent events, an array,
+    /// lines of JSON, AWS event stream). For a protocol that is unknown or not supported, everything
+    /// remains unread.
     pub fn parse(protocol: &WireProtocol, body: &[u8]) -> Self {
         ResponseParser::new(protocol).parse_whole(body)
     }
@@ -70,15 +70,15 @@ impl ResponseParser {
         }
     }
 
-    /// Passes over texts, thinking and refusals: for whoever wants identity, usage, finish reasons,
-    /// tool calls and errors only.
+    /// Skips texts, thinking and refusals, for callers that need only identity, usage, finish reasons, tool
+    /// calls and errors.
     #[must_use]
     pub fn without_texts(mut self) -> Self {
         self.joiner.skips_texts = true;
         self
     }
 
-    /// Takes in the next chunk.
+    /// Reads the next chunk.
     pub fn feed(&mut self, chunk: &[u8]) {
         let room = RESPONSE_BYTES_MAX.saturating_sub(self.bytes);
         self.bytes = self.bytes.saturating_add(chunk.len());
@@ -93,8 +93,8 @@ impl ResponseParser {
         }
     }
 
-    /// What a response said that is here as a whole. Most are one document, whose end then need not be
-    /// looked for.
+    /// Reads a response that is completely here. Most are one document, so its end need not be searched
+    /// for.
     pub(crate) fn parse_whole(mut self, body: &[u8]) -> ParsedResponse {
         let document = body.trim_ascii();
         let frame = Frame {
@@ -113,12 +113,12 @@ impl ResponseParser {
         self.finish()
     }
 
-    /// The model that serves, once the response has named it.
+    /// The model that serves the request, once the response has named it.
     pub fn response_model(&self) -> Option<&str> {
         self.joiner.model.as_deref()
     }
 
-    /// Whether the response has said that it is whole. More may follow, as OpenAI's usage does.
+    /// Whether the response has said that it is complete. More may follow, such as OpenAI's usage.
     pub fn has_ended(&self) -> bool {
         self.joiner.has_ended()
     }
@@ -129,7 +129,7 @@ impl ResponseParser {
         if let Some(protocol) = self.protocol {
             let joiner = &mut self.joiner;
             let rest = self.framing.finish(&mut |frame| {
-                // What only the end of the stream completed may be half an event.
+                // A frame that only the end of the stream completes may be half an event.
                 is_cut |= !read(protocol, frame, joiner);
             });
             is_cut |= rest == Rest::Incomplete;

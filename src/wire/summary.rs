@@ -1,8 +1,8 @@
-//! The parameters of a request, without reading its messages.
+//! The parameters of a request, without its messages.
 //!
-//! A gateway sees a conversation's history again in every request. The scan therefore goes over the
-//! top level only, lets `serde_json` skip the rest, and remembers where messages end: the next
-//! request of the conversation is scanned from the last of these places that both have in common.
+//! A gateway sees the history of a conversation again in every request. So the scan reads only the top
+//! level, lets `serde_json` skip the rest, and remembers where messages end. The scan of the next request
+//! resumes at the last of these positions that both bodies share.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -19,14 +19,14 @@ use super::request::{ITEMS_MAX, ParsedRequest, TOOLS_MAX};
 use super::{Protocol, path};
 use crate::model::{CanonicalMessage, MessagePart, WireProtocol};
 
-/// How many ends of messages are remembered: a client may rewrite its last few.
+/// How many ends of messages are remembered: a client may rewrite its last few messages.
 const BOUNDARIES_MAX: usize = 8;
 
 /// What a request asks for, without what it says: cheap enough for every request.
 ///
-/// Equal to what [`ParsedRequest`] finds, but for a body that has to be repaired first (a key
-/// that occurs twice has its last value here as well). Nothing fails: of a body that is not JSON
-/// the fields are kept that come before the fault, and [`is_complete`](Self::is_complete) is `false`.
+/// Equal to what [`ParsedRequest`] finds, except for a body that has to be repaired first (a duplicate key
+/// has its last value here too). Nothing fails: of a body that is not JSON, the fields before the fault are
+/// kept, and [`is_complete`](Self::is_complete) is `false`.
 ///
 /// ```
 /// use auditlite::{RequestSummary, WireProtocol};
@@ -36,7 +36,7 @@ const BOUNDARIES_MAX: usize = 8;
 /// assert_eq!(summary.model.as_deref(), Some("gpt-4o"));
 /// assert_eq!((summary.is_streaming, summary.message_count), (true, 1));
 ///
-/// // The next request of the conversation: only what it adds is read.
+/// The next request of the conversation: only what it adds is read.
 /// let next = br#"{"model":"gpt-4o","messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"}],"stream":true}"#;
 /// let common_head = first.iter().zip(next).take_while(|(a, b)| a == b).count();
 /// let summary = summary.parse_next("", first, next, common_head);
@@ -47,44 +47,44 @@ const BOUNDARIES_MAX: usize = 8;
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct RequestSummary {
-    /// The model that is asked for; of Gemini's and Bedrock's requests it stands in the path.
+    /// The requested model; Gemini and Bedrock have it in the path.
     pub model: Option<String>,
-    /// Most tokens that the response may have.
+    /// The most tokens that the response may have.
     pub max_tokens: Option<u64>,
     /// Sampling temperature.
     pub temperature: Option<f64>,
     /// Nucleus sampling.
     pub top_p: Option<f64>,
-    /// Whether a streamed response is asked for.
+    /// Whether the client asks for a streamed response.
     pub is_streaming: bool,
-    /// How many messages the request's list has; a system prompt that stands apart not included.
+    /// The number of messages in the list, without a separate system prompt.
     pub message_count: u64,
-    /// The first message of the list that was not skipped as known from the request before.
+    /// The first message of the list that was not skipped as known from the previous request.
     pub first_new_message: u64,
-    /// How many tools are offered.
+    /// The number of offered tools.
     pub tool_count: u64,
-    /// Whether the body is a JSON object from its beginning to its end.
+    /// Whether the body is one JSON object and nothing else.
     pub is_complete: bool,
     scan: Scan,
     streams_by_default: bool,
 }
 
-/// What the next request of the conversation needs to know of this one: some hundred bytes.
+/// What scanning the next request of the conversation needs to know of this one: some hundred bytes.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Scan {
     fields: Fields,
-    /// The fields that come before the list of messages.
+    /// The fields before the list of messages.
     before: Fields,
-    /// Ends of messages, and how many messages there are before each.
+    /// Ends of messages, and the number of messages before each.
     boundaries: VecDeque<(usize, u64)>,
     messages: u64,
-    /// Where the list of messages ends. Absent where there is none, or more than one.
+    /// Where the list of messages ends. Absent if there is none, or more than one.
     messages_end: Option<usize>,
-    /// The messages that were read, as they stand in the body.
+    /// The messages that were read, as a range of the body.
     new: Range<usize>,
     first_new: u64,
     lists: u64,
-    /// Whether a text stands for the list.
+    /// Whether a text takes the place of the list.
     is_text: bool,
     is_complete: bool,
 }
@@ -102,19 +102,19 @@ struct Fields {
 }
 
 impl RequestSummary {
-    /// Reads a request. `path` is that of its URL, empty where it is not known.
+    /// Reads a request. `path` is that of its URL, or empty if unknown.
     pub fn parse(protocol: &WireProtocol, path: &str, body: &[u8]) -> Self {
         let mut cursor = Cursor::new(body, 0, Scan::default());
         cursor.scan.is_complete = cursor.object().is_some();
         Self::new(path, cursor.scan, *protocol == WireProtocol::OllamaChat)
     }
 
-    /// Reads the request that follows the one that this is the summary of: same protocol, and a
-    /// body of which the first `common_head` bytes are the same. Messages within them are not read
-    /// again, nor is what follows the messages where it is the same as in `previous_body`, which
-    /// may be empty if it is not at hand.
+    /// Reads the request that follows the summarized one: it has the same protocol, and its body has the
+    /// same first `common_head` bytes. Messages within those are not read again. What follows the messages
+    /// is not read again either, if it is the same as in `previous_body`, which may be empty if it is not
+    /// available.
     ///
-    /// The result is that of [`parse`](Self::parse), but for
+    /// The result equals that of [`parse`](Self::parse), except for
     /// [`first_new_message`](Self::first_new_message).
     #[must_use]
     pub fn parse_next(
@@ -136,8 +136,8 @@ impl RequestSummary {
         next.into_next(path, previous_body.len(), body, common_head, common_tail)
     }
 
-    /// [`parse_next`](Self::parse_next) for whoever knows how long the previous body was, and how much
-    /// both bodies have in common at their ends too, beside `common_head`.
+    /// As [`parse_next`](Self::parse_next), for a caller that knows the length of the previous body and how
+    /// many bytes both have in common at their ends, in addition to `common_head`.
     pub(crate) fn into_next(
         self,
         path: &str,
@@ -158,7 +158,7 @@ impl RequestSummary {
         Self::new(path, scan, streams_by_default)
     }
 
-    /// Memory that it takes on the heap, in bytes.
+    /// Bytes that it takes on the heap.
     pub(crate) fn heap_bytes(&self) -> usize {
         let models = [
             &self.model,
@@ -169,8 +169,8 @@ impl RequestSummary {
         models + self.scan.boundaries.capacity() * size_of::<(usize, u64)>()
     }
 
-    /// The messages from [`first_new_message`](Self::first_new_message) on, in canonical form, with
-    /// their places in the list. `body` is the one that this is the summary of.
+    /// The messages from [`first_new_message`](Self::first_new_message) on, in canonical form, with their
+    /// positions in the list. `body` is the summarized one.
     pub fn new_messages(&self, protocol: &WireProtocol, body: &[u8]) -> Vec<CanonicalMessage> {
         let mut parsed = ParsedRequest::default();
         if let Some(protocol) = Protocol::of(protocol)
@@ -192,7 +192,7 @@ impl RequestSummary {
         parsed.messages
     }
 
-    /// A text that stands for a list with one message of the user's.
+    /// A text in place of a list, as one message of the user.
     fn text(&self, span: &[u8]) -> Option<CanonicalMessage> {
         let text = serde_json::from_slice::<Text<'_>>(span).ok()?;
         Some(CanonicalMessage {
@@ -223,7 +223,7 @@ impl RequestSummary {
 }
 
 impl Scan {
-    /// Scans on from the last message that both bodies have in common; `None` where there is none.
+    /// Resumes the scan after the last message that both bodies share; `None` if they share none.
     fn resume(
         mut self,
         previous_length: usize,
@@ -268,13 +268,13 @@ impl<'a> Cursor<'a> {
         Self { body, at, scan }
     }
 
-    /// The whole body; `None` where it is not JSON.
+    /// Scans the whole body; `None` if it is not JSON.
     fn object(&mut self) -> Option<()> {
         (self.next_byte()? == b'{').then(|| self.at += 1)?;
         self.members()
     }
 
-    /// What is left of the members of the top level, and nothing after them.
+    /// Scans the remaining members of the top level, and checks that nothing follows.
     fn members(&mut self) -> Option<()> {
         loop {
             match self.next_byte()? {
@@ -292,6 +292,9 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Reads the value of one member. Members of all protocols are known here, whatever the request's
+    /// protocol: their names do not conflict, and the protocol may be unknown. Every other value is skipped
+    /// by `serde_json`.
     fn member(&mut self, key: &str) -> Option<()> {
         match key {
             "messages" | "contents" | "input" => self.messages()?,
@@ -307,7 +310,7 @@ impl<'a> Cursor<'a> {
             "stream" => self.scan.fields.is_streaming = self.value::<Flag>()?.0,
             "tools" | "functions" => {
                 let tools = match self.next_byte()? {
-                    // Gemini takes a single group for a list of one.
+                    // Gemini accepts a single group in place of a list.
                     b'{' => List(vec![self.value::<Object<ToolGroup>>()?]),
                     _ => self.value::<ToolGroups>()?,
                 };
@@ -340,8 +343,8 @@ impl<'a> Cursor<'a> {
         Some(())
     }
 
-    /// Parameters that a protocol keeps in an object of their own. Clients of other protocols may
-    /// use its name for something else.
+    /// Parameters that a protocol keeps in an object of their own. Clients of other protocols may use its
+    /// name for something else, so a value only counts if it is present.
     fn sampling(&mut self, max_tokens: Count, temperature: Real, top_p: Real) {
         let fields = &mut self.scan.fields;
         fields.max_tokens = max_tokens.0.or(fields.max_tokens);
@@ -349,7 +352,7 @@ impl<'a> Cursor<'a> {
         fields.top_p = top_p.0.or(fields.top_p);
     }
 
-    /// The list of messages, or a text that stands for one.
+    /// The list of messages, or a text in place of one.
     fn messages(&mut self) -> Option<()> {
         let first = self.next_byte()?;
         let start = self.at;
@@ -372,7 +375,7 @@ impl<'a> Cursor<'a> {
         self.elements(self.at)
     }
 
-    /// What is left of the messages of the list; they are read from `start` on.
+    /// Scans the remaining messages of the list; reading begins at `start`.
     fn elements(&mut self, start: usize) -> Option<()> {
         loop {
             match self.next_byte()? {
@@ -380,7 +383,7 @@ impl<'a> Cursor<'a> {
                 b']' => {
                     self.scan.new = start..self.at;
                     self.at += 1;
-                    // Of two lists it is not known which one the next request continues.
+                    // With two lists, it is unknown which one the next request continues.
                     self.scan.messages_end = (self.scan.lists == 1).then_some(self.at);
                     return Some(());
                 }
@@ -401,7 +404,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The next byte that is no white space, which is not taken.
+    /// The next byte that is not white space; it is not consumed.
     fn next_byte(&mut self) -> Option<u8> {
         while let Some(byte) = self.body.get(self.at) {
             if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
@@ -430,7 +433,7 @@ struct ToolConfig {
 type ToolGroups = List<Object<ToolGroup>, TOOLS_MAX>;
 
 impl ToolGroups {
-    /// Gemini lists functions within groups; everybody else lists tools.
+    /// Gemini lists functions within groups; all others list tools.
     fn count(&self) -> u64 {
         let counts = self.0.iter().map(|group| {
             let declared = group

@@ -1,7 +1,7 @@
-//! Token counts, as each provider names and splits them, in the trail's terms.
+//! Token counts: converts the names and parts of each provider to ours.
 //!
-//! In [`Usage`] totals include their parts: input includes cache reads and writes, output includes
-//! reasoning. Whoever counts them apart is added up here, and nowhere else.
+//! In [`Usage`] totals include their parts: input includes cache reads and writes, and output includes
+//! reasoning. Where a provider counts these separately, they are added here, and nowhere else.
 
 use serde::Deserialize;
 
@@ -9,15 +9,15 @@ use super::json::lenient::{Count, Object};
 use crate::model::{Usage, WireProtocol};
 
 impl Usage {
-    /// Reads counts as they stand in a response of this protocol, for example
-    /// `{"prompt_tokens":9,"completion_tokens":2}`, or under this type's own names. Of a protocol
-    /// that is not known the names decide. `None` where nothing is counted. A count that is too large
-    /// is the largest; one that is negative, has a fraction or is no number is left out, and the
-    /// recorded request is flagged for it (`usage_unparsed`).
+    /// Reads counts as written in a response of this protocol, for example
+    /// `{"prompt_tokens":9,"completion_tokens":2}`, or under this type's own names. For an unknown protocol
+    /// the names decide. `None`: nothing is counted. A count that is too large becomes the largest one. A
+    /// value that is negative, has a fraction or is not a number is left out, and the recorded request is
+    /// flagged (`usage_unparsed`).
     ///
-    /// Totals of the result include their parts, whatever the provider's habit; counts under this
-    /// type's own names, of which one without a provider's like is there (`cache_write_input_tokens`,
-    /// `reasoning_output_tokens`), are taken as they are.
+    /// Totals of the result include their parts, whatever the provider does. Counts under this type's own
+    /// names are taken as they are; they are recognized by a name that no provider uses
+    /// (`cache_write_input_tokens`, `reasoning_output_tokens`).
     ///
     /// ```
     /// use auditlite::{Usage, WireProtocol};
@@ -43,7 +43,7 @@ impl Usage {
             }
             WireProtocol::Unknown | WireProtocol::Other(_) => names.counts(json),
         };
-        // The protocol says what to expect; a gateway may have put the counts under other names.
+        // The protocol says what to expect, but a gateway may have used other names.
         let counts = counts.filter(|counts| counts.usage().is_some());
         counts.or_else(|| names.counts(json))?.usage()
     }
@@ -85,7 +85,7 @@ impl Names {
     }
 }
 
-/// The trail's own names.
+/// Our own names.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct OwnUsage {
@@ -116,8 +116,8 @@ impl OwnUsage {
     }
 }
 
-/// Counts as far as seen, before parts are added to their totals. A stream may bring some of them
-/// early and others late.
+/// The counts so far, before parts are added to their totals. A stream may bring some of them early and
+/// others late.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) input: Option<u64>,
@@ -125,17 +125,17 @@ pub(super) struct Counts {
     pub(super) cache_read: Option<u64>,
     pub(super) cache_write: Option<u64>,
     pub(super) reasoning: Option<u64>,
-    /// Whether `input` leaves out what was read from or written to the cache.
+    /// Whether `input` excludes what was read from or written to the cache.
     pub(super) is_cache_apart: bool,
-    /// Whether `output` leaves out reasoning.
+    /// Whether `output` excludes reasoning.
     pub(super) is_reasoning_apart: bool,
-    /// Whether there are values that are no counts.
+    /// Whether there are values that are not counts.
     pub(super) is_odd: bool,
 }
 
 impl Counts {
-    /// Takes the place of earlier counts of a stream, whose events each state all counts: what the
-    /// last one leaves out is not there any more (Gemini takes counts back that way).
+    /// Replaces the counts so far, for streams whose events each have all counts. A count that the last
+    /// event omits no longer applies (Gemini withdraws counts like this).
     pub(super) fn replace(&mut self, later: Self) {
         if later.usage().is_some() {
             let is_odd = self.is_odd | later.is_odd;
@@ -143,8 +143,8 @@ impl Counts {
         }
     }
 
-    /// Takes over what the other has, where events of a stream state what is new to them. Later
-    /// counts stand for the whole response.
+    /// Adds the counts that the other has, for streams whose events have only new ones. A later count
+    /// applies to the whole response.
     pub(super) fn update(&mut self, later: &Self) {
         self.input = later.input.or(self.input);
         self.output = later.output.or(self.output);
@@ -156,7 +156,7 @@ impl Counts {
         self.is_odd |= later.is_odd;
     }
 
-    /// In the trail's terms; `None` where nothing was counted.
+    /// Converts them to ours; `None` if nothing was counted.
     pub(super) fn usage(&self) -> Option<Usage> {
         let mut input_tokens = self.input;
         if self.is_cache_apart {
@@ -182,15 +182,14 @@ fn any_odd<const N: usize>(counts: [Count; N]) -> bool {
     counts.into_iter().any(Count::is_odd)
 }
 
-/// The sum of those that are known.
+/// The sum of the known ones.
 fn sum(counts: [Option<u64>; 3]) -> Option<u64> {
     let mut known = counts.into_iter().flatten();
     let first = known.next()?;
     Some(known.fold(first, u64::saturating_add))
 }
 
-/// `usage` of OpenAI's chat completions, responses and embeddings, and of those compatible with
-/// them.
+/// `usage` of OpenAI's chat completions, responses and embeddings, and of compatible servers.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct OpenAiUsage {
@@ -211,7 +210,7 @@ pub(super) struct OpenAiUsage {
     num_cached_tokens: Count,
     /// Perplexity.
     reasoning_tokens: Count,
-    /// LiteLLM and others that serve Anthropic's models.
+    /// LiteLLM, and others that serve Anthropic's models.
     cache_read_input_tokens: Count,
     cache_creation_input_tokens: Count,
 }
@@ -236,7 +235,7 @@ impl OpenAiUsage {
         let reasoning = output_details
             .and_then(|details| details.reasoning_tokens.0)
             .or(self.reasoning_tokens.0);
-        // xAI counts reasoning apart from the completion, which only its total shows.
+        // xAI counts reasoning separately from the completion, which only its total shows.
         let with_reasoning = sum([input, output, reasoning]);
         let is_reasoning_apart =
             reasoning.is_some_and(|count| count > 0) && with_reasoning == self.total_tokens.0;
@@ -297,7 +296,7 @@ impl OpenAiUsage {
             ])
     }
 
-    /// The same of embeddings, which have no output, so that some give a total only.
+    /// Counts of embeddings: these have no output, so some servers only give a total.
     pub(super) fn embedding_counts(&self) -> Counts {
         let mut counts = self.counts();
         counts.input = counts.input.or(self.total_tokens.0);
@@ -305,7 +304,7 @@ impl OpenAiUsage {
     }
 }
 
-/// `usage` of Anthropic: `input_tokens` are those after the last cache breakpoint only.
+/// `usage` of Anthropic: `input_tokens` counts only what follows the last cache breakpoint.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct AnthropicUsage {
@@ -346,7 +345,7 @@ impl AnthropicUsage {
     }
 }
 
-/// `usageMetadata` of Gemini: thoughts and the prompts of built-in tools are counted apart.
+/// `usageMetadata` of Gemini: thoughts, and the prompts of built-in tools, are counted separately.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct GeminiUsage {
@@ -412,7 +411,7 @@ impl BedrockUsage {
     }
 }
 
-/// Ollama's counts, which stand among the other fields of its last line.
+/// Ollama's counts, among the other fields of its last line.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct OllamaUsage {

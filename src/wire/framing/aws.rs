@@ -14,9 +14,9 @@ const MESSAGE_BYTES_MAX: usize = 17 * 1024 * 1024;
 
 #[derive(Debug, Default)]
 pub(in crate::wire) struct AwsEventStream {
-    /// The message that has begun.
+    /// The beginning of a message that is not complete yet.
     begun: Vec<u8>,
-    /// Whether a checksum or length was wrong: where the next message begins is then not known.
+    /// Whether a checksum or length was wrong: the start of the next message is then unknown.
     is_damaged: bool,
 }
 
@@ -28,7 +28,7 @@ impl AwsEventStream {
                 && let Some(length) = message_bytes(chunk)
                 && let Some((message, rest)) = chunk.split_at_checked(length)
             {
-                // The whole message lies in this chunk.
+                // The whole message is in this chunk.
                 self.is_damaged = !read_message(message, take);
                 chunk = rest;
                 continue;
@@ -62,7 +62,7 @@ impl AwsEventStream {
     }
 }
 
-/// Length of the message with this prelude; `None` where it is incomplete or wrong.
+/// Length of the message with this prelude; `None` if it is incomplete or wrong.
 fn message_bytes(prelude: &[u8]) -> Option<usize> {
     let (length, rest) = number(prelude)?;
     let (headers, rest) = number(rest)?;
@@ -78,7 +78,7 @@ fn message_bytes(prelude: &[u8]) -> Option<usize> {
         .then_some(length)
 }
 
-/// Hands over one whole message; `false` if it is damaged.
+/// Passes one whole message to `take`; `false` if it is damaged.
 fn read_message(message: &[u8], take: &mut dyn FnMut(Frame<'_>)) -> bool {
     read_frame(message).map(take).is_some()
 }
@@ -117,13 +117,13 @@ fn number(bytes: &[u8]) -> Option<(u32, &[u8])> {
     Some((u32::from_be_bytes(*number), rest))
 }
 
-/// A text with its length before it, in one byte.
+/// A text after its length, which takes one byte.
 fn short_text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first()?;
     rest.split_at_checked(usize::from(*length))
 }
 
-/// The value of a header, and what follows it.
+/// The value of a header, and the rest.
 fn header_value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (kind, rest) = bytes.split_first()?;
     let length = match kind {
@@ -134,7 +134,7 @@ fn header_value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
         5 | 8 => 8, // long, timestamp
         9 => 16,    // UUID
         6 | 7 => {
-            // Bytes and text, with their length before them.
+            // Bytes and text, after their length.
             let (length, rest) = rest.split_first_chunk::<2>()?;
             return rest.split_at_checked(usize::from(u16::from_be_bytes(*length)));
         }
@@ -143,7 +143,7 @@ fn header_value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(length)
 }
 
-/// A message with these headers.
+/// Builds a message with these headers.
 #[cfg(test)]
 pub(in crate::wire) fn message(headers: &[(&str, &str)], payload: &[u8]) -> Vec<u8> {
     let mut head = Vec::new();

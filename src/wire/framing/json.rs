@@ -1,5 +1,5 @@
-//! JSON documents: one, several after another (as Ollama streams them, a line each), or as the
-//! items of one array (as Gemini streams them without `alt=sse`).
+//! JSON documents: one, several in a row (Ollama streams one on each line), or the items of one array
+//! (Gemini streams them like this without `alt=sse`).
 
 use memchr::memchr2;
 
@@ -7,7 +7,7 @@ use super::{Frame, Rest};
 
 #[derive(Debug, Default)]
 pub(in crate::wire) struct JsonDocuments {
-    /// The document that has begun, as far as earlier chunks brought it.
+    /// The part of the current document that earlier chunks brought.
     begun: Vec<u8>,
     depth: u64,
     is_in_string: bool,
@@ -29,6 +29,9 @@ enum Array {
 }
 
 impl JsonDocuments {
+    /// Scans bytes without parsing: it only counts brackets outside of strings. Where the depth returns to
+    /// 0, a document ends. A leading `[` opens an array of documents instead of being one, unless a
+    /// document came before it. What a chunk leaves incomplete is copied to `begun`.
     pub(super) fn feed(&mut self, chunk: &[u8], take: &mut dyn FnMut(Frame<'_>)) {
         let mut start = 0;
         let mut next = 0;
@@ -71,7 +74,7 @@ impl JsonDocuments {
         }
     }
 
-    /// Goes on within a string; returns where it ends, or the chunk does.
+    /// Continues within a string; returns the position after its end, or the end of the chunk.
     fn string(&mut self, chunk: &[u8], from: usize) -> usize {
         let mut at = from;
         if std::mem::take(&mut self.is_after_backslash) {

@@ -1,8 +1,8 @@
-//! From the bytes of a response to its frames, however they are cut into chunks.
+//! Cuts the bytes of a response into frames, regardless of how they are cut into chunks.
 //!
-//! The framing shows in the first bytes, which unlike a `Content-Type` are never missing or wrong.
-//! Frames that lie within one chunk are borrowed from it; only what a chunk leaves incomplete is
-//! copied, and that is at most the response itself.
+//! The first bytes tell the framing; unlike a `Content-Type` they are never missing or wrong. Frames within
+//! one chunk are borrowed from it. Only what a chunk leaves incomplete is copied, and that is at most the
+//! response itself.
 
 mod aws;
 mod json;
@@ -14,14 +14,14 @@ pub(super) use aws::message as aws_message;
 use json::JsonDocuments;
 use sse::ServerSentEvents;
 
-/// One document of a response: all of it, or one event of a stream.
+/// One document of a response: the whole response, or one event of a stream.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Frame<'a> {
-    /// The event's name, where the framing gives it one.
+    /// The name of the event, if the framing has names.
     pub(super) name: Option<&'a str>,
     /// Whether the framing says that this is an error.
     pub(super) is_error: bool,
-    /// The JSON, or what stands in its place.
+    /// The JSON, or what is there instead.
     pub(super) data: &'a [u8],
 }
 
@@ -35,14 +35,14 @@ pub(super) enum Framing {
     Aws(AwsEventStream),
 }
 
-/// What was left when the response ended.
+/// What is left when the response ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rest {
     /// Nothing.
     Nothing,
     /// The beginning of a frame.
     Incomplete,
-    /// Something that is not of this framing, at the end or anywhere before.
+    /// Something that is not of this framing, at the end or before.
     Foreign,
 }
 
@@ -51,7 +51,7 @@ impl Framing {
         Self::Undecided
     }
 
-    /// Takes in the next chunk and hands over each frame that it completes.
+    /// Reads the next chunk and passes on each frame that it completes.
     pub(super) fn feed(&mut self, chunk: &[u8], take: &mut dyn FnMut(Frame<'_>)) {
         let mut chunk = chunk;
         if matches!(self, Self::Undecided) {
@@ -59,7 +59,7 @@ impl Framing {
             match chunk.first() {
                 None => return,
                 Some(b'{' | b'[') => *self = Self::Documents(JsonDocuments::default()),
-                // The length of a message of less than 16 MiB begins with a zero.
+                // The length of a message of less than 16 MiB begins with a zero byte.
                 Some(0) => *self = Self::Aws(AwsEventStream::default()),
                 Some(_) => *self = Self::Events(ServerSentEvents::default()),
             }
@@ -72,7 +72,7 @@ impl Framing {
         }
     }
 
-    /// Hands over a last frame that only the end of the response completes.
+    /// Passes on a last frame that only the end of the response completes.
     pub(super) fn finish(&mut self, take: &mut dyn FnMut(Frame<'_>)) -> Rest {
         match self {
             Self::Undecided => Rest::Nothing,
@@ -82,7 +82,7 @@ impl Framing {
         }
     }
 
-    /// Whether frames follow each other, as opposed to one document.
+    /// Whether it is a sequence of frames, in contrast to one document.
     pub(super) fn is_stream(&self) -> bool {
         match self {
             Self::Undecided => false,
@@ -97,7 +97,7 @@ impl Framing {
 mod tests {
     use super::*;
 
-    /// Frames, whether it is a stream, what is left.
+    /// Frames, whether it is a stream, and what is left.
     fn frames(chunks: &[&[u8]]) -> (Vec<String>, bool, Rest) {
         let mut framing = Framing::new();
         let mut seen = Vec::new();
@@ -115,7 +115,7 @@ mod tests {
         (seen, framing.is_stream(), rest)
     }
 
-    /// The same, whole and byte by byte.
+    /// The same result for the whole body and for single bytes.
     fn both(body: &[u8]) -> (Vec<String>, bool, Rest) {
         let whole = frames(&[body]);
         let bytes: Vec<&[u8]> = body.chunks(1).collect();

@@ -1,21 +1,21 @@
 //! Server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 //!
-//! Of the fields only `event` and `data` matter here. Unlike a browser this does not drop a last
-//! event that no empty line follows: servers end their streams in haste.
+//! Only the fields `event` and `data` matter here. Unlike a browser, this does not drop a last event
+//! without an empty line after it: servers end their streams early.
 
 use super::{Frame, Rest};
 
 #[derive(Debug, Default)]
 pub(in crate::wire) struct ServerSentEvents {
-    /// The line that has begun.
+    /// The beginning of a line that is not complete yet.
     line: Vec<u8>,
     event: Event,
-    /// Whether the last line ended in a carriage return, to which a line feed would belong.
+    /// Whether the last line ended with a carriage return: a line feed that follows belongs to it.
     is_after_return: bool,
     is_after_first_line: bool,
-    /// Whether there was a line of the format, be it a comment.
+    /// Whether there was a line of the format, including a comment.
     is_stream: bool,
-    /// Whether there was a line that is none of the format's.
+    /// Whether there was a line that is not of the format.
     is_foreign: bool,
 }
 

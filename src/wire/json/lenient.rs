@@ -1,5 +1,5 @@
-//! Types that any JSON value can be read into. A field of an unexpected type is as good as absent,
-//! and never costs the fields beside it.
+//! Types that accept any JSON value. A field of an unexpected type counts as absent, and never costs the
+//! fields beside it.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -10,22 +10,22 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// A value as it stands in the body; absent where it is `null`.
+/// A value as written in the body; absent if it is `null`.
 pub(crate) type Raw<'a> = Option<&'a RawValue>;
 
 /// A string.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Text<'a>(pub(crate) Option<Cow<'a, str>>);
 
-/// A string, or a number as its digits.
+/// A string, or a number in its digits.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Label(pub(crate) Option<String>);
 
-/// A number that is not negative and has no fraction. One that is too large is the largest.
+/// A non-negative number without a fraction. A number that is too large becomes the largest one.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Count(pub(crate) Option<u64>, Oddity);
 
-/// Whether there is a value that is no count.
+/// Whether there is a value that is not a count.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Oddity(bool);
 
@@ -45,15 +45,15 @@ pub(crate) struct Object<T>(pub(crate) Option<T>);
 #[derive(Debug, Clone)]
 pub(crate) struct List<T, const MAX: usize>(pub(crate) Vec<T>);
 
-/// The last `MAX` items of an array: of what grows at its end, the newest.
+/// The last `MAX` items of an array: a list that grows at its end is read from its newest items.
 #[derive(Debug, Clone)]
 pub(crate) struct Latest<T, const MAX: usize> {
     pub(crate) items: VecDeque<T>,
-    /// How many came before them.
+    /// The number of items before them.
     pub(crate) left_out: u64,
 }
 
-/// A list of which the newest count, or a string that stands for one.
+/// A list whose newest items are read, or a string in place of a list.
 #[derive(Debug, Default, Clone)]
 pub(crate) enum Input<'a, T, const MAX: usize> {
     #[default]
@@ -62,7 +62,7 @@ pub(crate) enum Input<'a, T, const MAX: usize> {
     Items(Latest<T, MAX>),
 }
 
-/// What messages call content: a string, or a list of parts of which `MAX` are read.
+/// The content of a message: a string, or a list of parts of which `MAX` are read.
 #[derive(Debug, Default, Clone)]
 pub(crate) enum Content<'a, T, const MAX: usize> {
     #[default]
@@ -71,7 +71,7 @@ pub(crate) enum Content<'a, T, const MAX: usize> {
     Parts(Vec<T>),
 }
 
-/// Whether texts are wanted: in a type, so that what is not is never taken out of the body.
+/// Whether the caller wants texts. It is a type, so that unwanted texts are never copied out of the body.
 pub(crate) trait Texts: Default {
     const ARE_WANTED: bool;
 }
@@ -90,7 +90,7 @@ impl Texts for Skipped {
     const ARE_WANTED: bool = false;
 }
 
-/// What is passed over unread where texts are not wanted.
+/// A value that is skipped unread if texts are not wanted.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Prose<V, T>(pub(crate) V, PhantomData<T>);
 
@@ -130,12 +130,12 @@ impl<T, const MAX: usize> Default for Latest<T, MAX> {
     }
 }
 
-/// The text of a value that should be a string: its characters if it is one, else its JSON.
+/// The text of a value that should be a string: its characters if it is one, otherwise its JSON.
 pub(crate) fn text_of(raw: &RawValue) -> String {
     serde_json::from_str::<String>(raw.get()).unwrap_or_else(|_| raw.get().to_owned())
 }
 
-/// Visits of everything that a type has no use for.
+/// Visitor methods for every kind of value that a type does not use.
 macro_rules! otherwise {
     ($($visit:ident: $kind:ty),*) => { $(
         fn $visit<E: serde::de::Error>(self, _: $kind) -> Result<Self::Value, E> {
@@ -165,12 +165,12 @@ macro_rules! ignore {
 }
 
 impl Count {
-    /// Whether there is a value, and it is no count: negative, with a fraction, or no number.
+    /// Whether the value is present but not a count: negative, with a fraction, or not a number.
     pub(crate) fn is_odd(self) -> bool {
         self.1.0
     }
 
-    /// From a value as it stands in the body. Numbers that no float holds are numbers, too.
+    /// Reads a value as written in the body. Numbers beyond the floats count as numbers too.
     fn of(value: &str) -> Self {
         if value == "null" {
             return Self::default();
@@ -178,7 +178,7 @@ impl Count {
         if let Ok(count) = value.parse() {
             return Self(Some(count), Oddity(false));
         }
-        // Some servers write counts with a fraction part of zero.
+        // Some servers write counts with a fraction of zero.
         let count = number(value).and_then(whole);
         Self(count, Oddity(count.is_none()))
     }
@@ -186,13 +186,13 @@ impl Count {
 
 /// A JSON number; beyond the floats it is infinite.
 fn number(value: &str) -> Option<f64> {
-    // Names of numbers that Rust's floats know are no JSON.
+    // Rust also parses names such as `inf`, which are not JSON.
     let is_number = value.starts_with(|first: char| first == '-' || first.is_ascii_digit());
     is_number.then(|| value.parse().ok()).flatten()
 }
 
 fn whole(number: f64) -> Option<u64> {
-    /// Above it not every integer is a number.
+    /// Above this, floats do not represent every integer.
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
     if number > EXACT_MAX {
         return Some(u64::MAX);
@@ -365,7 +365,7 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Latest<T, 
     }
 }
 
-/// Types that a string stands for, or else a list.
+/// Types that are either a string or a list.
 macro_rules! text_or {
     ($kind:ident, $visitor:ident, $of_list:expr) => {
         impl<'de: 'a, 'a, T: Deserialize<'de>, const MAX: usize> Deserialize<'de>

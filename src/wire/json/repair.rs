@@ -1,12 +1,10 @@
-//! JSON that strict readers refuse though servers and clients get by with it.
+//! Repairs JSON that strict parsers refuse although servers and clients accept it.
 
-/// Longest document that is repaired: for that it is held as a tree, which takes many times its
-/// length.
+/// The longest document that is repaired: repairing builds a tree, which takes many times the length.
 const REPAIRED_BYTES_MAX: usize = 1024 * 1024;
 
-/// The document without what a strict reader refuses: keys that occur twice (the last one counts,
-/// as most servers have it), bytes that are no UTF-8, and halves of surrogate pairs. `None` where
-/// it is not JSON all the same.
+/// The document without what a strict parser refuses: duplicate keys (the last one wins, as in most
+/// servers), bytes that are not UTF-8, and halves of surrogate pairs. `None` if it still is not JSON.
 pub(crate) fn repaired(document: &[u8]) -> Option<Vec<u8>> {
     if document.len() > REPAIRED_BYTES_MAX {
         return None;
@@ -17,7 +15,7 @@ pub(crate) fn repaired(document: &[u8]) -> Option<Vec<u8>> {
     serde_json::to_vec(&tree).ok()
 }
 
-/// Replaces each escape of half a surrogate pair by that of U+FFFD.
+/// Replaces each escape of half a surrogate pair with that of U+FFFD.
 fn without_lone_surrogates(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;

@@ -85,8 +85,8 @@ struct Delta<'a> {
     stop_reason: Text<'a>,
 }
 
-/// What a block is, whatever its exact type: tools of the client, of Anthropic and of MCP servers
-/// are used and answered alike.
+/// What a block is, whatever its exact type: tools of the client, of Anthropic and of MCP servers are used
+/// and answered in the same way.
 enum Kind {
     Text,
     Thinking,
@@ -102,7 +102,7 @@ impl Block<'_> {
             Some("thinking") => Kind::Thinking,
             Some(kind) if kind.ends_with("tool_use") => Kind::ToolUse,
             Some(kind) if kind.ends_with("tool_result") => Kind::ToolResult,
-            // Some compatible servers leave the type out.
+            // Some compatible servers omit the type.
             None if self.text.as_str().is_some() => Kind::Text,
             _ => Kind::Other,
         }
@@ -116,6 +116,9 @@ impl Block<'_> {
     }
 }
 
+/// Reads one event of a stream, or a whole response (`type: "message"`). A stream begins with a message
+/// without content, starts each block, and adds deltas to it by its index; usage arrives in the first and
+/// in the last event. An unknown kind of event is ignored, unless it is an error.
 pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
     let Ok(event) = serde_json::from_slice::<Event<'_>>(frame.data) else {
         return false;
@@ -213,7 +216,7 @@ fn join(index: u64, delta: &Delta<'_>, joiner: &mut Joiner) {
     if let Some(piece) = delta.partial_json.non_empty()
         && let Some(call) = joiner.call(CHOICE, Slot::Call(index))
     {
-        // A block begins with an empty object, which the pieces replace.
+        // A block begins with an empty object, which the first piece replaces.
         if call.input == "{}" {
             call.input.clear();
         }

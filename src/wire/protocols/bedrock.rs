@@ -18,7 +18,7 @@ use crate::wire::usage::BedrockUsage;
 /// A response has one choice.
 const CHOICE: u64 = 0;
 
-/// A whole response, or the payload of an event, whose kind only the framing tells.
+/// A whole response, or the payload of an event. Only the framing tells the kind of event.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Event<'a> {
@@ -108,7 +108,7 @@ struct ToolUse<'a> {
     tool_use_id: Text<'a>,
     #[serde(borrow)]
     name: Text<'a>,
-    /// An object; in a stream a string with a piece of it.
+    /// An object; in a stream, a string with a piece of it.
     #[serde(borrow)]
     input: Raw<'a>,
 }
@@ -185,7 +185,7 @@ fn join(index: u64, raw: &RawValue, joiner: &mut Joiner) {
     }
 }
 
-/// Adds what is known; `false` where nothing is.
+/// Adds what is known of a block; `false` if nothing is known.
 fn join_block(index: u64, block: &Block<'_>, joiner: &mut Joiner) -> bool {
     if let Some(text) = block.text.as_str() {
         joiner.text(CHOICE, Slot::Text(index, 0), text);
@@ -213,7 +213,7 @@ fn join_block(index: u64, block: &Block<'_>, joiner: &mut Joiner) -> bool {
     true
 }
 
-/// What a block is called, which is its only key.
+/// The only key of a block, which names its kind.
 fn first_key(raw: &RawValue) -> String {
     kind_of(raw.get().split('"').nth(1))
 }

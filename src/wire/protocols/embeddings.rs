@@ -11,7 +11,7 @@ use crate::wire::parts::Parts;
 use crate::wire::request::{ITEMS_MAX, ParsedRequest};
 use crate::wire::usage::OpenAiUsage;
 
-/// The vectors themselves are passed over.
+/// The vectors themselves are skipped.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Body<'a> {
@@ -64,7 +64,7 @@ pub(crate) fn request(body: &[u8], parsed: &mut ParsedRequest) -> bool {
     true
 }
 
-/// A text to embed; of one that comes as tokens only that it does.
+/// A text to embed. For input that comes as tokens, only that fact is kept.
 pub(crate) fn message(raw: &RawValue, parts: &mut Parts<'_>) -> Option<String> {
     if raw.get().starts_with('"') {
         parts.text(&text_of(raw));

@@ -1,9 +1,8 @@
-//! Gemini `generateContent` and `streamGenerateContent`
-//! (<https://ai.google.dev/api/generate-content>), on Vertex AI too. Clients write the fields of
-//! requests in both spellings that Google's JSON mapping allows.
+//! Gemini `generateContent` and `streamGenerateContent` (<https://ai.google.dev/api/generate-content>),
+//! including those of Vertex AI. Clients write the fields of requests in either spelling of Google's JSON
+//! mapping.
 //!
-//! Where a call has no id, its name stands for it: that is how Gemini itself finds the call that a
-//! result belongs to.
+//! A call without an id is identified by its name, as Gemini itself does to match a result with its call.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -39,7 +38,7 @@ struct Event<'a> {
 #[serde(default, rename_all = "camelCase")]
 struct Candidate<'a> {
     index: Count,
-    /// A name; a number where the client asked for `enum-encoding=int`.
+    /// A name; a number if the client asked for `enum-encoding=int`.
     finish_reason: Label,
     #[serde(borrow)]
     content: Object<Message<'a>>,
@@ -134,6 +133,9 @@ impl Call<'_> {
 }
 
 impl Part<'_> {
+    /// A part has exactly one of these fields. They are checked from the most to the least frequent: text
+    /// or thought, call, result, code that Gemini runs, the output of that code, and last data, of which
+    /// only the kind is kept.
     fn read(&self) -> Option<MessagePart> {
         if let Some(text) = self.text.non_empty() {
             let text = text.to_owned();
@@ -194,7 +196,7 @@ pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
         joiner.fail(error);
     }
     if let Some(feedback) = event.prompt_feedback.0 {
-        // The prompt was blocked: there are no candidates, and this is why.
+        // The prompt was blocked: there are no candidates, and this is the reason.
         joiner.finish_reason(0, feedback.block_reason.as_str());
     }
     for (position, candidate) in (0..).zip(event.candidates.0) {
@@ -214,9 +216,9 @@ pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
     true
 }
 
-/// The name of a finish reason by number. From 6 on Gemini's and Vertex AI's numbers differ
+/// The name of a numeric finish reason. From 6 on the numbers of Gemini and Vertex AI differ
 /// (`google/ai/generativelanguage/v1beta/generative_service.proto` and
-/// `google/cloud/aiplatform/v1/content.proto`), so that those stay numbers.
+/// `google/cloud/aiplatform/v1/content.proto`), so those remain numbers.
 fn finish_reason(reason: &str) -> &str {
     match reason {
         "0" => "FINISH_REASON_UNSPECIFIED",
@@ -229,7 +231,7 @@ fn finish_reason(reason: &str) -> &str {
     }
 }
 
-/// Adds a part, or continues the last one: pieces of a text are parts of its kind in a row.
+/// Adds a part or continues the last one: the pieces of a text are consecutive parts of the same kind.
 fn join(choice: u64, part: &Part<'_>, joiner: &mut Joiner) {
     let Some(part) = part.read() else { return };
     match (joiner.last_part(choice), &part) {
@@ -241,7 +243,7 @@ fn join(choice: u64, part: &Part<'_>, joiner: &mut Joiner) {
     }
 }
 
-/// Gemini's word for the assistant is `model`.
+/// Gemini calls the assistant `model`.
 fn role(role: &str) -> &str {
     if role == "model" { "assistant" } else { role }
 }
@@ -273,7 +275,7 @@ pub(crate) struct GenerationConfig {
     pub(crate) top_p: Real,
 }
 
-/// One group of tools: functions of the client, or one tool of Google's own under its name.
+/// A group of tools: functions of the client, or one of Google's own tools under its name.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct ToolGroup<'a> {
@@ -333,7 +335,7 @@ pub(crate) fn message(raw: &RawValue, parts: &mut Parts<'_>) -> Option<String> {
         .ok()?
         .0?;
     read_parts(&message, parts);
-    // A content without a role is the user's.
+    // Content without a role is the user's.
     Some(role(message.role.non_empty().unwrap_or("user")).to_owned())
 }
 

@@ -1,5 +1,5 @@
 //! Ollama's own chat endpoint (<https://github.com/ollama/ollama/blob/main/docs/api.md>): one JSON
-//! document, or a line of JSON for each piece.
+//! document, or one line of JSON for each piece.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -70,7 +70,7 @@ struct Function<'a> {
 }
 
 impl Call<'_> {
-    /// A call without an id has its name for one, which is what a result refers to.
+    /// A call without an id is identified by its name, to which its result refers.
     fn read(&self) -> MessageToolCall {
         let function = self.function.0.as_ref();
         let tool_name = function.and_then(|function| function.name.owned());
@@ -105,7 +105,7 @@ pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
         joiner.thinking(CHOICE, Slot::Thinking(0, 0), thinking);
         let text = message.content.as_str().unwrap_or_default();
         joiner.text(CHOICE, Slot::Text(0, 0), text);
-        // Calls come whole, each once.
+        // Each call comes once and whole.
         for call in message
             .tool_calls
             .0
@@ -148,7 +148,7 @@ pub(crate) fn request(body: &[u8], parsed: &mut ParsedRequest) -> bool {
         return false;
     };
     parsed.model = request.model.owned();
-    // Streaming is what Ollama does unless told otherwise.
+    // Ollama streams unless told otherwise.
     parsed.is_streaming = request.stream.0.unwrap_or(true);
     if let Some(options) = request.options.0 {
         parsed.max_tokens = options.num_predict.0;

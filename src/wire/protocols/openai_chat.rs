@@ -1,4 +1,4 @@
-//! OpenAI chat completions, and everything compatible with them
+//! OpenAI chat completions, and all compatible servers
 //! (<https://platform.openai.com/docs/api-reference/chat>).
 
 use serde::Deserialize;
@@ -32,7 +32,7 @@ struct Event<'a, T> {
     choices: List<Object<Choice<'a, T>>, CHOICES_MAX>,
 }
 
-/// Groq's place for the usage of a stream.
+/// Where Groq puts the usage of a stream.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Groq {
@@ -49,7 +49,7 @@ struct Choice<'a, T> {
     delta: Object<Message<'a, T>>,
     #[serde(borrow)]
     message: Object<Message<'a, T>>,
-    /// OpenRouter's: the upstream of this choice failed.
+    /// OpenRouter: the upstream of this choice failed.
     #[serde(borrow)]
     error: Raw<'a>,
 }
@@ -86,7 +86,7 @@ struct Part<'a> {
     text: Text<'a>,
     #[serde(borrow)]
     refusal: Text<'a>,
-    /// Mistral's: a list of text parts.
+    /// Mistral: a list of text parts.
     #[serde(borrow)]
     thinking: Raw<'a>,
 }
@@ -115,7 +115,7 @@ struct Call<'a> {
 struct Function<'a> {
     #[serde(borrow)]
     name: Text<'a>,
-    /// A string that holds JSON; some servers send the JSON itself.
+    /// A string that holds JSON. Some servers send the JSON itself.
     #[serde(borrow)]
     arguments: Raw<'a>,
     #[serde(borrow)]
@@ -186,6 +186,9 @@ fn document<T: Texts>(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
     true
 }
 
+/// Adds one message of a choice: a piece (`delta`) or the whole. Each field goes to its own slot, so that
+/// pieces find their part again: thinking, text, audio with its transcript, refusal, then calls by their
+/// number.
 fn join<T>(choice: u64, message: &Message<'_, T>, joiner: &mut Joiner) {
     joiner.role(choice, message.role.as_str());
     if let Some(thinking) = message.thinking() {
@@ -220,7 +223,7 @@ fn join<T>(choice: u64, message: &Message<'_, T>, joiner: &mut Joiner) {
             add(joined, function);
         }
     }
-    // The older way to call the one function.
+    // The older way to call a single function.
     if let Some(function) = &message.function_call.0
         && let Some(joined) = joiner.call(choice, Slot::Call(u64::MAX))
     {
@@ -228,7 +231,7 @@ fn join<T>(choice: u64, message: &Message<'_, T>, joiner: &mut Joiner) {
     }
 }
 
-/// The first piece of a streamed call brings the name, the others more of the input.
+/// The first piece of a streamed call brings the name, and the others bring more input.
 fn add(call: &mut MessageToolCall, piece: &Function<'_>) {
     if let Some(name) = piece.name.owned() {
         call.tool_name = name;
@@ -276,6 +279,9 @@ pub(crate) fn request(body: &[u8], parsed: &mut ParsedRequest) -> bool {
     true
 }
 
+/// Reads one message of a request. A tool's answer becomes a single result, with the texts of its parts on
+/// lines of their own. Other messages keep their parts in the order of the fields: thinking, content,
+/// refusal, calls.
 pub(crate) fn message(raw: &RawValue, parts: &mut Parts<'_>) -> Option<String> {
     let message = serde_json::from_str::<Object<Message<'_, Wanted>>>(raw.get())
         .ok()?

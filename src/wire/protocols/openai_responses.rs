@@ -1,7 +1,7 @@
 //! OpenAI responses (<https://platform.openai.com/docs/api-reference/responses>).
 //!
-//! A response is a list of items, of which messages, reasoning and calls matter here; the input of
-//! a request is a list of the same items, mixed with plain messages.
+//! A response is a list of items; messages, reasoning and calls matter here. The input of a request is a
+//! list of the same items, mixed with plain messages.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -17,7 +17,7 @@ use crate::wire::parts::{CONTENT_PARTS_MAX, Parts, kind_of, result_text};
 use crate::wire::request::{ITEMS_MAX, ParsedRequest, TOOLS_MAX, tool};
 use crate::wire::usage::OpenAiUsage;
 
-/// Most items of a response that are read.
+/// Limit of items that are read of a response.
 const OUTPUT_ITEMS_MAX: usize = 4096;
 /// A response has one choice.
 const CHOICE: u64 = 0;
@@ -85,7 +85,7 @@ struct Item<'a> {
     content: Content<'a, Object<Part<'a>>, CONTENT_PARTS_MAX>,
     #[serde(borrow)]
     summary: List<Object<Part<'a>>, CONTENT_PARTS_MAX>,
-    // What a call is to do; each kind of call has one of these.
+    // The input of a call; each kind of call has one of these.
     #[serde(borrow)]
     arguments: Raw<'a>,
     #[serde(borrow)]
@@ -124,8 +124,8 @@ impl<'a> Item<'a> {
         id.unwrap_or_default()
     }
 
-    /// The name of the tool that this calls, where it calls one. Tools of the provider's own are
-    /// named by their kind.
+    /// The name of the tool that this item calls, if it is a call. The provider's own tools are named by
+    /// their kind.
     fn tool_name(&self) -> Option<String> {
         let kind = self.kind().strip_suffix("_call")?;
         Some(self.name.owned().unwrap_or_else(|| kind_of(Some(kind))))
@@ -146,6 +146,9 @@ impl<'a> Item<'a> {
     }
 }
 
+/// Reads one event of a stream, or a whole response. Deltas add to the slot of their item; an item's
+/// beginning and end are read as a whole item, which replaces the deltas. Events that carry a `response`
+/// have all items so far. What remains is either a whole response as a document, or an error.
 pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
     if frame.data.trim_ascii() == b"[DONE]" {
         return true;
@@ -209,7 +212,7 @@ pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
     true
 }
 
-/// Summaries are numbered apart from the content of the same item.
+/// Summaries are numbered separately from the content of the same item.
 fn summary_slot(output: u64, summary: u64) -> Slot {
     Slot::Thinking(output, summary.saturating_add(1 << 32))
 }
@@ -245,7 +248,11 @@ fn read_body(body: &[u8], joiner: &mut Joiner) -> bool {
     true
 }
 
-/// An item as far as it is known: at its beginning it may lack what later pieces bring.
+/// Reads an item as far as it is known: at its beginning it may lack what later pieces bring. `false`: it
+/// is not an item.
+///
+/// A call of one of the provider's own tools carries its result too. Of other items, messages and reasoning
+/// are read part by part; an item of an unknown kind leaves its kind only.
 fn read_item(position: u64, raw: &RawValue, joiner: &mut Joiner) -> bool {
     let Ok(Object(Some(item))) = serde_json::from_str::<Object<Item<'_>>>(raw.get()) else {
         return false;
@@ -271,7 +278,7 @@ fn read_item(position: u64, raw: &RawValue, joiner: &mut Joiner) -> bool {
         "message" => {
             joiner.role(CHOICE, item.role.as_str());
             for (at, part) in item.parts() {
-                // Pieces have brought it already, unless this is the whole response.
+                // Deltas have brought it already, unless this is the whole response.
                 let text = part.text.as_str().unwrap_or_default();
                 joiner.set_text(CHOICE, Slot::Text(position, at), text);
                 let refusal = part.refusal.as_str().unwrap_or_default();
@@ -347,6 +354,8 @@ fn read_input(role: &str, input: Input<'_, &RawValue, ITEMS_MAX>, parsed: &mut P
     }
 }
 
+/// Reads one item of a request's input and returns its role. Items other than messages have no role: calls
+/// and reasoning are the assistant's, and outputs are the tool's.
 pub(crate) fn message(raw: &RawValue, parts: &mut Parts<'_>) -> Option<String> {
     let item = serde_json::from_str::<Object<Item<'_>>>(raw.get())
         .ok()?

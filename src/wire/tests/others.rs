@@ -116,7 +116,7 @@ fn a_summary_goes_on_where_the_history_ends() {
         first.find("\"b\"").unwrap(),
     );
     assert_eq!((resumed.message_count, resumed.first_new_message), (2, 1));
-    // Nothing in common: read anew.
+    // Nothing in common: read from the start.
     let resumed = summary.parse_next("", first.as_bytes(), b"{\"messages\":[1]}", 2);
     assert_eq!((resumed.message_count, resumed.first_new_message), (1, 0));
 }
