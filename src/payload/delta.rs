@@ -1,8 +1,8 @@
-//!
-//! A conversation's next request mostly repeats the one before. So a delta stores how many bytes to copy from the
-//! start (`head`) and the end (`tail`) of the first base, and only what is between them as new content. The new
-//! content is compressed with a *prefix*: bytes of the bases that it probably quotes.
 //! Deltas: content as a reference to one body, and a frame packed against that body and another.
+//!
+//! A conversation's next request mostly repeats the one before. So a delta stores how many bytes to copy from
+//! the start (`head`) and the end (`tail`) of the first base, and only what is between them as new content. The
+//! new content is compressed with a *prefix*: bytes of the bases that it probably quotes.
 //!
 //! The stored form is a short header of LEB128 numbers, and then one zstd frame of the new content:
 //!

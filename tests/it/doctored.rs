@@ -263,7 +263,7 @@ fn what_is_ours_and_differs_is_refused_for_writing_and_named() {
             assert!(backup.is_err(), "{what}");
         }
         drop((reader, store));
-        // What is derived is made anew; what is nowhere else is not.
+        // What is derived is recreated; what exists nowhere else is not.
         let holds_what_is_nowhere_else = ["log_segments", "payloads", "checkpoints"]
             .iter()
             .any(|table| what.contains(&format!("{table:?}")));
