@@ -1,4 +1,4 @@
-//! A copy of the whole file that was verified.
+//! A verified copy of the whole file.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::db::copy_into;
 use crate::error::{ExportError, ReadError};
 use crate::verify::{self, VerifyOptions, VerifyReport};
 
-/// What a backup is, see [`ReadOnlyStore::backup`](crate::ReadOnlyStore::backup).
+/// The result of a backup, see [`ReadOnlyStore::backup`](crate::ReadOnlyStore::backup).
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct BackupReport {
@@ -17,7 +17,7 @@ pub struct BackupReport {
     pub verified: VerifyReport,
 }
 
-/// Copies, verifies the copy, and gives it its name.
+/// Copies the file, verifies the copy, and gives it its name.
 pub(crate) fn backup(
     source: &Path,
     target: &Path,

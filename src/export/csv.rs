@@ -1,5 +1,5 @@
-//! CSV by RFC 4180, safe to open in a spreadsheet, also in one that takes semicolons or tabs for what
-//! separates cells, as where a decimal comma is used.
+//! CSV as in RFC 4180. It is safe to open in a spreadsheet, including one that separates cells by
+//! semicolons or tabs, as where a decimal comma is used.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -88,7 +88,7 @@ impl Sink for Csv {
 }
 
 impl Csv {
-    /// A body as text. Bytes that are no UTF-8 are shown as U+FFFD: whoever needs them takes JSON Lines.
+    /// A body as text. Bytes that are not UTF-8 become U+FFFD; use JSON Lines for the exact bytes.
     fn text<'b>(&self, body: &'b Body) -> Cow<'b, str> {
         let Body::Present {
             payload: Some(payload),
@@ -109,12 +109,12 @@ impl Csv {
     }
 }
 
-/// What begins a cell for some reader that was told of another separator, or guesses one. Commas are
-/// not among them: who takes those for separators heeds quotes.
+/// Separators of readers that were told to use, or guess, something other than a comma. A comma is not
+/// among them: programs that separate by commas respect quotes.
 const SEPARATORS: [char; 4] = [';', '\t', '\r', '\n'];
 
-/// Quotes around every cell where one holds what separates cells elsewhere: programs that try several
-/// separators at once then keep it together.
+/// Quotes every cell if one contains such a separator: programs that try several separators then keep the
+/// cell together.
 fn quote_style(cells: &[Cow<'_, str>]) -> QuoteStyle {
     if cells.iter().any(|cell| cell.contains(SEPARATORS)) {
         QuoteStyle::Always
@@ -123,7 +123,7 @@ fn quote_style(cells: &[Cow<'_, str>]) -> QuoteStyle {
     }
 }
 
-/// Whether a cell that begins so is taken for a formula. Source:
+/// Whether a cell that begins with this is taken for a formula. Source:
 /// <https://owasp.org/www-community/attacks/CSV_Injection>.
 fn begins_formula(character: char) -> bool {
     matches!(
@@ -132,10 +132,10 @@ fn begins_formula(character: char) -> bool {
     )
 }
 
-/// A cell that no spreadsheet takes for a formula: an apostrophe before what would begin one.
+/// A cell that no spreadsheet takes for a formula: an apostrophe precedes every possible beginning of one.
 ///
-/// Where semicolons or tabs separate cells, a quote in the middle of a cell is a character like any
-/// other, so that quotes do not help: whatever follows a separator is looked at, too.
+/// Where semicolons or tabs separate cells, a quote within a cell is an ordinary character, so quotes do
+/// not protect. Therefore the text after every such separator is checked too.
 fn safe(text: &str) -> Cow<'_, str> {
     let is_first_bad = text.starts_with(['\t', '\r', '\n']) || text.starts_with(begins_formula);
     let mut safe = String::from(if is_first_bad { "'" } else { "" });
@@ -152,7 +152,7 @@ fn safe(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// Arrays and objects, whose values stay what they are: JSON has its own way to write a character.
+/// Arrays and objects. Their values stay the same: JSON can escape a character instead.
 fn json_cell(json: &Value) -> String {
     let text = json.to_string();
     let mut safe = String::new();
@@ -169,7 +169,7 @@ fn json_cell(json: &Value) -> String {
     safe
 }
 
-/// Where a formula begins after a separator; quotes between the two are taken for those of a cell.
+/// Where formulas begin after a separator; quotes in between are taken for those of a cell.
 fn formulas_inside(text: &str) -> impl Iterator<Item = usize> {
     let mut is_start = false;
     text.char_indices().filter_map(move |(at, character)| {

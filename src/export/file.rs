@@ -1,4 +1,4 @@
-//! An export as a file: written beside its place, then renamed into it, with a manifest.
+//! Writes an export as a file: under a temporary name, then renamed into place, with a manifest.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
@@ -13,8 +13,8 @@ use crate::error::{ExportError, ReadError};
 /// Bytes that are collected before they are written.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// Writes the export and `<path>.manifest.json`. Neither is there before it is whole; where nothing matches,
-/// what is there stays.
+/// Writes the export and `<path>.manifest.json`. Neither exists before it is complete. If nothing matches,
+/// existing files stay.
 pub(crate) fn export_to_file(
     connect: &dyn Fn() -> Result<ReadConnection, ReadError>,
     options: &ExportOptions,
@@ -84,7 +84,7 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// A file on its way; removed where it does not arrive.
+/// A file that is being written; removed unless it is put in place.
 pub(super) struct Temporary {
     file: File,
     path: PathBuf,
@@ -97,7 +97,7 @@ impl Temporary {
         let path = with_ending(target, &parts::ending(std::process::id()));
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
-        // Content is for whoever exported it.
+        // Content is for the user who exported it.
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         match options
@@ -125,7 +125,7 @@ impl Temporary {
         self.file.metadata().map_or(0, |metadata| metadata.len())
     }
 
-    /// Makes it durable and gives it its name.
+    /// Makes the file durable and gives it its name.
     pub(super) fn put(mut self, target: &Path) -> Result<(), ExportError> {
         let failed = |what| {
             move |source| ExportError::File {

@@ -95,12 +95,12 @@ impl Serialize for BodyJson<'_> {
 }
 
 impl BodyJson<'_> {
-    /// As text, where the bytes are text and the whole of it, else in base64.
+    /// As text if the bytes are text and complete, otherwise in base64.
     fn bytes<'p>(&self, payload: &'p Payload) -> (Option<&'p str>, Option<String>) {
         match (std::str::from_utf8(&payload.bytes), self.1) {
             (Ok(text), ExportContent::Excerpt) => (Some(excerpt(text)), None),
             (Ok(text), _) => (Some(text), None),
-            // What an excerpt is for is reading.
+            // An excerpt is for reading: without text it has no value.
             (Err(_), ExportContent::Excerpt) => (None, None),
             (Err(_), _) => (None, Some(STANDARD.encode(&payload.bytes))),
         }

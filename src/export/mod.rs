@@ -1,7 +1,7 @@
-//! Taking requests away: as JSON Lines, CSV, OTLP or SQLite, with or without their bodies, as a stream.
+//! Exports requests as JSON Lines, CSV, OTLP or SQLite, with or without their bodies, as a stream.
 //!
-//! An export is not trusted less than the file it comes from: it says in its manifest how many
-//! requests it holds, of which part of the log, and its own digest.
+//! An export should be as trustworthy as the file that it comes from: its manifest says how many requests
+//! it has, of which part of the log, and its own digest.
 
 mod backup;
 mod csv;
@@ -34,9 +34,9 @@ pub(crate) use backup::backup;
 pub(crate) use file::export_to_file;
 pub use restore::{Replaced, RestoreError, RestoreOptions, RestoreReport, restore};
 
-/// Requests that are read at once.
+/// Requests that are read at a time.
 const PAGE_REQUESTS: usize = 500;
-/// Most characters of an excerpt of a body.
+/// Characters of a body in an excerpt.
 pub(crate) const EXCERPT_CHARACTERS: usize = 1_000;
 /// Version of the manifest, and of the objects in JSON Lines.
 const FORMAT_VERSION: u32 = 1;
@@ -50,18 +50,18 @@ pub enum ExportFormat {
     /// JSON Lines: one object for each request.
     #[default]
     JsonLines,
-    /// CSV by RFC 4180: a heading, and one record for each request. What a spreadsheet
-    /// would take for a formula, by whatever separator, has an apostrophe before it.
+    /// CSV as in RFC 4180: a heading, and one record for each request. An apostrophe precedes what a
+    /// spreadsheet would take for a formula, with any separator.
     Csv,
     /// OTLP/JSON: one span for each request by OpenTelemetry's GenAI conventions, one `TracesData` in
     /// each line, as the collector's `otlpjsonfile` receiver reads them.
     Otlp,
-    /// A plain, uncompressed SQLite database. To a file only.
+    /// A plain, uncompressed SQLite database. Only to a file.
     Sqlite,
 }
 
 impl ExportFormat {
-    /// All of them.
+    /// All formats.
     pub const ALL: [Self; 4] = [Self::JsonLines, Self::Csv, Self::Otlp, Self::Sqlite];
 
     /// The name as the command line writes it.
@@ -74,22 +74,22 @@ impl ExportFormat {
         }
     }
 
-    /// The format of this name.
+    /// The format with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.name() == name)
     }
 }
 
-/// How much of the content of a request goes along.
+/// How much of the content of a request is exported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum ExportContent {
-    /// Nothing: metadata, lengths and digests.
+    /// Nothing: metadata, lengths and digests only.
     #[default]
     None,
     /// The first 1,000 characters of either body.
     Excerpt,
-    /// Both bodies, as far as they are kept, and the inputs of tool calls.
+    /// Both bodies, as far as they were kept, and the inputs of tool calls.
     Full,
 }
 
@@ -106,7 +106,7 @@ impl ExportContent {
         }
     }
 
-    /// The content of this name.
+    /// The content with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|content| content.name() == name)
     }
@@ -117,23 +117,23 @@ impl ExportContent {
 pub struct ExportOptions {
     /// The form. Default: JSON Lines.
     pub format: ExportFormat,
-    /// How much content goes along. Default: none.
+    /// How much content is exported. Default: none.
     pub content: ExportContent,
     /// Which requests. Default: all.
     pub filter: RequestFilter,
-    /// At most so many, from the oldest on. Default: all.
+    /// At most this many, from the oldest. Default: all.
     pub limit: Option<u64>,
     /// Compress with zstd. Default: no.
     pub is_compressed: bool,
 }
 
-/// What an export holds: its manifest.
+/// What an export contains: its manifest.
 ///
-/// [`to_json`](Self::to_json) gives it as it lies beside an exported file.
+/// [`to_json`](Self::to_json) returns it as written beside an exported file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ExportSummary {
-    /// Version of the manifest's and the export's form: 1.
+    /// Version of the form of manifest and export: 1.
     pub format_version: u32,
     /// `jsonl`, `csv`, `otlp` or `sqlite`.
     pub format: &'static str,
@@ -145,37 +145,37 @@ pub struct ExportSummary {
     pub tool: &'static str,
     /// When the export was made, in microseconds since the Unix epoch.
     pub created_at: i64,
-    /// Requests in it.
+    /// The number of requests.
     pub requests: u64,
-    /// Of these: not ended when they were read. A later export has their ends.
+    /// How many of them had not ended when they were read. A later export has their ends.
     pub pending: u64,
     /// `opened_seq` of the first request in it.
     pub first_seq: Option<u64>,
     /// `opened_seq` of the last request in it.
     pub last_seq: Option<u64>,
-    /// Where an incremental export goes on, as [`RequestFilter::after`]: the last request before the
-    /// first pending one, so that no end is missed. Absent where the first one is pending.
+    /// Where an incremental export continues, for [`RequestFilter::after`]: the last request before the
+    /// first pending one, so that no end is missed. Absent if the first request is pending.
     pub next_after: Option<u64>,
     /// The id of that request.
     pub next_after_id: Option<String>,
-    /// Bodies in it, in full or in part.
+    /// The number of bodies, full or partial.
     pub bodies: u64,
-    /// Bodies that are damaged in the database, and left out.
+    /// Bodies that are damaged in the database and were left out.
     pub damaged: u64,
-    /// Requests in it of which the log's lines cannot be read: bodies and digests of theirs could not be
-    /// held against what was recorded, are flagged, and may be anything.
+    /// Requests whose lines in the log cannot be read. Their bodies and digests could not be compared with
+    /// what was recorded, are flagged, and may be anything.
     pub unchecked: u64,
-    /// Requests whose rows cannot be read, and which are left out. The manifest has their number.
+    /// Requests whose rows cannot be read, and which were left out. The manifest has their number.
     #[serde(serialize_with = "number")]
     pub unreadable: Vec<UnreadableRequest>,
-    /// Bytes of the output, compressed where it is.
+    /// Bytes of the output, after compression.
     pub bytes: u64,
     /// SHA-256 of the output, in hex.
     pub sha256: String,
 }
 
 impl ExportSummary {
-    /// The manifest as JSON, several lines, with a newline at its end.
+    /// The manifest as JSON on several lines, with a final newline.
     pub fn to_json(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
         text.push('\n');
@@ -193,7 +193,7 @@ struct Item<'r> {
     tool_calls: Vec<RecordedToolCall>,
     request: Body,
     response: Body,
-    /// What was said, where the format has a place for it.
+    /// The messages, if the format has a place for them.
     messages: Vec<CanonicalMessage>,
     replies: Vec<CanonicalMessage>,
 }
@@ -207,9 +207,9 @@ enum Body {
         length: u64,
         sha256: Option<Digest>,
         payload: Option<Payload>,
-        /// Why there are no bytes though they were wanted.
+        /// Why there is no body although it was asked for.
         reason: Option<String>,
-        /// Nothing of it could be held against the log.
+        /// Nothing of it could be compared with the log.
         is_unchecked: bool,
     },
 }
@@ -226,11 +226,11 @@ impl Body {
     }
 }
 
-/// A format's side of an export.
+/// The part of an export that depends on the format.
 trait Sink {
     fn write(&mut self, item: &Item<'_>, out: &mut dyn Write) -> Result<(), ExportError>;
 
-    /// What comes before the first request.
+    /// Writes what precedes the first request.
     fn begin(&mut self, out: &mut dyn Write) -> Result<(), ExportError>;
 
     /// Whether it has a place for messages.
@@ -239,7 +239,7 @@ trait Sink {
     }
 }
 
-/// Writes the requests that match, oldest first, up to the newest one at the beginning.
+/// Writes the matching requests, oldest first, up to the newest one at the start of the export.
 pub(crate) fn export(
     connect: &dyn Fn() -> Result<ReadConnection, ReadError>,
     options: &ExportOptions,
@@ -271,6 +271,9 @@ pub(crate) fn export(
     Ok(counts.summary(options, bytes, digest))
 }
 
+/// Writes page by page. The end is fixed first; then each page is listed, and of each request its bodies
+/// and messages are read and written. One cache of unpacked bodies serves the whole export, since a request
+/// mostly repeats the one before it.
 fn write_all(
     connect: &dyn Fn() -> Result<ReadConnection, ReadError>,
     options: &ExportOptions,
@@ -279,7 +282,7 @@ fn write_all(
     counts: &mut Counts,
 ) -> Result<(), ExportError> {
     sink.begin(out)?;
-    // A store that goes on recording must not make the export endless.
+    // A store that continues to record must not make the export endless.
     let newest = requests::list(
         &*connect()?,
         &RequestFilter::default(),
@@ -301,8 +304,8 @@ fn write_all(
         if limit == 0 {
             return Ok(());
         }
-        // A connection for each page: a long export leaves the others to other readers, and its
-        // read transactions are short.
+        // A connection for each page: a long export leaves the others to other readers, and its read
+        // transactions stay short.
         let walk = crate::db::Walk::After(after);
         let page = requests::list(&*connect()?, &options.filter, walk, limit)?;
         for request in page.unreadable {
@@ -314,13 +317,13 @@ fn write_all(
             if record.opened_seq > end {
                 return Ok(());
             }
-            // And for each request: the time that a read may take is that of one request's bodies.
+            // And one for each request: the time limit of a read applies to the bodies of one request.
             let connection = connect()?;
             let mut item = item(&connection, &mut recent, record, options.content, counts)?;
             if sink.wants_messages() {
                 match transcript(&connection, &mut recent, record) {
                     Ok(found) => (item.messages, item.replies) = (found.messages, found.replies),
-                    // The body was counted as damaged already.
+                    // The body was already counted as damaged.
                     Err(ReadError::Damaged(_)) => {}
                     Err(error) => return Err(error.into()),
                 }
@@ -382,7 +385,8 @@ fn item<'r>(
     })
 }
 
-/// A damaged body is left out and counted: the others are still worth having.
+/// Reads one body. A damaged body is left out and counted: the others are still valuable. Its reason tells
+/// a body that is gone from one that was never kept.
 fn body(
     connection: &ReadConnection,
     recent: &mut Recent,
@@ -488,7 +492,7 @@ impl Counts {
     }
 }
 
-/// Counts and digests what passes by.
+/// Counts and hashes the bytes that pass.
 struct Counted<'w> {
     inner: &'w mut dyn Write,
     bytes: u64,

@@ -10,7 +10,7 @@ use crate::error::ExportError;
 use crate::model::{CanonicalMessage, MessagePart, RequestRecord, Status};
 use crate::payload::sha256;
 
-/// Version of the semantic conventions that the names are of.
+/// Version of the semantic conventions whose names are used.
 const SEMANTIC_CONVENTIONS: &str = "https://opentelemetry.io/schemas/1.44.0";
 /// `SPAN_KIND_CLIENT`, `STATUS_CODE_OK` and `STATUS_CODE_ERROR` of `trace.proto`.
 const KIND_CLIENT: u32 = 3;
@@ -57,6 +57,8 @@ impl Sink for Otlp {
 }
 
 impl Otlp {
+    /// Builds the span of a request: name, times, status and attributes, then messages if content is
+    /// exported, then lengths and digests of the bodies.
     fn span(&self, item: &Item<'_>) -> Value {
         let record = item.record;
         let operation = operation(record);
@@ -74,7 +76,7 @@ impl Otlp {
             .saturating_add(i64::try_from(record.latency_us.unwrap_or(0)).unwrap_or(i64::MAX));
         let status = match record.status {
             Status::Completed => json!({"code": CODE_OK}),
-            // Not set: nobody knows yet.
+            // Not set: the outcome is unknown.
             Status::Pending => json!({}),
             _ => {
                 let message = record.error_message.as_deref().unwrap_or_default();
@@ -121,7 +123,7 @@ impl Otlp {
         })
     }
 
-    /// Messages in the conventions' JSON, as a string.
+    /// Messages as the JSON text of the conventions.
     fn messages(&self, messages: &[CanonicalMessage], finish_reason: Option<&str>) -> String {
         let messages: Vec<Value> = messages
             .iter()
@@ -171,7 +173,7 @@ impl Otlp {
     }
 }
 
-/// What was done; the conventions demand a name.
+/// What was done; the conventions require a name.
 fn operation(record: &RequestRecord) -> &str {
     let by_protocol = match record.wire_protocol.as_deref() {
         Some("openai.embeddings") => "embeddings",
@@ -181,6 +183,8 @@ fn operation(record: &RequestRecord) -> &str {
     record.operation_name.as_deref().unwrap_or(by_protocol)
 }
 
+/// The attributes of a span. Absent values are left out. Names of the conventions come first; what they do
+/// not name is under `auditlite.`.
 fn attributes(record: &RequestRecord, operation: &str) -> Vec<Value> {
     let mut attributes = vec![
         text("gen_ai.operation.name", operation),
@@ -281,12 +285,12 @@ fn count(key: &str, value: u64) -> Value {
     json!({"key": key, "value": {"intValue": value.to_string()}})
 }
 
-/// Times before the epoch are none in OTLP.
+/// OTLP has no times before 1970.
 fn nanos(micros: i64) -> String {
     (i128::from(micros.max(0)) * NANOS_PER_MICRO).to_string()
 }
 
-/// What makes a span the one of its request: the id, in whatever store it lies, unless it is shared.
+/// What identifies the span of a request: its id, the same in every store, unless the id is shared.
 fn span_of(record: &RequestRecord) -> Cow<'_, str> {
     if record.is_id_shared {
         Cow::Owned(format!("{}\0{}", record.request_id, record.opened_seq))
@@ -295,7 +299,7 @@ fn span_of(record: &RequestRecord) -> Cow<'_, str> {
     }
 }
 
-/// The recorded trace where it is one of W3C's, else one for each conversation of each user.
+/// The recorded trace if it is a W3C trace id, otherwise one for each conversation of each user.
 fn trace_id(record: &RequestRecord) -> String {
     let is_valid = |id: &str| {
         id.len() == TRACE_ID_DIGITS
@@ -307,7 +311,7 @@ fn trace_id(record: &RequestRecord) -> String {
         None => {
             let of = match (&record.trace_id, record.conversation(), &record.user_id) {
                 (Some(trace), ..) => trace.clone(),
-                // Identifiers hold no NUL.
+                // Identifiers contain no NUL.
                 (None, Some(conversation), Some(user)) => format!("{user}\0{conversation}"),
                 (None, Some(conversation), None) => conversation.to_owned(),
                 (None, None, _) => span_of(record).into_owned(),

@@ -1,23 +1,23 @@
-//! What killed exports and backups leave behind: files that were on their way. Who writes one holds a lock on
-//! it, so that one without can be removed.
+//! Removes what killed exports and backups leave behind: incomplete files. Their writer holds a lock on
+//! them, so a file without a lock can be removed.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
 
-/// How the name of a file on its way ends, after the name that it will have.
+/// The suffix of an incomplete file, after its future name.
 pub(super) fn ending(process: u32) -> String {
     format!(".{process}.part")
 }
 
-/// Takes the lock of a file that was just created.
+/// Locks a file that was just created.
 ///
 /// # Errors
 ///
-/// Somebody who was cleaning up took it before.
+/// A process that was cleaning up locked it first.
 pub(super) fn hold(file: File, path: &Path) -> io::Result<File> {
-    // Elsewhere a lock would keep SQLite from writing to the file. A file system without locks has none to
-    // hold, and nothing is removed there.
+    // On other systems a lock would keep SQLite from writing to the file. A file system without locks
+    // cannot have any, and nothing is removed there.
     #[cfg(unix)]
     if let Err(TryLockError::WouldBlock) = file.try_lock() {
         return Err(io::Error::from(io::ErrorKind::ResourceBusy));
@@ -26,8 +26,7 @@ pub(super) fn hold(file: File, path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Removes files that were on their way to this name and that nobody writes any more. What cannot be looked
-/// at stays.
+/// Removes incomplete files of this name that no process writes any more. What cannot be examined stays.
 pub(super) fn remove_stale(target: &Path) {
     if cfg!(not(unix)) {
         return;
@@ -64,7 +63,7 @@ fn is_ending(text: &str) -> bool {
     })
 }
 
-/// Whether nobody writes to it.
+/// Whether no process writes to it.
 fn is_left(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| file.try_lock().is_ok())
 }

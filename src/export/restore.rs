@@ -1,4 +1,4 @@
-//! Putting a backup in place of a database, without losing what is there.
+//! Puts a backup in place of a database without losing what is there.
 
 use std::fs;
 use std::io;
@@ -13,56 +13,56 @@ use crate::db::{
 use crate::error::{ExportError, OpenError, ReadError};
 use crate::verify::{self, VerifyOptions, VerifyReport};
 
-/// How [`restore`] goes about it.
+/// Options of [`restore`].
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct RestoreOptions {
-    /// What the copy is held against.
+    /// What the copy is compared with.
     pub verify: VerifyOptions,
-    /// Put the copy in place though verifying it found something: where there is no better one.
-    /// Default: `false`.
+    /// Put the copy in place although verifying it found something, for example because there is no better
+    /// one. Default: `false`.
     pub accept_findings: bool,
 }
 
-/// What became of a restore.
+/// The result of a restore.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct RestoreReport {
     /// The database's absolute path.
     pub path: PathBuf,
-    /// Whether the copy is in place. It is not where verifying found something, unless that is
-    /// accepted; what was there then is as it was.
+    /// Whether the copy is in place. It is not if verifying found something, unless that is accepted; then
+    /// nothing was changed.
     pub is_restored: bool,
     /// Size of the copy in bytes.
     pub bytes: u64,
-    /// The id of its log; `None` where that has no event yet, or cannot be read.
+    /// The id of its log; `None` if it has no event yet or cannot be read.
     pub log_id: Option<String>,
     /// What verifying it found.
     pub verified: VerifyReport,
-    /// What was there before, where it was replaced.
+    /// What was there before, if it was replaced.
     pub replaced: Option<Replaced>,
 }
 
-/// A database whose place a restored one took.
+/// A database that was replaced by a restored one.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Replaced {
-    /// Where it is kept, its write-ahead log with it.
+    /// Where it is kept, with its write-ahead log.
     pub kept: PathBuf,
-    /// Events of its log, where that can be read.
+    /// The number of events in its log, if that can be read.
     pub events: Option<u64>,
-    /// The id of its log, where that can be read.
+    /// The id of its log, if that can be read.
     pub log_id: Option<String>,
 }
 
-/// Why a backup could not be restored. What was there is as it was.
+/// Why a backup could not be restored. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestoreError {
-    /// The backup cannot be read, or the database cannot be written: somebody else writes to it.
+    /// The backup cannot be read, or the database cannot be written: another process writes to it.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// Backup and database are one.
+    /// Backup and database are the same file.
     #[error("{path:?} is the backup and the database that it is to replace; nothing is to be done")]
     Same {
         /// The absolute path.
@@ -71,7 +71,7 @@ pub enum RestoreError {
     /// The backup could not be copied or verified.
     #[error(transparent)]
     Copy(#[from] ExportError),
-    /// The files in the database's place could not be set aside or replaced.
+    /// The existing files could not be set aside or replaced.
     #[error("{path:?} could not be replaced")]
     File {
         /// The absolute path.
@@ -81,13 +81,13 @@ pub enum RestoreError {
     },
 }
 
-/// Puts a backup in place of the database at `target`, which need not be there: the backup is copied
-/// (with its write-ahead log, where it has one), the copy verified, and given the name in one step. What
-/// was there is kept beside it as `<name>.before-restore-<seconds since 1970>`, with its write-ahead log:
-/// left where it is, SQLite would replay it into the restored database and destroy that.
+/// Puts a backup in place of the database at `target`, which need not exist. The backup is copied (with its
+/// write-ahead log, if any), the copy is verified, and takes the name in one step. The old database is kept
+/// beside it as `<name>.before-restore-<seconds since 1970>`, together with its write-ahead log: if that
+/// log stayed in place, SQLite would replay it into the restored database and destroy it.
 ///
-/// The database gets the owner and rights of the one before, and as root, where there was none, the owner
-/// of its folder.
+/// The database gets the owner and permissions of the old one. If there was none, and as root, it gets the
+/// owner of its folder.
 ///
 /// ```no_run
 /// let report = auditlite::restore("/mnt/backup/audit.db", "audit.db", &Default::default())?;
@@ -101,8 +101,8 @@ pub enum RestoreError {
 ///
 /// # Errors
 ///
-/// [`RestoreError`], after which what was there is as it was; [`OpenError::Locked`] in it where somebody
-/// writes to the database.
+/// [`RestoreError`], after which nothing is changed. It contains [`OpenError::Locked`] if a process writes
+/// to the database.
 pub fn restore(
     backup: impl AsRef<Path>,
     target: impl AsRef<Path>,
@@ -116,12 +116,13 @@ pub fn restore(
         });
     }
     let readable = Readable::open(&backup)?;
-    // Before the work: whoever records must be stopped first. Under its other names a database stays.
+    // Before the work, since a recording process must be stopped first. Under other names of the file the
+    // database stays.
     let _lock = WriterLock::acquire(&target, FileLinks::Allowed)?;
     let restored = put_in_place(readable.path(), &target, options);
     let is_in_place = restored.as_ref().is_ok_and(|report| report.is_restored);
     if !is_in_place && !target.exists() {
-        // The lock had made one, empty.
+        // Acquiring the lock created an empty one.
         let _ = fs::remove_file(target.as_path());
     }
     restored
@@ -167,7 +168,7 @@ fn put_in_place(
     Ok(report)
 }
 
-/// Events in a log, and its id, where it can be read.
+/// The number of events in a log, and its id, if it can be read.
 fn log_of(path: &Path) -> Option<(u64, Option<String>)> {
     let connection = open_reader(path).ok()?;
     Some((log_events(&connection).ok()?, log_id(&connection).ok()?))

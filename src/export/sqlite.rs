@@ -14,7 +14,7 @@ pub(super) struct SqliteSink {
 }
 
 impl SqliteSink {
-    /// In an empty file.
+    /// Writes into an empty file.
     pub(super) fn create(path: &Path, content: ExportContent) -> Result<Self, ExportError> {
         Ok(Self {
             database: ExportDatabase::create(path).map_err(ReadError::from)?,
@@ -22,7 +22,7 @@ impl SqliteSink {
         })
     }
 
-    /// Everything is in the file.
+    /// Completes the file.
     pub(super) fn finish(self) -> Result<(), ExportError> {
         Ok(self.database.finish().map_err(ReadError::from)?)
     }

@@ -26,7 +26,7 @@ use book::Layer;
 use price::Price;
 
 /// Prices of models, in US dollars. Immutable and cheap to clone: clones share the prices, also between
-/// threads. The writer looks up every ended request in the book that it was opened with.
+/// threads. The writer looks up every ended request in the current book of its store.
 ///
 /// A book comes from LiteLLM's list ([`from_litellm_json`](Self::from_litellm_json)), from a small format
 /// for your own prices ([`from_json`](Self::from_json), [`from_toml`](Self::from_toml)), or from a file in

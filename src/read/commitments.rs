@@ -1,7 +1,7 @@
-//! What the log commits to, for whoever reads content: is what lies in the file what was recorded, and
-//! where it is not there, does the log say why?
+//! What the log commits to, for readers of content: is the content in the file what was recorded, and if it
+//! is missing, does the log say why?
 //!
-//! The line is taken as it stands in the log; that the log is what was signed is for verification.
+//! The line is used as it is in the log. Whether the log is what was signed, only verification tells.
 
 use std::collections::VecDeque;
 
@@ -13,19 +13,19 @@ use crate::log::{
 use crate::model::Digest;
 use crate::payload::{commitment, sha256};
 
-/// Pieces of the log that are held, and events that were read from them. A request's two events mostly
-/// lie close to each other, and are asked for several times.
+/// Pieces of the log that are cached, and events that were read from them. The two events of a request are
+/// mostly close to each other, and are needed several times.
 const PIECES_MAX: usize = 8;
 const EVENTS_MAX: usize = 16;
-/// Bytes of the pieces that are held beside the last one: what removals state can be long, and a segment
-/// that is not packed in frames is one piece.
+/// Bytes of the cached pieces in addition to the last one: removals can make long lines, and a segment
+/// without frames is one piece.
 const PIECES_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Pieces that could not be read and are not unpacked again for each of their events.
+/// Pieces that cannot be read and are not unpacked again for each of their events.
 const UNREADABLE_MAX: usize = 1024;
 /// Events that are known to be unchecked: more than one request has.
 const UNCHECKED_MAX: usize = 16;
 
-/// Reads what events commit to. Holds what it read last.
+/// Reads what events commit to. Caches what it read last. Belongs to one operation on one thread.
 #[derive(Debug, Default)]
 pub(crate) struct Commitments {
     decoder: Option<SegmentDecoder>,
@@ -33,24 +33,24 @@ pub(crate) struct Commitments {
     events: VecDeque<(u64, Line)>,
     /// First seqs of pieces that cannot be read.
     unreadable: VecDeque<u64>,
-    /// Events of which something was read, and whose lines cannot be.
+    /// Events of which something was read, although their lines cannot be read.
     unchecked: VecDeque<u64>,
-    /// The newest removal that something was found missing for.
+    /// The newest removal that explained something missing.
     removal: u64,
 }
 
-/// What came of holding a payload against the log.
+/// The result of comparing a payload with the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Check {
     /// It is what the event commits to.
     Committed,
-    /// The event's line cannot be read: it may be anything.
+    /// The line of the event cannot be read: the payload may be anything.
     Unchecked,
-    /// The event was taken out in the meantime.
+    /// The event was removed in the meantime.
     Removed,
 }
 
-/// Lines that follow each other.
+/// Consecutive lines.
 #[derive(Debug)]
 struct Piece {
     first_seq: u64,
@@ -59,11 +59,11 @@ struct Piece {
     ends: Vec<usize>,
 }
 
-/// What stands in an event's place.
+/// What the log has for an event.
 #[derive(Debug, Clone)]
 enum Line {
     Facts(Box<BodyFacts>),
-    /// It was taken out.
+    /// It was removed.
     Removed,
     /// The log cannot be read here.
     Unreadable,
@@ -74,7 +74,7 @@ enum Line {
 pub(crate) enum Absence {
     /// There never was any, or the log says that it was not kept.
     NotKept,
-    /// A removal that the log states took it out.
+    /// A recorded removal removed it.
     Removed(RemovalKind),
     /// The log says that it was kept, and no event says why it is gone.
     Missing,
@@ -83,11 +83,13 @@ pub(crate) enum Absence {
 }
 
 impl Absence {
-    /// What somebody is told where it should be there.
+    /// The error for content that should be there.
     pub(crate) fn problem(self, seq: u64) -> Option<ReadError> {
         let why = match self {
             Self::NotKept | Self::Removed(_) => return None,
-            Self::Missing => "though the log says that it was kept: somebody deleted it",
+            Self::Missing => {
+                "though the log says that it was kept: it was deleted without a record"
+            }
             Self::Unknown => "and its line in the log, which would say why, cannot be read",
         };
         Some(ReadError::Damaged(format!(
@@ -96,7 +98,7 @@ impl Absence {
     }
 }
 
-/// What a payload's row claims.
+/// What the row of a payload claims.
 #[derive(Debug)]
 pub(crate) struct Claim<'r> {
     pub(crate) salt: &'r [u8],
@@ -120,7 +122,7 @@ impl<'r> From<&'r StoredPayload> for Claim<'r> {
     }
 }
 
-/// What a row claims that its event does not commit to.
+/// What a row claims although its event does not commit to it.
 pub(crate) fn mismatch(
     fact: &BodyFact,
     committed: &Digest,
@@ -146,16 +148,16 @@ pub(crate) fn mismatch(
     (!is_as_stated).then_some("more or less of it is kept than the log says")
 }
 
-/// Whether these are the bytes of an excerpt that was committed to.
+/// Whether these are the bytes of the committed excerpt.
 pub(crate) fn is_excerpt_committed(fact: &BodyFact, salt: &[u8], digest: &Digest) -> bool {
     <&[u8; 32]>::try_from(salt)
         .is_ok_and(|salt| fact.excerpt_commitment == Some(commitment(salt, digest)))
 }
 
 impl Commitments {
-    /// Holds a row, and of an excerpt its bytes where they were read, against the log. Whoever makes a
-    /// line unreadable must not switch that off: what could not be held against it is never handed out
-    /// without saying so.
+    /// Compares a row, and the bytes of an excerpt if they were read, with the log. An attacker who makes a
+    /// line unreadable must not disable this: content that could not be compared is never returned without
+    /// saying so.
     pub(crate) fn check(
         &mut self,
         connection: &Connection,
@@ -199,7 +201,7 @@ impl Commitments {
         if let Some((_, event)) = stated
             && event > self.removal
         {
-            // What is held may be older than the removal.
+            // The cache may be older than the removal.
             self.removal = event;
             self.pieces.clear();
             self.events.clear();
@@ -215,7 +217,8 @@ impl Commitments {
             Line::Facts(facts) if committed(facts, id).is_none() => return Ok(Absence::NotKept),
             Line::Facts(_) => Absence::Missing,
         };
-        // The line is there, or cannot be read: the event says that it was removed, not only the table.
+        // The line is there or cannot be read: the event itself must say that it was removed, not only the
+        // table.
         let is_possible =
             |kind: RemovalKind| kind == RemovalKind::Content || otherwise == Absence::Unknown;
         if let Some((kind, event)) = stated
@@ -227,7 +230,7 @@ impl Commitments {
         Ok(otherwise)
     }
 
-    /// Whether it is as it should be that there is no row of what may come with an event beside its body.
+    /// Accepts that content in addition to the body has no row, if that is as it should be.
     ///
     /// # Errors
     ///
@@ -248,17 +251,17 @@ impl Commitments {
         }
     }
 
-    /// Whether what was read of this event lately could not be held against its line.
+    /// Whether recent reads of this event could not be compared with its line.
     pub(crate) fn is_unchecked(&self, seq: u64) -> bool {
         self.unchecked.contains(&seq)
     }
 
-    /// The events of which what was read since the last time could not be held against their lines.
+    /// The events of which reads since the last call could not be compared with their lines.
     pub(crate) fn take_unchecked(&mut self) -> Vec<u64> {
         self.unchecked.drain(..).collect()
     }
 
-    /// Whether the event's line can be read, or was taken out.
+    /// Whether the line of the event can be read, or was removed.
     pub(crate) fn is_known(
         &mut self,
         connection: &Connection,
@@ -304,7 +307,7 @@ impl Commitments {
         }))
     }
 
-    /// What stands in the event's place.
+    /// What the log has for the event.
     fn line(&mut self, connection: &Connection, seq: u64) -> Result<&Line, ReadError> {
         let known = self.events.iter().position(|(known, _)| *known == seq);
         let place = match known {
@@ -322,7 +325,7 @@ impl Commitments {
         Ok(line.unwrap_or(&Line::Unreadable))
     }
 
-    /// The lines among which the event's is, and its index there. `None`: they cannot be read.
+    /// The lines that include that of the event, and its index there. `None`: they cannot be read.
     fn piece(
         &mut self,
         connection: &Connection,
@@ -410,7 +413,7 @@ impl Piece {
     }
 }
 
-/// Takes something in, and the oldest out where there are more then.
+/// Adds an item, and drops the oldest if there are too many.
 fn hold<T>(held: &mut VecDeque<T>, new: T, most: usize) {
     if held.len() >= most {
         held.pop_front();
@@ -428,7 +431,7 @@ fn read(line: &[u8], seq: u64) -> Line {
     }
 }
 
-/// What the event commits to of this payload, where it does.
+/// What the event commits to for this payload, if it does.
 fn committed(facts: &BodyFacts, id: i64) -> Option<(&BodyFact, &Digest)> {
     let part = |part: Part| payload_id(facts.seq, part) == id;
     let fact = if part(Part::Body) {

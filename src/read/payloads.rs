@@ -1,7 +1,7 @@
-//! Chains: content that is packed against other content, put together again.
+//! Chains: unpacks content that is packed against other content.
 //!
-//! A body's bases always have smaller ids than itself, so that a chain ends however damaged a file
-//! is; how many rows and bytes a chain may take is bounded all the same.
+//! The bases of a body always have smaller ids than the body, so every chain ends, even in a damaged file.
+//! In addition, the rows and bytes of a chain are bounded.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,27 +13,27 @@ use crate::error::ReadError;
 use crate::model::Digest;
 use crate::payload::{Encoding, apply, sha256, unpack_alone};
 
-/// No chain that the writer makes has more rows; a longer one is damage.
+/// The writer makes no chain with more rows; a longer one is damage.
 const ROWS_MAX: usize = 1024;
-/// No chain that the writer makes unpacks to more bytes in all.
+/// The writer makes no chain that unpacks to more bytes in total.
 const BYTES_MAX: u64 = 1 << 30;
 
-/// Contents that a [`Recent`] holds, in number and in bytes. A chain goes back to an anchor that is
-/// at most 96 bodies old.
+/// Contents that a [`Recent`] caches, in number and bytes. A chain returns to a keyframe that is at most 96
+/// bodies old.
 const RECENT_MAX: usize = 200;
 const RECENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// The digest that a row records.
+/// The digest in a row.
 pub(crate) fn digest_of(stored: &StoredPayload) -> Result<Digest, ReadError> {
     <[u8; 32]>::try_from(stored.sha256.as_slice())
         .map(Digest)
         .map_err(|_| ReadError::Damaged("a payload's digest does not have 32 bytes".to_owned()))
 }
 
-/// A payload's row, and its kept content; no content where only the digest is kept.
+/// The row of a payload, and its kept content; no content if only the digest is kept.
 pub(crate) type ReadPayload = (StoredPayload, Option<Vec<u8>>);
 
-/// The payload of this id, where there is one.
+/// The payload with this id, if there is one.
 pub(crate) fn read(
     connection: &Connection,
     payload_id: i64,
@@ -45,8 +45,8 @@ pub(crate) fn read(
         return Ok(Some((wanted, None)));
     }
     let rows = load(connection, payload_id, wanted)?;
-    // Only the wanted content is checked against its digest. Where that fails, all are: the error
-    // is to name the one that is damaged.
+    // Only the wanted content is compared with its digest. If that fails, all are compared: the error must
+    // name the damaged one.
     let assembled = match assemble(rows.clone(), payload_id, false) {
         Err(_) => assemble(rows, payload_id, true),
         assembled => assembled,
@@ -54,11 +54,11 @@ pub(crate) fn read(
     assembled.map(|(row, content)| Some((row, Some(content))))
 }
 
-/// As [`ReadPayload`], of a content that others still need.
+/// As [`ReadPayload`], with content that others still need.
 pub(crate) type SharedPayload = (StoredPayload, Option<Arc<Vec<u8>>>);
 
-/// Contents that were read last: whoever reads a conversation in order finds in here what its next
-/// body is packed against, and does not unpack the whole chain for each turn.
+/// Recently read contents. A reader of a conversation in order finds here what the next body is packed
+/// against, and does not unpack the whole chain for each turn. Belongs to one operation on one thread.
 #[derive(Debug)]
 pub(crate) struct Recent {
     /// What the log commits to.
@@ -75,7 +75,7 @@ impl Default for Recent {
 }
 
 impl Recent {
-    /// Holds at most so many bytes.
+    /// Caches at most this many bytes.
     pub(crate) fn with_bytes(bytes_max: usize) -> Self {
         Self {
             commitments: Commitments::default(),
@@ -111,7 +111,7 @@ impl Recent {
         Ok(Some((row, Some(content))))
     }
 
-    /// The content from bases that are held; `None` also where it is not what was recorded.
+    /// The content from cached bases; `None` also if it is not what was recorded.
     fn apply(&self, row: &StoredPayload) -> Option<Vec<u8>> {
         let bases = row.bases?;
         if Encoding::from_code(row.encoding) != Some(Encoding::Delta) {
@@ -221,7 +221,7 @@ fn count_uses(rows: &BTreeMap<i64, StoredPayload>) -> HashMap<i64, usize> {
     uses
 }
 
-/// Whether a row's sizes fit each other.
+/// Whether the sizes of a row match each other.
 pub(crate) fn check_sizes(
     id: i64,
     length: u64,
@@ -282,7 +282,7 @@ fn unpack(
     Some(content)
 }
 
-/// Names what is damaged and what cannot be read for it.
+/// Names what is damaged, and what cannot be read because of it.
 fn lost(damaged: i64, wanted: i64) -> ReadError {
     let (damaged, wanted) = (event_seq(damaged), event_seq(wanted));
     ReadError::Damaged(if damaged == wanted {

@@ -1,4 +1,4 @@
-//! Reading: from an id to a record, from a record to its bodies, nothing trusted on the way.
+//! Reading: from an id to a record, and from a record to its bodies. Nothing is trusted on the way.
 
 use super::commitments::{Absence, Check, Commitments};
 use super::payloads::{self, ReadPayload, Recent, digest_of};
@@ -13,7 +13,7 @@ use crate::model::{
 use crate::payload::{EndContent, sha256, text_prefix};
 use crate::wire::{OfferedTool, ParsedRequest, ParsedResponse};
 
-/// Most requests of one page.
+/// Limit of requests in one page.
 pub(crate) const PAGE_REQUESTS_MAX: usize = 10_000;
 
 /// One page.
@@ -36,7 +36,7 @@ pub(crate) fn list(
     })
 }
 
-/// Requests that have most of something.
+/// Requests with the highest value of something.
 pub(crate) fn top(
     connection: &Connection,
     filter: &RequestFilter,
@@ -80,7 +80,7 @@ pub(super) fn check_limit(limit: usize) -> Result<usize, ReadError> {
     }
 }
 
-/// Where a body lies: the event that committed to it, and its length.
+/// Where a body is: the event that committed to it, and its length.
 fn place(request: &RequestRecord, side: PayloadSide) -> Option<(u64, u64)> {
     match side {
         PayloadSide::Request => Some((request.opened_seq, request.request_bytes)),
@@ -88,7 +88,7 @@ fn place(request: &RequestRecord, side: PayloadSide) -> Option<(u64, u64)> {
     }
 }
 
-/// What is read, where it has no place to say that it could not be held against the log.
+/// Returns a value that has no place to say that it could not be compared with the log.
 pub(crate) fn checked<T>(
     read: impl FnOnce(&mut Commitments) -> Result<T, ReadError>,
 ) -> Result<T, ReadError> {
@@ -100,12 +100,12 @@ pub(crate) fn checked<T>(
     }
 }
 
-/// Length of a body as its request's row states it.
+/// The length of a body, according to the request's row.
 pub(crate) fn body_length(request: &RequestRecord, side: PayloadSide) -> Option<u64> {
     place(request, side).map(|(_, length)| length)
 }
 
-/// What somebody is told of a removal.
+/// The words for a removal.
 fn removed(kind: RemovalKind) -> &'static str {
     match kind {
         RemovalKind::Erased => "erased",
@@ -113,10 +113,13 @@ fn removed(kind: RemovalKind) -> &'static str {
     }
 }
 
-/// What somebody is told of content that is gone without a removal.
+/// The word for content that is gone without a removal.
 pub(crate) const MISSING: &str = "missing";
 
 /// What is known of a body; `None`: there is none.
+///
+/// An empty body has no row. A row must match the line of its event. Without a row, the log and the table
+/// of removals tell why.
 pub(crate) fn body_info(
     connection: &Connection,
     commitments: &mut Commitments,
@@ -171,7 +174,7 @@ pub(crate) fn body_info(
     }))
 }
 
-/// The digest and length of the body that was forwarded upstream, where it differed.
+/// The digest and length of the body that was forwarded upstream, if it differed.
 pub(crate) fn upstream_body(
     connection: &Connection,
     commitments: &mut Commitments,
@@ -199,7 +202,7 @@ pub(crate) fn upstream_body(
     }))
 }
 
-/// A body's bytes, checked against its recorded digest, and that against what the log commits to.
+/// The bytes of a body, compared with the recorded digest, and that with what the log commits to.
 pub(crate) fn payload(
     connection: &Connection,
     commitments: &mut Commitments,
@@ -214,7 +217,7 @@ pub(crate) fn payload(
     place.payload(connection, commitments, found)
 }
 
-/// As [`payload`], for whoever reads one request after the other.
+/// As [`payload`], for a caller that reads one request after the other.
 pub(crate) fn next_payload(
     connection: &Connection,
     recent: &mut Recent,
@@ -230,7 +233,7 @@ pub(crate) fn next_payload(
     place.payload(connection, &mut recent.commitments, found)
 }
 
-/// Where a body is to be read.
+/// Where a body is read.
 struct Place<'r> {
     request: &'r RequestRecord,
     side: PayloadSide,
@@ -252,12 +255,16 @@ impl<'r> Place<'r> {
         })
     }
 
-    /// The row's id; `None`: the body is empty, and has none.
+    /// The id of the row; `None`: the body is empty and has no row.
     fn id(&self) -> Option<i64> {
         (self.length > 0).then(|| payload_id(self.seq, Part::Body))
     }
 
-    /// The body, from what was found.
+    /// Makes the body from what was found.
+    ///
+    /// A row that was found is compared with the log first; it may have been removed in the meantime.
+    /// Without a row, the reason is looked up: only a reason that the log confirms is reported as "not
+    /// kept", and anything else is damage.
     fn payload(
         &self,
         connection: &Connection,
@@ -322,7 +329,7 @@ impl<'r> Place<'r> {
     }
 }
 
-/// Content beside a body, as the JSON that was handed over.
+/// Content in addition to a body, as the JSON that the gateway passed.
 fn content<T: serde::de::DeserializeOwned>(
     connection: &Connection,
     commitments: &mut Commitments,
@@ -342,7 +349,7 @@ fn content<T: serde::de::DeserializeOwned>(
         .map_err(|error| ReadError::Damaged(format!("content is not what it should be: {error}")))
 }
 
-/// Canonical messages that the gateway handed over; none where it did not.
+/// Canonical messages that the gateway passed; none if it passed none.
 pub(crate) fn messages(
     connection: &Connection,
     commitments: &mut Commitments,
@@ -351,7 +358,7 @@ pub(crate) fn messages(
     Ok(content(connection, commitments, request.opened_seq)?.unwrap_or_default())
 }
 
-/// What the gateway handed over at the end.
+/// What the gateway passed at the end.
 pub(crate) fn end_content(
     connection: &Connection,
     commitments: &mut Commitments,
@@ -363,7 +370,7 @@ pub(crate) fn end_content(
     }
 }
 
-/// The assistant's text that the gateway handed over.
+/// The assistant's text that the gateway passed.
 pub(crate) fn assistant_text(
     connection: &Connection,
     commitments: &mut Commitments,
@@ -424,7 +431,7 @@ fn parsed_request(
     )
 }
 
-/// What the response's body says.
+/// What the body of the response says.
 pub(crate) fn response(
     connection: &Connection,
     commitments: &mut Commitments,
@@ -437,7 +444,7 @@ pub(crate) fn response(
     )
 }
 
-/// A body that was kept whole, and the protocol to read it in; `None` where it cannot be read.
+/// A body that was kept whole, and its protocol; `None` if it cannot be read.
 fn whole_body(
     connection: &Connection,
     commitments: &mut Commitments,
@@ -456,7 +463,7 @@ fn whole_body(
     }
 }
 
-/// Inputs as the body says, where its calls are those of the log.
+/// Inputs from the body, if its calls are those of the log.
 fn derived_inputs(
     connection: &Connection,
     commitments: &mut Commitments,

@@ -1,5 +1,5 @@
-//! Whether the clock can be believed before something is removed by its age: a clock that is ahead for a
-//! moment would make all there is too old.
+//! Checks whether the clock can be trusted before something is removed because of its age: a clock that is
+//! ahead for a moment would make everything too old.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use crate::clock::{duration_micros, now_micros};
 use crate::db::{self, Connection};
 use crate::error::ReadError;
 
-/// The clock may be so far beyond what is known: a machine that is off for a week is nothing unusual, and
-/// nobody keeps content for so short a time that a week more matters.
+/// How far the clock may be ahead of what is known. A machine that is off for a week is nothing unusual,
+/// and no retention is so short that another week matters.
 const AHEAD_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// Times that a clock went on from for so long are believed: a clock that is set right soon after the start
-/// (no battery, a network that comes up late) is wrong for minutes.
+/// Times are trusted once a clock has continued from them for this long. A clock that is corrected soon
+/// after the start (no battery, or a late network) is wrong for minutes only.
 const BELIEVED_AFTER: Duration = Duration::from_secs(60 * 60);
 /// A clock that was never set shows a time before this one (2020), which says nothing.
 const UNSET_BEFORE: i64 = 1_577_836_800_000_000;
 
-/// How far beyond what the log and a monotonic clock know the wall clock is, where that is more than a week.
-/// `since_opening`: for how long the store has been open, whose own events say nothing then; `None`: nobody
-/// has it open.
+/// How far the wall clock is ahead of what the log and a monotonic clock know, if that is more than a week.
+/// `since_opening`: how long the store has been open; its own events say nothing then. `None`: no store has
+/// it open.
 pub(super) fn clock_ahead(
     connection: &Connection,
     since_opening: Option<Duration>,
@@ -34,18 +34,18 @@ pub(super) fn clock_ahead(
     Ok((ahead > AHEAD_MAX).then_some(ahead))
 }
 
-/// Finds the newest time that is to be believed, in times from the newest in the log to the oldest. Times lie
-/// in spells within which none is far from the one before; a spell that is too short could be a clock that was
-/// wrong, so that the spell before it counts where it is older.
+/// Finds the newest trustworthy time, among times that come from the newest in the log to the oldest. Times
+/// form spells in which no two neighbours are far apart. A short spell may come from a wrong clock, so the
+/// spell before it decides if it is older.
 #[derive(Debug, Default)]
 struct Newest {
     believed: Option<i64>,
-    /// The newest and the last seen time of the spell.
+    /// The newest time and the last seen time of the spell.
     spell: Option<(i64, i64)>,
 }
 
 impl Newest {
-    /// `false`: nothing older can change it.
+    /// `false`: nothing older can change the result.
     fn visit(&mut self, at: i64) -> bool {
         if at < UNSET_BEFORE {
             return true;
@@ -78,7 +78,7 @@ mod tests {
     const NOW: i64 = 1_795_000_000_000_000;
     const FAR: i64 = NOW + 4000 * DAY;
 
-    /// Of times from the oldest to the newest.
+    /// For times from the oldest to the newest.
     fn believed(times: &[i64]) -> Option<i64> {
         let mut newest = Newest::default();
         times.iter().rev().all(|at| newest.visit(*at));
@@ -92,9 +92,9 @@ mod tests {
         for ahead in [
             &[FAR][..],
             &[FAR, FAR + MINUTE],
-            // A program that is started again and again, and dies.
+            // A program that starts and dies repeatedly.
             &[FAR, FAR + MINUTE, FAR + 2 * MINUTE, FAR + 59 * MINUTE],
-            // It was right again in between, or differently wrong.
+            // It was right in between, or wrong in another way.
             &[FAR, NOW + MINUTE],
             &[FAR, FAR + 4000 * DAY],
         ] {

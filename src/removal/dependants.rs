@@ -1,7 +1,8 @@
-//! Dependants: content that is packed against what goes, packed anew so that it stands alone.
+//! Dependants: content that is packed against content which is to be removed. They are repacked so that
+//! they stand alone.
 //!
-//! Alone and not against each other: what all conversations begin with would otherwise be packed
-//! anew again and again, each time that the first of them goes.
+//! They are not packed against each other: what all conversations begin with would otherwise be repacked
+//! with every removal of the first of them.
 
 use std::collections::HashSet;
 
@@ -12,21 +13,25 @@ use crate::payload::pack_alone;
 use crate::read::payloads;
 use crate::sync::atomic::Ordering;
 
-/// Rows that are looked at in one step.
+/// Rows that one step examines.
 const LINKS_EACH: usize = 4096;
 /// Dependants of one step, and the bytes of their packed content.
 const DEPENDANTS_EACH: usize = 64;
 const PACKED_BYTES_EACH: usize = 1024 * 1024;
-/// Contents that cannot be read and are not tried again, though they are packed against several.
+/// Contents that cannot be read, and are not tried again although they are packed against several removed
+/// ones.
 const LOST_KNOWN_MAX: usize = 65_536;
 
-/// Has the file know which payloads are packed against which, up to the last one.
+/// Records which payloads are packed against which, up to the last payload.
+///
+/// Once in the life of the process, existing links are compared with the payloads: if one is missing, all
+/// are recorded again from the start. Then new payloads are added in steps.
 pub(super) fn fill_links(session: &Session<'_>) -> Result<(), RemovalError> {
     let mut after = db::links_through(&session.connection).map_err(ReadError::from)?;
     if !session.are_links_checked.swap(true, Ordering::Relaxed)
         && !db::are_links_whole(&session.connection).map_err(ReadError::from)?
     {
-        // What they do not name would be damaged by removing what it is packed against.
+        // Removing a base would damage every payload that the links do not name.
         after = -1;
         let links = Links {
             replaces_all: true,
@@ -71,18 +76,20 @@ pub(super) fn fill_links(session: &Session<'_>) -> Result<(), RemovalError> {
     }
 }
 
-/// What became of contents that are packed against what goes.
+/// The result of repacking.
 #[derive(Debug, Default)]
 pub(super) struct Dependants {
-    /// Those that stand alone now.
+    /// Payloads that stand alone now.
     pub(super) done: u64,
-    /// Those that cannot be read: whoever demands that something goes is not to wait for what is lost
-    /// already.
+    /// Payloads that cannot be read: a removal does not wait for content that is lost already.
     pub(super) failed: u64,
 }
 
-/// Packs everything anew that is packed against payloads of these ranges and lies outside of them.
-/// The ranges are in ascending order.
+/// Repacks everything outside of these ranges that is packed against payloads inside them. The ranges are
+/// in ascending order.
+///
+/// For each range, the links name candidates in pages. Each candidate is unpacked and packed alone; a step
+/// writes several at once. A payload that cannot be read is counted and logged once.
 pub(super) fn repack(
     session: &Session<'_>,
     ranges: &[(i64, i64)],
@@ -107,7 +114,7 @@ pub(super) fn repack(
                     Ok(None) => continue,
                     Err(ReadError::Damaged(what)) => {
                         let seq = event_seq(id);
-                        tracing::warn!(target: "auditlite", seq, what, "the content of this event cannot be packed anew, and is lost with what it is packed against");
+                        tracing::warn!(target: "auditlite", seq, what, "the content of this event cannot be repacked, and is lost with what it is packed against");
                         dependants.failed = dependants.failed.saturating_add(1);
                         if lost.len() < LOST_KNOWN_MAX {
                             lost.insert(id);
@@ -144,7 +151,7 @@ fn write(session: &Session<'_>, repacked: Vec<Repacked>) -> Result<(), RemovalEr
     )
 }
 
-/// The payload so that it stands alone; `None` where it does not need one of the ranges.
+/// The payload so that it stands alone; `None` if it does not need one of the ranges.
 fn repacked(
     session: &Session<'_>,
     ranges: &[(i64, i64)],

@@ -1,4 +1,4 @@
-//! Erasing: content, salts and personal metadata of requests, on somebody's demand.
+//! Erasing: removes content, salts and personal metadata of requests when an operator demands it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,33 +15,33 @@ use crate::read::lookup::get_exact;
 use crate::read::search;
 use crate::read::transcript::only_user;
 
-/// Longest reason in bytes.
+/// The longest reason, in bytes.
 const REASON_BYTES_MAX: usize = 1024;
-/// Most segments of the log that one step packs anew: bounds its transaction.
+/// Segments that one step rewrites at most: bounds its transaction.
 const SEGMENTS_EACH: usize = 16;
 
-/// Whose content and personal metadata are to be erased.
+/// Whose content and personal metadata are erased.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EraseSelector {
     /// The request with exactly this id, or `#` and its [`opened_seq`](RequestRecord::opened_seq). An error
-    /// where several share the id.
+    /// if several share the id.
     Request(String),
     /// Every request of this user.
     User(String),
-    /// Every request of this conversation: `conversation_id`, else `context_id`, else `session_id`. An
-    /// error where several users have one of this id.
+    /// Every request of this conversation: `conversation_id`, otherwise `context_id`, otherwise
+    /// `session_id`. An error if several users have one with this id.
     Conversation(String),
     /// Every request of this user's conversation.
     UserConversation {
-        /// Whose; empty: of requests without a user.
+        /// The user; empty for requests without a user.
         user_id: String,
-        /// `conversation_id`, else `context_id`, else `session_id`.
+        /// `conversation_id`, otherwise `context_id`, otherwise `session_id`.
         conversation_id: String,
     },
 }
 
-/// What [`Store::erase`](crate::Store::erase) erased, or would.
+/// What [`Store::erase`](crate::Store::erase) erased or would erase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct EraseReport {
@@ -51,26 +51,29 @@ pub struct EraseReport {
     pub payloads: u64,
     /// Bytes that their content took in the file.
     pub payload_bytes: u64,
-    /// Bodies of others that were packed against these, and stand alone now. 0 in a preview.
+    /// Bodies of other requests that were packed against these and stand alone now. 0 in a preview.
     pub repacked: u64,
-    /// Bodies of others that were packed against these and could not be read any more: damaged before,
-    /// and lost with what they were packed against. The log names them. 0 in a preview.
+    /// Bodies of other requests that were packed against these and cannot be read any more: they were
+    /// damaged before, and are lost together with what they were packed against. The log names them. 0 in a
+    /// preview.
     pub not_repacked: u64,
-    /// Requests that were meant and are not erased whole, beside [`requests`](Self::requests). Where the row
-    /// cannot be read, all of it is still there: [`rebuild`](crate::rebuild) writes the rows anew from the
-    /// log; erase again then. Where the segment of the log cannot be read that has its lines, its content,
-    /// its row and its words in the index are erased, and the lines, with who it was, lie in that segment,
-    /// unread: what stays of the file is to be kept from others, or that segment brought back from a copy,
-    /// and the request erased again by its number.
+    /// Requests that were meant but are not completely erased, in addition to [`requests`](Self::requests).
+    ///
+    /// If the row cannot be read, everything is still there: [`rebuild`](crate::rebuild) rewrites the rows
+    /// from the log; erase again then.
+    ///
+    /// If the segment with its lines cannot be read, its content, its row and its words in the index are
+    /// erased. The lines, which say who it was, remain unread in that segment. Keep the rest of the file
+    /// from others, or restore that segment from a copy and erase the request again by its number.
     pub unreadable: u64,
-    /// Requests that are meant by what the log says, and not by the tables: somebody changed a row or took
-    /// it out. They are still there: [`rebuild`](crate::rebuild) writes the tables anew from the log; erase
-    /// again then. 0 in a preview, which goes by the tables.
+    /// Requests that are meant according to the log but not according to the tables: the rows were changed
+    /// or deleted. They are still there: [`rebuild`](crate::rebuild) rewrites the tables from the log;
+    /// erase again then. 0 in a preview, which only reads the tables.
     pub unlisted: u64,
-    /// Whether no byte of what was erased is left: neither in the search index, nor in the write-ahead log, nor in
-    /// space that the file does not use. `false`: a reader of an old state was in the way for 10 s, or
-    /// the search index is too damaged to be taken out. Erasing again, then with nothing left to erase,
-    /// takes care of the rest; [`rebuild`](crate::rebuild) makes a search index anew.
+    /// Whether no byte of what was erased is left: not in the search index, the write-ahead log, or unused
+    /// space of the file. `false`: a reader of an old snapshot was in the way for 10 s, or the search index
+    /// is too damaged to be dropped. Erase again, even with nothing left to erase, to finish;
+    /// [`rebuild`](crate::rebuild) makes the search index again.
     pub is_fully_erased: bool,
 }
 
@@ -84,10 +87,10 @@ impl EraseSelector {
         }
     }
 
-    /// By what the log says itself.
+    /// The same selection by what the log itself says.
     fn whom(&self, meant: &Meant) -> Whom {
         match self {
-            // A number is no claim about what the log says.
+            // A number says nothing about the content of the log.
             Self::Request(id) if id.starts_with('#') => Whom::default(),
             Self::Request(id) => Whom {
                 request_id: Some(id.clone()),
@@ -113,7 +116,7 @@ impl EraseSelector {
         }
     }
 
-    /// What is meant; decided once, so that every step means the same.
+    /// What is meant. It is decided once, so that every step means the same.
     fn resolve(&self, connection: &Connection) -> Result<Meant, ReadError> {
         let of_user = |conversation_id: &String, user_id: String| RequestFilter {
             conversation_id: Some(conversation_id.clone()),
@@ -138,7 +141,7 @@ impl EraseSelector {
             } => Ok(Meant::all(of_user(conversation_id, user_id.clone()))),
         };
         match meant {
-            // There may be something to wipe still.
+            // Slack may still have to be zeroed.
             Err(ReadError::NotFound(_)) => Ok(Meant {
                 only: Some(u64::MAX),
                 filter: RequestFilter::default(),
@@ -250,6 +253,10 @@ pub(super) fn erase(
     Ok(report)
 }
 
+/// Erases everything that is meant, newest first. Pages of rows come from the tables. Requests that are
+/// erased already have only their lines removed, if these could not be read then. At the end, the log is
+/// searched for requests that the tables do not show, since a changed row must not protect a request
+/// silently.
 fn erase_all(
     session: &Session<'_>,
     (meant, whom): (&Meant, &Whom),
@@ -295,10 +302,10 @@ fn erase_all(
                 Some((_, Ok(request))) if request.is_erased => {
                     take_lines(session, redactor, &request, report)?;
                 }
-                // It was counted.
+                // It was counted already.
                 Some((_, Err(_))) => {}
                 _ => {
-                    tracing::warn!(target: "auditlite", seq, "the log has a request that is to be erased, and the tables do not say that it is meant");
+                    tracing::warn!(target: "auditlite", seq, "the log has a request that should be erased, but the tables do not show that it is meant");
                     report.unlisted = report.unlisted.saturating_add(1);
                 }
             }
@@ -307,7 +314,7 @@ fn erase_all(
     )
 }
 
-/// Takes out the lines of a request that is stated as erased, where they could not be read then.
+/// Removes the lines of a request that is recorded as erased, if they could not be read then.
 fn take_lines(
     session: &Session<'_>,
     redactor: &mut LineRemover,
@@ -344,8 +351,8 @@ fn segment_start(session: &Session<'_>, seq: u64) -> Result<u64, RemovalError> {
     Ok(segment.unwrap_or(0))
 }
 
-/// Segments without these lines, and the first seqs of those that cannot be read. What the log says there
-/// cannot be taken out, and what can be goes all the same.
+/// Segments without these lines, and the first seqs of segments that cannot be read. Their lines stay, and
+/// everything else is removed all the same.
 fn redacted(
     session: &Session<'_>,
     redactor: &mut LineRemover,
@@ -355,7 +362,7 @@ fn redacted(
     let mut unreadable = BTreeSet::new();
     for (segment, seqs) in lines {
         let stored = db::segment_of(&session.connection, segment).map_err(ReadError::from)?;
-        // One that is gone holds no lines any more.
+        // A segment that is gone holds no lines.
         let Some(stored) = stored else { continue };
         match redactor.redact(stored, |seq, _| seqs.contains(&seq)) {
             Err(ReadError::Damaged(what)) => {
@@ -369,6 +376,10 @@ fn redacted(
 }
 
 /// Erases the first of the requests, as many as one step may.
+///
+/// First collects, for each request, its segments and payload ids, compares its messages in the search
+/// index, and counts its content. Then repacks what depends on the payloads, rewrites the segments, and
+/// commits the `erased` event together with the removal.
 fn step(
     session: &Session<'_>,
     (redactor, compared): (&mut LineRemover, &mut search::Compared),
@@ -377,10 +388,10 @@ fn step(
     report: &mut EraseReport,
 ) -> Result<(), RemovalError> {
     let connection = &session.connection;
-    // Lines that go, by the segment that they are in.
+    // The lines to remove, by their segment.
     let mut lines: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
     let mut erased = Vec::new();
-    // The segments that have the lines of each.
+    // The segments that have the lines of each request.
     let mut places = Vec::new();
     let mut payloads = Vec::new();
     let mut index_suspicion = None;
@@ -428,20 +439,20 @@ fn step(
     Ok(())
 }
 
-/// Ids that the payloads of an event can have.
+/// The range of ids for the payloads of an event.
 fn ids_of(seq: u64) -> (i64, i64) {
     let first = payload_id(seq, db::Part::Body);
     (first, first.saturating_add(3))
 }
 
-/// Where a page ends; `None`: nothing that an event could have opened comes behind it.
+/// The last seq of a page; `None`: no event could have opened anything after it.
 fn last_of(page: &[RequestRow]) -> Option<u64> {
     let (key, _) = page.last()?;
     u64::try_from(*key).ok()
 }
 
 impl EraseReport {
-    /// What can be read of a page. The rest is counted, and the others go all the same.
+    /// The readable requests of a page. Others are counted and skipped.
     fn readable(&mut self, page: Vec<RequestRow>) -> impl Iterator<Item = RequestRecord> + use<> {
         let mut requests = Vec::with_capacity(page.len());
         for (opened_seq, row) in page {
@@ -456,7 +467,7 @@ impl EraseReport {
         requests.into_iter()
     }
 
-    /// A request that is erased, whole or but for its lines.
+    /// Counts an erased request: completely, or except its lines.
     fn count(&mut self, is_whole: bool) {
         let count = match is_whole {
             true => &mut self.requests,
@@ -482,7 +493,7 @@ impl EraseReport {
     }
 }
 
-/// What stays of a request: nothing that says who it was, where it belongs or what was said.
+/// What remains of a request: nothing that tells who it was, where it belongs or what was said.
 fn remains_of(request: &RequestRecord, ended_seq: u64) -> ErasedRequest {
     let status = EndKind::of(request.status).unwrap_or_default();
     let body = |length| BodyFact {
@@ -522,7 +533,7 @@ fn remains_of(request: &RequestRecord, ended_seq: u64) -> ErasedRequest {
             upstream_latency_us: request.upstream_latency_us,
             time_to_first_chunk_us: request.time_to_first_chunk_us,
             response_body: request.response_bytes.map(body),
-            // Names of fields: which of the figures are not what was told.
+            // Names of fields: which of the figures were adjusted.
             adjusted_fields: request.adjusted_fields.clone(),
             body_flags: request.body_flags.clone(),
             ..Ended::default()

@@ -1,10 +1,11 @@
 //! Removal: erasing on request, and pruning by age or size.
 //!
-//! Planned here, on the caller's thread and a reading connection; written by the writer in short
-//! steps. What others are packed against is never taken out before they are packed anew, in steps of
-//! their own that change no content: a system prompt that all conversations share has as many
-//! dependants as there are conversations, too many for one transaction. The step that takes
-//! something out states it in the log in the same transaction. A crash in between leaves a file in
+//! Removals are planned here, on the caller's thread with a reading connection, and written by the writer
+//! in short steps. Content on which others depend is removed only after these are repacked, in separate
+//! steps that change no content: a system prompt that all conversations share has as many dependants as
+//! there are conversations, too many for one transaction. The step that removes something records it in the
+//! log in the same transaction. After a crash in between, the file is whole and some content is not removed
+//! yet.
 //! which all is well and some is not taken out yet.
 
 mod clock_check;
@@ -34,27 +35,29 @@ pub(crate) use erase::preview as preview_erase;
 pub(crate) use policy::{LOOK_EVERY, RetentionThread};
 pub(crate) use prune::preview as preview_prune;
 
-/// Longest wait for one step, which takes milliseconds: after it, the writer is in trouble.
+/// The longest wait for one step, which takes milliseconds: a longer one means that the writer is in
+/// trouble.
 const STEP_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long the write-ahead log is tried to be emptied while readers are in the way.
+/// How long emptying the write-ahead log is retried while readers need it.
 const TRUNCATE_TIMEOUT: Duration = Duration::from_secs(10);
 const TRUNCATE_PAUSE: Duration = Duration::from_millis(20);
-/// Pages that are overwritten in one step, some milliseconds.
+/// Pages that one step zeroes, in some milliseconds.
 const WIPED_PAGES_EACH: usize = 256;
 
-/// Has the writer take out what is planned. One removal at a time.
+/// Plans removals and has the writer execute them, one removal at a time. Shared by the store's owner and
+/// the retention thread; the mutex in it keeps their removals apart.
 #[derive(Debug, Clone)]
 pub(crate) struct Remover {
     shared: Arc<Shared>,
     path: Arc<Path>,
     one_at_a_time: Arc<Mutex<()>>,
-    /// As of the store's opening.
+    /// When the store was opened.
     opened: Instant,
-    /// Whether this process has seen that links say what they are to say: it reads all payloads' rows.
+    /// Whether this process has checked that the links are complete, which reads the rows of all payloads.
     are_links_checked: Arc<AtomicBool>,
 }
 
-/// A removal that is going on.
+/// A removal in progress.
 struct Session<'r> {
     shared: &'r Shared,
     path: &'r Path,
@@ -83,7 +86,7 @@ impl Remover {
         self.run(false, |session| erase::erase(session, selector, reason))
     }
 
-    /// `go_on` is asked between steps.
+    /// `go_on` is called between steps.
     pub(crate) fn prune(
         &self,
         retention: &Retention,
@@ -101,8 +104,8 @@ impl Remover {
         })
     }
 
-    /// As [`prune`](Self::prune), again and again: nothing goes by its age while the clock cannot be
-    /// believed, which is told as an alarm.
+    /// As [`prune`](Self::prune), for repeated use by the retention policy. While the clock cannot be
+    /// trusted, nothing is removed because of its age, and an alarm is raised.
     fn apply(
         &self,
         retention: &Retention,
@@ -144,7 +147,7 @@ impl Remover {
 }
 
 impl Session<'_> {
-    /// Has everything before committed, and nothing later packed against it.
+    /// Commits everything before, and makes the writer pack nothing later against it.
     fn forget(&self) -> Result<(), RemovalError> {
         self.submit(MaintenanceCommand {
             resets_delta_cache: true,
@@ -152,7 +155,7 @@ impl Session<'_> {
         })
     }
 
-    /// One step; it is committed when this returns.
+    /// Executes one step; it is committed when this returns.
     fn step(&self, kind: Option<EventKind>, removal: Removal) -> Result<(), RemovalError> {
         let begun = Instant::now();
         self.submit(MaintenanceCommand {
@@ -166,9 +169,9 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Leaves nothing behind of what was taken out: neither in a search index that was given up, nor in
-    /// the write-ahead log, nor in the space that pages do not use. `false`: a reader was in the way all
-    /// the time, or the search index is so damaged that it cannot be taken out.
+    /// Leaves no byte of removed content behind: not in a search index that was given up, the write-ahead
+    /// log, or unused space of pages. `false`: a reader was in the way all the time, or the search index is
+    /// too damaged to be dropped.
     fn zero_slack(&self) -> Result<bool, RemovalError> {
         if !self.drop_index()? || !self.truncate(&[])? {
             return Ok(false);
@@ -184,7 +187,7 @@ impl Session<'_> {
         Ok(true)
     }
 
-    /// Takes out the search index where it was given up. `false`: that cannot be done.
+    /// Drops the search index if it was given up. `false`: that is impossible.
     fn drop_index(&self) -> Result<bool, RemovalError> {
         loop {
             match search::is_dropping(&self.connection) {
@@ -202,8 +205,8 @@ impl Session<'_> {
         }
     }
 
-    /// Empties the write-ahead log and overwrites what these pages do not use. `false`: a reader was
-    /// in the way all the time.
+    /// Empties the write-ahead log and zeroes the unused space of these pages. `false`: a reader was in the
+    /// way all the time.
     fn truncate(&self, slack_pages: &[u32]) -> Result<bool, RemovalError> {
         let begun = Instant::now();
         loop {
@@ -232,7 +235,7 @@ impl Session<'_> {
         })
     }
 
-    /// Gives the time in which all of the file can be read, from now on.
+    /// Allows, from now on, the time in which the whole file can be read.
     fn restart_clock(&self) -> Result<(), ReadError> {
         Ok(restart_clock(&self.connection, self.path)?)
     }
@@ -243,7 +246,7 @@ impl Session<'_> {
     ) -> Result<Result<(), MaintenanceError>, RemovalError> {
         let command = |reply| Command::Maintenance(Box::new((command, reply)));
         let result = self.shared.ask(command, STEP_TIMEOUT)?;
-        // What is read between two steps has a bound; a removal as a whole may take hours.
+        // A read between two steps has a time limit; a removal as a whole may take hours.
         self.restart_clock()?;
         Ok(result)
     }

@@ -1,5 +1,5 @@
-//! The retention policy of a store: pruned now and then, by a thread that leaves the writer alone
-//! half of the time.
+//! The retention policy of a store: a thread prunes regularly, and leaves the writer alone half of the
+//! time.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use crate::sync::Instant;
 use crate::sync::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use crate::sync::thread::{Builder, JoinHandle, sleep};
 
-/// Between two looks whether something is due.
+/// The interval at which the policy is applied.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// Between two looks whether the thread has ended.
+/// The interval between two checks whether the thread has ended.
 const JOIN_STEP: Duration = Duration::from_micros(200);
 
-/// The thread; ends once told to, after the step that it is at.
+/// The thread that prunes. Owned by the store; it ends after its current step once told to stop.
 #[derive(Debug)]
 pub(crate) struct RetentionThread {
     stop: Sender<()>,
@@ -23,7 +23,7 @@ pub(crate) struct RetentionThread {
 }
 
 impl RetentionThread {
-    /// Looks at once, and then again and again, `look_every` apart.
+    /// Applies the policy at once, and then every `look_every`.
     pub(crate) fn start(
         remover: Remover,
         retention: Retention,
@@ -38,7 +38,7 @@ impl RetentionThread {
         Ok(Self { stop, thread })
     }
 
-    /// Tells it to end. Does not wait.
+    /// Tells the thread to end, without waiting.
     pub(crate) fn stop(self) -> StoppedRetention {
         drop(self.stop);
         StoppedRetention(self.thread)
@@ -50,8 +50,8 @@ impl RetentionThread {
 pub(crate) struct StoppedRetention(JoinHandle<()>);
 
 impl StoppedRetention {
-    /// Waits for it until the deadline; where it takes longer it ends on its own, and writes nothing
-    /// any more. Blocks.
+    /// Waits for it until the deadline. If it takes longer it ends on its own, and writes nothing any more.
+    /// Blocks.
     pub(crate) fn join_until(self, deadline: Instant) {
         while !self.0.is_finished() {
             if Instant::now() >= deadline {
@@ -86,7 +86,7 @@ fn work(remover: &Remover, retention: &Retention, look_every: Duration, stopped:
             Err(error) => tracing::warn!(
                 target: "auditlite",
                 problem = crate::error::chain(&error),
-                "the retention policy could not be applied; it is tried again"
+                "the retention policy could not be applied; retrying later"
             ),
         }
     }

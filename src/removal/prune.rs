@@ -1,4 +1,4 @@
-//! Pruning: what is too old, or too much, goes; content first, then metadata. Oldest first.
+//! Pruning: removes what is too old or exceeds a size. Oldest first; content first, then metadata.
 
 use std::time::Duration;
 
@@ -14,40 +14,40 @@ use crate::error::{ReadError, RemovalError};
 use crate::log::{Event, EventKind, Pruned, PrunedKind, PrunedUsage};
 use crate::read::search;
 
-/// Events of which one step takes the content out.
+/// Events whose content one step removes.
 const CONTENT_EVENTS_EACH: u64 = 512;
-/// Metadata goes by whole segments: those of so many events, and one at least.
+/// Metadata is removed by whole segments: of this many events, and at least one segment.
 const METADATA_EVENTS_EACH: u64 = 512;
-/// Free pages that one step gives back.
+/// Free pages that one step returns to the disk.
 const VACUUM_PAGES_EACH: u32 = 64;
 
-/// How long what is recorded is kept. Default: everything, for ever.
+/// How long recorded data is kept. Default: everything, for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Retention {
-    /// Bodies and other content of requests that arrived longer ago than this go. Lengths,
-    /// commitments and everything else that the log says stay.
+    /// Bodies and other content of requests that arrived longer ago than this are removed. Lengths,
+    /// commitments and everything else in the log stay.
     pub content_older_than: Option<Duration>,
-    /// Requests that arrived longer ago than this go altogether; of their events the leaf hashes
-    /// stay, and of their usage the hourly sums without the user. Content goes before.
+    /// Requests that arrived longer ago than this are removed completely. The leaf hashes of their events
+    /// stay, and the hourly sums of their usage without the user. Content is removed first.
     pub metadata_older_than: Option<Duration>,
-    /// Bytes that the file's pages in use may take; where it is more, the oldest content goes, and
-    /// where no content is left, the oldest requests.
+    /// The bytes that the pages in use may take. If they take more, the oldest content is removed, and if
+    /// no content is left, the oldest requests.
     pub size_bytes_max: Option<u64>,
-    /// Whether the clock is believed whatever it says. Default: no: where it is more than seven days beyond
-    /// the last that the log knows of the time before this opening, plus what a monotonic clock has counted
-    /// since, nothing goes by its age. A clock that is ahead for a moment would make everything too old.
-    /// Times of less than an hour that lie as far from those before them are not believed either. So
-    /// removal by age waits, too, where a store was not opened for more than a week: say `true` then, or
-    /// open the store again once it was open for an hour.
+    /// Whether to trust the clock whatever it says. Default: no. If it is more than seven days ahead of the
+    /// last time in the log before this opening, plus what a monotonic clock has counted since, nothing is
+    /// removed because of its age: a clock that is ahead for a moment would make everything too old. Times
+    /// of less than an hour that are as far from those before them are not trusted either. So removal by
+    /// age also waits if a store was not opened for more than a week: set `true` then, or open the store
+    /// again once it was open for an hour.
     ///
     /// [`Store::prune`](crate::Store::prune) reports
-    /// [`RemovalError::ClockAhead`](crate::RemovalError::ClockAhead), a retention policy waits and raises
-    /// [`Alarm::ClockAhead`](crate::Alarm::ClockAhead). `size_bytes_max` works all the same.
+    /// [`RemovalError::ClockAhead`](crate::RemovalError::ClockAhead); a retention policy waits and raises
+    /// [`Alarm::ClockAhead`](crate::Alarm::ClockAhead). `size_bytes_max` works in any case.
     pub clock_is_right: bool,
 }
 
 impl Retention {
-    /// Whether anything is to go at all.
+    /// Whether anything is to be removed at all.
     pub(crate) fn is_any(&self) -> bool {
         self.by_age() || self.size_bytes_max.is_some()
     }
@@ -56,12 +56,12 @@ impl Retention {
         self.content_older_than.is_some() || self.metadata_older_than.is_some()
     }
 
-    /// Whether a clock that is ahead would take out what is to stay.
+    /// Whether a clock that is ahead would remove what should stay.
     pub(super) fn depends_on_the_clock(&self) -> bool {
         self.by_age() && !self.clock_is_right
     }
 
-    /// Without what goes by its age.
+    /// Without the limits of age.
     pub(super) fn by_size(&self) -> Self {
         Self {
             content_older_than: None,
@@ -71,7 +71,7 @@ impl Retention {
     }
 }
 
-/// What [`Store::prune`](crate::Store::prune) took out, or would.
+/// What [`Store::prune`](crate::Store::prune) removed or would remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PruneReport {
@@ -79,33 +79,33 @@ pub struct PruneReport {
     pub payloads: u64,
     /// Bytes that their content took in the file.
     pub payload_bytes: u64,
-    /// Requests that are gone altogether.
+    /// Requests that were removed completely.
     pub requests: u64,
-    /// Bodies that were packed against these, and stand alone now. 0 in a preview.
+    /// Bodies that were packed against these and stand alone now. 0 in a preview.
     pub repacked: u64,
-    /// Bodies that were packed against these and could not be read any more: damaged before, and lost
-    /// with what they were packed against. 0 in a preview.
+    /// Bodies that were packed against these and cannot be read any more: they were damaged before, and are
+    /// lost together with what they were packed against. 0 in a preview.
     pub not_repacked: u64,
-    /// Of the requests: whose lines lie in a segment of the log that cannot be read. Everything else of
-    /// them is gone; their lines stay in that segment as they are. 0 in a preview.
+    /// How many of the requests have lines in a segment that cannot be read. Everything else of them is
+    /// removed; their lines stay in that segment. 0 in a preview.
     pub unreadable: u64,
-    /// Bytes that were given back to the disk. 0 in a preview.
+    /// Bytes that were returned to the disk. 0 in a preview.
     pub freed_bytes: u64,
-    /// Whether no byte of what went is left in the write-ahead log, nor in the database below it. `false`: a
-    /// reader of an old state was in the way for 10 s; pruning again, then with nothing left to prune, takes
-    /// care of the rest. Space within pages is overwritten by erasing only. Always `false` in a preview.
+    /// Whether no byte of what was removed is left in the write-ahead log or in the database below it.
+    /// `false`: a reader of an old snapshot was in the way for 10 s. Prune again, even with nothing left to
+    /// prune, to finish. Only erasing zeroes unused space within pages. Always `false` in a preview.
     pub is_overwritten: bool,
-    /// Only in a preview: by how much the clock is ahead of what the log knows of the time, so that
-    /// pruning would refuse to go by it ([`Retention::clock_is_right`]).
+    /// Only in a preview: how far the clock is ahead of the times in the log, so that pruning would refuse
+    /// to trust it ([`Retention::clock_is_right`]).
     pub clock_ahead: Option<Duration>,
 }
 
-/// Up to where content and metadata go, by their age.
+/// Up to where content and metadata are removed because of their age.
 #[derive(Debug, Clone, Copy)]
 struct Cuts {
     content: u64,
     metadata: u64,
-    /// Nothing goes from here on: requests that have not ended, and what came after them.
+    /// Nothing is removed from here on: requests that have not ended, and what follows them.
     limit: u64,
 }
 
@@ -131,7 +131,7 @@ impl Cuts {
     }
 }
 
-/// What would go.
+/// What would be removed.
 pub(crate) fn preview(
     connection: &Connection,
     retention: &Retention,
@@ -187,10 +187,10 @@ struct Pruner<'s> {
     is_prepared: bool,
 }
 
-/// A segment of the log, as much of it as there is.
+/// A segment of the log, as far as it exists.
 struct Span {
     segment: Option<StoredSegment>,
-    /// The first event behind it.
+    /// The first event after it.
     end: u64,
 }
 
@@ -211,13 +211,13 @@ impl Pruner<'_> {
                 && (self.content(cuts.limit)? || self.metadata(cuts.limit)?)
             {}
         }
-        // Where it was given up meanwhile; what cannot be taken out the next removal tries again.
+        // It may have been given up meanwhile; if it cannot be dropped, the next removal retries.
         self.session.drop_index()?;
         self.give_back(go_on)
     }
 
-    /// What begins at this event. Where that is no segment, or one that contradicts itself, it goes to the
-    /// next one. `None`: nobody knows where it ends.
+    /// The segment that begins at this event. If there is no consistent segment, the range up to the next
+    /// one. `None`: its end is unknown.
     fn span(&self, first_seq: u64) -> Result<Option<Span>, ReadError> {
         let connection = &self.session.connection;
         let segment =
@@ -235,7 +235,7 @@ impl Pruner<'_> {
         }))
     }
 
-    /// The segment without lines of requests; `None`: none were in it. An error where it cannot be read.
+    /// The segment without lines of requests; `None`: it had none. An error if it cannot be read.
     fn redacted(&mut self, span: Span) -> Result<Option<RewrittenSegment>, ReadError> {
         let Some(segment) = span.segment else {
             return Err(ReadError::Damaged(
@@ -245,7 +245,11 @@ impl Pruner<'_> {
         self.redactor.redact(segment, |_, line| is_of_request(line))
     }
 
-    /// The oldest content before `cut`, as much as one step may. `false`: there is none.
+    /// Removes the oldest content before `cut`, as much as one step may. `false`: there is none.
+    ///
+    /// Continues where the last step ended, at the first payload that exists. Dependants outside of the
+    /// range are repacked first, and the words in the search index are compared with the bodies, since the
+    /// bodies are about to disappear.
     fn content(&mut self, cut: u64) -> Result<bool, RemovalError> {
         let connection = &self.session.connection;
         let from = db::pruned_to(connection, RemovalKind::Content).map_err(ReadError::from)?;
@@ -267,7 +271,7 @@ impl Pruner<'_> {
         let repacked = dependants::repack(self.session, &[range])?;
         let (payloads, bytes) =
             db::payloads_between(connection, range.0, range.1).map_err(ReadError::from)?;
-        // Rows of the index that were moved or deleted would leave words behind.
+        // Words of changed or deleted rows of the index would stay behind.
         let index_suspicion = search::compare_between(connection, &mut self.compared, from, to)?;
         self.session.step(
             Some(EventKind::Pruned(Box::new(Pruned {
@@ -290,12 +294,16 @@ impl Pruner<'_> {
         Ok(true)
     }
 
-    /// The oldest requests before `cut`, as many as one step may. `false`: there are none.
+    /// Removes the oldest requests before `cut`, as many as one step may. `false`: there are none.
+    ///
+    /// A step covers whole segments, within one opening of the store. The lines of requests are replaced by
+    /// their leaf hashes, and the sums of their rows go into the `pruned` event. A range with only the
+    /// store's own events is skipped.
     fn metadata(&mut self, cut: u64) -> Result<bool, RemovalError> {
         let connection = &self.session.connection;
         let mut from = db::pruned_to(connection, RemovalKind::Metadata).map_err(ReadError::from)?;
         loop {
-            // A range lies in one session, so that its accounts can be checked.
+            // A range stays within one opening, so that its accounts can be checked.
             let session =
                 db::bound(connection, Bound::NextSession(from)).map_err(ReadError::from)?;
             let end = session.map_or(cut, |session| session.min(cut));
@@ -307,8 +315,8 @@ impl Pruner<'_> {
                 };
                 let first = std::mem::replace(&mut to, span.end);
                 match self.redacted(span) {
-                    // It holds up nothing: its lines stay, unread, and everything else of them goes. The log
-                    // does not verify there before and after.
+                    // It must not stop pruning: its lines stay, unread, and everything else is removed.
+                    // Verification of the log fails there before and after.
                     Err(ReadError::Damaged(what)) => {
                         tracing::warn!(target: "auditlite", segment = first, what, "lines that are to be pruned cannot be taken out of this segment of the log, which cannot be read; everything else of their requests is");
                         let requests = db::requests_between(connection, first, to - 1)
@@ -324,7 +332,7 @@ impl Pruner<'_> {
             let last = to.saturating_sub(1);
             let requests = db::requests_between(connection, from, last).map_err(ReadError::from)?;
             if segments.is_empty() && requests == 0 {
-                // Nothing but events of the store itself, which stay.
+                // Only events of the store itself, which stay.
                 from = to;
                 continue;
             }
@@ -393,7 +401,7 @@ impl Pruner<'_> {
         Ok(())
     }
 
-    /// Gives free pages back to the disk.
+    /// Returns free pages to the disk.
     fn give_back(&mut self, go_on: &dyn Fn() -> bool) -> Result<(), RemovalError> {
         let space = || db::space_used(&self.session.connection).map_err(ReadError::from);
         let (_, mut free) = space()?;
@@ -414,8 +422,8 @@ impl Pruner<'_> {
             free = left;
         }
         self.report.freed_bytes = given.saturating_mul(db::PAGE_BYTES);
-        // A policy leaves it to the next checkpoint where a reader is in the way, and disturbs nobody where
-        // nothing was done.
+        // If a reader is in the way, a policy leaves this to the next checkpoint; and it disturbs nothing
+        // if nothing was done.
         if given > 0 || !self.session.is_paced {
             self.report.is_overwritten = self.session.truncate(&[])?;
         }
@@ -423,7 +431,7 @@ impl Pruner<'_> {
     }
 }
 
-/// Whether a line is of a request's lifecycle; those of the store itself stay.
+/// Whether a line belongs to the lifecycle of a request; lines of the store itself stay.
 fn is_of_request(line: &[u8]) -> bool {
     matches!(
         Event::from_line(line).map(|event| event.kind),

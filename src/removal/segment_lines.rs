@@ -1,4 +1,4 @@
-//! Redaction: segments without lines that were taken out, whose leaf hashes stay.
+//! Rewrites segments without removed lines, whose leaf hashes stay.
 
 use std::collections::HashMap;
 
@@ -7,10 +7,10 @@ use crate::error::ReadError;
 use crate::log::{SegmentDecoder, SegmentEncoder, lines, removed_leaf, write_removed};
 use crate::merkle::leaf_hash;
 
-/// Segments of which it is known whether they can be read.
+/// Segments for which it is remembered whether they can be read.
 const KNOWN_MAX: usize = 65_536;
 
-/// Takes lines out of segments; holds the packer's working memory.
+/// Removes lines from segments. Keeps the packer's working memory.
 pub(super) struct LineRemover {
     decoder: SegmentDecoder,
     encoder: SegmentEncoder,
@@ -27,7 +27,7 @@ impl LineRemover {
         })
     }
 
-    /// Whether lines can be taken out of the segment that begins here. One that is gone holds none.
+    /// Whether lines can be removed from the segment that begins here. A segment that is gone holds none.
     pub(super) fn can_redact(
         &mut self,
         connection: &Connection,
@@ -50,7 +50,7 @@ impl LineRemover {
         Ok(can)
     }
 
-    /// The segment's lines.
+    /// The lines of the segment.
     pub(super) fn decode(&mut self, segment: StoredSegment) -> Result<Vec<u8>, ReadError> {
         let StoredSegment {
             first_seq,
@@ -66,7 +66,7 @@ impl LineRemover {
         })
     }
 
-    /// The segment without the lines that are chosen, by seq and text; `None` where none is.
+    /// The segment without the lines that are chosen by seq and text; `None` if none is chosen.
     pub(super) fn redact(
         &mut self,
         segment: StoredSegment,

@@ -1,5 +1,5 @@
-//! What the log says of whom an erasure is about, and the tables do not: whoever changed a row would otherwise
-//! keep a request from being erased.
+//! Finds what the log says about the subject of an erasure and the tables do not: a changed row would
+//! otherwise protect a request from being erased.
 
 use memchr::memmem::Finder;
 
@@ -13,7 +13,7 @@ use crate::model::stored_identifier;
 #[derive(Debug, Default)]
 pub(super) struct Whom {
     pub(super) request_id: Option<String>,
-    /// An empty one: of requests without a user.
+    /// Empty: requests without a user.
     pub(super) user_id: Option<String>,
     pub(super) conversation_id: Option<String>,
 }
@@ -34,7 +34,7 @@ impl Whom {
             && is(&self.conversation_id, conversation)
     }
 
-    /// What stands in every line that is meant; `None`: nothing is looked for.
+    /// A text that every matching line contains; `None`: nothing is looked for.
     fn mark(&self) -> Option<String> {
         let ids = [&self.request_id, &self.conversation_id, &self.user_id];
         let id = ids.into_iter().flatten().find(|id| !id.is_empty())?;
@@ -42,9 +42,9 @@ impl Whom {
     }
 }
 
-/// Reads the log before `end`, and calls for each request of theirs that has its opening line there. What
-/// cannot be read is passed over. A text is looked for in what is unpacked, and only lines that have it are
-/// parsed: a log of a million events takes about a second.
+/// Reads the log before `end`, and calls `found` for each matching request whose opening line is there.
+/// What cannot be read is skipped. A text is searched in the unpacked segments, and only lines that contain
+/// it are parsed: a log of a million events takes about a second.
 pub(super) fn visit(
     connection: &Connection,
     redactor: &mut LineRemover,
@@ -60,7 +60,7 @@ pub(super) fn visit(
     while let Some(seq) = next.filter(|seq| *seq < end) {
         let segment = db::segment_of(connection, seq).map_err(ReadError::from)?;
         let Some(segment) = segment.filter(|segment| segment.first_seq == seq) else {
-            // Nothing, or something that contradicts itself, is here.
+            // There is nothing here, or a segment that contradicts itself.
             next = db::bound(connection, Bound::NextSegment(seq)).map_err(ReadError::from)?;
             continue;
         };

@@ -1,4 +1,4 @@
-//! The anchor file: what it states of this log, and which other logs it knows.
+//! The anchor file: its notes about this log, and which other logs it knows.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufReader, Read};
@@ -10,9 +10,9 @@ use crate::error::VerifyError;
 use crate::merkle::{Checkpoint, Notes, Trust, VerifyingKey};
 use crate::regular_file;
 
-/// Longest anchor file that is read, in bytes: a million checkpoints.
+/// The longest anchor file that is read, in bytes: a million checkpoints.
 const ANCHOR_BYTES_MAX: u64 = 256 * 1024 * 1024;
-/// Most other logs that are told apart; notes of more are counted.
+/// Limit of other logs that are listed; notes of further logs are only counted.
 const OTHER_LOGS_MAX: usize = 100;
 
 /// An anchor file's notes.
@@ -22,7 +22,7 @@ pub(super) struct Anchors {
     pub(super) others: OtherLogs,
 }
 
-/// What an anchor file has of other logs.
+/// The notes about other logs.
 #[derive(Debug, Default)]
 pub(super) struct OtherLogs {
     logs: BTreeMap<String, OtherLog>,
@@ -30,6 +30,9 @@ pub(super) struct OtherLogs {
 }
 
 impl Anchors {
+    /// Reads every note. A note about another log is only counted, since stores may share an anchor file. A
+    /// note of this log is kept even if its signature is wrong, which is reported: its size and root are
+    /// then compared like the others.
     pub(super) fn read(
         path: &Path,
         origin: Option<&str>,
@@ -85,7 +88,7 @@ impl Anchors {
                 is_signed: trust == Trust::Signed,
             });
         }
-        // An older copy that was put back and recorded on states smaller sizes again.
+        // After an older copy was restored and recorded on, sizes in the file decrease at that point.
         own.sort_by_key(|statement| (statement.size, statement.number));
         let own = own.into();
         Ok(Self { own, others })

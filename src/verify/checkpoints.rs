@@ -1,4 +1,5 @@
-//! What states the log's size and root: checkpoints in the file, and anchors outside of it.
+//! Compares the log with everything that names its size and root: checkpoints in the file, and anchors
+//! outside.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -11,13 +12,13 @@ use crate::error::VerifyError;
 use crate::merkle::{Checkpoint, Trust, VerifyingKey};
 use crate::model::Digest;
 
-/// Checkpoints are read in pieces of so many.
+/// Checkpoints are read in pieces of this many.
 const PIECE: usize = 256;
-/// Most checkpoints of one size, as heartbeats on a quiet log make them, that anchors are looked up
-/// in; with more, that look-up is left out.
+/// Checkpoints of one size, as heartbeats on a quiet log make them, among which an anchor is looked up.
+/// With more, that lookup is skipped.
 const OF_ONE_SIZE_MAX: usize = 65_536;
 
-/// An event that states that others were taken out.
+/// An event that records that others were removed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RemovalEvent {
     pub(super) seq: u64,
@@ -33,36 +34,36 @@ pub(super) struct CheckpointCheck<'a> {
     ahead: VecDeque<ClaimedTreeHead>,
     last_id: i64,
     is_read: bool,
-    /// Size that the last checkpoint read from the file states.
+    /// The size in the last checkpoint that was read from the file.
     last_read_size: u64,
-    /// Size that the last checkpoint states that fits.
+    /// The size in the last checkpoint that matched.
     last_size: u64,
     last_at: Option<i64>,
     has_signed: bool,
     checkpoints: Tally,
     signed: u64,
-    /// The last checkpoint that a given key signed and that fits.
+    /// The last matching checkpoint that a given key signed.
     covered: (u64, Option<i64>),
-    /// The event after which a checkpoint must stand.
+    /// The event after which a checkpoint must follow.
     expected_after: Option<u64>,
-    /// The removal after which a checkpoint must stand, signed where those before it are.
+    /// The removal after which a checkpoint must follow, signed if earlier ones are.
     removal: Option<RemovalEvent>,
     has_anchor: bool,
     anchors: VecDeque<ClaimedTreeHead>,
     anchored: (u64, Option<i64>),
-    /// Checkpoints of the file that state the size `last_size`, by time and root.
+    /// Checkpoints of the file with the size `last_size`, by time and root.
     of_last_size: HashSet<(Option<i64>, Digest)>,
     anchor: Tally,
     others: OtherLogs,
 }
 
-/// How statements of one kind turned out.
+/// The results for checkpoints of one kind.
 #[derive(Debug, Default)]
 struct Tally {
     count: u64,
-    /// The last size that fitted.
+    /// The last size that matched.
     good: u64,
-    /// Those that did not fit, beyond the first, which is reported by itself.
+    /// Mismatches after the first, which is reported individually.
     more_bad: u64,
     has_bad: bool,
 }
@@ -107,9 +108,9 @@ impl<'a> CheckpointCheck<'a> {
         Ok(statements)
     }
 
-    /// The size that the next statement is about.
+    /// The size of the next checkpoint.
     pub(super) fn next_size(&self) -> u64 {
-        // What is not read yet may be about any size.
+        // What is not read yet may have any size.
         let checkpoint = match self.ahead.front() {
             Some(statement) => statement.size,
             None if self.is_read => u64::MAX,
@@ -119,7 +120,7 @@ impl<'a> CheckpointCheck<'a> {
         checkpoint.min(anchor)
     }
 
-    /// The size that the last checkpoint of the file states.
+    /// The size in the last checkpoint of the file.
     pub(super) fn last_size(&self) -> u64 {
         self.last_size
     }
@@ -129,7 +130,7 @@ impl<'a> CheckpointCheck<'a> {
         self.expected_after = Some(seq);
     }
 
-    /// The next event states a removal.
+    /// The next event records a removal.
     pub(super) fn expect_after_removal(&mut self, removal: RemovalEvent) {
         self.removal = Some(removal);
     }
@@ -138,14 +139,18 @@ impl<'a> CheckpointCheck<'a> {
         self.expected_after.is_some() || self.removal.is_some()
     }
 
-    /// Events that the last checkpoint covers that a given key signed; without a key, none is known
-    /// to be.
+    /// The number of events that are covered by the last checkpoint that a given key signed. Without a key
+    /// no checkpoint is known to be signed.
     pub(super) fn signed_size(&self) -> u64 {
         self.covered.0
     }
 
-    /// Takes all statements about sizes up to this one, which the tree has now; `None`: what the
-    /// tree was cannot be told.
+    /// Compares all checkpoints and anchors up to this size with the tree, which has this size now. `root`
+    /// is `None` if the tree is unknown, because events are missing.
+    ///
+    /// First the checkpoints of the file, then the notes of the anchor file, each of which must also be in
+    /// the file. Then what the last event demands: a closed store has a checkpoint right there, and so has
+    /// a removal.
     pub(super) fn check(
         &mut self,
         size: u64,
@@ -202,8 +207,8 @@ impl<'a> CheckpointCheck<'a> {
         Ok(())
     }
 
-    /// A store commits each removal together with a checkpoint of its own. Whoever can write to the
-    /// file can take something out and state it, too, but can neither sign that nor anchor it.
+    /// A store commits each removal together with a checkpoint of its own. An attacker who can write to the
+    /// file can remove something and record it too, but can neither sign nor anchor it.
     fn check_removal(&self, removal: RemovalEvent, findings: &mut Findings) {
         let RemovalEvent {
             seq,
@@ -212,7 +217,7 @@ impl<'a> CheckpointCheck<'a> {
         let own_size = seq.saturating_add(1);
         let is_signed = self.covered.0 == own_size;
         let signed_before = self.covered.0.min(seq);
-        // What an anchor states later was gone on with by the store, which says what it found.
+        // If a later anchor exists, the store continued after this removal, and recorded what it found.
         let is_anchored = !self.anchors.is_empty() || self.anchored.0 >= own_size;
         let known_by = if is_signed {
             return;
@@ -245,7 +250,7 @@ impl<'a> CheckpointCheck<'a> {
         }
     }
 
-    /// What is left states more events than there are.
+    /// What is left names more events than the log has.
     pub(super) fn rest(&mut self, end: u64, findings: &mut Findings) -> Result<(), DbError> {
         loop {
             if self.ahead.is_empty() {
@@ -267,7 +272,7 @@ impl<'a> CheckpointCheck<'a> {
         Ok(())
     }
 
-    /// Fills in the report, with what can be said only at the end.
+    /// Fills in the report, including what is only known at the end.
     pub(super) fn fill(self, report: &mut VerifyReport, findings: &mut Findings) {
         for (tally, kind) in [
             (&self.checkpoints, FindingKind::Checkpoint),
@@ -325,7 +330,7 @@ impl<'a> CheckpointCheck<'a> {
         Ok(())
     }
 
-    /// Reads a row, which must say what its note says.
+    /// Reads a row, which must match its note.
     fn read(&mut self, row: &StoredCheckpoint) -> Result<(ClaimedTreeHead, Trust), String> {
         let (checkpoint, note) =
             Checkpoint::parse(row.note.as_bytes()).map_err(|error| error.to_string())?;
@@ -354,7 +359,7 @@ impl<'a> CheckpointCheck<'a> {
         Ok((statement, trust))
     }
 
-    /// What the signature of a checkpoint in the file is worth.
+    /// Judges the signature of a checkpoint in the file.
     fn judge(&mut self, row: &StoredCheckpoint, trust: Trust, findings: &mut Findings) {
         if self.keys.is_empty() {
             return;
@@ -365,7 +370,7 @@ impl<'a> CheckpointCheck<'a> {
                 self.signed = self.signed.saturating_add(1);
                 return;
             }
-            // What a store left before it had a key is covered by the first one that is signed.
+            // Checkpoints from before the store had a key are covered by the first signed one.
             Trust::Unsigned if !self.has_signed => return,
             Trust::Unsigned => "it is not signed, though an earlier one is",
             Trust::UnknownKey => "it is signed by a key that was not given",
@@ -381,7 +386,7 @@ impl<'a> CheckpointCheck<'a> {
 }
 
 impl Tally {
-    /// Holds a statement against the tree of this size.
+    /// Compares a checkpoint with the tree of this size.
     fn hold(
         &mut self,
         statement: &ClaimedTreeHead,
@@ -410,7 +415,7 @@ impl Tally {
         false
     }
 
-    /// A statement about more events than there are.
+    /// Reports a checkpoint with more events than the log has.
     fn beyond(
         &mut self,
         statement: &ClaimedTreeHead,
@@ -428,7 +433,7 @@ impl Tally {
         self.report(statement, kind, what, findings);
     }
 
-    /// Reports the first one, and counts the others.
+    /// Reports the first mismatch, and counts the others.
     fn report(
         &mut self,
         statement: &ClaimedTreeHead,

@@ -1,5 +1,5 @@
-//! The content of payloads, unpacked in order: what one is packed against was unpacked shortly
-//! before, and is held.
+//! Unpacks the content of payloads in order. What a payload is packed against was unpacked shortly before,
+//! and is cached.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
@@ -11,17 +11,17 @@ use crate::payload::{Encoding, Unpacker, sha256, unpack_alone};
 use crate::read::commitments::is_excerpt_committed;
 use crate::read::payloads;
 
-/// Bytes of contents that are held for others; somewhat more than what the writer packs against.
+/// Bytes of contents that are cached; a little more than the writer packs against.
 const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// A longer content is not held: it would push out all others.
+/// A longer content is not cached: it would displace all others.
 const HELD_CONTENT_BYTES_MAX: usize = HELD_BYTES_MAX / 2;
 
 pub(super) struct Contents<'a> {
     snapshot: &'a Snapshot,
     unpacker: Unpacker,
-    /// Ordered, because ids come and go in order: both ends stay in the processor's cache.
+    /// Ordered, because ids are added and dropped in order: both ends stay in the processor's cache.
     held: BTreeMap<i64, Held>,
-    /// Ids by their last use, oldest first; an entry whose stamp is not the last is void.
+    /// Ids by their last use, oldest first; an entry with an outdated stamp is void.
     uses: VecDeque<(i64, u64)>,
     stamp: u64,
     held_bytes: usize,
@@ -51,7 +51,7 @@ impl<'a> Contents<'a> {
         self.bytes
     }
 
-    /// Whether the row's content is what was committed to. Its digest is known to be.
+    /// Whether the row's content matches its commitment. The digest was compared before.
     pub(super) fn check(&mut self, row: &PayloadRow<'_>, fact: &BodyFact) -> Result<(), String> {
         let id = row.payload_id;
         let content = Rc::new(self.unpack(row)?);
@@ -103,7 +103,7 @@ impl<'a> Contents<'a> {
         applied.join(&first).ok_or_else(damaged)
     }
 
-    /// What a content is packed against: held from before, else unpacked with all that it needs.
+    /// What a content is packed against: from the cache, otherwise unpacked with everything that it needs.
     fn base(&mut self, id: i64, base: i64) -> Result<Rc<Vec<u8>>, String> {
         if base >= id {
             return Err("it is packed against a later one".to_owned());
@@ -149,7 +149,7 @@ impl<'a> Contents<'a> {
     }
 }
 
-/// What holding a content takes, with the maps' share: short contents are mostly that.
+/// Memory that a cached content takes, with its share of the maps, which dominates for short contents.
 fn held_size(content: &[u8]) -> usize {
     content.len().saturating_add(256)
 }

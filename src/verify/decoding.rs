@@ -1,7 +1,7 @@
-//! The log's segments, unpacked and hashed ahead of the checks.
+//! Unpacks and hashes the segments of the log ahead of the checks.
 //!
-//! All of it is read from one connection, so that everything is as of one moment; what does not need
-//! the connection is done on a thread of its own, where there is a processor for it.
+//! All segments are read from one connection, so that they are of one moment. Work without the connection
+//! runs on a separate thread if there is a processor for it.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -15,15 +15,14 @@ use crate::merkle::leaf_of;
 use crate::model::Digest;
 use crate::sync::thread::processors;
 
-/// Segments that are read before they are needed. A segment is one group commit of the writer's,
-/// some megabytes at the most.
+/// Segments that are read ahead. A segment is one group commit of the writer, a few megabytes at most.
 const SEGMENTS_AHEAD: usize = 2;
-/// Leaves that are handed over together, and how many such pieces may wait.
+/// Leaves that are passed on together, and how many such pieces may wait.
 const LEAVES_TOGETHER: usize = 512;
 const PIECES_AHEAD: usize = 4;
 
-/// Lines of one segment, and their leaves. They are parsed by whoever takes them: what one thread
-/// allocates and another one frees costs more than the parsing.
+/// Lines of one segment, and their leaves. The receiving thread parses them: memory that one thread
+/// allocates and another frees costs more than the parsing.
 pub(super) struct Lines {
     text: Arc<Vec<u8>>,
     range: Range<usize>,
@@ -38,10 +37,10 @@ impl Lines {
     }
 }
 
-/// What becomes of a segment.
+/// The result of decoding a segment.
 pub(super) enum Decoded {
     Lines(Lines),
-    /// Its last line has been handed over. Or it does not unpack to as many whole lines as it says.
+    /// Its last line was passed on, or it does not unpack to as many whole lines as its row says.
     End(Result<(), String>),
 }
 
@@ -61,15 +60,16 @@ struct Packed {
     count: u64,
 }
 
-/// The log's segments, in order.
+/// The segments of the log, in order. Reads on the caller's thread; the decoding thread, if there is one,
+/// ends with the scope or when this is dropped.
 pub(super) struct Segments<'a> {
     snapshot: &'a Snapshot,
     decoding: Decoding,
-    /// Segments that were read, and handed over to be decoded.
+    /// Segments that were read and passed to the decoder.
     ahead: VecDeque<SegmentHead>,
     last_key: i64,
     is_read: bool,
-    /// Reading went wrong behind those that are ahead.
+    /// Reading failed after those in `ahead`.
     failed: Option<DbError>,
 }
 
@@ -85,7 +85,7 @@ enum Decoding {
 }
 
 impl<'a> Segments<'a> {
-    /// From the start of the log on. `scope` is where the thread runs.
+    /// From the start of the log. `scope` is where the thread runs.
     pub(super) fn new<'scope>(
         snapshot: &'a Snapshot,
         scope: &'scope Scope<'scope, '_>,
@@ -100,7 +100,7 @@ impl<'a> Segments<'a> {
         })
     }
 
-    /// The next segment. All that [`decoded`](Self::decoded) gives up to its end belongs to it.
+    /// The next segment. Everything that [`decoded`](Self::decoded) returns up to its end belongs to it.
     pub(super) fn next(&mut self) -> Result<Option<SegmentHead>, DbError> {
         while !self.is_read && self.ahead.len() < SEGMENTS_AHEAD {
             match self.snapshot.segment_after(self.last_key) {
@@ -118,7 +118,7 @@ impl<'a> Segments<'a> {
         }
     }
 
-    /// What comes next of the segment.
+    /// The next lines of the segment.
     pub(super) fn decoded(&mut self) -> Decoded {
         let decoded = match &mut self.decoding {
             Decoding::Thread { decoded, .. } => decoded.recv().ok(),
@@ -127,7 +127,7 @@ impl<'a> Segments<'a> {
         decoded.unwrap_or_else(|| Decoded::End(Err("the thread that unpacks has ended".to_owned())))
     }
 
-    /// Leaves the segment's lines out.
+    /// Skips the lines of the segment.
     pub(super) fn skip(&mut self) {
         while let Decoded::Lines(_) = self.decoded() {}
     }
@@ -156,7 +156,8 @@ impl<'a> Segments<'a> {
             count,
         };
         match &mut self.decoding {
-            // Never waits: no more than fit are ahead. A thread that has ended says so later.
+            // Never blocks: no more segments are read ahead than fit. If the thread has ended, that shows
+            // later.
             Decoding::Thread { packed, .. } => drop(packed.send(next)),
             Decoding::Here { decoder, decoded } => decode(decoder, next, &mut |piece| {
                 decoded.push_back(piece);
@@ -196,7 +197,7 @@ impl Decoding {
     }
 }
 
-/// Hands on a segment's lines until nobody wants them.
+/// Passes on the lines of a segment until `hand_on` returns `false`.
 fn decode(decoder: &mut SegmentDecoder, packed: Packed, hand_on: &mut dyn FnMut(Decoded) -> bool) {
     let text = match decoder.decode(packed.encoding, packed.data, packed.length, packed.count) {
         Ok(text) => text,

@@ -1,4 +1,4 @@
-//! The log from end to end: lines, tree, and what is checked in step with it.
+//! The log from end to end: lines, tree, and what is compared in step with it.
 
 use super::checkpoints::{CheckpointCheck, RemovalEvent};
 use super::decoding::{Decoded, SegmentHead, Segments};
@@ -12,11 +12,11 @@ use crate::log::{
 use crate::merkle::CompactRange;
 use crate::model::Digest;
 
-/// The writer makes a checkpoint at least every 10,000 events and the rest of a group commit, which
-/// has at most 8,192 and a few.
+/// The writer makes a checkpoint at least every 10,000 events plus the rest of a group commit, which has at
+/// most a little more than 8,192.
 const UNCOVERED_MAX: u64 = 20_000;
 
-/// Which log this is, as far as its first event says so.
+/// Which log this is, according to its first event.
 pub(super) fn origin(snapshot: &Snapshot) -> Option<String> {
     let (_, segment) = snapshot.segment_after(i64::MIN).ok()??;
     let mut decoder = SegmentDecoder::new().ok()?;
@@ -34,7 +34,7 @@ pub(super) fn origin(snapshot: &Snapshot) -> Option<String> {
     }
 }
 
-/// What a store said that it found when it opened the log.
+/// What a store recorded that it found when it opened the log.
 fn stated_removals(removals: &UnsignedRemovals) -> String {
     let seqs: Vec<_> = removals.seqs.iter().map(u64::to_string).collect();
     format!(
@@ -51,9 +51,9 @@ pub(super) struct LogPass<'a, 'scope> {
     statements: CheckpointCheck<'a>,
     payloads: Payloads<'scope>,
     removed: Removed<'a>,
-    /// `None` once part of the log cannot be read: what follows from it cannot be compared.
+    /// `None` once a part of the log cannot be read: what follows from it cannot be compared.
     derived: Option<Derived<'a>>,
-    /// `None` once leaves are missing that nothing stands for.
+    /// `None` once leaves are missing without a replacement.
     tree: Option<CompactRange>,
     next_seq: u64,
     log_id: Option<String>,
@@ -91,7 +91,7 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
         }
     }
 
-    /// Reads the whole log. `progress` is told the seq that was reached.
+    /// Reads the whole log. `progress` is called with the seq that was reached.
     pub(super) fn run(
         &mut self,
         segments: Segments<'_>,
@@ -125,8 +125,8 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
         self.statements.rest(self.next_seq, findings)
     }
 
-    /// Fills in the report, with what could be said only at the end of the log. Gives what the indexes of
-    /// the requests are to hold.
+    /// Fills in the report, including what is only known at the end of the log. Returns the entries that
+    /// the indexes of the requests should have.
     pub(super) fn finish(
         self,
         report: &mut VerifyReport,
@@ -163,6 +163,10 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
         Ok(entries)
     }
 
+    /// Checks one segment. (1) Its row must continue the log; a gap before it is reported once as missing
+    /// events, after which neither tree nor derived tables can be compared. (2) Its lines are hashed and
+    /// parsed. (3) The tree over the lines must equal the tree that its stored hashes give. (4) The
+    /// resulting size is compared with checkpoints and anchors of that size.
     fn segment(
         &mut self,
         head: &SegmentHead,
@@ -188,7 +192,7 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
             return Ok(());
         }
         if let Err(error) = check_sizes(count, length) {
-            // Where it ends is not known; the next one shows what is missing.
+            // Its end is unknown; the next segment shows what is missing.
             findings.add(FindingKind::Log, Some(first_seq), error.to_string());
             self.derived = None;
             segments.skip();
@@ -223,13 +227,14 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
             let what = "the lines are not those over which the tree was made: changed, or the hashes \
                         beside them are";
             findings.add_range(FindingKind::Tree, Some(first_seq), Some(last_seq), what);
-            // Go on from the tree as it was made: what follows is held against that.
+            // Continue with the stored tree: what follows is compared with that, so that one fault is
+            // reported once.
             self.tree = stated;
         }
         self.state_size(findings)
     }
 
-    /// Takes the lines of a segment. The inner error says why they cannot be read.
+    /// Checks the lines of a segment. The inner error says why they cannot be read.
     fn lines(
         &mut self,
         segments: &mut Segments<'_>,
@@ -278,14 +283,14 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
                 self.derived = None;
             }
         }
-        // The segment's end is checked once its hashes are.
+        // The end of the segment is checked after its hashes.
         if self.next_seq < end {
             self.state_size(findings)?;
         }
         Ok(())
     }
 
-    /// Holds what is derived from the log against it.
+    /// Compares what is derived from the log with the tables.
     fn derive(&mut self, event: &Event, findings: &mut Findings) -> Result<(), DbError> {
         let Some(derived) = &mut self.derived else {
             return Ok(());
@@ -304,7 +309,7 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
         if error.kind != DbErrorKind::Corrupt {
             return Err(error);
         }
-        // The log itself goes on.
+        // The log itself continues.
         let what = crate::error::chain(&error);
         findings.add(FindingKind::Projection, Some(event.seq), what);
         derived.tables = None;
@@ -348,7 +353,7 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
         self.payloads.event(event, is_pruned);
     }
 
-    /// Holds the tree as it is now against what states this size.
+    /// Compares the tree as it is now with checkpoints of this size.
     fn state_size(&mut self, findings: &mut Findings) -> Result<(), DbError> {
         if self.statements.next_size() > self.next_seq && !self.statements.is_expecting() {
             return Ok(());

@@ -1,8 +1,8 @@
 //! Verification: is the trail what was recorded, and is all of it there?
 //!
-//! One pass over the log as of one moment, in step with payloads, projections, checkpoints and
-//! anchors, while SQLite checks the file's structure on a connection of its own. Memory is bounded
-//! however long the log. Findings are data, never errors.
+//! One pass over the log as of one moment, in step with payloads, projections, checkpoints and anchors.
+//! Meanwhile SQLite checks the file's structure on another connection. Memory is bounded for any log.
+//! Findings are data, never errors.
 
 mod anchors;
 mod checkpoints;
@@ -32,59 +32,61 @@ use removed::Removed;
 pub(crate) use report::Findings;
 pub use report::{Finding, FindingKind, NotKept, OtherLog, VerifyReport};
 
-/// What [`ReadOnlyStore::verify`](crate::ReadOnlyStore::verify) holds the file against.
+/// What [`ReadOnlyStore::verify`](crate::ReadOnlyStore::verify) compares the file with.
 #[derive(Debug, Clone, Default)]
 pub struct VerifyOptions {
     /// A file to which the store appended its checkpoints
-    /// ([`StoreBuilder::anchor_file`](crate::StoreBuilder::anchor_file)), from a place that whoever
-    /// can write to the database cannot write to. Without it nothing shows that the end of the log
-    /// was cut off, or that an older copy was put back. Default: none.
+    /// ([`StoreBuilder::anchor_file`](crate::StoreBuilder::anchor_file)), from a place where people who can
+    /// write to the database cannot write. Without it, nothing shows that the end of the log was cut off,
+    /// or that an older copy was restored. Default: none.
     pub anchor: Option<PathBuf>,
-    /// Public keys that checkpoints are to be signed with; after a change of keys, all of them.
-    /// Without one signatures are not checked. Default: none.
+    /// Public keys that must have signed the checkpoints; after a change of keys, all of them. Without
+    /// keys, signatures are not checked. Default: none.
     pub keys: Vec<VerifyingKey>,
-    /// Leave out unpacking and hashing every body, most of the work where bodies are long; that
-    /// bodies are there and that their digests are those of the log is checked all the same.
-    /// Default: `false`.
+    /// Skip unpacking and hashing bodies, which is most of the work if bodies are long. It is still checked
+    /// that bodies exist and that their digests are those in the log. Default: `false`.
     pub skip_bodies: bool,
-    /// Also derive the search index from the bodies, and compare: whether searches find all that was
-    /// said, and nothing else. It takes as long as building the index, many times what all the rest
-    /// takes. Without it the index is not to be trusted, and the report's notes say so; its settings,
-    /// and that its tables and the keys of its pages fit together, are checked in any case. Default:
-    /// `false`.
+    /// Also derive the search index from the bodies and compare: do searches find everything that was said,
+    /// and nothing else? That takes as long as building the index, many times as long as all other checks.
+    /// Without it the index cannot be trusted, and the notes of the report say so; its settings, and that
+    /// its tables and page keys match, are always checked. Default: `false`.
     pub compare_search: bool,
-    /// The id of the log that this is to be, with or without the `auditlite/` before it. Another log
-    /// in its place is a finding; without it, that is only seen where an anchor file has no note of
-    /// the other one. Default: whichever log it is.
+    /// The id that the log must have, with or without the prefix `auditlite/`. Another log in its place is
+    /// a finding. Without an id, that is only noticed if an anchor file has no note of the other log.
+    /// Default: any log.
     pub log_id: Option<String>,
 }
 
-/// What verification is at.
+/// The stage of verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum VerifyStage {
-    /// SQLite's own check of the file's structure, which has been going on meanwhile. Its progress is
-    /// not known.
+    /// SQLite's own check of the file's structure, which has been running meanwhile. Its progress is
+    /// unknown.
     Structure,
     /// The log, with its tree, checkpoints, payloads and bodies. Counted in events.
     Log,
-    /// The tables that are derived from the log. Its progress is not known.
+    /// The tables that are derived from the log. Its progress is unknown.
     Projections,
 }
 
-/// How far verification is.
+/// The progress of verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerifyProgress {
-    /// What is being done.
+    /// The current stage.
     pub stage: VerifyStage,
     /// How much of it is done.
     pub done: u64,
-    /// How much there is to do; 0 where that is not known.
+    /// How much there is to do; 0 if unknown.
     pub total: u64,
 }
 
-/// Checks the file at this path.
+/// Verifies the file at this path.
+///
+/// Four connections see the same moment. The log is read on this thread (with payloads on another, see
+/// [`verify_log`]); SQLite's structure check and the comparison of the search index run on two threads of
+/// their own. Findings about the structure come first in the report, since they explain others.
 pub(crate) fn verify(
     path: &Path,
     options: &VerifyOptions,
@@ -120,7 +122,7 @@ pub(crate) fn verify(
         });
         let structure = match structure {
             Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
-            // There is no thread to be had.
+            // No thread could be started.
             Err(_) => snapshot.structure(&schema, key),
         };
         let structure = structure
@@ -155,8 +157,7 @@ pub(crate) fn verify(
     })
 }
 
-/// Where the tables are not those of this version nothing is read from them: what they would say is up to
-/// whoever made them.
+/// If the tables are not those of this version, nothing is read from them: they could return anything.
 fn unread(
     schema: Result<Schema, DbError>,
     options: &VerifyOptions,
@@ -177,8 +178,8 @@ fn unread(
     Ok(report)
 }
 
-/// Checks the log, and everything that can be held against it in step with it. Gives what the indexes of
-/// the requests are to hold, too, where all of the requests could be read.
+/// Checks the log, and everything that is compared in step with it. Also returns the entries that the
+/// indexes of the requests should have, if all requests could be read.
 fn verify_log<'scope>(
     snapshot: &Snapshot,
     of_payloads: Snapshot,
@@ -242,7 +243,7 @@ fn check_identity(options: &VerifyOptions, origin: Option<&str>, findings: &mut 
 }
 
 impl Findings {
-    /// What was read; where it could not be because of damage, that is a finding.
+    /// The value that was read; if damage prevented it, that becomes a finding.
     fn keep<T, E: Into<ReadError>>(
         &mut self,
         kind: FindingKind,

@@ -1,6 +1,6 @@
-//! Payloads in step with the events that commit to them: both are in the same order.
+//! Checks payloads in step with the events that commit to them: both have the same order.
 //!
-//! On a thread and a connection of their own where there is a processor for it.
+//! Runs on its own thread and connection if there is a processor for it.
 
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -13,18 +13,18 @@ use crate::error::{ReadError, chain};
 use crate::log::{BodyFact, Event, EventKind, Kept};
 use crate::read::commitments::{Claim, mismatch};
 
-/// Steps that are handed over together, and how many such pieces may wait.
+/// Steps that are passed on together, and how many such pieces may wait.
 const STEPS_TOGETHER: usize = 512;
 const PIECES_AHEAD: usize = 8;
 
-/// The payloads, as the pass over the log sees them. What is wrong with them is known at the end.
+/// The payloads, as seen by the pass over the log. Their findings are known at the end.
 pub(super) struct Payloads<'scope> {
     steps: Vec<Step>,
     sender: SyncSender<Vec<Step>>,
     thread: ScopedJoinHandle<'scope, Outcome>,
 }
 
-/// What the payloads are held against, in the order of the log.
+/// What the payloads are compared with, in the order of the log.
 enum Step {
     Body {
         seq: u64,
@@ -34,13 +34,13 @@ enum Step {
     },
     /// Events up to this one cannot be read.
     SkipUntil(u64),
-    /// The log has been read to its end.
+    /// The log was read to its end.
     End,
 }
 
 type Outcome = (Result<Found, ReadError>, Findings);
 
-/// What was seen of the payloads.
+/// What was found of the payloads.
 #[derive(Default)]
 struct Found {
     payloads: u64,
@@ -49,7 +49,7 @@ struct Found {
 }
 
 impl<'scope> Payloads<'scope> {
-    /// From the first one on. `scope` is where the thread runs.
+    /// From the first payload. `scope` is where the thread runs.
     pub(super) fn new(
         snapshot: Snapshot,
         with_bodies: bool,
@@ -69,7 +69,7 @@ impl<'scope> Payloads<'scope> {
         })
     }
 
-    /// Checks what the event commits to. Where it `is_pruned`, that must be gone.
+    /// Checks what the event commits to. If it `is_pruned`, that must be gone.
     pub(super) fn event(&mut self, event: &Event, is_pruned: bool) {
         let bodies = match &event.kind {
             EventKind::Opened(opened) => [
@@ -97,23 +97,23 @@ impl<'scope> Payloads<'scope> {
         }
     }
 
-    /// Lets the rows of events pass that cannot be read.
+    /// Skips the rows of events that cannot be read.
     pub(super) fn skip_until(&mut self, seq: u64) {
         self.step(Step::SkipUntil(seq));
     }
 
-    /// The log has been read to its end: rows that are left are ones that no event commits to.
+    /// The log was read to its end: no event commits to the rows that are left.
     pub(super) fn end(&mut self) {
         self.step(Step::End);
     }
 
-    /// Waits for the rest, and tells what was found.
+    /// Waits for the rest, and returns what was found.
     pub(super) fn finish(
         self,
         report: &mut VerifyReport,
         findings: &mut Findings,
     ) -> Result<(), ReadError> {
-        // A thread that has ended says so when it is joined.
+        // If the thread has ended, joining it tells why.
         drop(self.sender.send(self.steps));
         drop(self.sender);
         let (found, own) = self
@@ -164,9 +164,9 @@ fn run(
 }
 
 struct PayloadPass<'a> {
-    /// Absent where they cannot be read at all.
+    /// Absent if they cannot be read at all.
     rows: Option<PayloadRows<'a>>,
-    /// Absent where bodies are not to be unpacked.
+    /// Absent if bodies are not unpacked.
     contents: Option<Contents<'a>>,
     found: Found,
 }
@@ -191,6 +191,9 @@ impl PayloadPass<'_> {
         }
     }
 
+    /// Checks one payload. What the event did not keep is only counted. Rows before this one belong to no
+    /// event. A row must exist unless its content was pruned, and must not exist if it was. Its salt,
+    /// digest and lengths must be those of the commitment, and then its content must have the digest.
     fn body(
         &mut self,
         seq: u64,
@@ -203,7 +206,7 @@ impl PayloadPass<'_> {
         match fact.kept {
             Kept::Whole => {}
             Kept::Excerpt => self.found.not_kept.excerpts += 1,
-            // The body that was forwarded is never kept; its digest is what matters.
+            // The forwarded body is never kept; its digest is what matters.
             Kept::Digest if part == Part::UpstreamBody => {}
             Kept::Digest => self.found.not_kept.digest_only += 1,
             Kept::Nothing => self.found.not_kept.shed += 1,
@@ -230,7 +233,7 @@ impl PayloadPass<'_> {
         }
         let row = match self.rows.as_ref().map(PayloadRows::row) {
             Some(Err(error)) if error.kind == DbErrorKind::Corrupt => {
-                // The others can be read all the same.
+                // The other columns can still be read.
                 let what = format!("its {}: {}", name(part), chain(&error));
                 findings.add(FindingKind::PayloadCommitment, Some(seq), what);
                 return self.advance();
@@ -272,7 +275,7 @@ impl PayloadPass<'_> {
         Ok(())
     }
 
-    /// The id of the next row, if it is below this one.
+    /// The id of the next row, if it is less than this one.
     fn next_below(&mut self, id: i64) -> Result<Option<i64>, DbError> {
         let Some(rows) = &mut self.rows else {
             return Ok(None);

@@ -1,7 +1,7 @@
-//! What the log states as taken out, held against what is there.
+//! Checks that everything the log says was removed is gone, and that nothing else is.
 //!
-//! The table of removals is read ahead of the events that state them, which come later in the log;
-//! that the two say the same is checked with the other tables.
+//! The table of removals is read ahead of the events that record them, which come later in the log. That
+//! both say the same is checked together with the other tables.
 
 use super::report::{FindingKind, Findings};
 use crate::db::{
@@ -11,11 +11,11 @@ use crate::log::{Event, EventKind, PrunedKind};
 
 pub(super) struct Removed<'a> {
     snapshot: &'a Snapshot,
-    /// Whether anything was ever taken out.
+    /// Whether anything was ever removed.
     is_any: bool,
-    /// What is stated of the segment that is being read.
+    /// The removals recorded for the current segment.
     ranges: Vec<RemovedRange>,
-    /// Lines that were taken out, as stated.
+    /// The number of lines that were removed as recorded.
     lines: u64,
 }
 
@@ -29,7 +29,7 @@ impl<'a> Removed<'a> {
         })
     }
 
-    /// Where the table cannot be read: nothing is taken as stated.
+    /// If the table cannot be read: nothing counts as recorded.
     pub(super) fn unreadable(snapshot: &'a Snapshot) -> Self {
         Self {
             snapshot,
@@ -51,7 +51,7 @@ impl<'a> Removed<'a> {
         Ok(())
     }
 
-    /// Lines that were taken out.
+    /// The number of removed lines.
     pub(super) fn lines(&self) -> u64 {
         self.lines
     }
@@ -63,7 +63,7 @@ impl<'a> Removed<'a> {
             .any(|range| is_content(range) && range.has(seq))
     }
 
-    /// A line that was taken out.
+    /// Checks a line that was removed.
     pub(super) fn check_line(&mut self, seq: u64, findings: &mut Findings) {
         if self.is_line_gone(seq) {
             self.lines = self.lines.saturating_add(1);
@@ -73,7 +73,7 @@ impl<'a> Removed<'a> {
         }
     }
 
-    /// A line that is there, and what it says of others.
+    /// Checks a line that exists, and what it says about others.
     pub(super) fn check_event(&self, event: &Event, findings: &mut Findings) {
         let seq = event.seq;
         let is_later = |what: &str, other: u64, findings: &mut Findings| {

@@ -5,45 +5,45 @@ use std::fmt;
 use super::VerifyOptions;
 use crate::model::Digest;
 
-/// More findings than this are only counted.
+/// Further findings are only counted.
 pub(super) const FINDINGS_LISTED_MAX: usize = 1000;
 
-/// What is wrong, by what has to be doubted.
+/// What is wrong, by what becomes doubtful.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FindingKind {
-    /// The file itself: SQLite's integrity check, tables that should not be or are missing.
+    /// The file itself: SQLite's integrity check, missing or additional tables.
     Structure,
     /// Lines of the log are missing, unreadable, out of order, or not events.
     Log,
-    /// Lines are not those over which the tree was made.
+    /// Lines are not those over which the tree was built.
     Tree,
-    /// The log is not the one that a checkpoint in the file states, or checkpoints are missing.
+    /// The log differs from a checkpoint in the file, or checkpoints are missing.
     Checkpoint,
     /// A checkpoint is not signed by a given key, or not validly.
     Signature,
-    /// The log is not the one that an anchor states: changed, cut off, or an older copy.
+    /// The log differs from an anchor: changed, cut off, or an older copy.
     Anchor,
-    /// A payload that an event commits to is not there, and no event says why.
+    /// A payload that an event commits to is missing, and no event says why.
     PayloadMissing,
-    /// A payload's digest, salt or lengths are not those that its event commits to.
+    /// The digest, salt or lengths of a payload are not those of its commitment.
     PayloadCommitment,
-    /// A payload's content does not have the digest that was committed to.
+    /// The content of a payload does not have the recorded digest.
     PayloadContent,
     /// A payload that no event commits to.
     PayloadUnknown,
-    /// A table for reading does not say what the log says.
+    /// A table for reading does not match the log.
     Projection,
-    /// A session's accounts do not add up: submitted = stored + stated as lost.
+    /// The accounts of a session do not add up: submitted = stored + recorded as lost.
     Accounts,
-    /// The search index is damaged, or does not say what the bodies say: searches may miss something or
-    /// find what nobody said. Nothing of the trail depends on it; [`rebuild`](crate::rebuild) builds it
-    /// anew.
+    /// The search index is damaged, or does not match the bodies: searches may miss messages, or find what
+    /// was never said. Nothing else in the trail depends on it; [`rebuild`](crate::rebuild) builds it
+    /// again.
     SearchIndex,
-    /// Events, or their content, were taken out that a signed checkpoint or an anchor covers, by a
-    /// removal that nothing shows to be the store's own.
+    /// Events or content that a signed checkpoint or an anchor covers were removed, and nothing shows that
+    /// the store did it.
     Removal,
-    /// The log is another one than the one that was asked for.
+    /// The log is not the one that was asked for.
     OtherLog,
 }
 
@@ -76,31 +76,31 @@ impl fmt::Display for FindingKind {
     }
 }
 
-/// One thing that is wrong.
+/// One fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// What has to be doubted.
+    /// What becomes doubtful.
     pub kind: FindingKind,
-    /// The event that it is about, or the first of several.
+    /// The event concerned, or the first of several.
     pub seq: Option<u64>,
-    /// The last of several events, where it cannot be said which of them.
+    /// The last of several events, if it is unknown which of them.
     pub last_seq: Option<u64>,
     /// What is wrong, in plain words.
     pub what: String,
 }
 
-/// Content that is not in the file, by the reason that the log states for it.
+/// Content that is not in the file, by the recorded reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct NotKept {
-    /// Bodies left out for want of capacity.
+    /// Bodies that were shed because the queue was full.
     pub shed: u64,
-    /// Bodies of which only the digest was to be kept.
+    /// Bodies of which only the digest should be kept.
     pub digest_only: u64,
     /// Bodies above the payload cap, of which beginning and end are kept.
     pub excerpts: u64,
-    /// Requests of which nothing is recorded, for want of capacity.
+    /// Requests of which nothing is recorded because the queue was full.
     pub lifecycles: u64,
     /// Bodies and other content that were pruned.
     pub pruned: u64,
@@ -108,18 +108,17 @@ pub struct NotKept {
     pub lines: u64,
 }
 
-/// Another log than the one that is verified, as the anchor file knows it.
+/// Another log in the anchor file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct OtherLog {
     /// `auditlite/` and its id.
     pub origin: String,
-    /// Notes of it.
+    /// The number of its notes.
     pub notes: u64,
-    /// Most events that one of them states.
+    /// The highest number of events in one of them.
     pub events: u64,
-    /// When the first and the last of them were made, in microseconds since the Unix epoch, where
-    /// they say so.
+    /// When the first of them was made, in microseconds since the Unix epoch, if they say so.
     pub first_at: Option<i64>,
     /// When the last of them was made.
     pub last_at: Option<i64>,
@@ -129,23 +128,22 @@ pub struct OtherLog {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct VerifyReport {
-    /// Which log it is: `auditlite/` and its id, as checkpoints name it.
+    /// The log: `auditlite/` and its id, as in checkpoints.
     pub origin: Option<String>,
     /// Events in the log.
     pub events: u64,
-    /// Root of the tree over them; `None` where so much is missing that there is none.
+    /// Root of the tree over them; `None` if so much is missing that it is unknown.
     pub root: Option<Digest>,
     /// Checkpoints in the file.
     pub checkpoints: u64,
-    /// Of these, those that are validly signed by a given key.
+    /// How many of these are validly signed by a given key.
     pub signed_checkpoints: u64,
-    /// Events that the last checkpoint in the file covers; with keys given, the last signed one.
+    /// Events that the last checkpoint in the file covers; if keys are given, the last signed one.
     pub covered_events: u64,
     /// When that checkpoint was made, in microseconds since the Unix epoch.
     pub covered_at: Option<i64>,
-    /// Events after the last checkpoint that a given key signed and that fits the log: whoever can
-    /// write to the file could have written them. Without a key no checkpoint is known to be signed,
-    /// so that these are all.
+    /// Events after the last matching checkpoint that a given key signed: anyone who can write to the file
+    /// could have written them. Without keys no checkpoint is known to be signed, so these are all events.
     pub unsigned_events: u64,
     /// Checkpoints of this log in the anchor file.
     pub anchors: u64,
@@ -157,16 +155,16 @@ pub struct VerifyReport {
     pub payloads: u64,
     /// Bytes of bodies that were unpacked and hashed.
     pub body_bytes: u64,
-    /// Content that is not in the file, by the reason that the log states for it.
+    /// Content that is not in the file, by the recorded reason.
     pub not_kept: NotKept,
-    /// Other logs that the anchor file has notes of, at most 100. That is as it should be where stores
-    /// share an anchor file; where they do not, another log is in the place of one of these.
+    /// Other logs in the anchor file, at most 100. This is normal if stores share an anchor file. If they
+    /// do not, the log was replaced by one of these, or by this one.
     pub other_logs: Vec<OtherLog>,
-    /// What the result does and does not show, in plain words.
+    /// What the result shows and does not show, in plain words.
     pub notes: Vec<String>,
-    /// What is wrong, at most 1,000 of it. Empty when all is well.
+    /// What is wrong: at most 1,000 findings. Empty if all is well.
     pub findings: Vec<Finding>,
-    /// How many things are wrong.
+    /// The number of all findings.
     pub findings_total: u64,
 }
 
@@ -206,7 +204,7 @@ impl VerifyReport {
     }
 }
 
-/// Collects findings, and counts those beyond the bound.
+/// Collects findings, and counts those beyond the limit.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     listed: Vec<Finding>,

@@ -1,8 +1,7 @@
-//! The search index held against the bodies that it was made from.
+//! Compares the search index with the bodies from which it was made.
 //!
-//! Whoever can write to the file can have a search say what nobody said, or keep quiet about what
-//! somebody did. Nothing in the log commits to the index; but all of it can be derived, at the cost of
-//! building it.
+//! An attacker who can write to the file can make a search show what was never said, or miss what was.
+//! Nothing in the log commits to the index. But all of it can be derived again, at the cost of building it.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -15,25 +14,25 @@ use crate::read::transcript::transcript;
 
 /// Requests that are read at a time.
 const PAGE: usize = 64;
-/// Bodies that are held meanwhile, in bytes.
+/// Bytes of bodies that are cached meanwhile.
 const RECENT_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Requests that are named; of more, only the number is given.
+/// Requests that are named; further ones are only counted.
 const NAMED_MAX: usize = 20;
 
-/// What is said of an index that was not held against the bodies.
+/// The note about an index that was not compared with the bodies.
 pub(crate) const UNPROVED: &str = "the search index was not compared with the bodies: that a search \
     finds something, or does not, shows nothing (`auditlite verify --search` compares it)";
 
 /// What is wrong with the search index.
 #[derive(Debug, Default)]
 pub(crate) struct IndexFindings {
-    /// Each with the request that it is about, where it is about one, and in plain words.
+    /// Each with the request concerned, if there is one, in plain words.
     pub(crate) lines: Vec<(Option<u64>, String)>,
-    /// There is an index, and it was not held against the bodies.
+    /// There is an index, and it was not compared with the bodies.
     pub(crate) is_unproved: bool,
 }
 
-/// Holds the index against itself and, where `with_bodies`, against what the bodies say.
+/// Compares the index with itself and, if `with_bodies`, with what the bodies say.
 pub(crate) fn compare(
     connection: &Connection,
     with_bodies: bool,
@@ -49,6 +48,8 @@ pub(crate) fn compare(
     Ok(findings)
 }
 
+/// First the index's own tables, then for each request what the index has of it, and last the words with
+/// the texts. A mismatch names the first requests, and counts the rest.
 fn find(
     connection: &Connection,
     with_bodies: bool,
@@ -68,7 +69,7 @@ fn find(
     let mut comparison = ProjectionCheck {
         connection,
         recent: &mut Recent::with_bytes(RECENT_BYTES_MAX),
-        // What was said before something was removed may not be looked at again yet.
+        // Messages from before a removal may not have been examined again yet.
         is_missing_told: state.again == 0,
         kept_from: index::kept_from(connection)?,
         others: BTreeSet::new(),
@@ -79,7 +80,7 @@ fn find(
         let page = index::requests_from(connection, next, PAGE)?;
         let Some(last) = page.last() else { break };
         next = u64::try_from(last.0).unwrap_or(0).saturating_add(1);
-        // What cannot be read is told of elsewhere.
+        // What cannot be read is reported elsewhere.
         for request in page.into_iter().filter_map(|(_, request)| request.ok()) {
             if request.opened_seq >= extent.next_seq {
                 break;
@@ -129,7 +130,7 @@ impl IndexFindings {
     }
 }
 
-/// Requests of which the index has what they say.
+/// Requests whose messages were compared with the index.
 #[derive(Debug)]
 pub(crate) struct Compared {
     recent: Recent,
@@ -147,7 +148,7 @@ impl Compared {
     }
 }
 
-/// As [`compare_request`], of all requests that these events opened, the last one excluded.
+/// As [`compare_request`], for all requests that these events opened, except the last event.
 pub(crate) fn compare_between(
     connection: &Connection,
     compared: &mut Compared,
@@ -181,8 +182,11 @@ pub(crate) fn compare_between(
     }
 }
 
-/// What the index does not have as this request says it, or as those say it to which it gives what this
-/// one says too; as of one moment. `None`: nothing, or there is no index.
+/// What the index lacks or has wrong of this request, or of the requests under which it stores the same
+/// messages; as of one moment. `None`: nothing, or there is no index.
+///
+/// Called before the request is removed, since afterwards nothing could tell whether words of it stay in
+/// the index.
 pub(crate) fn compare_request(
     connection: &Connection,
     compared: &mut Compared,
@@ -237,14 +241,18 @@ struct ProjectionCheck<'c> {
     connection: &'c Connection,
     recent: &'c mut Recent,
     is_missing_told: bool,
-    /// Of requests before this event the content was pruned.
+    /// Requests before this event have had their content pruned.
     kept_from: u64,
-    /// Requests to which the index gives what was looked for.
+    /// Requests under which the index has the messages that were looked for.
     others: BTreeSet<u64>,
 }
 
 impl ProjectionCheck<'_> {
-    /// What the index does not have as the request says it.
+    /// What the index has wrong of the request.
+    ///
+    /// A request that has not ended has no messages yet. Otherwise every message with text must be in the
+    /// index: under this request, with the same text and position, or under an earlier one that said it
+    /// first. The index must have no other messages of it.
     fn request(&mut self, request: &RequestRecord) -> Result<Option<&'static str>, IndexError> {
         let seq = request.opened_seq;
         let stored = index::messages_of(self.connection, seq)?;
@@ -260,7 +268,7 @@ impl ProjectionCheck<'_> {
             return Ok((stored > 0).then_some("it has messages of what was pruned"));
         }
         let said = match transcript(self.connection, self.recent, request) {
-            // A damaged body is told of elsewhere, and says nothing.
+            // A damaged body is reported elsewhere, and says nothing.
             Err(ReadError::Damaged(_)) => return Ok(None),
             said => said.map_err(IndexError::Failed)?,
         };

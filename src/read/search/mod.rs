@@ -1,7 +1,7 @@
 //! Search: full text over what was said, each message once, where it first appeared.
 //!
-//! The index is built off the hot path: by the writer when it is idle, or by whoever searches a file
-//! that nobody writes to. It says how far it lags.
+//! The index is built off the hot path: by the writer in idle time, or by a search of a file without a
+//! writer. The result says how far the index lags behind.
 
 mod compare;
 mod query;
@@ -20,26 +20,26 @@ use crate::payload::{Hasher, text_prefix};
 
 pub(crate) use compare::{Compared, UNPROVED, compare, compare_between, compare_request};
 
-/// Most messages of one search.
+/// Limit of messages in one search.
 const HITS_MAX: usize = 200;
-/// Requests that are looked at in one transaction, and for how long at most.
+/// Requests that are examined in one transaction, and the time limit.
 const STEP_REQUESTS: usize = 64;
 const STEP_TIME: Duration = Duration::from_millis(20);
-/// The same for whoever does nothing else.
+/// The same, for a caller that does nothing else.
 const LONG_STEP_TIME: Duration = Duration::from_millis(500);
 const LONG_STEP_REQUESTS: usize = 4096;
-/// Bodies that are held between two steps.
+/// Bytes of bodies that are cached between two steps.
 const RECENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// What is searched, and how the result is ordered.
+/// What is searched, and the order of the result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SearchOptions {
-    /// Messages of these requests: the ones in which they first appeared. Default: all.
+    /// Messages of these requests, in which they first appeared. Default: all.
     pub filter: RequestFilter,
     /// Newest first instead of best first. Default: no.
     pub is_newest_first: bool,
-    /// Most messages, 1 to 200. Default: 20.
+    /// Limit of messages, 1 to 200. Default: 20.
     pub limit: usize,
 }
 
@@ -57,32 +57,32 @@ impl Default for SearchOptions {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct SearchResult {
-    /// Messages that match.
+    /// Matching messages.
     pub hits: Vec<SearchHit>,
-    /// How far the index is behind.
+    /// How far the index is behind the log.
     pub lag: SearchLag,
-    /// Requests of messages that match, where their rows cannot be read.
+    /// Requests of matching messages whose rows cannot be read.
     pub unreadable: Vec<UnreadableRequest>,
 }
 
-/// A message that matches.
+/// A matching message.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct SearchHit {
     /// The request in which the message first appeared.
     pub request: RequestRecord,
-    /// `system`, `user`, `assistant` or `tool`, or what the protocol calls it.
+    /// `system`, `user`, `assistant` or `tool`, or another role of the protocol.
     pub role: String,
     /// Whether the model said it, in the response.
     pub is_reply: bool,
-    /// Its place in the request's messages, or in the replies.
+    /// Its position in the request's messages, or in the replies.
     pub position: u64,
     /// How well it matches: BM25, larger is better.
     pub score: f64,
     /// Where it matches.
     pub snippet: Vec<SnippetPart>,
-    /// Whether the line of the log that commits to what was said cannot be read: the text could not be held
-    /// against it, and may be anything.
+    /// Whether the line of the log that commits to the message cannot be read: the text could not be
+    /// compared with it, and may be anything.
     pub is_unchecked: bool,
 }
 
@@ -90,13 +90,13 @@ pub struct SearchHit {
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SnippetPart {
-    /// The text as it stands in the message.
+    /// The text as in the message.
     pub text: String,
-    /// Whether it is what was searched for.
+    /// Whether it matches the search.
     pub is_match: bool,
 }
 
-/// Prints its size, never the text.
+/// Prints the size, never the text.
 impl std::fmt::Debug for SnippetPart {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SnippetPart")
@@ -112,21 +112,20 @@ impl std::fmt::Debug for SnippetPart {
 pub struct SearchLag {
     /// Whether there is an index at all.
     pub is_built: bool,
-    /// Events of the log that are newer than what the index has seen.
+    /// Events of the log that the index has not seen.
     pub events: u64,
-    /// Requests that the index has seen and that have not ended: it takes them in when they have.
+    /// Requests that the index has seen but that have not ended: it adds them when they end.
     pub waiting: u64,
-    /// Requests that are looked at again, each with those that follow it in its conversation (else of
-    /// its user): something that was said before them was erased or pruned, and they may have said it
-    /// again.
+    /// Requests that are examined again, each with those that follow it in its conversation (otherwise of
+    /// its user): something that was said before them was erased or pruned, and they may have repeated it.
     pub again: u64,
-    /// Requests that could not be read when the index came to them, or of which a body is missing or is not
-    /// what was recorded: what they said is not found. [`rebuild`](crate::rebuild) looks at them anew.
+    /// Requests that could not be read when the index came to them, or with a body that is missing or not
+    /// what was recorded: their messages are not found. [`rebuild`](crate::rebuild) tries them again.
     pub unread: u64,
-    /// The index was found damaged, and is not built anew to its end yet.
+    /// The index was found damaged, and is not completely built again yet.
     pub is_damaged: bool,
-    /// When the first request that the index has not seen was opened, in microseconds since the Unix
-    /// epoch. Absent: it has seen all.
+    /// When the first request was opened that the index has not seen, in microseconds since the Unix epoch.
+    /// Absent: it has seen all.
     pub missing_since: Option<i64>,
 }
 
@@ -137,7 +136,7 @@ impl SearchLag {
     }
 }
 
-/// How far the index is.
+/// How far the index is behind.
 pub(crate) fn lag(connection: &Connection) -> Result<SearchLag, ReadError> {
     let state = index::state(connection)?;
     let extent = state.index.unwrap_or_default();
@@ -156,13 +155,17 @@ pub(crate) fn lag(connection: &Connection) -> Result<SearchLag, ReadError> {
     })
 }
 
-/// Whether what is left of an index that was given up is still to be taken out; an error where not
-/// even that can be told.
+/// Whether the remains of an index that was given up still have to be deleted; an error if that cannot be
+/// told.
 pub(crate) fn is_dropping(connection: &Connection) -> Result<bool, ReadError> {
     Ok(index::extent(connection)?.is_some_and(|extent| extent.is_dropped))
 }
 
-/// Messages that match.
+/// Finds matching messages.
+///
+/// The index finds them, the rows give their requests, and the log tells whether what was said is still
+/// what was recorded. If nothing is found, a damaged index is told apart by searching for something that it
+/// must find.
 pub(crate) fn search(
     connection: &Connection,
     query: &str,
@@ -178,7 +181,7 @@ pub(crate) fn search(
     let words = query::expression(query)?;
     let lag = lag(connection)?;
     if !lag.is_built {
-        // What is left of an index that was dropped is not believed.
+        // The remains of a dropped index are not trusted.
         return Ok(SearchResult {
             hits: Vec::new(),
             lag,
@@ -219,7 +222,7 @@ pub(crate) fn search(
             role: message.role,
             is_reply: message.is_reply,
             position: message.position,
-            // SQLite's is negative, so that an ascending order puts the best first.
+            // SQLite's score is negative, so that the best comes first in ascending order.
             score: -message.score,
             snippet: snippet
                 .into_iter()
@@ -239,7 +242,7 @@ pub(crate) fn search(
 pub(crate) enum IndexError {
     /// The index is damaged.
     Damaged(String),
-    /// Something that has nothing to do with the index.
+    /// Something that does not concern the index.
     Failed(ReadError),
 }
 
@@ -252,7 +255,8 @@ impl From<DbError> for IndexError {
     }
 }
 
-/// Builds the index, step by step.
+/// Builds the index step by step. Owned by the thread that builds: the committer in idle time, or the
+/// caller of [`update_search_index`].
 #[derive(Debug)]
 pub(crate) struct Indexer {
     recent: Recent,
@@ -265,8 +269,8 @@ impl Indexer {
         }
     }
 
-    /// Whether the file has an index, which is then to be kept up. One that says of itself what cannot
-    /// be is given up.
+    /// Whether the file has an index, which must then be kept up to date. An index whose own facts
+    /// contradict each other is given up.
     pub(crate) fn is_built(connection: &Connection) -> Result<bool, IndexError> {
         let state = index::state(connection)?;
         let Some(extent) = state.index else {
@@ -284,23 +288,27 @@ impl Indexer {
         Ok(true)
     }
 
-    /// Gives the index up: it goes with the next steps, and is built anew with those after them.
+    /// Gives the index up: the next steps delete it, and those after them build it again.
     pub(crate) fn give_up(&mut self, connection: &mut Connection) -> Result<(), ReadError> {
         *self = Self::new();
         Ok(index::in_transaction(connection, index::give_up)?)
     }
 
-    /// Looks at the next requests, for some milliseconds, in one transaction. `true`: there are no
-    /// more that could be looked at now.
+    /// Examines the next requests for some milliseconds in one transaction. `true`: no further request can
+    /// be examined now.
     pub(crate) fn step(&mut self, connection: &mut Connection) -> Result<bool, IndexError> {
         self.take(connection, STEP_REQUESTS, STEP_TIME)
     }
 
-    /// The same for whoever does nothing else.
+    /// The same, for a caller that does nothing else.
     fn long_step(&mut self, connection: &mut Connection) -> Result<bool, IndexError> {
         self.take(connection, LONG_STEP_REQUESTS, LONG_STEP_TIME)
     }
 
+    /// One step. An index that is being dropped loses its next rows. Otherwise requests are taken in pages:
+    /// one without an end is noted to be examined later, a readable one is added, and a damaged one is
+    /// noted as unread. A request that is examined again also marks the next one of its conversation. The
+    /// extent is written in the same transaction, so that a crash never skips a request.
     fn take(
         &mut self,
         connection: &mut Connection,
@@ -403,7 +411,7 @@ fn add(
     Ok(true)
 }
 
-/// What is searched of a message; `None`: it has no text.
+/// The searched text of a message; `None`: it has none.
 fn searched_text(flattened: &str) -> Option<&str> {
     let text = text_prefix(flattened, index::TEXT_BYTES_MAX);
     (!text.trim().is_empty()).then_some(text)
@@ -420,19 +428,19 @@ fn key_of(scope: &[u8; 32], message: &CanonicalMessage) -> [u8; 16] {
     key
 }
 
-/// Brings the search index of a file that nobody writes to up to date; builds it where there is none
-/// yet. `progress` is told how far it is after every step and may end the work by returning `false`.
+/// Brings the search index of a file without a writer up to date, or builds it. `progress` is called after
+/// every step, and ends the work by returning `false`.
 ///
-/// A store that is open keeps its index up by itself, in idle times, once there is one or with
+/// An open store keeps its index up to date by itself in idle time, if there is one or with
 /// [`StoreBuilder::search_index`](crate::StoreBuilder::search_index).
 ///
 /// # Blocking
 ///
-/// Reads what is new, at some thousand requests in a second; nobody else can write meanwhile.
+/// Reads what is new, at some thousand requests a second; no other process can write meanwhile.
 ///
 /// # Errors
 ///
-/// [`SearchIndexError::Open`] with [`OpenError::Locked`] where a store has the file open.
+/// [`SearchIndexError::Open`] with [`OpenError::Locked`] if a store has the file open.
 pub fn update_search_index(
     path: impl AsRef<Path>,
     mut progress: impl FnMut(SearchLag) -> bool,
@@ -453,8 +461,7 @@ pub fn update_search_index(
     }
 }
 
-/// Drops the index, where there is one or something of one, and builds it anew. The caller holds the
-/// writer's lock.
+/// Drops the index, or the remains of one, and builds it again. The caller holds the writer's lock.
 pub(crate) fn rebuild(path: &DatabasePath) -> Result<(), OpenError> {
     let mut connection = index::open_for_indexing(path)?;
     let built = match index::is_empty(&connection) {
@@ -475,7 +482,7 @@ pub(crate) fn rebuild(path: &DatabasePath) -> Result<(), OpenError> {
     }
 }
 
-/// Builds the index to its end, or until `progress` says `false`. An index that is damaged goes first.
+/// Builds the index completely, or until `progress` returns `false`. A damaged index is dropped first.
 fn build(
     connection: &mut Connection,
     progress: &mut dyn FnMut(SearchLag) -> bool,
@@ -485,7 +492,7 @@ fn build(
     let mut step = Indexer::is_built(connection).and_then(|_| indexer.long_step(connection));
     loop {
         match step {
-            // Damage that comes again in an index that was just made does not go away.
+            // Damage in an index that was just built will not disappear.
             Err(IndexError::Damaged(_)) if !is_given_up => {
                 indexer.give_up(connection).map_err(IndexError::Failed)?;
                 is_given_up = true;

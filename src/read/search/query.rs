@@ -1,13 +1,13 @@
-//! What is typed into a search, as an expression of FTS5 in which every word is quoted.
+//! Turns a typed search into an FTS5 expression in which every word is quoted.
 
 use crate::error::ReadError;
 
-/// Longest search, in bytes, and most words of it: the work of a search grows with them.
+/// The longest search in bytes, and its most words: the work of a search grows with them.
 const QUERY_BYTES_MAX: usize = 4096;
 const WORDS_MAX: usize = 64;
 
-/// `words "a phrase" begin* -without OR other`: all of the words must be there, in any order, and
-/// none of those with a dash before them; `OR` between groups; nothing else has a meaning.
+/// `words "a phrase" begin* -without OR other`: all words must occur, in any order, and no word with a dash
+/// before it; `OR` separates groups; nothing else has a meaning.
 pub(super) fn expression(query: &str) -> Result<String, ReadError> {
     let invalid = |what: &str| Err(ReadError::InvalidArgument(what.to_owned()));
     if query.len() > QUERY_BYTES_MAX {
@@ -48,7 +48,7 @@ struct Word {
 }
 
 impl Word {
-    /// Whether anything of it is in an index.
+    /// Whether an index can contain any of it.
     fn has_letters(&self) -> bool {
         self.text.chars().any(char::is_alphanumeric)
     }
@@ -121,7 +121,7 @@ mod tests {
         assert!(expression(&"a".repeat(5000)).is_err());
     }
 
-    /// Whatever is typed, SQLite takes the expression.
+    /// SQLite accepts the expression for any text.
     #[test]
     fn any_text_is_a_search_or_refused() {
         let connection = crate::db::Connection::open_in_memory().unwrap();

@@ -10,24 +10,24 @@ use crate::model::{CanonicalMessage, Digest, MessagePart, RequestFilter, Request
 use crate::read::payloads::Recent;
 use crate::read::requests;
 
-/// Requests of one page where nothing else is asked for.
+/// Requests of a page, by default.
 const PAGE_REQUESTS: usize = 1_000;
-/// Most bytes of texts that a page takes in memory; the one before it is not counted.
+/// Limit of bytes of texts in a page's memory, without the page before it.
 const PAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Users that are named where one has to be chosen.
+/// Users that are named if one has to be chosen.
 const USERS_NAMED: usize = 20;
 
 /// Whose conversation, and which part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConversationOptions {
-    /// Of this user; an empty one: of requests without a user. Default: of whoever has a conversation
-    /// of this id, where that is one.
+    /// Of this user; empty for requests without a user. Default: the only user who has a conversation with
+    /// this id.
     pub user_id: Option<String>,
-    /// Goes on after the request with this `opened_seq`, as [`Conversation::next`] said. Default: from
-    /// the beginning.
+    /// Continue after the request with this `opened_seq`, from [`Conversation::next`]. Default: from the
+    /// beginning.
     pub after: Option<u64>,
-    /// Most requests, 1 to 10,000. Default: 1,000.
+    /// Limit of requests, 1 to 10,000. Default: 1,000.
     pub limit: usize,
 }
 
@@ -47,38 +47,38 @@ impl Default for ConversationOptions {
 pub struct Conversation {
     /// The requests, oldest first, all of one user.
     pub requests: Vec<RequestRecord>,
-    /// The messages that these requests said first, in the order in which they appeared. What the
-    /// request before them carried, if there is one, is no part of the page.
+    /// The messages that these requests said first, in the order in which they appeared. Messages that the
+    /// request before them carried are not part of the page.
     pub messages: Vec<ConversationMessage>,
-    /// Requests of which the row or a body is damaged; what they said is missing.
+    /// Requests with a damaged row or body; their messages are missing.
     pub damaged: u64,
-    /// Requests of which the log's lines cannot be read: what they said is among the messages, could not be
-    /// held against what was recorded, and may be anything.
+    /// Requests whose lines in the log cannot be read: their messages are included, could not be compared
+    /// with what was recorded, and may be anything.
     pub unchecked: u64,
-    /// Messages that are not among these, though the requests carried them: the oldest of a request
-    /// with more than 16,384 messages, or with more than 64 MiB of text.
+    /// Messages that the requests carried but that are not included: the oldest of a request with more than
+    /// 16,384 messages, or with more than 64 MiB of text.
     pub left_out: u64,
-    /// Where the next page begins: [`ConversationOptions::after`]. Absent on the last one.
+    /// Where the next page begins, for [`ConversationOptions::after`]. Absent on the last page.
     pub next: Option<u64>,
 }
 
-/// A message, and who carried it.
+/// A message, and which requests carried it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConversationMessage {
     /// The message.
     pub message: CanonicalMessage,
-    /// Whether it first appeared as what the model said, not in a request.
+    /// Whether it first appeared as a reply of the model.
     pub is_reply: bool,
-    /// Index, in the page's requests, of the first that it was part of.
+    /// Index, in the page's requests, of the first one that carried it.
     pub first: usize,
     /// Index of the last one.
     pub last: usize,
-    /// How many of the page's requests it was part of, the one that it was the reply of included.
+    /// How many of the page's requests carried it, including the one whose reply it was.
     pub requests: usize,
 }
 
-/// What is held of a message.
+/// Bytes that a message takes.
 fn bytes_of(message: &CanonicalMessage) -> usize {
     let part = |part: &MessagePart| match part {
         MessagePart::Text(text)
@@ -91,7 +91,7 @@ fn bytes_of(message: &CanonicalMessage) -> usize {
     message.parts.iter().map(part).sum::<usize>() + size_of::<ConversationMessage>()
 }
 
-/// A page of the conversation of this id. Index: `requests_by_conversation`, or that of the user.
+/// A page of the conversation with this id. Index: `requests_by_conversation`, or that of the user.
 pub(crate) fn conversation(
     connection: &Connection,
     id: &str,
@@ -109,7 +109,7 @@ pub(crate) fn conversation(
     page(connection, &filter, options)?.ok_or_else(|| ReadError::NotFound(id.to_owned()))
 }
 
-/// The user of the conversation; an empty one where its requests have none.
+/// The user of the conversation; empty if its requests have none.
 pub(crate) fn only_user(connection: &Connection, id: &str) -> Result<String, ReadError> {
     let mut users = db::conversation_users(connection, id, USERS_NAMED + 1)?;
     match (users.pop(), users.is_empty()) {
@@ -127,7 +127,7 @@ pub(crate) fn only_user(connection: &Connection, id: &str) -> Result<String, Rea
     }
 }
 
-/// A page of the conversation of this request; the request alone where it belongs to none.
+/// A page of the conversation of this request; only the request if it belongs to none.
 pub(crate) fn conversation_of(
     connection: &Connection,
     request: &RequestRecord,
@@ -155,7 +155,7 @@ fn page(
         return Ok(None);
     }
     let unreadable = u64::try_from(page.unreadable.len()).unwrap_or(u64::MAX);
-    // What the page before ended with is the history that this one's requests repeat.
+    // The last request of the previous page is the history that the requests of this page repeat.
     let before = match options.after {
         None => None,
         Some(after) => {
@@ -181,16 +181,16 @@ fn page(
     Ok(Some(join.conversation))
 }
 
-/// A message on its way into a conversation.
+/// A message that is to be added to a conversation.
 struct Arrival {
     message: CanonicalMessage,
     is_reply: bool,
     key: Digest,
-    /// The how manieth of its key within its request: the same word may be said more than once.
+    /// Which occurrence of its key it is within its request: the same words may be said more than once.
     nth: usize,
 }
 
-/// Where a message stands.
+/// Where a message is.
 #[derive(Clone, Copy)]
 enum Place {
     /// Among what was said before the page.
@@ -199,21 +199,21 @@ enum Place {
     Page(usize),
 }
 
-/// Puts requests together, one after the other.
+/// Joins requests, one after the other.
 #[derive(Default)]
 struct Join {
     conversation: Conversation,
     recent: Recent,
     history: Vec<CanonicalMessage>,
     places: HashMap<(Digest, usize), Place>,
-    /// Keys and places of the messages of the request before: most of a request repeats it, and what
-    /// is equal need not be digested again.
+    /// Keys and places of the messages of the previous request. A request mostly repeats it, and equal
+    /// messages need not be hashed again.
     before: Vec<(Digest, Place)>,
     bytes: usize,
 }
 
 impl Join {
-    /// What a request carried that is not part of the page.
+    /// Adds what a request carried as history, which is not part of the page.
     fn take_history(
         &mut self,
         connection: &Connection,
@@ -230,12 +230,16 @@ impl Join {
         Ok(())
     }
 
-    /// `false`: the page is full, and nothing was taken.
+    /// Adds a request. `false`: the page is full, and nothing was added.
+    ///
+    /// A message that is known by key and occurrence only extends the range of its requests; a new one is
+    /// appended. If the new texts exceed the page, the request begins the next page. Only a single request
+    /// that is too long for a page loses its oldest messages.
     fn take(&mut self, connection: &Connection, request: RequestRecord) -> Result<bool, ReadError> {
         let (damaged, unchecked) = (self.conversation.damaged, self.conversation.unchecked);
         let found = self.read(connection, &request)?;
         let unread = usize::try_from(found.left_out).unwrap_or(usize::MAX);
-        // What was left out of this request was read in one before, if they were as many.
+        // What was left out of this request was read in an earlier one, if that had as many messages.
         let unseen = unread.saturating_sub(self.places.len());
         let arrivals = self.arrivals(found);
         let is_new = |arrival: &Arrival| !self.places.contains_key(&(arrival.key, arrival.nth));
@@ -250,7 +254,7 @@ impl Join {
             self.conversation.unchecked = unchecked;
             return Ok(false);
         }
-        // Of a request that is too long by itself the oldest go.
+        // A request that is too long for a page loses its oldest messages.
         let mut excess = new_bytes.saturating_sub(room);
         let mut left_out = unseen;
         let index = self.conversation.requests.len();

@@ -1,4 +1,4 @@
-//! What was said: canonical messages from the recorded bodies, for pages, conversations and search.
+//! Transcripts: canonical messages from the recorded bodies, for pages, conversations and search.
 
 mod conversation;
 
@@ -17,34 +17,33 @@ use crate::wire::{ParsedRequest, ParsedResponse};
 pub use conversation::{Conversation, ConversationMessage, ConversationOptions};
 pub(crate) use conversation::{conversation, conversation_of, only_user};
 
-/// Later requests that are searched for the result of a tool call.
+/// Later requests in which the result of a tool call is looked for.
 const LATER_REQUESTS_MAX: usize = 8;
 
 /// What a request and its response said, in canonical form.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Transcript {
-    /// The messages that the client sent, in order: history and what is new.
+    /// The messages that the client sent, in order: history and new ones.
     pub messages: Vec<CanonicalMessage>,
     /// What the model said: one message for each choice.
     pub replies: Vec<CanonicalMessage>,
-    /// Messages that the client sent before these and that are not among them: of more than 16,384 the
-    /// newest are read.
+    /// Messages that the client sent before these: of more than 16,384, the newest are read.
     pub left_out: u64,
     /// Messages and parts of the bodies that could not be read.
     pub unparsed: u64,
-    /// Events of the request whose lines in the log cannot be read: what was said in them could not be held
-    /// against what was recorded, and may be anything.
+    /// Events of the request whose lines in the log cannot be read: what was said in them could not be
+    /// compared with what was recorded, and may be anything.
     pub unchecked: Vec<u64>,
 }
 
-/// What a tool returned, as a later request of the conversation carried it.
+/// The result of a tool, as a later request of the conversation carried it.
 #[derive(Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ToolResult {
     /// The request that carried it first.
     pub request_id: String,
-    /// What names that request and no other, see [`RequestRecord::reference`].
+    /// A name that only that request has, see [`RequestRecord::reference`].
     pub reference: String,
     /// Its text.
     pub text: String,
@@ -60,8 +59,8 @@ impl std::fmt::Debug for ToolResult {
     }
 }
 
-/// What a request and its response said. From the bodies where these are kept whole and their
-/// protocol is known, else what the gateway handed over.
+/// What a request and its response said. From the bodies, if these are kept whole and their protocol is
+/// known; otherwise what the gateway passed.
 pub(crate) fn transcript(
     connection: &Connection,
     recent: &mut Recent,
@@ -122,7 +121,7 @@ fn read(
     Ok(transcript)
 }
 
-/// What the gateway handed over of the response, as one message.
+/// What the gateway passed of the response, as one message.
 fn reply(
     connection: &Connection,
     commitments: &mut Commitments,
@@ -171,8 +170,8 @@ fn body(
     Ok(content.filter(|_| check != Check::Removed && row.head.is_none()))
 }
 
-/// What two messages have in common that are the same one, sent again: role, text, tool calls and
-/// results. Reasoning is left out, which clients do not send back, and so are blanks around texts.
+/// What two messages share if they are the same one, sent again: role, text, tool calls and results.
+/// Reasoning is left out, since clients do not send it back, and so is white space around texts.
 pub(crate) fn message_key(message: &CanonicalMessage) -> Digest {
     let mut hasher = Hasher::default();
     let mut field = |kind: &str, text: &str| {
@@ -189,7 +188,7 @@ pub(crate) fn message_key(message: &CanonicalMessage) -> Digest {
             MessagePart::ToolCall(call) => {
                 field("id", &call.tool_call_id);
                 field("call", &call.tool_name);
-                // The same input may be spaced in another way when it is sent back.
+                // The same input may have other white space when it is sent back.
                 match serde_json::from_str::<serde_json::Value>(&call.input) {
                     Ok(input) => field("input", &input.to_string()),
                     Err(_) => field("input", call.input.trim()),
@@ -205,8 +204,8 @@ pub(crate) fn message_key(message: &CanonicalMessage) -> Digest {
     hasher.finish()
 }
 
-/// For each call the result that a later request of the conversation carried, if one of the next
-/// eight did.
+/// For each call the result that a later request of the conversation carried, if one of the next eight did.
+/// The requests are read in order until every call has its result.
 pub(crate) fn tool_results(
     connection: &Connection,
     request: &RequestRecord,
@@ -240,7 +239,7 @@ pub(crate) fn tool_results(
             if result.is_some() || id.is_empty() {
                 continue;
             }
-            // Ids that are used twice: the last one answers the last call.
+            // If an id is used twice, the last result answers the last call.
             let answer = carried
                 .iter()
                 .rev()
