@@ -69,6 +69,7 @@ CREATE TABLE requests (
     actor_type                TEXT,                -- user, job, mcp
     actor_id                  TEXT,
     operation_name            TEXT,
+    url_path                  TEXT,                -- without its query
     provider_name             TEXT,                -- routed to
     response_provider_name    TEXT,                -- served, where another one
     client_model              TEXT,                -- asked for by the client

@@ -10,7 +10,7 @@ use super::error::{Context, DbError};
 use crate::model::{Known, RequestRecord, Status, names_known};
 
 /// Known when a request is opened.
-const START_COLUMNS: [&str; 21] = names_known(Known::Opening);
+const START_COLUMNS: [&str; 22] = names_known(Known::Opening);
 
 /// Known early or late: a later value replaces an earlier one, an absent value does not.
 const SERVED_COLUMNS: [&str; 2] = names_known(Known::Serving);
@@ -190,6 +190,7 @@ pub(super) fn request_from_row(row: &Row<'_>) -> rusqlite::Result<RequestRecord>
         actor_type: columns.get()?,
         actor_id: columns.get()?,
         operation_name: columns.get()?,
+        url_path: columns.get()?,
         provider_name: columns.get()?,
         client_model: columns.get()?,
         request_model: columns.get()?,

@@ -58,6 +58,9 @@ pub(crate) struct Opened {
     /// The policy that took secrets out of the content before it was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) redaction_id: Option<String>,
+    /// Path of the request's URL, without its query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) url_path: Option<String>,
 }
 
 /// The model or provider that serves the request became known before the end.

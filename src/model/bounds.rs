@@ -263,7 +263,7 @@ impl Normaliser {
         self.identifier("request_model", &mut context.request_model);
         self.identifier("client_model", &mut context.client_model);
         if let Some(path) = &mut context.url_path {
-            // Not recorded, and not flagged: a longer one is none of a model's.
+            // Bounds what is read of it; what is recorded of it is bounded, and flagged, once it was read.
             path.truncate(path.floor_char_boundary(ATTRIBUTE_VALUE_BYTES_MAX));
         }
         if let Some(actor) = &mut context.actor {

@@ -97,8 +97,8 @@ pub struct RequestContext {
     pub is_streaming: bool,
     /// The protocol of the bodies.
     pub wire_protocol: WireProtocol,
-    /// Path of the request's URL. Not recorded, and a query, which can carry a key, is not looked at:
-    /// it tells the wire protocol where [`wire_protocol`](Self::wire_protocol) is unknown, and the
+    /// Path of the request's URL. A query, which can carry a key, is neither recorded nor looked at. It
+    /// also tells the wire protocol where [`wire_protocol`](Self::wire_protocol) is unknown, and the
     /// model of Gemini's and Bedrock's requests.
     pub url_path: Option<String>,
     /// Free attributes, for example `route_match` or `system_prompt_override`: at most 64, keys

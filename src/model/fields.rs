@@ -53,6 +53,7 @@ pub(crate) const FIELDS: [Field; COUNT] = [
     field("actor_type", Known::Opening, "TEXT"),
     field("actor_id", Known::Opening, "TEXT"),
     field("operation_name", Known::Opening, "TEXT"),
+    field("url_path", Known::Opening, "TEXT"),
     field("provider_name", Known::Opening, "TEXT"),
     field("response_provider_name", Known::Serving, "TEXT"),
     field("client_model", Known::Opening, "TEXT"),
@@ -84,7 +85,7 @@ pub(crate) const FIELDS: [Field; COUNT] = [
     field("is_id_shared", Known::Reading, "INTEGER NOT NULL"),
 ];
 
-const COUNT: usize = 45;
+const COUNT: usize = 46;
 
 /// Names of the `N` fields whose value these events say, in the table's order. Fails to compile with another
 /// number.

@@ -19,6 +19,8 @@ pub struct RequestFilter {
     pub http_statuses: Vec<RangeInclusive<u16>>,
     /// With this type of error; `*` and `?` stand for any characters and for one.
     pub error_type: Option<String>,
+    /// Sent to this path of a URL, which has no query; `*` and `?` stand for any characters and for one.
+    pub url_path: Option<String>,
     /// Routed to or served by this provider; `*` and `?` stand for any characters and for one.
     pub provider_name: Option<String>,
     /// Served by this model, routed to it, or asked for it; `*` and `?` stand for any characters

@@ -22,7 +22,7 @@ impl Serialize for RequestRecord {
             map, self;
             opened_at, latency_us, upstream_latency_us, time_to_first_chunk_us,
             user_id, session_id, context_id, conversation_id, trace_id, actor_type, actor_id,
-            operation_name, provider_name, response_provider_name,
+            operation_name, url_path, provider_name, response_provider_name,
             client_model, request_model, response_model, wire_protocol, is_streaming,
             max_tokens, temperature, top_p,
         );

@@ -102,6 +102,8 @@ pub struct RequestRecord {
     pub actor_type: Option<String>,
     pub actor_id: Option<String>,
     pub operation_name: Option<String>,
+    /// Path of the request's URL, without its query.
+    pub url_path: Option<String>,
     /// The provider that the gateway routed to.
     pub provider_name: Option<String>,
     /// The provider that served, where it is another one.

@@ -55,6 +55,7 @@ fn rich_context() -> RequestContext {
         .trace_id("t-1")
         .actor(ActorKind::Job, "nightly")
         .operation_name("chat")
+        .url_path("/v1/chat/completions?key=not-recorded")
         .provider_name("openai")
         .client_model("fast")
         .request_model("gpt-4o")

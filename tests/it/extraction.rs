@@ -224,6 +224,8 @@ fn the_path_tells_protocol_and_model() {
     let found = finish_as(&store, context, request, &format!("{response}\n\n"), 200);
     assert_eq!(found.wire_protocol.as_deref(), Some("gemini.generate"));
     assert_eq!(found.request_model.as_deref(), Some("gemini-2.5-pro"));
+    let path = "/v1beta/models/gemini-2.5-pro:streamGenerateContent";
+    assert_eq!(found.url_path.as_deref(), Some(path));
     assert_eq!((found.max_tokens, found.is_streaming), (Some(9), true));
     assert_eq!(
         (found.input_tokens, found.output_tokens),

@@ -13,6 +13,7 @@ use crate::support::{Folder, PATIENCE, close};
 
 const ERRORS: [&str; 4] = ["timeout", "rate_limit", "upstream[1]", "_OTHER"];
 const CODES: [u16; 6] = [200, 400, 429, 499, 500, 599];
+const PATHS: [&str; 3] = ["messages", "chat/completions", "models/m:generate"];
 const REQUESTS: i64 = 200;
 
 /// Records requests with every end that there is. Those that are left open come back.
@@ -24,6 +25,10 @@ fn fill(store: &Store, round: i64, rng: &mut Rng) -> Vec<RequestHandle> {
         let mut context = RequestContext::new(WireProtocol::OpenAiChat)
             .request_id(format!("req-{number:03}"))
             .user_id(format!("user-{}", rng.u8(..3)))
+            .url_path(format!(
+                "/v1/{}?key=not-recorded",
+                PATHS[rng.usize(..PATHS.len())]
+            ))
             .provider_name(if rng.bool() { "openai" } else { "anthropic" })
             .request_model(format!("model-{}", rng.u8(..3)))
             .started_at(1_700_000_000_000_000 + number * 40_000_000);
@@ -83,6 +88,7 @@ fn matches(filter: &RequestFilter, request: &RequestRecord) -> bool {
     (filter.statuses.is_empty() || filter.statuses.contains(&request.status))
         && (filter.http_statuses.is_empty() || request.http_status.is_some_and(is_in))
         && like(&filter.error_type, &[&request.error_type])
+        && like(&filter.url_path, &[&request.url_path])
         && like(&filter.provider_name, &[&request.provider_name])
         && like(&filter.model, &[&request.request_model])
         && filter.user_id.is_none_or_eq(&request.user_id)
@@ -128,6 +134,16 @@ fn filter(rng: &mut Rng, last: u64) -> RequestFilter {
             "none",
         ];
         filter.error_type = Some(patterns[rng.usize(..patterns.len())].to_owned());
+    }
+    if some(rng) {
+        let patterns = [
+            "/v1/messages",
+            "/v1/*",
+            "*m?generate",
+            "/v1/message",
+            "/v1/messages?key=not-recorded",
+        ];
+        filter.url_path = Some(patterns[rng.usize(..patterns.len())].to_owned());
     }
     if some(rng) {
         filter.provider_name = Some("openai".to_owned());
@@ -288,4 +304,54 @@ fn a_filter_beyond_its_bounds_is_refused_by_every_way_of_reading() {
         ..RequestFilter::default()
     };
     assert!(reader.list(&most, None, 1).unwrap().requests.is_empty());
+}
+
+#[test]
+fn a_path_is_recorded_without_its_query_and_goes_with_an_erasure() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let long = format!("/v1/{}", "x".repeat(300));
+    for (id, path) in [
+        ("plain", "/v1/messages"),
+        ("query", "/v1/messages?key=secret"),
+        ("fragment", "/v1/messages#secret"),
+        ("nothing", "?key=secret"),
+        ("long", &long),
+    ] {
+        let context = RequestContext::new("")
+            .request_id(id)
+            .url_path(path)
+            .user_id("u");
+        let audit = store.recorder().open(context, "").unwrap();
+        audit.complete(Completion::new()).unwrap();
+    }
+    store.flush(PATIENCE).unwrap();
+    let path = |id: &str| store.reader().get(id).unwrap().url_path;
+    for id in ["plain", "query", "fragment"] {
+        assert_eq!(path(id).as_deref(), Some("/v1/messages"), "{id}");
+    }
+    assert_eq!(path("nothing"), None);
+    let found = store.reader().get("long").unwrap();
+    assert_eq!(
+        found.url_path.as_deref(),
+        Some(&*auditlite::stored_identifier(&long))
+    );
+    assert_eq!(found.adjusted_fields, ["url_path"]);
+    let of = |path: &str| {
+        let filter = RequestFilter {
+            url_path: Some(path.to_owned()),
+            ..RequestFilter::default()
+        };
+        pages(&store.reader(), &filter, false).len()
+    };
+    assert_eq!((of("/v1/messages"), of(&long), of("/v1/*")), (3, 1, 4));
+    store
+        .erase(&auditlite::EraseSelector::User("u".to_owned()), "r")
+        .unwrap();
+    assert_eq!(path("plain"), None);
+    assert_eq!(of("*"), 0);
+    close(store);
+    let file = std::fs::read(folder.path()).unwrap();
+    assert!(!file.windows(9).any(|bytes| bytes == b"/messages"));
+    assert!(crate::support::findings(&folder).is_empty());
 }

@@ -35,6 +35,7 @@ fn record(store: &Store, id: &str) {
         .client_model(id)
         .attribute(id, "value");
     context.operation_name = Some(id.to_owned());
+    context.url_path = Some(id.to_owned());
     context = context.actor(auditlite::ActorKind::Job, id);
     let audit = store.recorder().open(context, "question").unwrap();
     let completion = Completion::new()
@@ -78,6 +79,7 @@ fn texts(request: &RequestRecord) -> Vec<&str> {
         &request.trace_id,
         &request.actor_id,
         &request.operation_name,
+        &request.url_path,
         &request.provider_name,
         &request.request_model,
         &request.client_model,

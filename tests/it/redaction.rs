@@ -196,6 +196,7 @@ fn no_text_that_a_gateway_tells_holds_a_secret() {
             RequestContext::new(&*told)
                 .request_id(id)
                 .operation_name(&*told)
+                .url_path(&*told)
                 .provider_name(&*told)
                 .request_model(&*told)
                 .client_model(&*told)

@@ -33,6 +33,9 @@ pub(crate) struct FilterArgs {
     /// The client got one of these HTTP statuses: 429, 5xx or 500-599, separated by commas
     #[arg(long, value_name = "CODES", value_delimiter = ',', value_parser = http_statuses)]
     http_status: Vec<RangeInclusive<u16>>,
+    /// Sent to this path of a URL, such as /v1/messages; `*` and `?` match any characters and one
+    #[arg(long, value_name = "PATH")]
+    path: Option<String>,
     /// With this type of error; `*` and `?` match any characters and one
     #[arg(long, value_name = "NAME")]
     error_type: Option<String>,
@@ -90,6 +93,7 @@ impl FilterArgs {
             statuses: self.statuses(),
             http_statuses: self.http_status.clone(),
             error_type: self.error_type.clone(),
+            url_path: self.path.clone(),
             provider_name: self.provider.clone(),
             model: self.model.clone(),
             user_id: self.user.clone(),
@@ -116,6 +120,7 @@ impl FilterArgs {
         let other = !self.status.is_empty()
             || !self.http_status.is_empty()
             || self.error_type.is_some()
+            || self.path.is_some()
             || self.session.is_some()
             || self.conversation.is_some()
             || self.trace.is_some()

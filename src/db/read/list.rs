@@ -305,6 +305,7 @@ pub(crate) fn conditions(
     }
     conditions.add_ranges("http_status", &filter.http_statuses);
     conditions.add_name(&["error_type"], filter.error_type.as_ref());
+    conditions.add_name(&["url_path"], filter.url_path.as_ref());
     conditions.add_name(
         &["provider_name", "response_provider_name"],
         filter.provider_name.as_ref(),
@@ -478,6 +479,7 @@ mod tests {
                 KEY,
             ),
             (filter(|filter, name| filter.error_type = name), KEY),
+            (filter(|filter, path| filter.url_path = path), KEY),
             (
                 filter(|filter, name| {
                     filter.statuses = vec![Status::Failed];
@@ -553,6 +555,7 @@ mod tests {
             request_id: Some(hostile()),
             tool_name: Some(hostile()),
             error_type: Some(hostile()),
+            url_path: Some(hostile()),
             attributes: vec![(hostile(), hostile())],
             ..RequestFilter::default()
         };

@@ -256,6 +256,7 @@ pub(crate) fn bind_start(
         adjusted_fields: _,
         body_flags: _,
         redaction_id: _,
+        url_path,
     } = start.opened;
     binder.bind(sql(opened_seq))?;
     binder.bind(request_id)?;
@@ -268,6 +269,7 @@ pub(crate) fn bind_start(
     binder.bind(actor_type.map(crate::model::ActorKind::name))?;
     binder.bind(actor_id)?;
     binder.bind(operation_name)?;
+    binder.bind(url_path)?;
     binder.bind(provider_name)?;
     binder.bind(client_model)?;
     binder.bind(request_model)?;

@@ -113,8 +113,8 @@ impl<'s> SecretRedactor<'s> {
         self.optional("provider_name", &mut context.provider_name);
         self.optional("request_model", &mut context.request_model);
         self.optional("client_model", &mut context.client_model);
-        // Not recorded, and the model of some protocols is read from it.
-        self.optional("request_model", &mut context.url_path);
+        // The model of some protocols is read from it, too.
+        self.optional("url_path", &mut context.url_path);
         if let WireProtocol::Other(name) = &mut context.wire_protocol {
             self.text("wire_protocol", name);
         }

@@ -1,12 +1,15 @@
 //! An opening becomes an `opened` event, and the plan of its body.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::batch::BatchBuilder;
 use super::prepare::Preparer;
 use crate::db::{Part, payload_id};
 use crate::log::{BodyFact, EventKind, Opened};
-use crate::model::{Adjustments, Normaliser, REQUEST_UNPARSED, RequestContext, WireProtocol};
+use crate::model::{
+    Adjustments, Normaliser, REQUEST_UNPARSED, RequestContext, WireProtocol, stored_identifier,
+};
 use crate::payload::{Key, PayloadPlan, RequestReading, sha256};
 use crate::sync::{caught, trip};
 use crate::wire::RequestSummary;
@@ -39,6 +42,7 @@ impl Preparer {
         let seq = batch.next_seq();
         let capture = command.context.capture.unwrap_or(self.capture);
         let mut request = self.plan_request(&mut command, &path, redactor, batch);
+        command.context.url_path = recorded_path(path, &mut command.adjustments);
         let messages = command.context.messages.as_ref();
         let (content, content_payload) = self.content(messages, command.body_grant, capture);
         self.note_request(&command, &mut request);
@@ -164,6 +168,20 @@ impl Preparer {
     }
 }
 
+/// What is recorded of a path: nothing of a query, and of a longer one the beginning and a digest.
+fn recorded_path(mut path: String, adjustments: &mut Adjustments) -> Option<String> {
+    path.truncate(path.find(['?', '#']).unwrap_or(path.len()));
+    let bounded = match stored_identifier(&path) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(bounded) => Some(bounded),
+    };
+    if let Some(bounded) = bounded {
+        adjustments.adjust("url_path");
+        path = bounded;
+    }
+    (!path.is_empty()).then_some(path)
+}
+
 fn opened_event(command: OpenCommand, request_body: BodyFact, content: Option<BodyFact>) -> Opened {
     let OpenCommand {
         lifecycle,
@@ -201,6 +219,7 @@ fn opened_event(command: OpenCommand, request_body: BodyFact, content: Option<Bo
         adjusted_fields: adjustments.fields,
         body_flags: adjustments.body_flags,
         redaction_id,
+        url_path: context.url_path,
     }
 }
 

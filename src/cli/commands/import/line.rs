@@ -58,6 +58,7 @@ const FIELDS: &[&str] = &[
     "actor_type",
     "actor_id",
     "operation_name",
+    "url_path",
     "provider_name",
     "response_provider_name",
     "client_model",
@@ -106,6 +107,7 @@ struct Line {
     actor_type: Option<String>,
     actor_id: Option<String>,
     operation_name: Option<String>,
+    url_path: Option<String>,
     provider_name: Option<String>,
     response_provider_name: Option<String>,
     client_model: Option<String>,
@@ -248,6 +250,7 @@ impl Line {
             actor_type: line.text("actor_type", "actor")?,
             actor_id: line.text("actor_id", "actor")?,
             operation_name: line.text("operation_name", "operation_name")?,
+            url_path: line.text("url_path", "url_path")?,
             provider_name: line.text("provider_name", "provider_name")?,
             response_provider_name: line
                 .text("response_provider_name", "response_provider_name")?,
@@ -326,6 +329,7 @@ impl Line {
         context.conversation_id.clone_from(&self.conversation_id);
         context.trace_id.clone_from(&self.trace_id);
         context.operation_name.clone_from(&self.operation_name);
+        context.url_path.clone_from(&self.url_path);
         context.provider_name.clone_from(&self.provider_name);
         context.client_model.clone_from(&self.client_model);
         context.request_model.clone_from(&self.request_model);

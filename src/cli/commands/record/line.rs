@@ -43,6 +43,7 @@ const FIELDS: &[&str] = &[
     "user_id",
     "session_id",
     "trace_id",
+    "url_path",
     "provider_name",
     "request_model",
     "model",
@@ -113,6 +114,7 @@ impl Exchange {
         context.user_id = line.text("user_id", "user_id")?;
         context.session_id = line.text("session_id", "session_id")?;
         context.trace_id = line.text("trace_id", "trace_id")?;
+        context.url_path = line.text("url_path", "url_path")?;
         context.provider_name = line.text("provider_name", "provider_name")?;
         context.request_model = match line.text("request_model", "request_model")? {
             None => line.text("model", "request_model")?,

@@ -147,6 +147,7 @@ impl Page<'_> {
 
     fn model(&mut self, record: &RequestRecord) -> io::Result<()> {
         self.optional("operation", record.operation_name.as_deref())?;
+        self.optional("path", record.url_path.as_deref())?;
         self.optional("provider", record.provider_name.as_deref())?;
         self.optional("  served by", record.response_provider_name.as_deref())?;
         self.optional("model", record.request_model.as_deref())?;

@@ -122,7 +122,7 @@ fn rows_that_stand_in_the_way_are_taken_out() {
     let mut file = file();
     file.plant(
         "INSERT INTO requests SELECT 5, ended_seq, status, 'planted', opened_at, NULL, NULL, NULL,
-             NULL, NULL, NULL, 'mallory', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+             NULL, NULL, NULL, 'mallory', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
              wire_protocol, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
              tool_call_count, NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL FROM requests;
          INSERT INTO tool_calls VALUES (4, 0, 'planted', 'planted', 1);
