@@ -204,7 +204,7 @@ pub enum ReadError {
     /// What the file keeps beside the log, to search and to count by, contradicts itself. It follows from
     /// the log.
     #[error(
-        "what the database keeps to search and count by is damaged ({0}); `auditlite doctor --rebuild` makes it anew from the log"
+        "what the database keeps to search and count by is damaged ({0}); `auditlite doctor --rebuild` makes it again from the log"
     )]
     DerivedDamaged(String),
     /// An argument is out of its bounds.
@@ -286,7 +286,7 @@ pub enum BundleError {
     /// The database could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The log has no checkpoint yet that a bundle could be held against.
+    /// The log has no checkpoint yet with which a bundle could be compared.
     #[error(
         "the log has no checkpoint yet; a store makes one a minute after an event and when it is closed"
     )]

@@ -124,8 +124,8 @@ impl Reader {
     }
 
     /// One page of the requests that match, oldest first: at most `limit` (1 to 10,000) of those
-    /// opened after the request with this `opened_seq`. Whoever follows a store, or takes away
-    /// what is new, keeps the last `opened_seq` and asks from there again.
+    /// opened after the request with this `opened_seq`. To follow a store, or
+    /// to export what is new, keep the last `opened_seq` and continue from it.
     ///
     /// # Errors
     ///
@@ -513,8 +513,8 @@ impl ReadOnlyStore {
         self.verify_with_progress(options, |_| {})
     }
 
-    /// Writes part of the log with its proof and the last checkpoint, for somebody who has no access
-    /// to the database: [`verify_bundle`](crate::verify_bundle) checks it.
+    /// Writes part of the log with its proof and the last checkpoint, for a reader without access to
+    /// the database: [`verify_bundle`](crate::verify_bundle) checks it.
     ///
     /// # Errors
     ///

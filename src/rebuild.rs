@@ -1,4 +1,4 @@
-//! Making anew what is derived from the log, in a file that no store has open.
+//! Rewrites what is derived from the log, in a file that no store has open.
 
 use std::path::PathBuf;
 
@@ -6,11 +6,10 @@ use crate::db::{DatabasePath, FileLinks, WriterLock, rebuild_projections};
 use crate::error::OpenError;
 use crate::read::search;
 
-/// Writes every projection anew from the log, in one transaction, and returns the number of events
-/// read. For a file whose [doctor](crate::ReadOnlyStore::doctor) finds that a table is not as the
-/// log says, or not as this version makes it: such tables and indexes are made anew first. The log and
-/// the bodies are not touched. Where there is a search index, it is dropped and
-/// built anew as well.
+/// Rewrites every projection from the log, in one transaction, and returns the number of events read. For
+/// a file whose [doctor](crate::ReadOnlyStore::doctor) finds a table that does not match the log, or is not
+/// as this version makes it: such tables and indexes are recreated first. The log and the bodies do not
+/// change. A search index is dropped and built again.
 ///
 /// # Blocking
 ///

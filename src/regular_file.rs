@@ -1,5 +1,5 @@
 //! Files that are read as a whole, such as keys, prices and anchors: regular ones only. Opening a FIFO
-//! waits for somebody who writes to it, and a device may never end.
+//! waits for a writer, and a device may never end.
 
 use std::fs::File;
 use std::io;

@@ -167,7 +167,7 @@ impl StoreBuilder {
     }
 
     /// Signs the checkpoints of the log. Default: none, and checkpoints are unsigned: they show
-    /// that the log fits them, but whoever can write to the file can make them anew.
+    /// that the log fits them, but anyone who can write to the file can make both again.
     pub fn signing_key(mut self, key: SigningKey) -> Self {
         self.checkpoints.key = Some(key);
         self
@@ -209,8 +209,8 @@ impl StoreBuilder {
 
     /// Opens a file that has several names (hard links), as backups by hard links give it. Default: no,
     /// [`OpenError::Linked`]. SQLite keeps a database's write-ahead log beside the name that it was
-    /// opened by: whoever opens the file by another name does not see what is in it, and damages the
-    /// database where they write. So only say so where the other names are never opened.
+    /// opened by: a process that opens the file by another name does not see what is in it, and damages
+    /// the database if it writes. So only say so where the other names are never opened.
     pub fn allow_links(mut self, are_allowed: bool) -> Self {
         self.config.are_links_allowed = are_allowed;
         self

@@ -34,8 +34,8 @@ pub(crate) mod thread {
     }
 }
 
-/// Runs a step whose panic must not end the thread. `None`: it panicked. Whoever calls leaves nothing
-/// in use that the step may have left half changed.
+/// Runs a step whose panic must not end the thread. `None`: it panicked. The caller must not
+/// continue to use anything that the step may have left half changed.
 ///
 /// Under shuttle panics pass: it ends schedules by them.
 pub(crate) fn caught<T>(step: impl FnOnce() -> T) -> Option<T> {

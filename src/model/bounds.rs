@@ -190,7 +190,7 @@ impl Normaliser {
         self.text("attributes", value, ATTRIBUTE_VALUE_BYTES_MAX);
     }
 
-    /// Headers and queries that carry credentials never enter, whoever hands them over.
+    /// Headers and queries that carry credentials are never recorded, from any caller.
     fn credentials(&mut self, key: &str, value: &mut String) {
         const HEADERS: [&str; 8] = [
             "authorization",
@@ -431,7 +431,7 @@ pub(crate) fn served_name(name: &str) -> Option<(String, Adjustments)> {
     name.map(|name| (name, normaliser.into_adjustments()))
 }
 
-/// An attribute as it is recorded, for whoever looks for one.
+/// An attribute in its recorded form, to look for one.
 pub(crate) fn stored_attribute(key: &str, value: &str) -> (String, String) {
     let (mut key, mut value) = (key.to_owned(), value.to_owned());
     Normaliser::default().attribute(&mut key, &mut value);

@@ -46,7 +46,7 @@ pub struct RequestFilter {
     /// Have all of these attributes: key and value; at most
     /// [`ATTRIBUTES_MAX`](crate::ATTRIBUTES_MAX), as many as a request has.
     pub attributes: Vec<(String, String)>,
-    /// Opened after the request with this `opened_seq`: the cursor of whoever reads what is new.
+    /// Opened after the request with this `opened_seq`: the cursor of a reader of new requests.
     pub after: Option<u64>,
 }
 

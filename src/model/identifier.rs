@@ -2,7 +2,7 @@
 //!
 //! A cut would make one user of two whose ids begin alike, and would find nothing for who asks with the
 //! whole id. So what does not fit keeps its beginning, to be recognised, and a digest of the whole.
-//! Whoever records an identifier and whoever looks for one goes through here.
+//! Recording an identifier and looking for one both use this module.
 
 use std::borrow::Cow;
 

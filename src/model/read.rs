@@ -275,7 +275,7 @@ pub struct BodyInfo {
     /// Bytes that the kept content takes in the file.
     pub stored: u64,
     /// Where it is not in the file any more: `erased` or `pruned`, or `missing` where the log says that
-    /// it was kept and no event says why it is gone: somebody deleted it.
+    /// it was kept and no event says why it is gone: it was deleted without a record.
     pub removed: Option<&'static str>,
     /// Whether the line of the log that commits to it cannot be read, so that nothing of this could be held
     /// against it: it may be anything.
@@ -295,7 +295,7 @@ pub struct Payload {
     /// Where the body was above the payload cap: how many of `bytes` are its head. The rest is its
     /// tail, and [`dropped`](Self::dropped) bytes between them are not kept.
     pub head: Option<u64>,
-    /// Whether these bytes could not be held against what the log commits to: its line cannot be read, or,
+    /// Whether these bytes could not be compared with what the log commits to: its line cannot be read, or,
     /// of a response that has not ended, is not there yet. They may be anything.
     pub is_unchecked: bool,
 }
@@ -353,8 +353,8 @@ pub struct Page {
     pub unreadable: Vec<UnreadableRequest>,
 }
 
-/// A request whose row holds what it cannot hold. `verify` says more, and `doctor --rebuild` writes it
-/// anew from the log.
+/// A request whose row has a value that it cannot have. `verify` says more, and `doctor --rebuild` rewrites
+/// it from the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnreadableRequest {

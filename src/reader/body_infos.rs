@@ -9,8 +9,8 @@ use crate::model::{BodyInfo, PayloadSide, RequestRecord};
 use crate::read::commitments::Commitments;
 use crate::read::requests;
 
-/// As [`Reader::body_info`], for whoever asks for many: holds the parts of the log that it read last, at
-/// most 8 MiB, where that unpacks them for each body anew. Made by [`Reader::body_infos`].
+/// As [`Reader::body_info`], for many bodies: caches the parts of the log that it read last, at most 8 MiB,
+/// instead of unpacking them again for each body. Made by [`Reader::body_infos`].
 pub struct BodyInfos {
     reader: Reader,
     commitments: Commitments,

@@ -1,7 +1,7 @@
 //! Stand-ins for the schedules test, over shuttle's primitives.
 //!
 //! Shuttle explores interleavings of sequentially consistent memory and has no time. What is added
-//! here: a clock that moves when somebody sleeps or a wait times out; waits that may time out, in
+//! here: a clock that moves when a thread sleeps or a wait times out; waits that may time out, in
 //! schedules that permit it (in the others a wake-up that gets lost is a deadlock, which shuttle
 //! reports); a channel, because crossbeam's own cannot run on shuttle; and the writer's death.
 

@@ -2,13 +2,13 @@
 
 use crate::model::Digest;
 
-/// One statement that is to be held against the log.
+/// One size and root that is to be compared with the log.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ClaimedTreeHead {
     pub(super) size: u64,
     pub(super) root: Digest,
     pub(super) at: Option<i64>,
-    /// Row of the table, or number of the note in the anchor file.
+    /// The row of the table, or the number of the note in the anchor file.
     pub(super) number: i64,
     /// Whether a given key signed it.
     pub(super) is_signed: bool,

@@ -173,8 +173,8 @@ impl VerifyReport {
     pub(super) fn explain(&mut self, options: &VerifyOptions) {
         if options.keys.is_empty() {
             self.notes.push(
-                "no key was given: the log fits its checkpoints, but whoever can write to the file \
-                 could have made both anew"
+                "no key was given: the log fits its checkpoints, but anyone who can write to the file \
+                 could have made both"
                     .to_owned(),
             );
         }

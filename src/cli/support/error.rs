@@ -66,7 +66,7 @@ pub(crate) enum CliError {
 }
 
 impl CliError {
-    /// Whether whoever read standard output has gone away, which is not for us to complain about.
+    /// Whether the reader of standard output is gone, which is no error of ours.
     pub(crate) fn is_broken_pipe(&self) -> bool {
         matches!(
             self,

@@ -1,4 +1,4 @@
-//! The fields of a line of JSON that `record` and `import` read, whatever somebody wrote into them.
+//! The fields of a line of JSON that `record` and `import` read, whatever they contain.
 //!
 //! A line is refused where it is no JSON, or a field holds another kind of value than it must. The size
 //! of a number, the length of a text and the characters in it refuse nothing: what cannot be recorded as

@@ -5,7 +5,7 @@
 pub(crate) fn take_signal() {
     #[cfg(unix)]
     {
-        // Whoever has it ignored already keeps it so, or it was never of use: there is nothing to tell.
+        // The signal stays ignored if it was already, or it had no use: there is nothing to report.
         let _ =
             signal_hook::flag::register(signal_hook::consts::SIGXFSZ, std::sync::Arc::default());
     }

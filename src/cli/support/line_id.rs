@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sha2::{Digest as _, Sha256};
 
 /// Different lines of a file that are told apart at once, 40 bytes each. After so many the counts begin
-/// anew, which the ids say: the same file gives the same ids.
+/// again, and the ids tell so: the same file gives the same ids.
 const LINES_MAX: usize = 1 << 20;
 
 type LineDigest = [u8; 32];

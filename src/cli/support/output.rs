@@ -45,8 +45,8 @@ pub(crate) fn say_unreadable(unreadable: &[UnreadableRequest]) -> bool {
     }
     if !unreadable.is_empty() {
         say(&format!(
-            "{} passed over; `auditlite verify` says more, `auditlite doctor --rebuild` writes the tables \
-             anew from the log",
+            "{} passed over; `auditlite verify` says more, `auditlite doctor --rebuild` rewrites the \
+             tables from the log",
             format::counted(
                 u64::try_from(unreadable.len()).unwrap_or(u64::MAX),
                 "request was",

@@ -83,7 +83,7 @@ pub(crate) struct Removed<R> {
 ///
 /// # Errors
 ///
-/// There is no store at this path, or somebody writes to it; it was not confirmed; what reading or removing
+/// There is no store at this path, or another process writes to it; it was not confirmed; what reading or removing
 /// reports.
 pub(crate) fn report<R>(
     database: &DatabaseArgs,

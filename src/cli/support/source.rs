@@ -65,7 +65,7 @@ pub(crate) fn say_bad_line(progress: &Progress, path: &Path, number: u64, proble
     progress.suspend(|| output::say_raw(&line));
 }
 
-/// Opens a file that is read as a whole: a FIFO would wait for somebody who writes to it, and a device
+/// Opens a file that is read as a whole: a FIFO would wait for a writer, and a device
 /// may never end.
 ///
 /// # Errors

@@ -53,8 +53,8 @@ impl WritingArgs {
     }
 }
 
-/// Whether checkpoints can be appended to this file, as far as that is seen without doing so: somebody
-/// who asks for an anchor wants to know beforehand.
+/// Whether checkpoints can be appended to this file, as far as that can be told without appending: a
+/// user who asks for an anchor wants to know beforehand.
 fn check_anchor(anchor: &Path) -> Result<(), CliError> {
     let refused = |source| CliError::File {
         path: anchor.to_owned(),

@@ -112,7 +112,7 @@ fn find(
         findings.add(
             None,
             "the words by which it finds messages are not those of the messages: searches may find \
-             what nobody said, and miss what somebody did",
+             what was never said, and miss what was",
         );
     }
     Ok(())
@@ -124,7 +124,7 @@ impl IndexFindings {
             seq,
             format!(
                 "searches may miss messages, or show what nobody said: of the search index, {what}. \
-                 The trail itself is not concerned; `auditlite doctor --rebuild` builds the index anew"
+                 The trail itself is not concerned; `auditlite doctor --rebuild` builds the index again"
             ),
         ));
     }

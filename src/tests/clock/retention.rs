@@ -245,7 +245,7 @@ fn a_clock_that_is_ahead_takes_nothing() {
     for id in ["first-0", "kept-0", "kept-19", "ahead-0"] {
         assert_eq!(content_of(&store, id).unwrap(), body(id).as_bytes());
     }
-    // By size it goes all the same, and by age once somebody says that the clock is right.
+    // Removal by size works all the same, and removal by age once the operator says that the clock is right.
     set_clock(ahead);
     let by_size = Retention {
         size_bytes_max: Some(u64::MAX),

@@ -246,7 +246,7 @@ fn what_is_shed_is_stated_and_reserved_ends_fit() {
     });
 }
 
-/// Whoever waits for capacity gets it when it is freed, and gives up when the store is closed.
+/// A thread that waits for capacity gets it when it is released, and gives up when the store is closed.
 #[test]
 fn a_thread_that_waits_for_capacity_is_served_or_refused() {
     explore("wait", |path| {

@@ -1,4 +1,4 @@
-//! Sums say min(bound, exact sum), whatever is added, erased, pruned and counted anew.
+//! Sums say min(bound, exact sum), whatever is added, erased, pruned and counted again.
 
 use super::*;
 use crate::db::connection::migrate;
@@ -257,7 +257,7 @@ fn plant(connection: &Connection, table: &str, value: &str) {
 }
 
 #[test]
-fn sums_that_are_none_are_counted_anew_where_something_is_taken_from_them() {
+fn values_that_are_not_sums_are_counted_again_on_a_subtraction() {
     let request = |seq: u64| {
         let opened = Opened {
             request_id: format!("r{seq}"),
