@@ -1,6 +1,7 @@
 //! The handle of one request: lives from its opening to its end.
 
-use std::borrow::Cow;
+mod told;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,14 +12,14 @@ use crate::clock::{elapsed_micros, now_micros};
 use crate::config::Capture;
 use crate::error::RecordError;
 use crate::model::{
-    Adjustments, Completion, Failure, Normaliser, RESPONSE_WITHHELD, Rejection, Usage, seen_status,
-    seen_usage, served_name,
+    Adjustments, Completion, Failure, LateContext, Normaliser, RESPONSE_WITHHELD, Rejection, Usage,
+    seen_status,
 };
 use crate::receipt::Receipt;
 use crate::redaction::Redaction;
 use crate::writer::{
     BodyGrant, ChunksCommand, Command, EndCommand, Ending, Lifecycle, Loss, PieceCutter,
-    Reservation, SecretRedactor, ServedCommand, Shared, Stage, UpstreamBodyCommand,
+    Reservation, SecretRedactor, Shared, Stage,
 };
 
 /// Chunks beyond the payload cap go to the writer in pieces of this size, in bytes.
@@ -61,6 +62,7 @@ struct Active {
     response_provider_name: Option<String>,
     http_status: Option<u16>,
     usage: Option<Usage>,
+    late: LateContext,
     chunks: Vec<Bytes>,
     /// Bytes of `chunks`.
     held_bytes: usize,
@@ -87,6 +89,7 @@ impl RequestHandle {
         is_live: bool,
         reservation: Reservation,
         capture: Option<Capture>,
+        late: LateContext,
     ) -> Self {
         let can_be_cut = shared.redaction.as_ref().is_none_or(Redaction::can_cut);
         let is_kept = capture.unwrap_or(shared.capture) == Capture::Full;
@@ -107,6 +110,7 @@ impl RequestHandle {
                 response_provider_name: None,
                 http_status: None,
                 usage: None,
+                late,
                 chunks: Vec::new(),
                 held_bytes: 0,
                 streamed_bytes: 0,
@@ -158,79 +162,6 @@ impl RequestHandle {
                 Stage::OpenedCommitted,
             )
         }))
-    }
-
-    /// The model that serves, once it is known. An empty or unchanged name is ignored.
-    pub fn set_served_model(&mut self, model: &str) {
-        if let Some(active) = &mut self.active
-            && let Some(model) = active.redacted("response_model", model)
-            && active.response_model.as_deref() != Some(&*model)
-            && let Some((model, adjustments)) = served_name(&model)
-        {
-            active.adjustments.add(adjustments);
-            active.response_model = Some(model.clone());
-            active.notice_served(Some(model), None);
-        }
-    }
-
-    /// The provider that serves, where a failover made it another one than the routed one. An
-    /// empty or unchanged name is ignored.
-    pub fn set_served_provider(&mut self, provider_name: &str) {
-        if let Some(active) = &mut self.active
-            && let Some(name) = active.redacted("response_provider_name", provider_name)
-            && active.response_provider_name.as_deref() != Some(&*name)
-            && let Some((name, adjustments)) = served_name(&name)
-        {
-            active.adjustments.add(adjustments);
-            active.response_provider_name = Some(name.clone());
-            active.notice_served(None, Some(name));
-        }
-    }
-
-    /// The HTTP status that the client gets, once it is known. Counts where the end does not say,
-    /// above all for a request that is abandoned in the middle of its response.
-    pub fn set_http_status(&mut self, http_status: u16) {
-        if let Some(active) = &mut self.active {
-            let (http_status, adjustments) = seen_status(http_status);
-            active.http_status = http_status;
-            active.adjustments.add(adjustments);
-        }
-    }
-
-    /// Usage seen so far. Counts where the end does not say.
-    pub fn set_usage(&mut self, usage: Usage) {
-        if let Some(active) = &mut self.active {
-            let (usage, adjustments) = seen_usage(usage);
-            active.usage = usage;
-            active.adjustments.add(adjustments);
-        }
-    }
-
-    /// The body that was forwarded upstream, where the gateway changed it. Only its digest and
-    /// length are recorded, and only where it differs from the client's.
-    pub fn set_upstream_body(&mut self, body: impl Into<Bytes>) {
-        let Some(active) = &mut self.active else {
-            return;
-        };
-        let mut body = body.into();
-        if let Some(mut redactor) = SecretRedactor::of(&active.shared)
-            && !redactor.body(&mut body)
-        {
-            return; // not even its digest may be known
-        }
-        let reservation = Reservation::new(1, body.len());
-        if active.shared.capacity.try_reserve(reservation) {
-            let command = UpstreamBodyCommand {
-                lifecycle: Arc::clone(&active.lifecycle),
-                body,
-                reservation,
-            };
-            let _ = active
-                .shared
-                .submit(Command::UpstreamBody(Box::new(command)));
-        } else {
-            active.shared.count_loss(Loss::Update, now_micros());
-        }
     }
 
     /// The request is being sent upstream now.
@@ -365,34 +296,6 @@ impl Active {
     /// Microseconds since the request arrived, where the handle was there to see it.
     fn elapsed_us(&self) -> Option<u64> {
         self.is_live.then(|| elapsed_micros(self.started))
-    }
-
-    /// A name that was told in the middle; `None` where no policy could go over it.
-    fn redacted<'n>(&mut self, field: &str, name: &'n str) -> Option<Cow<'n, str>> {
-        let Some(mut redactor) = SecretRedactor::of(&self.shared) else {
-            return Some(Cow::Borrowed(name));
-        };
-        let mut name = Some(name.to_owned());
-        redactor.optional(field, &mut name);
-        self.adjustments.add(redactor.into_failed());
-        name.map(Cow::Owned)
-    }
-
-    fn notice_served(&self, model: Option<String>, provider_name: Option<String>) {
-        let reservation = Reservation::new(1, 512);
-        if self.shared.capacity.try_reserve(reservation) {
-            let command = ServedCommand {
-                lifecycle: Arc::clone(&self.lifecycle),
-                at: now_micros(),
-                response_model: model,
-                response_provider_name: provider_name,
-                reservation,
-            };
-            let _ = self.shared.submit(Command::Served(Box::new(command)));
-        } else {
-            // The end says it too.
-            self.shared.count_loss(Loss::Update, now_micros());
-        }
     }
 
     fn chunk(&mut self, chunk: Bytes) {
@@ -566,6 +469,7 @@ impl Active {
             upstream_latency_us,
             time_to_first_chunk_us: self.first_chunk_us,
             response_provider_name: self.response_provider_name,
+            late: self.late,
             capture: self.capture,
             adjustments: self.adjustments,
             redaction_id,

@@ -9,7 +9,8 @@ use crate::clock::{elapsed_micros, now_micros};
 use crate::error::RecordError;
 use crate::handle::RequestHandle;
 use crate::model::{
-    Adjustments, Normaliser, REQUEST_WITHHELD, Rejection, RequestContext, add_names, told_adjusted,
+    Adjustments, LateContext, Normaliser, REQUEST_WITHHELD, Rejection, RequestContext, add_names,
+    told_adjusted,
 };
 use crate::receipt::Receipt;
 use crate::writer::{
@@ -104,6 +105,7 @@ impl Recorder {
                 body_grant = BodyGrant::Shed;
             }
             let capture = context.capture;
+            let late = LateContext::after(&context);
             let is_live = context.started_at.is_none();
             let lifecycle = Arc::new(Lifecycle::new(request_id));
             let body_length = u64::try_from(body.len()).unwrap_or(u64::MAX);
@@ -135,6 +137,7 @@ impl Recorder {
                 is_live,
                 reservation,
                 capture,
+                late,
             ))
         })
     }

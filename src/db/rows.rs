@@ -10,10 +10,16 @@ use super::error::{Context, DbError};
 use crate::model::{Known, RequestRecord, Status, names_known};
 
 /// Known when a request is opened.
-const START_COLUMNS: [&str; 22] = names_known(Known::Opening);
+const START_COLUMNS: [&str; 19] = names_known(Known::Opening);
 
-/// Known early or late: a later value replaces an earlier one, an absent value does not.
+/// Known early or late, as all of the next: the opening's value counts, the end's where it has none.
+const WHOSE_COLUMNS: [&str; 2] = names_known(Known::OpeningElseEnd);
+
+/// A later value replaces an earlier one, an absent value does not.
 const SERVED_COLUMNS: [&str; 2] = names_known(Known::Serving);
+
+/// Merged before they are written.
+const MERGED_COLUMNS: [&str; 1] = names_known(Known::Merged);
 
 /// Known when a request has ended.
 const END_COLUMNS: [&str; 18] = names_known(Known::End);
@@ -25,9 +31,11 @@ fn all_columns() -> String {
     COLUMN_GROUPS.concat().join(", ")
 }
 
-const COLUMN_GROUPS: [&[&str]; 4] = [
+const COLUMN_GROUPS: [&[&str]; 6] = [
     &START_COLUMNS,
+    &WHOSE_COLUMNS,
     &SERVED_COLUMNS,
+    &MERGED_COLUMNS,
     &END_COLUMNS,
     &NAMES_COLUMNS,
 ];
@@ -36,8 +44,12 @@ const COLUMN_GROUPS: [&[&str]; 4] = [
 pub(super) const START_COUNT: usize = START_COLUMNS.len();
 
 /// All columns of a request's row.
-pub(super) const COLUMN_COUNT: usize =
-    START_COUNT + SERVED_COLUMNS.len() + END_COLUMNS.len() + NAMES_COLUMNS.len();
+pub(super) const COLUMN_COUNT: usize = START_COUNT
+    + WHOSE_COLUMNS.len()
+    + SERVED_COLUMNS.len()
+    + MERGED_COLUMNS.len()
+    + END_COLUMNS.len()
+    + NAMES_COLUMNS.len();
 
 /// The name of a column, counted from 0.
 pub(super) fn column_name(index: usize) -> &'static str {
@@ -54,17 +66,21 @@ fn column_names() -> impl Iterator<Item = &'static str> {
     COLUMN_GROUPS.iter().copied().flatten().copied()
 }
 
-/// Start columns, served columns, end columns, names columns.
+/// All groups of columns.
 pub(super) static INSERT_REQUEST: LazyLock<String> = LazyLock::new(|| {
     let columns = all_columns();
     let places = vec!["?"; columns.split(',').count()].join(", ");
     format!("INSERT INTO requests ({columns}) VALUES ({places})")
 });
 
-/// Served columns, end columns, names columns, opened_seq. Returns what the rollups need.
+/// All groups of columns but the first, opened_seq. Returns what the rollups need.
 pub(super) static END_REQUEST: LazyLock<String> = LazyLock::new(|| {
+    let whose = WHOSE_COLUMNS
+        .iter()
+        .map(|column| format!("{column} = coalesce({column}, ?)"));
     let served = SERVED_COLUMNS
         .iter()
+        .chain(&MERGED_COLUMNS)
         .map(|column| format!("{column} = coalesce(?, {column})"));
     let end = END_COLUMNS.iter().map(|column| format!("{column} = ?"));
     let names = NAMES_COLUMNS.iter().map(|column| {
@@ -72,7 +88,7 @@ pub(super) static END_REQUEST: LazyLock<String> = LazyLock::new(|| {
             "{column} = nullif(trim(coalesce({column}, '') || ',' || coalesce(?, ''), ','), '')"
         )
     });
-    let sets: Vec<String> = served.chain(end).chain(names).collect();
+    let sets: Vec<String> = whose.chain(served).chain(end).chain(names).collect();
     format!(
         "UPDATE requests SET {} WHERE opened_seq = ? AND ended_seq IS NULL RETURNING opened_at, \
          coalesce(response_provider_name, provider_name, ''), \
@@ -182,10 +198,8 @@ pub(super) fn request_from_row(row: &Row<'_>) -> rusqlite::Result<RequestRecord>
         opened_seq: columns.count()?,
         request_id: columns.get()?,
         opened_at: columns.get()?,
-        user_id: columns.get()?,
         session_id: columns.get()?,
         context_id: columns.get()?,
-        conversation_id: columns.get()?,
         trace_id: columns.get()?,
         actor_type: columns.get()?,
         actor_id: columns.get()?,
@@ -199,10 +213,12 @@ pub(super) fn request_from_row(row: &Row<'_>) -> rusqlite::Result<RequestRecord>
         max_tokens: columns.optional_count()?,
         temperature: columns.get()?,
         top_p: columns.get()?,
-        attributes: columns.attributes()?,
         request_bytes: columns.count()?,
+        user_id: columns.get()?,
+        conversation_id: columns.get()?,
         response_provider_name: columns.get()?,
         response_model: columns.get()?,
+        attributes: columns.attributes()?,
         ended_seq: columns.optional_count()?,
         status: columns.status()?,
         latency_us: columns.optional_count()?,
@@ -261,6 +277,11 @@ pub(super) fn attributes_to_sql(attributes: &[(String, String)]) -> Option<Strin
     }
     crate::log::pairs::serialize(attributes, &mut serde_json::Serializer::new(&mut text)).ok()?;
     String::from_utf8(text).ok()
+}
+
+/// Attributes from the column; `None`: it holds something else.
+pub(super) fn attributes_from_sql(text: &str) -> Option<Vec<(String, String)>> {
+    crate::log::pairs::deserialize(&mut serde_json::Deserializer::from_str(text)).ok()
 }
 
 /// Finish reasons as the JSON array in the column.

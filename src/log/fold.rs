@@ -2,12 +2,13 @@
 //!
 //! The writer and the rebuild use the same fold, so both make the same rows.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use super::event::{Event, EventKind, Gap, StoreClosed};
 use super::hours::{DayKey, HourKey, HourSums, hour_of, hour_start, minute_of};
 use super::removal::{Erased, ErasedRequest, Pruned};
-use super::request_events::{Ended, Opened, ToolCallFact};
+use super::request_events::{Ended, Opened, ToolCallFact, merged_attributes};
 
 /// An opening event.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +43,10 @@ pub(crate) struct RequestChange<'a> {
     pub(crate) opened_seq: u64,
     /// Present if the request was opened in this run; otherwise its row exists already.
     pub(crate) start: Option<RequestStart<'a>>,
+    pub(crate) conversation_id: Option<&'a str>,
+    pub(crate) user_id: Option<&'a str>,
+    /// Without a start those of the end alone: they add to the row's.
+    pub(crate) attributes: Cow<'a, [(String, String)]>,
     pub(crate) response_model: Option<&'a str>,
     pub(crate) response_provider_name: Option<&'a str>,
     pub(crate) end: Option<RequestEnd<'a>>,
@@ -49,9 +54,13 @@ pub(crate) struct RequestChange<'a> {
 
 impl<'a> RequestChange<'a> {
     fn new(opened_seq: u64, start: Option<RequestStart<'a>>) -> Self {
+        let opened = start.map(|start| start.opened);
         Self {
             opened_seq,
             start,
+            conversation_id: opened.and_then(|opened| opened.conversation_id.as_deref()),
+            user_id: opened.and_then(|opened| opened.user_id.as_deref()),
+            attributes: Cow::Borrowed(opened.map_or(&[], |opened| &opened.attributes)),
             response_model: None,
             response_provider_name: None,
             end: None,
@@ -65,12 +74,22 @@ impl<'a> RequestChange<'a> {
         };
         let ended = &request.ended;
         let mut change = Self::new(request.opened_seq(), Some(start));
-        change.serve(&ended.response_model, &ended.response_provider_name);
-        change.end = Some(RequestEnd {
-            seq: request.ended_seq,
-            ended,
-        });
+        change.end(request.ended_seq, ended);
         change
+    }
+
+    /// The opening's word on user and conversation counts, the end's where it has none.
+    fn end(&mut self, seq: u64, ended: &'a Ended) {
+        self.serve(&ended.response_model, &ended.response_provider_name);
+        self.conversation_id = self.conversation_id.or(ended.conversation_id.as_deref());
+        self.user_id = self.user_id.or(ended.user_id.as_deref());
+        if !ended.attributes.is_empty() {
+            self.attributes = match self.attributes.is_empty() {
+                true => Cow::Borrowed(&ended.attributes),
+                false => Cow::Owned(merged_attributes(&self.attributes, &ended.attributes)),
+            };
+        }
+        self.end = Some(RequestEnd { seq, ended });
     }
 
     /// A later value of what serves the request wins; an absent value changes nothing.
@@ -141,11 +160,7 @@ impl<'a> Fold<'a> {
                     if let Some(change) = fold.change(&mut places, ended.opened_seq)
                         && change.end.is_none()
                     {
-                        change.serve(&ended.response_model, &ended.response_provider_name);
-                        change.end = Some(RequestEnd {
-                            seq: event.seq,
-                            ended,
-                        });
+                        change.end(event.seq, ended);
                     }
                 }
                 EventKind::StoreOpened(_) => fold.openings.push((event.seq, event.at)),
@@ -232,7 +247,7 @@ impl<'a> Fold<'a> {
                 hour_of(start.opened_at()),
                 provider.unwrap_or_default(),
                 model.unwrap_or_default(),
-                opened.user_id.as_deref().unwrap_or_default(),
+                change.user_id.unwrap_or_default(),
             );
             counted.entry(key).or_default().add(end.ended);
         }

@@ -23,5 +23,7 @@ pub(crate) use removal::{
     ERASED_REQUESTS_MAX, Erased, ErasedRequest, Pruned, PrunedKind, PrunedUsage, removed_leaf,
     write_removed,
 };
-pub(crate) use request_events::{EndKind, Ended, Opened, Served, ToolCallFact, pairs};
+pub(crate) use request_events::{
+    EndKind, Ended, Opened, Served, ToolCallFact, merged_attributes, pairs,
+};
 pub(crate) use segment::{SegmentDecoder, SegmentEncoder, check_sizes, lines};

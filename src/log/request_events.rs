@@ -172,6 +172,29 @@ pub(crate) struct Ended {
     /// The policy that took secrets out of the content before it was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) redaction_id: Option<String>,
+    /// What became known after the opening: the user and the conversation where the opening has none, and
+    /// attributes that take the place of those with the same key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) user_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) conversation_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "pairs")]
+    pub(crate) attributes: Vec<(String, String)>,
+}
+
+/// The attributes of a request: those of its opening, then those of its end. A key's last value counts.
+pub(crate) fn merged_attributes(
+    opened: &[(String, String)],
+    ended: &[(String, String)],
+) -> Vec<(String, String)> {
+    let mut merged = opened.to_vec();
+    for (key, value) in ended {
+        match merged.iter_mut().find(|(known, _)| known == key) {
+            Some((_, known)) => known.clone_from(value),
+            None => merged.push((key.clone(), value.clone())),
+        }
+    }
+    merged
 }
 
 impl Ended {

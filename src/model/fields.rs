@@ -8,6 +8,10 @@ use super::RequestRecord;
 pub(crate) enum Known {
     /// The opening's event.
     Opening,
+    /// The opening's event, or the end's where the opening has none.
+    OpeningElseEnd,
+    /// Both events: the end's values take the place of the opening's with the same keys.
+    Merged,
     /// A `served` event or the end's; a later value replaces an earlier one.
     Serving,
     /// The end's event.
@@ -45,10 +49,10 @@ pub(crate) const FIELDS: [Field; COUNT] = [
     field("latency_us", Known::End, "INTEGER"),
     field("upstream_latency_us", Known::End, "INTEGER"),
     field("time_to_first_chunk_us", Known::End, "INTEGER"),
-    field("user_id", Known::Opening, "TEXT"),
+    field("user_id", Known::OpeningElseEnd, "TEXT"),
     field("session_id", Known::Opening, "TEXT"),
     field("context_id", Known::Opening, "TEXT"),
-    field("conversation_id", Known::Opening, "TEXT"),
+    field("conversation_id", Known::OpeningElseEnd, "TEXT"),
     field("trace_id", Known::Opening, "TEXT"),
     field("actor_type", Known::Opening, "TEXT"),
     field("actor_id", Known::Opening, "TEXT"),
@@ -64,7 +68,7 @@ pub(crate) const FIELDS: [Field; COUNT] = [
     field("max_tokens", Known::Opening, "INTEGER"),
     field("temperature", Known::Opening, "REAL"),
     field("top_p", Known::Opening, "REAL"),
-    field("attributes", Known::Opening, "TEXT"),
+    field("attributes", Known::Merged, "TEXT"),
     field("input_tokens", Known::End, "INTEGER"),
     field("output_tokens", Known::End, "INTEGER"),
     field("cache_read_input_tokens", Known::End, "INTEGER"),

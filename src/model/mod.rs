@@ -10,6 +10,7 @@ mod fields;
 mod filter;
 mod identifier;
 mod json;
+mod late;
 mod message;
 mod protocol;
 mod read;
@@ -34,6 +35,7 @@ pub(crate) use bounds::{
     Normaliser, seen_status, seen_usage, served_name, stored_attribute, told_adjusted,
 };
 pub(crate) use fields::{COST_DOLLARS, Known, OPENED_AT_ISO, export_columns, names_known};
+pub(crate) use late::LateContext;
 
 /// Chainable setters named like their fields; the field's own documentation says the rest.
 macro_rules! setters {

@@ -28,6 +28,7 @@ mod following;
 mod forgeries;
 mod identifiers;
 mod indexes;
+mod late_facts;
 mod layers;
 mod lifecycle;
 mod opening;

@@ -1,8 +1,10 @@
 //! The projections: writes the rows that a fold of events makes. Used by the writer and by the rebuild.
 
+use std::borrow::Cow;
+
 use crate::db::rollups;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
-use rusqlite::{CachedStatement, Connection, Row, ToSql, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, ToSql, params};
 
 use super::refusals::{ROW_REFUSED, Refusals};
 use crate::db::error::{Context, DbError};
@@ -10,6 +12,7 @@ use crate::db::rows;
 use crate::db::seq_to_sql;
 use crate::log::{
     DayKey, Ended, HourKey, HourSums, Opened, RequestChange, RequestEnd, RequestStart,
+    merged_attributes,
 };
 use crate::model::Status;
 
@@ -22,6 +25,7 @@ pub(crate) trait Values {
 
 /// The statements of one batch, looked up once.
 pub(crate) struct Statements<'c> {
+    connection: &'c Connection,
     insert: CachedStatement<'c>,
     end: CachedStatement<'c>,
     serve: CachedStatement<'c>,
@@ -35,6 +39,7 @@ impl<'c> Statements<'c> {
     pub(crate) fn prepare(connection: &'c Connection) -> Result<Self, DbError> {
         let prepare = |sql: &str| connection.prepare_cached(sql).context(WRITING);
         Ok(Self {
+            connection,
             insert: prepare(&rows::INSERT_REQUEST)?,
             end: prepare(&rows::END_REQUEST)?,
             serve: prepare(rows::SERVE_REQUEST)?,
@@ -92,6 +97,9 @@ impl<'c> Statements<'c> {
         let bare = RequestChange {
             opened_seq: change.opened_seq,
             start: opened.as_ref().map(|opened| RequestStart { at: 0, opened }),
+            conversation_id: None,
+            user_id: None,
+            attributes: Cow::Borrowed(&[]),
             response_model: None,
             response_provider_name: None,
             end: change
@@ -118,8 +126,7 @@ impl<'c> Statements<'c> {
     ) -> Result<(), DbError> {
         let mut binder = Binder::new(&mut self.insert);
         bind_start(&mut binder, change.opened_seq, start)?;
-        binder.bind(change.response_provider_name)?;
-        binder.bind(change.response_model)?;
+        bind_late(&mut binder, change, &change.attributes)?;
         bind_end(&mut binder, end)?;
         let names = |of_start: &[String], of_end: Option<&[String]>| {
             joined(of_start.iter().chain(of_end.unwrap_or_default()))
@@ -143,9 +150,9 @@ impl<'c> Statements<'c> {
         change: &RequestChange<'_>,
         end: &RequestEnd<'_>,
     ) -> Result<Option<HourKey>, DbError> {
+        let attributes = self.all_attributes(change)?;
         let mut binder = Binder::new(&mut self.end);
-        binder.bind(change.response_provider_name)?;
-        binder.bind(change.response_model)?;
+        bind_late(&mut binder, change, &attributes)?;
         bind_end(&mut binder, Some(end))?;
         binder.bind(joined(end.ended.adjusted_fields.iter()))?;
         binder.bind(joined(end.ended.body_flags.iter()))?;
@@ -168,6 +175,33 @@ impl<'c> Statements<'c> {
         // Step to the end: the statement must run to completion.
         while rows.next().context(WRITING)?.is_some() {}
         Ok(key)
+    }
+
+    /// Attributes of the row, and of the end that changes it. Rare: most ends have none, and read nothing.
+    fn all_attributes<'e>(
+        &self,
+        change: &'e RequestChange<'_>,
+    ) -> Result<Cow<'e, [(String, String)]>, DbError> {
+        let ended = &*change.attributes;
+        if ended.is_empty() {
+            return Ok(Cow::Borrowed(ended));
+        }
+        let row: Option<Option<String>> = self
+            .connection
+            .prepare_cached("SELECT attributes FROM requests WHERE opened_seq = ?1")
+            .and_then(|mut row| {
+                row.query_row([sql(change.opened_seq)], |row| row.get(0))
+                    .optional()
+            })
+            .context(WRITING)?;
+        // What is no object is damage, and replaced.
+        let opened = row
+            .flatten()
+            .and_then(|text| rows::attributes_from_sql(&text));
+        Ok(match opened {
+            None => Cow::Borrowed(ended),
+            Some(opened) => Cow::Owned(merged_attributes(&opened, ended)),
+        })
     }
 
     fn serve(&mut self, change: &RequestChange<'_>) -> Result<(), DbError> {
@@ -224,6 +258,19 @@ fn bind_sums(binder: &mut Binder<'_, '_>, sums: &HourSums) -> Result<(), DbError
     Ok(())
 }
 
+/// What may become known early or late, in the order of its columns.
+fn bind_late(
+    binder: &mut impl Values,
+    change: &RequestChange<'_>,
+    attributes: &[(String, String)],
+) -> Result<(), DbError> {
+    binder.bind(change.user_id)?;
+    binder.bind(change.conversation_id)?;
+    binder.bind(change.response_provider_name)?;
+    binder.bind(change.response_model)?;
+    binder.bind(rows::attributes_to_sql(attributes))
+}
+
 /// In the order of [`rows::START_COLUMNS`]. The pattern names every field, so that a new field of the event
 /// cannot be forgotten here.
 pub(crate) fn bind_start(
@@ -234,10 +281,10 @@ pub(crate) fn bind_start(
     let Opened {
         request_id,
         started_at: _,
-        conversation_id,
+        conversation_id: _,
         context_id,
         session_id,
-        user_id,
+        user_id: _,
         trace_id,
         actor_type,
         actor_id,
@@ -250,7 +297,7 @@ pub(crate) fn bind_start(
         max_tokens,
         temperature,
         top_p,
-        attributes,
+        attributes: _,
         request_body,
         content: _,
         adjusted_fields: _,
@@ -261,10 +308,8 @@ pub(crate) fn bind_start(
     binder.bind(sql(opened_seq))?;
     binder.bind(request_id)?;
     binder.bind(start.opened_at())?;
-    binder.bind(user_id)?;
     binder.bind(session_id)?;
     binder.bind(context_id)?;
-    binder.bind(conversation_id)?;
     binder.bind(trace_id)?;
     binder.bind(actor_type.map(crate::model::ActorKind::name))?;
     binder.bind(actor_id)?;
@@ -278,7 +323,6 @@ pub(crate) fn bind_start(
     binder.bind(max_tokens.map(sql))?;
     binder.bind(temperature)?;
     binder.bind(top_p)?;
-    binder.bind(rows::attributes_to_sql(attributes.as_slice()))?;
     binder.bind(sql(request_body.length))
 }
 
@@ -318,6 +362,9 @@ pub(crate) fn bind_end(
         adjusted_fields: _,
         body_flags: _,
         redaction_id: _,
+        user_id: _,
+        conversation_id: _,
+        attributes: _,
     } = end.map_or(&nothing, |end| end.ended);
     binder.bind(end.map(|end| sql(end.seq)))?;
     binder.bind(status.name())?;

@@ -8,7 +8,7 @@ use super::capacity::{BodyGrant, Reservation};
 use super::ending::Ending;
 use super::lifecycle::Lifecycle;
 use super::maintenance::{MaintenanceCommand, MaintenanceReply};
-use crate::model::{Adjustments, RequestContext};
+use crate::model::{Adjustments, LateContext, RequestContext};
 use crate::sync::channel::Sender;
 
 /// One message to the writer. Boxed where large: a channel slot takes the space of the largest one.
@@ -105,6 +105,8 @@ pub(crate) struct EndCommand {
     pub(crate) upstream_latency_us: Option<u64>,
     pub(crate) time_to_first_chunk_us: Option<u64>,
     pub(crate) response_provider_name: Option<String>,
+    /// What became known of whose request it is.
+    pub(crate) late: LateContext,
     pub(crate) capture: Option<crate::config::Capture>,
     pub(crate) adjustments: Adjustments,
     pub(crate) redaction_id: Option<String>,

@@ -188,6 +188,7 @@ fn ended_event(
     let mut adjustments = std::mem::take(&mut command.adjustments);
     let timing = timing(&command, &mut adjustments);
     let ending = command.ending;
+    let late = command.late;
     let usage = ending.usage.unwrap_or_default();
     Ended {
         kind: ending.kind,
@@ -218,6 +219,9 @@ fn ended_event(
         adjusted_fields: adjustments.fields,
         body_flags: adjustments.body_flags,
         redaction_id: command.redaction_id,
+        user_id: late.user_id,
+        conversation_id: late.conversation_id,
+        attributes: late.attributes,
     }
 }
 

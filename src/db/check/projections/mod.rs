@@ -24,13 +24,14 @@ use super::structure::IndexEntries;
 use crate::db::check::rebuilt::{ProjectionDifference, Rebuilt};
 use crate::db::error::{Context, DbError};
 use crate::db::keyed::KeyedHash;
-use crate::db::rows::{IS_ERASED, SELECT_ROW, START_COUNT};
+use crate::db::rows::{IS_ERASED, SELECT_ROW, START_COUNT, attributes_to_sql};
 use crate::db::seq_to_sql;
 use crate::db::write::ended_rows::visit_ended;
 use crate::db::write::project::{Values, bind_end, bind_start, joined};
 use crate::db::write::refusals::Refusals;
 use crate::log::{
     Ended, Event, EventKind, Fold, HourKey, Opened, RequestEnd, RequestStart, Served,
+    merged_attributes,
 };
 use walk::{Check, Cursor, Differences, hash_of_end_columns};
 
@@ -102,6 +103,8 @@ struct OpenRequest {
     /// The model it was routed to, otherwise the one that was asked for.
     model: Option<Box<str>>,
     user_id: Option<Box<str>>,
+    conversation_id: Option<Box<str>>,
+    attributes: Vec<(String, String)>,
     response_provider_name: Option<Box<str>>,
     response_model: Option<Box<str>>,
     adjusted_fields: Option<Box<str>>,
@@ -199,6 +202,8 @@ impl ProjectionCheck<'_> {
             request_model,
             client_model,
             user_id,
+            conversation_id,
+            attributes,
             adjusted_fields,
             body_flags,
             ..
@@ -209,6 +214,8 @@ impl ProjectionCheck<'_> {
             provider_name: text(provider_name),
             model: text(request_model).or_else(|| text(client_model)),
             user_id: text(user_id),
+            conversation_id: text(conversation_id),
+            attributes: attributes.clone(),
             response_provider_name: None,
             response_model: None,
             adjusted_fields: joined(adjusted_fields.iter()).map(String::into_boxed_str),
@@ -247,6 +254,7 @@ impl ProjectionCheck<'_> {
             }
         }
         request.serve(&ended.response_model, &ended.response_provider_name);
+        request.describe(ended);
         append_names(&mut request.adjusted_fields, &ended.adjusted_fields);
         append_names(&mut request.body_flags, &ended.body_flags);
         self.check_rest(ended.opened_seq, &request, Some(&end))?;
@@ -404,6 +412,17 @@ impl OpenRequest {
         }
     }
 
+    /// Adds what became known after the opening.
+    fn describe(&mut self, ended: &Ended) {
+        let text = |text: &Option<String>| text.as_deref().map(Box::from);
+        self.user_id = self.user_id.take().or_else(|| text(&ended.user_id));
+        let conversation_id = self.conversation_id.take();
+        self.conversation_id = conversation_id.or_else(|| text(&ended.conversation_id));
+        if !ended.attributes.is_empty() {
+            self.attributes = merged_attributes(&self.attributes, &ended.attributes);
+        }
+    }
+
     /// The row of sums in which it is counted.
     fn hour_key(&self) -> HourKey {
         let provider = self.response_provider_name.as_deref();
@@ -424,8 +443,11 @@ impl OpenRequest {
         values: &mut impl Values,
         end: Option<&RequestEnd<'_>>,
     ) -> Result<(), DbError> {
+        values.bind(self.user_id.as_deref())?;
+        values.bind(self.conversation_id.as_deref())?;
         values.bind(self.response_provider_name.as_deref())?;
         values.bind(self.response_model.as_deref())?;
+        values.bind(attributes_to_sql(&self.attributes))?;
         bind_end(values, end)?;
         values.bind(self.adjusted_fields.as_deref())?;
         values.bind(self.body_flags.as_deref())
@@ -437,6 +459,7 @@ impl OpenRequest {
             &self.provider_name,
             &self.model,
             &self.user_id,
+            &self.conversation_id,
             &self.response_provider_name,
             &self.response_model,
             &self.adjusted_fields,
@@ -444,7 +467,9 @@ impl OpenRequest {
         ];
         // An allocation takes at least 16 bytes in addition to its content.
         let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len() + 16);
-        texts.into_iter().map(text).sum::<usize>() + size_of::<(u64, Self)>() + 16
+        let attribute = |(key, value): &(String, String)| key.len() + value.len() + 80;
+        let attributes: usize = self.attributes.iter().map(attribute).sum();
+        texts.into_iter().map(text).sum::<usize>() + attributes + size_of::<(u64, Self)>() + 16
     }
 
     fn read(json: &[u8]) -> Result<Self, DbError> {

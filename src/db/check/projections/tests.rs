@@ -13,6 +13,12 @@ fn events(random: &mut fastrand::Rng) -> Vec<Event> {
     let text = |random: &mut fastrand::Rng, kinds: u32| {
         (random.u32(..4) > 0).then(|| format!("text-{}", random.u32(..kinds)))
     };
+    let attributes = |random: &mut fastrand::Rng| -> Vec<(String, String)> {
+        let keys = ["k", "l\"", "ü/"].into_iter();
+        let keys = keys.filter(|_| random.bool()).collect::<Vec<_>>();
+        let pair = |key: &str| (key.to_owned(), format!("{}\\", random.u32(..9)));
+        keys.into_iter().map(pair).collect()
+    };
     let (mut events, mut open) = (Vec::new(), Vec::new());
     for seq in 0..random.u64(1..300) {
         let at = 1_764_000_000_000_000
@@ -44,6 +50,9 @@ fn events(random: &mut fastrand::Rng) -> Vec<Event> {
                         .choice(&[EndKind::Completed, EndKind::Failed, EndKind::Abandoned])
                         .unwrap(),
                     opened_seq,
+                    user_id: text(random, 3),
+                    conversation_id: text(random, 3),
+                    attributes: attributes(random),
                     response_model: text(random, 3),
                     input_tokens: random.bool().then(|| random.u64(..1000)),
                     latency_us: random.bool().then(|| random.u64(..1000)),
@@ -78,7 +87,8 @@ fn events(random: &mut fastrand::Rng) -> Vec<Event> {
                     request_model: text(random, 3),
                     client_model: text(random, 3),
                     temperature: random.bool().then(|| random.f64()),
-                    attributes: vec![("k".to_owned(), "v".to_owned())],
+                    conversation_id: text(random, 3),
+                    attributes: attributes(random),
                     request_body: BodyFact {
                         length: random.u64(..9),
                         ..BodyFact::default()
