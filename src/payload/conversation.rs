@@ -1,4 +1,4 @@
-//! DeltaPlanner: which recent bodies a body is packed against, and what of it is new.
+//! Conversations: which recent bodies a body is packed against, and what of it is new.
 //!
 //! A gateway sees a conversation's whole history again in every request. What a request repeats
 //! from the start of the one before it is a reference, and not even hashed again; the rest is packed
@@ -19,9 +19,7 @@ use bytes::Bytes;
 use super::delta::{Bases, PlannedDelta};
 use super::hash::Hasher;
 use super::overlap::{common_head, common_tail};
-use crate::model::{Digest, WireProtocol};
-use crate::sync::{caught, trip};
-use crate::wire::RequestSummary;
+use crate::model::Digest;
 
 /// Before the cut, so much of the base is part of the prefix.
 const WINDOW_BYTES: usize = 2 * 1024;
@@ -62,8 +60,8 @@ pub(crate) enum Key {
 }
 
 /// A body that others are packed against.
-#[derive(Debug, Clone, Default)]
-struct Held {
+#[derive(Debug, Clone)]
+struct Held<N> {
     id: i64,
     bytes: Vec<u8>,
     /// The digest's state after so many bytes, ascending.
@@ -71,17 +69,43 @@ struct Held {
     depth: u32,
     chain_bytes: u64,
     anchor: Anchor,
-    /// What a request asks for, so that only what is new of the next one is read.
-    summary: Option<Box<(WireProtocol, RequestSummary)>>,
+    /// What the planner's owner keeps with it.
+    note: Option<N>,
 }
 
-/// How a request is to be read while it is planned.
-pub(crate) struct RequestReading<'a> {
-    pub(crate) protocol: &'a WireProtocol,
-    pub(crate) path: &'a str,
-    /// Gets what was read.
-    pub(crate) take: &'a mut dyn FnMut(&RequestSummary),
+impl<N> Default for Held<N> {
+    fn default() -> Self {
+        Self {
+            id: 0,
+            bytes: Vec::new(),
+            states: Vec::new(),
+            depth: 0,
+            chain_bytes: 0,
+            anchor: Anchor::default(),
+            note: None,
+        }
+    }
 }
+
+/// What the owner of a planner keeps with each request's body. The planner knows only how large it is.
+pub(crate) trait Note: Clone {
+    /// Memory that it takes, in bytes.
+    fn held_bytes(&self) -> usize;
+}
+
+/// What a request's body has in common with the body before it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Overlap {
+    /// Bytes of the body before.
+    pub(crate) previous_length: usize,
+    /// Bytes that both begin with.
+    pub(crate) head: usize,
+    /// Bytes that both end with, after those.
+    pub(crate) tail: usize,
+}
+
+/// Makes the note of a request's body from that of the body before it.
+pub(crate) type Annotate<'a, N> = &'a mut dyn FnMut(Option<N>, Overlap) -> Option<N>;
 
 /// The body that a chain goes back to when it has become long. DeltaPlanner grow at their end, so
 /// that it is part of every body since: its bytes need not be held.
@@ -95,15 +119,15 @@ struct Anchor {
 }
 
 /// The last request of a conversation and its response.
-#[derive(Debug, Clone, Default)]
-struct Turn {
-    request: Held,
-    response: Option<Held>,
+#[derive(Debug, Clone)]
+struct Turn<N> {
+    request: Held<N>,
+    response: Option<Held<N>>,
     head: Option<u64>,
     used: u64,
 }
 
-impl Turn {
+impl<N: Note> Turn<N> {
     fn held_bytes(&self) -> usize {
         let response = self.response.as_ref().map_or(0, Held::held_bytes);
         ENTRY_BYTES + self.request.held_bytes() + response
@@ -119,8 +143,8 @@ pub(crate) struct Planned {
 
 /// The cache.
 #[derive(Debug)]
-pub(crate) struct DeltaPlanner {
-    turns: HashMap<Key, Turn>,
+pub(crate) struct DeltaPlanner<N> {
+    turns: HashMap<Key, Turn<N>>,
     /// Keys in the order of their use; stale entries are skipped.
     order: VecDeque<(u64, Key)>,
     clock: u64,
@@ -129,7 +153,7 @@ pub(crate) struct DeltaPlanner {
     next_slot: u8,
 }
 
-impl DeltaPlanner {
+impl<N: Note> DeltaPlanner<N> {
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
             turns: HashMap::new(),
@@ -142,17 +166,17 @@ impl DeltaPlanner {
     }
 
     /// Digests a request and plans its packing. `texts` collects what is packed and against what.
-    /// `reading` is called unless the body is too short or too long to be held.
+    /// `annotate` is called unless the body is too short or too long to be held.
     /// The key is to be given back with the response.
     pub(crate) fn request(
         &mut self,
         conversation: Option<Arc<str>>,
         id: i64,
         body: &Bytes,
-        mut reading: Option<RequestReading<'_>>,
+        mut annotate: Option<Annotate<'_, N>>,
         texts: &mut Vec<u8>,
     ) -> (Planned, Option<Key>) {
-        let reading = &mut reading;
+        let annotate = &mut annotate;
         let key = self.key_for(conversation, body);
         let Some(key) = key.filter(|_| is_held(body)) else {
             return (alone(body), None);
@@ -161,11 +185,11 @@ impl DeltaPlanner {
         let planned = match &mut turn {
             Some(turn) if turn.request.can_be_followed() => {
                 turn.request
-                    .follow(turn.response.as_ref(), id, body, reading, texts)
+                    .follow(turn.response.as_ref(), id, body, annotate, texts)
             }
             Some(turn) if turn.request.can_go_back() => {
                 turn.response = None;
-                turn.request.go_back(id, body, reading, texts)
+                turn.request.go_back(id, body, annotate, texts)
             }
             _ => {
                 let head = head_of(body);
@@ -179,16 +203,17 @@ impl DeltaPlanner {
                 let planned = match root {
                     Some(root) => {
                         let planned =
-                            request.follow(root.response.as_ref(), id, body, reading, texts);
+                            request.follow(root.response.as_ref(), id, body, annotate, texts);
                         request.become_anchor();
                         planned
                     }
-                    None => request.start(id, body, reading),
+                    None => request.start(id, body, annotate),
                 };
                 turn = Some(Turn {
                     request,
+                    response: None,
                     head,
-                    ..Turn::default()
+                    used: 0,
                 });
                 planned
             }
@@ -271,7 +296,7 @@ impl DeltaPlanner {
         Some(Key::Anonymous(head, slot))
     }
 
-    fn take(&mut self, key: &Key) -> Option<Turn> {
+    fn take(&mut self, key: &Key) -> Option<Turn<N>> {
         let turn = self.turns.remove(key)?;
         self.held_bytes = self.held_bytes.saturating_sub(turn.held_bytes());
         Some(turn)
@@ -284,7 +309,7 @@ impl DeltaPlanner {
         }
     }
 
-    fn put(&mut self, key: Key, mut turn: Turn) {
+    fn put(&mut self, key: Key, mut turn: Turn<N>) {
         self.clock += 1;
         turn.used = self.clock;
         self.held_bytes = self.held_bytes.saturating_add(turn.held_bytes());
@@ -308,13 +333,11 @@ impl DeltaPlanner {
     }
 }
 
-impl Held {
+impl<N: Note> Held<N> {
     /// Memory that it takes: what is reserved, not what is filled.
     fn held_bytes(&self) -> usize {
-        let summary = self.summary.as_ref().map_or(0, |summary| {
-            size_of_val(&**summary) + summary.1.heap_bytes()
-        });
-        self.bytes.capacity() + self.states.capacity() * size_of::<(usize, Hasher)>() + summary
+        let note = self.note.as_ref().map_or(0, Note::held_bytes);
+        self.bytes.capacity() + self.states.capacity() * size_of::<(usize, Hasher)>() + note
     }
 
     fn can_be_followed(&self) -> bool {
@@ -329,8 +352,8 @@ impl Held {
     }
 
     /// Becomes a body that stands alone.
-    fn start(&mut self, id: i64, body: &[u8], reading: &mut Option<RequestReading<'_>>) -> Planned {
-        self.read(reading, body, 0, 0);
+    fn start(&mut self, id: i64, body: &[u8], annotate: &mut Option<Annotate<'_, N>>) -> Planned {
+        self.annotate(annotate, 0, 0);
         let sha256 = self.become_body(id, body, 0, 0);
         self.depth = 0;
         self.chain_bytes = count(body.len());
@@ -355,12 +378,12 @@ impl Held {
         &mut self,
         id: i64,
         body: &Bytes,
-        reading: &mut Option<RequestReading<'_>>,
+        annotate: &mut Option<Annotate<'_, N>>,
         texts: &mut Vec<u8>,
     ) -> Planned {
         let anchor = self.anchor;
         let cut = common_head(&self.bytes, body);
-        self.read(reading, body, cut, 0);
+        self.annotate(annotate, cut, 0);
         let copied = cut.min(anchor.common);
         let from = copied.saturating_sub(WINDOW_BYTES);
         let start = texts.len();
@@ -393,10 +416,10 @@ impl Held {
     /// Becomes the body that follows this one; plans it against this one and the response between.
     fn follow(
         &mut self,
-        response: Option<&Held>,
+        response: Option<&Held<N>>,
         id: i64,
         body: &Bytes,
-        reading: &mut Option<RequestReading<'_>>,
+        annotate: &mut Option<Annotate<'_, N>>,
         texts: &mut Vec<u8>,
     ) -> Planned {
         let cut = common_head(&self.bytes, body);
@@ -405,7 +428,7 @@ impl Held {
             self.bytes.get(cut..).unwrap_or_default(),
             body.get(cut..).unwrap_or_default(),
         );
-        self.read(reading, body, cut, tail);
+        self.annotate(annotate, cut, tail);
         let end = self.bytes.len() - tail;
         let to = end.min(cut.saturating_add(REPLACED_BYTES_MAX));
         let start = texts.len();
@@ -439,40 +462,17 @@ impl Held {
         }
     }
 
-    /// Reads the request that follows this one, and has `common` bytes at its start in common, and
-    /// after them `tail` at its end.
-    fn read(
-        &mut self,
-        reading: &mut Option<RequestReading<'_>>,
-        body: &[u8],
-        common: usize,
-        tail: usize,
-    ) {
-        let before = self.summary.take();
-        let Some(reading) = reading else { return };
-        let (protocol, path) = (reading.protocol, reading.path);
-        let length = self.bytes.len();
-        let summary = caught(|| {
-            trip("request", body);
-            match before {
-                Some(mut before) if before.0 == *protocol => {
-                    let known = std::mem::take(&mut before.1);
-                    before.1 = known.into_next(path, length, body, common, tail);
-                    before
-                }
-                _ => {
-                    let summary = RequestSummary::parse(protocol, path, body);
-                    Box::new((protocol.clone(), summary))
-                }
-            }
-        });
-        let Some(summary) = summary else {
-            // The bytes are kept all the same; nothing is known of what they say.
-            (reading.take)(&RequestSummary::default());
-            return;
+    /// Has the note made of the request that follows this one, and has `head` bytes at its start and `tail`
+    /// bytes at its end in common with it.
+    fn annotate(&mut self, annotate: &mut Option<Annotate<'_, N>>, head: usize, tail: usize) {
+        let before = self.note.take();
+        let Some(annotate) = annotate else { return };
+        let overlap = Overlap {
+            previous_length: self.bytes.len(),
+            head,
+            tail,
         };
-        (reading.take)(&summary.1);
-        self.summary = Some(summary);
+        self.note = annotate(before, overlap);
     }
 
     /// Takes the bytes in, of which the first `common` are here already, and digests what is new.
@@ -505,13 +505,13 @@ impl Held {
 }
 
 /// Plans a response against the end of its request and the response before.
-fn respond(
-    own: Option<&Held>,
-    before: Option<&Held>,
+fn respond<N: Note>(
+    own: Option<&Held<N>>,
+    before: Option<&Held<N>>,
     id: i64,
     body: &Bytes,
     texts: &mut Vec<u8>,
-) -> (Planned, Held) {
+) -> (Planned, Held<N>) {
     let sha256 = super::sha256(body);
     let own = own.filter(|held| held.can_be_followed());
     let before = before.filter(|held| held.can_be_followed());
@@ -560,7 +560,7 @@ fn respond(
     (Planned { sha256, delta }, held)
 }
 
-fn push_response(response: &Held, texts: &mut Vec<u8>) -> (i64, u64) {
+fn push_response<N>(response: &Held<N>, texts: &mut Vec<u8>) -> (i64, u64) {
     let length = response.bytes.len().min(RESPONSE_BYTES_MAX);
     texts.extend_from_slice(response.bytes.get(..length).unwrap_or_default());
     (response.id, count(length))

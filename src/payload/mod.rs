@@ -16,7 +16,7 @@ pub(crate) use codec::{
     Content, Encoding, PayloadPlan, bases_of, pack_alone, unpack, unpack_alone,
 };
 pub(crate) use content::EndContent;
-pub(crate) use conversation::{DeltaPlanner, Key, Planned, RequestReading};
+pub(crate) use conversation::{Annotate, DeltaPlanner, Key, Note, Overlap, Planned};
 #[cfg(all(test, not(shuttle)))]
 pub(crate) use delta::Effort;
 pub(crate) use delta::{Bases, Packer, Unpacker, apply};

@@ -1,4 +1,4 @@
-//! DeltaPlanner, deltas and chains against a model: whatever happens, every body comes back.
+//! Conversations, deltas and chains against a model: whatever happens, every body comes back.
 #![allow(clippy::cast_possible_truncation, clippy::string_slice)] // Small random numbers.
 
 use std::collections::HashMap;
@@ -15,8 +15,18 @@ struct Row {
     data: Vec<u8>,
 }
 
+/// Nothing is kept with a body.
+#[derive(Debug, Clone)]
+struct NoNote;
+
+impl Note for NoNote {
+    fn held_bytes(&self) -> usize {
+        0
+    }
+}
+
 struct Model {
-    conversations: DeltaPlanner,
+    conversations: DeltaPlanner<NoNote>,
     rows: HashMap<i64, Row>,
     bodies: HashMap<i64, Bytes>,
     next_id: i64,

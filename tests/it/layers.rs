@@ -15,8 +15,8 @@ const ORDER: &[&str] = &[
     "regular_file",
     "sync",
     "model", // 1 pure
-    "wire",
     "payload",
+    "wire",
     "log",
     "pricing",
     "merkle", // 2 the database

@@ -13,3 +13,4 @@ pub(super) mod pieces;
 pub(super) mod prepare;
 pub(super) mod prepare_end;
 pub(super) mod prepare_open;
+pub(super) mod request_note;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::batch::BatchBuilder;
 use super::bodies::{committed, committed_excerpt, count, shed};
 use super::pieces::PlannedPiece;
+use super::request_note::RequestNote;
 use crate::config::{Capture, Config};
 use crate::log::{BodyFact, EventKind, Kept, Served};
 use crate::payload::{Content, DeltaPlanner, PayloadPlan, Planned, excerpt_of, sha256};
@@ -30,7 +31,7 @@ pub(crate) struct Preparer {
     pub(crate) payload_bytes_max: usize,
     pub(crate) capture: Capture,
     pub(crate) reads_bodies: bool,
-    conversations: DeltaPlanner,
+    conversations: DeltaPlanner<RequestNote>,
     /// Buffer for the name of a conversation.
     pub(crate) name: String,
     /// Arenas that the packer has packed, for use in later groups.
@@ -131,7 +132,7 @@ impl Preparer {
         body: &Bytes,
         body_grant: BodyGrant,
         capture: Capture,
-        plan: impl FnOnce(&mut DeltaPlanner, &Bytes) -> Planned,
+        plan: impl FnOnce(&mut DeltaPlanner<RequestNote>, &Bytes) -> Planned,
     ) -> (BodyFact, Option<PayloadPlan>) {
         if body_grant == BodyGrant::Shed {
             return (shed(count(body.len())), None);

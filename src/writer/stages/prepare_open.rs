@@ -3,14 +3,17 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::batch::BatchBuilder;
 use super::prepare::Preparer;
+use super::request_note::RequestNote;
 use crate::db::{Part, payload_id};
 use crate::log::{BodyFact, EventKind, Opened};
 use crate::model::{
     Adjustments, Normaliser, REQUEST_UNPARSED, RequestContext, WireProtocol, stored_identifier,
 };
-use crate::payload::{Key, PayloadPlan, RequestReading, sha256};
+use crate::payload::{Annotate, Key, Overlap, PayloadPlan, sha256};
 use crate::sync::{caught, trip};
 use crate::wire::RequestSummary;
 use crate::writer::admission::capacity::BodyGrant;
@@ -92,19 +95,21 @@ impl Preparer {
         let is_parsed = self.reads_bodies && protocol.is_supported() && is_wanted;
         let mut key = None;
         let mut is_unparsed = None;
-        let mut take = |summary: &RequestSummary| {
+        let body: &Bytes = body;
+        let mut annotate = |before: Option<RequestNote>, overlap: Overlap| {
+            let note = RequestNote::of(before, overlap, &protocol, path, body);
+            let nothing = RequestSummary::default();
+            let summary = note.as_ref().map_or(&nothing, RequestNote::summary);
             is_unparsed = Some(!summary.is_complete);
             describe(context, summary, redactor.as_mut(), adjustments);
+            note
         };
         let arena = &mut batch.group.arena;
         let (mut fact, payload) = self.body(body, *body_grant, capture, |conversations, body| {
-            let reading = is_parsed.then_some(RequestReading {
-                protocol: &protocol,
-                path,
-                take: &mut take,
-            });
+            let annotate: Option<Annotate<'_, RequestNote>> =
+                if is_parsed { Some(&mut annotate) } else { None };
             let planned;
-            (planned, key) = conversations.request(conversation, id, body, reading, arena);
+            (planned, key) = conversations.request(conversation, id, body, annotate, arena);
             planned
         });
         if is_unparsed.is_none()
