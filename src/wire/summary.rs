@@ -36,7 +36,7 @@ const BOUNDARIES_MAX: usize = 8;
 /// assert_eq!(summary.model.as_deref(), Some("gpt-4o"));
 /// assert_eq!((summary.is_streaming, summary.message_count), (true, 1));
 ///
-/// The next request of the conversation: only what it adds is read.
+/// // The next request of the conversation: only what it adds is parsed.
 /// let next = br#"{"model":"gpt-4o","messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"}],"stream":true}"#;
 /// let common_head = first.iter().zip(next).take_while(|(a, b)| a == b).count();
 /// let summary = summary.parse_next("", first, next, common_head);
