@@ -97,7 +97,7 @@ enum Command {
     Doctor(commands::doctor::Args),
     /// Verify that the trail is what was recorded, and that all of it is there
     Verify(commands::verify::Args),
-    /// Write part of the log with its proof, for somebody without the database, or check one
+    /// Write part of the log with its proof, for readers without the database, or check one
     Bundle(commands::bundle::Args),
     /// Erase content and personal metadata of requests
     Erase(commands::erase::Args),

@@ -58,7 +58,7 @@ fn event_at(connection: &Connection, redactor: &mut LineRemover, seq: u64) -> Op
     (event.seq == seq).then_some(event)
 }
 
-/// The end of a request, by its row; a row that somebody changed leads to none.
+/// The end of a request, by its row; a row that another program changed leads to none.
 fn end_of(connection: &Connection, redactor: &mut LineRemover, seq: u64) -> Option<Box<Ended>> {
     let (_, request) = db::search::by_opened_seq(connection, seq).ok()??;
     let event = event_at(connection, redactor, request.ok()?.ended_seq?)?;

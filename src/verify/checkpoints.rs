@@ -233,8 +233,8 @@ impl<'a> CheckpointCheck<'a> {
         };
         let what = format!(
             "an erasure or pruning takes out events between {first} and {last}, which {known_by}, and \
-             nothing shows that the store did it: it is neither signed nor anchored. Whoever can write \
-             to the file can do this without the key"
+             nothing shows that the store did it: it is neither signed nor anchored. Any program \
+             that can write to the file can do this without the key"
         );
         findings.add(FindingKind::Removal, Some(seq), what);
     }

@@ -39,8 +39,8 @@ fn stated_removals(removals: &UnsignedRemovals) -> String {
     let seqs: Vec<_> = removals.seqs.iter().map(u64::to_string).collect();
     format!(
         "the store that opened the log here states that it found {} erasures or prunings (seq {}) that \
-         it had neither signed nor anchored, of events among the first {}, which it had: somebody \
-         else took them out",
+         it had neither signed nor anchored, of events among the first {}, which it had: another \
+         program removed them",
         removals.count,
         seqs.join(", "),
         removals.covered_events

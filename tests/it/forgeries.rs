@@ -156,7 +156,7 @@ fn a_removal_without_the_key_is_found_by_key_or_anchor_and_not_passed_off_by_the
             let stated = removals(&report);
             let stated = stated
                 .iter()
-                .filter(|what| what.contains("somebody else took them out"));
+                .filter(|what| what.contains("another program removed them"));
             assert_eq!(stated.count(), 1, "stated once: {:#?}", report.findings);
         }
     }

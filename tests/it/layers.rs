@@ -125,9 +125,9 @@ fn only_the_database_layer_names_rusqlite_and_r2d2() {
     }
 }
 
-/// A connection that is not hardened runs what somebody planted in the file.
+/// A connection that is not hardened runs what is planted in the file.
 #[test]
-fn a_file_of_somebodys_is_opened_by_hardened_connections_only() {
+fn an_untrusted_file_is_opened_by_hardened_connections_only() {
     for file in product_sources() {
         let lines = code(&file);
         let is_test = |line: &&String| line.contains("#[cfg(test)]");
@@ -184,4 +184,24 @@ fn no_file_is_longer_than_600_lines() {
             assert!(lines <= 600, "{} has {lines} lines", file.display());
         }
     }
+}
+
+/// Words of an English that nobody in the field writes; `docs/glossary.md` has those that are used.
+#[test]
+fn sources_say_it_in_the_words_of_the_field() {
+    let words = ["whoever", "somebody", "anew", "held against"];
+    let mut found = Vec::new();
+    for file in sources(&source_folder()) {
+        for (number, line) in fs::read_to_string(&file).unwrap().lines().enumerate() {
+            let line = line.to_lowercase();
+            if words.iter().any(|word| line.contains(word)) {
+                found.push(format!("{}:{}", file.display(), number + 1));
+            }
+        }
+    }
+    assert!(
+        found.len() <= 5,
+        "write another word:\n{}",
+        found.join("\n")
+    );
 }

@@ -25,7 +25,7 @@ Examples:
 docs/format.md describes the form; another verifier can be written from it.
 Exit status: 0 written, or all is well; 1 the bundle does not hold; 2 error.";
 
-/// Write part of the log with its proof, for somebody without the database, or check one
+/// Write part of the log with its proof, for readers without the database, or check one
 ///
 /// A bundle has the chosen events as they are stored, hashes of those in between, and the last
 /// checkpoint. It holds no bodies.

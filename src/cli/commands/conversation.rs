@@ -29,7 +29,7 @@ Examples:
 A conversation is one user's. Of more than 1,000 requests each 1,000 are a part of their own, with --json
 a line of its own; the history that a part repeats is not shown again.
 Exit status: 0 the conversation was shown, 1 there is none or a choice must be made, or what a
-body of it said is damaged or could not be held against the log.";
+body of it said is damaged or could not be compared with the log.";
 
 /// Show a conversation, each message once
 ///

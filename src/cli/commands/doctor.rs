@@ -28,10 +28,10 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
 
-    /// First write every table that is derived from the log anew; nobody may be recording
+    /// First rebuild every table that is derived from the log; nobody may be recording
     ///
     /// The log and the bodies are not touched. Mends findings about tables that are not as the log
-    /// says. A search index is dropped and built anew as well.
+    /// says. A search index is dropped and rebuilt as well.
     #[arg(long)]
     rebuild: bool,
 }

@@ -182,13 +182,13 @@ pub(crate) fn run(
              the index {goes}, and the lines in that part stay, with who it was; `auditlite verify` names it: \
              keep the file from others, or bring the part back from a backup and erase each by its number \
              (--request '#N'). Where a row cannot be read, all of it stays; `auditlite doctor --rebuild` \
-             writes the tables anew from the log: erase again then"
+             writes the tables again from the log: erase again then"
         ));
     }
     if report.unlisted > 0 {
         output::say(&format!(
-            "the log has {} that the tables do not say: somebody changed them; `auditlite doctor --rebuild` \
-             writes the tables anew from the log: erase again then",
+            "the log has {} that the tables do not say: another program changed them; `auditlite doctor --rebuild` \
+             writes the tables again from the log: erase again then",
             format::counted(
                 report.unlisted,
                 "more request that matches",

@@ -25,7 +25,7 @@ Goes from the oldest request to the newest that is there when it begins. With --
 manifest beside the file, <FILE>.manifest.json: counts, range, SHA-256, and `next_after_id`, which
 the next export takes as its --after. docs/export.md describes the forms.
 Exit status: 0 requests were exported, 1 there are none, or a request or a
-body is damaged or could not be held against the log.";
+body is damaged or could not be compared with the log.";
 
 /// Write requests as JSON Lines, CSV, OpenTelemetry spans or a plain SQLite database
 ///

@@ -12,7 +12,7 @@ use crate::cli::support::{output, private_file};
 
 const AFTER_HELP: &str = "\
 The secret key goes into FILE, for its owner alone; an existing file is never overwritten. The public
-key goes to standard output: give it to whoever is to verify the trail.
+key goes to standard output: give it to those who verify the trail.
 
 Examples:
   auditlite keygen ~/.config/gateway/audit.key --name audit.example.com/gateway-1 > audit.vkey
@@ -37,7 +37,7 @@ pub(crate) struct Args {
 
     /// Write the key even into the folder of the database
     ///
-    /// Whoever can change a database there can then sign what they made of it.
+    /// A person who can change a database there can then sign the changed log.
     #[arg(long)]
     force: bool,
 }
@@ -51,7 +51,7 @@ pub(crate) fn run(
     let database = database.resolve()?.path;
     if !args.force && lie_together(&args.file, &database) {
         return Err(CliError::Message(format!(
-            "{:?} lies in the folder of the database {database:?}: whoever can change one could sign \
+            "{:?} lies in the folder of the database {database:?}: a person who can change one could sign \
              with the other; give another place, or --force",
             args.file
         )));

@@ -18,7 +18,7 @@ Examples:
   auditlite payload 0199f0a2-6c1e request | sha256sum    the digest that `show` prints
 
 Exit status: 0 the body was written, 1 there is no such request or its body is not kept, or it was
-written and could not be held against the log.";
+written and could not be compared with the log.";
 
 /// Write the exact bytes of a request's or response's body to standard output
 ///

@@ -115,7 +115,7 @@ pub(crate) fn run(
     Ok(Outcome::Fine)
 }
 
-/// Brings the index up to date, unless somebody else writes to the file.
+/// Brings the index up to date, unless another program writes to the file.
 fn update(store: &ReadOnlyStore) -> Result<(), CliError> {
     let is_watched = io::stderr().is_terminal();
     let mut is_said = false;
@@ -153,7 +153,7 @@ fn say_lag(lag: &SearchLag) {
         ));
     }
     if lag.is_damaged {
-        output::say("note: the index was found damaged, and is being built anew");
+        output::say("note: the index was found damaged, and is being rebuilt");
     }
     if lag.again > 0 {
         output::say(&format!(

@@ -27,7 +27,7 @@ Examples:
 `=ID` is the request whose whole id this is, even if the id is `last`, `#5` or a part of another one.
 Where several requests match, they are listed on standard error and none is shown.
 Exit status: 0 the request was shown, 1 there is none, a choice must be made, or a body is damaged
-or could not be held against the log.";
+or could not be compared with the log.";
 
 /// Show everything known about one request
 ///

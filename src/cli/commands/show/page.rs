@@ -68,7 +68,7 @@ impl Page<'_> {
                 "unprepared" => "by a fault of the writer: what is not shown was not recorded",
                 "row_refused" => {
                     "the file did not let more of this row in; the log has it, \
-                     `doctor --rebuild` writes it anew"
+                     `doctor --rebuild` writes it again"
                 }
                 _ => "",
             };
