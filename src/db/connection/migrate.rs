@@ -1,7 +1,6 @@
 //! File versions: what each migration step does, and which files are refused.
 
-use rusqlite::Connection;
-use rusqlite_migration::{M, Migrations};
+use rusqlite::{Connection, TransactionBehavior};
 
 use crate::db::error::{Context, DbError};
 
@@ -10,9 +9,9 @@ pub(crate) const APPLICATION_ID: i64 = 0x4155_444C;
 
 const SCHEMA: &str = include_str!("../../../schema.sql");
 
-/// Each step runs in its own transaction and sets `user_version`, counted from 1. Version 1 belonged to
-/// builds before the first release; nothing converts it to version 2.
-const STEPS: &[M<'_>] = &[M::up("SELECT 1"), M::up(SCHEMA)];
+/// The version that this library writes. Version 1 belonged to builds before the first release; nothing converts
+/// it to version 2.
+const VERSION: i64 = 2;
 
 /// The oldest version that is read.
 pub(crate) const VERSION_MIN: i64 = 2;
@@ -38,7 +37,7 @@ pub(crate) fn definition_of(table: &str) -> String {
 
 /// The version that this library writes.
 pub(crate) fn version_supported() -> i64 {
-    i64::try_from(STEPS.len()).unwrap_or(i64::MAX)
+    VERSION
 }
 
 /// Which application made the file, as its header tells.
@@ -72,12 +71,19 @@ pub(crate) fn origin(connection: &Connection) -> Result<Origin, DbError> {
 
 /// Brings the file to the version that this library writes.
 pub(crate) fn migrate(connection: &mut Connection) -> Result<(), DbError> {
-    Migrations::from_slice(STEPS)
-        .to_latest(connection)
-        .map_err(|error| match error {
-            rusqlite_migration::Error::RusqliteError { err, .. } => {
-                DbError::new("bringing the file to this version", err)
-            }
-            other => DbError::corrupt("bringing the file to this version", other),
-        })
+    const MIGRATING: &str = "bringing the file to this version";
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .context(MIGRATING)?;
+    let version: i64 = transaction
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .context(MIGRATING)?;
+    // In one transaction: a crash leaves an empty file or a whole one.
+    if version == 0 {
+        transaction
+            .execute_batch(SCHEMA)
+            .and_then(|()| transaction.pragma_update(None, "user_version", VERSION))
+            .context(MIGRATING)?;
+    }
+    transaction.commit().context(MIGRATING)
 }
