@@ -44,7 +44,7 @@ fn a_second_close_returns_the_report_of_the_first() {
     let report = store.close(PATIENCE);
     assert!(report.is_complete);
     assert!(is_closed(&store));
-    // Somebody else's session must not be in it.
+    // Another opening of the store must not be in it.
     let next = folder.open();
     record(&next, "r-2", "q", "a");
     next.flush(PATIENCE).unwrap();

@@ -138,7 +138,7 @@ fn erasing_a_user_takes_requests_that_learned_of_it_late() {
     let folder = Folder::new();
     let store = folder.open();
     let ids = record_every_end(&store, "late", true);
-    // Somebody else's, and nobody's.
+    // Of another user, and of none.
     let mut other = open(&store, "other");
     other.set_user_id("u-2");
     other.set_conversation_id("c-1");
@@ -171,7 +171,7 @@ fn erasing_a_user_takes_requests_that_learned_of_it_late() {
     assert_eq!(findings(&folder), [""; 0]);
 }
 
-/// Whoever changes the row does not keep the request from being found: its end says whose it is.
+/// Changing the row does not keep the request from being found: its end says whose it is.
 #[test]
 fn a_request_whose_row_lost_its_late_user_is_reported_by_erase() {
     let folder = Folder::new();

@@ -1,4 +1,4 @@
-//! File versions: what each migration step does, and which files are refused.
+//! File versions: how a new file is made, and which files are refused.
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -86,4 +86,29 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<(), DbError> {
             .context(MIGRATING)?;
     }
     transaction.commit().context(MIGRATING)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_new_file_is_made_in_one_transaction() {
+        let mut connection = Connection::open("").unwrap();
+        let commits = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&commits);
+        connection
+            .commit_hook(Some(move || {
+                counted.fetch_add(1, Ordering::Relaxed);
+                false
+            }))
+            .unwrap();
+        migrate(&mut connection).unwrap();
+        assert_eq!(commits.load(Ordering::Relaxed), 1);
+        let origin = origin(&connection).unwrap();
+        assert_eq!(origin, Origin::Auditlite { version: VERSION });
+    }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Indexing {
     indexer: Option<Indexer>,
     is_behind: bool,
     is_under_way: bool,
-    /// Whether it was found damaged while it was built, in this session.
+    /// Whether it was found damaged while it was built, since the store was opened.
     is_given_up: bool,
 }
 

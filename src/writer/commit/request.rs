@@ -27,7 +27,7 @@ pub(crate) struct CommitRequest {
 #[derive(Debug, Default)]
 pub(crate) struct Replies {
     pub(crate) flushes: Vec<Sender<()>>,
-    /// Present with the last batch of a session.
+    /// Present with the last batch before a close.
     pub(crate) close: Option<Sender<bool>>,
     /// Present with a batch that a step of a removal ends.
     pub(crate) maintenance: Option<Maintenance>,

@@ -137,7 +137,7 @@ impl Committer {
         self.note_wal();
     }
 
-    /// At the end of a session.
+    /// When the store closes.
     pub(crate) fn checkpoint_close(&mut self) {
         let result = self.appender.checkpoint_truncate(CLOSE_PATIENCE);
         self.note_checkpoint(&result);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_is_short_of_room_has_the_log_moved_earlier() {
+    fn a_disk_that_is_short_of_space_has_the_log_moved_earlier() {
         let mut checkpoints = WalCheckpointer::new(1000 * PAGE_BYTES);
         let mut first_due = |free_pages: Option<u64>| {
             checkpoints.note_free(free_pages.map(|pages| pages * PAGE_BYTES));

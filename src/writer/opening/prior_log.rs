@@ -1,7 +1,7 @@
 //! The past of a log that is opened: is it the one that was left, and what was taken out since?
 //!
 //! Going on from another past would sign it. What refuses to go on, and what is only stated, is
-//! decided here, before the session's first event.
+//! decided here, before this opening's first event.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::writer::admission::queue::Shared;
 use crate::writer::commit::anchor::AnchorFile;
 use crate::writer::commit::tree_head::CheckpointSettings;
 
-/// A log before the session's first event.
+/// A log before this opening's first event.
 pub(crate) struct Past<'p> {
     pub(crate) config: &'p Config,
     pub(crate) path: &'p Path,
@@ -25,7 +25,7 @@ pub(crate) struct Past<'p> {
 }
 
 impl Past<'_> {
-    /// Refuses what is not to be gone on with. What the session is to state of it, where there is
+    /// Refuses what is not to be gone on with. What the opening is to record of it, where there is
     /// anything.
     pub(crate) fn check(&self, shared: &Shared) -> Result<Option<UnsignedRemovals>, OpenError> {
         let found = self.head.log_id.as_deref();

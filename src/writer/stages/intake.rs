@@ -178,7 +178,7 @@ impl Intake {
         self.downstream.step(PackTask::Seal(Box::new(sealed)))
     }
 
-    /// Takes what still arrives, and states the session's accounts.
+    /// Takes what still arrives, and records the accounts of the opening.
     fn close(&mut self, reply: Sender<bool>) -> Option<Stop> {
         self.shared.state.seal();
         let mut replies = Replies::default();
