@@ -15,8 +15,9 @@ use crate::writer::{CloseReport, Shared, WriterThread};
 /// How much longer than its timeout a close waits for a writer that has answered.
 const LAST_WAIT: Duration = Duration::from_millis(20);
 
-/// Ends a store's threads. Shared by the store and the thread of an asynchronous close; the lock is held
-/// for as long as a close takes, so that a second one waits for the first one's report.
+/// Ends a store's threads. Shared by the store and the thread of an asynchronous close, until both are gone.
+/// The lock protects the handles of the threads; it is held for as long as a close takes, so that a second
+/// close waits for the report of the first. Nothing else is locked meanwhile, and the writer never takes it.
 #[derive(Debug)]
 pub(crate) struct Closer {
     shared: Arc<Shared>,
@@ -46,7 +47,8 @@ impl Closer {
     /// Closes, or gives the report of the close before. Blocks.
     pub(crate) fn close(&self, timeout: Duration) -> CloseReport {
         if self.shared.process.is_left() {
-            return self.report(false); // the lock may be held by a thread that is not here
+            // The lock may be held by a thread that the fork did not copy.
+            return self.report(false);
         }
         let mut threads = lock(&self.threads);
         if let Threads::Ended(report) = &*threads {
@@ -61,7 +63,8 @@ impl Closer {
         report
     }
 
-    /// Closes by a thread of its own.
+    /// Closes on a thread of its own, so that the caller's does not block. Where there can be no thread, it
+    /// closes here.
     pub(crate) fn close_async(self: &Arc<Self>, timeout: Duration) -> Closing {
         let progress = Arc::new(Mutex::new(Progress::default()));
         let close = {
@@ -86,10 +89,10 @@ impl Closer {
         Closing(progress)
     }
 
-    /// Closes a store that is dropped. `None`: it was closed before, or is another process's.
+    /// Closes a store that is dropped. `None`: it was closed before, or belongs to the process that forked.
     pub(crate) fn close_dropped(self: &Arc<Self>, timeout: Duration) -> Option<CloseReport> {
         if self.shared.process.is_left() {
-            // A forked process: the threads are not here, and what they hold is left as it is.
+            // In a fork the threads do not exist. Leaked, because dropping it would release what they hold.
             std::mem::forget(Arc::clone(self));
             return None;
         }
@@ -97,6 +100,10 @@ impl Closer {
         is_running.then(|| self.close(timeout))
     }
 
+    /// In this order, each step with the time that is left: the retention thread is told to stop, since it
+    /// sends work to the writer; new openings are refused; the close command follows everything queued before
+    /// it; its answer says that all is committed. Without an answer the committer stops retrying, and what is
+    /// queued is reported as lost.
     fn end(
         &self,
         writer: WriterThread,
@@ -155,7 +162,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[must_use = "the report says whether everything was committed; await it"]
 pub struct Closing(Arc<Mutex<Progress>>);
 
-/// Shared by the future and the thread that closes.
+/// Shared by the future and the thread that closes. One lock for both fields: so the thread either finds the
+/// waker, or the future finds the report.
 #[derive(Debug, Default)]
 struct Progress {
     report: Option<CloseReport>,

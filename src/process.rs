@@ -1,28 +1,29 @@
-//! The process that opened something: one that is forked from it has the memory, and none of the threads,
-//! file locks and connections that go with it.
+//! The process that opened something. A fork of it inherits the memory, but not the threads, and must not
+//! use its file locks and connections.
 
-// It orders no threads, and the schedules test knows no forks.
+// Not `crate::sync`: these atomics order no threads, and the schedules test knows no forks.
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-/// Asking which process this is takes a system call, a seventh of what recording a request takes: it is
-/// asked again after so many microseconds.
+/// Asking for the process id takes a system call, a seventh of the time that recording a request takes. The
+/// answer is used again for so many microseconds.
 const ASK_AGAIN_US: i64 = 10_000;
 
-/// What is said where it is another one.
+/// The message of errors in a fork.
 pub(crate) const FORKED: &str = "this process was forked from the one that opened the audit store, and \
      has no writer; open a store after the fork, in one process for each file";
 
-/// The process that this was made in.
+/// The process in which this was made. Any thread may ask; a lost update costs another system call, so
+/// everything is relaxed.
 #[derive(Debug)]
 pub(crate) struct Process {
     id: u32,
-    /// When it was asked last, in microseconds since the Unix epoch.
+    /// When the process id was last asked for, in microseconds since the Unix epoch.
     asked_at: AtomicI64,
     is_left: AtomicBool,
 }
 
 impl Process {
-    /// This one.
+    /// The current process.
     pub(crate) fn current() -> Self {
         Self {
             id: std::process::id(),
@@ -31,7 +32,7 @@ impl Process {
         }
     }
 
-    /// Whether this is another one, forked from it.
+    /// Whether the current process is a fork of the one that made this.
     pub(crate) fn is_left(&self) -> bool {
         if std::process::id() != self.id {
             self.is_left.store(true, Ordering::Relaxed);
@@ -39,9 +40,9 @@ impl Process {
         self.is_left.load(Ordering::Relaxed)
     }
 
-    /// The same, for who asks often and knows the time. A fork less than 10 ms after the other process
-    /// asked is not seen before these are over; until then what is recorded here goes nowhere, and a lock
-    /// that a thread of the other process held at the fork would be waited for in vain.
+    /// The same for callers that ask often and know the time: the answer may be 10 ms old. In these first
+    /// 10 ms a fork may record into a queue that nothing reads, or wait for a lock that a thread of its
+    /// parent held at the fork.
     pub(crate) fn is_left_at(&self, now: i64) -> bool {
         let since = now.wrapping_sub(self.asked_at.load(Ordering::Relaxed));
         if (0..ASK_AGAIN_US).contains(&since) {

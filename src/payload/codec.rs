@@ -74,8 +74,8 @@ impl PayloadPlan {
         super::commitment(&self.salt, &self.sha256)
     }
 
-    /// Packs the content. A panic of the packer costs neither this content nor others: the packer is made
-    /// again, and the content is stored uncompressed.
+    /// Packs the content. A panic in the packer costs neither this content nor others: this one is stored
+    /// uncompressed, and the next gets a new packer, since this one's state may be broken.
     pub(crate) fn pack<'p>(self, packer: &mut Packer<'p>, texts: &'p [u8]) -> EncodedPayload {
         let (encoding, data) = match &self.content {
             Content::Digest => (Encoding::AsIs, None),
@@ -84,7 +84,6 @@ impl PayloadPlan {
                     trip("pack", content);
                     alone(packer, content)
                 });
-                // A bug of the packer must not cost the content, nor any other.
                 let (encoding, data) = packed.unwrap_or_else(|| {
                     *packer = Packer::new();
                     (Encoding::AsIs, content.to_vec())

@@ -1,13 +1,11 @@
 //! Conversations: which recent bodies a body is packed against, and what of it is new.
 //!
-//! A gateway sees a conversation's whole history again in every request. What a request repeats
-//! from the start of the one before it is a reference, and not even hashed again; the rest is packed
-//! with the surroundings of the cut, and the response in between, as prefix: the new part of a
-//! request quotes that response. A response is packed against the end of its request and the
-//! response before it.
+//! Every request repeats the whole history of its conversation. What it repeats from the start of the request
+//! before is a reference, and not even hashed again. The rest is packed with a prefix: the bytes around the
+//! cut, and the response in between, which the new part quotes. A response is packed against the end of its
+//! request and the response before it.
 //!
-//! The bodies that serve live in a cache that is bounded by bytes. Losing one costs space, nothing
-//! else: the next body of its conversation starts a new chain.
+//! The bodies live in a cache with a bound in bytes. Losing one costs space only: the next starts a new chain.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
@@ -25,27 +23,27 @@ use crate::model::Digest;
 const WINDOW_BYTES: usize = 2 * 1024;
 /// Between the cuts, at most so much of the base is part of the prefix.
 const REPLACED_BYTES_MAX: usize = 128 * 1024;
-/// At most so much of a response is.
+/// At most so much of a response is part of the prefix.
 const RESPONSE_BYTES_MAX: usize = 16 * 1024;
-/// So many bodies follow each other before one goes back to the anchor, and so many anchors follow
-/// each other before a body stands alone: together they bound how many rows a read needs.
+/// A chain restarts from its anchor after `DEPTH_MAX` bodies, and after `ANCHORS_MAX` anchors from a body that
+/// stands alone: together they bound how many rows are needed to read one body.
 const DEPTH_MAX: u32 = 96;
 const ANCHORS_MAX: u32 = 32;
 /// No chain unpacks more than this: bounds how long a read takes.
 const CHAIN_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// States of the digest are kept at this distance.
+/// The digest's state is kept after every so many bytes, to continue from there with another body.
 const STATE_STEP: usize = 2 * 1024;
 /// What may follow the last message of a request that has nothing after its messages.
 const CLOSING_BYTES: usize = 64;
 /// Bodies that start with so many equal bytes share a head: system prompt, tools.
 const HEAD_BYTES: usize = 512;
-/// Requests without a conversation are matched against so many recent ones with their head.
+/// A request without a conversation is compared with this many recent ones with the same head.
 const ANONYMOUS_SLOTS: u8 = 8;
 /// Shorter bodies stand alone: a frame's own header is as long.
 const DELTA_BYTES_MIN: usize = 64;
 /// Larger bodies are not held.
 const HELD_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// What an entry takes beside its bytes.
+/// Memory that an entry takes in addition to its bytes.
 const ENTRY_BYTES: usize = 512;
 
 /// What a request continues.
@@ -53,7 +51,7 @@ const ENTRY_BYTES: usize = 512;
 pub(crate) enum Key {
     /// A conversation that the gateway named.
     Named(Arc<str>),
-    /// A conversation that was recognised by what it repeats.
+    /// One without a name, recognised by the head of its bodies; the slot tells concurrent ones apart.
     Anonymous(u64, u8),
     /// The first body with this head; others are packed against it and do not replace it.
     Head(u64),
@@ -107,18 +105,18 @@ pub(crate) struct Overlap {
 /// Makes the note of a request's body from that of the body before it.
 pub(crate) type Annotate<'a, N> = &'a mut dyn FnMut(Option<N>, Overlap) -> Option<N>;
 
-/// The body that a chain goes back to when it has become long. DeltaPlanner grow at their end, so
-/// that it is part of every body since: its bytes need not be held.
+/// The body from which a long chain restarts. Conversations grow at their end, so the anchor is the beginning
+/// of every later body, and its own bytes need not be kept.
 #[derive(Debug, Clone, Copy, Default)]
 struct Anchor {
     id: i64,
     depth: u32,
     chain_bytes: u64,
-    /// Its first bytes that every body since has kept.
+    /// How many of its first bytes every body since has repeated.
     common: usize,
 }
 
-/// The last request of a conversation and its response.
+/// The last request of a conversation and its response: the entry of the cache.
 #[derive(Debug, Clone)]
 struct Turn<N> {
     request: Held<N>,
@@ -141,7 +139,8 @@ pub(crate) struct Planned {
     pub(crate) delta: Option<PlannedDelta>,
 }
 
-/// The cache.
+/// Decides what each body is packed against, from a cache of recent bodies. Owned by the intake's thread. A
+/// removal empties it: nothing may be packed against bodies that are removed.
 #[derive(Debug)]
 pub(crate) struct DeltaPlanner<N> {
     turns: HashMap<Key, Turn<N>>,
@@ -165,9 +164,11 @@ impl<N: Note> DeltaPlanner<N> {
         }
     }
 
-    /// Digests a request and plans its packing. `texts` collects what is packed and against what.
-    /// `annotate` is called unless the body is too short or too long to be held.
-    /// The key is to be given back with the response.
+    /// Digests a request and plans its packing. `texts` collects what is packed, and against what. `annotate` is
+    /// called unless the body is too short or too long for the cache. The response needs the key. Three cases:
+    /// (1) The chain is short: the body is planned against the request before, and the response between them.
+    /// (2) The chain is long: it is planned against the anchor, and is the next anchor. (3) New conversation, or
+    /// anchors used up: it is planned against the first body with its head (system prompt, tools), or alone.
     pub(crate) fn request(
         &mut self,
         conversation: Option<Arc<str>>,
@@ -219,6 +220,7 @@ impl<N: Note> DeltaPlanner<N> {
             }
         };
         if let Some(turn) = turn {
+            // The first body with a head that stands alone becomes the root for later conversations.
             if let Some(head) = turn.head
                 && turn.request.depth == 0
                 && !self.turns.contains_key(&Key::Head(head))
@@ -245,7 +247,7 @@ impl<N: Note> DeltaPlanner<N> {
         let Some(mut turn) = self.take(key) else {
             return alone(body);
         };
-        // A newer request of the conversation may have taken the place of this one's.
+        // A newer request of the conversation may have taken its place.
         let own = (turn.request.id == request_id).then_some(&turn.request);
         let root = turn.head.map(Key::Head);
         let before = turn.response.as_ref().or_else(|| {
@@ -286,7 +288,7 @@ impl<N: Note> DeltaPlanner<N> {
             })
             .max();
         let slot = match best {
-            // It goes on where that one ended: the same conversation.
+            // It repeats at least half of that body, so it continues the same conversation.
             Some((common, length, slot)) if common >= length / 2 => slot,
             _ => {
                 self.next_slot = (self.next_slot + 1) % ANONYMOUS_SLOTS;
@@ -302,7 +304,7 @@ impl<N: Note> DeltaPlanner<N> {
         Some(turn)
     }
 
-    /// What was used lately is kept.
+    /// Marks an entry as used.
     fn touch(&mut self, key: Key) {
         if let Some(turn) = self.take(&key) {
             self.put(key, turn);
@@ -413,7 +415,9 @@ impl<N: Note> Held<N> {
         }
     }
 
-    /// Becomes the body that follows this one; plans it against this one and the response between.
+    /// Plans the next body against this one and the response between them, and becomes it. Both bodies begin
+    /// alike (`cut` bytes) and end alike (`tail` bytes): these are references. The prefix for what is new is
+    /// what it may quote: the window before the cut, the part that it replaces, and the response.
     fn follow(
         &mut self,
         response: Option<&Held<N>>,
@@ -504,7 +508,8 @@ impl<N: Note> Held<N> {
     }
 }
 
-/// Plans a response against the end of its request and the response before.
+/// Plans a response against the end of its request (`own`) and the response before (`before`). Either may be
+/// missing: `own` if a newer request has taken its place, `before` in a conversation's first turn.
 fn respond<N: Note>(
     own: Option<&Held<N>>,
     before: Option<&Held<N>>,
@@ -528,7 +533,7 @@ fn respond<N: Note>(
             (depth.max(base.0), bytes.max(base.1))
         });
     held.depth = depth;
-    // A response is no anchor; it may be followed for as long as its request, or the one before.
+    // No anchor of its own: it may be followed as long as its request, or as the response before.
     held.anchor.depth = own.or(before).map_or(0, |base| base.anchor.depth);
     held.chain_bytes = chain_bytes.saturating_add(count(body.len()));
     let start = texts.len();

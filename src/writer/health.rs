@@ -1,4 +1,4 @@
-//! Health: what the writer says of itself.
+//! Health: state, alarms and counters of the writer.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -8,25 +8,25 @@ use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use super::disk_space::DiskSpace;
 
-/// In one word.
+/// Whether the writer commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HealthState {
     /// Commits succeed.
     Healthy,
-    /// The disk does not take commits, and the writer keeps what it has and tries again; or disk space
-    /// is so short that not everything is recorded.
+    /// Commits fail, and the writer keeps the batch in memory and retries; or disk space is so short that
+    /// not everything is recorded.
     Degraded,
     /// The writer has stopped, or the store was closed. Nothing more is recorded.
     Failed,
 }
 
-/// What is not as it should be while commits succeed.
+/// A condition that the operator should look into although commits succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Alarm {
     /// Disk space for the database is getting short: on the disk, or below its
-    /// [`size_bytes_max`](crate::StoreBuilder::size_bytes_max). `free_bytes` are the disk's, where it tells.
+    /// [`size_bytes_max`](crate::StoreBuilder::size_bytes_max). `free_bytes` are those of the disk, if known.
     DiskSpaceLow {
         /// Free bytes on the disk.
         free_bytes: Option<u64>,
@@ -45,8 +45,8 @@ pub enum Alarm {
         /// Size of the write-ahead log.
         wal_bytes: u64,
     },
-    /// Moving the write-ahead log into the database fails. Nothing is lost by it: the log keeps
-    /// what it has, and grows.
+    /// Moving the write-ahead log into the database fails. Nothing is lost: the write-ahead log keeps what it
+    /// has, and grows.
     WalCheckpointsFail,
     /// The file holds tables, views, triggers or indexes that are not this library's, as
     /// [`doctor`](crate::ReadOnlyStore::doctor) names them: another program writes to the file. Views and
@@ -63,9 +63,9 @@ pub enum Alarm {
         /// Events that the anchor file states.
         anchored_events: u64,
     },
-    /// The clock is more than a week beyond what the log and a monotonic clock know of the time, so that the
-    /// retention policy takes nothing out by its age. Check the clock; where it is right, say
-    /// [`Retention::clock_is_right`](crate::Retention::clock_is_right). As of the policy's last look.
+    /// The clock is more than a week ahead of the time that follows from the log and a monotonic clock, so
+    /// the retention policy removes nothing by its age. Check the clock; if it is right, set
+    /// [`Retention::clock_is_right`](crate::Retention::clock_is_right). As of the policy's last run.
     ClockAhead {
         /// By how much.
         ahead: Duration,
@@ -79,11 +79,11 @@ pub enum Alarm {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
-    /// In one word.
+    /// Overall state.
     pub state: HealthState,
     /// Why it is not healthy, in words.
     pub problem: Option<String>,
-    /// Events that were committed; none where the file was cut off or overwritten afterwards.
+    /// Events that were committed; none where the file was truncated or overwritten afterwards.
     pub committed_events: u64,
     /// Lifecycles left out for want of capacity.
     pub shed_lifecycles: u64,
@@ -99,31 +99,31 @@ pub struct Health {
     pub reopens: u64,
     /// Times that the write-ahead log could not be moved into the database. It keeps what it has.
     pub wal_checkpoint_failures: u64,
-    /// What is not as it should be while commits succeed. Empty when all is well.
+    /// Conditions that the operator should look into although commits succeed. Empty when all is well.
     pub alarms: Vec<Alarm>,
     /// Size of the write-ahead log in bytes, after the last commit.
     pub wal_bytes: u64,
-    /// Checkpoints that could not be written, appended to the anchor file, or handed to the
-    /// callback. Recording is not affected; the next one makes up for them.
+    /// Checkpoints that could not be written, appended to the anchor file, or passed to the callback.
+    /// Recording is not affected, and the next checkpoint covers the same events.
     pub checkpoint_failures: u64,
-    /// Bodies that could not be read, or not in full, as the wire protocol that they are said to be
-    /// in. They are recorded byte for byte, and their requests are
+    /// Bodies that could not be parsed, or not in full, in the wire protocol of their request. They are
+    /// recorded byte for byte, and their requests are
     /// [flagged](crate::RequestRecord::is_unparsed).
     pub unparsed_bodies: u64,
     /// Bodies and other content left out because the redaction failed.
     pub redaction_failures: u64,
     /// Times that the search index was found damaged and dropped.
     pub search_index_drops: u64,
-    /// Rows for reading that the file refused, or that stood where the writer's belong: another program
-    /// wrote to it. The log has their events; a request is flagged `row_refused` where its row holds
-    /// the least, and `doctor --rebuild` writes the rows again.
+    /// Derived rows that the file refused, or whose place another row had taken: another program wrote to
+    /// the file. The log has their events. A request is flagged `row_refused` where its row is incomplete,
+    /// and `doctor --rebuild` writes the rows again.
     pub refused_rows: u64,
-    /// Events whose preparation failed, which is a bug: they are recorded in their barest form, flagged
-    /// `unprepared`, and bodies that are left out with it are stated in the log as lost.
+    /// Events whose preparation failed, which is a bug. They are recorded in their shortest form, flagged
+    /// `unprepared`; the log records their bodies as lost.
     pub unprepared_events: u64,
 }
 
-/// What became of everything that was handed over, told by [`Store::close`](crate::Store::close).
+/// What became of everything that was submitted; returned by [`Store::close`](crate::Store::close).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CloseReport {
@@ -133,8 +133,8 @@ pub struct CloseReport {
     pub shed_lifecycles: u64,
     /// Bodies left out for want of capacity; stated in the log.
     pub shed_payloads: u64,
-    /// Events that were taken in and could not be committed before the timeout, or were committed to a
-    /// file that was cut off or overwritten afterwards.
+    /// Events that were admitted and could not be committed before the timeout, or were committed to a file
+    /// that was truncated or overwritten afterwards.
     pub lost_events: u64,
     /// Requests that were open at the close; the next open marks them interrupted.
     pub open_requests: u64,
@@ -142,15 +142,21 @@ pub struct CloseReport {
     pub is_complete: bool,
     /// Why it is not complete, in words, where the store knows.
     pub problem: Option<String>,
-    /// The file was cut off or overwritten while the store had it open: what was committed counts as lost,
-    /// also where receipts said before that it was durable.
+    /// The file was truncated or overwritten while the store had it open: what was committed counts as lost,
+    /// even where a receipt had reported it as durable.
     pub is_file_lost: bool,
-    /// Why the last checkpoint was not written, appended to the anchor file or handed to the callback, in
-    /// words: nothing outside states the end of the log.
+    /// Why the last checkpoint was not written, appended to the anchor file or passed to the callback, in
+    /// words. Nothing outside of the file then proves where the log ended.
     pub checkpoint_problem: Option<String>,
 }
 
-/// Counters that the writer keeps; request threads only read them.
+/// The writer's counters and flags, from the opening to the last handle. The writer's threads write nearly
+/// all of them; request threads count redaction failures, and the retention thread notes the clock.
+/// `health()` reads them on any thread.
+///
+/// They are independent of each other, so most are relaxed: a reader may see one counter newer than another.
+/// Only `state` and `problem` belong together: `set` changes both under the lock of `problem`, because one
+/// thread may fail for good while another recovers.
 #[derive(Debug, Default)]
 pub(crate) struct HealthCounters {
     state: AtomicU8,
@@ -332,7 +338,7 @@ impl HealthCounters {
             .collect()
     }
 
-    /// Failed is for good: one thread may fail while another recovers.
+    /// Sets state and reason together. A failed writer stays failed.
     fn set(&self, state: u8, problem: Option<String>) {
         let mut current = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
         if self.state() != HealthState::Failed {

@@ -40,16 +40,17 @@ const BATCHES_AHEAD: usize = 1;
 /// more than what it writes there.
 const BUFFERS_MAX: usize = GROUPS_AHEAD + 2;
 
-/// The owner's end of the thread.
+/// The owner's handle on the writer: held by [`Closer`](crate::closing::Closer) from the opening to the close.
+/// The intake's thread joins the other two before it ends, so one handle is enough.
 #[derive(Debug)]
 pub(crate) struct WriterThread {
     thread: JoinHandle<()>,
-    /// Set when the owner no longer waits: tries of a failing commit end.
+    /// Set by the owner when it no longer waits, read by the committer: a failing commit is not retried.
     give_up: Arc<AtomicBool>,
 }
 
 impl WriterThread {
-    /// Ends tries of a failing commit, and does not wait.
+    /// Makes the committer stop retrying a failing commit. Does not wait.
     pub(crate) fn give_up(&self) {
         self.give_up.store(true, Ordering::SeqCst);
     }
@@ -75,6 +76,8 @@ pub(crate) fn spawn(
     price_book: Option<Arc<PriceBook>>,
     checkpoints: CheckpointSettings,
 ) -> Result<(Arc<Shared>, WriterThread), OpenError> {
+    // The file is opened on the thread that will use it, which reports back once: so that an error of the
+    // opening is returned here, and no connection moves between threads before it is in use.
     let (shared, receiver) = Shared::new(&config);
     let shared = Arc::new(shared);
     shared.set_price_book(price_book);
@@ -137,19 +140,22 @@ fn work(
     if let Some(stop) = intake.run() {
         Committer::latch(&shared, &path, stop);
     }
-    // Ends the packer's channel; it ends with it, and the committer with the packer.
+    // Closes the packer's channel: the packer ends when it is drained, and then the committer likewise.
     drop(intake);
     for thread in threads {
         let _ = thread.join();
     }
 }
 
-/// The stages after the intake.
+/// The stages after the intake, opened and not started yet.
 struct Stages {
     packing: Packing,
     committer: Committer,
 }
 
+/// Starts the committer, then the packer in front of it. A thread that cannot be started is no error: its stage
+/// stays with the one before, and at worst all of them run on the intake's thread. The packer gets a thread
+/// only if the committer got one, since one thread behind the intake gains nothing by being split.
 fn start(
     stages: Stages,
     on_threads: bool,
@@ -224,11 +230,12 @@ fn start_stage<S: Send + 'static>(
     }
 }
 
-/// Latches the store as stopped if the thread ends in any other way than by a close.
+/// Latches the store as stopped if its thread ends in any other way than by a close, so that later calls fail
+/// instead of waiting for a writer that is gone. One lives on the stack of each of the writer's threads.
 struct StopOnUnwind {
     shared: Arc<Shared>,
-    /// Whether the writer is over with this thread. Another one ends in good order while those
-    /// after it still commit what it handed on: it only has a panic to tell of.
+    /// Whether the writer has ended when this thread has. The packer may end in good order while the committer
+    /// still has a batch of it: only a panic of such a thread stops the store.
     is_last: bool,
 }
 
@@ -252,7 +259,7 @@ impl Drop for StopOnUnwind {
     }
 }
 
-/// What opening a store takes.
+/// What opening a store needs. Built by [`spawn`], consumed on the intake's thread.
 struct Opening<'c> {
     config: &'c Config,
     path: DatabasePath,
@@ -262,6 +269,10 @@ struct Opening<'c> {
 
 impl Opening<'_> {
     /// Opens the file and records the opening in it; the seq is that of the next event.
+    ///
+    /// In this order: foreign or recreated tables are reported; the log is compared with its anchor before
+    /// anything is written to it; then the stages are built, and the store's opening is committed together
+    /// with the ends of requests that a crash interrupted. If a step fails, the log is as it was.
     fn open(
         self,
         checkpoints: CheckpointSettings,

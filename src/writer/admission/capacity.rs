@@ -13,7 +13,7 @@ use crate::sync::{Condvar, Instant, Mutex};
 const BYTES_BITS: u32 = 40;
 const BYTES_MASK: u64 = (1 << BYTES_BITS) - 1;
 
-/// A share of the capacity. Given back by the writer once what it stands for is committed.
+/// A share of the capacity. The committer releases it once what it stands for is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[must_use]
 pub(crate) struct Reservation {
@@ -34,7 +34,7 @@ impl Reservation {
         self.bytes = self.bytes.saturating_add(other.bytes);
     }
 
-    /// Takes `events` and all bytes out.
+    /// Splits off `events` and all bytes.
     pub(crate) fn split_off(&mut self, events: u64) -> Self {
         let taken = Self {
             events: events.min(self.events),
@@ -67,11 +67,17 @@ impl BodyGrant {
     }
 }
 
-/// The counter, and those who wait for capacity.
+/// The bound of the queue. Lives in [`Shared`](super::queue::Shared): request threads reserve, the committer
+/// releases.
+///
+/// Both bounds share one counter, so that a reservation is one compare-and-swap and never takes a lock. The
+/// mutex protects no data: it only orders a waiting thread's last try against `notify`, so that no wake-up
+/// is missed. `waiting` lets a release skip the mutex while nothing waits.
 #[derive(Debug)]
 pub(crate) struct Capacity {
     events_max: u64,
     bytes_max: u64,
+    /// Reserved events and bytes in one word, see [`BYTES_BITS`].
     used: AtomicU64,
     waiting: AtomicUsize,
     mutex: Mutex<()>,
@@ -105,8 +111,8 @@ impl Capacity {
             .is_ok()
     }
 
-    /// Reserves for what can do without, so that an eighth of the capacity stays for what cannot. Never
-    /// waits.
+    /// Reserves for optional work; fails where less than an eighth of the capacity would stay free for the
+    /// rest. Never waits.
     pub(crate) fn try_reserve_spare(&self, wanted: Reservation) -> bool {
         let (events, bytes) = self.used();
         let is_spare = |used: u64, wanted: u64, max: u64| {
@@ -166,7 +172,7 @@ impl Capacity {
         self.notify();
     }
 
-    /// Those who wait look again whether there is capacity, or whether they are to give up.
+    /// Makes waiting threads check again for capacity, and for a reason to give up.
     pub(crate) fn notify(&self) {
         if self.waiting.load(Ordering::SeqCst) > 0 {
             let _guard = self.mutex.lock().unwrap_or_else(PoisonError::into_inner);

@@ -20,11 +20,11 @@ pub(crate) enum Command {
     Chunks(Box<ChunksCommand>),
     Piece(Box<PieceCommand>),
     End(Box<EndCommand>),
-    /// Losses wait to be stated.
+    /// Losses are waiting to be recorded.
     Wake,
     /// Answer once everything before this is committed.
     Flush(Sender<()>),
-    /// Take out what is to be removed, after everything before this.
+    /// Execute a step of a removal, after everything before this is committed.
     Maintenance(Box<(MaintenanceCommand, MaintenanceReply)>),
     /// Drain, commit, checkpoint, stop. Answers `true` when all of it succeeded.
     Close(Sender<bool>),
@@ -59,7 +59,7 @@ pub(crate) struct OpenCommand {
     pub(crate) adjustments: Adjustments,
     /// The policy that went over the content.
     pub(crate) redaction_id: Option<String>,
-    /// Given back when this command is committed; the end's share stays with the handle.
+    /// Released when this command is committed; the end's share stays with the handle.
     pub(crate) reservation: Reservation,
 }
 
@@ -105,7 +105,7 @@ pub(crate) struct EndCommand {
     pub(crate) upstream_latency_us: Option<u64>,
     pub(crate) time_to_first_chunk_us: Option<u64>,
     pub(crate) response_provider_name: Option<String>,
-    /// What became known of whose request it is.
+    /// User, conversation and attributes that became known after the opening.
     pub(crate) late: LateContext,
     pub(crate) capture: Option<crate::config::Capture>,
     pub(crate) adjustments: Adjustments,

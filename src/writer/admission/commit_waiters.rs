@@ -14,6 +14,11 @@ use crate::sync::{Condvar, Instant, Mutex, MutexGuard, caught};
 
 /// The threads and tasks that wait for a commit. Shared by them and the committer, for as long as the
 /// store's state lives.
+///
+/// The lock protects the wakers, and makes a thread's check of its stage and its wait one step. The stages
+/// themselves are atomics of each [`Lifecycle`], so `waiting` can tell the committer without the lock that
+/// nothing waits. Wakers are cloned, woken and dropped outside of the lock: that is an executor's code, which
+/// may call back.
 #[derive(Debug, Default)]
 pub(crate) struct CommitWaiters {
     /// Threads that wait, and tasks that left a waker.
@@ -35,6 +40,7 @@ struct Tasks {
     waiting: HashMap<Ticket, Task>,
 }
 
+/// Which stage of which lifecycle a task waits for.
 #[derive(Debug)]
 struct Task {
     waker: Waker,
@@ -50,7 +56,8 @@ impl CommitWaiters {
     /// Called after a commit, and when the writer stops (`is_over`). Wakes all threads, and the tasks whose
     /// events are committed; all tasks where the writer stopped.
     pub(crate) fn announce(&self, is_over: bool) {
-        // With those in `wait` and `poll`: either this sees who waits, or that one sees what was reached.
+        // Pairs with the fences in `wait` and `leave_waker`: either we observe the waiter here, or the waiter
+        // observes the stage that was reached before this call.
         fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) == 0 {
             return;
@@ -64,7 +71,7 @@ impl CommitWaiters {
             .collect();
         self.waiting.fetch_sub(woken.len(), Ordering::SeqCst);
         drop(tasks);
-        // An executor's code runs here: without the lock, and a panic of it must not end recording.
+        // An executor's code runs here: a panic in it must not end recording.
         for task in woken {
             let _ = caught(|| task.waker.wake());
         }

@@ -1,18 +1,18 @@
-//! How a request ends: the ends that a gateway tells, and the one that it does not, in one shape.
+//! How a request ends, whether the gateway reports it or drops the handle.
 
 use bytes::Bytes;
 
 use crate::log::EndKind;
 use crate::model::{Completion, Failure, Rejection, Timing, ToolCall, Usage};
 
-/// What is read from the bytes of a response.
+/// What the packer reads from the bytes of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum ParseResponse {
     #[default]
     No,
-    /// What the end does not say.
+    /// The fields that the end left empty.
     FillGaps,
-    /// That, and how the request ended.
+    /// Those, and also how the request ended.
     DecideOutcome,
 }
 
@@ -22,7 +22,9 @@ impl ParseResponse {
     }
 }
 
-/// The ends that a gateway tells, and the one it does not, in one shape.
+/// How a request ends. A completion, failure or rejection that the gateway reports and the abandonment that
+/// it does not report (a dropped handle) all become this, so that the stages behind the queue know one kind
+/// of end. Made on the request thread, consumed by the intake.
 #[derive(Debug, Default)]
 pub(crate) struct Ending {
     pub(crate) kind: EndKind,

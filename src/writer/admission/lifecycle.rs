@@ -16,7 +16,11 @@ pub(crate) enum Stage {
     EndedCommitted = 2,
 }
 
-/// One lifecycle.
+/// One request from its opening to the commit of its end. Shared by the handle, its receipts and the writer;
+/// it lives until the last of them drops it.
+///
+/// The intake sets `opened_seq`, the committer raises `stage`; any thread reads them. `notes` are the intake's
+/// alone: they are kept here so that it needs no table of lifecycles, and their lock is never contended.
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
     pub(crate) request_id: String,
@@ -24,7 +28,7 @@ pub(crate) struct Lifecycle {
     /// of their lifecycle, so that no map from request ids to places in the log is needed.
     opened_seq: AtomicU64,
     stage: AtomicU8,
-    /// Whether pieces of the response could not be written: no more are.
+    /// Whether a piece of the response could not be written: then no more are sent.
     are_pieces_over: AtomicBool,
     notes: Mutex<Notes>,
 }
@@ -76,7 +80,7 @@ impl Lifecycle {
         self.stage.load(Ordering::Acquire) >= stage as u8
     }
 
-    /// Called by the writer after the commit. A later stage is never taken back.
+    /// Called by the committer after the commit. Stages only grow.
     pub(crate) fn reach(&self, stage: Stage) {
         self.stage.fetch_max(stage as u8, Ordering::AcqRel);
     }

@@ -7,9 +7,9 @@ use crate::log::Gap;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Instant, Mutex};
 
-/// Losses are stated this often where the file should not grow any more.
+/// Losses are recorded this often where the file should not grow any more.
 const STATED_EVERY: Duration = Duration::from_secs(60);
-/// A spell of losses is warned of this often.
+/// A spell of losses is logged as a warning this often.
 const WARNED_EVERY: Duration = Duration::from_secs(10);
 
 /// What was left out.
@@ -19,24 +19,29 @@ pub(crate) enum Loss {
     Lifecycle,
     /// A body of a lifecycle that is recorded.
     Payload,
-    /// A notice of the served model or the forwarded body.
+    /// An update of a lifecycle: its served model or its forwarded body.
     Update,
 }
 
-/// Losses that no gap event states yet, and totals since the store was opened.
+/// Losses that no gap event records yet, and totals since the store was opened. Lives in
+/// [`Shared`](super::queue::Shared): request threads count, the intake takes what is pending.
+///
+/// The lock of `pending` is held for a few additions, and only where something is lost; `is_pending` spares
+/// the intake that lock after every batch. No two of the locks are held together.
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
+    /// Whether `pending` has something. Changed under its lock, read without.
     is_pending: AtomicBool,
     pending: Mutex<Option<Gap>>,
     lifecycles: AtomicU64,
     payloads: AtomicU64,
-    /// When losses were last stated, and when they were last warned of.
+    /// When losses were last recorded, and when the last warning was logged.
     stated: Mutex<Option<Instant>>,
     warned: Mutex<Option<Instant>>,
 }
 
 impl Losses {
-    /// Counts one loss. `true`: the first one that is not stated yet; the writer is to be woken.
+    /// Counts one loss. `true`: it is the first since the last gap event, and the caller wakes the writer.
     pub(crate) fn count(&self, loss: Loss, at: i64) -> bool {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let is_first = pending.is_none();
@@ -64,8 +69,8 @@ impl Losses {
         is_first
     }
 
-    /// Takes what is to be stated now, if anything. Where `is_exhausted` statements are far
-    /// apart: each takes some of the space that is gone.
+    /// Takes the losses that are due to be recorded, if any. Where disk space `is_exhausted`, gap events are
+    /// recorded rarely, since each takes some of it.
     pub(crate) fn take_due(&self, is_exhausted: bool) -> Option<Gap> {
         if !self.is_pending.load(Ordering::Acquire) {
             return None;
@@ -80,7 +85,7 @@ impl Losses {
         self.take()
     }
 
-    /// Whether the log of the program should say now that something is lost: not for each loss.
+    /// Whether to log a warning now: once for a spell of losses, not for each.
     pub(crate) fn should_warn(&self) -> bool {
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = warned.is_none_or(|at| at.elapsed() >= WARNED_EVERY);
@@ -90,7 +95,7 @@ impl Losses {
         is_due
     }
 
-    /// Takes what is to be stated. The writer keeps it until it is committed.
+    /// Takes all losses that no gap event records. The writer keeps them until they are committed.
     pub(crate) fn take(&self) -> Option<Gap> {
         if !self.is_pending.load(Ordering::Acquire) {
             return None;

@@ -66,7 +66,7 @@ pub(crate) struct Shared {
     sender: Sender<Command>,
     pub(crate) state: StoreState,
     writer: OnceLock<Thread>,
-    /// Events that were handed over, and how many of them are committed.
+    /// Events that request threads submitted, and how many of them are committed.
     events_submitted: AtomicU64,
     submitted_committed: AtomicU64,
     ends_submitted: AtomicU64,
@@ -109,7 +109,10 @@ impl Shared {
         self.state.openings()
     }
 
-    /// Reserves what an opening needs, for its end too.
+    /// Reserves what an opening needs, its end's event included: an admitted lifecycle can always be closed.
+    ///
+    /// Short of space, it gives up the body first (the request is recorded without it, and the loss is
+    /// counted), and the whole lifecycle last. [`Overflow::Strict`] refuses instead of shedding.
     pub(crate) fn admit(
         &self,
         metadata_bytes: usize,
@@ -125,7 +128,7 @@ impl Shared {
             return Err(RecordError::Full);
         }
         if let Some(refusal) = self.state.refusal() {
-            return Err(refusal); // closed while it waited for space
+            return Err(refusal); // closed while it waited for capacity
         }
         let wanted = Reservation::new(2, metadata_bytes);
         if space < DiskSpace::Exhausted && self.capacity.try_reserve(wanted) {
@@ -148,14 +151,14 @@ impl Shared {
             && self.reserve(wanted)
     }
 
-    /// Reserves for a piece of a response, which a crash alone makes matter. Never waits.
+    /// Reserves for a piece of a response, which is only of use after a crash. Never waits.
     pub(crate) fn reserve_piece(&self, bytes: usize) -> Option<Reservation> {
         let wanted = Reservation::new(1, bytes);
         let has_space = self.counters.disk_space() < DiskSpace::MetadataOnly;
         (has_space && self.capacity.try_reserve_spare(wanted)).then_some(wanted)
     }
 
-    /// Reserves, waiting where the store is set to.
+    /// Reserves; waits under [`Overflow::Wait`].
     pub(crate) fn reserve(&self, wanted: Reservation) -> bool {
         if self.capacity.try_reserve(wanted) {
             return true;
@@ -175,11 +178,12 @@ impl Shared {
     }
 
     pub(crate) fn count_loss(&self, loss: Loss, at: i64) {
-        // A thread that is not here may hold the lock of what is counted.
+        // In a fork the lock may be held by a thread that does not exist.
         if self.process.is_left() {
             return;
         }
-        // The writer may be asleep. Where so many commands wait for it, it is not.
+        // Wakes the intake, which may be asleep. Where no slot or no place in the channel is free it is not:
+        // it finds the loss after the commands that wait for it.
         if self.losses.count(loss, at)
             && self.take_control_slot()
             && self.sender.try_send(Command::Wake).is_err()

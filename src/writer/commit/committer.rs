@@ -33,10 +33,10 @@ pub(crate) enum Stop {
 pub(crate) enum Progress {
     /// Nothing of it is written.
     Unwritten,
-    /// It may or may not be written, and the connection is not to be believed: a sync or a write
-    /// failed. Only a new connection tells.
+    /// It may or may not be written: a sync or a write failed, after which this connection cannot be trusted.
+    /// Only a new connection tells.
     Unknown,
-    /// It is committed, to a file that was not found at its path afterwards.
+    /// It is committed, but to a file that is no longer at its path.
     Elsewhere,
     /// It is committed.
     Committed,
@@ -50,8 +50,9 @@ const RETRY_MAX: Duration = Duration::from_secs(1);
 const CHECK_DISK_SPACE_EVERY: Duration = Duration::from_secs(1);
 const CHECK_FILE_EVERY: Duration = Duration::from_secs(5);
 
-/// Runs on the thread `auditlite-commit`; with one processor, on the intake's. It is the hub of this folder:
-/// `wal`, `indexing`, `maintenance`, `pieces`, `presence` and `retry` add methods to it.
+/// The last stage. Runs on the thread `auditlite-commit` (with one processor, on the intake's) from the opening of
+/// the store to its close, and shares nothing but `shared` and `give_up` with other threads. It is the hub of
+/// this folder: `wal`, `indexing`, `maintenance`, `pieces`, `presence` and `retry` add methods to it.
 pub(crate) struct Committer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) give_up: Arc<AtomicBool>,
@@ -121,6 +122,8 @@ impl Committer {
             // A subscriber is foreign code, and must not end recording.
             let _ = caught(|| trace_ends(&batch, ready.ends));
         }
+        // Stages before the release and the announcement: a thread that either of them wakes must find its
+        // stage reached. Capacity before answers: a caller whose flush returned can reserve it again.
         for (lifecycle, stage) in ready.reached {
             lifecycle.reach(stage);
         }
@@ -142,7 +145,11 @@ impl Committer {
         Ok(())
     }
 
-    /// Commits a batch, trying until it succeeds.
+    /// Commits a batch, retrying until it succeeds, the owner gives up, or the file can no longer be written.
+    ///
+    /// Each turn does what the last result calls for: reopens where it is unknown whether the commit
+    /// succeeded, writes where it did not, and then checks that the file is still at its path. Only a batch
+    /// that is committed to the file at the path is done: receipts promise durability there.
     pub(crate) fn append(&mut self, batch: &Batch) -> Result<(), Stop> {
         let mut pause = RETRY_MIN;
         let mut progress = match std::mem::take(&mut self.is_suspect) {
@@ -173,7 +180,8 @@ impl Committer {
         }
     }
 
-    /// One try.
+    /// Tries once. The kind of failure decides what follows: a busy or full database wrote nothing, damage or a
+    /// refusal stops the writer, and after anything else the commit may have succeeded.
     fn write(&mut self, batch: &Batch) -> Result<Progress, Stop> {
         let error = match self.appender.append(batch) {
             Ok(refusals) => {
@@ -183,7 +191,7 @@ impl Committer {
             Err(error) => error,
         };
         match error.kind {
-            // Everything but the log's own rows has been left out: another program writes to the file.
+            // Even without its derived rows the batch was refused: another program writes to the file.
             DbErrorKind::Refused => {
                 self.appender.leave_files();
                 Err(Stop::Failed(format!(
@@ -199,7 +207,7 @@ impl Committer {
             }
             DbErrorKind::Full => {
                 self.note_failure(chain(&error));
-                // What is moved into the database is space in the write-ahead log.
+                // Moving pages into the database frees space in the write-ahead log.
                 let moved = self.appender.checkpoint_passive();
                 self.note_checkpoint(&moved);
                 Ok(Progress::Unwritten)
@@ -246,7 +254,7 @@ impl Committer {
     pub(crate) fn idle_wait(&self) -> Option<Duration> {
         let look = match self.shared.counters.is_disk_space_short() {
             true => Some(CHECK_DISK_SPACE_EVERY),
-            // There a wait may end at once, and what waits for ever ends a schedule.
+            // Under shuttle a timed wait may end at once, and would keep a schedule from ending.
             false => (!cfg!(shuttle)).then_some(CHECK_FILE_EVERY),
         };
         [
@@ -278,7 +286,7 @@ impl Committer {
         Ok(())
     }
 
-    /// Writes the checkpoint of the log that is due though nothing is recorded.
+    /// Writes a signed checkpoint that is due although nothing was recorded.
     fn state_log(&mut self) {
         let Some(row) = self.checkpointer.on_its_own() else {
             return;
@@ -294,7 +302,7 @@ impl Committer {
         self.checkpoints.note_commit();
     }
 
-    /// Checks the free disk space, and says so where its state has changed.
+    /// Checks the free disk space, and logs a change of its state.
     pub(crate) fn check_disk_space(&mut self) {
         let (space, free_bytes) = self.space.look(&self.path, self.file_bytes);
         self.checkpoints.note_free(free_bytes);

@@ -7,7 +7,7 @@ use crate::db::{DbErrorKind, PieceRow};
 use crate::error::chain;
 use crate::writer::admission::lifecycle::Lifecycle;
 
-/// A piece on its way to the committer.
+/// A piece of a running response on its way from the packer to the committer.
 #[derive(Debug)]
 pub(crate) struct PackedPiece {
     pub(crate) lifecycle: Arc<Lifecycle>,

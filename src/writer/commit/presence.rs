@@ -1,4 +1,4 @@
-//! Whether the file is still the one that is written to: looked at after every commit, and while idle.
+//! Checks, after every commit and while idle, that the file at the path is still the one that is open.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use super::committer::{Committer, Progress, Stop};
 use crate::db::Presence;
 use crate::error::chain;
 
-/// How long to wait for readers before what is in a removed write-ahead log is given up. A file into which
-/// only part of a log was moved is damaged without the rest.
+/// How long to wait for readers before the content of a removed write-ahead log is given up. Worth a wait: a
+/// database into which only part of the log was moved is damaged without the rest.
 const REMOVED_LOG_PATIENCE: Duration = Duration::from_secs(5);
 /// Whether the file is where it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(crate) enum Found {
 }
 
 impl Committer {
-    /// After a commit: whether it went to the file that others will find.
+    /// Called after a commit: did it go to the file that others will find at the path?
     pub(crate) fn check_presence(&mut self) -> Result<Progress, Stop> {
         match self.look()? {
             Found::Here => Ok(Progress::Committed),
@@ -25,6 +25,9 @@ impl Committer {
         }
     }
 
+    /// Compares the file at the path with the one that is open. A file that is gone may come back (a mount, a
+    /// rename), so the writer waits for it. Anything else stops the writer: what is at the path now may belong
+    /// to another program, and another commit would damage it.
     pub(crate) fn look(&mut self) -> Result<Found, Stop> {
         match self.watch.look() {
             Ok(Presence::Same { bytes }) => {
@@ -45,7 +48,8 @@ impl Committer {
                 ))
             }
             Ok(Presence::WalMissing) => {
-                // This connection still has it, and is the last one that can move it.
+                // Our descriptor still has the removed WAL, and only this connection can still move it into the
+            // database.
                 let moved = self.appender.checkpoint_truncate(REMOVED_LOG_PATIENCE);
                 self.appender.leave_files();
                 let outcome = match moved {
@@ -71,7 +75,7 @@ impl Committer {
             Ok(Presence::Overwritten) => Err(self.destroyed(
                 "was overwritten while the store was open, as a copy over it does",
             )),
-            // A disk that does not even answer this: as good as gone.
+            // A disk that does not even answer this is treated like a file that is gone.
             Err(error) => {
                 self.note_failure(format!("the database file cannot be looked at: {error}"));
                 Ok(Found::Gone)
@@ -79,8 +83,8 @@ impl Committer {
         }
     }
 
-    /// What was committed was committed to a file that is not there any more. Its write-ahead log would be
-    /// written over whatever is put in its place.
+    /// The committed events went to a file whose content is gone. Its write-ahead log is moved away, since
+    /// SQLite would apply it to the file that is put in its place.
     fn destroyed(&self, what: &str) -> Stop {
         self.appender.leave_files();
         let events = self.shared.disown_commits();

@@ -11,7 +11,7 @@ use crate::writer::admission::capacity::Reservation;
 use crate::writer::admission::ending::ParseResponse;
 use crate::writer::admission::lifecycle::{Lifecycle, Stage};
 
-/// A group commit that is ready to be written.
+/// A packed batch that is ready to be committed, sent by the packer to the committer.
 #[derive(Debug)]
 pub(crate) struct CommitRequest {
     /// `None`: a thread waits for an answer, and there is nothing to write.
@@ -23,7 +23,8 @@ pub(crate) struct CommitRequest {
     pub(crate) replies: Replies,
 }
 
-/// Who waits for a batch, beside its events.
+/// Answers that are due once the batch is committed. Travels with the batch through all stages: an answer says
+/// that everything before it is committed.
 #[derive(Debug, Default)]
 pub(crate) struct Replies {
     pub(crate) flushes: Vec<Sender<()>>,

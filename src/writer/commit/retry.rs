@@ -14,10 +14,11 @@ use crate::writer::health::HealthState;
 const RETRY_STEP: Duration = Duration::from_millis(20);
 
 impl Committer {
-    /// Reopens the file and checks whether the failed commit had succeeded after all. While that
-    /// does not work nothing is known, and the old connection is not used.
+    /// Reopens the file and checks whether the failed commit had succeeded after all: the log ends behind the
+    /// batch, or in front of it. Until a new connection opens nothing is known, and the old one is not used,
+    /// since after a failed sync its cache may have pages that the disk does not.
     pub(crate) fn reopen(&mut self, batch: &Batch) -> Result<Progress, Stop> {
-        // Another file in its place would be damaged by the write-ahead log of this one.
+        // Opening another file in its place would apply this one's WAL to it, and damage it.
         if self.look()? == Found::Gone {
             return Ok(Progress::Unknown);
         }

@@ -15,7 +15,8 @@ use crate::writer::stages::batch::BatchBuilder;
 use crate::writer::stages::bodies::{committed, committed_excerpt, count};
 use crate::writer::stages::complete::Response;
 
-/// Ends one of them. Its event commits to what is there of its response, and says what that says.
+/// Ends one request that a crash left open. If pieces of its response were written, they become its body: the
+/// event commits to them, and the packer parses them like any response, which also decides the outcome.
 pub(crate) fn interrupt(
     request: OpenRequest,
     at: i64,
@@ -36,7 +37,7 @@ pub(crate) fn interrupt(
             prepared.next_seq(),
             Bytes::from(std::mem::take(&mut seen.content)),
         );
-        // The middle of one above the cap is not there to be read.
+        // Of a response above the cap only head and tail were kept: nothing is parsed beyond the head.
         let begin = seen.excerpt.map_or(u64::MAX, |(.., head)| head);
         let begin = usize::try_from(begin).map_or(content.len(), |begin| begin.min(content.len()));
         let readable = content.slice(..begin);

@@ -47,10 +47,12 @@ impl Past<'_> {
         }
     }
 
-    /// Whether the log is at least what was anchored of it; how many events that are, where there is
-    /// an anchor of it. Going on from an older copy would sign another past. After power loss a log
-    /// that is buffered may well be shorter than its anchor: there it is an alarm, so that a gateway
-    /// comes up by itself.
+    /// Checks that the log still has what the anchor file states of it. Returns the number of anchored events,
+    /// if the file has a note about this log and it fits.
+    ///
+    /// To continue from an older copy would sign a second, different history, so that is refused. With
+    /// [`Durability::Buffered`] it is an alarm only: after a power loss such a log is often shorter than its
+    /// anchor, and the gateway must start again by itself.
     fn check_anchor(&self, origin: &str, shared: &Shared) -> Result<Option<u64>, OpenError> {
         let Some(anchor) = &self.checkpoints.anchor else {
             return Ok(None);
@@ -58,7 +60,7 @@ impl Past<'_> {
         let latest = match AnchorFile::new(anchor.clone()).latest(origin) {
             Ok(latest) => latest,
             Err(error) => {
-                // As with an anchor that cannot be written: it must not keep a gateway down.
+                // As with an anchor that cannot be written: it must not keep the gateway from starting.
                 tracing::warn!(target: "auditlite", ?anchor, %error, "the anchor file cannot be read; whether the log is still all that it states was not checked");
                 shared
                     .counters

@@ -18,7 +18,8 @@ const GROUP_PAYLOADS: usize = 256;
 const GROUP_TEXT_BYTES: usize = 512 * 1024;
 const GROUP_FREED_BYTES: u64 = 2 * 1024 * 1024;
 
-/// A group commit in the making, and what is to be done once it is committed.
+/// A batch that the intake is filling, and what happens once it is committed. It never leaves the intake's
+/// thread: `take_group` hands payloads to the packer early, and `seal` turns the rest into a [`SealedBatch`].
 #[derive(Debug, Default)]
 pub(crate) struct BatchBuilder {
     pub(crate) first_seq: u64,
@@ -33,7 +34,7 @@ pub(crate) struct BatchBuilder {
     pub(crate) ended_pieces: Vec<u64>,
     /// Bytes that are kept until the commit: metadata, and what is new in bodies.
     bytes: u64,
-    /// What is given back once the batch is committed.
+    /// Released once the batch is committed.
     reservation: Reservation,
 }
 
@@ -65,7 +66,7 @@ pub(crate) struct PayloadGroup {
     pub(crate) freed: Reservation,
 }
 
-/// A group commit whose last event is known; its payloads are with the packer.
+/// A batch whose last event is known. The intake sends it to the packer, behind the groups of its payloads.
 #[derive(Debug)]
 pub(crate) struct SealedBatch {
     pub(crate) first_seq: u64,
@@ -99,7 +100,7 @@ impl BatchBuilder {
         self.group.payloads.push((payload_id(seq, part), payload));
     }
 
-    /// Takes the next piece of a response.
+    /// Adds the next piece of a response.
     pub(crate) fn piece(&mut self, command: PieceCommand) {
         let bytes = command.reservation.bytes;
         self.hold(command.reservation, u64::MAX);
@@ -115,13 +116,13 @@ impl BatchBuilder {
         }
     }
 
-    /// `bytes` of it are new, at most.
+    /// Adds a piece, of which at most `bytes` count against the bound of the batch.
     pub(crate) fn push_piece(&mut self, piece: PlannedPiece, bytes: u64) {
         self.bytes = self.bytes.saturating_add(bytes);
         self.group.pieces.push(piece);
     }
 
-    /// The payloads so far, where enough have come together to be packed.
+    /// The payloads so far, once there are enough to be packed together.
     pub(crate) fn take_group(&mut self) -> Option<PayloadGroup> {
         let is_full = self.group.payloads.len() >= GROUP_PAYLOADS
             || self.group.arena.len() >= GROUP_TEXT_BYTES
@@ -129,7 +130,8 @@ impl BatchBuilder {
         is_full.then(|| std::mem::take(&mut self.group))
     }
 
-    /// Takes a command's reservation over; `freed` bytes of it until its payloads are packed only.
+    /// Takes over a command's reservation. `freed` of its bytes are released as soon as its payloads are
+    /// packed, since packing frees the bodies; the rest at the commit.
     pub(crate) fn hold(&mut self, mut reservation: Reservation, freed: u64) {
         let freed = freed.min(reservation.bytes);
         reservation.bytes = reservation.bytes.saturating_sub(freed);
@@ -153,8 +155,8 @@ impl BatchBuilder {
         }
     }
 
-    /// Takes back what a command has done to the batch. The group is the one of the mark: none is
-    /// taken while a command is prepared.
+    /// Undoes what a command did to the batch. The group is still the one of the mark: none is taken while a
+    /// command is prepared.
     pub(crate) fn rewind(&mut self, mark: Mark) {
         let group = &mut self.group;
         self.events.truncate(mark.events);
@@ -178,7 +180,7 @@ impl BatchBuilder {
         self.first_seq.saturating_add(count)
     }
 
-    /// The last payloads, and the batch that they and those before them belong to.
+    /// Ends the batch: returns its last payloads, and the rest.
     pub(crate) fn seal(self, replies: Replies) -> (PayloadGroup, SealedBatch) {
         let sealed = SealedBatch {
             first_seq: self.first_seq,

@@ -49,18 +49,21 @@ impl Response {
     }
 }
 
-/// Completes the events of ends.
+/// Completes the events of ends with what their responses say, and prices them. Belongs to the packer.
 #[derive(Debug, Default)]
 pub(crate) struct EndCompleter {
-    /// That of the last batch.
+    /// The price book of the last batch: the owner may replace the store's at any time, and one batch is priced
+    /// by one book.
     price_book: Option<Arc<PriceBook>>,
-    /// Models that it has no price for, to be warned of once.
+    /// Models without a price that were warned of already.
     unpriced_models: HashSet<String>,
 }
 
 impl EndCompleter {
-    /// `responses` are those that were read, by the index of their event. Returns how many of them
-    /// could not be read in full.
+    /// Completes and prices the ends of one batch. `responses` are those that were parsed, in the order of
+    /// their events. Returns how many of them could not be parsed in full.
+    ///
+    /// Parsing handles foreign bytes: a panic in it costs one event its details, never the batch.
     pub(crate) fn complete(
         &mut self,
         events: &mut [Event],
@@ -75,6 +78,7 @@ impl EndCompleter {
         let mut responses = responses.into_iter().peekable();
         for note in ends {
             let is_its = |(index, _): &(usize, _)| *index == note.event_index;
+            // Not every end has a response: the next one may belong to a later end.
             let response = responses.next_if(is_its).map(|(_, response)| response);
             let event = events
                 .get_mut(note.event_index)
@@ -110,7 +114,7 @@ impl EndCompleter {
                 let status = ended.http_status.map(|status| status.to_string());
                 ended.error_type = Some(status.unwrap_or_else(|| "_OTHER".to_owned()));
             }
-            // Without a price is without a cost.
+            // Priced last, when usage and model are known. A panic leaves the cost empty.
             let _ = caught(|| self.price(ended, note));
         }
         unparsed
@@ -152,7 +156,11 @@ impl EndCompleter {
     }
 }
 
-/// Adds what the end does not say, within its bounds.
+/// Adds from the response what the end does not say. What the gateway said always wins.
+///
+/// First the outcome is decided, where the end leaves that to the response. Then the fields are collected in
+/// `found`, which passes through redaction and bounds like any failure that a gateway reports, and last they
+/// fill what is still empty.
 fn add_response(
     ended: &mut Ended,
     parse_response: ParseResponse,
@@ -181,7 +189,7 @@ fn add_response(
     match ended.kind {
         _ if parse_response != ParseResponse::DecideOutcome => {}
         EndKind::Completed if !is_whole => ended.kind = EndKind::Failed,
-        // Clients hang up once a stream has said that it is over, often before its last bytes.
+        // Clients hang up once a stream has signalled its end, often before its last bytes.
         EndKind::Abandoned if is_whole && response.is_streamed && !is_error_status => {
             ended.kind = EndKind::Completed;
         }
@@ -197,12 +205,12 @@ fn add_response(
             None => (String::new(), None),
         };
     }
-    // What is not taken over is not flagged either.
+    // Only what will be used is checked below: a usage that the end already has must not flag it.
     found.usage = response.usage.filter(|_| !ended.has_usage());
     found.finish_reasons = response.finish_reasons;
     found.response_id = response.response_id;
     found.response_model = response.response_model;
-    // A body may spell a secret in another way than what is read from it.
+    // The body was redacted as bytes; parsing may decode a secret that an escape had hidden there.
     if let Some(mut redactor) = redactor {
         redactor.failure(&mut found);
         ended.adjust(redactor.into_failed());

@@ -16,7 +16,8 @@ use crate::writer::admission::lifecycle::{Lifecycle, Stage};
 use crate::writer::admission::losses::Loss;
 use crate::writer::admission::redactor::SecretRedactor;
 
-/// What has to be known of a command to record that it was.
+/// The least that must be known of a command to record that it existed. Copied before a command is prepared,
+/// because preparing consumes it and may panic.
 #[derive(Debug)]
 struct Stub {
     lifecycle: Arc<Lifecycle>,
@@ -77,6 +78,9 @@ impl Intake {
         }
     }
 
+    /// Records a command whose preparation panicked. The batch is rewound to where it was before the command,
+    /// and then gets one event with the id, the kind and the lengths: so a bug costs details of one event, and
+    /// the log still counts it. Its body is recorded as lost.
     fn record_barest(&mut self, stub: Stub, mark: Mark, batch: &mut BatchBuilder) {
         tracing::error!(
             target: "auditlite",
@@ -87,7 +91,7 @@ impl Intake {
         let counters = &self.shared.counters;
         counters.unprepared_events.fetch_add(1, Ordering::Relaxed);
         batch.rewind(mark);
-        // What is kept of recent bodies may be half changed.
+        // The cache of recent bodies may be half changed.
         self.preparer.reset_delta_cache();
         let body_flags = vec![UNPREPARED.to_owned()];
         let request_id = stub.lifecycle.request_id.clone();
@@ -129,7 +133,7 @@ impl Intake {
         if let Some(loss) = loss {
             self.shared.count_loss(loss, crate::clock::now_micros());
         }
-        // Its body has gone with it.
+        // All its bytes are released with the next packed group, since its body is gone already.
         batch.hold(stub.reservation, u64::MAX);
         if let Some(stage) = stage {
             batch.reached.push((stub.lifecycle, stage));

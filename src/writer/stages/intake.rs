@@ -1,7 +1,6 @@
 //! The intake: drains the channel, numbers and digests, and hands payloads and batches to the packer.
 //!
-//! Runs ahead of the packer by some groups of payloads, and the packer ahead of the committer by a
-//! batch.
+//! Runs up to four groups of payloads ahead of the packer, and the packer one batch ahead of the committer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,8 +35,9 @@ pub(crate) enum Downstream {
     Thread(Sender<PackTask>),
 }
 
-/// Runs on the thread `auditlite-intake` from the opening of the store to its close, and owns the receiving end
-/// of the channel.
+/// The first stage. Runs on the thread `auditlite-intake` from the opening of the store to its close, and owns
+/// the receiving end of the channel: since one thread takes all commands, their order there is the order of
+/// the log, and nothing in here is locked but `shared`.
 pub(crate) struct Intake {
     pub(crate) shared: Arc<Shared>,
     pub(crate) receiver: Receiver<Command>,
@@ -56,8 +56,8 @@ pub(crate) struct Accounts {
 }
 
 impl Intake {
-    /// Works until the store is closed or the writer must stop. `None`: the committer, on its own
-    /// thread, knows why.
+    /// Works until the store is closed or the writer must stop. `None`: the thread of a later stage has
+    /// latched the reason.
     pub(crate) fn run(&mut self) -> Option<Stop> {
         loop {
             let mut replies = Replies::default();
@@ -73,8 +73,9 @@ impl Intake {
         }
     }
 
-    /// Blocks for the first command, then takes what waits, up to the bounds of a batch. The error
-    /// is why the writer ends; `None` where the channel has ended, or another thread knows why.
+    /// Blocks for the first command, then takes all that wait, up to the bounds of a batch: under load a batch
+    /// is large, when idle it has one command and no delay. The error is why the writer ends; `None` where
+    /// the channel has ended, or a later stage has latched the reason.
     fn collect(&mut self, replies: &mut Replies) -> Result<BatchBuilder, Option<Stop>> {
         let mut next = Some(self.receive()?.ok_or(None)?);
         let mut batch = BatchBuilder::new(self.next_seq);

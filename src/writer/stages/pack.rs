@@ -36,7 +36,7 @@ pub(crate) enum PackTask {
     Seal(Box<SealedBatch>),
 }
 
-/// Where finished batches go.
+/// The next stage: on this thread, or behind a channel that holds one batch.
 pub(crate) enum Commit {
     Here(Box<Committer>),
     Thread(Sender<CommitRequest>),
@@ -85,14 +85,15 @@ impl PackStage {
     }
 }
 
-/// The batch that is being packed, and the working memory for it.
+/// The batch that is being packed, and the working memory for it. Owned by the packer's thread, from the opening
+/// to the close; only `tree` outlives a batch as state of the log, everything else is emptied by `seal`.
 #[derive(Debug)]
 pub(crate) struct Packing {
     shared: Arc<Shared>,
     segment_encoder: SegmentEncoder,
     lines: Vec<u8>,
     payloads: Vec<(i64, EncodedPayload)>,
-    /// Responses of the batch that were read.
+    /// Responses of the batch that were parsed.
     responses: Vec<(usize, ParsedResponse)>,
     pieces: Vec<PackedPiece>,
     completer: EndCompleter,
@@ -122,7 +123,7 @@ impl Packing {
         })
     }
 
-    /// Packs payloads of the batch, reads responses, and gives back what their bodies took.
+    /// Packs payloads of the batch, parses responses, and releases the capacity of their bodies.
     pub(crate) fn pack(&mut self, group: PayloadGroup) {
         let PayloadGroup {
             payloads,
@@ -146,12 +147,13 @@ impl Packing {
         arena.clear();
         arena.shrink_to(ARENA_BYTES_KEPT);
         if arena.capacity() > 0 {
-            // There are enough already.
+            // Dropped where the intake has enough of them.
             let _ = self.buffers.try_send(arena);
         }
     }
 
-    /// Encodes the events; the batch is then complete.
+    /// Completes the events of ends, then encodes all events and extends the tree: in this order, since a line
+    /// is hashed as it is stored. The batch is then ready to be committed.
     pub(crate) fn seal(&mut self, mut sealed: SealedBatch) -> Result<CommitRequest, Cause> {
         let responses = std::mem::take(&mut self.responses);
         let unparsed =

@@ -9,7 +9,7 @@ use crate::payload::{StreamedBody, pack_alone};
 use crate::writer::admission::lifecycle::Lifecycle;
 use crate::writer::commit::pieces::PackedPiece;
 
-/// A piece on its way to the packer.
+/// A piece of a running response on its way from the intake to the packer.
 #[derive(Debug)]
 pub(crate) struct PlannedPiece {
     lifecycle: Arc<Lifecycle>,

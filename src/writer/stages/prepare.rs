@@ -25,7 +25,8 @@ use crate::writer::admission::redactor::SecretRedactor;
 /// Bytes of recent bodies that others are packed against.
 const CONVERSATION_BYTES_MAX: usize = 6 * 1024 * 1024;
 
-/// Turns commands into batches; owns the working memory for it.
+/// Turns commands into batches. Owned by the intake's thread, from the opening to the close, with the working
+/// memory for it; the delta cache in `conversations` therefore needs no lock.
 #[derive(Debug)]
 pub(crate) struct Preparer {
     pub(crate) payload_bytes_max: usize,

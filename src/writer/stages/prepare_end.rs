@@ -26,8 +26,12 @@ struct PlannedBodies {
 }
 
 impl Preparer {
-    /// Plans the response and what the gateway told, pushes their payloads, and the event. The packer parses
-    /// the response and completes the event; the note says where and how.
+    /// Plans the response and the content that the gateway reported, pushes their payloads, and the event. The
+    /// packer parses the response and completes the event; the end note says where and how.
+    ///
+    /// The opening left its notes in the lifecycle (conversation, protocol, digests); they are taken here,
+    /// since no command follows an end. Payloads come before the event: they carry the seq that the event
+    /// gets with the last `push`.
     pub(crate) fn end(&mut self, mut command: EndCommand, batch: &mut BatchBuilder) {
         let response_id = command.ending.response_id.as_deref().unwrap_or_default();
         trip("end", response_id.as_bytes());
@@ -73,8 +77,10 @@ impl Preparer {
         batch.reached.push((lifecycle, Stage::EndedCommitted));
     }
 
-    /// The response's body, from where it is: handed over in chunks that were digested as they came, in
-    /// chunks that wait, or in one piece. Also what the packer is to parse.
+    /// Plans the response's body and says what the packer is to parse. Four cases: (1) the body was shed; (2)
+    /// it was above the payload cap, and its chunks were digested and parsed as they came, so that only the
+    /// last ones are here; (3) there is none; (4) it is here in whole, as chunks or in one piece, and is
+    /// planned as a delta against its request and the response before it.
     fn plan_response(
         &mut self,
         command: &mut EndCommand,
@@ -92,6 +98,7 @@ impl Preparer {
             return (Some(shed(command.response_length)), None);
         }
         let seq = batch.next_seq();
+        // A body that the gateway passes in one piece replaces what was streamed before.
         if let (Some(streamed), None) = (notes.streamed.take(), &body) {
             let mut response = None;
             if let Some(mut parser) = notes.parser.take().filter(|_| protocol.is_some()) {
@@ -180,6 +187,8 @@ fn timing(command: &EndCommand, adjustments: &mut Adjustments) -> Timing {
     timing
 }
 
+/// The event of an end: every field that the gateway reported. What it left empty is filled by the packer
+/// from the response.
 fn ended_event(
     mut command: EndCommand,
     tool_calls: Vec<ToolCallFact>,
@@ -207,7 +216,7 @@ fn ended_event(
         cache_read_input_tokens: usage.cache_read_input_tokens,
         cache_write_input_tokens: usage.cache_write_input_tokens,
         reasoning_output_tokens: usage.reasoning_output_tokens,
-        // Where the gateway does not know it, the packer computes it from the response.
+        // If the gateway does not know the cost, the packer computes it from usage and prices.
         cost_microdollars: ending.cost_microdollars,
         latency_us: timing.latency_us,
         upstream_latency_us: timing.upstream_latency_us,

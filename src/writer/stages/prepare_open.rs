@@ -69,8 +69,11 @@ impl Preparer {
         }
     }
 
-    /// Digests and plans the body. On the way it is parsed once, where it is to be: by the planner if it
-    /// keeps the body, which finds the parameters of a known conversation without parsing it whole.
+    /// Digests and plans the body, and parses it at most once for the parameters of the request.
+    ///
+    /// Usually the planner asks for that (`annotate`), because it knows how much of the body equals the one
+    /// before in its conversation: the summary of that one is then reused, and only the new part is parsed. A
+    /// body that the planner does not keep is parsed here afterwards.
     fn plan_request(
         &mut self,
         command: &mut OpenCommand,
@@ -117,7 +120,7 @@ impl Preparer {
             && *body_grant == BodyGrant::Granted
             && !body.is_empty()
         {
-            // Too short or too long for the planner's cache, or not kept at all.
+            // Not annotated: too short or too long for the planner's cache, or not captured.
             let summary = caught(|| RequestSummary::parse(&protocol, path, body));
             let summary = summary.unwrap_or_default();
             is_unparsed = Some(!summary.is_complete);
@@ -130,6 +133,7 @@ impl Preparer {
             adjustments.flag(REQUEST_UNPARSED);
             batch.unparsed = batch.unparsed.saturating_add(1);
         }
+        // The length as it arrived, also of a body that was shed.
         fact.length = *body_length;
         PlannedRequest {
             body: fact,
