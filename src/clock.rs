@@ -25,7 +25,7 @@ pub(crate) fn duration_micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Gives a thread that is started from here this thread's clock: it may be a test's.
+/// Passes this thread's clock to a thread that it starts: in tests it may be an artificial one.
 pub(crate) fn carried_over<T>(work: impl FnOnce() -> T + Send + 'static) -> impl FnOnce() -> T {
     #[cfg(test)]
     let shift = test_shift::get();
@@ -36,7 +36,7 @@ pub(crate) fn carried_over<T>(work: impl FnOnce() -> T + Send + 'static) -> impl
     }
 }
 
-/// Lets a test have this thread's clock jump.
+/// Lets a test move this thread's clock.
 #[cfg(test)]
 pub(crate) mod test_shift {
     use std::cell::Cell;

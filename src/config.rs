@@ -1,17 +1,17 @@
-//! What a store can be told, and the limits that hold for every store.
+//! The settings of a store, and the limits that hold for every store.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::redaction::Redaction;
 
-/// Longest identifier or name (request id, user id, model, …) in bytes; of a longer one a beginning and
-/// a digest are kept, see [`stored_identifier`](crate::stored_identifier).
+/// Longest identifier or name (request id, user id, model, …) in bytes. A longer one is stored as its beginning
+/// and a digest, see [`stored_identifier`](crate::stored_identifier).
 pub const IDENTIFIER_BYTES_MAX: usize = 256;
 /// Most attributes that one request may carry.
 pub const ATTRIBUTES_MAX: usize = 64;
-/// Most ranges of HTTP statuses in one filter: a few classes and a few single statuses, and a query of a
-/// bounded length.
+/// Most ranges of HTTP statuses in one filter: enough for a few classes and single statuses. Bounds the length
+/// of the query.
 pub const FILTER_RANGES_MAX: usize = 16;
 /// Longest attribute key in bytes.
 pub const ATTRIBUTE_KEY_BYTES_MAX: usize = 128;
@@ -25,11 +25,11 @@ pub const TOOL_CALLS_MAX: usize = 1024;
 pub const TOOL_INPUT_BYTES_MAX: usize = 64 * 1024;
 /// Most finish reasons that one response may carry.
 pub const FINISH_REASONS_MAX: usize = 32;
-/// Most canonical messages that one request may hand over.
+/// Most canonical messages that the gateway may pass with one request.
 pub const MESSAGES_MAX: usize = 16 * 1024;
-/// Most tokens of a kind that one request can have used: a thousand times the largest context windows
-/// that there are. More is brought down to it and flagged, and no sum of honest requests comes near
-/// what the file can hold.
+/// Most tokens of a kind that one request can have used: a thousand times today's largest context windows. A
+/// larger figure is reduced to this one and flagged; so no sum of honest requests comes near the largest
+/// integer that the file can hold.
 pub const TOKENS_MAX: u64 = 10_000_000_000;
 /// Largest `max_tokens` that a request can ask for: 2^53 - 1, which every reader of JSON reads
 /// exactly. It is never summed, and clients send large ones for "no limit".
@@ -47,7 +47,7 @@ pub(crate) const HTTP_STATUSES: std::ops::RangeInclusive<u16> = 100..=999;
 pub const EXCERPT_BYTES: usize = 8 * 1024;
 /// Largest payload cap that can be configured, in bytes: SQLite holds a value of at most 1 GB.
 pub const PAYLOAD_CAP_BYTES_MAX: usize = 128 * 1024 * 1024;
-/// How long a read may take where nothing else is set.
+/// How long a read may take by default.
 pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Smallest bound of a file's size, in bytes: an empty store and a few commits.
 const SIZE_BYTES_MAX_MIN: u64 = 1024 * 1024;
@@ -74,9 +74,9 @@ pub enum Durability {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// Never wait. Where the byte capacity is short the payload is left out and flagged; where
-    /// the event capacity is short the whole lifecycle is left out. Both are counted, and stated
-    /// by a `gap` event as soon as there is capacity. The default.
+    /// Never wait. If the byte capacity is used up, the body is left out and flagged; if the event capacity is
+    /// used up, the whole lifecycle is left out. Both are counted, and recorded by a `gap` event as soon as
+    /// there is capacity. The default.
     #[default]
     Shed,
     /// Wait up to this long for capacity, then shed. Blocks the calling thread.
@@ -116,28 +116,29 @@ pub(crate) struct Config {
     pub(crate) read_bodies: bool,
     pub(crate) redaction: Option<Redaction>,
     pub(crate) has_search_index: bool,
-    /// The only log that is gone on with.
+    /// The id of the only log that may be opened.
     pub(crate) expected_log: Option<String>,
-    /// A log with signed checkpoints is not gone on with without a key.
+    /// A log with signed checkpoints is refused without a key.
     pub(crate) is_unsigned_refused: bool,
     pub(crate) pieces: PieceSettings,
     /// A file with several names is not refused.
     pub(crate) are_links_allowed: bool,
-    /// For one benchmark only: the tree over the log is left out, so that its cost can be told.
+    /// For one benchmark only: the tree over the log is left out, to measure its cost.
     pub(crate) is_without_tree: bool,
 }
 
-/// When what came of a response that has not ended is written, so that a crash leaves it.
+/// When the chunks of a running response are written as a piece that survives a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PieceSettings {
-    /// So long after the piece before.
+    /// This long after the piece before.
     pub(crate) interval: Duration,
-    /// Where so many bytes have come since.
+    /// When this many bytes have come since.
     pub(crate) bytes: usize,
 }
 
 impl PieceSettings {
-    /// Both bounds at their largest mean: never, not even where a long response goes ahead of its end.
+    /// `false` if both bounds have their largest value: then no pieces are written at all, not even of a response
+    /// above the payload cap.
     pub(crate) fn are_wanted(self) -> bool {
         self.interval < Duration::MAX || self.bytes < usize::MAX
     }
@@ -146,12 +147,12 @@ impl PieceSettings {
 /// Smallest piece that can be configured, in bytes: a row takes 8 KiB beside its content.
 const PIECE_BYTES_MIN: usize = 4 * 1024;
 
-/// How much disk space the file may take, and what is done as it gets short.
+/// How much disk space the file may take, and when a shortage has consequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct SpaceLimits {
     /// Most bytes of the database and its write-ahead log. `None`: no bound.
     pub(crate) size_bytes_max: Option<u64>,
-    /// Free bytes below which it is only said. `None`: by the size of the disk.
+    /// Free bytes below which an alarm is raised. `None`: by the size of the disk.
     pub(crate) warn_below_bytes: Option<u64>,
     /// Free bytes below which bodies are left out. `None`: by the size of the disk.
     pub(crate) metadata_only_below_bytes: Option<u64>,
@@ -186,7 +187,8 @@ impl Config {
         }
     }
 
-    /// The first setting that is out of its bounds, in words.
+    /// The first setting that is out of its bounds, in words. Checked by `open`, once for all settings, so that no
+    /// setter can fail. Values that depend on each other (a body must fit its two excerpts) are checked here too.
     pub(crate) fn problem(&self) -> Option<String> {
         if self.payload_bytes_max < 2 * EXCERPT_BYTES
             || self.payload_bytes_max > PAYLOAD_CAP_BYTES_MAX

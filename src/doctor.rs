@@ -1,4 +1,4 @@
-//! The doctor: is this file what it should be, and what does it hold?
+//! The doctor: checks the structure of a file, and counts what it holds.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ pub struct DoctorReport {
     pub wal_bytes: u64,
     /// The file's format version.
     pub file_version: i64,
-    /// The SQLite library that was used to look.
+    /// The version of the SQLite library that read the file.
     pub sqlite_version: String,
     /// Events in the log.
     pub events: u64,
@@ -28,7 +28,7 @@ pub struct DoctorReport {
     pub segments: u64,
     /// Requests.
     pub requests: u64,
-    /// Requests that have not ended. Where nobody has the file open for writing, a crash left them open: they
+    /// Requests that have not ended. If no store has the file open for writing, a crash left them open: they
     /// become interrupted at the next opening.
     pub pending: u64,
     /// Bodies and other content, kept or only digested.
@@ -39,9 +39,9 @@ pub struct DoctorReport {
     pub crashed_openings: u64,
     /// Gap events.
     pub gaps: u64,
-    /// Lifecycles that gaps state as lost.
+    /// Lifecycles that gap events record as lost.
     pub shed_lifecycles: u64,
-    /// Bodies that gaps state as lost.
+    /// Bodies that gap events record as lost.
     pub shed_payloads: u64,
     /// When the first of these losses happened, in microseconds since the Unix epoch.
     pub lost_first_at: Option<i64>,
@@ -51,13 +51,14 @@ pub struct DoctorReport {
     pub is_being_written: bool,
     /// What is wrong, in plain words. Empty when all is well.
     pub findings: Vec<String>,
-    /// What was not looked at, and what looks at it, in plain words.
+    /// What was not checked, and which command checks it, in plain words.
     pub not_checked: Vec<String>,
 }
 
-/// Examines the file at this path.
+/// Examines the file at this path: its structure first; then, only if its tables can be read, each derived
+/// table and each opening's accounts against the log, and last the search index.
 pub(crate) fn examine(path: &Path) -> Result<DoctorReport, ReadError> {
-    // Before it is looked into: one that closes meanwhile leaves no opening open.
+    // Asked before the file is read: a store that closes meanwhile then leaves no opening that looks crashed.
     let is_being_written = WriterLock::is_held(path);
     let (file, log, mut findings) = db::inspect(path, is_being_written)?;
     let Some(log) = log else {
@@ -110,7 +111,7 @@ pub(crate) fn examine(path: &Path) -> Result<DoctorReport, ReadError> {
 }
 
 impl DoctorReport {
-    /// What is known without looking into it.
+    /// The report of a file whose tables are not read.
     fn of_file(file: FileFacts, is_being_written: bool) -> Self {
         Self {
             file_bytes: file.file_bytes,

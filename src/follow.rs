@@ -8,9 +8,9 @@ use crate::model::{RequestFilter, RequestRecord, Status, UnreadableRequest};
 use crate::read::requests;
 use crate::reader::Reader;
 
-/// Most requests that are waited for. Beyond, the oldest is given as it stands.
+/// Most requests whose end is waited for. Beyond, the oldest is returned as it is.
 const PENDING_MAX: usize = 10_000;
-/// Openings that are looked at in one poll.
+/// Openings that one poll reads.
 const PAGE_REQUESTS: usize = 500;
 
 /// Openings that are remembered, to find where an older copy of the log parts from what was seen; and
@@ -18,7 +18,7 @@ const PAGE_REQUESTS: usize = 500;
 const SEEN_MAX: usize = 1000;
 const SEEN_BEFORE: usize = 100;
 
-/// Gives the requests of a store as they end, see [`Reader::follow`].
+/// Returns the requests of a store as they end, see [`Reader::follow`].
 #[derive(Debug)]
 pub struct Follower {
     reader: Reader,
@@ -37,11 +37,11 @@ pub struct Follower {
 }
 
 impl Reader {
-    /// Follows the store: what matches and ends from now on, of requests opened after the one with
-    /// this `opened_seq` (`None`: of all).
+    /// Follows the store: returns the matching requests that end from now on, among those opened after the one
+    /// with this `opened_seq` (`None`: among all).
     ///
-    /// It follows the path, not the file: where the file is moved away and another one begun, as a
-    /// rotation does, it goes on with that one ([`Follower::take_replacement`]).
+    /// It follows the path, not the file: if the file is moved away and another one started, as a rotation does,
+    /// it continues with the new one ([`Follower::take_replacement`]).
     ///
     /// ```no_run
     /// # use auditlite::{Reader, ReadError, RequestFilter, Status};
@@ -75,32 +75,32 @@ impl Reader {
 }
 
 impl Follower {
-    /// Requests that were passed over since the last call, because they cannot be read.
+    /// Requests that were skipped since the last call, because they cannot be read.
     pub fn take_unreadable(&mut self) -> Vec<UnreadableRequest> {
         std::mem::take(&mut self.unreadable)
     }
 
-    /// The id of the log that is followed now, once after another file took the place of the one before.
-    /// Of another log everything is given from its beginning; of an older copy of the same log, what comes
-    /// after its end. What had not ended in the file before is not waited for any more.
+    /// The id of the log that is followed now, returned once after another file has replaced the one before.
+    /// Another log is followed from its beginning; an older copy of the same log, from its end. Requests that
+    /// had not ended in the file before are dropped.
     pub fn take_replacement(&mut self) -> Option<String> {
         self.replaced_by.take()
     }
 
-    /// What has ended since the last call, in order of the openings: each request once. Never waits
-    /// for more. At most 500 new openings are looked at; 10,000 ends are waited for, beyond which
-    /// the oldest request is given though it is pending.
+    /// The requests that have ended since the last call, in the order of their openings, each once. Never
+    /// waits. Reads at most 500 new openings, and remembers at most 10,000 requests without an end; beyond, the
+    /// oldest is returned although it is pending.
     ///
     /// # Errors
     ///
-    /// What the database reported. The next call goes on where this one failed.
+    /// What the database reported. The next call continues where this one failed.
     pub fn poll(&mut self) -> Result<Vec<RequestRecord>, ReadError> {
         requests::check_filter(&self.filter)?;
         if !self.follow_path()? {
             return Ok(Vec::new());
         }
         let opened = RequestFilter {
-            // What only the end tells is asked for once there is one.
+            // An opening matches by what it knows. Conditions on the end are checked below, once there is one.
             statuses: Vec::new(),
             http_statuses: Vec::new(),
             error_type: None,
@@ -137,7 +137,7 @@ impl Follower {
         Ok(ended)
     }
 
-    /// Looks which file is at the path. `false`: one that is only being made.
+    /// Checks which file is at the path. `false`: it is still being created.
     fn follow_path(&mut self) -> Result<bool, ReadError> {
         let connection = self.reader.connection()?;
         let Some(file) = connection.file() else {
@@ -151,7 +151,7 @@ impl Follower {
         let Some(log) = log_id(&connection)? else {
             return Ok(false);
         };
-        // Given back first: it may be the only one.
+        // Returned to the pool first: it may be the only connection.
         drop(connection);
         match self.file.as_ref().map(|(_, before)| *before == log) {
             None => {
@@ -186,8 +186,8 @@ impl Follower {
         self.seen.drain(..too_many);
     }
 
-    /// The newest opening that was seen and is in the file that is there now too. Where it has none of
-    /// them, nothing that is in it is given again.
+    /// The newest opening that was seen and that the new file has too. If it has none of them, nothing that it
+    /// has is returned again.
     fn last_in_common(&self) -> Result<Option<u64>, ReadError> {
         for (opened_seq, request_id) in self.seen.iter().rev() {
             let found = self.one(&RequestFilter::default(), *opened_seq)?;

@@ -25,13 +25,13 @@ use crate::writer::{
 /// Chunks beyond the payload cap go to the writer in pieces of this size, in bytes.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// One request's lifecycle, to be ended by [`finish`](Self::finish), or by
-/// [`complete`](Self::complete), [`fail`](Self::fail) or [`reject`](Self::reject). Dropped without one
-/// of them, it ends as `abandoned`: the client went away, or the gateway's code did. Where the bytes
-/// show a stream that had said that it was over, it is `completed` all the same: clients hang up then.
+/// One request's lifecycle. End it with [`finish`](Self::finish), or with [`complete`](Self::complete),
+/// [`fail`](Self::fail) or [`reject`](Self::reject). If it is dropped, the request ends as `abandoned`: the
+/// client went away, or the gateway's code returned early. If the stream had already signalled its end, it is
+/// `completed` all the same: clients hang up at that point.
 ///
-/// What `finish` and a drop do not say, the writer reads from the response's bytes. The other ends are
-/// taken to know all; nothing is parsed for them unless they ask
+/// After `finish` and a drop, the writer reads usage, models and errors from the response's bytes. The other
+/// ends are complete by themselves; nothing is parsed for them unless they ask for it
 /// ([`Completion::read_body`](crate::Completion::read_body)).
 ///
 /// No method waits for the disk, and none fails the gateway's request.
@@ -53,7 +53,7 @@ struct Active {
     shared: Arc<Shared>,
     lifecycle: Arc<Lifecycle>,
     started: Instant,
-    /// Whether `started` is when the request arrived; not so for records of the past.
+    /// Whether `started` is when the request arrived; `false` for records of the past.
     is_live: bool,
     upstream_started_us: Option<u64>,
     upstream_ended_us: Option<u64>,
@@ -70,10 +70,10 @@ struct Active {
     streamed_bytes: u64,
     /// Whether chunks were sent ahead, because the response is above the payload cap.
     is_above_cap: bool,
-    /// Writes what came so far of a long response; `None` where nothing of it may be written before the end.
+    /// Cuts a long response into pieces that survive a crash; `None` if nothing may be written before its end.
     pieces: Option<PieceCutter>,
     response_grant: BodyGrant,
-    /// Whether the response is left out because no policy could go over it.
+    /// Whether the response is left out because it could not be redacted.
     is_withheld: bool,
     capture: Option<Capture>,
     adjustments: Adjustments,
@@ -133,8 +133,8 @@ impl RequestHandle {
         }
     }
 
-    /// A handle that records nothing. Stands in where [`Recorder::open`](crate::Recorder::open)
-    /// returned an error and the request is to be served all the same.
+    /// A handle that records nothing: to serve a request although [`Recorder::open`](crate::Recorder::open)
+    /// returned an error.
     pub fn unrecorded() -> Self {
         Self::lost(String::new())
     }
@@ -186,14 +186,13 @@ impl RequestHandle {
         }
     }
 
-    /// Ends the lifecycle with the HTTP status that the client got; the writer reads the rest from the
-    /// bytes that were handed over: the provider's id, the model that served, usage, finish reasons,
-    /// tool calls, and what went wrong. Text and tool inputs stay in the body, and are read from it
-    /// when asked for.
+    /// Ends the lifecycle with the HTTP status that the client got. The writer reads the rest from the bytes of
+    /// the response: its id, the served model, usage, finish reasons, tool calls and errors. Text and tool
+    /// inputs stay in the body, and readers get them from there.
     ///
-    /// Completed is a response below 400 that is whole. Failed is any other: one from 400 on, one
-    /// that carries an error, be it in the middle of a stream, and a stream that ends before its own
-    /// end (`incomplete_stream`). What was set on the handle wins over what the bytes say.
+    /// A whole response below 400 is completed. Any other is failed: a status from 400 on, an error in the
+    /// response (also in the middle of a stream), or a stream that breaks off (`incomplete_stream`). What was
+    /// set on the handle takes precedence over the bytes.
     ///
     /// ```
     /// # use auditlite::{Recorder, RecordError, RequestContext, WireProtocol};
@@ -273,7 +272,7 @@ impl RequestHandle {
         self.end(Ending::abandoned(), Adjustments::default())
     }
 
-    /// A policy goes over what an end tells; gives the fields that it failed on.
+    /// Redacts the fields of an end; returns those for which the redaction failed.
     fn redact(&self, texts: impl FnOnce(&mut SecretRedactor<'_>)) -> Adjustments {
         let mut adjustments = Adjustments::default();
         let shared = self.active.as_ref().map(|active| &active.shared);
@@ -376,8 +375,8 @@ impl Active {
         BodyGrant::Granted
     }
 
-    /// Leaves the response body out: its length goes on being counted, its digest is not known.
-    /// The end counts the loss, unless it brings the body in one piece.
+    /// Leaves the response body out: its length is still counted, its digest is unknown. The end counts the
+    /// loss, unless it passes the body in one piece.
     fn shed_response(&mut self) {
         self.response_grant = BodyGrant::Shed;
         self.chunks = Vec::new();
@@ -388,13 +387,13 @@ impl Active {
         self.shared.capacity.release(held);
     }
 
-    /// Leaves the response body out because no policy could go over it.
+    /// Leaves the response body out because it could not be redacted.
     fn withhold_response(&mut self) {
         self.shed_response();
         self.is_withheld = true;
     }
 
-    /// A policy goes over the response in one piece. Gives its id.
+    /// Redacts the response in one piece. Returns the id of the policy.
     fn redact_response(&mut self, ending: &mut Ending) -> Option<String> {
         let shared = Arc::clone(&self.shared);
         let mut redactor = SecretRedactor::of(&shared)?;
@@ -426,7 +425,7 @@ impl Active {
         let response_length = match &ending.response_body {
             None => self.streamed_bytes,
             Some(body) => {
-                // The body in one piece counts, whatever was streamed before.
+                // A body in one piece replaces the chunks.
                 self.chunks = Vec::new();
                 let length = body.len();
                 self.response_grant = match self.is_withheld {

@@ -13,12 +13,12 @@ use crate::read::search;
 ///
 /// # Blocking
 ///
-/// Reads the whole log, and for a search index all bodies; nobody else can write to the file meanwhile.
+/// Reads the whole log, and for a search index all bodies; no store can write to the file meanwhile.
 ///
 /// # Errors
 ///
-/// [`OpenError`] as for [`StoreBuilder::open`](crate::StoreBuilder::open); [`OpenError::Damaged`] where the log itself is, in
-/// which case nothing is changed, or where what the search index lies on is.
+/// [`OpenError`] as for [`StoreBuilder::open`](crate::StoreBuilder::open). [`OpenError::Damaged`] if the log itself
+/// is damaged, in which case nothing is changed, or if the search index cannot be dropped.
 pub fn rebuild(path: impl Into<PathBuf>) -> Result<u64, OpenError> {
     let path = DatabasePath::new(&path.into())?;
     if !path.exists() {

@@ -1,4 +1,4 @@
-//! Receipts: proof that what was recorded is committed.
+//! Receipts: acknowledgements that a recorded event is committed.
 
 use std::fmt;
 use std::pin::Pin;
@@ -9,7 +9,9 @@ use std::time::Duration;
 use crate::error::ReceiptError;
 use crate::writer::{Lifecycle, Shared, Stage, Ticket};
 
-/// What recording returns: can be asked, waited on, or awaited, for proof of the commit.
+/// Tells when a recorded event is committed: ask it, wait on it, or await it. It is an acknowledgement of the
+/// local commit, not a cryptographic proof; for that see
+/// [`ReadOnlyStore::inclusion_proof`](crate::ReadOnlyStore::inclusion_proof).
 ///
 /// A receipt is a [`Future`] that needs no runtime: the committing thread wakes the task. It is ready
 /// with the errors of [`wait`](Self::wait), never with a timeout; to bound the wait, use the runtime's
@@ -117,7 +119,7 @@ impl Future for Receipt {
 }
 
 impl Clone for Receipt {
-    /// The clone is awaited by itself.
+    /// The clone is awaited on its own, with its own waker.
     fn clone(&self) -> Self {
         Self::new(self.awaited.clone())
     }
@@ -127,7 +129,7 @@ impl Drop for Receipt {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket
             && let Some((shared, ..)) = &self.awaited
-            // In a forked process the lock may be held by a thread that is not here.
+            // In a fork the lock may be held by a thread that does not exist.
             && !shared.process.is_left()
         {
             shared.commits.remove_waker(ticket);

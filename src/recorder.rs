@@ -17,14 +17,14 @@ use crate::writer::{
     Admission, BodyGrant, Command, Health, Lifecycle, OpenCommand, SecretRedactor, Shared,
 };
 
-/// Heap and channel space that every lifecycle takes beside its own texts, in bytes: the commands,
-/// the shared state, the encoded events. Its end's command comes on top ([`RequestHandle`](crate::RequestHandle)).
+/// Heap and channel space of a lifecycle without its texts, in bytes: the commands, the shared state, the
+/// encoded events. The end reserves its own command ([`RequestHandle`](crate::RequestHandle)).
 const LIFECYCLE_BYTES: usize = 2560;
 
 /// Records requests. Cheap to clone, and to be shared by all threads of a gateway.
 ///
-/// It outlives the [`Store`](crate::Store) that made it without keeping it open: after the store
-/// is closed, [`open`](Self::open) returns [`RecordError::Closed`].
+/// All clones share one state with the writer. A recorder may outlive the [`Store`](crate::Store) that made it,
+/// and does not keep it open: after the store is closed, [`open`](Self::open) returns [`RecordError::Closed`].
 #[derive(Debug, Clone)]
 pub struct Recorder {
     pub(crate) shared: Arc<Shared>,
@@ -46,8 +46,7 @@ impl Recorder {
     /// [`RecordError::Full`] with [`Overflow::Strict`](crate::Overflow::Strict) when the capacity
     /// is used up; [`RecordError::Forked`] in a process that was forked from the one that opened the store
     /// (10 ms after the fork at the latest); [`RecordError::Closed`] or [`RecordError::WriterStopped`] when nothing can be
-    /// recorded any more. To serve the request all the same, go on with
-    /// [`RequestHandle::unrecorded`]:
+    /// recorded any more. To serve the request all the same, continue with [`RequestHandle::unrecorded`]:
     ///
     /// ```
     /// # use auditlite::{Recorder, RequestContext, RequestHandle};
@@ -74,6 +73,7 @@ impl Recorder {
         let mut body = request_body.into();
         let mut adjustments = Adjustments::default();
         let mut is_withheld = false;
+        // Redaction before bounds: cutting a text first could cut a secret in two, and leave half of it.
         let redaction_id = SecretRedactor::of(&self.shared).map(|mut redactor| {
             redactor.context(&mut context);
             is_withheld = !redactor.body(&mut body);
@@ -93,6 +93,8 @@ impl Recorder {
             let id = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut text);
             id.to_owned()
         });
+        // Counted as an opening on its way, so that a close waits for it. Order inside: reserve, then submit.
+        // Losses are counted by `admit`; a refused submission releases what it reserved.
         self.shared.state.open(|| {
             let metadata = LIFECYCLE_BYTES.saturating_add(context_bytes(&context));
             let body_bytes = if is_withheld { 0 } else { body.len() };
@@ -142,7 +144,7 @@ impl Recorder {
         })
     }
 
-    /// How the writer is: for the gateway's health endpoint. Never waits.
+    /// The writer's state, for the gateway's health endpoint. Never waits.
     pub fn health(&self) -> Health {
         self.shared.health()
     }

@@ -1,4 +1,4 @@
-//! Redaction: secrets are taken out of content before anything is enqueued or hashed.
+//! Redaction: removes secrets from content before anything is queued or hashed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,32 +7,31 @@ use std::sync::Arc;
 
 use memchr::memmem::Finder;
 
-/// What stands in the place of a secret.
+/// Replaces a secret.
 const MARK: &[u8] = b"[redacted]";
 
-/// A host's own function: the text without secrets, `None` where there is none in it.
+/// The gateway's own function: returns the text without secrets, `None` if it has none.
 type Callback = dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, Box<dyn std::error::Error + Send + Sync>>
     + Send
     + Sync;
 
-/// A policy that takes secrets out of bodies and of every text that the gateway tells (attributes,
-/// messages, tool calls, error types and messages, models, providers, response ids, finish reasons),
-/// before anything is shortened, enqueued or hashed: what it takes out is nowhere in the store, not even
-/// as a digest. It also goes over every text that the writer reads from a body, which may spell a secret
-/// in another way (`\u002d` in JSON). Lengths and digests are those of what is recorded.
+/// A policy that removes secrets from bodies and from every text that the gateway passes (attributes,
+/// messages, tool calls, error types and messages, models, providers, response ids, finish reasons). It runs
+/// before anything is shortened, queued or hashed: a removed secret is nowhere in the store, not even as a
+/// digest. It also redacts every text that the writer parses from a body, which may spell a secret in another
+/// way (`\u002d` in JSON). Lengths and digests are those of the redacted content.
 ///
-/// Ids of requests, users, sessions, conversations, contexts, traces and actors are not gone over: two
-/// that read the same afterwards would be one. A gateway that knows its users by their keys tells a
-/// digest of these.
+/// Ids of requests, users, sessions, conversations, contexts, traces and actors are not redacted: two ids that
+/// become equal would merge. A gateway that knows its users by their keys should pass a digest instead.
 ///
-/// Where a policy fails or panics, the body or the text is left out and the rest kept;
-/// [`RequestRecord::is_withheld`](crate::RequestRecord::is_withheld) says so of bodies,
+/// If a policy fails or panics, the body or the text is left out and the rest is kept.
+/// [`RequestRecord::is_withheld`](crate::RequestRecord::is_withheld) flags bodies,
 /// [`RequestRecord::adjusted_fields`](crate::RequestRecord::adjusted_fields) names other fields. A streamed response
-/// above the payload cap is left out, too: pieces of it cannot be looked at apart. The policy's id
-/// stands in each event whose content it went over.
+/// above the payload cap is left out too, since its pieces cannot be redacted separately. Each event has the
+/// id of the policy that redacted its content.
 ///
-/// What stays: a secret that a body has in pieces (in the deltas of a stream) or in a form that this
-/// policy does not know.
+/// Not found: a secret that a body has in pieces (in the deltas of a stream), or in a form that the policy does
+/// not know.
 ///
 /// ```
 /// use auditlite::Redaction;
@@ -52,22 +51,22 @@ type Callback = dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, Box<dyn std::error::Err
 pub struct Redaction {
     id: String,
     patterns: Arc<[Pattern]>,
-    /// Which bytes can be part of what a pattern takes out, or decide whether it does.
+    /// Which bytes a pattern can remove, or look at to decide.
     belonging: Arc<[bool; 256]>,
     callback: Option<Arc<Callback>>,
 }
 
-/// A policy could not go over a text.
+/// A text could not be redacted.
 #[derive(Debug, thiserror::Error)]
 #[error("the redaction policy {0:?} failed")]
 pub struct RedactionError(String);
 
-/// What gives a secret away, and how much of that stays.
+/// What a secret is recognised by, and whether that stays.
 #[derive(Debug, Clone, Copy)]
 enum Sign {
-    /// The secret begins with it.
+    /// The secret begins with this, and all of it is removed.
     Prefix(&'static str),
-    /// It is the name of what follows, and stays.
+    /// The name in front of the secret, which stays.
     Name(&'static str),
 }
 
@@ -76,7 +75,7 @@ use Sign::{Name, Prefix};
 /// A sign, the least number of characters after it, and which ones.
 type Known = (Sign, usize, fn(u8) -> bool);
 
-/// Credentials that their form gives away.
+/// Credentials that are recognised by their form.
 const KNOWN: &[Known] = &[
     (Prefix("sk-"), 16, is_word), // OpenAI, Anthropic, DeepSeek, OpenRouter, Moonshot
     (Prefix("csk-"), 16, is_word), // Cerebras
@@ -118,14 +117,14 @@ const KNOWN: &[Known] = &[
 
 struct Pattern {
     finder: Finder<'static>,
-    /// Whether what was found names the secret, and stays.
+    /// Whether the sign is the name of the secret, and stays.
     is_name: bool,
     length_min: usize,
     belongs: fn(u8) -> bool,
 }
 
 impl Redaction {
-    /// A policy that takes out API keys and tokens that their form gives away: `sk-…`, `AIza…`, AWS
+    /// A policy that removes API keys and tokens that are recognised by their form: `sk-…`, `AIza…`, AWS
     /// access keys and named secret keys, keys of Amazon Bedrock, Cerebras, Fireworks, Groq, Hugging
     /// Face, NVIDIA, Perplexity, Replicate, Together and xAI, tokens of GitHub, GitLab, Google and
     /// Slack, and whatever follows `Bearer` or the name of an API key. `id` names the policy in the log,
@@ -158,8 +157,8 @@ impl Redaction {
         }
     }
 
-    /// A policy that is a function: it gets each text and returns it without secrets, or `None` where
-    /// there is none in it. It runs on request threads.
+    /// A policy that is a function: it gets each text and returns it without secrets, or `None` if it has none.
+    /// It runs on request threads.
     pub fn callback<F>(id: impl Into<String>, callback: F) -> Self
     where
         F: Fn(&[u8]) -> Result<Option<Vec<u8>>, Box<dyn std::error::Error + Send + Sync>>
@@ -176,7 +175,7 @@ impl Redaction {
         .and(callback)
     }
 
-    /// Adds a function, which gets what the patterns leave.
+    /// Adds a function, which runs after the patterns.
     #[must_use]
     pub fn and<F>(mut self, callback: F) -> Self
     where
@@ -212,10 +211,9 @@ impl Redaction {
         Ok(text)
     }
 
-    /// How much of the beginning of a text can be looked at apart: going over it, and over the rest,
-    /// gives what going over the whole does, whatever follows. Secrets may be of any length; the cut is
-    /// behind the last byte that no pattern can have in what it takes out, nor look at before it. `None`:
-    /// nothing, or the policy has a function, and nobody knows how much that has to see.
+    /// Where a text can be cut in two, so that redacting both parts gives the same as redacting the whole,
+    /// whatever follows. Secrets may be of any length, so the cut is behind the last byte that no pattern can
+    /// remove or look at. `None`: nowhere, or the policy has a function, which may need to see everything.
     pub(crate) fn prefix_apart(&self, text: &[u8]) -> Option<usize> {
         if !self.can_cut() {
             return None;
@@ -227,7 +225,7 @@ impl Redaction {
         last.checked_add(1)
     }
 
-    /// Whether parts of a text can be looked at apart at all.
+    /// Whether parts of a text can be redacted separately at all.
     pub(crate) fn can_cut(&self) -> bool {
         self.callback.is_none()
     }
@@ -280,7 +278,7 @@ impl Pattern {
                 .take_while(|byte| BETWEEN.contains(byte))
                 .count();
             if skipped == 0 && !self.finder.needle().ends_with(b" ") {
-                return None; // Another word that only begins so.
+                return None; // A longer word that only begins like the sign.
             }
             rest = rest.get(skipped..)?;
             begin = text.len() - rest.len();

@@ -1,5 +1,5 @@
-//! Files that are read as a whole, such as keys, prices and anchors: regular ones only. Opening a FIFO
-//! waits for a writer, and a device may never end.
+//! Opens files that are read as a whole, such as keys, prices and anchors: only regular ones, because opening a
+//! FIFO waits for a writer, and a device may never end.
 
 use std::fs::File;
 use std::io;
@@ -9,7 +9,7 @@ use std::path::Path;
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     check(&std::fs::metadata(path)?)?;
     let file = File::open(path)?;
-    // It may have been another one a moment ago.
+    // Checked again on the open file: the path may have been exchanged in between.
     check(&file.metadata()?)?;
     Ok(file)
 }

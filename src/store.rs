@@ -54,39 +54,39 @@ impl StoreBuilder {
         self
     }
 
-    /// Longest body that is kept whole, in bytes; of a longer one the first and last 8 KiB are
-    /// kept. Default: 16 MiB; between 16 KiB and 128 MiB.
+    /// Longest body that is kept whole, in bytes. Of a longer one only the first and last 8 KiB are kept.
+    /// Default: 16 MiB; between 16 KiB and 128 MiB.
     pub fn payload_bytes_max(mut self, bytes: usize) -> Self {
         self.config.payload_bytes_max = bytes;
         self
     }
 
-    /// Whether the writer may read bodies at all. Default: `true`: a request's as its context says
-    /// ([`RequestContext::read_body`](crate::RequestContext::read_body)), a response's where the request
-    /// ends by [`finish`](crate::RequestHandle::finish), is dropped, or its end asks for it
-    /// ([`Completion::read_body`](crate::Completion::read_body)). `false`: only what is handed over is
+    /// Whether the writer may parse bodies at all. Default: `true`: it parses a request's body as its context
+    /// says ([`RequestContext::read_body`](crate::RequestContext::read_body)), and a response's body if the
+    /// request ends by [`finish`](crate::RequestHandle::finish), is dropped, or its end asks for it
+    /// ([`Completion::read_body`](crate::Completion::read_body)). `false`: only what the gateway passes is
     /// recorded.
     pub fn read_bodies(mut self, read_bodies: bool) -> Self {
         self.config.read_bodies = read_bodies;
         self
     }
 
-    /// Takes secrets out of everything that is recorded. Default: none. See [`Redaction`] for what it
-    /// costs on the request thread.
+    /// Removes secrets from everything that is recorded. Default: none. See [`Redaction`] for its cost on the
+    /// request thread.
     pub fn redaction(mut self, redaction: Redaction) -> Self {
         self.config.redaction = Some(redaction);
         self
     }
 
-    /// How much of a long response a crash can take: what has come in chunks is written when so much
-    /// time has passed since the piece before (or since the request arrived) or so many bytes have come,
-    /// with the next chunk. An `interrupted` request keeps what was written. Pieces are no part of the
-    /// log, and go when the request ends. Default: 10 s, 1 MiB; at least 4 KiB. `Duration::MAX` and
-    /// `usize::MAX`: never.
+    /// How much of a long response a crash can lose. The chunks so far are written as a piece when this much
+    /// time has passed since the last piece (or since the request arrived), or this many bytes have come; the
+    /// next chunk triggers it. An `interrupted` request keeps its pieces. They are no part of the log, and are
+    /// deleted when the request ends. Default: 10 s, 1 MiB; at least 4 KiB. `Duration::MAX` and `usize::MAX`:
+    /// never.
     ///
-    /// None are written of records of the past ([`started_at`](crate::RequestContext::started_at)), where
-    /// bodies are not kept, and under a [`Redaction`] with a function, of which nobody knows how much it
-    /// has to see. Under one without, the request thread goes over each piece too.
+    /// No pieces are written of records of the past ([`started_at`](crate::RequestContext::started_at)), where
+    /// bodies are not kept, and under a [`Redaction`] with a function, since it is not known how much of a text
+    /// the function must see. With any other redaction, the request thread redacts each piece.
     pub fn response_pieces(mut self, interval: Duration, bytes: usize) -> Self {
         self.config.pieces = PieceSettings { interval, bytes };
         self
@@ -99,9 +99,9 @@ impl StoreBuilder {
         self
     }
 
-    /// Memory for bodies and metadata that are on their way to the disk, in bytes. Default: 64 MiB;
-    /// at least 64 KiB. A third of it is left for what an allocator loses to fragmentation, so that
-    /// a body longer than two thirds of this is never kept.
+    /// Memory for bodies and metadata that are on their way to the disk, in bytes. Default: 64 MiB; at least
+    /// 64 KiB. A third of it is reserved for the allocator's fragmentation, so a body longer than two thirds of
+    /// it is never kept.
     pub fn capacity_bytes(mut self, bytes: usize) -> Self {
         self.config.capacity_bytes = bytes;
         self
@@ -135,10 +135,10 @@ impl StoreBuilder {
         self
     }
 
-    /// Most bytes that the database and its write-ahead log may take. From 80 % of it on
-    /// [`Health`] warns, from 90 % on bodies are left out, and at the bound new requests meet the
-    /// [`Overflow`] policy as if the capacity were used up; the ends of those under way and the
-    /// statement of what was left out still fit. Default: no bound; at least 1 MiB.
+    /// Most bytes that the database and its write-ahead log may take. From 80 % of it on [`Health`] warns, from
+    /// 90 % on bodies are left out, and at the bound new requests meet the [`Overflow`] policy as if the
+    /// capacity were used up; the ends of open requests and the `gap` events still fit. Default: no bound; at
+    /// least 1 MiB.
     pub fn size_bytes_max(mut self, bytes: u64) -> Self {
         self.config.space.size_bytes_max = Some(bytes);
         self
@@ -151,16 +151,16 @@ impl StoreBuilder {
         self
     }
 
-    /// Free bytes on the disk below which bodies are left out, so that metadata can go on being
-    /// recorded for long. What is left out is flagged, and stated by `gap` events. Default: 32 MiB,
-    /// or a twentieth of the disk where that is less.
+    /// Free bytes on the disk below which bodies are left out, so that metadata can still be recorded for long.
+    /// Bodies that are left out are flagged and counted by `gap` events. Default: 32 MiB, or a twentieth of
+    /// the disk where that is less.
     pub fn free_space_metadata_only_bytes(mut self, bytes: u64) -> Self {
         self.config.space.metadata_only_below_bytes = Some(bytes);
         self
     }
 
-    /// Prices of models. Default: none, requests are recorded without a cost. An open store takes
-    /// others by [`Store::set_price_book`].
+    /// Prices of models. Default: none, and requests are recorded without a cost. While the store is open,
+    /// [`Store::set_price_book`] replaces them.
     pub fn price_book(mut self, price_book: PriceBook) -> Self {
         self.price_book = Some(Arc::new(price_book));
         self
@@ -173,8 +173,8 @@ impl StoreBuilder {
         self
     }
 
-    /// How long after an event a checkpoint states it at the latest, unless 10,000 events or the
-    /// close come first. Default: 60 s; at least 1 s.
+    /// The longest time between an event and the checkpoint that covers it. 10,000 events or the close bring
+    /// one earlier. Default: 60 s; at least 1 s.
     pub fn checkpoint_interval(mut self, interval: Duration) -> Self {
         self.checkpoints.interval = interval;
         self
@@ -187,19 +187,18 @@ impl StoreBuilder {
         self
     }
 
-    /// Keeps a [search index](crate::Reader::search) of what is said, from the beginning of the log
-    /// on, built by the writer in idle times. An index that is there already is kept up in any case.
-    /// It takes about as much space in the file as all the rest. Default: no.
+    /// Keeps a [search index](crate::Reader::search) of all messages, from the beginning of the log on. The
+    /// writer builds it while it is idle. An index that exists is kept up to date in any case. It takes about as
+    /// much space in the file as everything else. Default: no.
     pub fn search_index(mut self, is_kept: bool) -> Self {
         self.config.has_search_index = is_kept;
         self
     }
 
-    /// Goes on with the log of this id only ([`ReadOnlyStore::log_id`](crate::ReadOnlyStore::log_id)),
-    /// with or without the `auditlite/` before it: another log in its place, a new one too, is refused
-    /// with [`OpenError::OtherLog`] and left as it is. A database that was deleted, or another store's
-    /// that was put there, is then not gone on with in silence. Default: whichever log is there, else a
-    /// new one.
+    /// Opens the log of this id only ([`ReadOnlyStore::log_id`](crate::ReadOnlyStore::log_id)), with or without
+    /// the `auditlite/` before it. Any other log at the path, a new one too, is refused with
+    /// [`OpenError::OtherLog`] and left as it is: so a deleted or exchanged database is noticed. Default: the
+    /// log that is at the path, else a new one.
     pub fn expect_log(mut self, log_id: impl Into<String>) -> Self {
         let id = log_id.into();
         let id = id.strip_prefix("auditlite/").unwrap_or(&id).to_owned();
@@ -207,44 +206,42 @@ impl StoreBuilder {
         self
     }
 
-    /// Opens a file that has several names (hard links), as backups by hard links give it. Default: no,
-    /// [`OpenError::Linked`]. SQLite keeps a database's write-ahead log beside the name that it was
-    /// opened by: a process that opens the file by another name does not see what is in it, and damages
-    /// the database if it writes. So only say so where the other names are never opened.
+    /// Opens a file that has several names (hard links), as some backup tools make them. Default: no,
+    /// [`OpenError::Linked`]. SQLite keeps the write-ahead log beside the name by which the database was
+    /// opened. A process that opens it by another name does not see that log, and damages the database if it
+    /// writes. Allow it only if the other names are never opened.
     pub fn allow_links(mut self, are_allowed: bool) -> Self {
         self.config.are_links_allowed = are_allowed;
         self
     }
 
-    /// Refuses a log with signed checkpoints, by [`OpenError::KeyMissing`], where there is no
-    /// [`signing_key`](Self::signing_key) to go on signing it: what is written without one is a finding
-    /// of verification from then on. Default: no, so that a gateway comes up without its key.
+    /// Refuses a log with signed checkpoints, by [`OpenError::KeyMissing`], if there is no
+    /// [`signing_key`](Self::signing_key) to continue signing it: verification reports what is written without
+    /// one as a finding. Default: no, so that a gateway starts without its key.
     pub fn refuse_unsigned(mut self, is_refused: bool) -> Self {
         self.config.is_unsigned_refused = is_refused;
         self
     }
 
-    /// Appends every checkpoint to this file, and syncs it. It must lie outside of the database's
-    /// directory, best on another machine or where it can only be appended to: a database alone
-    /// cannot show that its end was cut off or that an older copy was put back. Created for its
-    /// owner alone where there is none. Default: none.
+    /// Appends every checkpoint to this file, and syncs it. It must lie outside of the database's directory,
+    /// best on another machine or on append-only storage: a database alone cannot prove that its end was not
+    /// cut off, or that it is not an older copy. Created with permissions for its owner alone. Default: none.
     ///
     /// A failure is counted in [`Health::checkpoint_failures`] and does not stop recording. The
     /// writer waits for the file's disk once for each checkpoint.
     ///
-    /// The opening reads the file's last notes. A log that has fewer events than they state of it, or
-    /// other ones, is not gone on with: [`OpenError::BehindAnchor`]. With
-    /// [`Durability::Buffered`], where power loss alone can take the end of a log, it is gone on with
-    /// under [`Alarm::BehindAnchor`](crate::Alarm::BehindAnchor).
+    /// The opening reads the file's last notes. A log with fewer or other events than they state is refused:
+    /// [`OpenError::BehindAnchor`]. With [`Durability::Buffered`], where a power loss alone can take the end of
+    /// a log, the store opens, and raises [`Alarm::BehindAnchor`](crate::Alarm::BehindAnchor).
     pub fn anchor_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.checkpoints.anchor = Some(path.into());
         self
     }
 
-    /// Called with every checkpoint once it is in the file, to be kept elsewhere. Default: none.
+    /// Called with every checkpoint once it is in the file, to keep it elsewhere. Default: none.
     ///
-    /// Runs on the writer's thread, which waits for it: hand the checkpoint on and return. An error
-    /// or a panic is counted in [`Health::checkpoint_failures`] and does not stop recording.
+    /// Runs on the writer's thread, which waits for it: pass the checkpoint on and return. An error or a panic
+    /// is counted in [`Health::checkpoint_failures`] and does not stop recording.
     pub fn on_checkpoint<F>(mut self, callback: F) -> Self
     where
         F: Fn(&CheckpointNotice) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
@@ -256,8 +253,8 @@ impl StoreBuilder {
         self
     }
 
-    /// How long what is recorded is kept: looked after at the opening and once a minute, in short
-    /// steps by a thread of its own, as [`Store::prune`] does. Default: everything, for ever.
+    /// How long requests and bodies are kept. Applied at the opening and once a minute, in short steps, by a
+    /// thread of its own that works like [`Store::prune`]. Default: everything, for ever.
     ///
     /// Its `size_bytes_max` should be well below [`size_bytes_max`](Self::size_bytes_max), so that space is freed
     /// before anything has to be left out.
@@ -266,7 +263,7 @@ impl StoreBuilder {
         self
     }
 
-    /// Has the retention policy looked after more often than once a minute.
+    /// Applies the retention policy more often than once a minute.
     #[cfg(all(test, not(shuttle)))]
     pub(crate) fn retention_every(mut self, every: Duration) -> Self {
         self.retention_every = every;
@@ -281,13 +278,12 @@ impl StoreBuilder {
         self
     }
 
-    /// Opens the file, creating it (for its owner alone) where there is none, marks requests that a
-    /// crash left open as interrupted, and starts the writer.
+    /// Opens the file, creating it (for its owner alone) if there is none, marks requests that a crash left
+    /// open as interrupted, and starts the writer.
     ///
     /// # Errors
     ///
-    /// [`OpenError`] says what stands in the way and what to do; a file that is not a store is left
-    /// as it is.
+    /// [`OpenError`] says what is wrong and what to do; a file that is not a store is not changed.
     pub fn open(self) -> Result<Store, OpenError> {
         if let Some(problem) = self.config.problem() {
             return Err(OpenError::Config(problem));
@@ -298,7 +294,7 @@ impl StoreBuilder {
             .settle(path.as_path())
             .map_err(OpenError::Config)?;
         if let Some(expected) = self.config.expected_log.as_deref() {
-            // Before anything is created or written.
+            // Checked before the lock file or the database is created: a wrong path must leave no trace.
             let found = match path.exists() {
                 true => ReadOnlyStore::open(path.as_path())?.log_id()?,
                 false => None,
@@ -309,6 +305,7 @@ impl StoreBuilder {
             true => FileLinks::Allowed,
             false => FileLinks::Refused,
         };
+        // From here on no other process writes; the writer takes the lock over, and keeps it to its end.
         let lock = WriterLock::acquire(&path, links)?;
         let reader = Reader::new(
             path.as_path(),
@@ -337,7 +334,7 @@ impl StoreBuilder {
     }
 }
 
-/// Owner and guard of a store's file.
+/// Owns a store's file: until it is closed, no other store can write to that file.
 ///
 /// Dropping it closes the file as [`close`](Self::close) does, within the builder's
 /// [`close_timeout`](StoreBuilder::close_timeout).
@@ -411,14 +408,14 @@ impl Store {
         &self.recorder.shared
     }
 
-    /// How the writer is. [`Recorder::health`] says the same.
+    /// The writer's state, counters and alarms. The same as [`Recorder::health`].
     pub fn health(&self) -> Health {
         self.shared().health()
     }
 
-    /// Replaces the [price book](StoreBuilder::price_book); `None`: nothing is priced any more. Every end
-    /// from now on is priced with it, and those that are still on their way to the disk may be. What is
-    /// committed keeps its cost. Recording goes on meanwhile, and no request thread waits.
+    /// Replaces the [price book](StoreBuilder::price_book); `None`: nothing is priced any more. Every later end
+    /// is priced with the new book, and ends that are on their way to the disk may be. Committed requests keep
+    /// their cost. Recording continues meanwhile, and no request thread waits.
     pub fn set_price_book(&self, price_book: impl Into<Option<PriceBook>>) {
         self.shared()
             .set_price_book(price_book.into().map(Arc::new));
@@ -440,14 +437,13 @@ impl Store {
 
     /// Erases content, salts and personal metadata of requests, with the reason in the log.
     ///
-    /// What is left of a request: its id, when it was, what served it and what it used. Of its two
-    /// lines in the log the hashes are left, so that the log still verifies. Nothing of the rest is
-    /// left in the file, in its free pages, in space that pages do not use or in its write-ahead log
-    /// ([`EraseReport::is_fully_erased`]), for which all of the file is read once. The reason is kept: it
-    /// must not repeat what is to be erased.
+    /// What remains of a request: its id, time, provider, models and usage. Its two lines in the log are
+    /// replaced by their hashes, so that the log still verifies. Nothing else remains in the file, its free
+    /// pages, the unused space of pages or the write-ahead log ([`EraseReport::is_fully_erased`]); to make sure,
+    /// the whole file is read once. The reason is kept: it must not repeat what is to be erased.
     ///
-    /// In steps of up to 256 requests, each of them whole or not at all; where it fails, it can be
-    /// called again for the rest. Recording goes on meanwhile.
+    /// Works in steps of up to 256 requests; each is erased whole or not at all. After a failure, call it again
+    /// for the rest. Recording continues meanwhile.
     ///
     /// ```
     /// # use auditlite::{EraseSelector, Store};
@@ -460,12 +456,12 @@ impl Store {
     ///
     /// # Blocking
     ///
-    /// Blocks until it is committed, and what was recorded before this call too.
+    /// Blocks until the removal, and everything recorded before this call, is committed.
     ///
     /// # Errors
     ///
-    /// [`RemovalError::Pending`] where one of the requests has not ended. Damage does not hold up the
-    /// rest: the report counts it.
+    /// [`RemovalError::Pending`] if one of the requests has not ended. Damaged requests do not stop the others:
+    /// the report counts them.
     pub fn erase(
         &self,
         selector: &EraseSelector,
@@ -474,9 +470,9 @@ impl Store {
         self.remover.erase(selector, reason)
     }
 
-    /// Takes out what is older than asked for, or too much, and gives its space back to the disk.
-    /// Each step is stated by an event. Nothing goes that is of a request that has not ended, or
-    /// came after one. Recording goes on meanwhile.
+    /// Removes content and requests that are too old or too large for `retention`, and returns their space to the
+    /// disk. The log records each step. Requests that have not ended, and everything recorded after the first of
+    /// them, stay. Recording continues meanwhile.
     ///
     /// # Blocking
     ///
@@ -484,17 +480,17 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// As [`erase`](Self::erase). What was taken out until then is stated, and stays so.
+    /// As [`erase`](Self::erase). What was removed before the error is recorded, and stays removed.
     pub fn prune(&self, retention: &Retention) -> Result<PruneReport, RemovalError> {
         self.remover.prune(retention, false, &|| true)
     }
 
-    /// Ends admission, commits what is queued, states the session's accounts in the log, moves the
+    /// Ends admission, commits what is queued, records the accounts of this opening in the log, moves the
     /// write-ahead log into the database, and reports.
     ///
-    /// Requests that are still open stay so, and are marked interrupted by the next open. A second call
-    /// returns the report of the first, and waits for it where that one is under way. Readers go on
-    /// reading until they are dropped.
+    /// Requests that are still open stay open, and are marked interrupted by the next opening. A second call
+    /// returns the report of the first, and waits for it if that is still running. Readers can read until they
+    /// are dropped.
     ///
     /// # Blocking
     ///
@@ -503,8 +499,8 @@ impl Store {
         self.closer.close(timeout)
     }
 
-    /// As [`close`](Self::close), by a thread of its own: for asynchronous code, on any runtime. Begins
-    /// at once, awaited or not.
+    /// As [`close`](Self::close), on a thread of its own: for asynchronous code, on any runtime. Starts at
+    /// once, awaited or not.
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -516,7 +512,7 @@ impl Store {
     ///
     /// # Blocking
     ///
-    /// Does not block, unless the system has no thread to give: it then closes as `close` does.
+    /// Does not block, unless no thread can be started: then it closes like `close`.
     pub fn close_async(&self, timeout: Duration) -> Closing {
         self.closer.close_async(timeout)
     }

@@ -59,6 +59,8 @@ pub fn verify_bundle<R: BufRead>(
         let what = "the bundle's checkpoint is not validly signed by a given key";
         findings.add(FindingKind::Signature, None, what);
     }
+    // A wrong line is reported and hashed all the same: the root then tells whether the line was changed or
+    // has always been wrong. Only what makes the position in the tree unknown ends the loop.
     let mut tree = CompactRange::default();
     let (mut events, mut left_out) = (0_u64, 0_u64);
     while !is_at_end(&mut reader)? {

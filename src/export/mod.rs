@@ -340,6 +340,8 @@ fn write_all(
     }
 }
 
+/// Reads everything of one request but its messages. Tool calls keep their inputs only in a full export: an
+/// input is content.
 fn item<'r>(
     connection: &ReadConnection,
     recent: &mut Recent,
@@ -387,6 +389,9 @@ fn item<'r>(
 
 /// Reads one body. A damaged body is left out and counted: the others are still valuable. Its reason tells
 /// a body that is gone from one that was never kept.
+///
+/// In two steps: `body_info` gives length and digest, also for an export without content, and finds a row that
+/// is missing. Then the bytes are read, unless the first step has given a reason why there are none.
 fn body(
     connection: &ReadConnection,
     recent: &mut Recent,

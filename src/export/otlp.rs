@@ -59,6 +59,9 @@ impl Sink for Otlp {
 impl Otlp {
     /// Builds the span of a request: name, times, status and attributes, then messages if content is
     /// exported, then lengths and digests of the bodies.
+    ///
+    /// Name, kind and status follow OpenTelemetry's conventions for generative AI. Ids are derived from the
+    /// record, so that a second export of the same request gives the same span.
     fn span(&self, item: &Item<'_>) -> Value {
         let record = item.record;
         let operation = operation(record);

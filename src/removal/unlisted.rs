@@ -100,9 +100,9 @@ fn has_any(marks: &[Finder<'_>], text: &[u8]) -> bool {
     marks.iter().any(|mark| mark.find(text).is_some())
 }
 
-/// Reads the log before `end`, and calls for each request of theirs that has its lines there. What
-/// cannot be read is passed over. A text is looked for in what is unpacked, and only lines that have it are
-/// parsed: a log of a million events takes about a second.
+/// Reads the log before `end`, and calls `found` for each request of `whom` that still has its lines. What cannot
+/// be read is skipped. Each unpacked segment is searched for the ids as text, and only lines that contain one
+/// are parsed: a log of a million events takes about a second.
 pub(super) fn visit(
     connection: &Connection,
     redactor: &mut LineRemover,
@@ -119,7 +119,7 @@ pub(super) fn visit(
     while let Some(seq) = next.filter(|seq| *seq < end) {
         let segment = db::segment_of(connection, seq).map_err(ReadError::from)?;
         let Some(segment) = segment.filter(|segment| segment.first_seq == seq) else {
-            // There is nothing here, or a segment that contradicts itself.
+            // No segment starts here, or its row contradicts itself: continue with the next one that exists.
             next = db::bound(connection, Bound::NextSegment(seq)).map_err(ReadError::from)?;
             continue;
         };

@@ -52,7 +52,7 @@ impl Anchors {
         }
         let mut own = Vec::new();
         let mut others = OtherLogs::default();
-        // It may grow meanwhile.
+        // The file may grow while it is read.
         let file = BufReader::new(file.take(ANCHOR_BYTES_MAX));
         for (number, note) in (1..).zip(Notes::new(file)) {
             let name = || format!("note {number} of the anchor file");

@@ -164,6 +164,7 @@ impl<'a> CheckpointCheck<'a> {
             let Some(statement) = self.ahead.pop_front_if(|next| next.size <= size) else {
                 break;
             };
+            // Remembered by size, since a note in the anchor file must have a counterpart here.
             if statement.size > self.last_size {
                 self.of_last_size.clear();
                 self.last_size = statement.size;

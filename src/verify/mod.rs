@@ -122,7 +122,7 @@ pub(crate) fn verify(
         });
         let structure = match structure {
             Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
-            // No thread could be started.
+            // No thread could be started: check here.
             Err(_) => snapshot.structure(&schema, key),
         };
         let structure = structure

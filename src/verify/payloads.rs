@@ -206,7 +206,7 @@ impl PayloadPass<'_> {
         match fact.kept {
             Kept::Whole => {}
             Kept::Excerpt => self.found.not_kept.excerpts += 1,
-            // The forwarded body is never kept; its digest is what matters.
+            // A forwarded body is never kept: its digest is all that is recorded.
             Kept::Digest if part == Part::UpstreamBody => {}
             Kept::Digest => self.found.not_kept.digest_only += 1,
             Kept::Nothing => self.found.not_kept.shed += 1,

@@ -80,7 +80,7 @@ fn find(
         let page = index::requests_from(connection, next, PAGE)?;
         let Some(last) = page.last() else { break };
         next = u64::try_from(last.0).unwrap_or(0).saturating_add(1);
-        // What cannot be read is reported elsewhere.
+        // Rows that cannot be read are reported by the comparison of the tables.
         for request in page.into_iter().filter_map(|(_, request)| request.ok()) {
             if request.opened_seq >= extent.next_seq {
                 break;
@@ -198,6 +198,7 @@ pub(crate) fn compare_request(
         };
         let extent = state.index.unwrap_or_default();
         if request.opened_seq >= extent.next_seq {
+            // Not indexed yet: nothing is expected of it, and nothing may be there.
             let stored = index::messages_of(connection, request.opened_seq)?;
             return Ok((stored > 0).then_some("it has messages of what it has not seen"));
         }

@@ -163,9 +163,9 @@ pub(crate) fn is_dropping(connection: &Connection) -> Result<bool, ReadError> {
 
 /// Finds matching messages.
 ///
-/// The index finds them, the rows give their requests, and the log tells whether what was said is still
-/// what was recorded. If nothing is found, a damaged index is told apart by searching for something that it
-/// must find.
+/// The index finds the messages, the rows give their requests, and the log tells whether a message is still
+/// what was recorded. If nothing is found, the index is asked for something that it must find: so damage is
+/// not mistaken for "no such message".
 pub(crate) fn search(
     connection: &Connection,
     query: &str,

@@ -73,6 +73,9 @@ pub(crate) fn transcript(
     Ok(transcript)
 }
 
+/// Reads both bodies. Bodies come first, since they are the bytes that were sent; canonical messages and the
+/// reply that the gateway passed are used only where a body gives nothing (not captured, or of an unknown
+/// protocol). The protocol of the request's body, once it is known, is also the response's.
 fn read(
     connection: &Connection,
     recent: &mut Recent,
