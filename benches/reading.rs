@@ -29,9 +29,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use auditlite::{
-    Completion, ConversationOptions, ExportContent, ExportFormat, ExportOptions, Overflow,
-    PayloadSide, ReadOnlyStore, RequestContext, RequestFilter, SearchOptions, StatsFilter,
-    StatsKey, Status, Store, Usage, update_search_index,
+    Completion, ConversationOptions, ExportContent, ExportFormat, ExportOptions, ListOptions,
+    Overflow, PayloadSide, ReadOnlyStore, RequestContext, RequestFilter, SearchOptions,
+    StatsFilter, StatsKey, Status, Store, Usage, update_search_index,
 };
 use common::arguments::Arguments;
 use common::{bytes_on_disk, figure, memory};
@@ -201,23 +201,32 @@ fn median(subject: &str, runs: u64, bar_ms: f64, mut run: impl FnMut(u64)) {
 
 fn read(path: &Path, runs: u64) {
     let reader = ReadOnlyStore::open(path).unwrap().reader();
-    let newest = reader.list(&RequestFilter::default(), None, 1).unwrap();
+    let newest = reader
+        .list(&RequestFilter::default(), &ListOptions::new().limit(1))
+        .unwrap();
     let last = newest.requests[0].opened_seq;
     let mut random = fastrand::Rng::with_seed(42);
     median("list_page", runs, 5.0, |_| {
         let before = random.u64(last / 2..last);
         let page = reader
-            .list(&RequestFilter::default(), Some(before), 20)
+            .list(
+                &RequestFilter::default(),
+                &ListOptions::new().cursor(Some(before)).limit(20),
+            )
             .unwrap();
         assert_eq!(page.requests.len(), 20);
     });
-    let filter = RequestFilter {
-        user_id: Some("user-7".to_owned()),
-        statuses: vec![Status::Completed],
-        ..RequestFilter::default()
-    };
+    let filter = RequestFilter::new()
+        .user_id("user-7")
+        .statuses([Status::Completed]);
     median("list_page_of_user", runs, 5.0, |_| {
-        assert!(!reader.list(&filter, None, 20).unwrap().requests.is_empty());
+        assert!(
+            !reader
+                .list(&filter, &ListOptions::new().limit(20))
+                .unwrap()
+                .requests
+                .is_empty()
+        );
     });
     let count = last / 2 - TURNS as u64;
     median("get_with_bodies", runs, 3.0, |_| {
@@ -232,10 +241,7 @@ fn read(path: &Path, runs: u64) {
             assert!(!reader.payload(&request, side).unwrap().bytes.is_empty());
         }
     });
-    let by_model = StatsFilter {
-        group_by: vec![StatsKey::Model],
-        ..StatsFilter::default()
-    };
+    let by_model = StatsFilter::new().group_by([StatsKey::Model]);
     median("stats_by_model", runs, 10.0, |_| {
         assert!(reader.stats(&by_model).unwrap().len() >= MODELS.len());
     });
@@ -272,11 +278,9 @@ fn read(path: &Path, runs: u64) {
 fn take(format: &str, path: &Path) {
     let reader = ReadOnlyStore::open(path).unwrap().reader();
     let folder = tempfile::tempdir_in(path.parent().unwrap()).unwrap();
-    let options = ExportOptions {
-        format: ExportFormat::from_name(format).unwrap(),
-        content: ExportContent::Full,
-        ..ExportOptions::default()
-    };
+    let options = ExportOptions::new()
+        .format(ExportFormat::from_name(format).unwrap())
+        .content(ExportContent::Full);
     memory::forget_peak();
     let begun = Instant::now();
     let summary = reader

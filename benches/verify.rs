@@ -177,10 +177,7 @@ fn verify(path: &Path, skip_bodies: bool) {
     memory::forget_peak();
     let before = memory::resident_mib();
     let store = ReadOnlyStore::open(path).unwrap();
-    let options = VerifyOptions {
-        skip_bodies,
-        ..VerifyOptions::default()
-    };
+    let options = VerifyOptions::new().skip_bodies(skip_bodies);
     let begun = Instant::now();
     let mut stages: Vec<(VerifyStage, Duration)> = Vec::new();
     let report = store

@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use auditlite::{Failure, Recorder, RequestContext, RequestHandle, Status, Store};
+use auditlite::{Failure, ListOptions, Recorder, RequestContext, RequestHandle, Status, Store};
 use axum::body::{Body, HttpBody};
 use axum::http::{Request, Response, StatusCode};
 use bytes::Bytes;
@@ -187,7 +187,9 @@ async fn main() -> Result<(), BoxError> {
     assert!(service.oneshot(request("no JSON")?).await.is_err());
 
     store.flush(Duration::from_secs(5))?;
-    let page = store.reader().list(&Default::default(), None, 10)?;
+    let page = store
+        .reader()
+        .list(&Default::default(), &ListOptions::new().limit(10))?;
     for request in &page.requests {
         let (status, model, tokens) = (request.status, request.model(), request.output_tokens);
         println!("{status}: {model:?}, {tokens:?} output tokens");

@@ -4,7 +4,9 @@ use std::collections::{BTreeSet, VecDeque};
 
 use crate::db::{ReadFile, log_id};
 use crate::error::ReadError;
-use crate::model::{RequestFilter, RequestRecord, Status, UnreadableRequest};
+use crate::model::{
+    ListOptions, Page, RequestFilter, RequestOrder, RequestRecord, Status, UnreadableRequest,
+};
 use crate::read::requests;
 use crate::reader::Reader;
 
@@ -44,13 +46,10 @@ impl Reader {
     /// it continues with the new one ([`Follower::take_replacement`]).
     ///
     /// ```no_run
-    /// # use auditlite::{Reader, ReadError, RequestFilter, Status};
+    /// # use auditlite::{ListOptions, Reader, ReadError, RequestFilter, Status};
     /// # fn follow(reader: &Reader) -> Result<(), ReadError> {
-    /// let filter = RequestFilter {
-    ///     statuses: vec![Status::Failed],
-    ///     ..RequestFilter::default()
-    /// };
-    /// let newest = reader.list(&RequestFilter::default(), None, 1)?;
+    /// let filter = RequestFilter::new().statuses([Status::Failed]);
+    /// let newest = reader.list(&RequestFilter::new(), &ListOptions::new().limit(1))?;
     /// let mut follower = reader.follow(&filter, newest.requests.first().map(|newest| newest.opened_seq));
     /// loop {
     ///     for request in follower.poll()? {
@@ -111,7 +110,7 @@ impl Follower {
             latency_us_min: None,
             ..self.filter.clone()
         };
-        let page = self.reader.list_after(&opened, self.after, PAGE_REQUESTS)?;
+        let page = self.oldest(&opened, self.after, PAGE_REQUESTS)?;
         if let Some(newest) = page.newest() {
             self.after = Some(newest);
         }
@@ -158,7 +157,8 @@ impl Follower {
                 if let Some(after) = self.after {
                     let before = Some(after.saturating_add(1));
                     let every = RequestFilter::default();
-                    let mut page = self.reader.list(&every, before, SEEN_BEFORE)?;
+                    let options = ListOptions::new().cursor(before).limit(SEEN_BEFORE);
+                    let mut page = self.reader.list(&every, &options)?;
                     page.requests.reverse();
                     self.remember(&page.requests);
                 }
@@ -195,8 +195,20 @@ impl Follower {
                 return Ok(Some(*opened_seq));
             }
         }
-        let newest = self.reader.list(&RequestFilter::default(), None, 1)?;
+        let newest = ListOptions::new().limit(1);
+        let newest = self.reader.list(&RequestFilter::default(), &newest)?;
         Ok(newest.requests.first().map(|newest| newest.opened_seq))
+    }
+
+    fn oldest(
+        &self,
+        filter: &RequestFilter,
+        cursor: Option<u64>,
+        limit: usize,
+    ) -> Result<Page, ReadError> {
+        let options = ListOptions::new().order(RequestOrder::Oldest);
+        self.reader
+            .list(filter, &options.cursor(cursor).limit(limit))
     }
 
     fn one(
@@ -204,9 +216,7 @@ impl Follower {
         filter: &RequestFilter,
         opened_seq: u64,
     ) -> Result<Option<RequestRecord>, ReadError> {
-        let page = self
-            .reader
-            .list_after(filter, opened_seq.checked_sub(1), 1)?;
+        let page = self.oldest(filter, opened_seq.checked_sub(1), 1)?;
         let found = page.requests.into_iter().next();
         Ok(found.filter(|request| request.opened_seq == opened_seq))
     }

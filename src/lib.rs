@@ -123,10 +123,10 @@ pub use handle::RequestHandle;
 pub use merkle::{SigningKey, VerifyingKey};
 pub use model::{
     Actor, ActorKind, BodyInfo, CanonicalMessage, Completion, Digest, Failure, InvalidField,
-    Message, MessagePart, MessageToolCall, MessageToolResult, Page, Payload, PayloadSide,
-    RecordedToolCall, Rejection, RequestContext, RequestFilter, RequestOrder, RequestRecord,
-    StatsFilter, StatsKey, StatsRow, Status, Timing, ToolCall, ToolStats, UnreadableRequest, Usage,
-    WireProtocol, stored_identifier,
+    ListOptions, Message, MessagePart, MessageToolCall, MessageToolResult, Page, Payload,
+    PayloadSide, RecordedToolCall, Rejection, RequestContext, RequestFilter, RequestOrder,
+    RequestRecord, StatsFilter, StatsKey, StatsRow, Status, Timing, ToolCall, ToolStats,
+    UnreadableRequest, Usage, WireProtocol, stored_identifier,
 };
 pub use pricing::PriceBook;
 pub use read::search::{

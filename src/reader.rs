@@ -14,14 +14,14 @@ use crate::bundle::{
 };
 use crate::config::READ_TIMEOUT;
 use crate::db::{
-    Aside, DatabasePath, ReadConnection, Readable, ReaderPool, Walk, WriterLock, log_id,
-    open_error, open_reader, stats, stats_of, tools,
+    Aside, DatabasePath, ReadConnection, Readable, ReaderPool, WriterLock, log_id, open_error,
+    open_reader, stats, stats_of, tools,
 };
 use crate::doctor::{self, DoctorReport};
 use crate::error::{BundleError, ExportError, OpenError, ReadError, VerifyError};
 use crate::export::{self, BackupReport, ExportOptions, ExportSummary};
 use crate::model::{
-    BodyInfo, Message, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestOrder,
+    BodyInfo, ListOptions, Message, Page, Payload, PayloadSide, RecordedToolCall, RequestFilter,
     RequestRecord, StatsFilter, StatsKey, StatsRow, ToolStats,
 };
 use crate::read::commitments::Commitments;
@@ -87,24 +87,21 @@ impl Reader {
         lookup::find(&*self.connection()?, id, limit)
     }
 
-    /// One page of the requests that match, newest first: at most `limit` (1 to 10,000) of those
-    /// opened before the request with this `opened_seq`. Never touches bodies.
+    /// One page of the requests that match. Never touches bodies. To follow a store, or to read what is
+    /// new, list the oldest first, keep the last `opened_seq` and pass it as the cursor.
     ///
     /// ```
-    /// # use auditlite::{Reader, ReadError, RequestFilter, Status};
+    /// # use auditlite::{ListOptions, Reader, ReadError, RequestFilter, Status};
     /// # fn failed(reader: &Reader) -> Result<(), ReadError> {
-    /// let filter = RequestFilter {
-    ///     statuses: vec![Status::Failed],
-    ///     ..RequestFilter::default()
-    /// };
-    /// let mut before = None;
+    /// let filter = RequestFilter::new().statuses([Status::Failed]);
+    /// let mut options = ListOptions::new();
     /// loop {
-    ///     let page = reader.list(&filter, before, 100)?;
+    ///     let page = reader.list(&filter, &options)?;
     ///     for request in &page.requests {
     ///         println!("{} {:?}", request.request_id, request.error_type);
     ///     }
     ///     match page.next {
-    ///         Some(next) => before = Some(next),
+    ///         Some(next) => options.cursor = Some(next),
     ///         None => return Ok(()),
     ///     }
     /// }
@@ -114,45 +111,8 @@ impl Reader {
     /// # Errors
     ///
     /// [`ReadError::InvalidArgument`], or what the database reported.
-    pub fn list(
-        &self,
-        filter: &RequestFilter,
-        before: Option<u64>,
-        limit: usize,
-    ) -> Result<Page, ReadError> {
-        requests::list(&*self.connection()?, filter, Walk::Before(before), limit)
-    }
-
-    /// One page of the requests that match, oldest first: at most `limit` (1 to 10,000) of those
-    /// opened after the request with this `opened_seq`. To follow a store, or
-    /// to export what is new, keep the last `opened_seq` and continue from it.
-    ///
-    /// # Errors
-    ///
-    /// [`ReadError::InvalidArgument`], or what the database reported.
-    pub fn list_after(
-        &self,
-        filter: &RequestFilter,
-        after: Option<u64>,
-        limit: usize,
-    ) -> Result<Page, ReadError> {
-        requests::list(&*self.connection()?, filter, Walk::After(after), limit)
-    }
-
-    /// The requests that match and have most of something, most first, at most `limit` (1 to
-    /// 10,000). Requests of which it is not known are left out. Reads all that match: in a large
-    /// store narrow the filter down. There is no next page.
-    ///
-    /// # Errors
-    ///
-    /// [`ReadError::InvalidArgument`], or what the database reported.
-    pub fn top(
-        &self,
-        filter: &RequestFilter,
-        order: RequestOrder,
-        limit: usize,
-    ) -> Result<Page, ReadError> {
-        requests::top(&*self.connection()?, filter, order, limit)
+    pub fn list(&self, filter: &RequestFilter, options: &ListOptions) -> Result<Page, ReadError> {
+        requests::page(&*self.connection()?, filter, options)
     }
 
     /// A body, exactly as sent, or the excerpt that was kept of one above the payload cap. What is
@@ -308,10 +268,9 @@ impl Reader {
     /// use auditlite::{ExportContent, ExportOptions, ReadOnlyStore};
     ///
     /// let reader = ReadOnlyStore::open("audit.db")?.reader();
-    /// let mut options = ExportOptions::default();
-    /// options.content = ExportContent::Full;
+    /// let mut options = ExportOptions::new().content(ExportContent::Full);
     /// let summary = reader.export(&options, &mut std::io::stdout().lock())?;
-    /// options.filter.after = summary.next_after; // what is new, the next time
+    /// options.filter.after_seq = summary.next_after; // what is new, the next time
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -383,10 +342,11 @@ impl fmt::Debug for Reader {
 /// A store opened for reading only, also while another process writes to it.
 ///
 /// ```no_run
-/// use auditlite::{ReadOnlyStore, RequestFilter};
+/// use auditlite::{ListOptions, ReadOnlyStore, RequestFilter};
 ///
 /// let store = ReadOnlyStore::open("audit.db")?;
-/// for request in store.reader().list(&RequestFilter::default(), None, 20)?.requests {
+/// let newest = ListOptions::new().limit(20);
+/// for request in store.reader().list(&RequestFilter::new(), &newest)?.requests {
 ///     println!("{} {}", request.request_id, request.status);
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -490,11 +450,11 @@ impl ReadOnlyStore {
     /// ```no_run
     /// use auditlite::{ReadOnlyStore, VerifyOptions};
     ///
-    /// let report = ReadOnlyStore::open("audit.db")?.verify(&VerifyOptions {
-    ///     anchor: Some("/mnt/elsewhere/anchors".into()),
-    ///     keys: vec!["gateway+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW".parse()?],
-    ///     ..VerifyOptions::default()
-    /// })?;
+    /// let report = ReadOnlyStore::open("audit.db")?.verify(
+    ///     &VerifyOptions::new()
+    ///         .anchor("/mnt/elsewhere/anchors")
+    ///         .keys(["gateway+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW".parse()?]),
+    /// )?;
     /// for finding in &report.findings {
     ///     println!("{} at {:?}: {}", finding.kind, finding.seq, finding.what);
     /// }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use auditlite::{PayloadSide, ReadOnlyStore, RequestFilter, RequestRecord, Status};
+use auditlite::{ListOptions, PayloadSide, ReadOnlyStore, RequestFilter, RequestRecord, Status};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
@@ -138,7 +138,10 @@ fn check(database: &Path, file: &Path) -> usize {
     let mut before = None;
     loop {
         let page = reader
-            .list(&RequestFilter::default(), before, 1000)
+            .list(
+                &RequestFilter::default(),
+                &ListOptions::new().cursor(before).limit(1000),
+            )
             .unwrap();
         seqs.extend(page.requests);
         before = page.next;

@@ -31,7 +31,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use auditlite::{Overflow, ReadOnlyStore, RequestFilter, Store};
+use auditlite::{ListOptions, Overflow, ReadOnlyStore, RequestFilter, Store};
 
 use oracle::{Accounts, Ledger, Promise, Promises, examine, recover};
 use random::Random;
@@ -63,7 +63,9 @@ fn child() {
         let reader = store.reader();
         scope.spawn(move || {
             loop {
-                let page = reader.list(&RequestFilter::default(), None, 50).unwrap();
+                let page = reader
+                    .list(&RequestFilter::default(), &ListOptions::new().limit(50))
+                    .unwrap();
                 std::thread::sleep(Duration::from_micros(200));
                 drop(page);
             }

@@ -16,8 +16,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use auditlite::{
-    Completion, EraseSelector, FlushError, HealthState, OpenError, ReadError, ReadOnlyStore,
-    RecordError, RemovalError, RequestContext, RequestFilter, Status, Store, VerifyOptions,
+    Completion, EraseSelector, FlushError, HealthState, ListOptions, OpenError, ReadError,
+    ReadOnlyStore, RecordError, RemovalError, RequestContext, RequestFilter, Status, Store,
+    VerifyOptions,
 };
 
 const FORKING: &str = "AUDITLITE_FORKING";
@@ -151,7 +152,9 @@ fn examine(path: &Path) {
     let store = ReadOnlyStore::open(path).unwrap();
     let report = store.verify(&VerifyOptions::default()).unwrap();
     assert_eq!(report.findings, []);
-    let page = store.reader().list(&RequestFilter::default(), None, 10_000);
+    let page = store
+        .reader()
+        .list(&RequestFilter::default(), &ListOptions::new().limit(10_000));
     for request in page.unwrap().requests {
         assert_eq!(request.status, Status::Completed, "{request:?}");
         assert_ne!(request.request_id, "forked");

@@ -214,14 +214,11 @@ fn inside() {
 fn wait_for_requests(db: &Path, count: usize) {
     let begun = Instant::now();
     let store = auditlite::ReadOnlyStore::open(db).unwrap();
-    let completed = auditlite::RequestFilter {
-        statuses: vec![auditlite::Status::Completed],
-        ..auditlite::RequestFilter::default()
-    };
+    let completed = auditlite::RequestFilter::new().statuses([auditlite::Status::Completed]);
     loop {
         let found = store
             .reader()
-            .list(&completed, None, 1000)
+            .list(&completed, &auditlite::ListOptions::new().limit(1000))
             .map(|page| page.requests.len());
         if found.as_ref().is_ok_and(|&found| found >= count) {
             return;
@@ -236,7 +233,10 @@ fn is_body_kept(db: &Path, count: usize) -> bool {
     let store = auditlite::ReadOnlyStore::open(db).unwrap();
     let reader = store.reader();
     let page = reader
-        .list(&auditlite::RequestFilter::default(), None, 1)
+        .list(
+            &auditlite::RequestFilter::default(),
+            &auditlite::ListOptions::new().limit(1),
+        )
         .unwrap();
     let newest = &page.requests[0];
     count > 45

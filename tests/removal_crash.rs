@@ -30,8 +30,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use auditlite::{
-    Completion, EraseSelector, Overflow, PayloadSide, ReadError, ReadOnlyStore, RequestContext,
-    RequestFilter, RequestRecord, Retention, Store, VerifyOptions,
+    Completion, EraseSelector, ListOptions, Overflow, PayloadSide, ReadError, ReadOnlyStore,
+    RequestContext, RequestFilter, RequestRecord, Retention, Store, VerifyOptions,
 };
 use random::Random;
 
@@ -150,12 +150,11 @@ fn child() {
                     say("begin prune");
                     let age = DAY * 100 - Duration::from_secs(3600) * (number * 24) as u32;
                     let length = std::fs::metadata(&path).unwrap().len();
-                    let retention = Retention {
-                        content_older_than: Some(age),
-                        metadata_older_than: Some(age + DAY),
-                        size_bytes_max: (next % 8 == 3).then_some(length / 8 * 7),
-                        ..Retention::default()
-                    };
+                    let mut retention = Retention::new()
+                        .content_older_than(age)
+                        .metadata_older_than(age + DAY);
+                    retention.size_bytes_max = (next % 8 == 3).then_some(length / 8 * 7);
+
                     store.prune(&retention).unwrap();
                 }
             }
@@ -276,7 +275,7 @@ fn examine(path: &Path, gone: &[String], what: &str, seen: &mut Seen) {
         }
     }
     let page = reader
-        .list(&RequestFilter::default(), None, 10_000)
+        .list(&RequestFilter::default(), &ListOptions::new().limit(10_000))
         .unwrap();
     for (place, request) in page.requests.iter().enumerate() {
         let id = &request.request_id;

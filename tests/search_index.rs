@@ -162,10 +162,7 @@ fn no_erased_word_is_left_in_the_file() {
 
 /// With the index held against the bodies.
 fn compared() -> VerifyOptions {
-    VerifyOptions {
-        compare_search: true,
-        ..VerifyOptions::default()
-    }
+    VerifyOptions::new().compare_search(true)
 }
 
 /// What is done to a table of the index, or to the one of links.
@@ -351,10 +348,7 @@ fn consequences(clean: &Path, damage: &str) -> Vec<String> {
             wrong.push("what was erased is still there".to_owned());
         }
     }
-    let retention = Retention {
-        size_bytes_max: Some(1),
-        ..Retention::default()
-    };
+    let retention = Retention::new().size_bytes_max(1);
     if let Err(error) = store.prune(&retention) {
         wrong.push(format!("prune: {error}"));
     }

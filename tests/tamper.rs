@@ -26,9 +26,9 @@ use std::sync::mpsc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use auditlite::{
-    BundleOptions, Completion, EraseSelector, Failure, Message, PayloadSide, ReadOnlyStore,
-    RequestContext, RequestFilter, Retention, SigningKey, StatsFilter, Store, ToolCall, Usage,
-    VerifyOptions,
+    BundleOptions, Completion, EraseSelector, Failure, ListOptions, Message, PayloadSide,
+    ReadOnlyStore, RequestContext, RequestFilter, Retention, SigningKey, StatsFilter, Store,
+    ToolCall, Usage, VerifyOptions,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -102,11 +102,7 @@ fn record(store: &Store, session: u32) {
             .provider_name("openai")
             .request_model("gpt-4o")
             .started_at(now - i64::from(ages_days[turn as usize]) * 24 * 3_600_000_000)
-            .messages(vec![Message {
-                role: "user".to_owned(),
-                text: "hello".to_owned(),
-                ..Message::default()
-            }]);
+            .messages(vec![Message::new("user", "hello")]);
         let body = if turn == 4 {
             history.repeat(100)
         } else {
@@ -148,12 +144,10 @@ fn fresh() -> Copy {
 
 /// Something of everything: a request pruned, content pruned, a request and a user erased.
 fn remove(store: &Store) {
-    let days = |count: u64| Some(Duration::from_secs(count * 24 * 60 * 60));
-    let retention = Retention {
-        content_older_than: days(5),
-        metadata_older_than: days(20),
-        ..Retention::default()
-    };
+    let days = |count: u64| Duration::from_secs(count * 24 * 60 * 60);
+    let retention = Retention::new()
+        .content_older_than(days(5))
+        .metadata_older_than(days(20));
     let report = store.prune(&retention).unwrap();
     assert_eq!(report.requests, 1, "{report:?}");
     assert!(report.payloads > 2, "{report:?}");
@@ -221,10 +215,7 @@ impl Clean {
             database: read(files.database()),
             anchor: read(files.anchor()),
             wal,
-            options: VerifyOptions {
-                keys: vec![key.verifying_key()],
-                ..VerifyOptions::default()
-            },
+            options: VerifyOptions::new().keys([key.verifying_key()]),
             contents: Vec::new(),
             old,
             other: (read(other.database()), other_wal),
@@ -252,10 +243,7 @@ impl Clean {
 
     /// `Err`: it was reported, and how.
     fn verify(&self, copy: &Copy) -> Result<(), String> {
-        let options = VerifyOptions {
-            anchor: Some(copy.anchor()),
-            ..self.options.clone()
-        };
+        let options = self.options.clone().anchor(copy.anchor());
         let store = ReadOnlyStore::open(copy.database()).map_err(|error| error.to_string())?;
         let report = store.verify(&options).map_err(|error| error.to_string())?;
         match report.findings.first() {
@@ -271,7 +259,7 @@ fn contents(path: &Path) -> Result<Vec<String>, String> {
     let reader = store.reader();
     let mut contents = Vec::new();
     let page = reader
-        .list(&RequestFilter::default(), None, 1000)
+        .list(&RequestFilter::default(), &ListOptions::new().limit(1000))
         .map_err(|error| error.to_string())?;
     for request in &page.requests {
         contents.push(format!("{request:?}"));

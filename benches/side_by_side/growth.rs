@@ -5,8 +5,8 @@
 use std::time::{Duration, Instant};
 
 use auditlite::{
-    Completion, Overflow, PayloadSide, RequestContext, RequestFilter, StatsFilter, StatsKey, Store,
-    Timing, Usage, WireProtocol,
+    Completion, ListOptions, Overflow, PayloadSide, RequestContext, RequestFilter, StatsFilter,
+    StatsKey, Store, Timing, Usage, WireProtocol,
 };
 
 use super::common::bytes_on_disk;
@@ -125,7 +125,9 @@ fn read(store: &Store, ids: &[String]) -> [f64; 3] {
     let reader = store.reader();
     let filter = RequestFilter::default();
     let list = median(|_| {
-        let page = reader.list(&filter, None, PAGE).unwrap();
+        let page = reader
+            .list(&filter, &ListOptions::new().limit(PAGE))
+            .unwrap();
         assert_eq!(page.requests.len(), PAGE);
     });
     let get = median(|read| {
@@ -135,10 +137,7 @@ fn read(store: &Store, ids: &[String]) -> [f64; 3] {
             assert!(!reader.payload(&request, side).unwrap().bytes.is_empty());
         }
     });
-    let by_model = StatsFilter {
-        group_by: vec![StatsKey::Model],
-        ..StatsFilter::default()
-    };
+    let by_model = StatsFilter::new().group_by([StatsKey::Model]);
     let stats = median(|_| assert_eq!(reader.stats(&by_model).unwrap().len(), 3));
     [list, get, stats]
 }

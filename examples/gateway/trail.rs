@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io::{self, Write};
 
-use auditlite::{Reader, RequestFilter, RequestRecord};
+use auditlite::{ListOptions, Reader, RequestFilter, RequestRecord};
 
 /// Most requests that the table shows.
 const ROWS_MAX: usize = 100;
@@ -23,11 +23,8 @@ const HEADINGS: [&str; 10] = [
 /// Prints what was opened since this time (microseconds since the epoch), oldest first; returns
 /// the ids.
 pub(crate) fn print(reader: &Reader, since: i64) -> Result<Vec<String>, Box<dyn Error>> {
-    let filter = RequestFilter {
-        since: Some(since),
-        ..RequestFilter::default()
-    };
-    let page = reader.list(&filter, None, ROWS_MAX)?;
+    let filter = RequestFilter::new().since(since);
+    let page = reader.list(&filter, &ListOptions::new().limit(ROWS_MAX))?;
 
     let mut rows = vec![HEADINGS.map(str::to_owned)];
     rows.extend(page.requests.iter().rev().map(row));

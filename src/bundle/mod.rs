@@ -12,7 +12,7 @@ mod write;
 
 use std::ops::RangeInclusive;
 
-use crate::model::Digest;
+use crate::model::{Digest, setters};
 use crate::verify::Finding;
 
 pub use check::verify_bundle;
@@ -29,12 +29,24 @@ const LINE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Which events a bundle contains. Default: all that the last checkpoint covers.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct BundleOptions {
     /// Only events of these seqs.
     pub seqs: Option<RangeInclusive<u64>>,
     /// Only events of the request that the event of this seq opened: its
     /// [`opened_seq`](crate::RequestRecord::opened_seq).
     pub opened_seq: Option<u64>,
+}
+
+impl BundleOptions {
+    /// All events that the last checkpoint covers.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    setters! {
+        value: seqs: RangeInclusive<u64>, opened_seq: u64;
+    }
 }
 
 /// What a bundle contains.

@@ -22,7 +22,7 @@ use crate::db::{ReadConnection, seq_to_sql};
 use crate::error::{ExportError, ReadError};
 use crate::model::{
     CanonicalMessage, Digest, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestRecord,
-    Status, UnreadableRequest,
+    Status, UnreadableRequest, setters,
 };
 use crate::payload::Hasher;
 use crate::read::payloads::Recent;
@@ -114,6 +114,7 @@ impl ExportContent {
 
 /// What to export, and how.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct ExportOptions {
     /// The form. Default: JSON Lines.
     pub format: ExportFormat,
@@ -125,6 +126,18 @@ pub struct ExportOptions {
     pub limit: Option<u64>,
     /// Compress with zstd. Default: no.
     pub is_compressed: bool,
+}
+
+impl ExportOptions {
+    /// Metadata of all requests, as JSON Lines.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    setters! {
+        value: limit: u64;
+        plain: format: ExportFormat, content: ExportContent, filter: RequestFilter, is_compressed: bool;
+    }
 }
 
 /// What an export contains: its manifest.
@@ -153,7 +166,7 @@ pub struct ExportSummary {
     pub first_seq: Option<u64>,
     /// `opened_seq` of the last request in it.
     pub last_seq: Option<u64>,
-    /// Where an incremental export continues, for [`RequestFilter::after`]: the last request before the
+    /// Where an incremental export continues, for [`RequestFilter::after_seq`]: the last request before the
     /// first pending one, so that no end is missed. Absent if the first request is pending.
     pub next_after: Option<u64>,
     /// The id of that request.
@@ -292,7 +305,7 @@ fn write_all(
     let Some(end) = newest.newest() else {
         return Ok(());
     };
-    let mut after = options.filter.after;
+    let mut after = options.filter.after_seq;
     let mut recent = Recent::default();
     loop {
         let left = options

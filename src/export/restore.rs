@@ -11,6 +11,7 @@ use crate::db::{
     log_events, log_id, open_reader,
 };
 use crate::error::{ExportError, OpenError, ReadError};
+use crate::model::setters;
 use crate::verify::{self, VerifyOptions, VerifyReport};
 
 /// Options of [`restore`].
@@ -22,6 +23,17 @@ pub struct RestoreOptions {
     /// Put the copy in place although verifying it found something, for example because there is no better
     /// one. Default: `false`.
     pub accept_findings: bool,
+}
+
+impl RestoreOptions {
+    /// Verified without keys and anchors; findings are not accepted.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    setters! {
+        plain: verify: VerifyOptions, accept_findings: bool;
+    }
 }
 
 /// The result of a restore.

@@ -26,6 +26,7 @@ const REDACTED: &str = "[redacted]";
 /// Returned by [`RequestContext::check`] and its like; recording itself never fails for it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {problem}")]
+#[non_exhaustive]
 pub struct InvalidField {
     /// The field's name.
     pub field: &'static str,

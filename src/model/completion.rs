@@ -39,7 +39,6 @@ impl Usage {
     }
 
     setters! {
-        text: ;
         value: input_tokens: u64, output_tokens: u64, cache_read_input_tokens: u64,
             cache_write_input_tokens: u64, reasoning_output_tokens: u64;
     }
@@ -60,13 +59,13 @@ pub struct Timing {
 
 impl Timing {
     setters! {
-        text: ;
         value: latency_us: u64, upstream_latency_us: u64, time_to_first_chunk_us: u64;
     }
 }
 
 /// A tool that the model asked to have called.
 #[derive(Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct ToolCall {
     /// The provider's id of the call, at most 256 bytes.
     pub tool_call_id: String,

@@ -32,6 +32,7 @@ impl ActorKind {
 
 /// Who or what made a request, where that is not (only) a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Actor {
     /// What kind of actor.
     pub kind: ActorKind,
@@ -147,6 +148,7 @@ impl RequestContext {
         value: max_tokens: u64, temperature: f64, top_p: f64, messages: Vec<Message>,
             started_at: i64, arrived: std::time::Instant, read_body: bool,
             capture: crate::config::Capture;
+        list: adjusted_fields: String;
     }
 
     /// Sets [`actor`](Self::actor).
@@ -194,6 +196,7 @@ impl fmt::Debug for RequestContext {
 /// One message of a request in canonical form, independent of the wire protocol.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Message {
     /// `system`, `user`, `assistant` or `tool`, or what the protocol calls it.
     pub role: String,
@@ -206,6 +209,31 @@ pub struct Message {
     /// Results of earlier tool calls that the message brings.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tool_results: Vec<MessageToolResult>,
+}
+
+impl Message {
+    /// A message of this role that says this.
+    pub fn new(role: impl Into<String>, text: impl Into<String>) -> Self {
+        Self {
+            role: role.into(),
+            text: text.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds one of the [`tool_calls`](Self::tool_calls).
+    #[must_use]
+    pub fn tool_call(mut self, call: MessageToolCall) -> Self {
+        self.tool_calls.push(call);
+        self
+    }
+
+    /// Adds one of the [`tool_results`](Self::tool_results).
+    #[must_use]
+    pub fn tool_result(mut self, result: MessageToolResult) -> Self {
+        self.tool_results.push(result);
+        self
+    }
 }
 
 /// Prints the role and sizes, never the text.
@@ -223,6 +251,7 @@ impl fmt::Debug for Message {
 /// A tool call inside a [`Message`].
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct MessageToolCall {
     /// The provider's id of the call.
     pub tool_call_id: String,
@@ -230,6 +259,21 @@ pub struct MessageToolCall {
     pub tool_name: String,
     /// The input, as the text that was sent (usually JSON).
     pub input: String,
+}
+
+impl MessageToolCall {
+    /// A call of this tool with this input.
+    pub fn new(
+        tool_call_id: impl Into<String>,
+        tool_name: impl Into<String>,
+        input: impl Into<String>,
+    ) -> Self {
+        Self {
+            tool_call_id: tool_call_id.into(),
+            tool_name: tool_name.into(),
+            input: input.into(),
+        }
+    }
 }
 
 /// Prints id, name and size, never the input.
@@ -246,11 +290,22 @@ impl fmt::Debug for MessageToolCall {
 /// A tool's result inside a [`Message`].
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct MessageToolResult {
     /// The id of the call that this answers.
     pub tool_call_id: String,
     /// The result's text.
     pub text: String,
+}
+
+impl MessageToolResult {
+    /// What the call of this id gave.
+    pub fn new(tool_call_id: impl Into<String>, text: impl Into<String>) -> Self {
+        Self {
+            tool_call_id: tool_call_id.into(),
+            text: text.into(),
+        }
+    }
 }
 
 /// Prints id and size, never the text.

@@ -3,10 +3,22 @@
 use std::ops::RangeInclusive;
 
 use super::read::{RequestRecord, Status};
+use super::setters;
 use crate::config::{ATTRIBUTES_MAX, FILTER_RANGES_MAX};
 
-/// Which requests a list shows. Every condition that is set must hold.
+/// Requests of a page, where nothing else is asked for.
+const PAGE_REQUESTS: usize = 100;
+
+/// Which requests a list shows. Every condition that is set must hold. Default: all requests.
+///
+/// ```
+/// use auditlite::{RequestFilter, Status};
+///
+/// let failed = RequestFilter::new().user_id("u-17").statuses([Status::Failed]);
+/// assert_eq!(failed.user_id.as_deref(), Some("u-17"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct RequestFilter {
     /// Opened at this time or later.
     pub since: Option<i64>,
@@ -46,11 +58,31 @@ pub struct RequestFilter {
     /// Have all of these attributes: key and value; at most
     /// [`ATTRIBUTES_MAX`](crate::ATTRIBUTES_MAX), as many as a request has.
     pub attributes: Vec<(String, String)>,
-    /// Opened after the request with this `opened_seq`: the cursor of a reader of new requests.
-    pub after: Option<u64>,
+    /// Opened after the request with this `opened_seq`: what is new since then, in any list, sum or export.
+    /// Where a list continues, its [`cursor`](ListOptions::cursor) says.
+    pub after_seq: Option<u64>,
 }
 
 impl RequestFilter {
+    /// All requests.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    setters! {
+        text: error_type, url_path, provider_name, model, user_id, session_id, conversation_id, trace_id,
+            request_id, tool_name;
+        value: since: i64, until: i64, cost_microdollars_min: u64, latency_us_min: u64, after_seq: u64;
+        list: statuses: Status, http_statuses: RangeInclusive<u16>;
+    }
+
+    /// Adds one of the [`attributes`](Self::attributes).
+    #[must_use]
+    pub fn attribute(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.attributes.push((key.into(), value.into()));
+        self
+    }
+
     /// What keeps this from being a filter; `None`: nothing.
     pub(crate) fn problem(&self) -> Option<&'static str> {
         const RANGES: &str = "a filter has at most 16 ranges of HTTP statuses";
@@ -92,27 +124,86 @@ impl RequestFilter {
     }
 }
 
-/// What the requests of [`Reader::top`](crate::Reader::top) have most of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// The order of a list, and which part of it. Default: the 100 newest.
+///
+/// ```
+/// use auditlite::{ListOptions, RequestOrder};
+///
+/// let options = ListOptions::new().order(RequestOrder::Oldest).limit(500);
+/// assert_eq!((options.cursor, options.limit), (None, 500));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListOptions {
+    /// What comes first. Default: the newest request.
+    pub order: RequestOrder,
+    /// Continue after the request with this `opened_seq`: [`Page::next`](crate::Page::next), or what a
+    /// follower kept. Default: from the beginning. Only the orders by time have one.
+    pub cursor: Option<u64>,
+    /// Most requests of a page, 1 to 10,000. Default: 100.
+    pub limit: usize,
+}
+
+impl Default for ListOptions {
+    fn default() -> Self {
+        Self {
+            order: RequestOrder::default(),
+            cursor: None,
+            limit: PAGE_REQUESTS,
+        }
+    }
+}
+
+impl ListOptions {
+    /// The 100 newest.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    setters! {
+        plain: order: RequestOrder, limit: usize;
+    }
+
+    /// Sets [`cursor`](Self::cursor): a number, or [`Page::next`](crate::Page::next) as it is.
+    #[must_use]
+    pub fn cursor(mut self, cursor: impl Into<Option<u64>>) -> Self {
+        self.cursor = cursor.into();
+        self
+    }
+}
+
+/// The order of a list of requests.
+///
+/// Those by time are in the order of the log, and go from page to page. The others have most of something
+/// first: requests of which it is not known are left out, all that match are read (narrow the filter in a
+/// large store), and there is no next page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum RequestOrder {
-    /// Cost.
+    /// The newest first. The default.
+    #[default]
+    Newest,
+    /// The oldest first.
+    Oldest,
+    /// By cost.
     Cost,
-    /// Latency of the whole request.
+    /// By latency of the whole request.
     Latency,
-    /// Time to the first chunk of a streamed response.
+    /// By time to the first chunk of a streamed response.
     FirstChunk,
-    /// Input tokens.
+    /// By input tokens.
     InputTokens,
-    /// Output tokens.
+    /// By output tokens.
     OutputTokens,
-    /// Length of the request body.
+    /// By length of the request body.
     RequestBytes,
 }
 
 impl RequestOrder {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
+        Self::Newest,
+        Self::Oldest,
         Self::Cost,
         Self::Latency,
         Self::FirstChunk,
@@ -124,6 +215,8 @@ impl RequestOrder {
     /// The name as the command line writes it.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Newest => "newest",
+            Self::Oldest => "oldest",
             Self::Cost => "cost",
             Self::Latency => "latency",
             Self::FirstChunk => "first-chunk",
@@ -138,8 +231,15 @@ impl RequestOrder {
         Self::ALL.into_iter().find(|order| order.name() == name)
     }
 
+    /// Whether it is the order of the log, in which a list goes from page to page.
+    pub fn is_by_time(self) -> bool {
+        matches!(self, Self::Newest | Self::Oldest)
+    }
+
+    /// The column that decides.
     pub(crate) fn column(self) -> &'static str {
         match self {
+            Self::Newest | Self::Oldest => "opened_seq",
             Self::Cost => "cost_microdollars",
             Self::Latency => "latency_us",
             Self::FirstChunk => "time_to_first_chunk_us",

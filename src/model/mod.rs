@@ -18,7 +18,7 @@ mod read;
 pub use bounds::InvalidField;
 pub use completion::{Completion, Failure, Rejection, Timing, ToolCall, Usage};
 pub use context::{Actor, ActorKind, Message, MessageToolCall, MessageToolResult, RequestContext};
-pub use filter::{RequestFilter, RequestOrder};
+pub use filter::{ListOptions, RequestFilter, RequestOrder};
 pub use identifier::stored_identifier;
 pub use message::{CanonicalMessage, MessagePart};
 pub use protocol::WireProtocol;
@@ -37,25 +37,47 @@ pub(crate) use bounds::{
 pub(crate) use fields::{COST_DOLLARS, Known, OPENED_AT_ISO, export_columns, names_known};
 pub(crate) use late::LateContext;
 
-/// Chainable setters named like their fields; the field's own documentation says the rest.
+/// Chainable setters named like their fields; the field's own documentation says the rest. `text` and
+/// `value` are of optional fields, `plain` of others, and `list` takes anything that can be iterated.
 macro_rules! setters {
-    (text: $($text:ident),* $(,)?; value: $($value:ident : $kind:ty),* $(,)?;) => {
-        $(
+    (
+        $(text: $($text:ident),* $(,)?;)?
+        $(value: $($value:ident : $kind:ty),* $(,)?;)?
+        $(plain: $($plain:ident : $plain_kind:ty),* $(,)?;)?
+        $(list: $($list:ident : $item:ty),* $(,)?;)?
+    ) => {
+        $($(
             #[doc = concat!("Sets [`", stringify!($text), "`](Self::", stringify!($text), ").")]
             #[must_use]
             pub fn $text(mut self, $text: impl Into<String>) -> Self {
                 self.$text = Some($text.into());
                 self
             }
-        )*
-        $(
+        )*)?
+        $($(
             #[doc = concat!("Sets [`", stringify!($value), "`](Self::", stringify!($value), ").")]
             #[must_use]
             pub fn $value(mut self, $value: $kind) -> Self {
                 self.$value = Some($value);
                 self
             }
-        )*
+        )*)?
+        $($(
+            #[doc = concat!("Sets [`", stringify!($plain), "`](Self::", stringify!($plain), ").")]
+            #[must_use]
+            pub fn $plain(mut self, $plain: $plain_kind) -> Self {
+                self.$plain = $plain;
+                self
+            }
+        )*)?
+        $($(
+            #[doc = concat!("Sets [`", stringify!($list), "`](Self::", stringify!($list), ").")]
+            #[must_use]
+            pub fn $list(mut self, $list: impl IntoIterator<Item = $item>) -> Self {
+                self.$list = $list.into_iter().collect();
+                self
+            }
+        )*)?
     };
 }
 pub(crate) use setters;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::setters;
+
 use super::adjustments::{
     REQUEST_UNPARSED, REQUEST_WITHHELD, RESPONSE_UNPARSED, RESPONSE_WITHHELD, USAGE_UNPARSED,
 };
@@ -237,7 +239,7 @@ impl fmt::Debug for RecordedToolCall {
     }
 }
 
-/// Which body of a request.
+/// Which body of a request. There is no third: matching both is meant to be complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PayloadSide {
     /// What the client sent.
@@ -342,11 +344,11 @@ pub struct ToolStats {
 
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Page {
     /// The requests.
     pub requests: Vec<RequestRecord>,
-    /// Pass this as `before`, or as `after` where the list goes from old to new, to get the next
-    /// page; absent on the last one.
+    /// The [`cursor`](crate::ListOptions::cursor) of the next page; absent on the last one.
     pub next: Option<u64>,
     /// Requests of the page that are in the file and cannot be read. They are not among the others,
     /// and count as much towards the limit.
@@ -408,6 +410,7 @@ impl StatsKey {
 /// Statistics come from the hourly rollup: the times are widened to whole hours, and requests
 /// count once they have ended.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct StatsFilter {
     /// Opened in this hour or later.
     pub since: Option<i64>,
@@ -421,6 +424,19 @@ pub struct StatsFilter {
     pub user_id: Option<String>,
     /// One row for each combination of these; none: one row for everything.
     pub group_by: Vec<StatsKey>,
+}
+
+impl StatsFilter {
+    /// All requests, in one row.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    setters! {
+        text: provider_name, model, user_id;
+        value: since: i64, until: i64;
+        list: group_by: StatsKey;
+    }
 }
 
 /// Sums over a group of ended requests.

@@ -6,9 +6,9 @@ use crate::config::TOOL_INPUT_BYTES_MAX;
 use crate::db::{self, Connection, Part, RemovalKind, payload_id};
 use crate::error::ReadError;
 use crate::model::{
-    BodyInfo, Message, Page, Payload, PayloadSide, REQUEST_WITHHELD, RESPONSE_WITHHELD,
-    RecordedToolCall, RequestFilter, RequestOrder, RequestRecord, ToolCall, UnreadableRequest,
-    WireProtocol,
+    BodyInfo, ListOptions, Message, Page, Payload, PayloadSide, REQUEST_WITHHELD,
+    RESPONSE_WITHHELD, RecordedToolCall, RequestFilter, RequestOrder, RequestRecord, ToolCall,
+    UnreadableRequest, WireProtocol,
 };
 use crate::payload::{EndContent, sha256, text_prefix};
 use crate::wire::{OfferedTool, ParsedRequest, ParsedResponse};
@@ -16,7 +16,26 @@ use crate::wire::{OfferedTool, ParsedRequest, ParsedResponse};
 /// Limit of requests in one page.
 pub(crate) const PAGE_REQUESTS_MAX: usize = 10_000;
 
-/// One page.
+/// One page, in the order that is asked for.
+pub(crate) fn page(
+    connection: &Connection,
+    filter: &RequestFilter,
+    options: &ListOptions,
+) -> Result<Page, ReadError> {
+    let walk = match options.order {
+        RequestOrder::Newest => db::Walk::Before(options.cursor),
+        RequestOrder::Oldest => db::Walk::After(options.cursor),
+        _ if options.cursor.is_some() => {
+            return Err(ReadError::InvalidArgument(
+                "only lists by time have a cursor".to_owned(),
+            ));
+        }
+        order => return top(connection, filter, order, options.limit),
+    };
+    list(connection, filter, walk, options.limit)
+}
+
+/// One page, in the order of the log.
 pub(crate) fn list(
     connection: &Connection,
     filter: &RequestFilter,
@@ -37,7 +56,7 @@ pub(crate) fn list(
 }
 
 /// Requests with the highest value of something.
-pub(crate) fn top(
+fn top(
     connection: &Connection,
     filter: &RequestFilter,
     order: RequestOrder,

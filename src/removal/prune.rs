@@ -12,6 +12,7 @@ use crate::db::{
 };
 use crate::error::{ReadError, RemovalError};
 use crate::log::{Event, EventKind, Pruned, PrunedKind, PrunedUsage};
+use crate::model::setters;
 use crate::read::search;
 
 /// Events whose content one step removes.
@@ -23,6 +24,7 @@ const VACUUM_PAGES_EACH: u32 = 64;
 
 /// How long recorded data is kept. Default: everything, for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Retention {
     /// Bodies and other content of requests that arrived longer ago than this are removed. Lengths,
     /// commitments and everything else in the log stay.
@@ -47,6 +49,16 @@ pub struct Retention {
 }
 
 impl Retention {
+    /// Everything, for ever.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    setters! {
+        value: content_older_than: Duration, metadata_older_than: Duration, size_bytes_max: u64;
+        plain: clock_is_right: bool;
+    }
+
     /// Whether anything is to be removed at all.
     pub(crate) fn is_any(&self) -> bool {
         self.by_age() || self.size_bytes_max.is_some()

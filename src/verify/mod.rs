@@ -22,6 +22,7 @@ use std::thread::{Builder, Scope};
 use crate::db::{self, DbError, IndexEntries, Schema, Snapshot};
 use crate::error::{ReadError, VerifyError};
 use crate::merkle::VerifyingKey;
+use crate::model::setters;
 use crate::read::search;
 
 use checkpoints::CheckpointCheck;
@@ -34,6 +35,7 @@ pub use report::{Finding, FindingKind, NotKept, OtherLog, VerifyReport};
 
 /// What [`ReadOnlyStore::verify`](crate::ReadOnlyStore::verify) compares the file with.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct VerifyOptions {
     /// A file to which the store appended its checkpoints
     /// ([`StoreBuilder::anchor_file`](crate::StoreBuilder::anchor_file)), from a place where people who can
@@ -55,6 +57,26 @@ pub struct VerifyOptions {
     /// a finding. Without an id, that is only noticed if an anchor file has no note of the other log.
     /// Default: any log.
     pub log_id: Option<String>,
+}
+
+impl VerifyOptions {
+    /// The file alone, without keys and anchors.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    setters! {
+        text: log_id;
+        plain: skip_bodies: bool, compare_search: bool;
+        list: keys: VerifyingKey;
+    }
+
+    /// Sets [`anchor`](Self::anchor).
+    #[must_use]
+    pub fn anchor(mut self, path: impl Into<PathBuf>) -> Self {
+        self.anchor = Some(path.into());
+        self
+    }
 }
 
 /// The stage of verification.

@@ -82,14 +82,9 @@ impl Trail {
 
     /// Every kind of choice.
     fn bundles(&self) -> Vec<Vec<u8>> {
-        let of = |seqs| BundleOptions {
-            seqs: Some(seqs),
-            ..BundleOptions::default()
-        };
-        let of_request = BundleOptions {
-            opened_seq: Some(self.store().reader().get("r-0-3").unwrap().opened_seq),
-            ..BundleOptions::default()
-        };
+        let of = |seqs| BundleOptions::new().seqs(seqs);
+        let of_request =
+            BundleOptions::new().opened_seq(self.store().reader().get("r-0-3").unwrap().opened_seq);
         [
             BundleOptions::default(),
             of(0..=0),

@@ -18,32 +18,11 @@ fn timing() -> Timing {
         .time_to_first_chunk_us(210_000)
 }
 
-fn message(role: &str, text: &str) -> Message {
-    Message {
-        role: role.to_owned(),
-        text: text.to_owned(),
-        ..Message::default()
-    }
-}
-
 fn rich_context() -> RequestContext {
-    let call = MessageToolCall {
-        tool_call_id: "call-0".to_owned(),
-        tool_name: "find\u{1b}[31m".to_owned(),
-        input: "{\"city\":\"Lyon\"}".to_owned(),
-    };
-    let asked = Message {
-        tool_calls: vec![call],
-        ..message("assistant", "")
-    };
-    let result = MessageToolResult {
-        tool_call_id: "call-0".to_owned(),
-        text: "18 °C\u{7}".to_owned(),
-    };
-    let answered = Message {
-        tool_results: vec![result],
-        ..message("tool", "")
-    };
+    let call = MessageToolCall::new("call-0", "find\u{1b}[31m", "{\"city\":\"Lyon\"}");
+    let asked = Message::new("assistant", "").tool_call(call);
+    let result = MessageToolResult::new("call-0", "18 °C\u{7}");
+    let answered = Message::new("tool", "").tool_result(result);
     let hello = "What is the weather in Lyon?\n".repeat(20);
     // The protocol is not known, so that the messages cannot be derived from the body.
     RequestContext::new("")
@@ -65,7 +44,7 @@ fn rich_context() -> RequestContext {
         .top_p(1.0)
         .attribute("route_match", "default")
         .attribute("system_prompt_override", "Be brief.\nBe kind.\u{202e}")
-        .messages(vec![message("user", &hello), asked, answered])
+        .messages(vec![Message::new("user", &hello), asked, answered])
 }
 
 fn rich_completion() -> Completion {

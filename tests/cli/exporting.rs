@@ -277,6 +277,10 @@ fn sorted_lists_have_most_first() {
         sandbox.run(&["list", "--sort", "latency", "-n", "0"]).exit,
         2
     );
+    let by_time = |order| sandbox.run(&["list", "--json", "-n", "0", "--sort", order]);
+    let (oldest, newest) = (by_time("oldest").json(), by_time("newest").json());
+    assert!(oldest.iter().eq(newest.iter().rev()));
+    assert!(oldest[0]["opened_seq"].as_u64() < oldest[5]["opened_seq"].as_u64());
 }
 
 #[test]

@@ -3,7 +3,9 @@
 
 use std::time::Instant;
 
-use auditlite::{Completion, RequestContext, RequestFilter, Store, Timing, WireProtocol};
+use auditlite::{
+    Completion, ListOptions, RequestContext, RequestFilter, Store, Timing, WireProtocol,
+};
 use serde_json::{Value, json};
 
 use crate::support::{SAMPLE, Sandbox};
@@ -142,11 +144,11 @@ fn any_text_in_any_field_of_a_recorded_line_is_recorded_as_the_library_does() {
                 .unwrap()
                 .wait(std::time::Duration::from_secs(30))
                 .unwrap();
-            let filter = RequestFilter {
-                request_id: Some(id),
-                ..RequestFilter::default()
-            };
-            let page = store.reader().list(&filter, None, 1).unwrap();
+            let filter = RequestFilter::new().request_id(id);
+            let page = store
+                .reader()
+                .list(&filter, &ListOptions::new().limit(1))
+                .unwrap();
             let request = serde_json::to_value(&page.requests[0]).unwrap();
             let adjusted = request["adjusted_fields"].clone();
             expected.push((recorded, Some((request[recorded].clone(), adjusted))));

@@ -21,9 +21,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use auditlite::{
-    COST_MICRODOLLARS_MAX, Completion, EraseSelector, LATENCY_US_MAX, Overflow, ReadOnlyStore,
-    RequestContext, RequestFilter, RequestRecord, StatsFilter, StatsKey, Store, TOKENS_MAX, Usage,
-    VerifyOptions, WireProtocol,
+    COST_MICRODOLLARS_MAX, Completion, EraseSelector, LATENCY_US_MAX, ListOptions, Overflow,
+    ReadOnlyStore, RequestContext, RequestFilter, RequestRecord, StatsFilter, StatsKey, Store,
+    TOKENS_MAX, Usage, VerifyOptions, WireProtocol,
 };
 use generate::Generator;
 
@@ -84,7 +84,12 @@ fn all(path: &Path) -> Vec<RequestRecord> {
     let reader = ReadOnlyStore::open(path).unwrap().reader();
     let (mut requests, mut next) = (Vec::new(), None);
     loop {
-        let page = reader.list(&RequestFilter::default(), next, 1000).unwrap();
+        let page = reader
+            .list(
+                &RequestFilter::default(),
+                &ListOptions::new().cursor(next).limit(1000),
+            )
+            .unwrap();
         requests.extend(page.requests);
         next = page.next;
         if next.is_none() {

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
 use auditlite::{
-    Alarm, FlushError, HealthState, Overflow, ReadError, ReceiptError, RecordError, RequestFilter,
-    Store,
+    Alarm, FlushError, HealthState, ListOptions, Overflow, ReadError, ReceiptError, RecordError,
+    RequestFilter, Store,
 };
 
 use crate::oracle::{Accounts, Ledger, examine, recover};
@@ -377,7 +377,10 @@ fn a_read_ends_when_its_time_is_over() {
     let mut ended = false;
     // A connection may take longer than the read itself may: that is another error.
     for _ in 0..1000 {
-        match store.reader().list(&filter, None, 10_000) {
+        match store
+            .reader()
+            .list(&filter, &ListOptions::new().limit(10_000))
+        {
             Err(ReadError::Timeout) => {
                 ended = true;
                 break;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use auditlite::{
     BundleOptions, Completion, EraseSelector, ExportContent, ExportFormat, ExportOptions,
-    PayloadSide, ReadOnlyStore, Reader, RequestContext, RequestFilter, RequestOrder, Retention,
-    SearchOptions, StatsFilter, Store,
+    ListOptions, PayloadSide, ReadOnlyStore, Reader, RequestContext, RequestFilter, RequestOrder,
+    Retention, SearchOptions, StatsFilter, Store,
 };
 use sha2::{Digest, Sha256};
 
@@ -59,7 +59,7 @@ fn read(path: &Path) {
     };
     say("open", &Ok(String::new()));
     let reader = store.reader();
-    let page = reader.list(&RequestFilter::default(), None, 1000);
+    let page = reader.list(&RequestFilter::default(), &ListOptions::new().limit(1000));
     let listed = match &page {
         Ok(page) if page.unreadable.is_empty() => Ok(format!("{:?}", page.requests)),
         Ok(page) => Err(format!("{:?}", page.unreadable)),
@@ -97,37 +97,16 @@ fn read(path: &Path) {
         say(&format!("conversation-{id}"), &conversation);
     }
     let filters = [
-        (
-            "user",
-            RequestFilter {
-                user_id: Some("u-1".to_owned()),
-                ..RequestFilter::default()
-            },
-        ),
-        (
-            "tool",
-            RequestFilter {
-                tool_name: Some("wea*".to_owned()),
-                ..RequestFilter::default()
-            },
-        ),
-        (
-            "since",
-            RequestFilter {
-                since: Some(1_700_000_300_000_000),
-                ..RequestFilter::default()
-            },
-        ),
+        ("user", RequestFilter::new().user_id("u-1")),
+        ("tool", RequestFilter::new().tool_name("wea*")),
+        ("since", RequestFilter::new().since(1_700_000_300_000_000)),
         (
             "failed",
-            RequestFilter {
-                statuses: vec![auditlite::Status::Failed],
-                ..RequestFilter::default()
-            },
+            RequestFilter::new().statuses([auditlite::Status::Failed]),
         ),
     ];
     for (name, filter) in filters {
-        let page = reader.list(&filter, None, 100);
+        let page = reader.list(&filter, &ListOptions::new().limit(100));
         let ids = page.and_then(|page| match page.unreadable.first() {
             None => Ok(page
                 .requests
@@ -138,7 +117,10 @@ fn read(path: &Path) {
         });
         say(&format!("list-{name}"), &shown(ids));
     }
-    let top = reader.top(&RequestFilter::default(), RequestOrder::InputTokens, 5);
+    let top = reader.list(
+        &RequestFilter::default(),
+        &ListOptions::new().order(RequestOrder::InputTokens).limit(5),
+    );
     let top = match top {
         Ok(page) if !page.unreadable.is_empty() => Err(format!("{:?}", page.unreadable)),
         other => shown(other),
@@ -186,11 +168,9 @@ fn read(path: &Path) {
 
 fn exports(reader: &Reader) {
     for format in ExportFormat::ALL {
-        let options = ExportOptions {
-            format,
-            content: ExportContent::Full,
-            ..ExportOptions::default()
-        };
+        let options = ExportOptions::new()
+            .format(format)
+            .content(ExportContent::Full);
         let mut out = Vec::new();
         let summary = match format {
             ExportFormat::Sqlite => reader.export_to_file(&options, Path::new("plain.db")),
@@ -233,10 +213,7 @@ fn write(path: &Path) {
     println!("alarms {:?}", store.health().alarms);
     let erased = store.erase(&EraseSelector::User("u-1".to_owned()), "why");
     println!("erased {erased:?}");
-    let retention = Retention {
-        content_older_than: Some(Duration::from_secs(24 * 60 * 60)),
-        ..Retention::default()
-    };
+    let retention = Retention::new().content_older_than(Duration::from_secs(24 * 60 * 60));
     println!("pruned {:?}", store.prune(&retention));
     println!("problem {:?}", store.health().problem);
     let closed = store.close(PATIENCE);

@@ -151,11 +151,7 @@ fn clean() -> Clean {
                 .provider_name("openai")
                 .request_model("gpt-4o")
                 .attribute("k", "v")
-                .messages(vec![Message {
-                    role: "user".to_owned(),
-                    text: said.clone(),
-                    ..Message::default()
-                }])
+                .messages(vec![Message::new("user", said.clone())])
                 .started_at(1_700_000_000_000_000 + i64::from(number) * 60_000_000);
             let history: String = (0..=turn)
                 .map(|turn| format!("{said} {turn};").repeat(30))

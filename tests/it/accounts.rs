@@ -1,7 +1,8 @@
 //! Accounts: costs, statistics, and the session's own sums.
 
 use auditlite::{
-    Completion, Failure, PriceBook, RequestContext, StatsFilter, StatsKey, Store, Usage,
+    Completion, Failure, ListOptions, PriceBook, RequestContext, StatsFilter, StatsKey, Store,
+    Usage,
 };
 
 use crate::support::{Folder, PATIENCE, close, findings};
@@ -85,12 +86,9 @@ fn statistics_add_up_in_every_grouping() {
     record(&store, "a", "cheap", NEW_YEAR, None);
     store.flush(PATIENCE).unwrap();
     let stats = |group_by: &[StatsKey], since, until| {
-        let filter = StatsFilter {
-            since,
-            until,
-            group_by: group_by.to_vec(),
-            ..StatsFilter::default()
-        };
+        let mut filter = StatsFilter::new().group_by(group_by.to_vec());
+        filter.since = since;
+        filter.until = until;
         store.reader().stats(&filter).unwrap()
     };
     let all = stats(&[], None, None);
@@ -169,14 +167,11 @@ fn the_close_report_accounts_for_everything() {
     assert!(findings(&folder).is_empty());
     // The one that was open is interrupted by the next open.
     let store = folder.open();
-    let filter = auditlite::RequestFilter {
-        statuses: vec![auditlite::Status::Interrupted],
-        ..auditlite::RequestFilter::default()
-    };
+    let filter = auditlite::RequestFilter::new().statuses([auditlite::Status::Interrupted]);
     assert_eq!(
         store
             .reader()
-            .list(&filter, None, 10)
+            .list(&filter, &ListOptions::new().limit(10))
             .unwrap()
             .requests
             .len(),

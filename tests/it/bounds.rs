@@ -141,10 +141,7 @@ fn debug_output_never_shows_content() {
     let secret = "my-secret-content";
     let context = RequestContext::new("")
         .attribute("k", secret)
-        .messages(vec![auditlite::Message {
-            text: secret.into(),
-            ..auditlite::Message::default()
-        }]);
+        .messages(vec![auditlite::Message::new("", secret)]);
     let completion = Completion::new()
         .response_body(secret)
         .assistant_text(secret)

@@ -57,11 +57,9 @@ fn a_close_is_stated_signed_anchored_and_told() {
     assert_eq!(text.matches("\n— audit").count(), 3);
     let report = verify(
         &folder.path(),
-        &VerifyOptions {
-            anchor: Some(anchor),
-            keys: vec![key.verifying_key()],
-            ..VerifyOptions::default()
-        },
+        &VerifyOptions::new()
+            .anchor(anchor)
+            .keys([key.verifying_key()]),
     );
     assert!(report.findings.is_empty(), "{:?}", report.findings);
     assert_eq!((report.checkpoints, report.signed_checkpoints), (3, 3));

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use auditlite::{
-    Completion, ConversationOptions, EraseSelector, MESSAGES_MAX, Message, ReadError, RemovalError,
-    RequestContext, RequestFilter, SearchOptions, Store, ToolCall, update_search_index,
+    Completion, ConversationOptions, EraseSelector, ListOptions, MESSAGES_MAX, Message, ReadError,
+    RemovalError, RequestContext, RequestFilter, SearchOptions, Store, ToolCall,
+    update_search_index,
 };
 use serde_json::json;
 
@@ -91,12 +92,12 @@ fn a_conversation_is_one_users_and_asks_whose_where_several_have_its_id() {
         let request = reader.get(&format!("{name}-2")).unwrap();
         let same = reader.conversation_of(&request, &ConversationOptions::default());
         assert_eq!(same.unwrap(), said);
-        let filter = RequestFilter {
-            user_id: Some(user.unwrap_or_default().to_owned()),
-            conversation_id: Some("default".to_owned()),
-            ..RequestFilter::default()
-        };
-        let page = reader.list(&filter, None, 100).unwrap();
+        let filter = RequestFilter::new()
+            .user_id(user.unwrap_or_default().to_owned())
+            .conversation_id("default");
+        let page = reader
+            .list(&filter, &ListOptions::new().limit(100))
+            .unwrap();
         assert!(
             page.requests
                 .iter()
@@ -223,7 +224,7 @@ fn paged(store: &Store, id: &str, limit: usize) -> (Vec<String>, Vec<String>) {
         }
         ids.extend(page.requests.into_iter().map(|request| request.request_id));
         texts.extend(page.messages.into_iter().map(|said| said.message.text()));
-        options.after = page.next;
+        options.cursor = page.next;
         if page.next.is_none() {
             return (ids, texts);
         }
@@ -302,11 +303,7 @@ fn of_too_many_messages_the_newest_are_shown_and_found_and_the_rest_is_counted()
     let context = RequestContext::new("").request_id("handed-over").messages(
         texts(count)
             .into_iter()
-            .map(|text| Message {
-                role: "user".to_owned(),
-                text,
-                ..Message::default()
-            })
+            .map(|text| Message::new("user", text))
             .collect(),
     );
     store

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use auditlite::{
-    Completion, EraseSelector, ExportOptions, HealthState, ReadOnlyStore, RequestContext,
-    RequestFilter, RequestOrder, Retention, SearchOptions, Store, Usage, VerifyOptions,
-    update_search_index,
+    Completion, EraseSelector, ExportOptions, HealthState, ListOptions, ReadOnlyStore,
+    RequestContext, RequestFilter, RequestOrder, Retention, SearchOptions, Store, Usage,
+    VerifyOptions, update_search_index,
 };
 
 use crate::support::{Folder, PATIENCE, close, findings, record, sqlite};
@@ -22,11 +22,10 @@ fn recorded(count: u32) -> Folder {
             .request_id(format!("r-{number}"))
             .user_id("u")
             .conversation_id("c")
-            .messages(vec![auditlite::Message {
-                role: "user".to_owned(),
-                text: format!("words of turn {number}"),
-                ..auditlite::Message::default()
-            }])
+            .messages(vec![auditlite::Message::new(
+                "user",
+                format!("words of turn {number}"),
+            )])
             .started_at(1_600_000_000_000_000);
         let audit = store.recorder().open(context, history.clone()).unwrap();
         let completion = Completion::new()
@@ -87,7 +86,9 @@ fn one_bad_row_is_named_and_the_others_are_read() {
         spoil(&folder, sql);
         let store = ReadOnlyStore::open(folder.path()).unwrap();
         let reader = store.reader();
-        let page = reader.list(&RequestFilter::default(), None, 10).unwrap();
+        let page = reader
+            .list(&RequestFilter::default(), &ListOptions::new().limit(10))
+            .unwrap();
         assert_eq!(page.requests.len(), 5, "{sql}");
         assert_eq!(page.unreadable.len(), 1, "{sql}");
         let bad = page.unreadable[0].opened_seq;
@@ -95,7 +96,12 @@ fn one_bad_row_is_named_and_the_others_are_read() {
         // Page by page, both ways.
         let (mut seen, mut bad_seen, mut before) = (0, 0, None);
         loop {
-            let page = reader.list(&RequestFilter::default(), before, 2).unwrap();
+            let page = reader
+                .list(
+                    &RequestFilter::default(),
+                    &ListOptions::new().cursor(before).limit(2),
+                )
+                .unwrap();
             seen += page.requests.len();
             bad_seen += page.unreadable.len();
             before = page.next;
@@ -104,7 +110,10 @@ fn one_bad_row_is_named_and_the_others_are_read() {
             }
         }
         assert_eq!((seen, bad_seen), (5, 1), "{sql}");
-        let top = reader.top(&RequestFilter::default(), RequestOrder::InputTokens, 10);
+        let top = reader.list(
+            &RequestFilter::default(),
+            &ListOptions::new().order(RequestOrder::InputTokens),
+        );
         assert!(top.unwrap().requests.len() >= 5, "{sql}");
         let mut out = Vec::new();
         let summary = reader.export(&ExportOptions::default(), &mut out).unwrap();
@@ -181,7 +190,9 @@ fn rows_before_the_first_event_do_not_end_an_export() {
     let mut out = Vec::new();
     let summary = reader.export(&ExportOptions::default(), &mut out).unwrap();
     assert_eq!(summary.requests, 3);
-    let page = reader.list(&RequestFilter::default(), None, 10).unwrap();
+    let page = reader
+        .list(&RequestFilter::default(), &ListOptions::new().limit(10))
+        .unwrap();
     assert_eq!((page.requests.len(), page.unreadable.len()), (3, 7));
 }
 
@@ -286,10 +297,7 @@ fn a_body_that_cannot_be_read_does_not_keep_others_from_being_erased() {
     let sql = "UPDATE payloads SET data = x'00' WHERE base_id IS NOT NULL";
     sqlite(&folder).execute(sql, []).unwrap();
     let store = folder.open();
-    let retention = Retention {
-        content_older_than: Some(Duration::from_secs(24 * 60 * 60)),
-        ..Retention::default()
-    };
+    let retention = Retention::new().content_older_than(Duration::from_secs(24 * 60 * 60));
     let pruned = store.prune(&retention).unwrap();
     assert!(pruned.payloads > 0, "{pruned:?}");
     close(store);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use auditlite::{
-    Completion, EraseSelector, PayloadSide, ReadOnlyStore, RemovalError, RequestContext,
-    RequestFilter, Retention, VerifyOptions, rebuild,
+    Completion, EraseSelector, ListOptions, PayloadSide, ReadOnlyStore, RemovalError,
+    RequestContext, RequestFilter, Retention, VerifyOptions, rebuild,
 };
 
 use crate::removal::assert_clean;
@@ -159,18 +159,18 @@ fn pruning_goes_on_behind_a_segment_that_cannot_be_read() {
             let folder = recorded(&["a", "b", "c", "d", "e", "f"]);
             let seq = opened_seq(&folder, &format!("r-{number}"));
             damage(&folder, sql, seq);
-            let retention = Retention {
-                metadata_older_than: Some(Duration::from_secs(3600)),
-                clock_is_right: true,
-                ..Retention::default()
-            };
+            let retention = Retention::new()
+                .metadata_older_than(Duration::from_secs(3600))
+                .clock_is_right(true);
             let store = folder.open();
             let report = store.prune(&retention).unwrap();
             close(store);
             assert_eq!(report.requests, 6, "{sql} {number}");
             assert_eq!((report.payloads, report.unreadable), (12, 1), "{sql}");
             let reader = ReadOnlyStore::open(folder.path()).unwrap().reader();
-            let left = reader.list(&RequestFilter::default(), None, 10).unwrap();
+            let left = reader
+                .list(&RequestFilter::default(), &ListOptions::new().limit(10))
+                .unwrap();
             assert!(left.requests.is_empty(), "{sql} {number}");
             // What comes later is pruned later.
             let store = folder.open();
@@ -189,11 +189,9 @@ fn what_went_before_an_error_is_told_with_it() {
     sqlite(&folder)
         .execute_batch("PRAGMA ignore_check_constraints = 1; UPDATE requests SET input_tokens = -5")
         .unwrap();
-    let retention = Retention {
-        metadata_older_than: Some(Duration::from_secs(3600)),
-        clock_is_right: true,
-        ..Retention::default()
-    };
+    let retention = Retention::new()
+        .metadata_older_than(Duration::from_secs(3600))
+        .clock_is_right(true);
     let error = store.prune(&retention).unwrap_err();
     let RemovalError::Unfinished {
         requests, payloads, ..

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use auditlite::{HealthState, OpenError, ReadOnlyStore, Store};
+use auditlite::{HealthState, ListOptions, OpenError, ReadOnlyStore, Store};
 
 use crate::support::{Folder, PATIENCE, close, record};
 
@@ -91,7 +91,10 @@ fn an_older_copy_that_is_written_over_the_file_stops_the_store() {
     // Its write-ahead log is not the copy's, and out of the way.
     assert!(folder.join("audit.db-wal.aside").exists());
     let copy = ReadOnlyStore::open(folder.path()).unwrap().reader();
-    let page = copy.list(&auditlite::RequestFilter::default(), None, 100);
+    let page = copy.list(
+        &auditlite::RequestFilter::default(),
+        &ListOptions::new().limit(100),
+    );
     assert_eq!(page.unwrap().requests.len(), 5);
     close(folder.open());
     assert_eq!(crate::support::findings(&folder), [""; 0]);

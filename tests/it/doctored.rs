@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use auditlite::{
-    Alarm, Completion, EraseSelector, HealthState, OpenError, ReadError, ReadOnlyStore,
-    RequestContext, RequestFilter, Retention, SearchOptions, StatsFilter, VerifyOptions,
+    Alarm, Completion, EraseSelector, HealthState, ListOptions, OpenError, ReadError,
+    ReadOnlyStore, RequestContext, RequestFilter, Retention, SearchOptions, StatsFilter,
+    VerifyOptions,
 };
 
 use crate::support::{Folder, PATIENCE, close, findings, record, sqlite};
@@ -80,10 +81,7 @@ fn what_is_planted_does_not_run_is_named_and_recording_goes_on() {
         .unwrap();
     assert_eq!(erased.requests, 1);
     // What somebody's table refers to can go all the same.
-    let retention = Retention {
-        metadata_older_than: Some(Duration::from_secs(24 * 60 * 60)),
-        ..Retention::default()
-    };
+    let retention = Retention::new().metadata_older_than(Duration::from_secs(24 * 60 * 60));
     assert!(store.prune(&retention).unwrap().requests > 0);
     record(&store, "last", "a question", "an answer");
     close(store);
@@ -244,7 +242,7 @@ fn what_is_ours_and_differs_is_refused_for_writing_and_named() {
         let reader = store.reader();
         let answers = [
             reader
-                .list(&RequestFilter::default(), None, 10)
+                .list(&RequestFilter::default(), &ListOptions::new().limit(10))
                 .map(|page| page.requests.len()),
             reader.get("r-3").map(|_| 5),
             reader.stats(&StatsFilter::default()).map(|_| 5),

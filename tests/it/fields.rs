@@ -62,10 +62,7 @@ fn tables_and_exports_have_every_field() {
     };
     let export = |format: ExportFormat, name: &str| {
         let path = folder.join(name);
-        let options = ExportOptions {
-            format,
-            ..ExportOptions::default()
-        };
+        let options = ExportOptions::new().format(format);
         store.reader().export_to_file(&options, &path).unwrap();
         path
     };

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use auditlite::{
-    Completion, ExportOptions, FILTER_RANGES_MAX, Failure, ReadError, Reader, Rejection,
-    RequestContext, RequestFilter, RequestHandle, RequestOrder, RequestRecord, StatsKey, Status,
-    Store, WireProtocol,
+    Completion, ExportOptions, FILTER_RANGES_MAX, Failure, ListOptions, ReadError, Reader,
+    Rejection, RequestContext, RequestFilter, RequestHandle, RequestOrder, RequestRecord, StatsKey,
+    Status, Store, WireProtocol,
 };
 use fastrand::Rng;
 
@@ -97,7 +97,9 @@ fn matches(filter: &RequestFilter, request: &RequestRecord) -> bool {
             .is_none_or_eq(&request.conversation_id)
         && filter.since.is_none_or(|since| request.opened_at >= since)
         && filter.until.is_none_or(|until| request.opened_at < until)
-        && filter.after.is_none_or(|after| request.opened_seq > after)
+        && filter
+            .after_seq
+            .is_none_or(|after| request.opened_seq > after)
 }
 
 trait IsNoneOrEq {
@@ -164,7 +166,7 @@ fn filter(rng: &mut Rng, last: u64) -> RequestFilter {
         filter.until = Some(at(rng));
     }
     if some(rng) {
-        filter.after = Some(rng.u64(..=last));
+        filter.after_seq = Some(rng.u64(..=last));
     }
     filter
 }
@@ -174,8 +176,14 @@ fn pages(reader: &Reader, filter: &RequestFilter, is_oldest_first: bool) -> Vec<
     let (mut found, mut cursor) = (Vec::new(), None);
     loop {
         let page = match is_oldest_first {
-            true => reader.list_after(filter, cursor, 9),
-            false => reader.list(filter, cursor, 9),
+            true => reader.list(
+                filter,
+                &ListOptions::new()
+                    .order(RequestOrder::Oldest)
+                    .cursor(cursor)
+                    .limit(9),
+            ),
+            false => reader.list(filter, &ListOptions::new().cursor(cursor).limit(9)),
         };
         let page = page.unwrap();
         found.extend(page.requests.iter().map(|request| request.opened_seq));
@@ -199,7 +207,7 @@ fn every_way_of_reading_with_a_filter_gives_what_a_walk_over_all_requests_gives(
     let open = fill(&store, 1, &mut rng);
     let reader = store.reader();
     let newest_first = reader
-        .list(&RequestFilter::default(), None, 10_000)
+        .list(&RequestFilter::default(), &ListOptions::new().limit(10_000))
         .unwrap()
         .requests;
     let states: BTreeSet<Status> = newest_first.iter().map(|request| request.status).collect();
@@ -220,9 +228,8 @@ fn every_way_of_reading_with_a_filter_gives_what_a_walk_over_all_requests_gives(
             numbers(&expected),
             "{filter:?}"
         );
-        let top = reader
-            .top(&filter, RequestOrder::RequestBytes, 10_000)
-            .unwrap();
+        let most_first = ListOptions::new().order(RequestOrder::RequestBytes);
+        let top = reader.list(&filter, &most_first.limit(10_000)).unwrap();
         let top: BTreeSet<u64> = top
             .requests
             .iter()
@@ -242,16 +249,29 @@ fn every_way_of_reading_with_a_filter_gives_what_a_walk_over_all_requests_gives(
             .filter(|request| request.status != Status::Pending)
             .count();
         assert_eq!(counted, ended as u64, "{filter:?}");
-        let options = ExportOptions {
-            filter: filter.clone(),
-            ..ExportOptions::default()
-        };
+        let options = ExportOptions::new().filter(filter.clone());
         let exported = reader.export(&options, &mut std::io::sink()).unwrap();
         assert_eq!(exported.requests, expected.len() as u64, "{filter:?}");
         with_some += usize::from(!expected.is_empty());
     }
     assert!(with_some > 400, "{with_some}");
     drop(open);
+}
+
+#[test]
+fn only_a_list_by_time_has_a_cursor() {
+    let folder = Folder::new();
+    let reader = folder.open().reader();
+    for order in RequestOrder::ALL {
+        let from_here = ListOptions::new().order(order).cursor(1);
+        let result = reader.list(&RequestFilter::new(), &from_here);
+        assert_eq!(result.is_ok(), order.is_by_time(), "{order:?}");
+    }
+}
+
+fn attributes(count: usize) -> RequestFilter {
+    let one_more = |filter: RequestFilter, _| filter.attribute("k", "v");
+    (0..count).fold(RequestFilter::new(), one_more)
 }
 
 #[test]
@@ -262,25 +282,24 @@ fn a_filter_beyond_its_bounds_is_refused_by_every_way_of_reading() {
     let too_many = FILTER_RANGES_MAX + 1;
     let (first, last) = (599, 500);
     for filter in [
-        RequestFilter {
-            http_statuses: vec![500..=599; too_many],
-            ..RequestFilter::default()
-        },
-        RequestFilter {
-            http_statuses: vec![first..=last],
-            ..RequestFilter::default()
-        },
-        RequestFilter {
-            attributes: vec![("k".to_owned(), "v".to_owned()); auditlite::ATTRIBUTES_MAX + 1],
-            ..RequestFilter::default()
-        },
+        RequestFilter::new().http_statuses(vec![500..=599; too_many]),
+        RequestFilter::new().http_statuses([first..=last]),
+        attributes(auditlite::ATTRIBUTES_MAX + 1),
     ] {
-        let mut options = auditlite::SearchOptions::default();
-        options.filter = filter.clone();
+        let options = auditlite::SearchOptions::new().filter(filter.clone());
         let errors = [
-            reader.list(&filter, None, 1).unwrap_err(),
-            reader.list_after(&filter, None, 1).unwrap_err(),
-            reader.top(&filter, RequestOrder::Cost, 1).unwrap_err(),
+            reader
+                .list(&filter, &ListOptions::new().limit(1))
+                .unwrap_err(),
+            reader
+                .list(
+                    &filter,
+                    &ListOptions::new().order(RequestOrder::Oldest).limit(1),
+                )
+                .unwrap_err(),
+            reader
+                .list(&filter, &ListOptions::new().order(RequestOrder::Cost))
+                .unwrap_err(),
             reader.stats_of(&filter, &[]).unwrap_err(),
             reader.tools(&filter).unwrap_err(),
             reader.search("word", &options).unwrap_err(),
@@ -297,13 +316,16 @@ fn a_filter_beyond_its_bounds_is_refused_by_every_way_of_reading() {
             );
         }
     }
-    let most = RequestFilter {
-        http_statuses: vec![500..=599; FILTER_RANGES_MAX],
-        attributes: vec![("k".to_owned(), "v".to_owned()); auditlite::ATTRIBUTES_MAX],
-        statuses: Status::ALL.to_vec(),
-        ..RequestFilter::default()
-    };
-    assert!(reader.list(&most, None, 1).unwrap().requests.is_empty());
+    let most = attributes(auditlite::ATTRIBUTES_MAX)
+        .http_statuses(vec![500..=599; FILTER_RANGES_MAX])
+        .statuses(Status::ALL);
+    assert!(
+        reader
+            .list(&most, &ListOptions::new().limit(1))
+            .unwrap()
+            .requests
+            .is_empty()
+    );
 }
 
 #[test]
@@ -338,10 +360,7 @@ fn a_path_is_recorded_without_its_query_and_goes_with_an_erasure() {
     );
     assert_eq!(found.adjusted_fields, ["url_path"]);
     let of = |path: &str| {
-        let filter = RequestFilter {
-            url_path: Some(path.to_owned()),
-            ..RequestFilter::default()
-        };
+        let filter = RequestFilter::new().url_path(path.to_owned());
         pages(&store.reader(), &filter, false).len()
     };
     assert_eq!((of("/v1/messages"), of(&long), of("/v1/*")), (3, 1, 4));

@@ -1,6 +1,6 @@
 //! Following a store: each request once, when it has ended, and only if it matches by then.
 
-use auditlite::{Completion, Failure, RequestContext, RequestFilter, Status};
+use auditlite::{Completion, Failure, ListOptions, RequestContext, RequestFilter, Status};
 
 use crate::support::{Folder, PATIENCE, close};
 
@@ -18,12 +18,10 @@ fn a_request_is_given_once_when_it_has_ended_and_matches() {
     open("before").complete(Completion::new()).unwrap();
     store.flush(PATIENCE).unwrap();
     let reader = store.reader();
-    let newest = reader.list(&RequestFilter::default(), None, 1).unwrap();
-    let filter = RequestFilter {
-        statuses: vec![Status::Failed],
-        user_id: Some("u".to_owned()),
-        ..RequestFilter::default()
-    };
+    let newest = reader
+        .list(&RequestFilter::default(), &ListOptions::new().limit(1))
+        .unwrap();
+    let filter = RequestFilter::new().statuses([Status::Failed]).user_id("u");
     let mut follower = reader.follow(&filter, Some(newest.requests[0].opened_seq));
     let mut poll = || -> Vec<String> {
         store.flush(PATIENCE).unwrap();

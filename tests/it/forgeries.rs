@@ -53,10 +53,10 @@ impl Signed {
     fn ways(&self) -> [VerifyOptions; 3] {
         let keys = vec![self.key.verifying_key()];
         let anchor = Some(self.anchor());
-        let options = |anchor, keys| VerifyOptions {
-            anchor,
-            keys,
-            ..VerifyOptions::default()
+        let options = |anchor: Option<_>, keys| {
+            let mut options = VerifyOptions::new().keys(keys);
+            options.anchor = anchor;
+            options
         };
         [
             options(anchor.clone(), keys.clone()),
@@ -327,10 +327,7 @@ fn a_new_log_in_the_place_of_another_is_named_and_refused_where_its_id_is_known(
         report.notes
     );
     for id in [id.clone(), format!("auditlite/{id}")] {
-        let report = signed.verify(&VerifyOptions {
-            log_id: Some(id.clone()),
-            ..signed.ways()[0].clone()
-        });
+        let report = signed.verify(&signed.ways()[0].clone().log_id(id.clone()));
         let kinds: Vec<_> = report.findings.iter().map(|finding| finding.kind).collect();
         assert_eq!(kinds, [FindingKind::OtherLog]);
         match signed.builder().expect_log(&id).open() {
@@ -341,10 +338,7 @@ fn a_new_log_in_the_place_of_another_is_named_and_refused_where_its_id_is_known(
         }
     }
     let own = signed.log_id();
-    let report = signed.verify(&VerifyOptions {
-        log_id: Some(own.clone()),
-        ..signed.ways()[0].clone()
-    });
+    let report = signed.verify(&signed.ways()[0].clone().log_id(own.clone()));
     assert!(report.findings.is_empty());
     close(signed.builder().expect_log(own).open().unwrap());
 }
@@ -379,10 +373,7 @@ fn an_anchor_that_is_no_regular_file_is_refused_and_holds_nobody_up() {
         signed.elsewhere.path().into(),
     ] {
         let store = ReadOnlyStore::open(signed.folder.path()).unwrap();
-        let refused = store.verify(&VerifyOptions {
-            anchor: Some(path.clone()),
-            ..VerifyOptions::default()
-        });
+        let refused = store.verify(&VerifyOptions::new().anchor(path.clone()));
         let error = refused.unwrap_err();
         let cause = std::error::Error::source(&error).unwrap().to_string();
         assert!(cause.contains("not a regular file"), "{path:?}: {cause}");

@@ -1,8 +1,8 @@
 //! Identifiers that are too long, or hold a NUL: two never become one, and the whole finds its own.
 
 use auditlite::{
-    Completion, EraseSelector, RequestContext, RequestFilter, RequestRecord, StatsFilter, Store,
-    ToolCall, stored_identifier,
+    Completion, EraseSelector, ListOptions, RequestContext, RequestFilter, RequestRecord,
+    StatsFilter, Store, ToolCall, stored_identifier,
 };
 
 use crate::support::{Folder, PATIENCE, close};
@@ -63,10 +63,7 @@ fn filters(id: &str, key: &str) -> Vec<RequestFilter> {
         set(&mut filter, id.to_owned());
         filter
     };
-    let attribute = RequestFilter {
-        attributes: vec![(key.to_owned(), "value".to_owned())],
-        ..RequestFilter::default()
-    };
+    let attribute = RequestFilter::new().attribute(key.to_owned(), "value".to_owned());
     sets.into_iter().map(filter).chain([attribute]).collect()
 }
 
@@ -115,13 +112,10 @@ fn whatever_does_not_fit_stays_two_and_is_found_by_the_whole() {
                     (&stored, &stored)
                 );
                 for filter in filters(name, key) {
-                    let page = reader.list(&filter, None, 10).unwrap();
+                    let page = reader.list(&filter, &ListOptions::new().limit(10)).unwrap();
                     assert_eq!(page.requests, std::slice::from_ref(&request), "{filter:?}");
                 }
-                let user = StatsFilter {
-                    user_id: Some(name.clone()),
-                    ..StatsFilter::default()
-                };
+                let user = StatsFilter::new().user_id(name.clone());
                 assert_eq!(reader.stats(&user).unwrap()[0].requests, 1);
             }
             let request = reader.get(id).unwrap();

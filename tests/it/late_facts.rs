@@ -1,8 +1,9 @@
 //! User, conversation and attributes that become known after the opening.
 
 use auditlite::{
-    Completion, EraseSelector, Failure, ReadOnlyStore, Redaction, Rejection, RequestContext,
-    RequestFilter, RequestHandle, RequestRecord, StatsFilter, StatsKey, Store, VerifyOptions,
+    Completion, EraseSelector, Failure, ListOptions, ReadOnlyStore, Redaction, Rejection,
+    RequestContext, RequestFilter, RequestHandle, RequestRecord, StatsFilter, StatsKey, Store,
+    VerifyOptions,
 };
 
 use crate::support::{Folder, PATIENCE, close, findings};
@@ -73,20 +74,18 @@ fn every_end_carries_what_became_known_after_the_opening() {
     };
     check(&|id| store.reader().get(id).unwrap());
     // Filters and sums know them.
-    let filter = RequestFilter {
-        user_id: Some("u-1".to_owned()),
-        conversation_id: Some("c-1".to_owned()),
-        attributes: vec![attribute("route", "/v2")],
-        ..RequestFilter::default()
-    };
-    let page = store.reader().list(&filter, None, 100).unwrap();
+    let filter = RequestFilter::new()
+        .user_id("u-1")
+        .conversation_id("c-1")
+        .attribute("route", "/v2");
+    let page = store
+        .reader()
+        .list(&filter, &ListOptions::new().limit(100))
+        .unwrap();
     assert_eq!(page.requests.len(), ids.len());
     let users = store
         .reader()
-        .stats(&StatsFilter {
-            group_by: vec![StatsKey::User],
-            ..StatsFilter::default()
-        })
+        .stats(&StatsFilter::new().group_by([StatsKey::User]))
         .unwrap();
     let counted: Vec<_> = users.iter().map(|row| row.user_id.as_deref()).collect();
     assert_eq!(counted, [Some("u-1")]);

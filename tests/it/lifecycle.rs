@@ -1,8 +1,8 @@
 //! A request's lifecycle, from its opening to what a reader gets back.
 
 use auditlite::{
-    ActorKind, Completion, Failure, Message, PayloadSide, ReadOnlyStore, Rejection, RequestContext,
-    RequestFilter, Status, Timing, ToolCall, Usage, WireProtocol,
+    ActorKind, Completion, Failure, ListOptions, Message, PayloadSide, ReadOnlyStore, Rejection,
+    RequestContext, RequestFilter, Status, Timing, ToolCall, Usage, WireProtocol,
 };
 
 use crate::support::{Folder, PATIENCE, close};
@@ -26,11 +26,7 @@ fn full_context() -> RequestContext {
         .is_streaming(true)
         .attribute("route_match", "/v1/chat/completions")
         .attribute("system_prompt_override", "be kind \"now\"\n")
-        .messages(vec![Message {
-            role: "user".into(),
-            text: "hello".into(),
-            ..Message::default()
-        }])
+        .messages(vec![Message::new("user", "hello")])
 }
 
 #[test]
@@ -166,11 +162,8 @@ fn a_request_ends_in_each_of_the_ways() {
         Status::Rejected,
         Status::Abandoned,
     ] {
-        let filter = RequestFilter {
-            statuses: vec![status],
-            ..RequestFilter::default()
-        };
-        let page = reader.list(&filter, None, 10).unwrap();
+        let filter = RequestFilter::new().statuses([status]);
+        let page = reader.list(&filter, &ListOptions::new().limit(10)).unwrap();
         assert_eq!(page.requests.len(), 1, "{status}");
         assert_eq!(page.requests[0].request_id, status.name());
     }

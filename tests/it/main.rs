@@ -32,6 +32,7 @@ mod late_facts;
 mod layers;
 mod lifecycle;
 mod opening;
+mod options;
 mod overflow;
 mod payloads;
 mod reading;

@@ -1,8 +1,8 @@
 //! Bodies: exactly as sent, or an exact excerpt; digest and length always of the whole.
 
 use auditlite::{
-    Capture, Completion, EXCERPT_BYTES, PayloadSide, ReadError, Reader, RequestContext,
-    RequestFilter, RequestRecord,
+    Capture, Completion, EXCERPT_BYTES, ListOptions, PayloadSide, ReadError, Reader,
+    RequestContext, RequestFilter, RequestRecord,
 };
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -234,7 +234,9 @@ fn digests_of_many_bodies_are_those_of_each_also_after_a_removal() {
     let reader = store.reader();
     let mut infos = reader.body_infos();
     let mut all = || {
-        let page = reader.list(&RequestFilter::default(), None, 100).unwrap();
+        let page = reader
+            .list(&RequestFilter::default(), &ListOptions::new().limit(100))
+            .unwrap();
         assert_eq!(page.requests.len(), 40);
         let mut known = 0;
         for request in &page.requests {

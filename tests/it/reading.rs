@@ -1,6 +1,6 @@
 //! Reading: ids, filters, pages.
 
-use auditlite::{Completion, ReadError, RequestContext, RequestFilter, Status, Store};
+use auditlite::{Completion, ListOptions, ReadError, RequestContext, RequestFilter, Status, Store};
 
 use crate::support::{Folder, PATIENCE, close, sqlite};
 
@@ -58,7 +58,10 @@ fn ids(store: &Store, filter: &RequestFilter) -> Vec<String> {
     let mut ids = Vec::new();
     let mut before = None;
     loop {
-        let page = store.reader().list(filter, before, 7).unwrap();
+        let page = store
+            .reader()
+            .list(filter, &ListOptions::new().cursor(before).limit(7))
+            .unwrap();
         assert!(page.requests.len() <= 7);
         ids.extend(page.requests.into_iter().map(|request| request.request_id));
         match page.next {
@@ -80,138 +83,49 @@ fn expected(keep: impl Fn(i64) -> bool) -> Vec<String> {
 fn every_filter_shows_what_matches_newest_first() {
     let (_folder, store) = filled();
     let filter = RequestFilter::default;
-    let text = |text: &str| Some(text.to_owned());
     assert_eq!(ids(&store, &filter()), expected(|_| true));
     let cases: Vec<Case> = vec![
+        (filter().since(START + 100 * MINUTE), Box::new(|n| n >= 100)),
+        (filter().until(START + 100 * MINUTE), Box::new(|n| n < 100)),
         (
-            RequestFilter {
-                since: Some(START + 100 * MINUTE),
-                ..filter()
-            },
-            Box::new(|n| n >= 100),
-        ),
-        (
-            RequestFilter {
-                until: Some(START + 100 * MINUTE),
-                ..filter()
-            },
-            Box::new(|n| n < 100),
-        ),
-        (
-            RequestFilter {
-                since: Some(START + 5 * MINUTE + 1),
-                until: Some(START + 8 * MINUTE + 1),
-                ..filter()
-            },
+            filter()
+                .since(START + 5 * MINUTE + 1)
+                .until(START + 8 * MINUTE + 1),
             Box::new(|n| (6..=8).contains(&n)),
         ),
         (
-            RequestFilter {
-                statuses: vec![Status::Failed],
-                ..filter()
-            },
+            filter().statuses([Status::Failed]),
             Box::new(|n| n % 50 == 49),
         ),
         (
-            RequestFilter {
-                statuses: vec![Status::Completed],
-                ..filter()
-            },
+            filter().statuses([Status::Completed]),
             Box::new(|n| n % 50 != 49),
         ),
+        (filter().statuses([Status::Pending]), Box::new(|_| false)),
         (
-            RequestFilter {
-                statuses: vec![Status::Pending],
-                ..filter()
-            },
-            Box::new(|_| false),
-        ),
-        (
-            RequestFilter {
-                provider_name: text("anthropic"),
-                ..filter()
-            },
+            filter().provider_name("anthropic"),
             Box::new(|n| n % 2 == 1),
         ),
+        (filter().model("model-2"), Box::new(|n| n % 3 == 2)),
+        (filter().model("auto"), Box::new(|_| true)),
+        (filter().user_id("user-3"), Box::new(|n| n % 7 == 3)),
+        (filter().session_id("s-0"), Box::new(|n| n % 3 == 0)),
         (
-            RequestFilter {
-                model: text("model-2"),
-                ..filter()
-            },
-            Box::new(|n| n % 3 == 2),
-        ),
-        (
-            RequestFilter {
-                model: text("auto"),
-                ..filter()
-            },
-            Box::new(|_| true),
-        ),
-        (
-            RequestFilter {
-                user_id: text("user-3"),
-                ..filter()
-            },
-            Box::new(|n| n % 7 == 3),
-        ),
-        (
-            RequestFilter {
-                session_id: text("s-0"),
-                ..filter()
-            },
-            Box::new(|n| n % 3 == 0),
-        ),
-        (
-            RequestFilter {
-                conversation_id: text("c-6"),
-                ..filter()
-            },
+            filter().conversation_id("c-6"),
             Box::new(|n| n % 3 == 0 && n % 10 == 6),
         ),
+        (filter().conversation_id("x-1"), Box::new(|n| n % 3 == 1)),
+        (filter().conversation_id("s-2"), Box::new(|n| n % 3 == 2)),
+        (filter().conversation_id("s-0"), Box::new(|_| false)),
+        (filter().trace_id("trace-many"), Box::new(|n| n < 9)),
         (
-            RequestFilter {
-                conversation_id: text("x-1"),
-                ..filter()
-            },
-            Box::new(|n| n % 3 == 1),
-        ),
-        (
-            RequestFilter {
-                conversation_id: text("s-2"),
-                ..filter()
-            },
-            Box::new(|n| n % 3 == 2),
-        ),
-        (
-            RequestFilter {
-                conversation_id: text("s-0"),
-                ..filter()
-            },
-            Box::new(|_| false),
-        ),
-        (
-            RequestFilter {
-                trace_id: text("trace-many"),
-                ..filter()
-            },
-            Box::new(|n| n < 9),
-        ),
-        (
-            RequestFilter {
-                user_id: text("user-3"),
-                statuses: vec![Status::Failed],
-                provider_name: text("anthropic"),
-                ..filter()
-            },
+            filter()
+                .user_id("user-3")
+                .statuses([Status::Failed])
+                .provider_name("anthropic"),
             Box::new(|n| n % 7 == 3 && n % 50 == 49 && n % 2 == 1),
         ),
-        (
-            RequestFilter {
-                user_id: text("x' OR 1=1 --"),
-                ..filter()
-            },
-            Box::new(|_| false),
-        ),
+        (filter().user_id("x' OR 1=1 --"), Box::new(|_| false)),
     ];
     for (filter, keep) in cases {
         assert_eq!(ids(&store, &filter), expected(keep), "{filter:?}");
@@ -242,7 +156,7 @@ fn a_request_is_found_by_id_unique_prefix_or_trace() {
     assert_eq!(reader.find("s-2", 1000).unwrap().len(), 100);
     for limit in [0, 10_001] {
         let error = reader
-            .list(&RequestFilter::default(), None, limit)
+            .list(&RequestFilter::default(), &ListOptions::new().limit(limit))
             .unwrap_err();
         assert!(matches!(error, ReadError::InvalidArgument(_)), "{error}");
     }
@@ -288,7 +202,7 @@ fn lists_never_touch_payloads() {
         .reader();
     assert_eq!(
         reader
-            .list(&RequestFilter::default(), None, 1000)
+            .list(&RequestFilter::default(), &ListOptions::new().limit(1000))
             .unwrap()
             .requests
             .len(),
@@ -308,13 +222,16 @@ fn pages_stay_in_step_while_the_log_grows() {
     let (_folder, store) = filled();
     let first = store
         .reader()
-        .list(&RequestFilter::default(), None, 100)
+        .list(&RequestFilter::default(), &ListOptions::new().limit(100))
         .unwrap();
     crate::support::record(&store, "req-new", "q", "a");
     store.flush(PATIENCE).unwrap();
     let second = store
         .reader()
-        .list(&RequestFilter::default(), first.next, 100)
+        .list(
+            &RequestFilter::default(),
+            &ListOptions::new().cursor(first.next).limit(100),
+        )
         .unwrap();
     assert_eq!(first.requests.last().unwrap().request_id, "req-200");
     assert_eq!(second.requests[0].request_id, "req-199");
@@ -332,10 +249,8 @@ fn time_ranges_stay_right_when_the_clock_jumps() {
         audit.complete(Completion::new()).unwrap();
     }
     store.flush(PATIENCE).unwrap();
-    let filter = RequestFilter {
-        since: Some(START + 50 * MINUTE),
-        until: Some(START + 101 * MINUTE),
-        ..RequestFilter::default()
-    };
+    let filter = RequestFilter::new()
+        .since(START + 50 * MINUTE)
+        .until(START + 101 * MINUTE);
     assert_eq!(ids(&store, &filter), ["r-5", "r-4", "r-2", "r-1"]);
 }

@@ -1,8 +1,8 @@
 //! Secrets are taken out before anything is enqueued or hashed.
 
 use auditlite::{
-    Completion, Failure, PayloadSide, Redaction, Rejection, RequestContext, RequestRecord, Status,
-    Store, ToolCall,
+    Completion, Failure, ListOptions, PayloadSide, Redaction, Rejection, RequestContext,
+    RequestRecord, Status, Store, ToolCall,
 };
 
 use crate::support::{Folder, PATIENCE, close, findings};
@@ -14,7 +14,10 @@ fn is_anywhere(folder: &Folder, secret: &str) -> bool {
     let store = auditlite::ReadOnlyStore::open(folder.path()).unwrap();
     let reader = store.reader();
     let page = reader
-        .list(&auditlite::RequestFilter::default(), None, 100)
+        .list(
+            &auditlite::RequestFilter::default(),
+            &ListOptions::new().limit(100),
+        )
         .unwrap();
     let in_bodies = page.requests.iter().any(|request| {
         let sides = [PayloadSide::Request, PayloadSide::Response];

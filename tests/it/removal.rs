@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use auditlite::{
-    Completion, EraseSelector, PayloadSide, ReadError, ReadOnlyStore, RemovalError, RequestContext,
-    RequestFilter, Retention, StatsFilter, StatsKey, Status, Store, ToolCall, Usage, VerifyOptions,
+    Completion, EraseSelector, ListOptions, PayloadSide, ReadError, ReadOnlyStore, RemovalError,
+    RequestContext, RequestFilter, Retention, StatsFilter, StatsKey, Status, Store, ToolCall,
+    Usage, VerifyOptions,
 };
 
 use crate::support::{Folder, PATIENCE, close, findings};
@@ -123,10 +124,7 @@ fn an_erased_conversation_leaves_its_ids_and_sums_and_nothing_else() {
     for (number, kept) in kept.iter().enumerate() {
         assert_eq!(body(number, "beta", PayloadSide::Request, &reading), *kept);
     }
-    let by_user = StatsFilter {
-        group_by: vec![StatsKey::User],
-        ..StatsFilter::default()
-    };
+    let by_user = StatsFilter::new().group_by([StatsKey::User]);
     let rows = reader.stats(&by_user).unwrap();
     let users: Vec<_> = rows
         .iter()
@@ -192,12 +190,10 @@ fn content_is_pruned_before_metadata_and_sums_stay() {
     }
     let total = |store: &Store| store.reader().stats(&StatsFilter::default()).unwrap();
     let before = total(&store);
-    let hours = |hours: u64| Some(Duration::from_secs(hours * 3600));
-    let retention = Retention {
-        content_older_than: hours(20),
-        metadata_older_than: hours(40),
-        ..Retention::default()
-    };
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    let retention = Retention::new()
+        .content_older_than(hours(20))
+        .metadata_older_than(hours(40));
     let preview = ReadOnlyStore::open(folder.path())
         .unwrap()
         .preview_prune(&retention)
@@ -312,11 +308,11 @@ fn nothing_is_left_on_pages_where_rows_once_were() {
     }
     for number in (0..1000).step_by(29) {
         let talk = format!("talk-{number:05}-of-some");
-        let filter = RequestFilter {
-            conversation_id: Some(talk.clone()),
-            ..RequestFilter::default()
-        };
-        let page = store.reader().list(&filter, None, 10).unwrap();
+        let filter = RequestFilter::new().conversation_id(talk.clone());
+        let page = store
+            .reader()
+            .list(&filter, &ListOptions::new().limit(10))
+            .unwrap();
         for request in page.requests {
             let selector = EraseSelector::UserConversation {
                 user_id: request.user_id.unwrap(),

@@ -249,10 +249,7 @@ fn what_is_erased_is_not_found_any_more_and_what_others_said_again_is() {
     erase("r-1");
     wait();
     assert_eq!(find(&reader, "aurora"), pairs(&[("r-2", "user")]));
-    let retention = Retention {
-        content_older_than: Some(Duration::from_secs(3600)),
-        ..Retention::default()
-    };
+    let retention = Retention::new().content_older_than(Duration::from_secs(3600));
     store.prune(&retention).unwrap();
     wait();
     assert_eq!(find(&reader, "aurora OR oxygen OR algae"), []);

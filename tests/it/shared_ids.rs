@@ -1,8 +1,8 @@
 //! Requests that share an id: each recorded, flagged, and reached; none in the place of another.
 
 use auditlite::{
-    BundleOptions, Completion, EraseSelector, PayloadSide, ReadError, ReadOnlyStore, RemovalError,
-    RequestContext, RequestFilter, RequestRecord, Store,
+    BundleOptions, Completion, EraseSelector, ListOptions, PayloadSide, ReadError, ReadOnlyStore,
+    RemovalError, RequestContext, RequestFilter, RequestOrder, RequestRecord, Store,
 };
 
 use crate::support::{Folder, PATIENCE, close, findings};
@@ -29,9 +29,10 @@ fn filled() -> (Folder, Store) {
 }
 
 fn all(store: &Store) -> Vec<RequestRecord> {
-    let page = store
-        .reader()
-        .list_after(&RequestFilter::default(), None, 100);
+    let page = store.reader().list(
+        &RequestFilter::default(),
+        &ListOptions::new().order(RequestOrder::Oldest).limit(100),
+    );
     page.unwrap().requests
 }
 
@@ -84,11 +85,14 @@ fn each_is_flagged_and_reached_by_its_number_and_the_id_alone_is_refused() {
             .collect::<Vec<_>>(),
         numbers
     );
-    let filter = RequestFilter {
-        request_id: Some("same".to_owned()),
-        ..RequestFilter::default()
-    };
-    assert_eq!(reader.list(&filter, None, 10).unwrap().requests, found);
+    let filter = RequestFilter::new().request_id("same");
+    assert_eq!(
+        reader
+            .list(&filter, &ListOptions::new().limit(10))
+            .unwrap()
+            .requests,
+        found
+    );
     for nobody in ["#1000000", "#", "#-1", "#+1", "#1x", "##1"] {
         let error = reader.get(nobody).unwrap_err();
         assert!(
@@ -170,10 +174,7 @@ fn a_bundle_of_one_holds_the_events_of_no_other() {
     close(store);
     let reading = ReadOnlyStore::open(folder.path()).unwrap();
     for request in requests {
-        let options = BundleOptions {
-            opened_seq: Some(request.opened_seq),
-            ..BundleOptions::default()
-        };
+        let options = BundleOptions::new().opened_seq(request.opened_seq);
         let mut bundle = Vec::new();
         let summary = reading.write_bundle(&options, &mut bundle).unwrap();
         assert_eq!(summary.events, 2);

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use auditlite::{
-    Completion, FlushError, HealthState, ReceiptError, RequestContext, RequestFilter, Store,
+    Completion, FlushError, HealthState, ListOptions, ReceiptError, RequestContext, RequestFilter,
+    Store,
 };
 
 use crate::support::{Folder, PATIENCE, close, findings, sqlite};
@@ -65,7 +66,7 @@ fn no_call_waits_while_the_writer_is_stalled_for_seconds() {
     assert_eq!(store.health().state, HealthState::Healthy);
     let page = store
         .reader()
-        .list(&RequestFilter::default(), None, 10_000)
+        .list(&RequestFilter::default(), &ListOptions::new().limit(10_000))
         .unwrap();
     assert_eq!(page.requests.len(), count + 1, "nothing is lost");
     close(store);

@@ -191,11 +191,13 @@ fn what_a_removal_took_out_is_no_alarm_where_the_log_cannot_be_read() {
         let store = folder.open();
         match is_erased {
             true => drop(store.erase(&EraseSelector::User("u-0".to_owned()), "r")),
-            false => drop(store.prune(&Retention {
-                content_older_than: Some(Duration::from_secs(3600)),
-                clock_is_right: true,
-                ..Retention::default()
-            })),
+            false => drop(
+                store.prune(
+                    &Retention::new()
+                        .content_older_than(Duration::from_secs(3600))
+                        .clock_is_right(true),
+                ),
+            ),
         }
         close(store);
         for seq in [request.opened_seq, request.ended_seq.unwrap()] {
@@ -235,10 +237,7 @@ fn nothing_is_said_to_be_missing_of_what_the_log_cannot_tell() {
 fn an_export_states_the_length_of_a_body_that_was_replaced() {
     let folder = recorded(2);
     replace_body(&folder, opened_seq(&folder, "r-1"), "short");
-    let options = ExportOptions {
-        content: ExportContent::Full,
-        ..ExportOptions::default()
-    };
+    let options = ExportOptions::new().content(ExportContent::Full);
     let mut out = Vec::new();
     let summary = reader(&folder).export(&options, &mut out).unwrap();
     assert!(summary.damaged > 0 && summary.unchecked == 0);
@@ -264,10 +263,7 @@ fn a_segment_that_unpacks_to_much_is_unpacked_once_and_not_for_each_body() {
     close(store);
     let export = || {
         let begun = Instant::now();
-        let options = ExportOptions {
-            content: ExportContent::Full,
-            ..ExportOptions::default()
-        };
+        let options = ExportOptions::new().content(ExportContent::Full);
         let summary = reader(&folder).export(&options, &mut std::io::sink());
         (summary.unwrap().unchecked, begun.elapsed())
     };

@@ -94,11 +94,9 @@ impl Trail {
     }
 
     fn options(&self) -> VerifyOptions {
-        VerifyOptions {
-            anchor: Some(self.anchor.clone()),
-            keys: vec![self.key.verifying_key()],
-            ..VerifyOptions::default()
-        }
+        VerifyOptions::new()
+            .anchor(self.anchor.clone())
+            .keys([self.key.verifying_key()])
     }
 
     fn verify(&self) -> VerifyReport {
@@ -137,10 +135,7 @@ fn a_clean_trail_gives_no_finding_and_says_what_is_not_kept() {
     let doctor = ReadOnlyStore::open(trail.folder.path()).unwrap().doctor();
     assert_eq!(doctor.unwrap().payloads, report.payloads);
     // Less is asked for: the notes say what is not shown.
-    let report = trail.verify_with(&VerifyOptions {
-        skip_bodies: true,
-        ..VerifyOptions::default()
-    });
+    let report = trail.verify_with(&VerifyOptions::new().skip_bodies(true));
     assert!(report.findings.is_empty());
     assert_eq!(report.body_bytes, 0);
     for what in ["no key was given", "no anchor file was given", "bodies"] {
@@ -378,9 +373,10 @@ fn a_cut_tail_and_an_older_copy_are_found_by_the_anchor_alone() {
     let finding = &report.findings[0];
     assert_eq!(finding.seq, Some(report.events), "{finding:?}");
     // Without the anchor nothing shows it, and the report says so.
-    let blind = trail.verify_with(&VerifyOptions {
-        anchor: None,
-        ..trail.options()
+    let blind = trail.verify_with(&{
+        let mut options = trail.options();
+        options.anchor = None;
+        options
     });
     assert!(blind.findings.is_empty());
     assert!(blind.notes.iter().any(|note| note.contains("anchor")));
@@ -432,25 +428,18 @@ fn a_deleted_write_ahead_log_is_found_by_the_anchor() {
 fn another_key_another_log_and_a_spoilt_anchor_are_found() {
     let trail = Trail::recorded();
     let other = Trail::recorded();
-    let stranger = VerifyOptions {
-        keys: vec![other.key.verifying_key()],
-        ..trail.options()
-    };
+    let stranger = trail.options().keys([other.key.verifying_key()]);
     assert_eq!(
         kinds(&trail.verify_with(&stranger)),
         HashSet::from([FindingKind::Signature])
     );
     // Both keys, as after a change of keys.
-    let both = VerifyOptions {
-        keys: vec![other.key.verifying_key(), trail.key.verifying_key()],
-        ..trail.options()
-    };
+    let both = trail
+        .options()
+        .keys([other.key.verifying_key(), trail.key.verifying_key()]);
     assert!(trail.verify_with(&both).findings.is_empty());
 
-    let foreign = VerifyOptions {
-        anchor: Some(other.anchor.clone()),
-        ..trail.options()
-    };
+    let foreign = trail.options().anchor(other.anchor.clone());
     let report = trail.verify_with(&foreign);
     assert_eq!(kinds(&report), HashSet::from([FindingKind::Anchor]));
     assert!(report.findings[0].what.contains("other logs"));

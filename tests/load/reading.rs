@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use auditlite::{
-    Completion, ExportContent, ExportOptions, Overflow, ReadOnlyStore, Reader, RequestContext,
-    RequestFilter, SearchOptions, Store, VerifyOptions, WireProtocol, update_search_index,
+    Completion, ExportContent, ExportOptions, ListOptions, Overflow, ReadOnlyStore, Reader,
+    RequestContext, RequestFilter, SearchOptions, Store, VerifyOptions, WireProtocol,
+    update_search_index,
 };
 
 use crate::{PATIENCE, latency};
@@ -38,7 +39,9 @@ fn again_and_again(is_over: &AtomicBool, count: &AtomicU64, mut once: impl FnMut
 fn read(reader: &Reader, done: &Done, is_over: &AtomicBool) {
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let newest = reader.list(&RequestFilter::default(), None, 1).unwrap();
+            let newest = reader
+                .list(&RequestFilter::default(), &ListOptions::new().limit(1))
+                .unwrap();
             let mut follower = reader.follow(
                 &RequestFilter::default(),
                 Some(newest.requests[0].opened_seq),
@@ -59,10 +62,7 @@ fn read(reader: &Reader, done: &Done, is_over: &AtomicBool) {
             });
         });
         again_and_again(is_over, &done.exports, || {
-            let options = ExportOptions {
-                content: ExportContent::Full,
-                ..ExportOptions::default()
-            };
+            let options = ExportOptions::new().content(ExportContent::Full);
             let mut out = Until { is_over, bytes: 0 };
             // An export that is broken off is one that ran to the end of the measurement.
             let _ = reader.export(&options, &mut out);

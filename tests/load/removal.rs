@@ -36,10 +36,7 @@ fn remove(store: &Store, is_over: &AtomicBool, first: u64) -> u64 {
         let report = store.erase(&selector, "a test of the load").unwrap();
         assert!(report.requests <= 4 && report.is_fully_erased, "{report:?}");
         let used = std::fs::metadata(store.path()).unwrap().len();
-        let retention = Retention {
-            size_bytes_max: Some(used / 8 * 7),
-            ..Retention::default()
-        };
+        let retention = Retention::new().size_bytes_max(used / 8 * 7);
         store.prune(&retention).unwrap();
         number += 1;
     }

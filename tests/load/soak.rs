@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use auditlite::{
-    HealthState, Overflow, PayloadSide, ReadOnlyStore, RequestFilter, StatsFilter, StatsKey, Store,
+    HealthState, ListOptions, Overflow, PayloadSide, ReadOnlyStore, RequestFilter, StatsFilter,
+    StatsKey, Store,
 };
 use fastrand::Rng;
 
@@ -102,11 +103,12 @@ fn read(store: &Store, is_over: &AtomicBool, seed: u64) {
     let mut rng = Rng::with_seed(seed);
     let reader = store.reader();
     while !is_over.load(Ordering::Relaxed) {
-        let filter = RequestFilter {
-            conversation_id: rng.bool().then(|| format!("c-{}", rng.u8(..60))),
-            ..RequestFilter::default()
-        };
-        let page = reader.list(&filter, None, 1 + rng.usize(..50)).unwrap();
+        let mut filter = RequestFilter::new();
+        filter.conversation_id = rng.bool().then(|| format!("c-{}", rng.u8(..60)));
+
+        let page = reader
+            .list(&filter, &ListOptions::new().limit(1 + rng.usize(..50)))
+            .unwrap();
         for request in page.requests.iter().take(3) {
             assert_eq!(
                 reader.get(&request.request_id).unwrap().opened_seq,
@@ -115,10 +117,7 @@ fn read(store: &Store, is_over: &AtomicBool, seed: u64) {
             reader.payload(request, PayloadSide::Request).unwrap();
         }
         reader
-            .stats(&StatsFilter {
-                group_by: vec![StatsKey::Hour, StatsKey::Model],
-                ..StatsFilter::default()
-            })
+            .stats(&StatsFilter::new().group_by([StatsKey::Hour, StatsKey::Model]))
             .unwrap();
         if rng.u8(..10) == 0 {
             store.flush(PATIENCE).unwrap();

@@ -179,15 +179,13 @@ impl Machine {
 fn messages(rng: &mut Rng) -> Option<Vec<Message>> {
     (rng.u8(..6) == 0).then(|| {
         (0..rng.usize(..3))
-            .map(|number| Message {
-                role: "user".to_owned(),
-                text: odd(rng),
-                tool_calls: vec![MessageToolCall {
-                    tool_call_id: format!("call-{number}"),
-                    tool_name: "tool".to_owned(),
-                    input: odd(rng),
-                }],
-                tool_results: vec![MessageToolResult::default(); number],
+            .map(|number| {
+                let text = odd(rng);
+                let call = MessageToolCall::new(format!("call-{number}"), "tool", odd(rng));
+                let message = Message::new("user", text).tool_call(call);
+                let with_result =
+                    |message: Message, _| message.tool_result(MessageToolResult::default());
+                (0..number).fold(message, with_result)
             })
             .collect()
     })

@@ -1,7 +1,8 @@
 //! Reads of a store, compared with the model.
 
 use auditlite::{
-    PayloadSide, ReadError, Reader, RequestFilter, RequestRecord, StatsFilter, StatsKey, Status,
+    ListOptions, PayloadSide, ReadError, Reader, RequestFilter, RequestRecord, StatsFilter,
+    StatsKey, Status,
 };
 use fastrand::Rng;
 use sha2::{Digest, Sha256};
@@ -66,10 +67,9 @@ impl Machine {
         let id = self.some_id(rng);
         let mut expected = self.model.lookup(&id);
         if expected.is_empty() && !id.is_empty() {
-            expected = self.model.list(&RequestFilter {
-                session_id: Some(id.clone()),
-                ..RequestFilter::default()
-            });
+            expected = self
+                .model
+                .list(&RequestFilter::new().session_id(id.clone()));
         }
         let is_number = |id: &str| id.starts_with('#') && id[1..].parse::<u64>().is_ok();
         if expected.is_empty() && !id.is_empty() && !is_number(&id) {
@@ -104,7 +104,9 @@ impl Machine {
         let mut found = Vec::new();
         let mut before = None;
         loop {
-            let page = reader.list(filter, before, limit).unwrap();
+            let page = reader
+                .list(filter, &ListOptions::new().cursor(before).limit(limit))
+                .unwrap();
             assert!(page.requests.len() <= limit);
             found.extend(page.requests);
             let Some(next) = page.next else { break };
@@ -122,12 +124,11 @@ impl Machine {
 
     pub fn check_stats(&mut self, rng: &mut Rng) {
         let reader = self.reader();
-        let mut filter = StatsFilter {
-            provider_name: (rng.u8(..4) == 0).then(|| "provider_name-1".to_owned()),
-            model: (rng.u8(..4) == 0).then(|| "request_model-1".to_owned()),
-            user_id: (rng.u8(..4) == 0).then(|| "user_id-1".to_owned()),
-            ..StatsFilter::default()
-        };
+        let mut filter = StatsFilter::new();
+        filter.provider_name = (rng.u8(..4) == 0).then(|| "provider_name-1".to_owned());
+        filter.model = (rng.u8(..4) == 0).then(|| "request_model-1".to_owned());
+        filter.user_id = (rng.u8(..4) == 0).then(|| "user_id-1".to_owned());
+
         if rng.bool() {
             (filter.since, filter.until) = times(rng);
         }
@@ -175,7 +176,7 @@ impl Machine {
     pub fn check_bodies(&mut self, rng: &mut Rng) {
         let reader = self.reader();
         let found = reader
-            .list(&RequestFilter::default(), None, 10_000)
+            .list(&RequestFilter::default(), &ListOptions::new().limit(10_000))
             .unwrap()
             .requests;
         assert_eq!(found.len(), self.model.requests.len());
@@ -204,7 +205,7 @@ impl Machine {
     pub fn count_shed(&self) -> u64 {
         let reader = self.store().reader();
         let found = reader
-            .list(&RequestFilter::default(), None, 10_000)
+            .list(&RequestFilter::default(), &ListOptions::new().limit(10_000))
             .unwrap()
             .requests;
         found

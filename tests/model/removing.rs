@@ -92,10 +92,9 @@ impl Machine {
         let used = std::fs::metadata(self.path()).unwrap().len();
         // At times everything that may go.
         let size_bytes_max = Some(used / 8 * rng.u64(0..9));
-        let retention = Retention {
-            size_bytes_max,
-            ..Retention::default()
-        };
+        let mut retention = Retention::new();
+        retention.size_bytes_max = size_bytes_max;
+
         let report = self.store().prune(&retention).unwrap();
         let (content, metadata) = self.pruned_to();
         let is_pending = |request: &&Request| request.status == Status::Pending;

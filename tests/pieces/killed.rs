@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use auditlite::{
-    EraseSelector, Overflow, PayloadSide, ReadOnlyStore, RequestContext, RequestFilter, Status,
-    Store, StoreBuilder, VerifyOptions,
+    EraseSelector, ListOptions, Overflow, PayloadSide, ReadOnlyStore, RequestContext,
+    RequestFilter, Status, Store, StoreBuilder, VerifyOptions,
 };
 
 use crate::random::Random;
@@ -125,11 +125,11 @@ fn examine(path: &Path, said: &Said, what: &str, seen: &mut Seen) {
         store.reader()
     };
     let reader = verify();
-    let filter = RequestFilter {
-        statuses: vec![Status::Pending],
-        ..RequestFilter::default()
-    };
-    let open = reader.list(&filter, None, 1000).unwrap().requests;
+    let filter = RequestFilter::new().statuses([Status::Pending]);
+    let open = reader
+        .list(&filter, &ListOptions::new().limit(1000))
+        .unwrap()
+        .requests;
     let mut before = HashMap::new();
     for request in &open {
         let body = noise(&request.request_id, STREAM_BYTES);

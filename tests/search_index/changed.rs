@@ -130,10 +130,7 @@ fn no_word_of_what_was_removed_stays_in_an_index_that_somebody_changed() {
                     assert!(report.is_fully_erased, "{damage}: {report:?}");
                 }
             } else {
-                let retention = Retention {
-                    content_older_than: Some(Duration::from_secs(1)),
-                    ..Retention::default()
-                };
+                let retention = Retention::new().content_older_than(Duration::from_secs(1));
                 store.prune(&retention).unwrap();
             }
             close(store);
@@ -179,10 +176,7 @@ fn what_a_request_was_answered_that_is_half_pruned_leaves_no_words() {
     }
     store.flush(PATIENCE).unwrap();
     let prune = |hours: u64| {
-        let retention = Retention {
-            content_older_than: Some(Duration::from_secs(hours * 3600)),
-            ..Retention::default()
-        };
+        let retention = Retention::new().content_older_than(Duration::from_secs(hours * 3600));
         store.prune(&retention).unwrap().payloads
     };
     assert_eq!(prune(7), 1);
@@ -192,10 +186,7 @@ fn what_a_request_was_answered_that_is_half_pruned_leaves_no_words() {
     assert_eq!(reader.verify(&compared()).unwrap().findings, []);
     drop(reader);
     let store = open(&path);
-    let retention = Retention {
-        content_older_than: Some(Duration::from_secs(60)),
-        ..Retention::default()
-    };
+    let retention = Retention::new().content_older_than(Duration::from_secs(60));
     assert_eq!(store.prune(&retention).unwrap().payloads, 3);
     close(store);
     assert_eq!(words_left(&path), Some(0));

@@ -36,8 +36,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use auditlite::{
-    Completion, PayloadSide, ReadError, ReadOnlyStore, Reader, Receipt, Recorder, RequestContext,
-    RequestFilter, RequestHandle, RequestRecord, Status, Store,
+    Completion, ListOptions, PayloadSide, ReadError, ReadOnlyStore, Reader, Receipt, Recorder,
+    RequestContext, RequestFilter, RequestHandle, RequestRecord, Status, Store,
 };
 
 /// Long enough for any machine.
@@ -268,11 +268,8 @@ pub fn recover(path: &Path, promises: &Promises, accounts: Accounts, probe: &str
         Err(error) => return vec![format!("does not open for writing: {}", chain(&error))],
     };
     let mut violations = Vec::new();
-    let pending = RequestFilter {
-        statuses: vec![Status::Pending],
-        ..RequestFilter::default()
-    };
-    match store.reader().list(&pending, None, 10) {
+    let pending = RequestFilter::new().statuses([Status::Pending]);
+    match store.reader().list(&pending, &ListOptions::new().limit(10)) {
         Ok(page) => violations.extend(
             page.requests
                 .iter()
@@ -380,7 +377,10 @@ fn stored_requests(reader: &Reader) -> Result<BTreeMap<String, RequestRecord>, R
     let mut stored = BTreeMap::new();
     let mut before = None;
     loop {
-        let page = reader.list(&RequestFilter::default(), before, 1000)?;
+        let page = reader.list(
+            &RequestFilter::default(),
+            &ListOptions::new().cursor(before).limit(1000),
+        )?;
         for request in page.requests {
             stored.insert(request.request_id.clone(), request);
         }

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use auditlite::{Overflow, RequestFilter, Store, StoreBuilder};
+use auditlite::{ListOptions, Overflow, RequestFilter, Store, StoreBuilder};
 
 use super::oracle::Ledger;
 
@@ -46,7 +46,9 @@ pub fn work(store: &Store, ledger: &Ledger, name: &str, batches: u64, patience: 
         }
         if batch % 4 == 1 && all_flushed {
             // What it says is checked afterwards; here it takes locks and reads pages.
-            let _ = store.reader().list(&RequestFilter::default(), None, 20);
+            let _ = store
+                .reader()
+                .list(&RequestFilter::default(), &ListOptions::new().limit(20));
         }
     }
     for (id, handle) in held {

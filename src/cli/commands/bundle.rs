@@ -76,11 +76,11 @@ pub(crate) fn run(
             None => return Ok(Outcome::Findings),
         },
     };
-    let options = BundleOptions {
-        seqs: (args.from.is_some() || args.to.is_some())
-            .then(|| args.from.unwrap_or(0)..=args.to.unwrap_or(u64::MAX)),
-        opened_seq,
-    };
+    let mut options = BundleOptions::new();
+    options.seqs = (args.from.is_some() || args.to.is_some())
+        .then(|| args.from.unwrap_or(0)..=args.to.unwrap_or(u64::MAX));
+    options.opened_seq = opened_seq;
+
     let summary = match &args.output {
         None => store.write_bundle(&options, out)?,
         Some(path) => write_file(&store, &options, path)?,

@@ -93,7 +93,7 @@ pub(crate) fn run(
     let mut options = ConversationOptions::default();
     options.user_id.clone_from(&args.user);
     let after = args.after.as_deref().map(|id| cursor(&reader, id));
-    options.after = after.transpose()?;
+    options.cursor = after.transpose()?;
     let mut left = match args.limit {
         0 => u64::MAX,
         limit => limit,
@@ -105,7 +105,7 @@ pub(crate) fn run(
         options.limit = usize::try_from(left.min(PAGE_REQUESTS)).unwrap_or(usize::MAX);
         let page = match shown.page(&reader, &options) {
             Ok(page) => page,
-            Err(ReadError::NotFound(_)) if options.after.is_some() => {
+            Err(ReadError::NotFound(_)) if options.cursor.is_some() => {
                 output::say("the conversation has no request after that one");
                 return Ok(Outcome::Findings);
             }
@@ -155,7 +155,7 @@ pub(crate) fn run(
                 output::say(&format!("{requests} shown; go on with --after '#{next}'"));
                 break;
             }
-            next => options.after = next,
+            next => options.cursor = next,
         }
     }
     if left_out > 0 {

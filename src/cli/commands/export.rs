@@ -81,13 +81,13 @@ pub(crate) fn run(
             "a SQLite database is written to a file; give --output".to_owned(),
         ));
     }
-    let options = ExportOptions {
-        format: ExportFormat::from_name(&args.format).unwrap_or_default(),
-        content: ExportContent::from_name(&args.content).unwrap_or_default(),
-        filter: args.filter.filter(&reader)?,
-        limit: (args.limit > 0).then_some(args.limit),
-        is_compressed: args.zstd,
-    };
+    let mut options = ExportOptions::new()
+        .format(ExportFormat::from_name(&args.format).unwrap_or_default())
+        .content(ExportContent::from_name(&args.content).unwrap_or_default())
+        .filter(args.filter.filter(&reader)?)
+        .is_compressed(args.zstd);
+    options.limit = (args.limit > 0).then_some(args.limit);
+
     let summary = match &args.output {
         Some(path) => reader.export_to_file(&options, path)?,
         None => reader.export(&options, out)?,

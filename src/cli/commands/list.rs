@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 
-use auditlite::{Page, Reader, RequestFilter, RequestOrder, RequestRecord, Status};
+use auditlite::{ListOptions, Page, Reader, RequestFilter, RequestOrder, RequestRecord, Status};
 use clap::builder::PossibleValuesParser;
 
 use crate::cli::Outcome;
@@ -22,7 +22,7 @@ use crate::cli::support::{output, time};
 /// part by part, so that memory stays bounded.
 const PAGE_REQUESTS: u64 = 2_000;
 /// Most requests of a sorted list.
-const SORTED_MAX: usize = 10_000;
+const SORTED_MAX: u64 = 10_000;
 /// The part of a terminal's width that an id may take; of a longer one its number is shown.
 const ID_SHARE: usize = 5;
 /// Shortest prefix of an id that is printed: the time part of a UUIDv7.
@@ -85,7 +85,7 @@ pub(crate) struct Args {
     /// Only requests opened before the one with this opened_seq
     #[arg(long, value_name = "CURSOR")]
     before: Option<u64>,
-    /// Those that have most of this, most first, instead of the newest
+    /// The oldest first, or those that have most of this, instead of the newest
     #[arg(
         long,
         value_name = "BY",
@@ -110,34 +110,31 @@ pub(crate) fn run(
     let reader = store.reader();
     let filter = args.filter.filter(&reader)?;
     let order = args.sort.as_deref().and_then(RequestOrder::from_name);
+    let order = order.unwrap_or_default();
+    let left = args.limit.count();
+    if !order.is_by_time() && left > SORTED_MAX {
+        return Err(CliError::Message(format!(
+            "--sort {} takes -n from 1 to {SORTED_MAX}",
+            order.name()
+        )));
+    }
     let mut unreadable = Vec::new();
     let mut has_pending = false;
     let mut list = List::new(args.filter.is_of_failures());
-    let is_empty = match order {
-        Some(order) => {
-            let page = top(&reader, &filter, order, args.limit.count())?;
-            write(args, &page.requests, &mut list, out)?;
-            has_pending = has_pending_of(&page.requests);
-            unreadable = page.unreadable;
-            page.requests.is_empty()
-        }
-        None => {
-            let mut pages = Pages {
-                reader,
-                filter,
-                before: args.before,
-                left: args.limit.count(),
-            };
-            let mut is_first = true;
-            while let Some(page) = pages.next()? {
-                write(args, &page.requests, &mut list, out)?;
-                has_pending |= has_pending_of(&page.requests);
-                is_first &= page.requests.is_empty();
-                unreadable.extend(page.unreadable);
-            }
-            is_first
-        }
+    let mut is_empty = true;
+    let mut pages = Pages {
+        reader,
+        filter,
+        order,
+        cursor: args.before,
+        left,
     };
+    while let Some(page) = pages.next()? {
+        write(args, &page.requests, &mut list, out)?;
+        has_pending |= has_pending_of(&page.requests);
+        is_empty &= page.requests.is_empty();
+        unreadable.extend(page.unreadable);
+    }
     list.say_left_out();
     if has_pending {
         output::say_left_open(&store);
@@ -173,44 +170,38 @@ fn has_pending_of(requests: &[RequestRecord]) -> bool {
     requests.iter().any(is_pending)
 }
 
-/// A sorted list is read at once: it has a bound.
-fn top(
-    reader: &Reader,
-    filter: &RequestFilter,
-    order: RequestOrder,
-    limit: u64,
-) -> Result<Page, CliError> {
-    match usize::try_from(limit) {
-        Ok(limit @ 0..=SORTED_MAX) => Ok(reader.top(filter, order, limit)?),
-        _ => Err(CliError::Message(format!(
-            "--sort takes -n from 1 to {SORTED_MAX}"
-        ))),
-    }
-}
-
 /// Goes through a list page by page with the keyset cursor.
 struct Pages {
     reader: Reader,
     filter: RequestFilter,
-    before: Option<u64>,
+    order: RequestOrder,
+    cursor: Option<u64>,
     left: u64,
 }
 
 impl Pages {
     /// The next page; `None` after the last one. A page is never empty.
     fn next(&mut self) -> Result<Option<Page>, CliError> {
-        let count = usize::try_from(self.left.min(PAGE_REQUESTS)).unwrap_or(usize::MAX);
+        // A sorted list is read at once.
+        let page_max = match self.order.is_by_time() {
+            true => PAGE_REQUESTS,
+            false => SORTED_MAX,
+        };
+        let count = usize::try_from(self.left.min(page_max)).unwrap_or(usize::MAX);
         if count == 0 {
             return Ok(None);
         }
-        let page = self.reader.list(&self.filter, self.before, count)?;
+        let options = ListOptions::new().order(self.order).limit(count);
+        let page = self
+            .reader
+            .list(&self.filter, &options.cursor(self.cursor))?;
         let got = page.requests.len().saturating_add(page.unreadable.len());
         let got = u64::try_from(got).unwrap_or(u64::MAX);
         self.left = match page.next {
             Some(_) => self.left.saturating_sub(got),
             None => 0,
         };
-        self.before = page.next;
+        self.cursor = page.next;
         Ok((got > 0).then_some(page))
     }
 }

@@ -82,12 +82,11 @@ pub(crate) fn run(
     database: &DatabaseArgs,
     out: &mut dyn Write,
 ) -> Result<Outcome, CliError> {
-    let retention = Retention {
-        content_older_than: args.retention.content_older_than,
-        metadata_older_than: args.retention.metadata_older_than,
-        size_bytes_max: args.retention.max_size,
-        clock_is_right: args.clock_is_right,
-    };
+    let mut retention = Retention::new().clock_is_right(args.clock_is_right);
+    retention.content_older_than = args.retention.content_older_than;
+    retention.metadata_older_than = args.retention.metadata_older_than;
+    retention.size_bytes_max = args.retention.max_size;
+
     let is_dry_run = args.confirming.is_dry_run();
     let Removed {
         report,

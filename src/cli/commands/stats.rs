@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io::Write;
 
-use auditlite::{StatsFilter, StatsKey, StatsRow};
+use auditlite::{StatsKey, StatsRow};
 use clap::ValueEnum;
 
 use crate::cli::Outcome;
@@ -91,7 +91,7 @@ pub(crate) fn run(
     let summary = args.filter.summary_filter()?;
     let reader = database.open()?.reader();
     let mut rows = match summary {
-        Some(filter) => reader.stats(&StatsFilter { group_by, ..filter })?,
+        Some(filter) => reader.stats(&filter.group_by(group_by))?,
         None => reader.stats_of(&args.filter.filter(&reader)?, &group_by)?,
     };
     if is_by_local_day {

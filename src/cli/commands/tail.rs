@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use auditlite::{Follower, OpenError, ReadError, RequestFilter, RequestRecord};
+use auditlite::{Follower, ListOptions, OpenError, ReadError, RequestFilter, RequestRecord};
 
 use super::list::List;
 use crate::cli::Outcome;
@@ -59,7 +59,7 @@ pub(crate) fn run(
     let store = database.open()?;
     let reader = store.reader();
     let filter = args.filter.filter(&reader)?;
-    let newest = reader.list(&RequestFilter::default(), None, 1)?;
+    let newest = reader.list(&RequestFilter::default(), &ListOptions::new().limit(1))?;
     let newest = newest.requests.first().map(|newest| newest.opened_seq);
     let mut beginning = beginning(args, &reader, &filter, newest)?;
     beginning.reverse();
@@ -130,7 +130,7 @@ fn beginning(
         return Ok(Vec::new());
     }
     let before = newest.map(|newest| newest.saturating_add(1));
-    let page = reader.list(filter, before, count)?;
+    let page = reader.list(filter, &ListOptions::new().cursor(before).limit(count))?;
     output::say_unreadable(&page.unreadable);
     Ok(page.requests)
 }

@@ -69,13 +69,13 @@ pub(crate) fn run(
 ) -> Result<Outcome, CliError> {
     let keys: Result<Vec<VerifyingKey>, CliError> =
         args.key.iter().map(|key| keys::public(key)).collect();
-    let options = VerifyOptions {
-        anchor: args.anchor.clone(),
-        keys: keys?,
-        skip_bodies: args.skip_bodies,
-        compare_search: args.search,
-        log_id: database.log().map(str::to_owned),
-    };
+    let mut options = VerifyOptions::new()
+        .keys(keys?)
+        .skip_bodies(args.skip_bodies)
+        .compare_search(args.search);
+    options.anchor = args.anchor.clone();
+    options.log_id = database.log().map(str::to_owned);
+
     let store = open_to_read(&database.resolve()?.path).map_err(|error| match error {
         // `doctor`, which its advice names, cannot read it either.
         CliError::Open(OpenError::Damaged { path, what }) => CliError::Message(format!(

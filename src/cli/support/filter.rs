@@ -87,26 +87,26 @@ impl FilterArgs {
     pub(crate) fn filter(&self, reader: &Reader) -> Result<RequestFilter, CliError> {
         let (since, until) = self.period()?;
         let after = self.after.as_deref().map(|id| cursor(reader, id));
-        Ok(RequestFilter {
-            since,
-            until,
-            statuses: self.statuses(),
-            http_statuses: self.http_status.clone(),
-            error_type: self.error_type.clone(),
-            url_path: self.path.clone(),
-            provider_name: self.provider.clone(),
-            model: self.model.clone(),
-            user_id: self.user.clone(),
-            session_id: self.session.clone(),
-            conversation_id: self.conversation.clone(),
-            trace_id: self.trace.clone(),
-            request_id: self.request.clone(),
-            tool_name: self.tool.clone(),
-            cost_microdollars_min: self.min_cost,
-            latency_us_min: self.min_latency,
-            attributes: self.attr.clone(),
-            after: after.transpose()?,
-        })
+        let mut filter = RequestFilter::new()
+            .statuses(self.statuses())
+            .http_statuses(self.http_status.clone());
+        filter.since = since;
+        filter.until = until;
+        filter.error_type = self.error_type.clone();
+        filter.url_path = self.path.clone();
+        filter.provider_name = self.provider.clone();
+        filter.model = self.model.clone();
+        filter.user_id = self.user.clone();
+        filter.session_id = self.session.clone();
+        filter.conversation_id = self.conversation.clone();
+        filter.trace_id = self.trace.clone();
+        filter.request_id = self.request.clone();
+        filter.tool_name = self.tool.clone();
+        filter.cost_microdollars_min = self.min_cost;
+        filter.latency_us_min = self.min_latency;
+        filter.attributes = self.attr.clone();
+        filter.after_seq = after.transpose()?;
+        Ok(filter)
     }
 
     /// The filter of the hourly summary, where that can answer: it knows hours, providers, models
@@ -130,13 +130,14 @@ impl FilterArgs {
             || self.min_latency.is_some()
             || !self.attr.is_empty()
             || self.after.is_some();
-        Ok((!other).then(|| StatsFilter {
-            since,
-            until,
-            provider_name: self.provider.clone(),
-            model: self.model.clone(),
-            user_id: self.user.clone(),
-            group_by: Vec::new(),
+        Ok((!other).then(|| {
+            let mut filter = StatsFilter::new();
+            filter.since = since;
+            filter.until = until;
+            filter.provider_name = self.provider.clone();
+            filter.model = self.model.clone();
+            filter.user_id = self.user.clone();
+            filter
         }))
     }
 

@@ -7,8 +7,8 @@
 use std::fmt::Write as _;
 
 use auditlite::{
-    BodyInfos, PayloadSide, ReadError, Reader, RequestFilter, RequestRecord, Status,
-    stored_identifier,
+    BodyInfos, ListOptions, PayloadSide, ReadError, Reader, RequestFilter, RequestOrder,
+    RequestRecord, Status, stored_identifier,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -75,18 +75,22 @@ impl Identity {
     ///
     /// What the database reported.
     pub(crate) fn is_in(&self, reader: &Reader, infos: &mut BodyInfos) -> Result<bool, ReadError> {
-        let mut filter = RequestFilter {
-            request_id: Some(self.request_id.clone()),
-            since: self.opened_at,
-            until: self.opened_at.map(|at| at.saturating_add(1)),
-            ..RequestFilter::default()
-        };
+        let mut filter = RequestFilter::new().request_id(self.request_id.clone());
+        filter.since = self.opened_at;
+        filter.until = self.opened_at.map(|at| at.saturating_add(1));
+
         if let (None, KnownBy::Origin(origin)) = (self.opened_at, &self.known_by) {
             filter.attributes = origin.to_vec();
         }
         let mut after = None;
         loop {
-            let page = reader.list_after(&filter, after, PAGE_REQUESTS)?;
+            let page = reader.list(
+                &filter,
+                &ListOptions::new()
+                    .order(RequestOrder::Oldest)
+                    .cursor(after)
+                    .limit(PAGE_REQUESTS),
+            )?;
             for request in &page.requests {
                 if self.is(infos, request)? {
                     return Ok(true);

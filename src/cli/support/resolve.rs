@@ -1,6 +1,6 @@
 //! From what was typed to one request.
 
-use auditlite::{ReadError, Reader, RequestFilter, RequestRecord, UnreadableRequest};
+use auditlite::{ListOptions, ReadError, Reader, RequestFilter, RequestRecord, UnreadableRequest};
 
 use super::error::CliError;
 use super::text::escape;
@@ -106,10 +106,7 @@ fn candidates(reader: &Reader, id: &str) -> Result<Vec<RequestRecord>, CliError>
 }
 
 fn with_id(id: &str) -> RequestFilter {
-    RequestFilter {
-        request_id: Some(id.to_owned()),
-        ..RequestFilter::default()
-    }
+    RequestFilter::new().request_id(id.to_owned())
 }
 
 /// The newest that match, one of which may be the one that is meant: a row that cannot be read is an error.
@@ -118,7 +115,7 @@ fn listed(
     filter: &RequestFilter,
     limit: usize,
 ) -> Result<Vec<RequestRecord>, CliError> {
-    let page = reader.list(filter, None, limit)?;
+    let page = reader.list(filter, &ListOptions::new().limit(limit))?;
     match page.unreadable.into_iter().next() {
         Some(UnreadableRequest {
             opened_seq, what, ..
@@ -135,7 +132,7 @@ fn listed(
 pub(crate) fn list_shared(reader: &Reader, id: &str) -> Result<(), CliError> {
     let id = id.strip_prefix(EXACT).unwrap_or(id);
     let limit = CANDIDATES_MAX.saturating_add(1);
-    let shared = reader.list(&with_id(id), None, limit)?;
+    let shared = reader.list(&with_id(id), &ListOptions::new().limit(limit))?;
     ask_to_choose(id, &shared.requests);
     Ok(())
 }

@@ -274,8 +274,8 @@ pub(crate) fn conditions(
         ..Conditions::default()
     };
     let (before, after) = match walk {
-        Walk::Before(before) => (before, filter.after),
-        Walk::After(after) => (None, after.max(filter.after)),
+        Walk::Before(before) => (before, filter.after_seq),
+        Walk::After(after) => (None, after.max(filter.after_seq)),
     };
     if let Some(before) = before {
         conditions.add("opened_seq < ?", seq_to_sql(before));
@@ -507,7 +507,7 @@ mod tests {
                 filter(|filter, id| {
                     filter.user_id = id.clone();
                     filter.tool_name = id;
-                    filter.after = Some(7);
+                    filter.after_seq = Some(7);
                 }),
                 "requests_by_user_id",
             ),

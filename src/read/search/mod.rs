@@ -15,7 +15,9 @@ use super::requests;
 use super::transcript::{message_key, transcript};
 use crate::db::{Connection, DatabasePath, DbError, FileLinks, WriterLock, search as index};
 use crate::error::{OpenError, ReadError, SearchIndexError, chain};
-use crate::model::{CanonicalMessage, RequestFilter, RequestRecord, Status, UnreadableRequest};
+use crate::model::{
+    CanonicalMessage, RequestFilter, RequestRecord, Status, UnreadableRequest, setters,
+};
 use crate::payload::{Hasher, text_prefix};
 
 pub(crate) use compare::{Compared, UNPROVED, compare, compare_between, compare_request};
@@ -50,6 +52,17 @@ impl Default for SearchOptions {
             is_newest_first: false,
             limit: 20,
         }
+    }
+}
+
+impl SearchOptions {
+    /// The 20 best of all messages.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    setters! {
+        plain: filter: RequestFilter, is_newest_first: bool, limit: usize;
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Transcript, message_key, transcript};
 use crate::config::IDENTIFIER_BYTES_MAX;
 use crate::db::{self, Connection, Walk};
 use crate::error::ReadError;
-use crate::model::{CanonicalMessage, Digest, MessagePart, RequestFilter, RequestRecord};
+use crate::model::{CanonicalMessage, Digest, MessagePart, RequestFilter, RequestRecord, setters};
 use crate::read::payloads::Recent;
 use crate::read::requests;
 
@@ -26,7 +26,7 @@ pub struct ConversationOptions {
     pub user_id: Option<String>,
     /// Continue after the request with this `opened_seq`, from [`Conversation::next`]. Default: from the
     /// beginning.
-    pub after: Option<u64>,
+    pub cursor: Option<u64>,
     /// Limit of requests, 1 to 10,000. Default: 1,000.
     pub limit: usize,
 }
@@ -35,9 +35,28 @@ impl Default for ConversationOptions {
     fn default() -> Self {
         Self {
             user_id: None,
-            after: None,
+            cursor: None,
             limit: PAGE_REQUESTS,
         }
+    }
+}
+
+impl ConversationOptions {
+    /// The first 1,000 requests, of the only user who has a conversation with this id.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    setters! {
+        text: user_id;
+        plain: limit: usize;
+    }
+
+    /// Sets [`cursor`](Self::cursor): a number, or [`Conversation::next`] as it is.
+    #[must_use]
+    pub fn cursor(mut self, cursor: impl Into<Option<u64>>) -> Self {
+        self.cursor = cursor.into();
+        self
     }
 }
 
@@ -58,7 +77,7 @@ pub struct Conversation {
     /// Messages that the requests carried but that are not included: the oldest of a request with more than
     /// 16,384 messages, or with more than 64 MiB of text.
     pub left_out: u64,
-    /// Where the next page begins, for [`ConversationOptions::after`]. Absent on the last page.
+    /// Where the next page begins, for [`ConversationOptions::cursor`]. Absent on the last page.
     pub next: Option<u64>,
 }
 
@@ -150,13 +169,13 @@ fn page(
     options: &ConversationOptions,
 ) -> Result<Option<Conversation>, ReadError> {
     let list = |walk, limit| requests::list(connection, filter, walk, limit);
-    let page = list(Walk::After(options.after), options.limit)?;
+    let page = list(Walk::After(options.cursor), options.limit)?;
     if page.newest().is_none() {
         return Ok(None);
     }
     let unreadable = u64::try_from(page.unreadable.len()).unwrap_or(u64::MAX);
     // The last request of the previous page is the history that the requests of this page repeat.
-    let before = match options.after {
+    let before = match options.cursor {
         None => None,
         Some(after) => {
             let before = list(Walk::Before(Some(after.saturating_add(1))), 1)?;

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use crate::clock::{now_micros, test_shift};
 use crate::{
-    Completion, ReadOnlyStore, RequestContext, RequestFilter, RequestRecord, StatsFilter, StatsKey,
-    Status, Store,
+    Completion, ListOptions, ReadOnlyStore, RequestContext, RequestFilter, RequestRecord,
+    StatsFilter, StatsKey, Status, Store,
 };
 
 const HOUR: i64 = 3_600_000_000;
@@ -54,12 +54,15 @@ fn context(id: &str) -> RequestContext {
 }
 
 fn list(store: &Store, since: Option<i64>, until: Option<i64>) -> Vec<RequestRecord> {
-    let filter = RequestFilter {
-        since,
-        until,
-        ..RequestFilter::default()
-    };
-    store.reader().list(&filter, None, 1000).unwrap().requests
+    let mut filter = RequestFilter::new();
+    filter.since = since;
+    filter.until = until;
+
+    store
+        .reader()
+        .list(&filter, &ListOptions::new().limit(1000))
+        .unwrap()
+        .requests
 }
 
 #[test]
@@ -122,12 +125,12 @@ fn a_clock_that_jumps_disturbs_nothing() {
         let hour = request.opened_at.div_euclid(HOUR) * HOUR;
         let rows = store
             .reader()
-            .stats(&StatsFilter {
-                since: Some(hour),
-                until: Some(hour + HOUR),
-                group_by: vec![StatsKey::Hour],
-                ..StatsFilter::default()
-            })
+            .stats(
+                &StatsFilter::new()
+                    .since(hour)
+                    .until(hour + HOUR)
+                    .group_by([StatsKey::Hour]),
+            )
             .unwrap();
         assert_eq!(rows.len(), 1, "{number}");
         assert_eq!(rows[0].time, Some(hour));

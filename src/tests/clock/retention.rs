@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 
 use super::{ClockSet, HOUR, PATIENCE, set_clock};
 use crate::{
-    Alarm, Completion, PayloadSide, ReadError, ReadOnlyStore, RemovalError, RequestContext,
-    RequestFilter, Retention, StatsFilter, Store, Usage, VerifyOptions,
+    Alarm, Completion, ListOptions, PayloadSide, ReadError, ReadOnlyStore, RemovalError,
+    RequestContext, RequestFilter, Retention, StatsFilter, Store, Usage, VerifyOptions,
 };
 
 const MINUTE: i64 = HOUR / 60;
 const DAY: i64 = 24 * HOUR;
 const OFTEN: Duration = Duration::from_millis(5);
 
-fn days(count: u64) -> Option<Duration> {
-    Some(Duration::from_secs(count * 24 * 60 * 60))
+fn days(count: u64) -> Duration {
+    Duration::from_secs(count * 24 * 60 * 60)
 }
 
 fn body(id: &str) -> String {
@@ -82,12 +82,10 @@ fn what_becomes_too_old_goes_by_itself() {
     let _guard = ClockSet;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.db");
-    let retention = Retention {
-        content_older_than: days(7),
-        clock_is_right: true,
-        metadata_older_than: days(30),
-        ..Retention::default()
-    };
+    let retention = Retention::new()
+        .clock_is_right(true)
+        .content_older_than(days(7))
+        .metadata_older_than(days(30));
     let open = || {
         Store::builder(&path)
             .retention(retention)
@@ -129,7 +127,9 @@ fn what_becomes_too_old_goes_by_itself() {
     until("requests are pruned", || is_gone(&store, "also-old-59"));
     until("content is pruned", || is_pruned(&store, "new-59"));
     assert!(is_gone(&store, "old-0"));
-    let page = store.reader().list(&RequestFilter::default(), None, 1000);
+    let page = store
+        .reader()
+        .list(&RequestFilter::default(), &ListOptions::new().limit(1000));
     assert_eq!(page.unwrap().requests.len(), 120);
     for number in 0..60 {
         let id = format!("newest-{number}");
@@ -152,12 +152,10 @@ fn a_close_in_between_is_in_order() {
     record(&store, "old", 600);
     assert!(store.close(PATIENCE).is_complete);
     set_clock(3 * DAY);
-    let retention = Retention {
-        content_older_than: days(1),
-        clock_is_right: true,
-        metadata_older_than: days(2),
-        ..Retention::default()
-    };
+    let retention = Retention::new()
+        .clock_is_right(true)
+        .content_older_than(days(1))
+        .metadata_older_than(days(2));
     let (mut rounds, mut left) = (0, 600);
     while left > 0 {
         rounds += 1;
@@ -176,7 +174,7 @@ fn a_close_in_between_is_in_order() {
         let reader = ReadOnlyStore::open(&path).unwrap();
         let all = reader
             .reader()
-            .list(&RequestFilter::default(), None, 10_000);
+            .list(&RequestFilter::default(), &ListOptions::new().limit(10_000));
         let all = all.unwrap().requests;
         left = all
             .iter()
@@ -196,11 +194,9 @@ fn a_clock_that_is_ahead_takes_nothing() {
     let _guard = ClockSet;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.db");
-    let by_age = Retention {
-        content_older_than: days(7),
-        metadata_older_than: days(30),
-        ..Retention::default()
-    };
+    let by_age = Retention::new()
+        .content_older_than(days(7))
+        .metadata_older_than(days(30));
     let ahead = 11 * 365 * DAY;
     let open = || {
         let builder = Store::builder(&path).retention(by_age);
@@ -223,7 +219,7 @@ fn a_clock_that_is_ahead_takes_nothing() {
     set_clock(ahead);
     let refused = store.prune(&by_age);
     assert!(
-        matches!(refused, Err(RemovalError::ClockAhead { ahead }) if ahead > days(4000).unwrap()),
+        matches!(refused, Err(RemovalError::ClockAhead { ahead }) if ahead > days(4000)),
         "{refused:?}"
     );
     record(&store, "ahead", 20);
@@ -235,7 +231,10 @@ fn a_clock_that_is_ahead_takes_nothing() {
         record(&store, &format!("turn {turn}"), 5);
         assert!(store.close(PATIENCE).is_complete);
         let preview = ReadOnlyStore::open(&path).unwrap().preview_prune(&by_age);
-        assert!(preview.unwrap().clock_ahead > days(4000), "turn {turn}");
+        assert!(
+            preview.unwrap().clock_ahead > Some(days(4000)),
+            "turn {turn}"
+        );
     }
     set_clock(MINUTE);
     let store = open();
@@ -247,16 +246,10 @@ fn a_clock_that_is_ahead_takes_nothing() {
     }
     // Removal by size works all the same, and removal by age once the operator says that the clock is right.
     set_clock(ahead);
-    let by_size = Retention {
-        size_bytes_max: Some(u64::MAX),
-        ..Retention::default()
-    };
+    let by_size = Retention::new().size_bytes_max(u64::MAX);
     assert_eq!(store.prune(&by_size).unwrap().requests, 0);
     let clock_is_right = true;
-    let retention = Retention {
-        clock_is_right,
-        ..by_age
-    };
+    let retention = by_age.clock_is_right(clock_is_right);
     assert!(store.prune(&retention).unwrap().requests > 0);
     assert!(store.close(PATIENCE).is_complete);
     assert_clean(&path);

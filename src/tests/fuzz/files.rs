@@ -9,8 +9,8 @@ use fastrand::Rng;
 
 use super::mutation::fuzz;
 use crate::{
-    Completion, HealthState, PayloadSide, ReadOnlyStore, RequestContext, RequestFilter,
-    StatsFilter, Store, ToolCall, Usage,
+    Completion, HealthState, ListOptions, PayloadSide, ReadOnlyStore, RequestContext,
+    RequestFilter, StatsFilter, Store, ToolCall, Usage,
 };
 
 const PAGE_BYTES: usize = 8192;
@@ -149,7 +149,7 @@ fn read(path: &Path, bodies: &HashMap<(String, PayloadSide), Vec<u8>>) {
     let _ = store.doctor();
     let _ = reader.stats(&StatsFilter::default());
     let _ = reader.get("r-1");
-    let Ok(page) = reader.list(&RequestFilter::default(), None, 1000) else {
+    let Ok(page) = reader.list(&RequestFilter::default(), &ListOptions::new().limit(1000)) else {
         return;
     };
     for request in &page.requests {

@@ -8,8 +8,8 @@
 use std::time::Duration;
 
 use crate::{
-    Completion, Health, ReadOnlyStore, RequestContext, RequestFilter, RequestRecord, StatsFilter,
-    Store, VerifyOptions,
+    Completion, Health, ListOptions, ReadOnlyStore, RequestContext, RequestFilter, RequestRecord,
+    StatsFilter, Store, VerifyOptions,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -105,7 +105,9 @@ fn recorded(exchange: Exchange) -> (RequestRecord, Health) {
             reader.payload(&request, side).unwrap();
         }
     }
-    let all = reader.list(&RequestFilter::default(), None, 100).unwrap();
+    let all = reader
+        .list(&RequestFilter::default(), &ListOptions::new().limit(100))
+        .unwrap();
     assert_eq!(all.requests.len(), 7);
     assert_eq!(
         reader.stats(&StatsFilter::default()).unwrap()[0].requests,
