@@ -63,7 +63,7 @@ pub(crate) fn examine(path: &Path) -> Result<DoctorReport, ReadError> {
     let (file, log, mut findings) = db::inspect(path, is_being_written)?;
     let Some(log) = log else {
         findings.push(
-            "nothing else was looked at: what is read from tables that are not those of this version \
+            "nothing else was checked: what is read from tables that are not those of this version \
              could be anything"
                 .to_owned(),
         );

@@ -57,7 +57,7 @@ pub enum ReceiptError {
 #[non_exhaustive]
 pub enum FlushError {
     /// The time is over; the writer goes on.
-    #[error("not everything was committed within {0:?}; the writer goes on")]
+    #[error("not everything was committed within {0:?}; the writer continues")]
     Timeout(Duration),
     /// The writer has stopped.
     #[error("the audit store's writer has stopped; open the store again")]
@@ -80,7 +80,7 @@ pub enum RemovalError {
     /// The clock is more than a week beyond what the log and a monotonic clock know of the time: what seems
     /// too old may not be ([`Retention::clock_is_right`](crate::Retention::clock_is_right)). Nothing was
     /// taken out.
-    #[error("the clock is {} days beyond what the log knows of the time, so that nothing is removed by its age; check the clock", ahead.as_secs() / (24 * 60 * 60))]
+    #[error("the clock is {} days ahead of the times in the log, so nothing is removed by its age; check the clock", ahead.as_secs() / (24 * 60 * 60))]
     ClockAhead {
         /// By how much.
         ahead: Duration,
@@ -98,7 +98,7 @@ pub enum RemovalError {
     #[error("it could not be written: {0}")]
     Failed(String),
     /// It ended before all was taken out; what went before that is gone, and the log says so.
-    #[error("it ended before its time, with {requests} requests and {payloads} bodies taken out")]
+    #[error("it stopped early, after removing {requests} requests and {payloads} bodies")]
     Unfinished {
         /// Requests that are gone, or erased.
         requests: u64,

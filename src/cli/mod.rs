@@ -13,14 +13,14 @@ use support::error::CliError;
 use support::pager::Paged;
 use support::signals::Signal;
 
-/// How a command ended that did not fail.
+/// How a command ended without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// All is well. Exit status 0.
     Fine,
-    /// Something was found to be wrong, or nothing was found. Exit status 1.
+    /// There are findings, or nothing was found. Exit status 1.
     Findings,
-    /// A signal asked to end, and the command did, in order. Exit status 128 and its number.
+    /// A signal asked the command to end, and it ended in order. Exit status 128 plus its number.
     Signalled(Signal),
 }
 
@@ -42,7 +42,7 @@ const EXIT_ERROR: u8 = 2;
 struct Cli {
     #[command(flatten)]
     database: DatabaseArgs,
-    /// Times in the time zone of this machine, those that are given too; otherwise UTC
+    /// Read and print times in the time zone of this machine instead of UTC
     #[arg(long, global = true)]
     local: bool,
     #[command(subcommand)]
@@ -75,7 +75,7 @@ enum Command {
     Show(commands::show::Args),
     /// Show a conversation, each message once
     Conversation(commands::conversation::Args),
-    /// Search what was said
+    /// Search messages by their words
     Search(commands::search::Args),
     /// Write the exact bytes of a request's or response's body to standard output
     Payload(commands::payload::Args),
@@ -85,27 +85,27 @@ enum Command {
     Tools(commands::tools::Args),
     /// Write requests as JSON Lines, CSV, OTLP or SQLite
     Export(commands::export::Args),
-    /// Take in requests that another store exported
+    /// Import requests that another store exported
     Import(commands::import::Args),
     /// Record finished exchanges from JSON Lines
     Record(commands::record::Args),
     /// Copy the database while it is written to, and verify the copy
     Backup(commands::backup::Args),
-    /// Put a backup in place of the database, and keep what was there
+    /// Put a backup in place of the database, and keep the old file
     Restore(commands::restore::Args),
     /// Check the database file and say what is wrong with it
     Doctor(commands::doctor::Args),
-    /// Verify that the trail is what was recorded, and that all of it is there
+    /// Verify that the trail is what was recorded, and that nothing is missing
     Verify(commands::verify::Args),
     /// Write part of the log with its proof, for readers without the database, or check one
     Bundle(commands::bundle::Args),
     /// Erase content and personal metadata of requests
     Erase(commands::erase::Args),
-    /// Take out what is too old or too much, and give its space back
+    /// Delete old content and requests, and return the space to the disk
     Prune(commands::prune::Args),
     /// Make a key that signs the checkpoints of a store
     Keygen(commands::keygen::Args),
-    /// Print what a shell needs to complete commands and options
+    /// Print the script with which a shell completes commands and options
     Completions(commands::completions::Args),
     /// Print the path of the database that is used
     Path(commands::path::Args),
@@ -133,7 +133,7 @@ pub(crate) fn main() -> ExitCode {
     let is_read = cli.command.is_read();
     let mut out = Paged::new(BufWriter::new(io::stdout().lock()), is_read);
     let result = run(cli, &mut out);
-    // What was already written belongs before an error message.
+    // Output that was already written comes before an error message.
     let flushed = out.finish().map_err(CliError::Output);
     match result.and_then(|outcome| flushed.map(|()| outcome)) {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,

@@ -95,7 +95,7 @@ pub enum OpenError {
     /// The file has several names, and a write-ahead log belongs to one of them: what is recorded under
     /// one is not seen, and may be lost, under another.
     #[error(
-        "{path:?} has {links} names (hard links): what is written under one is lost under another. Copy it (`auditlite backup`) instead of linking it; where nobody ever opens the other names, say allow_links (--allow-links)"
+        "{path:?} has {links} names (hard links): what is written under one is lost under another. Copy it (`auditlite backup`) instead of linking it; if the other names are never opened, set allow_links (--allow-links)"
     )]
     Linked {
         /// The absolute path.
@@ -114,7 +114,7 @@ pub enum OpenError {
     },
     /// The lock file beside the database cannot be opened, mostly because another user created it.
     #[error(
-        "the lock file {lock:?}{} cannot be opened for writing; give it to the user who writes the database (chown), or delete it while nobody does",
+        "the lock file {lock:?}{} cannot be opened for writing; give it to the user who writes the database (chown), or delete it while no store has the file open",
         owner.map_or(String::new(), |owner| format!(", of user id {owner},"))
     )]
     LockFile {
@@ -136,7 +136,7 @@ pub enum OpenError {
         "{path:?} {}",
         match bytes {
             0 => "is empty (0 bytes): nothing was recorded to it yet, or it was truncated; put a backup in its place where there should be something",
-            _ => "has no tables: what was recorded is in the write-ahead log beside the original (-wal), which was not copied with it; copy both while nobody writes, or use `auditlite backup`",
+            _ => "has no tables: what was recorded is in the write-ahead log beside the original (-wal), which was not copied with it; copy both while no store has the file open, or use `auditlite backup`",
         }
     )]
     Empty {

@@ -366,7 +366,7 @@ fn redacted(
         let Some(stored) = stored else { continue };
         match redactor.redact(stored, |seq, _| seqs.contains(&seq)) {
             Err(ReadError::Damaged(what)) => {
-                tracing::warn!(target: "auditlite", segment, what, "lines that are to be erased cannot be taken out of this segment of the log, which cannot be read; what can be erased is");
+                tracing::warn!(target: "auditlite", segment, what, "this segment of the log cannot be read, so lines that should be erased stay in it; everything else is erased");
                 unreadable.insert(segment);
             }
             redacted => segments.extend(redacted?),

@@ -330,7 +330,7 @@ impl Pruner<'_> {
                     // It must not stop pruning: its lines stay, unread, and everything else is removed.
                     // Verification of the log fails there before and after.
                     Err(ReadError::Damaged(what)) => {
-                        tracing::warn!(target: "auditlite", segment = first, what, "lines that are to be pruned cannot be taken out of this segment of the log, which cannot be read; everything else of their requests is");
+                        tracing::warn!(target: "auditlite", segment = first, what, "this segment of the log cannot be read, so lines that should be pruned stay in it; everything else of their requests is removed");
                         let requests = db::requests_between(connection, first, to - 1)
                             .map_err(ReadError::from)?;
                         unreadable = unreadable.saturating_add(requests);

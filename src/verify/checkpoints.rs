@@ -233,7 +233,7 @@ impl<'a> CheckpointCheck<'a> {
             return;
         };
         let what = format!(
-            "an erasure or pruning takes out events between {first} and {last}, which {known_by}, and \
+            "an erasure or pruning removes events between {first} and {last}, which {known_by}, and \
              nothing shows that the store did it: it is neither signed nor anchored. Any program \
              that can write to the file can do this without the key"
         );

@@ -183,7 +183,7 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
         let last_seq = first_seq.saturating_add(count.saturating_sub(1));
         if u64::try_from(key) != Ok(first_seq) || first_seq < self.next_seq || count == 0 {
             let what = format!(
-                "a log segment with key {key} and {count} events does not go on with seq {}",
+                "a log segment with key {key} and {count} events does not continue with seq {}",
                 self.next_seq
             );
             findings.add_range(FindingKind::Log, Some(first_seq), Some(last_seq), what);

@@ -192,7 +192,7 @@ fn unread(
     }
     report.explain(options);
     report.notes.push(
-        "nothing else was looked at: the tables are not those of this version, and what is read from \
+        "nothing else was checked: the tables are not those of this version, and what is read from \
          them could be anything"
             .to_owned(),
     );

@@ -68,7 +68,7 @@ impl<'a> Removed<'a> {
         if self.is_line_gone(seq) {
             self.lines = self.lines.saturating_add(1);
         } else {
-            let what = "its line was taken out, and no event says why";
+            let what = "its line was removed, and no event says why";
             findings.add(FindingKind::Log, Some(seq), what);
         }
     }
@@ -84,7 +84,7 @@ impl<'a> Removed<'a> {
             EventKind::Opened(_) | EventKind::Served(_) | EventKind::Ended(_)
                 if self.is_line_gone(seq) =>
             {
-                let what = "its line is stated as taken out, and still there";
+                let what = "the log says that its line was removed, and it is still there";
                 findings.add(FindingKind::Log, Some(seq), what);
             }
             EventKind::Erased(erased) => {

@@ -296,7 +296,7 @@ impl HealthCounters {
         let seconds = ahead.map_or(0, |ahead| ahead.as_secs());
         let before = self.clock_ahead_s.swap(seconds, Ordering::Relaxed);
         if before == 0 && seconds > 0 {
-            tracing::warn!(target: "auditlite", seconds, "the clock is ahead of what the log knows of the time; the retention policy takes nothing out by its age");
+            tracing::warn!(target: "auditlite", seconds, "the clock is ahead of the times in the log; the retention policy removes nothing by its age");
         }
     }
 

@@ -209,7 +209,7 @@ fn a_long_conversation_is_shown_part_by_part() {
     first.extend(rest);
     assert_eq!(first, expected);
     let said = sandbox.run(&["conversation", "long"]);
-    let hint = format!("1,000 requests are shown; go on with --after '{after}'");
+    let hint = format!("1,000 requests are shown; continue with --after '{after}'");
     assert!(said.stderr.contains(&hint), "{}", said.stderr);
 }
 

@@ -19,8 +19,8 @@ Exit status: 0 the copy is in order, 1 verifying it found something (the copy is
 
 /// Copy the database while it is written to, and verify the copy
 ///
-/// The copy is of one moment, one file without a write-ahead log, readable by its owner only, and
-/// appears under its name once it is whole. `auditlite verify` takes it with anchors and keys.
+/// The copy is as of one moment: one file without a write-ahead log, readable by its owner only. It
+/// gets its name once it is whole. `auditlite verify` checks it with anchors and keys.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {

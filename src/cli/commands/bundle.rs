@@ -55,7 +55,8 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Runs the command.
+/// Runs the command: checks a bundle, or writes one. Events after the last checkpoint cannot be proved, so they are
+/// left out and counted.
 pub(crate) fn run(
     args: &Args,
     database: &DatabaseArgs,
@@ -100,7 +101,7 @@ pub(crate) fn run(
     })
 }
 
-/// The file is whole, or is not there.
+/// Writes the bundle to a file, which is complete or does not exist.
 fn write_file(
     store: &ReadOnlyStore,
     options: &BundleOptions,

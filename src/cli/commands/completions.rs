@@ -14,7 +14,7 @@ Examples:
   auditlite completions zsh > ~/.zfunc/_auditlite
   auditlite completions fish > ~/.config/fish/completions/auditlite.fish";
 
-/// Print what a shell needs to complete commands and options
+/// Print the script with which a shell completes commands and options
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {

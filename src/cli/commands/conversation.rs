@@ -15,7 +15,7 @@ use crate::cli::support::style::Style;
 use crate::cli::support::text::escape;
 use crate::cli::support::{format, output, resolve, time};
 
-/// Requests that are read at once: bounds the memory.
+/// Requests that are read at once. Bounds the memory.
 const PAGE_REQUESTS: u64 = 1_000;
 
 const AFTER_HELP: &str = "\
@@ -33,8 +33,8 @@ body of it said is damaged or could not be compared with the log.";
 
 /// Show a conversation, each message once
 ///
-/// Every request sends the history again; here each message stands where it first appeared, with
-/// the requests that carried it.
+/// Every request sends the history again. Here each message appears once, where it was first sent,
+/// with the requests that repeated it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -53,7 +53,7 @@ pub(crate) struct Args {
         default_value_t = PAGE_REQUESTS
     )]
     limit: u64,
-    /// Opened after this request (named as in `show`), to go on where it ended
+    /// Opened after this request (named as in `show`): to continue where an earlier page ended
     #[arg(long, value_name = "ID")]
     after: Option<String>,
     /// Fold nothing
@@ -64,7 +64,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// What is shown: a conversation that was named, or that of a request.
+/// The conversation to show: named by its id, or by one of its requests.
 enum Shown {
     Named(String),
     Of(Box<RequestRecord>),
@@ -83,7 +83,8 @@ impl Shown {
     }
 }
 
-/// Runs the command.
+/// Runs the command: prints page after page, so that memory stays bounded. The argument is tried as the id of a
+/// conversation first; if there is none, it may name a request, whose conversation is then shown.
 pub(crate) fn run(
     args: &Args,
     database: &DatabaseArgs,
@@ -109,7 +110,7 @@ pub(crate) fn run(
                 output::say("the conversation has no request after that one");
                 return Ok(Outcome::Findings);
             }
-            // A user was given, who has no conversation of this id.
+            // With --user, an id that is no conversation of that user is not looked up as a request.
             Err(ReadError::NotFound(_)) if args.user.is_some() => {
                 output::say(&format!("the user has no conversation {:?}", args.id));
                 return Ok(Outcome::Findings);
@@ -152,12 +153,19 @@ pub(crate) fn run(
             None => break,
             Some(next) if left == 0 => {
                 let requests = format::counted(shown_requests, "request is", "requests are");
-                output::say(&format!("{requests} shown; go on with --after '#{next}'"));
+                output::say(&format!(
+                    "{requests} shown; continue with --after '#{next}'"
+                ));
                 break;
             }
             next => options.cursor = next,
         }
     }
+    Ok(outcome(left_out, unchecked, damaged))
+}
+
+/// Reports what is not shown: messages beyond the bounds, unchecked content, and damage.
+fn outcome(left_out: u64, unchecked: u64, damaged: u64) -> Outcome {
     if left_out > 0 {
         let messages = format::counted(left_out, "message is", "messages are");
         output::say(&format!(
@@ -169,14 +177,14 @@ pub(crate) fn run(
     if damaged > 0 {
         let damaged = format::counted(damaged, "request", "requests");
         output::say(&format!(
-            "what {damaged} said is missing, for a body is damaged; `auditlite verify` says more"
+            "what {damaged} said is missing, because a body is damaged; `auditlite verify` says more"
         ));
-        return Ok(Outcome::Findings);
+        return Outcome::Findings;
     }
-    Ok(match is_unchecked {
+    match is_unchecked {
         true => Outcome::Findings,
         false => Outcome::Fine,
-    })
+    }
 }
 
 fn write(

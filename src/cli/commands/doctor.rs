@@ -28,15 +28,15 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
 
-    /// First rebuild every table that is derived from the log; nobody may be recording
+    /// First rebuild every table that is derived from the log; no store may have the file open
     ///
-    /// The log and the bodies are not touched. Mends findings about tables that are not as the log
-    /// says. A search index is dropped and rebuilt as well.
+    /// The log and the bodies are not changed. Repairs findings about tables that differ from the log.
+    /// A search index is dropped and rebuilt too.
     #[arg(long)]
     rebuild: bool,
 }
 
-/// Runs the command.
+/// Runs the command. With `--rebuild` the tables are rewritten first, so that the report is about the result.
 pub(crate) fn run(
     args: &Args,
     database: &DatabaseArgs,
@@ -54,7 +54,7 @@ pub(crate) fn run(
     }
     let store = match open_to_read(path) {
         Ok(store) => store,
-        // Its advice is to run this very command.
+        // The error advises to run `doctor`, which is running.
         Err(CliError::Open(OpenError::Damaged { path, what })) => {
             return Err(CliError::Message(format!(
                 "{path:?} is too damaged to be checked further: {what}; keep a copy of the file, \
@@ -131,28 +131,37 @@ fn write_report(
         format::count(report.crashed_openings),
     )?;
     if report.gaps > 0 {
-        writeln!(
-            out,
-            "left out   {} and {}, because the disk was full or did not keep up; the log states it",
-            format::counted(report.shed_lifecycles, "whole request", "whole requests"),
-            format::counted(report.shed_payloads, "body", "bodies"),
-        )?;
-        writeln!(
-            out,
-            "           in {}, the losses lie between {} and {}{}",
-            format::counted(report.gaps, "gap event", "gap events"),
-            format::or_absent(report.lost_first_at, time::seconds),
-            format::or_absent(report.lost_last_at, time::seconds),
-            time::heading(" (UTC)", ""),
-        )?;
+        write_losses(report, out)?;
     }
     writeln!(out)?;
+    write_findings(report, out)?;
+    write_not_checked(report, out)
+}
+
+/// Writes what was left out of the log, and when.
+fn write_losses(report: &DoctorReport, out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(
+        out,
+        "left out   {} and {}, because the disk was full or did not keep up; the log states it",
+        format::counted(report.shed_lifecycles, "whole request", "whole requests"),
+        format::counted(report.shed_payloads, "body", "bodies"),
+    )?;
+    writeln!(
+        out,
+        "           in {}, the losses lie between {} and {}{}",
+        format::counted(report.gaps, "gap event", "gap events"),
+        format::or_absent(report.lost_first_at, time::seconds),
+        format::or_absent(report.lost_last_at, time::seconds),
+        time::heading(" (UTC)", ""),
+    )
+}
+
+fn write_findings(report: &DoctorReport, out: &mut dyn Write) -> std::io::Result<()> {
     if report.findings.is_empty() {
-        writeln!(
+        return writeln!(
             out,
             "nothing is wrong with the file, its tables and the log's sums"
-        )?;
-        return write_not_checked(report, out);
+        );
     }
     writeln!(
         out,
@@ -166,12 +175,12 @@ fn write_report(
     for finding in &report.findings {
         writeln!(out, "  {}", escape(finding))?;
     }
-    write_not_checked(report, out)
+    Ok(())
 }
 
 fn write_not_checked(report: &DoctorReport, out: &mut dyn Write) -> std::io::Result<()> {
     for what in &report.not_checked {
-        writeln!(out, "not looked at: {}", escape(what))?;
+        writeln!(out, "not checked: {}", escape(what))?;
     }
     Ok(())
 }

@@ -29,16 +29,16 @@ confirmed, or a reader kept what was erased from being overwritten (erase again)
 
 /// Erase content and personal metadata of requests
 ///
-/// Their bodies, salts, users, sessions, conversations, attributes and error messages go, and no
-/// byte of them is left in the file. Their ids, times, models, tokens and cost stay; of their lines
-/// in the log the hashes stay, so that it still verifies. It cannot be undone.
+/// Removes their bodies, salts, users, sessions, conversations, attributes and error messages; no byte
+/// of them is left in the file. Ids, times, models, tokens and cost stay, and so do the hashes of their
+/// lines in the log, so that it still verifies. It cannot be undone.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
     #[command(flatten)]
     selector: Selector,
 
-    /// Why; kept in the log, so that it must not repeat what is erased
+    /// Why. Kept in the log, so it must not repeat what is erased
     #[arg(long, value_name = "TEXT")]
     reason: String,
 
@@ -72,7 +72,7 @@ struct Selector {
 }
 
 impl Selector {
-    /// `None`: several requests may be meant, which was said.
+    /// What to erase. `None`: several requests may be meant, and were listed.
     fn selector(
         &self,
         database: &DatabaseArgs,
@@ -90,14 +90,16 @@ impl Selector {
             (user, None) => user.map(EraseSelector::User),
         };
         match selector {
-            None => Err(CliError::Message("nothing says what to erase".to_owned())),
+            None => Err(CliError::Message(
+                "give --request, --user or --conversation: what to erase".to_owned(),
+            )),
             selector => Ok(selector),
         }
     }
 }
 
-/// The request of `--request`. A part of an id may name another request tomorrow: it is said which one is
-/// meant, and a program that does not ask must give it whole.
+/// The request of `--request`. A part of an id may name another request tomorrow: so the whole id is printed
+/// before the question, and with `--yes` only a whole id is accepted.
 fn one_request(
     id: &str,
     database: &DatabaseArgs,
@@ -123,7 +125,8 @@ fn one_request(
     Ok(Some(EraseSelector::Request(number)))
 }
 
-/// Runs the command.
+/// Runs the command. Whatever could not be erased is reported and makes it exit with findings; content that is
+/// still in the bytes of the file is an error, since a caller may rely on it being gone.
 pub(crate) fn run(
     args: &Args,
     database: &DatabaseArgs,
@@ -163,38 +166,16 @@ pub(crate) fn run(
         writeln!(out, "{verb} {}", words(&report))?;
     }
     if is_in_vain && !is_dry_run && !is_left {
-        // Perhaps a reader was in the way of an earlier run, and its user does not match any more.
+        // An earlier run may have been held up by a reader. Its requests no longer match their user, but this
+        // run has overwritten what was left of them.
         output::say("nothing matches, and nothing of what was erased before is left");
     }
     removing::say_lost(report.not_repacked);
     if report.unreadable > 0 {
-        let matching = format::counted(
-            report.unreadable,
-            "request that matches",
-            "requests that match",
-        );
-        let (verb, goes) = match is_dry_run {
-            true => ("would not be", "goes"),
-            false => ("is not", "went"),
-        };
-        output::say(&format!(
-            "{matching} {verb} erased whole. Where a part of the log cannot be read, content, row and words in \
-             the index {goes}, and the lines in that part stay, with who it was; `auditlite verify` names it: \
-             keep the file from others, or bring the part back from a backup and erase each by its number \
-             (--request '#N'). Where a row cannot be read, all of it stays; `auditlite doctor --rebuild` \
-             writes the tables again from the log: erase again then"
-        ));
+        say_unreadable(&report, is_dry_run);
     }
     if report.unlisted > 0 {
-        output::say(&format!(
-            "the log has {} that the tables do not say: another program changed them; `auditlite doctor --rebuild` \
-             writes the tables again from the log: erase again then",
-            format::counted(
-                report.unlisted,
-                "more request that matches",
-                "more requests that match"
-            )
-        ));
+        say_unlisted(&report);
     }
     let is_short =
         report.unreadable > 0 || report.unlisted > 0 || report.not_repacked > 0 || !is_anchored;
@@ -206,6 +187,39 @@ pub(crate) fn run(
     } else {
         Outcome::Fine
     })
+}
+
+/// Says what of unreadable requests stays, and how to erase it.
+fn say_unreadable(report: &EraseReport, is_dry_run: bool) {
+    let matching = format::counted(
+        report.unreadable,
+        "request that matches",
+        "requests that match",
+    );
+    let (verb, goes) = match is_dry_run {
+        true => ("would not be", "goes"),
+        false => ("is not", "went"),
+    };
+    output::say(&format!(
+        "{matching} {verb} erased whole. Where a part of the log cannot be read, content, row and words in \
+             the index {goes}, and the lines in that part stay, with who it was; `auditlite verify` names it: \
+             keep the file from others, or bring the part back from a backup and erase each by its number \
+             (--request '#N'). Where a row cannot be read, all of it stays; `auditlite doctor --rebuild` \
+             writes the tables again from the log: erase again then"
+    ));
+}
+
+/// Says that the log has matching requests that the tables do not show.
+fn say_unlisted(report: &EraseReport) {
+    output::say(&format!(
+        "the log has {} that the tables do not say: another program changed them; `auditlite doctor --rebuild` \
+             writes the tables again from the log: erase again then",
+        format::counted(
+            report.unlisted,
+            "more request that matches",
+            "more requests that match"
+        )
+    ));
 }
 
 fn words(report: &EraseReport) -> String {

@@ -29,8 +29,8 @@ body is damaged or could not be compared with the log.";
 
 /// Write requests as JSON Lines, CSV, OpenTelemetry spans or a plain SQLite database
 ///
-/// A file is written beside its place and renamed when it is whole: an interrupted export leaves
-/// nothing half. Where nothing matches, a file that is there stays as it is.
+/// A file is written under a temporary name and renamed when it is complete, so that an interrupted
+/// export leaves no partial file. If nothing matches, an existing file is not changed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -42,7 +42,7 @@ pub(crate) struct Args {
         value_parser = PossibleValuesParser::new(ExportFormat::ALL.map(ExportFormat::name))
     )]
     format: String,
-    /// How much of the bodies goes along: nothing, their first 1,000 characters, all of them
+    /// How much of the bodies to export: nothing, their first 1,000 characters, all of them
     #[arg(
         long,
         value_name = "CONTENT",

@@ -22,8 +22,7 @@ Exit status: 0 the key was made, 2 it was not.";
 
 /// Make a key that signs the checkpoints of a store
 ///
-/// The gateway opens its store with it (StoreBuilder::signing_key), `auditlite record` takes it with
-/// --signing-key.
+/// A gateway uses it with StoreBuilder::signing_key, `auditlite record` with --signing-key.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {

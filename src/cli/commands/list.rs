@@ -27,9 +27,9 @@ const SORTED_MAX: u64 = 10_000;
 const ID_SHARE: usize = 5;
 /// Shortest prefix of an id that is printed: the time part of a UUIDv7.
 const ID_CHARACTERS_MIN: usize = 13;
-/// What a terminal that is too narrow does without, in this order. The id and the status stay.
+/// What is left out on a narrow terminal, in this order. The id and the status stay.
 const STEPS: [Step; 20] = [
-    // What happened is read to its end by `show`.
+    // `show` has the whole message.
     Step::Cut(ERROR, 60),
     Step::Cut("model", 28),
     Step::Cut("user", 20),
@@ -72,10 +72,10 @@ Exit status: 0 requests were listed, 1 there are none, or some cannot be read.";
 
 /// List requests, newest first
 ///
-/// The id is shortened as far as it stays unique in the list; `auditlite show` takes it like that. Of
-/// requests that share an id, and of ids that are too long for the terminal, there stands `#` and the
-/// number of the event that opened each. With conditions that only requests that failed meet (--status
-/// failed), the last column says why.
+/// Ids are shortened as long as they stay unique in the list; `auditlite show` accepts the short form. For
+/// requests that share an id, and for ids that are too long for the terminal, `#` and the number of the
+/// opening event is shown. If only failed requests can match (--status failed), the last column says why
+/// they failed.
 /// A cost of `-` means that the model's price was not known, not that it cost nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
@@ -85,7 +85,7 @@ pub(crate) struct Args {
     /// Only requests opened before the one with this opened_seq
     #[arg(long, value_name = "CURSOR")]
     before: Option<u64>,
-    /// The oldest first, or those that have most of this, instead of the newest
+    /// Sort by this: the oldest first, or the largest first, instead of the newest first
     #[arg(
         long,
         value_name = "BY",
@@ -100,7 +100,8 @@ pub(crate) struct Args {
     filter: FilterArgs,
 }
 
-/// Runs the command.
+/// Runs the command. Newest first, it prints page by page with a cursor; sorted by another value, it reads one
+/// bounded list.
 pub(crate) fn run(
     args: &Args,
     database: &DatabaseArgs,
@@ -269,7 +270,7 @@ impl List {
         table.write(&STEPS, &mut self.layout, out)
     }
 
-    /// Says which columns are left out, where any are and it was not said yet.
+    /// Reports once which columns were left out, if any.
     pub(crate) fn say_left_out(&mut self) {
         self.layout.say();
     }
@@ -278,7 +279,7 @@ impl List {
 /// HTTP status, type and message, as far as they are there: `429 rate_limit: slow down`.
 fn error(request: &RequestRecord) -> String {
     let status = request.http_status.map(|status| status.to_string());
-    // Where an error has no type of its own, its status stands there.
+    // An error without a type of its own has its status there.
     let kind = request.error_type.clone();
     let kind = kind.filter(|kind| Some(kind) != status.as_ref());
     let what: Vec<String> = status.into_iter().chain(kind).collect();
@@ -294,7 +295,7 @@ fn error(request: &RequestRecord) -> String {
     }
 }
 
-/// What names each request of a list, short enough for the terminal. Any of it can be typed again.
+/// A name for each request of a list, short enough for the terminal. Commands accept each of them.
 struct Ids<'r> {
     prefixes: HashMap<&'r str, &'r str>,
     columns_max: usize,

@@ -19,7 +19,7 @@ Exit status: 0 the file exists, 1 it does not.";
 
 /// Print the path of the database that is used
 ///
-/// The absolute path goes to standard output; whether the file exists is said on standard error.
+/// Prints the absolute path on standard output, and on standard error whether the file exists.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {}

@@ -22,10 +22,10 @@ written and could not be compared with the log.";
 
 /// Write the exact bytes of a request's or response's body to standard output
 ///
-/// Nothing is added, not even a line break at the end. Of a body above the store's payload cap, only
-/// the beginning and the end are kept: they are written one after the other, and a warning says how
-/// many bytes are missing between them. Of a request that has not ended, what was written so far of a
-/// long response comes, with a warning.
+/// Nothing is added, not even a line break at the end. Only the beginning and the end of a body above the
+/// store's payload cap are kept: they are written one after the other, and a warning says how many bytes
+/// are missing between them. For a request that has not ended, the part of a long response that is already
+/// stored is written, with a warning.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -57,7 +57,7 @@ impl From<Side> for PayloadSide {
     }
 }
 
-/// Runs the command.
+/// Runs the command. A body that was never kept is a finding; one that a terminal would act on is refused there.
 pub(crate) fn run(
     args: &Args,
     database: &DatabaseArgs,
@@ -69,6 +69,8 @@ pub(crate) fn run(
         return Ok(Outcome::Findings);
     };
     let side = PayloadSide::from(args.side);
+    // A request that has not ended has no response yet, but pieces of a long one may be stored: better than
+    // nothing, and never taken for the response.
     let mut is_seen_only = false;
     let payload = match reader.payload(&request, side) {
         Ok(payload) => payload,
@@ -93,7 +95,7 @@ pub(crate) fn run(
     };
     if is_refused(&payload.bytes, output::is_terminal(), args.force) {
         return Err(CliError::Message(format!(
-            "the {side} body is not plain text: a terminal would act upon parts of it, or not show \
+            "the {side} body is not plain text: a terminal would interpret parts of it, or not show \
              them; redirect it to a file (`> FILE`), or use --force"
         )));
     }
@@ -115,7 +117,7 @@ fn is_refused(bytes: &[u8], is_terminal: bool, is_forced: bool) -> bool {
     is_terminal && !is_forced && !text::is_plain_text(bytes)
 }
 
-/// What is missing of a body, and where; `None` where it is whole.
+/// What is missing of a body, and where; `None` if it is whole.
 pub(crate) fn truncation(payload: &Payload) -> Option<String> {
     let head = payload.head?;
     Some(format!(

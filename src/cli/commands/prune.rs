@@ -25,17 +25,17 @@ Exit status: 0 pruned, or nothing was due; 1 what others need was lost with it, 
 log that cannot be read stay, or it could not be anchored; 2 error, not confirmed, or a reader kept
 what went from being overwritten (prune again).";
 
-/// Take out what is too old or too much, and give its space back
+/// Delete old content and requests, and return the space to the disk
 ///
-/// Content goes before metadata, the oldest first. The log keeps the hashes of what goes, and says
-/// that it went. It cannot be undone.
+/// Content is deleted before metadata, the oldest first. The log keeps the hashes of what is deleted, and
+/// records the deletion. It cannot be undone.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
     #[command(flatten)]
     retention: RetentionArgs,
 
-    /// Go by the clock though it is more than a week beyond what the log knows of the time
+    /// Trust the clock though it is more than a week ahead of the times in the log
     #[arg(long)]
     clock_is_right: bool,
 
@@ -57,7 +57,7 @@ struct RetentionArgs {
     #[arg(long, value_name = "AGE", value_parser = age)]
     content_older_than: Option<Duration>,
 
-    /// Requests that arrived longer ago go altogether
+    /// Requests that arrived longer ago, with all their metadata
     #[arg(long, value_name = "AGE", value_parser = age)]
     metadata_older_than: Option<Duration>,
 
@@ -76,7 +76,8 @@ fn age(text: &str) -> Result<Duration, String> {
     .ok_or_else(|| HINT.to_owned())
 }
 
-/// Runs the command.
+/// Runs the command. Exits like `erase`: with findings if something stays, with an error if removed content is still
+/// in the bytes of the file.
 pub(crate) fn run(
     args: &Args,
     database: &DatabaseArgs,
@@ -101,7 +102,7 @@ pub(crate) fn run(
     )
     .map_err(|error| match error {
         CliError::Removal(error @ RemovalError::ClockAhead { .. }) => {
-            CliError::Message(format!("{error}; where it is right, say --clock-is-right"))
+            CliError::Message(format!("{error}; if it is right, give --clock-is-right"))
         }
         error => error,
     })?;

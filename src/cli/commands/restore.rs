@@ -19,11 +19,11 @@ Examples:
 Stop the gateway first. Exit status: 0 it is in place, 1 verifying the copy found something and nothing
 was changed.";
 
-/// Put a backup in place of the database, and keep what was there beside it
+/// Put a backup in place of the database, and keep the old file beside it
 ///
-/// The backup is copied, with its write-ahead log where it has one, the copy is verified, and takes the
-/// database's name in one step. What was there is kept under another name, with its write-ahead log:
-/// left behind, that would be replayed into the restored database and destroy it.
+/// The backup is copied, with its write-ahead log if it has one; the copy is verified, and takes the
+/// database's name in one step. The old file is kept under another name, with its write-ahead log, which
+/// SQLite would otherwise replay into the restored database and damage it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -35,7 +35,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PATH")]
     to: Option<PathBuf>,
 
-    /// Put it in place though verifying it finds something: where there is no better one
+    /// Put it in place although verification reports findings, if there is no better one
     #[arg(long)]
     accept_findings: bool,
 }

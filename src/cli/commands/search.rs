@@ -32,11 +32,11 @@ be in it, and OR stands between alternatives. Case and accents do not matter.
 Exit status: 0 messages were found, 1 there are none, or one could not be held
 against the log, or a request could not be read.";
 
-/// Search what was said
+/// Search messages by their words
 ///
-/// Finds messages, each where it first appeared though later requests repeat it, best first. The
-/// first search of a file builds its index; where a gateway has the file open, the gateway keeps the
-/// index up in idle times, and how far it lags is said.
+/// Finds messages, best first, each in the request that sent it first. The first search of a file builds
+/// its index. While a gateway has the file open, the gateway updates the index in idle times, and the
+/// search says how far it is behind.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -65,7 +65,8 @@ pub(crate) struct Args {
     filter: FilterArgs,
 }
 
-/// Runs the command.
+/// Runs the command. First brings the index up to date, unless another program has the file open or the user
+/// forbids it; what the index does not cover is reported after the hits.
 pub(crate) fn run(
     args: &Args,
     database: &DatabaseArgs,
@@ -131,7 +132,7 @@ fn update(store: &ReadOnlyStore) -> Result<(), CliError> {
     });
     match updated {
         Ok(_) | Err(SearchIndexError::Open(OpenError::Locked { .. })) => Ok(()),
-        // A file that cannot be written can be searched all the same, as far as it is indexed.
+        // A file that cannot be written can still be searched as far as it is indexed.
         Err(SearchIndexError::Open(
             OpenError::NotAccessible { .. }
             | OpenError::LockFile { .. }
@@ -196,7 +197,7 @@ fn write_hit(hit: &SearchHit, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{}", line.trim_end())
 }
 
-/// What was found: in colour, or between asterisks where there are no colours.
+/// Marks a match: in colour, or between asterisks where there are no colours.
 fn mark(text: &str) -> String {
     let painted = Style::Match.paint(text);
     if painted == text {

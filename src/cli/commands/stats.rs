@@ -34,7 +34,7 @@ Exit status: 0 there are requests, 1 there are none.";
 
 /// Count requests, tokens, cost and latency
 ///
-/// One line for each combination of what --by names, and a line of totals.
+/// One line for each combination of the groups in --by, and a line of totals.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -113,8 +113,7 @@ pub(crate) fn run(
     Ok(Outcome::Fine)
 }
 
-/// What a terminal that is too narrow does without, in this order. What is grouped by stays, with the
-/// requests and their cost.
+/// What is left out on a narrow terminal, in this order. The groups, the requests and their cost stay.
 const STEPS: [Step; 20] = [
     Step::Drop("requests (bar)"),
     Step::Drop("cost (bar)"),
@@ -172,7 +171,7 @@ impl Bars {
         }
     }
 
-    /// In eighths of a character, rounded up: what is there is seen.
+    /// In eighths of a character, rounded up, so that the smallest share is visible.
     fn bar(&self, row: &StatsRow) -> String {
         const PARTS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
         let eighths = u128::from(self.value(row))
@@ -304,7 +303,7 @@ fn figures(row: &StatsRow) -> [String; 9] {
     ]
 }
 
-/// As a cost: what is known, and whether there may be more.
+/// A cost: the known part, marked if there may be more.
 fn tokens(row: &StatsRow, known: u64) -> String {
     match (known, row.without_usage) {
         (known, 0) => format::count(known),
@@ -313,7 +312,7 @@ fn tokens(row: &StatsRow, known: u64) -> String {
     }
 }
 
-/// Never a silent zero: what is not known, or only in part, shows.
+/// Never a silent zero: an unknown value is `-`, one that is known in part has a mark.
 fn cost(row: &StatsRow) -> String {
     match (
         row.cost_microdollars,
@@ -360,8 +359,8 @@ fn add(sums: &mut StatsRow, row: &StatsRow) {
     );
 }
 
-/// Groups by the hour as groups by the day of this machine's zone. Where its days do not begin with an
-/// hour of UTC, an hour counts to the day in which it begins, which is said.
+/// Turns groups by hour into groups by day of this machine's time zone. If its days do not begin with an hour of
+/// UTC, an hour counts for the day in which it begins, and a note says so.
 fn by_local_day(rows: Vec<StatsRow>) -> Vec<StatsRow> {
     let mut days: BTreeMap<_, StatsRow> = BTreeMap::new();
     let mut is_whole = true;

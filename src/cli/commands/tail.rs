@@ -12,10 +12,9 @@ use crate::cli::support::error::CliError;
 use crate::cli::support::filter::FilterArgs;
 use crate::cli::support::output;
 
-/// How often the file is looked at.
+/// How often the file is polled.
 const INTERVAL: Duration = Duration::from_millis(250);
-/// How long it may go on that the file cannot be read: another one is being put in its place, or a disk
-/// has hiccups.
+/// How long the file may be unreadable: it may be being replaced, or the disk may have a short failure.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Most requests that are printed before following.
 const BEGINNING_MAX: u64 = 10_000;
@@ -26,12 +25,12 @@ Examples:
   auditlite tail --status failed -n 0
   auditlite tail --json | jq -r .response_model
 
-Goes on until it is interrupted, or nobody reads its output any more.";
+Runs until it is interrupted, or its output is closed.";
 
 /// Print requests as they end
 ///
-/// Begins with the last ones. A request is printed once, when it has ended. Where another file takes the
-/// database's place, it says so and goes on with that one.
+/// Begins with the last ones. A request is printed once, when it has ended. If another file takes the
+/// database's place, a note says so, and that file is followed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -87,7 +86,7 @@ pub(crate) fn run(
     }
 }
 
-/// Waits for the next look, unless it has been failing for too long.
+/// Waits for the next poll, unless polls have failed for too long.
 fn wait_again(failing_since: &mut Option<Instant>, error: ReadError) -> Result<(), CliError> {
     if failing_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
         return Err(error.into());
@@ -96,7 +95,7 @@ fn wait_again(failing_since: &mut Option<Instant>, error: ReadError) -> Result<(
     Ok(())
 }
 
-/// Says that another file is followed from now on; ends where it must be another log's.
+/// Reports that another file is followed from now on. An error if `--log` demands another log.
 fn say_replacement(follower: &mut Follower, database: &DatabaseArgs) -> Result<(), CliError> {
     let Some(found) = follower.take_replacement() else {
         return Ok(());

@@ -15,7 +15,7 @@ use crate::cli::support::{format, output};
 /// Longest name that a cell shows.
 const NAME_CHARACTERS_MAX: usize = 60;
 
-/// What a terminal that is too narrow does without, in this order.
+/// What is left out on a narrow terminal, in this order.
 const STEPS: [Step; 4] = [
     Step::Cut("tool", 20),
     Step::Drop("input (mean)"),
@@ -33,7 +33,7 @@ Exit status: 0 tools were called, 1 there are none.";
 
 /// Count the tools that models asked to have called
 ///
-/// One line for each tool, most called first. `auditlite list --tool NAME` has the requests.
+/// One line for each tool, most called first. `auditlite list --tool NAME` lists the requests.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use auditlite::{
-    Finding, OpenError, VerifyOptions, VerifyProgress, VerifyReport, VerifyStage, VerifyingKey,
+    Finding, NotKept, OpenError, VerifyOptions, VerifyProgress, VerifyReport, VerifyStage,
+    VerifyingKey,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -25,10 +26,10 @@ Examples:
 The file is only read, and may be in use by a gateway meanwhile.
 Exit status: 0 nothing is wrong, 1 something is, 2 the file cannot be verified at all.";
 
-/// Verify that the trail is what was recorded, and that all of it is there
+/// Verify that the trail is what was recorded, and that nothing is missing
 ///
-/// Holds the log against its Merkle tree, the tree against every checkpoint and anchor, every body
-/// against what the log commits to, every table against the log, and every session's accounts.
+/// Compares the log with its Merkle tree, the tree with every checkpoint and anchor, every body with its
+/// commitment in the log, and every table with the log, and checks the accounts of every opening.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -77,7 +78,7 @@ pub(crate) fn run(
     options.log_id = database.log().map(str::to_owned);
 
     let store = open_to_read(&database.resolve()?.path).map_err(|error| match error {
-        // `doctor`, which its advice names, cannot read it either.
+        // The error advises to run `doctor`, which cannot read such a file either.
         CliError::Open(OpenError::Damaged { path, what }) => CliError::Message(format!(
             "{path:?} is too damaged to be verified, cut off perhaps: {what}; keep the file, and go back to a \
              backup (`auditlite restore`)"
@@ -107,6 +108,7 @@ pub(crate) fn run(
     })
 }
 
+/// Writes the report line by line: the log, what checkpoints cover, what the file has and lacks, and the findings.
 fn write_report(
     path: &Path,
     options: &VerifyOptions,
@@ -114,7 +116,6 @@ fn write_report(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let events = |count| format::counted(count, "event", "events");
-    let at = |at: Option<i64>| format::or_absent(at, time::seconds);
     writeln!(out, "database     {}", escape(&path.to_string_lossy()))?;
     let origin = report.origin.as_deref().unwrap_or("-");
     writeln!(
@@ -125,6 +126,29 @@ fn write_report(
     )?;
     let root = report.root.map(|root| root.to_string());
     writeln!(out, "root         {}", root.as_deref().unwrap_or("-"))?;
+    write_checkpoints(options, report, out)?;
+    writeln!(
+        out,
+        "bodies       {}, {} unpacked and hashed",
+        format::count(report.payloads),
+        format::bytes(report.body_bytes),
+    )?;
+    write_not_kept(report.not_kept, out)?;
+    for note in &report.notes {
+        writeln!(out, "note         {}", escape(note))?;
+    }
+    writeln!(out)?;
+    write_findings(report, out)
+}
+
+/// Writes what the checkpoints in the file and in the anchor file cover, and what no signature covers.
+fn write_checkpoints(
+    options: &VerifyOptions,
+    report: &VerifyReport,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let events = |count| format::counted(count, "event", "events");
+    let at = |at: Option<i64>| format::or_absent(at, time::seconds);
     write!(
         out,
         "checkpoints  {}, the last of {} at {}",
@@ -169,13 +193,11 @@ fn write_report(
             events(log.events),
         )?;
     }
-    writeln!(
-        out,
-        "bodies       {}, {} unpacked and hashed",
-        format::count(report.payloads),
-        format::bytes(report.body_bytes),
-    )?;
-    let not_kept = report.not_kept;
+    Ok(())
+}
+
+/// Writes how much content is not in the file, by the reason that the log gives.
+fn write_not_kept(not_kept: NotKept, out: &mut dyn Write) -> io::Result<()> {
     for (count, reason) in [
         (
             not_kept.digest_only,
@@ -200,10 +222,10 @@ fn write_report(
             writeln!(out, "not kept     {} {reason}", format::count(count))?;
         }
     }
-    for note in &report.notes {
-        writeln!(out, "note         {}", escape(note))?;
-    }
-    writeln!(out)?;
+    Ok(())
+}
+
+fn write_findings(report: &VerifyReport, out: &mut dyn Write) -> io::Result<()> {
     if report.findings.is_empty() {
         return writeln!(out, "nothing is wrong");
     }

@@ -1,9 +1,9 @@
-//! How much memory may wait for the writer: as asked for, else as much as the machine lets this program have.
+//! Memory for bodies that wait for the writer: the given size, else what the machine lets this program use.
 
 use std::fs;
 use std::path::Path;
 
-/// This part of what a control group may use is taken at most: the program needs some 30 MiB besides.
+/// At most this part of a control group's memory is used: the program itself needs some 30 MiB.
 const GROUP_PART: u64 = 6;
 /// The least that a store takes.
 const BYTES_MIN: usize = 64 * 1024;
@@ -17,7 +17,7 @@ pub(crate) struct CapacityArgs {
 }
 
 impl CapacityArgs {
-    /// What was asked for, else `default` or what the control group has room for.
+    /// The given size, else `default` or what the control group allows, whichever is less.
     pub(crate) fn bytes(&self, default: usize) -> usize {
         let part = || group_limit_bytes().map(|limit| limit / GROUP_PART);
         let bytes = self.capacity_bytes.map_or_else(
@@ -53,7 +53,7 @@ fn group_limit_bytes() -> Option<u64> {
         .min()
 }
 
-/// Where a line of `/proc/self/cgroup` has its memory limit: version 2 (`0::/a/b`) or 1 (`4:memory:/a/b`).
+/// The file with the memory limit of a line of `/proc/self/cgroup`: version 2 (`0::/a/b`) or 1 (`4:memory:/a/b`).
 fn group_of(line: &str) -> Option<(&'static str, &'static str, &str)> {
     let mut parts = line.splitn(3, ':');
     let (_, controllers, group) = (parts.next()?, parts.next()?, parts.next()?);

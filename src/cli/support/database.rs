@@ -1,4 +1,4 @@
-//! Which database a command is about, and which log it is to hold.
+//! Which database a command uses, and which log it must hold.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -23,10 +23,10 @@ pub(crate) struct DatabaseArgs {
     )]
     db: Option<OsString>,
 
-    /// The id of the log that the database is to hold; any other one, and a new one, is refused
+    /// The id of the log that the database must hold; any other one, and a new one, is refused
     ///
-    /// `auditlite verify` prints it. Without it, another log in the database's place is only seen where
-    /// an anchor file tells.
+    /// `auditlite verify` prints it. Without it, only an anchor file reveals that another log has taken the
+    /// database's place.
     #[arg(long, global = true, value_name = "ID")]
     log: Option<String>,
 }
@@ -38,18 +38,18 @@ pub(crate) struct Database {
     pub(crate) path: PathBuf,
     /// Neither `--db` nor `AUDITLITE_DB` names it.
     pub(crate) is_default: bool,
-    /// The log that it is to hold, where that was given.
+    /// The log that it must hold, if one was given.
     pub(crate) log: Option<String>,
 }
 
 impl DatabaseArgs {
-    /// The database that is meant.
+    /// The path of the database.
     ///
     /// # Errors
     ///
     /// There is no home directory to look in.
     pub(crate) fn resolve(&self) -> Result<Database, CliError> {
-        // An empty AUDITLITE_DB is as good as none.
+        // An empty AUDITLITE_DB counts as none.
         let given = self.db.as_ref().filter(|path| !path.is_empty());
         let log = self.log.clone();
         let (path, is_default) = match given {
@@ -57,7 +57,7 @@ impl DatabaseArgs {
             None => (default_path()?, true),
         };
         if path.to_string_lossy().starts_with("file:") {
-            // Left as it is: the library says what is wrong with it.
+            // Not checked here: the library says what is wrong with it.
             return Ok(Database {
                 path,
                 is_default,
@@ -82,7 +82,7 @@ impl DatabaseArgs {
     ///
     /// # Errors
     ///
-    /// It does not open, or holds another log than the one that was asked for.
+    /// It does not open, or holds another log than the given one.
     pub(crate) fn open(&self) -> Result<ReadOnlyStore, CliError> {
         let database = self.resolve()?;
         let store = open_to_read(&database.path)?;
@@ -90,13 +90,13 @@ impl DatabaseArgs {
         Ok(store)
     }
 
-    /// The log that was asked for, as its bare id.
+    /// The bare id of the given log.
     pub(crate) fn log(&self) -> Option<&str> {
         self.log.as_deref().map(bare_id)
     }
 }
 
-/// The store at this path, for reading; says where that is a copy.
+/// The store at this path, for reading. If a copy has to be read, a message says so.
 ///
 /// # Errors
 ///
@@ -120,7 +120,7 @@ pub(crate) fn open_to_read(path: &Path) -> Result<ReadOnlyStore, CliError> {
     Ok(store)
 }
 
-/// A log's id without what stands before it in checkpoints.
+/// A log's id without the prefix that it has in checkpoints.
 fn bare_id(log: &str) -> &str {
     log.strip_prefix("auditlite/").unwrap_or(log)
 }
@@ -131,7 +131,7 @@ fn default_path() -> Result<PathBuf, CliError> {
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
     };
-    // The XDG base directory specification has relative paths ignored.
+    // The XDG base directory specification says to ignore relative paths.
     absolute("XDG_DATA_HOME")
         .or_else(|| Some(absolute("HOME")?.join(".local").join("share")))
         .map(|data| data.join("auditlite").join("audit.db"))
@@ -145,7 +145,7 @@ fn default_path() -> Result<PathBuf, CliError> {
 }
 
 impl Database {
-    /// Whether the store holds the log that was asked for.
+    /// Checks that the store holds the given log.
     ///
     /// # Errors
     ///

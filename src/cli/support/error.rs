@@ -51,22 +51,22 @@ pub(crate) enum CliError {
     /// The database cannot be verified.
     #[error(transparent)]
     Verify(#[from] VerifyError),
-    /// What is to go could not be taken out.
+    /// A removal failed.
     #[error(transparent)]
     Removal(#[from] RemovalError),
     /// A request cannot be recorded, and the next one could not either.
     #[error("recording stopped")]
     Record(#[from] RecordError),
-    /// The recording is over, and the thread that reads its input with it. Never printed.
+    /// The recording has ended, so the thread that reads its input ends too. Never printed.
     #[error("recording is over")]
     Stopped,
-    /// Anything that needs no cause.
+    /// Any other error, complete in its message.
     #[error("{0}")]
     Message(String),
 }
 
 impl CliError {
-    /// Whether the reader of standard output is gone, which is no error of ours.
+    /// Whether the reader of standard output is gone, which is not an error.
     pub(crate) fn is_broken_pipe(&self) -> bool {
         matches!(
             self,

@@ -1,8 +1,8 @@
 //! The fields of a line of JSON that `record` and `import` read, whatever they contain.
 //!
-//! A line is refused where it is no JSON, or a field holds another kind of value than it must. The size
-//! of a number, the length of a text and the characters in it refuse nothing: what cannot be recorded as
-//! it stands is brought to what can be, and its field is noted.
+//! A line is refused if it is not JSON, or if a field has the wrong type. The size of a number, the length of a
+//! text and its characters are never a reason to refuse: such a value is changed to the nearest one that can be
+//! recorded, and its field is noted.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,17 +17,17 @@ const SURROGATE_BYTES: usize = 5;
 #[derive(Debug)]
 pub(crate) struct Fields<'l> {
     names: &'static [&'static str],
-    /// By the same places; a `null` is as good as nothing.
+    /// In the order of `names`; `null` means absent.
     values: Vec<Option<&'l RawValue>>,
     adjusted_fields: Vec<&'static str>,
 }
 
 impl<'l> Fields<'l> {
-    /// Reads the fields of these names; others are passed over.
+    /// Reads the fields of these names; others are ignored.
     ///
     /// # Errors
     ///
-    /// Why it is no object, in words that follow the name of a file and the number of a line.
+    /// Why it is not an object, in words that follow the name of a file and the number of a line.
     pub(crate) fn of_line(line: &'l [u8], names: &'static [&'static str]) -> Result<Self, String> {
         let text = std::str::from_utf8(line.trim_ascii_end())
             .map_err(|error| format!("is not UTF-8 at byte {}", error.valid_up_to() + 1))?;
@@ -55,19 +55,19 @@ impl<'l> Fields<'l> {
         })
     }
 
-    /// Fields of what is recorded that do not hold what the line says, to be flagged.
+    /// Recorded fields that differ from the line; the request is flagged with them.
     pub(crate) fn into_adjusted(self) -> Vec<&'static str> {
         self.adjusted_fields
     }
 
-    /// Notes that a field of what is recorded does not hold what the line says.
+    /// Notes that a recorded field differs from the line.
     pub(crate) fn note(&mut self, field: &'static str) {
         if !self.adjusted_fields.contains(&field) {
             self.adjusted_fields.push(field);
         }
     }
 
-    /// The value of a field as it stands there.
+    /// The raw JSON value of a field.
     pub(crate) fn raw(&self, name: &'static str) -> Option<&'l RawValue> {
         debug_assert!(self.names.contains(&name), "{name} is not read");
         let place = self.names.iter().position(|known| *known == name)?;
@@ -78,7 +78,7 @@ impl<'l> Fields<'l> {
     ///
     /// # Errors
     ///
-    /// It is no text.
+    /// It is not a text.
     pub(crate) fn text(
         &mut self,
         name: &'static str,
@@ -147,12 +147,12 @@ impl<'l> Fields<'l> {
             .transpose()
     }
 
-    /// How many or how much of something. What is below zero is nothing, a fraction is left out; in
-    /// both cases `recorded` is noted. What is above 2^64 - 1 becomes that, which is beyond every bound.
+    /// A count. A negative number is treated as absent, a fraction is cut off; in both cases `recorded` is noted.
+    /// A number above 2^64 - 1 becomes that, which is beyond every bound.
     ///
     /// # Errors
     ///
-    /// It is no number.
+    /// It is not a number.
     pub(crate) fn count(
         &mut self,
         name: &'static str,
@@ -168,7 +168,7 @@ impl<'l> Fields<'l> {
         Ok(count)
     }
 
-    /// Any number; one that nobody can write down otherwise is infinite.
+    /// Any number; one beyond the range of `f64` is infinite.
     ///
     /// # Errors
     ///
@@ -177,7 +177,7 @@ impl<'l> Fields<'l> {
         Ok(self.number(name)?.map(Number::decimal))
     }
 
-    /// A number as it stands there.
+    /// A number, not yet converted.
     ///
     /// # Errors
     ///
@@ -192,7 +192,7 @@ impl<'l> Fields<'l> {
         }
     }
 
-    /// A list of values as they stand there.
+    /// A list of raw JSON values.
     ///
     /// # Errors
     ///
@@ -205,7 +205,7 @@ impl<'l> Fields<'l> {
     }
 }
 
-/// A status as it can be recorded; what no answer can have is nothing, and noted.
+/// An HTTP status that can be recorded. One that no response can have is treated as absent, and noted.
 pub(crate) fn http_status(fields: &mut Fields<'_>, status: Option<u64>) -> Option<u16> {
     const STATUSES: std::ops::RangeInclusive<u16> = 100..=999;
     let status = status?;
@@ -221,12 +221,12 @@ pub(crate) fn http_status(fields: &mut Fields<'_>, status: Option<u64>) -> Optio
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Number {
     Whole(u64),
-    /// With a fraction, an exponent or a sign, or too large for the other.
+    /// With a fraction, an exponent or a sign, or too large for an integer.
     Decimal(f64),
 }
 
 impl Number {
-    /// The number that this text is. `None`: it is none.
+    /// Reads a number of JSON. `None`: the text is not one.
     fn parse(text: &str) -> Option<Self> {
         // Rust would also take `inf` and `nan`.
         let is_number = text.starts_with(|first: char| first == '-' || first.is_ascii_digit());
@@ -236,7 +236,7 @@ impl Number {
         }
     }
 
-    /// As a decimal number; infinite beyond those.
+    /// As an `f64`; infinite beyond its range.
     pub(crate) fn decimal(self) -> f64 {
         match self {
             #[expect(
@@ -248,7 +248,7 @@ impl Number {
         }
     }
 
-    /// Whole and not below zero, or so large that it does not matter.
+    /// Whether it is whole and not negative, or so large that a fraction does not matter.
     pub(crate) fn is_exact(self) -> bool {
         match self {
             Self::Whole(_) => true,
@@ -256,7 +256,7 @@ impl Number {
         }
     }
 
-    /// What is left of it without its whole part; nothing of one that is infinite.
+    /// Its fraction; 0 if it is infinite.
     pub(crate) fn fraction(self) -> f64 {
         match self {
             Self::Decimal(decimal) if decimal.is_finite() => decimal.fract(),
@@ -264,7 +264,7 @@ impl Number {
         }
     }
 
-    /// Its whole part, at most 2^64 - 1; `None`: it is below zero.
+    /// Its whole part, at most 2^64 - 1; `None`: it is negative.
     pub(crate) fn count(self) -> Option<u64> {
         match self {
             Self::Whole(whole) => Some(whole),
@@ -313,7 +313,7 @@ impl<'l> Visitor<'l> for Object {
     }
 }
 
-/// The place of a name among those that are read.
+/// The position of a name among those that are read.
 struct Place {
     names: &'static [&'static str],
 }
@@ -322,7 +322,7 @@ impl<'l> DeserializeSeed<'l> for Place {
     type Value = Option<(usize, &'static str)>;
 
     fn deserialize<D: Deserializer<'l>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        // As bytes, since the name of a field that nobody reads may be no text.
+        // As bytes, since the name of a field that is ignored may not be valid text.
         deserializer.deserialize_bytes(self)
     }
 }
@@ -353,7 +353,7 @@ fn other_kind(name: &str, raw: &str, kind: &str) -> String {
     format!("{name} is {found}, and must be {kind}")
 }
 
-/// serde_json counts lines within its text, of which there is but one.
+/// Removes the line number that serde_json adds: its text is always one line.
 fn problem(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
@@ -365,7 +365,7 @@ fn problem(error: &serde_json::Error) -> String {
     }
 }
 
-/// JSON in which each half of a surrogate pair stands as the six characters that it is written with.
+/// The JSON with each half of a surrogate pair replaced by the six characters of its escape.
 fn spell_out_surrogates(json: &str) -> String {
     let mut spelled = String::with_capacity(json.len());
     let mut rest = json;
@@ -378,7 +378,7 @@ fn spell_out_surrogates(json: &str) -> String {
                 spelled.push('\\');
                 SURROGATE_BYTES
             }
-            // A backslash escapes one character, or begins with `u` what needs no care.
+            // A backslash escapes one character; after `\u`, four digits follow that need no care.
             None => after.chars().next().map_or(0, char::len_utf8),
         };
         let (escape, tail) = after.split_at_checked(escape_bytes).unwrap_or((after, ""));
@@ -395,7 +395,7 @@ enum Half {
     Second,
 }
 
-/// The half that stands behind a backslash.
+/// The half that is written behind a backslash.
 fn surrogate(after: &str) -> Option<Half> {
     let digits = after.strip_prefix('u')?.get(..SURROGATE_BYTES - 1)?;
     match u16::from_str_radix(digits, 16).ok()? {

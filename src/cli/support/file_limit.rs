@@ -1,7 +1,7 @@
-//! A limit on the size of files (`ulimit -f`): what is written beyond it is an error like a full disk's, not the
-//! end of the program.
+//! A limit on the size of files (`ulimit -f`): a write beyond it fails like one to a full disk, and does not end the
+//! program.
 
-/// From now on the system's signal for it ends nothing.
+/// Ignores the signal (SIGXFSZ) that would end the program.
 pub(crate) fn take_signal() {
     #[cfg(unix)]
     {

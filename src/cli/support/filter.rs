@@ -12,7 +12,7 @@ use super::{resolve, time};
 
 const MICRODOLLARS: u64 = 1_000_000;
 
-/// Which requests a command is about.
+/// Which requests a command selects.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Which requests (all conditions must hold)")]
 pub(crate) struct FilterArgs {
@@ -109,8 +109,8 @@ impl FilterArgs {
         Ok(filter)
     }
 
-    /// The filter of the hourly summary, where that can answer: it knows hours, providers, models
-    /// and users, and nothing else. `None`: the requests themselves must be read.
+    /// The filter of the hourly sums, if they can answer: they know only hours, providers, models and users.
+    /// `None`: the requests themselves must be read.
     ///
     /// # Errors
     ///
@@ -141,7 +141,7 @@ impl FilterArgs {
         }))
     }
 
-    /// The states that are asked for.
+    /// The states of `--status`.
     pub(crate) fn statuses(&self) -> Vec<Status> {
         let statuses = self.status.iter();
         statuses
@@ -149,7 +149,7 @@ impl FilterArgs {
             .collect()
     }
 
-    /// Whether all that is asked for went wrong, so that it is asked why.
+    /// Whether only failed requests can match, so that the list should say why.
     pub(crate) fn is_of_failures(&self) -> bool {
         let is_failure = |status: &Status| !matches!(status, Status::Completed | Status::Pending);
         let statuses = self.statuses();
@@ -159,7 +159,7 @@ impl FilterArgs {
             || self.error_type.is_some()
     }
 
-    /// The period, unless it ends before it starts: nothing could be found in it.
+    /// The period. An error if it ends before it starts.
     fn period(&self) -> Result<(Option<i64>, Option<i64>), CliError> {
         let micros = |time: &Option<Time>| {
             let micros = time.as_ref().map(Time::micros);
@@ -176,7 +176,7 @@ impl FilterArgs {
     }
 }
 
-/// How many requests: `-n`.
+/// The number of requests: `-n`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LimitArgs {
     /// At most this many requests; 0: all
@@ -190,7 +190,7 @@ pub(crate) struct LimitArgs {
 }
 
 impl LimitArgs {
-    /// At most so many; all of them: `u64::MAX`.
+    /// The limit; `u64::MAX` for all.
     pub(crate) fn count(&self) -> u64 {
         match self.limit {
             0 => u64::MAX,
@@ -199,7 +199,7 @@ impl LimitArgs {
     }
 }
 
-/// The place in the log of the request of `--after`.
+/// The seq of the request of `--after`.
 ///
 /// # Errors
 ///

@@ -1,6 +1,6 @@
 //! Numbers as people read them.
 
-/// What stands for a value that is not known.
+/// Printed for a value that is not known.
 pub(crate) const ABSENT: &str = "-";
 
 const MICROS_PER_SECOND: u64 = 1_000_000;
@@ -52,7 +52,7 @@ pub(crate) fn bytes(bytes: u64) -> String {
     format!("{whole}.{tenths} {unit}")
 }
 
-/// A whole number with a thin structure: `1,234,567`.
+/// A whole number with thousands separators: `1,234,567`.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len().saturating_mul(2));

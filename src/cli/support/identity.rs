@@ -1,8 +1,7 @@
-//! Which request of the file a line is, if it is one: what `record` and `import` pass over.
+//! Whether the file already has the request of a line: then `record` and `import` skip it.
 //!
-//! An id alone does not tell: two boxes, or two clients, may have used the same. Nor does the file that
-//! a line came from. So what cannot change is compared: when the request arrived, whose it was, and what
-//! was sent and received.
+//! An id alone is not enough: two gateways or two clients may use the same one. Nor is the file that a line came
+//! from. So the facts that cannot change are compared: when the request arrived, whose it was, and both bodies.
 
 use std::fmt::Write as _;
 
@@ -15,13 +14,13 @@ use sha2::{Digest as _, Sha256};
 /// Requests of one id and one microsecond that are looked at at once.
 const PAGE_REQUESTS: usize = 100;
 
-/// What tells a request from others.
+/// What distinguishes a request from others.
 #[derive(Debug)]
 pub(crate) struct Identity {
     pub(crate) request_id: String,
     /// Absent where the line's time cannot be recorded.
     pub(crate) opened_at: Option<i64>,
-    /// Of an erased request only the rest can be compared.
+    /// Of an erased request, only what remains can be compared.
     pub(crate) is_erased: bool,
     /// User, session, context, conversation, trace.
     pub(crate) ids: [Option<String>; 5],
@@ -30,21 +29,21 @@ pub(crate) struct Identity {
     pub(crate) known_by: KnownBy,
 }
 
-/// What else tells a request from others, by where its line came from.
+/// What else distinguishes a request, depending on where its line came from.
 #[derive(Debug)]
 pub(crate) enum KnownBy {
     /// The attributes that say which log it came from and its place there, as an import gives them.
     Origin([(String, String); 2]),
-    /// Its HTTP status; ids that the line does not give may come from its bodies. What a crash
-    /// interrupted is another request: the line says how it ended.
+    /// Its HTTP status. Ids that the line does not have may come from its bodies. An interrupted request is
+    /// never the same: the line says how it ended.
     Exchange { http_status: Option<u16> },
 }
 
-/// What tells a body from others.
+/// What distinguishes a body from others.
 #[derive(Debug, Default)]
 pub(crate) struct BodyIdentity {
     pub(crate) length: u64,
-    /// Absent where the other box did not have it any more.
+    /// Absent if the exporting store no longer had it.
     pub(crate) sha256: Option<String>,
 }
 
@@ -63,7 +62,7 @@ impl BodyIdentity {
     }
 }
 
-/// The attribute that says what a body was that the export does not have.
+/// The attribute that identifies a body that the export does not have.
 pub(crate) fn missing_body(side: PayloadSide) -> String {
     format!("imported_{side}")
 }
@@ -103,6 +102,9 @@ impl Identity {
         }
     }
 
+    /// Whether the recorded request is the one of the line. From the cheapest comparison to the dearest: origin or
+    /// status, what an erasure left, ids, and last the bodies, whose rows must be read. A body that the export
+    /// did not have is compared by the attribute that was recorded in its place.
     fn is(&self, infos: &mut BodyInfos, request: &RequestRecord) -> Result<bool, ReadError> {
         let attribute = |name: &str| {
             let mut attributes = request.attributes.iter();
@@ -110,7 +112,7 @@ impl Identity {
             found.map(|(_, value)| value.as_str())
         };
         let is_other = match &self.known_by {
-            // Twins of one log differ in nothing but their places in it.
+            // Two equal requests of one log differ only in their places there.
             KnownBy::Origin([from, seq]) => {
                 attribute(&from.0) == Some(&from.1)
                     && attribute(&seq.0).is_some_and(|place| place != seq.1)
@@ -126,7 +128,7 @@ impl Identity {
         let [sent, received] = &self.bodies;
         let is_rest = self.is_erased || request.is_erased;
         if is_rest {
-            // What was erased here does not come back.
+            // A request that was erased here must not come back by an import: ids and bodies are not compared.
             return Ok(request.request_bytes == 0 || request.request_bytes == sent.length);
         }
         let ids = [
@@ -138,7 +140,7 @@ impl Identity {
         ];
         let may_be_read = matches!(self.known_by, KnownBy::Exchange { .. });
         let is_stored_as = |(given, found): (&Option<String>, &Option<String>)| {
-            // An empty one is recorded as none.
+            // An empty id is recorded as none.
             let given = given.as_deref().filter(|id| !id.is_empty());
             given.is_none() && may_be_read
                 || given.map(stored_identifier).as_deref() == found.as_deref()

@@ -1,5 +1,5 @@
-//! The JSON contract, described in `docs/cli.md`: names are the library's field names, every field is
-//! always there, and what is not known is `null`.
+//! The JSON contract, described in `docs/cli.md`: names are the library's field names, every field is always
+//! present, and an unknown value is `null`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -19,7 +19,7 @@ macro_rules! fields {
     };
 }
 
-/// Everything that `show` knows, short of the bodies.
+/// Everything that `show` prints, except the bodies.
 pub(crate) struct Details {
     /// The request.
     pub(crate) record: RequestRecord,
@@ -33,16 +33,16 @@ pub(crate) struct Details {
     pub(crate) tool_calls: Vec<RecordedToolCall>,
     /// Their results, as far as later requests carried them.
     pub(crate) tool_results: HashMap<String, ToolResult>,
-    /// What was said.
+    /// Messages and reply.
     pub(crate) transcript: Transcript,
-    /// What is missing or is not what was recorded.
+    /// Damage, in words.
     pub(crate) damaged: Vec<String>,
     /// Events of which the log's lines cannot be read.
     pub(crate) unchecked: Vec<u64>,
 }
 
 impl Details {
-    /// What the gateway itself took: the latency less the upstream's.
+    /// The gateway's own latency: the total less the upstream's.
     pub(crate) fn overhead_us(&self) -> Option<u64> {
         self.record
             .latency_us?

@@ -5,18 +5,18 @@ use super::output;
 /// Blanks between columns.
 pub(super) const GAP: usize = 2;
 
-/// One thing that is done to a table that is too wide. A table has a list of them, and goes through it in
-/// order until it fits: what is last in the list is what matters most.
+/// One step that makes a table narrower. A table has a list of steps and takes them in order until it fits: the
+/// most important columns come last in the list.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Step {
-    /// Cells of this column are cut, as far as is needed, to no less than this many columns.
+    /// Cells of this column are cut as far as needed, but never below this width.
     Cut(&'static str, usize),
     /// This column is left out.
     Drop(&'static str),
 }
 
-/// How the parts of a table lie below each other: what one part left out, the next parts do not show
-/// either, and no column becomes narrower than what it holds further up.
+/// Keeps the parts of a table aligned: a column that one part left out stays out, and no column becomes narrower
+/// than in the parts above.
 #[derive(Debug, Default)]
 pub(crate) struct Layout {
     dropped: Vec<&'static str>,
@@ -25,7 +25,7 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// Says which columns are left out, where any are and it was not said yet.
+    /// Reports once which columns were left out, if any.
     pub(crate) fn say(&mut self) {
         if self.dropped.len() > self.said {
             self.said = self.dropped.len();
@@ -77,7 +77,7 @@ fn total(columns: &[Column]) -> usize {
     total.saturating_sub(GAP)
 }
 
-/// Goes through the steps until the columns fit. Answers with the columns that it left out.
+/// Takes the steps until the columns fit. Returns the columns that were left out.
 fn narrow(columns: &mut [Column], steps: &[Step], columns_max: usize) -> Vec<&'static str> {
     let mut dropped = Vec::new();
     for step in steps {
@@ -98,7 +98,7 @@ fn narrow(columns: &mut [Column], steps: &[Step], columns_max: usize) -> Vec<&'s
             }
         };
     }
-    // A column that was left out may have freed more than was lacking: what was cut last gets it back first.
+    // A column that was left out may have freed too much: the column that was cut last gets it back first.
     for step in steps.iter().rev() {
         let free = columns_max.saturating_sub(total(columns));
         if let Step::Cut(name, _) = step

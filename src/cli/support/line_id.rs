@@ -1,20 +1,19 @@
-//! Ids for lines that bring none: made of the line, so that a line that is recorded again is known.
+//! Ids for lines that have none: derived from the line, so that recording it again is recognised.
 
 use std::collections::HashMap;
 
 use sha2::{Digest as _, Sha256};
 
-/// Different lines of a file that are told apart at once, 40 bytes each. After so many the counts begin
-/// again, and the ids tell so: the same file gives the same ids.
+/// Different lines of a file that are counted at once, 40 bytes each. After so many the counts restart, and the
+/// ids include the number of restarts: so the same file always gives the same ids.
 const LINES_MAX: usize = 1 << 20;
 
 type LineDigest = [u8; 32];
 
-/// Gives ids to the lines of one file, or of standard input.
+/// Makes ids for the lines of one file, or of standard input.
 ///
-/// Equal lines are as many requests as there are lines: each has its number among them. A line without
-/// a time says nothing of when it was, and may come in tomorrow's file as well: its id has the file's
-/// first line in it.
+/// Equal lines are different requests: the id of each contains its number among them. A line without a time may
+/// appear in tomorrow's file as well, as another request: its id contains the file's first line.
 #[derive(Debug, Default)]
 pub(crate) struct LineIds {
     first: Option<LineDigest>,
@@ -23,7 +22,7 @@ pub(crate) struct LineIds {
 }
 
 impl LineIds {
-    /// To be called for every line that is recorded, in order. `None`: it brings an id.
+    /// Called for every recorded line, in order. `None`: the line has an id.
     pub(crate) fn id(
         &mut self,
         line: &[u8],
@@ -55,7 +54,7 @@ impl LineIds {
             .split_first_chunk::<16>()
             .map(|(id, rest)| (*id, rest))?;
         if let Some(at) = started_at {
-            // As in a UUIDv7: what comes after each other in time does so in the index.
+            // As in a UUIDv7: ids in the order of time are close to each other in the index.
             let [_, _, milliseconds @ ..] = (at / 1000).to_be_bytes();
             for (byte, of_time) in bytes.iter_mut().zip(milliseconds) {
                 *byte = of_time;

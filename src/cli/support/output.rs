@@ -10,7 +10,7 @@ use serde_json::ser::Formatter;
 use super::unseen::split_unseen;
 use super::{format, text, width};
 
-/// Requests that cannot be read and are named, each time that something is said of them.
+/// Most unreadable requests that one message names.
 const UNREADABLE_NAMED: usize = 10;
 
 /// Prints `auditlite: MESSAGE` on standard error. A closed standard error is not worth failing for.
@@ -35,7 +35,7 @@ pub(crate) fn say_raw(line: &str) {
     );
 }
 
-/// Says which requests were passed over. `true`: there were some.
+/// Reports which requests were skipped. `true`: there were some.
 pub(crate) fn say_unreadable(unreadable: &[UnreadableRequest]) -> bool {
     for request in unreadable.iter().take(UNREADABLE_NAMED) {
         say(&format!(
@@ -57,7 +57,7 @@ pub(crate) fn say_unreadable(unreadable: &[UnreadableRequest]) -> bool {
     !unreadable.is_empty()
 }
 
-/// Says that the log could not be read where it says what was recorded. `true`: that is so.
+/// Reports content that could not be checked, because its line in the log cannot be read. `true`: there was some.
 pub(crate) fn say_unchecked(requests: u64) -> bool {
     if requests > 0 {
         say(&format!(
@@ -69,7 +69,7 @@ pub(crate) fn say_unchecked(requests: u64) -> bool {
     requests > 0
 }
 
-/// Says that what is pending will not end by itself, where nobody has the store open who could end it.
+/// If no store has the file open, says that pending requests will not end by themselves.
 pub(crate) fn say_left_open(store: &ReadOnlyStore) {
     if !store.is_being_written() {
         say(
@@ -84,8 +84,8 @@ pub(crate) fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// Characters that a line of the terminal has: as `COLUMNS` says, else the terminal. `None`: standard
-/// output is none, or does not tell.
+/// The terminal's width in characters: `COLUMNS`, else as the terminal reports it. `None`: standard output is not
+/// a terminal, or its width is unknown.
 pub(crate) fn terminal_width() -> Option<u16> {
     is_terminal().then(width_of_any)?
 }
@@ -107,8 +107,8 @@ fn width_of_any() -> Option<u16> {
 
 /// Writes `value` as one line of JSON.
 ///
-/// Beyond what JSON demands, characters that steer a terminal or are not seen are written as `\u`
-/// escapes: the same string to every JSON reader, harmless on a screen.
+/// Characters that control a terminal or are invisible are written as `\u` escapes too: the same string for every
+/// JSON reader, and harmless on a screen.
 pub(crate) fn json_line(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
     let mut line = Vec::new();
     value

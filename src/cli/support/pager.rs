@@ -7,7 +7,7 @@ use super::output;
 
 /// Lines of a terminal whose size is not known.
 const LINES: usize = 24;
-/// Output that is held back to see whether it is long, at most.
+/// Most output that is held back until it is known whether a pager is needed.
 const HELD_BYTES_MAX: usize = 256 * 1024;
 
 /// Standard output, through a pager once it is longer than the terminal is high.
@@ -87,7 +87,7 @@ impl<W: Write> Write for Paged<W> {
                 self.state = State::Pager { child, input };
                 written?;
             }
-            // Better unpaged than not at all.
+            // No pager could be started: print without one.
             None => self.plain.write_all(&bytes)?,
         }
         Ok(new.len())
@@ -122,7 +122,7 @@ fn spawn() -> Option<Child> {
     let (program, arguments) = words.split_first()?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::piped());
-    // What `git` sets: leave where it fits, pass colours on, leave the text on the screen.
+    // As `git` sets it: exit if the text fits the screen, keep colours, leave the text on the screen.
     if std::env::var_os("LESS").is_none() {
         command.env("LESS", "FRX");
     }

@@ -4,8 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-/// Creates a file that must not exist yet. What is taken out of the database is not for more people
-/// than the database is.
+/// Creates a file that must not exist yet, readable by its owner only: an export must not be readable by more
+/// people than the database.
 pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);

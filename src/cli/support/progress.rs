@@ -11,7 +11,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// A bar; an invisible one where `is_quiet` or nobody watches.
+    /// A bar; invisible if `is_quiet`, or if standard error is not a terminal.
     pub(crate) fn new(is_quiet: bool) -> Self {
         if is_quiet || !io::stderr().is_terminal() {
             return Self {
@@ -46,12 +46,12 @@ impl Progress {
         }
     }
 
-    /// Prints something without tearing the bar apart.
+    /// Prints a line above the bar.
     pub(crate) fn suspend(&self, print: impl FnOnce()) {
         self.bar.suspend(print);
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }

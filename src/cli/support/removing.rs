@@ -1,4 +1,4 @@
-//! What `erase` and `prune` share: a preview reads, the removal itself writes.
+//! Shared by `erase` and `prune`: the preview opens the file for reading, the removal for writing.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::time::Duration;
@@ -15,17 +15,17 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConfirmingArgs {
-    /// Do not ask; needed where standard input is no terminal
+    /// Do not ask; needed if standard input is not a terminal
     #[arg(long)]
     yes: bool,
 
-    /// Only say what would go
+    /// Only say what would be removed
     #[arg(long)]
     dry_run: bool,
 }
 
 impl ConfirmingArgs {
-    /// Whether it is not asked, nor only said.
+    /// Whether the removal runs without a question, as `--yes` says.
     pub(crate) fn is_confirmed(&self) -> bool {
         self.yes && !self.dry_run
     }
@@ -34,11 +34,11 @@ impl ConfirmingArgs {
         self.dry_run
     }
 
-    /// Asks, unless the answer was given.
+    /// Asks, unless `--yes` was given.
     ///
     /// # Errors
     ///
-    /// The answer is not yes, or nobody is there to ask.
+    /// The answer is not yes, or there is no terminal to ask on.
     fn confirm(&self, what: impl FnOnce() -> Result<String, CliError>) -> Result<(), CliError> {
         if self.yes {
             return Ok(());
@@ -75,11 +75,11 @@ impl ConfirmingArgs {
 /// What was removed, or would be.
 pub(crate) struct Removed<R> {
     pub(crate) report: R,
-    /// `false`: its checkpoint could not be anchored, which was said.
+    /// `false`: its checkpoint could not be anchored; a warning was printed.
     pub(crate) is_anchored: bool,
 }
 
-/// Removes, or tells what would be removed.
+/// Removes, or reports what would be removed.
 ///
 /// # Errors
 ///
@@ -93,7 +93,7 @@ pub(crate) fn report<R>(
     words: impl FnOnce(&R) -> String,
     remove: impl FnOnce(&Store) -> Result<R, RemovalError>,
 ) -> Result<Removed<R>, CliError> {
-    // A path that names nothing must not become an empty store.
+    // A mistyped path must not create an empty store.
     let reading = database.open()?;
     if confirming.dry_run {
         return Ok(Removed {
@@ -114,8 +114,8 @@ pub(crate) fn report<R>(
     })
 }
 
-/// What went can still be found: an error, though all of it was done that could be, so that no program takes
-/// it for "nothing matched".
+/// Removed content can still be found in the file. An error although everything possible was done: so no program
+/// mistakes it for "nothing matched".
 pub(crate) fn still_there(gone: &str, command: &str) -> CliError {
     CliError::Message(format!(
         "a reader is in the way: what was {gone} can still be found in the bytes of the files; {command} \
@@ -123,7 +123,7 @@ pub(crate) fn still_there(gone: &str, command: &str) -> CliError {
     ))
 }
 
-/// Says what was lost with what was taken out, though it stays.
+/// Reports bodies that stay, but cannot be read without those that were removed.
 pub(crate) fn say_lost(bodies: u64) {
     if bodies > 0 {
         output::say(&format!(

@@ -1,4 +1,4 @@
-//! From what was typed to one request.
+//! Finds the request that an argument names.
 
 use auditlite::{ListOptions, ReadError, Reader, RequestFilter, RequestRecord, UnreadableRequest};
 
@@ -11,12 +11,12 @@ const CANDIDATES_MAX: usize = 20;
 
 /// Names the newest request.
 const LAST: &str = "last";
-/// What stands before a whole id, so that nothing else is read from it.
+/// Marks a whole id: nothing else is tried.
 const EXACT: char = '=';
 
-/// The request that this names: `#` and its number, `last` (the newest), `=` and its whole id, its id, or
-/// what no other request has of this: the beginning of the id, the trace, the session, any part of the id.
-/// `None`: there is none, or a choice must be made; either has been said on standard error.
+/// The request that an argument names: `#` and its number, `last` (the newest), `=` and its whole id, its id, or
+/// anything that only one request has: the beginning of its id, its trace, its session, any part of its id.
+/// `None`: there is none, or several match; a message on standard error says which.
 ///
 /// # Errors
 ///
@@ -25,7 +25,7 @@ pub(crate) fn resolve(reader: &Reader, id: &str) -> Result<Option<RequestRecord>
     resolve_else(reader, id, "the trace or the session")
 }
 
-/// As [`resolve`], where `others` names what else was looked for.
+/// As [`resolve`]. `others` names what else the caller has searched, for the message.
 ///
 /// # Errors
 ///
@@ -59,7 +59,7 @@ fn nothing(id: &str, others: &str) -> String {
     }
 }
 
-/// What was typed, for a removal.
+/// What an argument names, for a removal.
 pub(crate) enum Meant {
     /// A number or a whole id, as the library takes it, whether or not the tables have it.
     Whole(String),
@@ -69,7 +69,7 @@ pub(crate) enum Meant {
     Several,
 }
 
-/// As [`resolve`], for what cannot be undone: tells whole ids from their parts.
+/// As [`resolve`], for commands that cannot be undone: distinguishes whole ids from parts of ids.
 ///
 /// # Errors
 ///
@@ -95,7 +95,7 @@ pub(crate) fn resolve_to_remove(reader: &Reader, id: &str) -> Result<Meant, CliE
     }
 }
 
-/// The requests that this may name, one more than are listed at most.
+/// The requests that match; at most one more than are listed.
 fn candidates(reader: &Reader, id: &str) -> Result<Vec<RequestRecord>, CliError> {
     let limit = CANDIDATES_MAX.saturating_add(1);
     match (id, id.strip_prefix(EXACT)) {
@@ -137,6 +137,8 @@ pub(crate) fn list_shared(reader: &Reader, id: &str) -> Result<(), CliError> {
     Ok(())
 }
 
+/// Lists the candidates. What they have in common decides the advice: requests with the same id can only be chosen
+/// by their numbers.
 fn ask_to_choose(id: &str, candidates: &[RequestRecord]) {
     let id = id.strip_prefix(EXACT).unwrap_or(id);
     let all = |matches: fn(&RequestRecord) -> Option<&str>| {
@@ -185,7 +187,7 @@ fn ask_to_choose(id: &str, candidates: &[RequestRecord]) {
     }
 }
 
-/// Several users have a conversation of this id; says which.
+/// Lists the users who have a conversation with this id.
 pub(crate) fn ask_whose(id: &str, users: &[String], has_more: bool) {
     output::say(&format!(
         "{id:?} is a conversation of several users; choose one with --user:"

@@ -26,7 +26,7 @@ impl Signal {
         }
     }
 
-    /// As shells tell it.
+    /// The exit status that shells report.
     pub(crate) fn exit_status(self) -> u8 {
         match self {
             Self::Interrupt => 130,
@@ -35,14 +35,15 @@ impl Signal {
     }
 }
 
-/// Takes signals for a command that closes in order.
+/// Receives signals for a command that closes in order. The signal handler stores the number, and the command's
+/// thread polls it: a handler may do nothing that takes a lock.
 #[derive(Debug)]
 pub(crate) struct Signals {
     received: Arc<AtomicUsize>,
 }
 
 impl Signals {
-    /// From now on the first signal is only noted.
+    /// From now on the first signal is only stored.
     ///
     /// # Errors
     ///
@@ -51,7 +52,8 @@ impl Signals {
         let received = Arc::new(AtomicUsize::new(0));
         let is_asked = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
-            // In this order: what ends the program looks at what an earlier signal has left.
+            // In this order: the handler that ends the program runs first, and must find only what an
+            // earlier signal has set.
             let asked = Arc::clone(&is_asked);
             flag::register_conditional_shutdown(signal, EXIT_SIGNAL + signal, asked)?;
             flag::register(signal, Arc::clone(&is_asked))?;
@@ -71,8 +73,8 @@ impl Signals {
     }
 }
 
-/// Has signals end a command that has nothing to close. They do by themselves, but for process 1 of a
-/// container, which the kernel spares from signals that it does not handle.
+/// Makes signals end a command that has nothing to close. They do by default, except for process 1 of a container,
+/// to which the kernel delivers only signals that it handles.
 pub(crate) fn end_at_once() {
     if std::process::id() != PROCESS_ONE {
         return;

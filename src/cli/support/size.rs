@@ -4,7 +4,7 @@
 ///
 /// # Errors
 ///
-/// Says what would be understood.
+/// Says which forms are understood.
 pub(crate) fn parse(text: &str) -> Result<u64, String> {
     const HINT: &str = "give bytes, or a number and KiB, MiB, GiB or TiB, such as 10GiB";
     let units = [
@@ -17,7 +17,7 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
     number_with_unit(text, &units).ok_or_else(|| HINT.to_owned())
 }
 
-/// A number with one of these units, times what the unit stands for.
+/// A number with one of these units, in bytes.
 pub(crate) fn number_with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let end = text
         .find(|character: char| !character.is_ascii_digit())

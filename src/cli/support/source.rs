@@ -19,7 +19,7 @@ const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const PROBLEM_CHARACTERS_MAX: usize = 300;
 const READ_BUFFER_BYTES: usize = 128 * 1024;
 
-/// What comes next.
+/// The next item of the input.
 #[derive(Debug, PartialEq, Eq)]
 enum NextLine<'a> {
     /// A line, with its line break where it has one.
@@ -50,14 +50,15 @@ pub(crate) fn check(path: &Path) -> Result<(), CliError> {
         let source = io::Error::from(io::ErrorKind::IsADirectory);
         return Err(unreadable(path, source));
     }
-    // Opening a FIFO here would take away what its writer sends.
+    // A FIFO is not opened here: that would consume what its writer sends.
     if metadata.is_file() {
         File::open(path).map_err(|source| unreadable(path, source))?;
     }
     Ok(())
 }
 
-/// Says what is wrong with a line. It may quote the line, and a line may be long and hostile.
+/// Reports a problem with a line. The problem may quote the line, which may be long and hostile: so it is escaped
+/// and cut.
 pub(crate) fn say_bad_line(progress: &Progress, path: &Path, number: u64, problem: &str) {
     let path = path.to_string_lossy();
     let problem = shorten(problem, PROBLEM_CHARACTERS_MAX);
@@ -120,8 +121,8 @@ impl Source {
         })
     }
 
-    /// Hands over each line that is not blank, with its number from 1 on; for one that cannot be
-    /// taken, what is wrong with it.
+    /// Visits each line that is not blank, with its number from 1 on, or with the problem of a line that
+    /// cannot be read.
     ///
     /// # Errors
     ///
@@ -154,7 +155,7 @@ impl Source {
 /// Decompresses what is compressed, recognised by its first bytes.
 fn reader(source: impl Read + 'static) -> io::Result<Box<dyn BufRead>> {
     let mut source = BufReader::with_capacity(READ_BUFFER_BYTES, source);
-    // A pipe may hand over less than four bytes at first; nobody sends zstd like that.
+    // A pipe may deliver fewer than four bytes at first; zstd's programs never do.
     if !source.fill_buf()?.starts_with(&ZSTD_MAGIC) {
         return Ok(Box::new(source));
     }
@@ -184,7 +185,7 @@ impl<R: BufRead> Lines<R> {
 
     fn next(&mut self) -> io::Result<NextLine<'_>> {
         self.line.clear();
-        // One more for the line break, which does not count.
+        // One more byte for the line break, which does not count.
         let limit = u64::try_from(self.bytes_max).unwrap_or(u64::MAX);
         let limit = limit.saturating_add(1);
         (&mut self.reader)

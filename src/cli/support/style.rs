@@ -4,12 +4,12 @@ use std::sync::OnceLock;
 
 use super::output;
 
-/// What a text is, as far as its looks go.
+/// What kind of text it is, which decides its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Style {
     /// Headings.
     Heading,
-    /// The names of values, and remarks of ours.
+    /// Names of values, and remarks of the program.
     Quiet,
     /// All is well.
     Good,
@@ -17,9 +17,9 @@ pub(crate) enum Style {
     Bad,
     /// Neither.
     Attention,
-    /// Who speaks.
+    /// The role of a message.
     Role,
-    /// What a search found.
+    /// A match of a search.
     Match,
 }
 

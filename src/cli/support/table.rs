@@ -43,8 +43,8 @@ impl Table {
         self.rows.push((cells, style));
     }
 
-    /// Writes the table, without blanks at the ends of lines. On a terminal that is too narrow it takes as
-    /// many of the steps as it must.
+    /// Writes the table, without blanks at the ends of lines. On a narrow terminal it takes as many of the steps as
+    /// needed.
     pub(crate) fn write(
         &self,
         steps: &[Step],
@@ -89,7 +89,7 @@ impl Table {
         let widths = layout.fit(&wanted, steps, columns_max);
         let line = |cells: &[String]| {
             let line = self.line(cells, &widths);
-            // Where even what matters most is too wide.
+            // Even after all steps the table may be too wide.
             columns_max.map_or_else(|| line.clone(), |max| cut(&line, max).into_owned())
         };
         let mut lines = Vec::with_capacity(self.rows.len().saturating_add(2));

@@ -1,8 +1,7 @@
-//! Text of unknown origin, made fit for a terminal.
+//! Makes text of unknown origin safe for a terminal.
 //!
-//! What a model or a client wrote may hold escape sequences that move the cursor, rewrite what is on
-//! the screen or turn the reading direction around, and characters that nobody sees. Both are printed as
-//! `\u{…}`.
+//! A model or a client may write escape sequences that move the cursor, overwrite the screen or change the reading
+//! direction, and invisible characters. Both are printed as `\u{…}`.
 
 use std::borrow::Cow;
 
@@ -38,8 +37,8 @@ fn escape_but(text: &str, is_kept: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// Whether bytes can be shown on a terminal as they are: UTF-8 that is seen as it stands, and otherwise
-/// only breaks lines and indents.
+/// Whether bytes can be shown on a terminal as they are: valid UTF-8 with visible characters, line breaks and tabs
+/// only.
 pub(crate) fn is_plain_text(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(|text| {
         split_unseen(text, |character| matches!(character, '\n' | '\r' | '\t')).is_none()
@@ -84,7 +83,7 @@ impl Fold {
     };
 }
 
-/// The lines of a text, escaped, with a note in place of what was folded away.
+/// The lines of a text, escaped, with a note in place of folded parts.
 pub(crate) fn fold(text: &str, fold: Fold) -> Vec<String> {
     let mut lines: Vec<String> = text
         .lines()
@@ -112,10 +111,10 @@ fn fold_line(line: &str, characters_max: usize) -> String {
     }
 }
 
-/// JSON with line breaks and indentation, every token exactly as it was written.
+/// JSON with line breaks and indentation, every token exactly as it was written. `None` if the text is not JSON.
 ///
-/// A parser would bring numbers and the order of names into its own form; an audit shows what was
-/// sent. `None` where the text is not JSON.
+/// Works on the characters: to parse and print it again would change numbers and the order of names, and an audit
+/// shows what was sent. The text is checked first, so that strings and brackets can be trusted here.
 pub(crate) fn indent_json(text: &str) -> Option<String> {
     serde_json::from_str::<serde::de::IgnoredAny>(text).ok()?;
     let mut indented = String::with_capacity(text.len().saturating_mul(2));

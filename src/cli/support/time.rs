@@ -11,14 +11,14 @@ use super::fields::Number;
 const HINT: &str = "give 30m, 2h or 7d (back from now), a date such as 2026-11-01, \
                     or a time such as 2026-11-01T12:30:00Z";
 
-/// The zone of all times that are read and printed; set once, before the first of them. Nothing: UTC.
+/// The zone of all times that are read and printed. Set once, before the first of them; not set: UTC.
 static ZONE: OnceLock<TimeZone> = OnceLock::new();
 
-/// From here on times are those of this machine's zone.
+/// From now on, times are in this machine's zone.
 ///
 /// # Errors
 ///
-/// It is not known which zone that is.
+/// The zone is unknown.
 pub(crate) fn use_local() -> Result<(), String> {
     let known = TimeZone::try_system().map_err(|error| error.to_string());
     match known.and_then(|zone| match zone.is_unknown() {
@@ -41,7 +41,7 @@ fn zone() -> TimeZone {
     ZONE.get().cloned().unwrap_or(TimeZone::UTC)
 }
 
-/// Whether times are those of this machine's zone.
+/// Whether times are in this machine's zone.
 pub(crate) fn is_local() -> bool {
     ZONE.get().is_some()
 }
@@ -51,14 +51,14 @@ pub(crate) fn heading(utc: &'static str, local: &'static str) -> &'static str {
     if is_local() { local } else { utc }
 }
 
-/// A time on the command line, as it was written: which one it is depends on the zone.
+/// A time on the command line, as it was written; the zone decides which moment it is.
 #[derive(Debug, Clone)]
 pub(crate) enum Time {
     /// A point in time that says its offset.
     At(Timestamp),
     /// A date and a time of day.
     Civil(DateTime),
-    /// So long before now.
+    /// A duration before now.
     Ago(Span),
 }
 
@@ -66,7 +66,7 @@ pub(crate) enum Time {
 ///
 /// # Errors
 ///
-/// Says what would be understood.
+/// Says which forms are understood.
 pub(crate) fn parse(text: &str) -> Result<Time, String> {
     let text = text.trim();
     if let Ok(time) = text.parse::<Timestamp>() {
@@ -92,13 +92,13 @@ impl Time {
     ///
     /// # Errors
     ///
-    /// It is beyond what a calendar can say.
+    /// It is beyond the range of the calendar.
     pub(crate) fn micros(&self) -> Result<i64, String> {
         self.micros_in(zone(), Timestamp::now())
     }
 
-    /// Where clocks are put forward, a time of day that there is not is the one so much later; where they are
-    /// put back, one that there is twice is the first. A day back is a day of the calendar.
+    /// When clocks go forward, a time of day that does not exist means the one later by the gap; when they go
+    /// back, one that exists twice means the first. A day back is a day of the calendar.
     fn micros_in(&self, zone: TimeZone, now: Timestamp) -> Result<i64, String> {
         let time = match self {
             Self::At(time) => return Ok(time.as_microsecond()),
@@ -121,9 +121,9 @@ pub(crate) fn parse_rfc3339(text: &str) -> Result<i64, String> {
         .map_err(|error| error.to_string())
 }
 
-/// Numbers since the Unix epoch from which on they are read in a unit, and how many of it a microsecond has or
-/// takes: seconds, milliseconds, microseconds, nanoseconds. Each begins in 1973, where the one before it is in
-/// 5138, so that a time of this century is never read in a wrong unit.
+/// For each unit (seconds, milliseconds, microseconds, nanoseconds), the smallest number since the Unix epoch
+/// that is read in it, and its relation to a microsecond. Each range begins in 1973 and ends in 5138, so that a
+/// time of this century is never read in the wrong unit.
 const SECONDS_MIN: u64 = 100_000_000;
 const MILLIS_MIN: u64 = SECONDS_MIN * 1000;
 const MICROS_MIN: u64 = MILLIS_MIN * 1000;
@@ -132,8 +132,8 @@ const NANOS_MIN: u64 = MICROS_MIN * 1000;
 /// Times that can be recorded, from 1970 to 9999.
 pub(crate) const RECORDABLE: std::ops::RangeInclusive<i64> = 0..=253_402_300_799_999_999;
 
-/// Microseconds since the Unix epoch, of a number whose size tells its unit; a fraction counts. `None`:
-/// before 1973, whatever the unit, or beyond what can be counted.
+/// Microseconds since the Unix epoch, from a number whose size tells its unit; a fraction counts. `None`:
+/// before 1973 in any unit, or too large.
 pub(crate) fn from_number(number: Number) -> Option<i64> {
     const TOO_MANY: f64 = 18_446_744_073_709_551_616.0; // 2^64
     if number.decimal() >= TOO_MANY {
@@ -199,7 +199,7 @@ fn formatted(micros: i64, utc: &str, local: &str) -> String {
 fn formatted_in(zone: TimeZone, micros: i64, format: &str) -> String {
     match Timestamp::from_microsecond(micros) {
         Ok(time) => time.to_zoned_datetime(zone).strftime(format).to_string(),
-        // Beyond what a calendar can say: a damaged file.
+        // Beyond the range of the calendar: a damaged file.
         Err(_) => format!("{micros} µs"),
     }
 }

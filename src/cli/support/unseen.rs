@@ -1,9 +1,9 @@
-//! Which characters a reader does not see, or sees elsewhere than they stand.
+//! Characters that a reader does not see, or sees in another place.
 //!
-//! What steers a terminal or turns the reading direction around rewrites what is on the screen; what
-//! has no width hides words in plain sight (tag characters spell out whole sentences for a model).
+//! Characters that control a terminal or change the reading direction rewrite the screen; characters without width
+//! hide words in plain sight (tag characters spell whole sentences for a model).
 
-/// Whether a character is acted upon, shown as nothing, or shown as whatever a font likes.
+/// Whether a character controls the terminal, is invisible, or looks different in every font.
 ///
 /// By Unicode's properties: controls, line and paragraph separators, `Default_Ignorable_Code_Point`,
 /// format characters but for the signs that are drawn around numbers, blank letters, private use
@@ -37,8 +37,8 @@ fn is_presentation(character: char) -> bool {
     matches!(character, '\u{fe0e}' | '\u{fe0f}')
 }
 
-/// Whether a font may have a picture for it: symbols, and what is made into keycaps. Beside a letter a
-/// selector changes nothing that anybody sees, and makes two names of one. Source:
+/// Whether a font may have a picture for it: symbols, and the characters of keycaps. After a letter, a selector
+/// changes nothing visible, and so makes two names that look the same. Source:
 /// <https://www.unicode.org/Public/UCD/latest/ucd/emoji/emoji-variation-sequences.txt>.
 fn has_presentations(character: char, after_selector: Option<char>) -> bool {
     match character {
@@ -52,8 +52,8 @@ fn has_presentations(character: char, after_selector: Option<char>) -> bool {
     }
 }
 
-/// The first character that is not to be shown as it is, and the text before and after it. One
-/// selector of presentation after what has presentations may stay: emoji are written so.
+/// The first character that must be escaped, and the text before and after it. One selector of presentation after a
+/// character with several presentations may stay: emoji are written like that.
 pub(crate) fn split_unseen(
     text: &str,
     is_kept: impl Fn(char) -> bool,

@@ -1,4 +1,4 @@
-//! How many columns of a terminal a text takes: East Asian characters and emoji take two.
+//! The number of terminal columns that a text takes: East Asian characters and emoji take two.
 
 use std::borrow::Cow;
 
@@ -6,8 +6,8 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Columns that the text takes. The text must be escaped already.
 ///
-/// Terminals disagree on characters that change the one before them; the larger count is taken, so that
-/// a line is never wider than what was counted.
+/// Terminals disagree on characters that modify the one before them; the larger count is used, so that a line is
+/// never wider than counted.
 pub(crate) fn width(text: &str) -> usize {
     let one_by_one: usize = text.chars().filter_map(UnicodeWidthChar::width).sum();
     text.width().max(one_by_one)

@@ -1,5 +1,4 @@
-//! What commands that write to a log share: with which key they go on signing it, and where they
-//! anchor it.
+//! Shared by commands that write to a log: the key that signs it, and the file that anchors it.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -23,7 +22,7 @@ pub(crate) struct WritingArgs {
     /// File outside of the database's folder to which checkpoints are appended
     #[arg(long, value_name = "FILE")]
     anchor: Option<PathBuf>,
-    /// Write to a file that has several names (hard links): only where the others are never opened
+    /// Write to a file that has several names (hard links): only if the others are never opened
     #[arg(long)]
     allow_links: bool,
 }
@@ -53,8 +52,8 @@ impl WritingArgs {
     }
 }
 
-/// Whether checkpoints can be appended to this file, as far as that can be told without appending: a
-/// user who asks for an anchor wants to know beforehand.
+/// Checks that checkpoints can be appended to this file, as far as possible without appending: a user who asks
+/// for an anchor wants to know beforehand.
 fn check_anchor(anchor: &Path) -> Result<(), CliError> {
     let refused = |source| CliError::File {
         path: anchor.to_owned(),
@@ -83,14 +82,13 @@ fn check_anchor(anchor: &Path) -> Result<(), CliError> {
     }
 }
 
-/// Says that nothing outside of the database states the end of its log, where that was asked for. `true`:
-/// it was said.
+/// Warns if an anchor was asked for and the last checkpoint was not anchored. `true`: it was.
 pub(crate) fn say_unanchored(report: &CloseReport) -> bool {
     let Some(problem) = &report.checkpoint_problem else {
         return false;
     };
     output::say(&format!(
-        "warning: what was written is committed, and its last checkpoint was not anchored: {problem}. Mend \
+        "warning: what was written is committed, and its last checkpoint was not anchored: {problem}. Fix \
          that; the next command with --anchor, or the gateway, makes up for it"
     ));
     true

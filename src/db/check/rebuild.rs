@@ -128,7 +128,9 @@ fn events_of(
     expected_seq: u64,
 ) -> Result<Vec<Event>, String> {
     if segment.first_seq != expected_seq {
-        return Err(format!("the log should go on with seq {expected_seq} here"));
+        return Err(format!(
+            "the log should continue with seq {expected_seq} here"
+        ));
     }
     let text = decoder
         .decode(

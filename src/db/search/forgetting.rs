@@ -190,7 +190,7 @@ impl<'c> Forgetting<'c> {
             if length != Some(self.words.add(message_id, &text)?) {
                 return Err(DbError::corrupt(
                     REMOVING,
-                    format!("message {message_id} is not the one that was taken in"),
+                    format!("message {message_id} is not the one that was indexed"),
                 ));
             }
             // See <https://www.sqlite.org/fts5.html#the_delete_command>.

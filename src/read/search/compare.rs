@@ -123,7 +123,7 @@ impl IndexFindings {
         self.lines.push((
             seq,
             format!(
-                "searches may miss messages, or show what nobody said: of the search index, {what}. \
+                "searches may miss messages, or show messages that were never sent: of the search index, {what}. \
                  The trail itself is not concerned; `auditlite doctor --rebuild` builds the index again"
             ),
         ));
@@ -227,7 +227,7 @@ pub(crate) fn compare_request(
             };
             let are_found = index::are_words_found(connection, &words, request.opened_seq)?;
             compared.words = Some(words);
-            what = (!are_found).then_some("words of it are not where they are to be taken out");
+            what = (!are_found).then_some("its words are not where a removal looks for them");
         }
         Ok(what)
     };

@@ -28,7 +28,7 @@ pub(super) fn expression(query: &str) -> Result<String, ReadError> {
         };
         let (wanted, excluded) = (quoted(false), quoted(true));
         if wanted.is_empty() {
-            return invalid("a search needs a word that is to be found, beside those that are not");
+            return invalid("a search needs a word to find, not only words to exclude");
         }
         let mut expression = format!("({})", wanted.join(" AND "));
         if !excluded.is_empty() {

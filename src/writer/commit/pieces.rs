@@ -46,7 +46,7 @@ impl Committer {
     pub(crate) fn take_all_pieces_away(&mut self) {
         if let Err(error) = self.appender.delete_all_pieces() {
             self.is_suspect = true;
-            tracing::warn!(target: "auditlite", path = ?self.path.as_path(), problem = chain(&error), "pieces of responses that nobody needs could not be taken away");
+            tracing::warn!(target: "auditlite", path = ?self.path.as_path(), problem = chain(&error), "unneeded pieces of responses could not be deleted");
         }
     }
 }

@@ -77,7 +77,7 @@ impl Committer {
             )),
             // A disk that does not even answer this is treated like a file that is gone.
             Err(error) => {
-                self.note_failure(format!("the database file cannot be looked at: {error}"));
+                self.note_failure(format!("the database file cannot be checked: {error}"));
                 Ok(Found::Gone)
             }
         }

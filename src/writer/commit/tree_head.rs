@@ -232,7 +232,7 @@ impl Checkpointer {
             tracing::warn!(
                 target: "auditlite",
                 problem,
-                "a checkpoint of the audit log could not be handed over; recording goes on"
+                "the callback failed on a checkpoint of the audit log; recording continues"
             );
         }
     }

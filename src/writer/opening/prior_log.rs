@@ -87,7 +87,7 @@ impl Past<'_> {
             format!("its first {anchored_events} events are not those that there were")
         };
         if self.config.durability == Durability::Buffered {
-            tracing::error!(target: "auditlite", ?path, ?anchor, what, "the audit log is not what its anchor states; recording goes on");
+            tracing::error!(target: "auditlite", ?path, ?anchor, what, "the audit log is not what its anchor states; recording continues");
             shared.counters.set_behind_anchor(anchored_events);
             return Ok(None);
         }

@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-/// A request on its way in.
+/// A request that is to be recorded.
 pub(super) struct Imported {
     pub(super) identity: Identity,
     pub(super) context: RequestContext,
@@ -23,7 +23,7 @@ pub(super) struct Imported {
     pub(super) response_provider_name: Option<String>,
     /// `None`: it had not ended.
     pub(super) ending: Option<Ending>,
-    /// Bodies of which the export had not all bytes.
+    /// Bodies that the export does not have in full.
     pub(super) missing_bodies: u64,
 }
 
@@ -32,7 +32,7 @@ pub(super) enum Ending {
     Completed(Completion),
     Failed(Failure),
     Rejected(Rejection),
-    /// Nobody said how; also interrupted by a crash.
+    /// No end was reported; also interrupted by a crash.
     Abandoned {
         usage: Usage,
         http_status: Option<u16>,
@@ -149,6 +149,10 @@ struct Body {
 }
 
 impl Imported {
+    /// Reads a line of an export from the log `origin`: identity, context, bodies and end. A body that the export
+    /// does not have is recorded as an attribute with its length and digest, so that a second import knows the
+    /// request again.
+    ///
     /// # Errors
     ///
     /// What is wrong with the line, in words.
@@ -175,7 +179,7 @@ impl Imported {
                 .bytes()
                 .map_err(|problem| format!("the {side} body {problem}"))?;
             match bytes {
-                // As it is found again, whatever the line says of its length.
+                // The true length: it is what a later comparison finds in the file.
                 Some(bytes) => known.length = u64::try_from(bytes.len()).unwrap_or(u64::MAX),
                 None => {
                     missing += 1;
@@ -210,7 +214,7 @@ impl Line {
             .ok_or_else(|| absent("opened_seq"))?;
         let opened_seq = match opened_seq.count() {
             Some(seq) if opened_seq.is_exact() => seq.to_string(),
-            // It says where the line was all the same.
+            // Not a seq, but still the line's place in its log: kept as text.
             _ => line
                 .raw("opened_seq")
                 .map(|raw| raw.get().to_owned())
@@ -227,7 +231,7 @@ impl Line {
             .ok_or_else(|| absent("request_id"))?;
         if request_id.is_empty() {
             line.note("request_id");
-            // The same line has the same one.
+            // Derived from the line, so that a second import gets the same id.
             let made = LineIds::default().id(text, false, opened_at);
             request_id = made.unwrap_or_default();
         }
@@ -286,7 +290,7 @@ impl Line {
         })
     }
 
-    /// What was imported before keeps its first origin.
+    /// A request that was imported before keeps its first origin.
     fn origin(&self, origin: &str) -> [(String, String); 2] {
         let attribute = |name: &str, otherwise: String| {
             let value = self.attributes.get(name).cloned();
@@ -319,7 +323,7 @@ impl Line {
         let mut context = RequestContext::new(self.wire_protocol.clone().unwrap_or_default())
             .request_id(&self.request_id)
             .is_streaming(self.is_streaming);
-        // A record of the past, also where it does not say of when.
+        // A record of the past, even if its time is not known.
         context.started_at = self
             .opened_at
             .or_else(|| Some(jiff::Timestamp::now().as_microsecond()));
@@ -336,7 +340,8 @@ impl Line {
         context.max_tokens = self.max_tokens;
         context.temperature = self.temperature;
         context.top_p = self.top_p;
-        // What the trail did not say then, it does not say now, except that a body cannot be read.
+        // Bodies are not parsed again: the export has what was recorded of them. Only a body that could not be
+        // parsed is parsed once more, which flags it again.
         context.read_body = Some(self.is_flagged("request_unparsed"));
         let kind = match self.actor_type.as_deref() {
             Some("user") => Some(ActorKind::User),
@@ -347,7 +352,7 @@ impl Line {
         if let Some((kind, id)) = kind.zip(self.actor_id.clone()) {
             context = context.actor(kind, id);
         }
-        // Where there are too many, the last ones go: never what says where it came from.
+        // If there are too many attributes, the last are dropped; those of the origin come first.
         let is_origin = |key: &String| origin.iter().any(|(name, _)| name == key);
         let own = self.attributes.iter().filter(|(key, _)| !is_origin(key));
         for (key, value) in origin.iter().map(|(key, value)| (key, value)).chain(own) {
@@ -360,6 +365,8 @@ impl Line {
         self.body_flags.iter().any(|own| own == flag)
     }
 
+    /// How the request ended; `None`: it had not. The three ends that a gateway reports take the same fields, so a
+    /// macro fills them; all other statuses become an abandoned request, which the bytes of the body describe.
     fn ending(self, body: Option<Bytes>) -> Option<Ending> {
         let mut usage = Usage::default();
         usage.input_tokens = self.input_tokens;
@@ -526,7 +533,7 @@ mod tests {
 
     use super::FIELDS;
 
-    /// What an import counts or derives itself.
+    /// Fields that an import computes itself.
     const DERIVED: [&str; 5] = [
         "ended_seq",
         "tool_call_count",

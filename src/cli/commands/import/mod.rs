@@ -18,7 +18,7 @@ use crate::cli::support::writing::WritingArgs;
 use crate::cli::support::{format, output};
 use line::{Ending, Imported};
 
-/// Bytes that may wait for the writer: room for the two longest bodies.
+/// Bytes that may wait for the writer: enough for the two longest bodies.
 const CAPACITY_BYTES: usize = 40 * 1024 * 1024;
 
 const AFTER_HELP: &str = "\
@@ -33,11 +33,11 @@ an incremental export on top. Another one with the same id is taken in beside it
 Exit status: 0 all lines were taken in or known, 1 some were not, 2 the import stopped, 130 or 143 a signal
 ended it, in order.";
 
-/// Take in requests that another store exported
+/// Import requests that another store exported
 ///
-/// Requests that are there already are left alone. Each gets the attributes imported_from and imported_seq: whose
-/// it was, and its place in that log. Requests that had not ended are left out until an export has
-/// their end. A line that is damaged is reported as FILE:LINE: REASON, and the rest goes on.
+/// Requests that the database already has are skipped. Each gets the attributes imported_from and
+/// imported_seq: the log it came from, and its place there. Requests that had not ended are left out until
+/// an export has their end. A damaged line is reported as FILE:LINE: REASON, and the others are imported.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -83,12 +83,13 @@ pub(crate) fn run(args: Args, database: &DatabaseArgs) -> Result<Outcome, CliErr
     recorded.outcome()
 }
 
-/// What the export did not have.
+/// What the export did not have. The reading thread counts, the command's own thread reports at the end; each
+/// count stands for itself, so they are relaxed.
 #[derive(Debug, Default)]
 struct LeftOut {
     /// Requests that had not ended.
     pending: AtomicU64,
-    /// Bodies of which it had not all bytes.
+    /// Bodies that it did not have in full.
     bodies: AtomicU64,
 }
 
@@ -116,22 +117,22 @@ fn say(recorded: &Recorded, left_out: &LeftOut) {
     }
 }
 
-/// What a file is that begins with this line, where it is none that can be taken in: said once, and not
-/// for each of its lines.
+/// What kind of file begins with this line, if it is one that cannot be imported: reported once, instead of an
+/// error for each line.
 fn foreign(line: &[u8]) -> Option<&'static str> {
     if line.starts_with(b"SQLite format 3\0") {
         return Some("an SQLite database");
     }
     if line.starts_with(b"opened_seq,") {
-        return Some("an export as CSV, which has not all that is to be taken in");
+        return Some("an export as CSV, which lacks fields that an import needs");
     }
     let spans = Fields::of_line(line, &["resourceSpans"]).ok()?;
     spans
         .raw("resourceSpans")
-        .map(|_| "an export of spans (OTLP), which has not all that is to be taken in")
+        .map(|_| "an export of spans (OTLP), which lacks fields that an import needs")
 }
 
-/// Takes in the lines of a file. An error means that reading or recording cannot go on.
+/// Imports the lines of a file. An error means that reading or recording cannot continue.
 fn read(feed: &Feed, path: &Path, origin: &str, left_out: &LeftOut) -> Result<(), CliError> {
     let mut is_first = true;
     feed.each_line(path, |line| {

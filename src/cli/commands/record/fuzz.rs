@@ -1,5 +1,5 @@
-//! Fuzzing of what `auditlite record` reads: whatever a line is, it is recorded, with what was changed noted,
-//! or refused with a reason of one line.
+//! Fuzzing of the input of `auditlite record`: every line is either recorded, with its changes noted, or refused
+//! with a reason of one line.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -30,7 +30,7 @@ pub(super) enum End {
     Failed(Failure),
 }
 
-/// The fields of a line. Others are ignored; `null` is as good as absent.
+/// The fields of a line. Others are ignored; `null` means absent.
 const FIELDS: &[&str] = &[
     "request_body",
     "request",
@@ -56,7 +56,7 @@ const FIELDS: &[&str] = &[
     "latency_us",
 ];
 
-/// The one field of a request body that is looked at.
+/// The only field of a request body that is read here.
 #[derive(Deserialize)]
 struct RequestModel {
     model: Option<String>,
@@ -103,7 +103,7 @@ impl Exchange {
         let mut context = RequestContext::new(wire).is_streaming(is_streaming);
         context.request_id = line.text("request_id", "request_id")?;
         if context.request_id.as_ref().is_some_and(String::is_empty) {
-            // It gets one, like a line that brings none.
+            // An empty id means none: the line gets one like a line without the field.
             line.note("request_id");
             context.request_id = None;
         }
@@ -122,9 +122,9 @@ impl Exchange {
         }
         .or_else(|| model_of(&request_body));
         let arrived_at = started_at(line)?;
-        // A finished exchange is a record of the past: how long recording it takes says nothing.
+        // A finished exchange is a record of the past: the time that recording takes must not become its latency.
         context.started_at = arrived_at.or_else(|| Some(jiff::Timestamp::now().as_microsecond()));
-        // What the line does not say, the bodies may.
+        // The bodies may say what the line does not.
         context.read_body = Some(true);
 
         let latency_us = line.count("latency_us", "latency_us")?;
@@ -168,7 +168,7 @@ impl Exchange {
         u64::try_from(bytes).unwrap_or(u64::MAX)
     }
 
-    /// What tells it from others. `None`: it has no id.
+    /// What distinguishes the request from others. `None`: it has no id.
     pub(super) fn identity(&self) -> Option<Identity> {
         let context = &self.context;
         let http_status = match &self.end {

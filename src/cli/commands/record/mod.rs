@@ -22,7 +22,7 @@ use crate::cli::support::writing::WritingArgs;
 use crate::cli::support::{format, output};
 use line::Exchange;
 
-/// Bytes that may wait for the writer: room for the longest line twice, so that any line fits.
+/// Bytes that may wait for the writer: twice the longest line, so that any line fits.
 const CAPACITY_BYTES: usize = 2 * source::LINE_BYTES_MAX;
 
 const AFTER_HELP: &str = "\
@@ -44,9 +44,8 @@ Exit status: 0 all lines are recorded, 1 some are not, 2 recording stopped, 130 
 
 /// Record finished exchanges from JSON Lines
 ///
-/// Each line goes through the whole lifecycle, as if a gateway had just handled it, and into the
-/// same writer. The database is created where there is none. Files compressed with zstd are
-/// recognised by their content.
+/// Each line passes through the whole lifecycle, as if a gateway had just handled it. The database is
+/// created if it does not exist. Files compressed with zstd are recognised by their content.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -59,7 +58,7 @@ pub(crate) struct Args {
     /// What survives a loss of power
     #[arg(long, value_enum, value_name = "HOW", default_value = "full")]
     durability: DurabilityArg,
-    /// Record lines that are recorded already once more
+    /// Record lines again that are already recorded
     #[arg(long)]
     again: bool,
     /// Print the summary as one JSON object on standard output
@@ -127,7 +126,7 @@ fn load_prices(path: &Path) -> Result<PriceBook, CliError> {
     })
 }
 
-/// Records the lines of a file. An error means that reading or recording cannot go on.
+/// Records the lines of a file. An error means that reading or recording cannot continue.
 fn read(feed: &Feed, path: &Path, again: bool) -> Result<(), CliError> {
     let mut ids = LineIds::default();
     feed.each_line(path, |line| {

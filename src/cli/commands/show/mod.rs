@@ -31,10 +31,10 @@ or could not be compared with the log.";
 
 /// Show everything known about one request
 ///
-/// Messages are read from the bodies; a body in which none are found is shown itself, as with
-/// --raw, indented if it is JSON. `auditlite payload` writes the exact bytes. A tool call is shown
-/// with the result that a later request of the conversation carried. Long texts are folded.
-/// Characters that would steer the terminal are printed as \u{…}.
+/// Messages are read from the bodies. A body without messages is shown itself, as with --raw, indented if
+/// it is JSON. `auditlite payload` writes the exact bytes. A tool call is shown with the result that a
+/// later request of the conversation sent. Long texts are folded. Characters that would control the
+/// terminal are printed as \u{…}.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -55,7 +55,8 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Runs the command.
+/// Runs the command: problems first, on standard error; then the page. A side whose body gave no messages is shown
+/// as a body instead.
 pub(crate) fn run(
     args: &Args,
     database: &DatabaseArgs,
@@ -92,7 +93,7 @@ pub(crate) fn run(
         out,
         is_full: args.full,
     };
-    // The reply has its calls in it.
+    // A reply that is shown contains its calls: they are not listed twice.
     let said = details.transcript.replies.iter();
     let says_calls = said.flat_map(CanonicalMessage::tool_calls).next().is_some();
     page.details(&details, args.raw || args.no_body || !says_calls)?;
@@ -122,7 +123,7 @@ pub(crate) fn run(
                     page.body(side, seen)?;
                 }
             }
-            // It was said before.
+            // The page or a message above has said so.
             Err(ReadError::NoBody { .. } | ReadError::NotKept { .. } | ReadError::Damaged(_)) => {}
             Err(error) => return Err(error.into()),
         }
@@ -130,6 +131,8 @@ pub(crate) fn run(
     Ok(outcome)
 }
 
+/// Reads everything about a request. Damage in one part must not hide the others, so it is collected. Results are
+/// looked up for the calls of both sources, the tool calls of the record and those in the reply's body.
 fn details(reader: &Reader, record: RequestRecord) -> Result<Details, CliError> {
     let mut problems = Problems::default();
     let request = problems.of(reader.body_info(&record, PayloadSide::Request))?;
@@ -176,7 +179,7 @@ fn details(reader: &Reader, record: RequestRecord) -> Result<Details, CliError> 
     })
 }
 
-/// What is wrong with what is shown: the rest is worth showing.
+/// Problems with parts of the request: the other parts are still shown.
 #[derive(Default)]
 struct Problems {
     damaged: Vec<String>,
@@ -184,7 +187,7 @@ struct Problems {
 }
 
 impl Problems {
-    /// What was read; nothing where there is a problem with it, which is noted.
+    /// The value that was read; its default if there was a problem, which is noted.
     fn of<T: Default>(&mut self, read: Result<T, ReadError>) -> Result<T, CliError> {
         match read {
             Err(ReadError::Damaged(what)) => self.damaged.push(what),

@@ -18,7 +18,7 @@ const INDENTED_BYTES_MAX: usize = 256 * 1024;
 /// Width of the column of names.
 const NAME_WIDTH: usize = 16;
 
-/// A page on its way out.
+/// Writes the page.
 pub(crate) struct Page<'a> {
     /// Where it goes.
     pub(crate) out: &'a mut dyn Write,
@@ -27,7 +27,7 @@ pub(crate) struct Page<'a> {
 }
 
 impl Page<'_> {
-    /// Everything but what was said.
+    /// Everything except messages and bodies.
     pub(super) fn details(&mut self, details: &Details, has_calls: bool) -> io::Result<()> {
         let record = &details.record;
         self.line("request", &record.request_id)?;
@@ -58,7 +58,7 @@ impl Page<'_> {
         Ok(())
     }
 
-    /// What is not as it was handed over, in words.
+    /// What was changed or left out when the request was recorded, in words.
     fn body_flags(&mut self, body_flags: &[String]) -> io::Result<()> {
         for name in body_flags {
             let what = match name.as_str() {
@@ -79,7 +79,7 @@ impl Page<'_> {
             let (label, body) = match name.rsplit_once('_') {
                 Some((body, "unparsed")) => ("not read", body),
                 Some((body, "withheld")) => ("withheld", body),
-                // Of a later version.
+                // A flag of a later version.
                 _ => ("flagged", name.as_str()),
             };
             let why = match label {

@@ -1,4 +1,4 @@
-//! What was handed to the writer and is not known to be durable yet, and what became of the rest.
+//! Requests that were submitted and are not known to be durable yet, and counts of the others.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -6,13 +6,12 @@ use std::collections::{HashMap, VecDeque};
 use auditlite::Receipt;
 use serde::Serialize;
 
-/// Requests that may wait for their commit, some commits' worth. With this bound and the next the
-/// store's own capacity is never used up, so that nothing blocks in it or is left out.
+/// Requests that may wait for their commit: enough for several commits. With this bound and the next, the store's
+/// own capacity is never used up, so that nothing blocks there or is left out.
 const REQUESTS_MAX: usize = 4096;
-/// Bytes that may wait: no request takes more than its line, but for what each takes anyway. A single
-/// one may have more.
+/// Bytes that may wait, where each request takes its line and a fixed part. A single request may be larger.
 const BYTES_MAX: usize = 16 * 1024 * 1024;
-/// What each request takes in the store beside its line, roughly.
+/// The fixed part that each request takes in the store, roughly.
 const REQUEST_BYTES: usize = 2048;
 
 /// What became of the lines so far.
@@ -20,10 +19,10 @@ const REQUEST_BYTES: usize = 2048;
 pub(crate) struct Counts {
     /// Requests that are committed: a second run finds them.
     pub(crate) recorded: u64,
-    /// Requests that were there before.
+    /// Requests that the file already had.
     pub(crate) already_recorded: u64,
     pub(crate) bad_lines: u64,
-    /// Requests that were handed over, and are not committed.
+    /// Requests that were submitted and are not committed.
     pub(crate) not_committed: u64,
     /// Bytes of the bodies of `recorded`.
     pub(crate) body_bytes: u64,
@@ -38,7 +37,7 @@ impl Counts {
     }
 }
 
-/// One request on its way.
+/// One submitted request.
 struct Sent {
     receipt: Receipt,
     request_id: Option<String>,
@@ -46,7 +45,8 @@ struct Sent {
     body_bytes: u64,
 }
 
-/// Requests on their way to the disk, oldest first. The reading thread adds, both threads settle.
+/// Requests on their way to the disk, oldest first. Lives in [`Feed`](super::Feed) behind a lock: the reading
+/// thread adds requests, and both threads settle those that are committed.
 #[derive(Default)]
 pub(super) struct Flight {
     sent: VecDeque<Sent>,
@@ -55,7 +55,7 @@ pub(super) struct Flight {
     /// Bytes that `sent` take.
     bytes: usize,
     pub(super) counts: Counts,
-    /// Nothing more is taken.
+    /// Set at the end: no more requests are accepted.
     pub(super) is_stopped: bool,
 }
 
@@ -125,7 +125,7 @@ impl Flight {
         }
     }
 
-    /// After the store's end: what is not durable now never will be.
+    /// Called after the store's close: requests that are not durable now never will be.
     pub(super) fn finish(&mut self) -> Counts {
         self.settle();
         self.counts.not_committed = self.requests();

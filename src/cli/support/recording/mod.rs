@@ -1,8 +1,8 @@
-//! What `record` and `import` share: one thread reads lines and hands requests to the writer, the
-//! command's own thread watches the writer's health, signals and what has become durable.
+//! Shared by `record` and `import`: one thread reads lines and submits requests, the command's own thread watches
+//! the writer's health, signals and commits.
 //!
-//! The reading thread may be stuck for good, in a pipe into which nobody writes. So it owns nothing
-//! that the end needs: once it is told to stop it takes nothing more, and the process ends without it.
+//! The reading thread may block for ever, in a pipe into which nothing is written. So it owns nothing that the end
+//! of the program needs: once told to stop it submits nothing more, and the process ends without it.
 
 mod flight;
 mod watch;
@@ -29,11 +29,11 @@ pub(crate) use flight::Counts;
 use flight::Flight;
 use watch::{News, Watch};
 
-/// Between two looks at health, signals and receipts.
+/// Time between two checks of health, signals and receipts.
 const STEP: Duration = Duration::from_millis(50);
 /// How long moving the write-ahead log into the database may take once all is committed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
-/// The same where requests wait for their commit: containers are killed ten seconds after SIGTERM.
+/// The same if requests wait for their commit: containers are killed ten seconds after SIGTERM.
 const CLOSE_TIMEOUT_PENDING: Duration = Duration::from_secs(5);
 /// The same after commits have failed for so long that there is no hope.
 const CLOSE_TIMEOUT_HOPELESS: Duration = Duration::from_secs(1);
@@ -45,7 +45,7 @@ pub(crate) struct RecordingArgs {
     give_up_after: u32,
     #[command(flatten)]
     pub(crate) capacity: CapacityArgs,
-    /// No progress and no summary; bad lines and trouble are still reported
+    /// No progress and no summary; bad lines and problems are still reported
     #[arg(long)]
     pub(crate) quiet: bool,
 }
@@ -57,11 +57,14 @@ pub(crate) enum Taken {
     Known,
 }
 
-/// The reading thread's side.
+/// What the reading thread and the command's own thread share while a recording runs.
+///
+/// `flight` is the only state that both change. The reading thread holds its lock from the opening of a request to
+/// its end, so that the other thread never stops a request halfway.
 pub(crate) struct Feed {
     recorder: Recorder,
     reader: Reader,
-    /// Only the reading thread's, and so never waited for.
+    /// Used by the reading thread only: the lock is never contended.
     body_infos: Mutex<BodyInfos>,
     progress: Progress,
     flight: Mutex<Flight>,
@@ -110,7 +113,7 @@ pub(crate) fn run(
 ) -> Result<Recorded, CliError> {
     let started = Instant::now();
     let give_up_after = Duration::from_secs(args.give_up_after.into());
-    // Before the store is opened: what asks to end while it is is heeded right after.
+    // Before the store is opened, so that a signal during the opening is obeyed right after it.
     let signals = Signals::take().map_err(|source| no_thread("signals", &source))?;
     let store = writing::open(
         builder
@@ -146,7 +149,7 @@ fn no_thread(what: &str, source: &std::io::Error) -> CliError {
 
 /// Why a recording is over.
 enum End {
-    /// The input is, and all of it is committed.
+    /// All input was read, or reading failed.
     Read(Result<(), CliError>),
     Signal(Signal),
     /// Nothing can be committed.
@@ -200,7 +203,8 @@ impl Supervisor<'_> {
     }
 }
 
-/// Closes the store and says what became of everything.
+/// Closes the store and sums up. The time that the close gets depends on the reason for the end: long if all is
+/// committed, short if commits have failed for so long that waiting is useless.
 fn close(store: Store, feed: &Feed, end: End, started: Instant) -> Recorded {
     let is_empty = {
         let mut flight = feed.flight();
@@ -225,13 +229,13 @@ fn close(store: Store, feed: &Feed, end: End, started: Instant) -> Recorded {
         End::Read(_) | End::GivenUp(_) => None,
     };
     let outcome = match end {
-        // Whatever else went wrong comes of it.
+        // Any other problem follows from this one.
         _ if report.is_file_lost => Err(not_committed(&counts, &problem.unwrap_or_default())),
         End::GivenUp(problem) => Err(not_committed(&counts, &problem)),
         End::Signal(_) | End::Read(Ok(())) if counts.not_committed > 0 => {
             Err(not_committed(&counts, &problem.unwrap_or_default()))
         }
-        // What cannot be read then is not what the store writes to.
+        // The input failed and the store is fine: report the input's error.
         End::Read(Err(error)) => match problem.filter(|_| !report.is_complete) {
             Some(problem) => Err(not_committed(&counts, &problem)),
             None => Err(error),
@@ -255,12 +259,12 @@ fn not_committed(counts: &Counts, problem: &str) -> CliError {
         }
     };
     CliError::Message(format!(
-        "recording stopped{what}: {problem}. Mend that and run the same command again: what is recorded \
+        "recording stopped{what}: {problem}. Fix that and run the same command again: what is recorded \
          already is passed over"
     ))
 }
 
-/// What the store itself says of how it went.
+/// The outcome by the store's own report.
 fn outcome(
     report: &CloseReport,
     counts: &Counts,
@@ -280,7 +284,7 @@ fn outcome(
     }
     if report.shed_lifecycles > 0 || report.shed_payloads > 0 {
         output::say(&format!(
-            "warning: {} and {} were left out for want of room; the disk is too slow or full",
+            "warning: {} and {} were left out for want of capacity; the disk is too slow or full",
             format::counted(report.shed_lifecycles, "request", "requests"),
             format::counted(report.shed_payloads, "body", "bodies"),
         ));
@@ -293,8 +297,8 @@ fn outcome(
 }
 
 impl Feed {
-    /// Hands over each line of a file that is not blank, with its number. What `visit` says is wrong
-    /// with a line is reported, and the rest goes on.
+    /// Visits each line of a file that is not blank, with its number. A problem that `visit` returns is
+    /// reported, and the next line follows.
     ///
     /// # Errors
     ///
@@ -317,8 +321,8 @@ impl Feed {
         })
     }
 
-    /// Records a request unless it is there already. Waits until there is room, and until those of the
-    /// same id are committed, since only then they can be compared. Blocks.
+    /// Records a request unless the file already has it. Waits for capacity, and until requests with the same id
+    /// are committed, since only then they can be compared. Blocks.
     ///
     /// # Errors
     ///
@@ -341,7 +345,7 @@ impl Feed {
                 return Ok(Taken::Known);
             }
         }
-        // Held until the end is submitted too: a request is handed over whole or not at all.
+        // Held until the end is submitted too: a request is submitted whole or not at all.
         let mut flight = self.flight_once(|flight| flight.has_room(line_bytes))?;
         let receipt = record(&self.recorder)?;
         let request_id = identity.map(|identity| identity.request_id.as_str());
@@ -378,7 +382,7 @@ impl Feed {
     }
 }
 
-/// Waits a step for a receipt; also where the writer has stopped, so that nobody spins.
+/// Waits one step for a receipt, also if the writer has stopped: the caller's loop must not spin.
 fn wait_for(receipt: &Receipt) {
     let begun = Instant::now();
     if receipt.wait(STEP).is_err() {

@@ -1,4 +1,4 @@
-//! The writer's health in words, once for each change of it.
+//! Reports the writer's health in words, once for each change.
 
 use std::time::{Duration, Instant};
 
@@ -6,9 +6,9 @@ use auditlite::{Alarm, Health, HealthState};
 
 use crate::cli::support::format;
 
-/// How long no commit may succeed before something is said of it: a busy disk takes less.
+/// How long no commit may succeed before a warning: a busy disk takes less.
 const STALL: Duration = Duration::from_millis(1500);
-/// The same where a commit has failed: another program's lock lasts less.
+/// The same after a commit has failed: another program's lock lasts less.
 const STALL_FAILING: Duration = Duration::from_millis(500);
 
 /// The state that was told last.
@@ -46,8 +46,11 @@ impl Watch {
         }
     }
 
-    /// To be called several times a second, with the requests that wait for their commit and those
-    /// that have it.
+    /// Called several times a second, with the number of requests that wait for their commit and of those that are
+    /// committed.
+    ///
+    /// Progress is a new commit, or nothing to commit. Without progress it warns after a while, sooner if a commit
+    /// has failed, and gives up after `give_up_after`. Each state is reported once, when it begins.
     pub(super) fn look(
         &mut self,
         health: &Health,
@@ -87,13 +90,13 @@ impl Watch {
         News::Say(match state {
             Told::Fine => "commits succeed again".to_owned(),
             Told::Stalled => format!(
-                "warning: nothing can be committed: {problem}; {} in memory. Mend that (a full disk: \
-                 make room) and it goes on by itself; it gives up after {} without a commit",
+                "warning: nothing can be committed: {problem}; {} in memory. Fix that (a full disk: \
+                 free space) and recording continues; it gives up after {} without a commit",
                 format::counted(waiting, "request waits", "requests wait"),
                 seconds(self.give_up_after),
             ),
             Told::DiskSpaceShort => format!(
-                "warning: {problem}; what is left out is stated in the log. Make room on the disk"
+                "warning: {problem}; what is left out is stated in the log. Free space on the disk"
             ),
         })
     }
