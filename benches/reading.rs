@@ -1,5 +1,5 @@
-//! Reading a large file: a list page, one request, statistics, a search, a conversation; and the
-//! memory that taking everything away and bringing it back takes.
+//! Reading a large file: a list page, one request, statistics, a search, a conversation; and the memory that
+//! exports and an import of the whole file need.
 //!
 //! `cargo bench --bench reading -- [--requests N] [--keep FILE] [--take]`
 //!

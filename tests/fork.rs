@@ -1,4 +1,4 @@
-//! A process that is forked from the one that opened a store: told at once, and harmless to the other.
+//! A fork of the process that opened a store: its calls fail at once, and it does no harm to the other process.
 //!
 //! A binary of its own: the test runs itself again as the process that forks.
 #![cfg(target_os = "linux")]

@@ -1,4 +1,4 @@
-//! The example gateway while its disk is full: it goes on answering, its trail shows the gap
+//! The example gateway while its disk is full: it continues to answer, its trail shows the gap
 //! afterwards, and `auditlite doctor` explains it in plain words.
 //!
 //! The disk is a tmpfs of a few megabytes, in a mount namespace of its own (`unshare`). Where the
@@ -109,7 +109,7 @@ fn ask_many(address: &str, numbers: std::ops::Range<usize>, bytes: usize) -> Dur
     slowest
 }
 
-/// Takes all the room that is left.
+/// Fills the disk.
 fn fill(path: &Path) {
     let mut file = fs::File::create(path).unwrap();
     for size in [1 << 16, 1 << 12, 1 << 9, 1] {

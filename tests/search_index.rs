@@ -1,5 +1,5 @@
-//! The search index as a place where things are left, and as one that is damaged: what is erased is
-//! not in the file any more, and no state of the index keeps anything else from being done.
+//! The search index after removals, and damaged: erased words are not in the file any more, and no state of the index
+//! stops any other operation.
 //!
 //! `AUDITLITE_ERASED_WORDS=30000 AUDITLITE_INDEX_BUILDS=60 cargo test --all-features --test search_index`
 //! for more words and builds; the seed is printed, and `AUDITLITE_SEARCH_INDEX_SEED` replays it.

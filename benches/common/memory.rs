@@ -1,4 +1,4 @@
-//! What the kernel says of this process's memory. Linux; elsewhere nothing is known.
+//! This process's memory, as the kernel reports it. Linux only; elsewhere unknown.
 
 /// Resident memory now, in MiB.
 pub fn resident_mib() -> Option<f64> {

@@ -1,4 +1,4 @@
-//! What the benchmarks share: traffic, latencies, memory, and how figures are printed.
+//! Shared by the benchmarks: traffic, latencies, memory, and how figures are printed.
 #![allow(
     dead_code,
     missing_docs,

@@ -1,4 +1,4 @@
-//! What the kernel says of this process's processor time. Linux; elsewhere nothing is known.
+//! This process's processor time, as the kernel reports it. Linux only; elsewhere unknown.
 
 /// Clock ticks a second in `/proc`: fixed on every platform that Linux runs on today.
 /// Source: proc_pid_stat(5), `sysconf(_SC_CLK_TCK)`.

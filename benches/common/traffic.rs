@@ -1,4 +1,4 @@
-//! Traffic: recorded exchanges, or conversations that are made up to the same shape.
+//! Traffic: recorded exchanges, or generated conversations of the same shape.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What is to be reached, beside what was measured. Informs; nothing fails here.
+//! Targets beside the measured figures. For information; nothing fails here.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Edge boxes: what an idle store takes, what one processor does, what the library adds to a binary.
+//! Small machines: what an idle store needs, what one processor achieves, what the library adds to a binary.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! auditlite beside what a gateway would write otherwise: one run, the same traffic, the same machine.
+//! auditlite compared with what a gateway would write otherwise: one run, the same traffic, the same machine.
 //!
 //! `cargo bench --bench side_by_side -- --corpus FILE…`
 //!

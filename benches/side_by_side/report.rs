@@ -91,7 +91,7 @@ pub(crate) fn table(figures: &Figures, subjects: &[String]) {
         );
     }
     eprintln!(
-        "\nauditlite waits for room here, so that every lifecycle counts; auditlite_shed is its default, beyond\n\
+        "\nauditlite waits for capacity here, so that every lifecycle counts; auditlite_shed is its default, beyond\n\
          capacity, with the latencies of what it let in. × faster, × smaller: how auditlite compares. The\n\
          ceiling's latencies are a transaction's, divided by its lifecycles."
     );

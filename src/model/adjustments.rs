@@ -1,8 +1,8 @@
-//! What was adjusted of a request: fields brought into their bounds, and bodies that were not read or kept.
+//! Adjustments of a request: fields that were brought into their bounds, and bodies that were not parsed or kept.
 
-/// The request body is not, or not in full, of its protocol.
+/// The request body could not be parsed in its protocol, or not in full.
 pub(crate) const REQUEST_UNPARSED: &str = "request_unparsed";
-/// The response body is not, or not in full, of its protocol.
+/// The response body could not be parsed in its protocol, or not in full.
 pub(crate) const RESPONSE_UNPARSED: &str = "response_unparsed";
 /// Some of the provider's token counts are invalid (negative, fractional, no numbers) and left out.
 pub(crate) const USAGE_UNPARSED: &str = "usage_unparsed";
@@ -16,7 +16,7 @@ pub(crate) const RESPONSE_WITHHELD: &str = "response_withheld";
 pub(crate) struct Adjustments {
     /// Fields that were shortened, left out, or replaced by a bound.
     pub(crate) fields: Vec<String>,
-    /// What was not read, withheld or left out as a whole.
+    /// Flags of bodies that were not parsed, withheld or left out as a whole.
     pub(crate) body_flags: Vec<String>,
 }
 
@@ -31,7 +31,7 @@ impl Adjustments {
         push_once(&mut self.body_flags, flag.to_owned());
     }
 
-    /// Adds what another step adjusted.
+    /// Adds the adjustments of another step.
     pub(crate) fn add(&mut self, other: Self) {
         add_names(&mut self.fields, other.fields);
         add_names(&mut self.body_flags, other.body_flags);

@@ -1,7 +1,7 @@
-//! Bounds on what a gateway hands over.
+//! Bounds of everything that a gateway passes.
 //!
-//! Recording must not fail because a client sent an absurd header, and must not store what would
-//! break a reader. So every field is brought into its bounds, and what was changed is noted.
+//! Recording must not fail because a client sent an absurd header, and must not store a value that would break a
+//! reader. So every field is brought into its bounds, and each change is noted.
 
 use super::adjustments::{Adjustments, USAGE_UNPARSED};
 use super::identifier::bounded;
@@ -18,7 +18,7 @@ use crate::config::{
 /// 9999-12-31T23:59:59.999999Z, the last time that RFC 3339 can write.
 const TIME_MAX: i64 = 253_402_300_799_999_999;
 
-/// What stands in the place of a credential.
+/// Replaces a credential.
 const REDACTED: &str = "[redacted]";
 
 /// A field that is out of its bounds, and how.
@@ -37,7 +37,7 @@ pub struct InvalidField {
 /// More names of fields than a request has, and longer ones.
 const TOLD_MAX: usize = 64;
 
-/// Names of fields that the host changed. What is none could break the list of names apart.
+/// Keeps valid names of fields that the gateway changed. Any other text could break the list of names.
 pub(crate) fn told_adjusted(context: &mut RequestContext) -> impl Iterator<Item = String> + use<> {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let is_name =
@@ -91,7 +91,7 @@ impl Normaliser {
         }
     }
 
-    /// At most `bytes_max` bytes without NUL, and no other's.
+    /// At most `bytes_max` bytes without NUL, and different for different identifiers.
     fn name(&mut self, field: &'static str, name: &mut String, bytes_max: usize) {
         let Some(bounded) = bounded(name, bytes_max) else {
             return;
@@ -143,7 +143,7 @@ impl Normaliser {
         self.number("cost_microdollars", cost, COST_MICRODOLLARS_MAX);
     }
 
-    /// A status that no answer can have is as good as none.
+    /// A status that no response can have is left out.
     pub(crate) fn http_status(&mut self, http_status: &mut Option<u16>) {
         if let Some(status) = *http_status
             && !HTTP_STATUSES.contains(&status)
@@ -168,7 +168,7 @@ impl Normaliser {
     }
 
     fn attributes(&mut self, attributes: &mut Vec<(String, String)>) {
-        // Rare, small lists: the last value of a key counts.
+        // The last value of a key counts. Lists are small, so a search is enough.
         if attributes.len() > 1 {
             let mut seen = std::collections::HashSet::new();
             let mut kept: Vec<_> = std::mem::take(attributes)
@@ -191,7 +191,9 @@ impl Normaliser {
         self.text("attributes", value, ATTRIBUTE_VALUE_BYTES_MAX);
     }
 
-    /// Headers and queries that carry credentials are never recorded, from any caller.
+    /// Headers and queries that carry credentials are never recorded, whichever gateway passes them: a known header
+    /// loses its whole value, a URL only the values of known parameters. This is a safety net; secrets in texts
+    /// are the business of [`Redaction`](crate::Redaction).
     fn credentials(&mut self, key: &str, value: &mut String) {
         const HEADERS: [&str; 8] = [
             "authorization",
@@ -252,6 +254,7 @@ impl Normaliser {
         self.identifier("request_id", request_id);
     }
 
+    /// Brings every field of an opening into its bounds. A new field of [`RequestContext`] needs a line here.
     pub(crate) fn context(&mut self, context: &mut RequestContext) {
         self.request_id(&mut context.request_id);
         self.identifier("user_id", &mut context.user_id);
@@ -264,7 +267,7 @@ impl Normaliser {
         self.identifier("request_model", &mut context.request_model);
         self.identifier("client_model", &mut context.client_model);
         if let Some(path) = &mut context.url_path {
-            // Bounds what is read of it; what is recorded of it is bounded, and flagged, once it was read.
+            // Bounds the work of reading it. The recorded path is bounded, and flagged, after it was read.
             path.truncate(path.floor_char_boundary(ATTRIBUTE_VALUE_BYTES_MAX));
         }
         if let Some(actor) = &mut context.actor {
@@ -424,7 +427,7 @@ pub(crate) fn seen_status(http_status: u16) -> (Option<u16>, Adjustments) {
     (http_status, normaliser.into_adjustments())
 }
 
-/// A served model or provider as set on a handle: `None` where it says nothing.
+/// A served model or provider as set on a handle: `None` if it is empty.
 pub(crate) fn served_name(name: &str) -> Option<(String, Adjustments)> {
     let mut name = Some(name.to_owned());
     let mut normaliser = Normaliser::default();
@@ -432,7 +435,7 @@ pub(crate) fn served_name(name: &str) -> Option<(String, Adjustments)> {
     name.map(|name| (name, normaliser.into_adjustments()))
 }
 
-/// An attribute in its recorded form, to look for one.
+/// An attribute in its recorded form, as filters need it.
 pub(crate) fn stored_attribute(key: &str, value: &str) -> (String, String) {
     let (mut key, mut value) = (key.to_owned(), value.to_owned());
     Normaliser::default().attribute(&mut key, &mut value);
@@ -442,8 +445,8 @@ pub(crate) fn stored_attribute(key: &str, value: &str) -> (String, String) {
 macro_rules! checks {
     ($($kind:ty => $method:ident),* $(,)?) => { $(
         impl $kind {
-            /// Tells whether every field is within its bounds. Recording does not need this call:
-            /// it shortens or leaves out what is not, and flags it.
+            /// Checks that every field is within its bounds. Recording does not need this call: it
+            /// shortens or leaves out fields that are not, and flags them.
             ///
             /// # Errors
             ///

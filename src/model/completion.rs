@@ -1,4 +1,4 @@
-//! How a request ended, as the gateway tells it.
+//! How a request ended, as the gateway reports it.
 
 use std::fmt;
 
@@ -8,9 +8,9 @@ use super::setters;
 
 /// Tokens that the provider counted.
 ///
-/// As in OpenTelemetry's conventions the totals include their parts: `input_tokens` includes cache
-/// reads and writes, `output_tokens` includes reasoning. Providers that report them apart
-/// (Anthropic's `input_tokens`) are to be added up by the gateway.
+/// As in OpenTelemetry's conventions, totals include their parts: `input_tokens` includes cache reads and writes,
+/// `output_tokens` includes reasoning. If a provider reports them separately (Anthropic's `input_tokens`), the
+/// gateway must add them up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Usage {
@@ -24,7 +24,7 @@ pub struct Usage {
     pub cache_write_input_tokens: Option<u64>,
     /// Output tokens spent on reasoning.
     pub reasoning_output_tokens: Option<u64>,
-    /// Some of what it was read from was no count.
+    /// Whether some of the provider's counts were invalid.
     pub(crate) is_unparsed: bool,
 }
 
@@ -44,8 +44,8 @@ impl Usage {
     }
 }
 
-/// Times that only the gateway can know. What is absent is taken from the request handle, which
-/// stamps them as its methods are called.
+/// Times that only the gateway can know. Absent ones are those of the request handle, which takes them when its
+/// methods are called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Timing {
@@ -101,7 +101,7 @@ impl fmt::Debug for ToolCall {
     }
 }
 
-/// The shared part of [`Completion`] and [`Failure`]: what was seen of the response.
+/// The setters that [`Completion`] and [`Failure`] share, about the response.
 macro_rules! response_setters {
     () => {
         setters! {
@@ -173,8 +173,8 @@ pub struct Completion {
     pub cost_microdollars: Option<u64>,
     /// Times that the gateway knows better than the handle.
     pub timing: Option<Timing>,
-    /// Whether the writer reads what is not given here from the response. Default: `false`; nothing is
-    /// parsed then. [`finish`](crate::RequestHandle::finish) reads always.
+    /// Whether the writer parses the response for the fields that are not given here. Default: `false`, and
+    /// nothing is parsed. [`finish`](crate::RequestHandle::finish) always parses.
     pub read_body: bool,
 }
 
@@ -187,7 +187,7 @@ impl Completion {
     response_setters!();
 }
 
-/// A request that failed after it was let in: upstream error, timeout, broken stream.
+/// A request that failed after the gateway accepted it: upstream error, timeout, broken stream.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct Failure {
@@ -216,8 +216,8 @@ pub struct Failure {
     pub cost_microdollars: Option<u64>,
     /// Times that the gateway knows better than the handle.
     pub timing: Option<Timing>,
-    /// Whether the writer reads what is not given here from the response, as far as it came. Default:
-    /// `false`; nothing is parsed then.
+    /// Whether the writer parses the response, as far as it came, for the fields that are not given here.
+    /// Default: `false`, and nothing is parsed.
     pub read_body: bool,
 }
 

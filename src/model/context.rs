@@ -30,7 +30,7 @@ impl ActorKind {
     }
 }
 
-/// Who or what made a request, where that is not (only) a user.
+/// Who or what made a request, if it is not (only) a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Actor {
@@ -42,14 +42,13 @@ pub struct Actor {
 
 /// What a gateway knows about a request when it arrives.
 ///
-/// Every field is optional; what is given wins over what a body says. Names follow OpenTelemetry's
+/// Every field is optional, and takes precedence over what a body says. Names follow OpenTelemetry's
 /// GenAI conventions
 /// (<https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/>, without the `gen_ai.`
-/// prefix) where they have one. Identifiers and names are at most 256 bytes: of a longer one, or
-/// one with a NUL byte, the beginning and a digest are recorded
-/// ([`stored_identifier`](crate::stored_identifier)), and the record says of which fields
-/// ([`RequestRecord::adjusted_fields`](crate::RequestRecord::adjusted_fields)); [`check`](Self::check) tells
-/// beforehand.
+/// prefix) where these have one. Identifiers and names are at most 256 bytes: a longer one, or one with a NUL byte,
+/// is recorded as its beginning and a digest ([`stored_identifier`](crate::stored_identifier)), and the record
+/// names the field ([`RequestRecord::adjusted_fields`](crate::RequestRecord::adjusted_fields)).
+/// [`check`](Self::check) reports it beforehand.
 ///
 /// ```
 /// use auditlite::{RequestContext, WireProtocol};
@@ -65,7 +64,7 @@ pub struct Actor {
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct RequestContext {
-    /// The request's id. Default, and in the place of an empty one: a new UUIDv7.
+    /// The request's id. Default, also if it is empty: a new UUIDv7.
     pub request_id: Option<String>,
     /// The end user on whose behalf the request is made.
     pub user_id: Option<String>,
@@ -98,36 +97,33 @@ pub struct RequestContext {
     pub is_streaming: bool,
     /// The protocol of the bodies.
     pub wire_protocol: WireProtocol,
-    /// Path of the request's URL. A query, which can carry a key, is neither recorded nor looked at. It
-    /// also tells the wire protocol where [`wire_protocol`](Self::wire_protocol) is unknown, and the
-    /// model of Gemini's and Bedrock's requests.
+    /// Path of the request's URL. A query, which can carry a key, is neither recorded nor read. The path also
+    /// tells the wire protocol if [`wire_protocol`](Self::wire_protocol) is unknown, and the model of Gemini's
+    /// and Bedrock's requests.
     pub url_path: Option<String>,
-    /// Free attributes, for example `route_match` or `system_prompt_override`: at most 64, keys
-    /// up to 128 bytes, values up to 16 KiB. Of a longer key the beginning and a digest are kept; what
-    /// else is over is shortened or left out; all of it is flagged.
+    /// Free attributes, for example `route_match` or `system_prompt_override`: at most 64, keys up to 128 bytes,
+    /// values up to 16 KiB. A longer key is recorded as its beginning and a digest; values are shortened, and
+    /// further attributes left out; all of this is flagged.
     pub attributes: Vec<(String, String)>,
     /// Canonical messages, where the gateway has them anyway; of more than 16,384 the newest are kept,
     /// and flagged.
     pub messages: Option<Vec<Message>>,
-    /// When the request arrived, in microseconds since the Unix epoch, whatever the number: seconds or
-    /// milliseconds would be a day in 1970. Default: the time of the
-    /// call that opens it. Meant for records of the past: where it is given, the handle's own clock
-    /// says nothing, and only what [`Timing`](crate::Timing) gives is recorded.
+    /// When the request arrived, in microseconds since the Unix epoch (a number of seconds or milliseconds would be
+    /// read as a day in 1970). Default: the time of the call that opens it. Meant for records of the past: if it
+    /// is given, the handle's own times are ignored, and only those of [`Timing`](crate::Timing) are recorded.
     pub started_at: Option<i64>,
-    /// When the request arrived, by the monotonic clock. Default: the time of the call that opens
-    /// it. For gateways that open only once they have the whole body: the latency then covers its
-    /// upload too.
+    /// When the request arrived, by the monotonic clock. Default: the time of the call that opens it. For gateways
+    /// that open a request only once they have its whole body: the latency then includes the upload.
     pub arrived: Option<std::time::Instant>,
-    /// Whether the writer reads the request's body for what is not given here: the model, `max_tokens`,
-    /// `temperature`, `top_p` and whether a stream is asked for. Where `request_model` is given and the
-    /// body names another one, that is `client_model`. Default: where there is no `request_model`,
-    /// since who knows the model has read the body already. Reading costs the writer some
-    /// microseconds, and the request thread nothing.
+    /// Whether the writer parses the request's body for fields that are not given here: the model, `max_tokens`,
+    /// `temperature`, `top_p` and `is_streaming`. If `request_model` is given and the body names another one, that
+    /// is `client_model`. Default: `true` if there is no `request_model`, since a gateway that knows the model has
+    /// parsed the body already. Parsing costs the writer some microseconds, and the request thread nothing.
     pub read_body: Option<bool>,
     /// Whether bodies and other content of this request are kept. Default: as the store is set.
     pub capture: Option<crate::config::Capture>,
-    /// Fields of the request, or of its end, whose values were changed before they came here, such as a
-    /// number that a log holds and no field can: flagged like what recording changes
+    /// Fields of the request, or of its end, that the caller changed, for example because an imported number does
+    /// not fit: flagged like the changes that recording makes
     /// ([`RequestRecord::adjusted_fields`](crate::RequestRecord::adjusted_fields)). At most 64 names of ASCII letters,
     /// digits and underscores, each up to 64 bytes; others are left out.
     pub adjusted_fields: Vec<String>,

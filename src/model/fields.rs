@@ -1,14 +1,14 @@
-//! The fields of a request, in the order of the JSON contract: the one table that rows, exports, schemas and
-//! documents are made from or checked against.
+//! The fields of a request, in the order of the JSON contract: the one table from which rows, exports, schemas and
+//! documents are made or checked.
 
 use super::RequestRecord;
 
-/// What says the value of a field.
+/// Which event has the value of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Known {
     /// The opening's event.
     Opening,
-    /// The opening's event, or the end's where the opening has none.
+    /// The opening's event, or the end's if the opening has none.
     OpeningElseEnd,
     /// Both events: the end's values take the place of the opening's with the same keys.
     Merged,
@@ -91,7 +91,7 @@ pub(crate) const FIELDS: [Field; COUNT] = [
 
 const COUNT: usize = 46;
 
-/// Names of the `N` fields whose value these events say, in the table's order. Fails to compile with another
+/// Names of the `N` fields whose values come from these events, in the table's order. Fails to compile with another
 /// number.
 #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler only")]
 pub(crate) const fn names_known<const N: usize>(known: Known) -> [&'static str; N] {
@@ -113,8 +113,7 @@ pub(crate) const OPENED_AT_ISO: &str = "opened_at_iso";
 /// Its cost in US dollars; in exports beside `cost_microdollars`.
 pub(crate) const COST_DOLLARS: &str = "cost_dollars";
 
-/// Columns of tables that people read: the fields, each with its type, and beside two of them what is easier
-/// to read.
+/// Columns of exports for people: all fields with their types, and after two of them a form that is easier to read.
 pub(crate) fn export_columns() -> impl Iterator<Item = (&'static str, &'static str)> {
     FIELDS.iter().flat_map(|field| {
         let readable = match field.name {

@@ -1,4 +1,4 @@
-//! Which requests are meant, and in which order.
+//! Which requests a query selects, and in which order.
 
 use std::ops::RangeInclusive;
 

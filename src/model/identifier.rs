@@ -1,8 +1,8 @@
-//! Identifiers within their bound, so that two of them never become one.
+//! Brings identifiers into their bound so that two of them never become equal.
 //!
-//! A cut would make one user of two whose ids begin alike, and would find nothing for who asks with the
-//! whole id. So what does not fit keeps its beginning, to be recognised, and a digest of the whole.
-//! Recording an identifier and looking for one both use this module.
+//! A plain cut would merge two users whose ids begin alike, and a search for the whole id would find nothing. So a
+//! long identifier keeps its beginning, to be recognised, and a digest of the whole. Recording an identifier and
+//! searching for one both use this module.
 
 use std::borrow::Cow;
 
@@ -11,17 +11,17 @@ use sha2::{Digest as _, Sha256};
 use super::Digest;
 use crate::config::IDENTIFIER_BYTES_MAX;
 
-/// What stands between the beginning and the digest.
+/// Separates the beginning and the digest.
 const MARK: &str = "~sha256:";
 /// The mark, and the digest in hexadecimal.
 const DIGEST_BYTES: usize = MARK.len() + 64;
 
-/// The form in which an identifier is recorded, and by which it is found again.
+/// The form in which an identifier is recorded and found again.
 ///
-/// One of at most 256 bytes ([`IDENTIFIER_BYTES_MAX`]) without NUL stays as it is. Of any other the
-/// beginning is kept, as many whole characters as fit into 184 bytes with `U+FFFD` in the place of
-/// NUL, and behind it `~sha256:` and the SHA-256 of the whole in 64 hexadecimal digits. Filters and
-/// selectors take either form; a recorded form is its own.
+/// An identifier of at most 256 bytes ([`IDENTIFIER_BYTES_MAX`]) without NUL is not changed. Any other becomes its
+/// beginning (as many whole characters as fit into 184 bytes, with `U+FFFD` for NUL), then `~sha256:` and the
+/// SHA-256 of the whole in 64 hexadecimal digits. Filters and selectors accept both forms; applied to a recorded
+/// form, this changes nothing.
 ///
 /// ```
 /// let id = "tenant/".repeat(100);

@@ -1,16 +1,16 @@
-//! What becomes known of a request after its opening.
+//! What becomes known about a request after its opening.
 
 use super::{Adjustments, Normaliser, RequestContext, add_names};
 use crate::config::ATTRIBUTES_MAX;
 
-/// Whose a request is, and its attributes, as far as they became known after the opening. Within the
-/// bounds of the opening: what both have together is at most what an opening may have.
+/// User, conversation and attributes that became known after the opening. Together with those of the opening they
+/// stay within its bounds.
 #[derive(Debug, Default)]
 pub(crate) struct LateContext {
     pub(crate) user_id: Option<String>,
     pub(crate) conversation_id: Option<String>,
     pub(crate) attributes: Vec<(String, String)>,
-    /// What the opening says, which counts.
+    /// What the opening already has, which takes precedence.
     is_user_known: bool,
     is_conversation_known: bool,
     attributes_of_opening: usize,
@@ -27,7 +27,7 @@ impl LateContext {
         }
     }
 
-    /// Takes over what the opening does not say. Returns how many bytes more that is, and what was
+    /// Takes over the fields that the opening does not have. Returns by how many bytes they grew, and what was
     /// adjusted.
     pub(crate) fn add(&mut self, mut told: RequestContext) -> (usize, Adjustments) {
         let before = self.bytes();

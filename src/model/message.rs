@@ -24,14 +24,13 @@ pub enum MessagePart {
     Text(String),
     /// The model's reasoning, or its summary, as far as the provider shows it.
     Thinking(String),
-    /// Words with which the model refused, where the protocol tells them from text.
+    /// The model's refusal, if the protocol distinguishes it from text.
     Refusal(String),
     /// A tool that the model asked to have called, be it by the client or by the provider.
     ToolCall(MessageToolCall),
     /// What a tool returned.
     ToolResult(MessageToolResult),
-    /// Anything else, of which only the kind is kept: `image`, `audio`, `file`, or what the protocol
-    /// calls it.
+    /// Anything else, of which only the kind is kept: `image`, `audio`, `file`, or the protocol's name for it.
     Other(String),
 }
 
@@ -116,7 +115,7 @@ impl CanonicalMessage {
     }
 }
 
-/// A message that the gateway handed over, and its place.
+/// A message that the gateway passed, and its position.
 impl From<(u64, Message)> for CanonicalMessage {
     fn from((position, message): (u64, Message)) -> Self {
         let text = (!message.text.is_empty()).then_some(MessagePart::Text(message.text));

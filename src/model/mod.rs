@@ -1,4 +1,4 @@
-//! The words of the trail: what a gateway hands over and what a reader gets back.
+//! The data types of the trail: what a gateway passes, and what a reader gets back.
 //!
 //! Plain data. Nothing here knows how it is stored.
 

@@ -1,4 +1,4 @@
-//! What a reader gets back.
+//! What a reader gets.
 
 use std::fmt;
 
@@ -77,7 +77,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// One request as it stands: its metadata, never its bodies.
+/// One request as recorded so far: its metadata, never its bodies.
 ///
 /// Times are microseconds since the Unix epoch, UTC; durations are microseconds.
 #[derive(Debug, Clone, PartialEq)]
@@ -142,22 +142,21 @@ pub struct RequestRecord {
     /// Fields that were brought into their bounds, see [`InvalidField`](crate::InvalidField):
     /// shortened, left out, or replaced by the bound.
     pub adjusted_fields: Vec<String>,
-    /// What is not, or not in full, what was handed over: `request_unparsed`, `response_unparsed`
-    /// (a body that could not be read in full), `usage_unparsed` (invalid token counts),
+    /// Flags of parts that were not parsed or recorded in full: `request_unparsed`, `response_unparsed`
+    /// (a body that could not be parsed in full), `usage_unparsed` (invalid token counts),
     /// `request_withheld`, `response_withheld` (left out because its redaction failed), `unprepared`
     /// (a fault of the writer), `row_refused` (the file refused the row; the log has it).
     pub body_flags: Vec<String>,
-    /// Whether its content and personal metadata were erased. What is left is its id, when it was,
-    /// what served it and what it used.
+    /// Whether its content and personal metadata were erased. Its id, time, provider, models and usage remain.
     pub is_erased: bool,
-    /// Whether another request has the same id, so that the id names neither: the client, or the
-    /// gateway, used it more than once. [`reference`](Self::reference) names each.
+    /// Whether another request has the same id, because the client or the gateway used it more than once. The id
+    /// then names neither of them; [`reference`](Self::reference) names each.
     pub is_id_shared: bool,
 }
 
 impl RequestRecord {
-    /// What names this request and no other, wherever an id is taken: its id, or `#` and its
-    /// [`opened_seq`](Self::opened_seq) where it shares its id.
+    /// A name that only this request has, accepted wherever an id is: its id, or `#` and its
+    /// [`opened_seq`](Self::opened_seq) if it shares its id.
     pub fn reference(&self) -> String {
         // An id that begins like a number of an event would name another request; `=` and `last` mean
         // something to the command line.
@@ -179,7 +178,7 @@ impl RequestRecord {
             .or(self.session_id.as_deref())
     }
 
-    /// Whether a body could not be read, or not in full, as the wire protocol that it is said to be in.
+    /// Whether a body could not be parsed in the request's wire protocol, or not in full.
     pub fn is_unparsed(&self) -> bool {
         [REQUEST_UNPARSED, RESPONSE_UNPARSED, USAGE_UNPARSED]
             .iter()
@@ -276,11 +275,11 @@ pub struct BodyInfo {
     pub kept: u64,
     /// Bytes that the kept content takes in the file.
     pub stored: u64,
-    /// Where it is not in the file any more: `erased` or `pruned`, or `missing` where the log says that
-    /// it was kept and no event says why it is gone: it was deleted without a record.
+    /// Why it is no longer in the file: `erased` or `pruned`, or `missing` if the log says that it was kept and no
+    /// event says why it is gone, so that it was deleted without a record.
     pub removed: Option<&'static str>,
-    /// Whether the line of the log that commits to it cannot be read, so that nothing of this could be held
-    /// against it: it may be anything.
+    /// Whether the line of the log that commits to it cannot be read: nothing of this could be compared with it,
+    /// and may be anything.
     pub is_unchecked: bool,
 }
 
@@ -473,13 +472,13 @@ pub struct StatsRow {
     pub cache_write_input_tokens: u64,
     /// Sum of reasoning tokens.
     pub reasoning_output_tokens: u64,
-    /// Requests that may have used tokens and of which no count is known: the provider gave none, or
-    /// the body that has it was left out, cut or not read. The sums of tokens are short by theirs.
-    /// Rejected ones and those that failed with an error status do not count.
+    /// Requests that may have used tokens, but whose counts are not known: the provider gave none, or the body
+    /// that has them was left out, cut or not parsed. The sums of tokens lack theirs. Rejected requests and those
+    /// that failed with an error status are not included.
     pub without_usage: u64,
     /// Sum of the costs that are known, in millionths of a US dollar.
     pub cost_microdollars: u64,
-    /// Requests with usage whose cost is not known; the sum of costs is short by theirs.
+    /// Requests with usage whose cost is not known; the sum of costs lacks theirs.
     pub unpriced: u64,
     /// Sum of latencies, in microseconds.
     pub latency_us_sum: u64,

@@ -87,10 +87,10 @@ impl StreamedBody {
         self.length = self
             .length
             .saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
-        let room = EXCERPT_BYTES
+        let free_bytes = EXCERPT_BYTES
             .saturating_sub(self.head.len())
             .min(chunk.len());
-        let (head, rest) = chunk.split_at(room);
+        let (head, rest) = chunk.split_at(free_bytes);
         self.head.extend_from_slice(head);
         let last = rest
             .get(rest.len().saturating_sub(EXCERPT_BYTES)..)

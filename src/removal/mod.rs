@@ -6,7 +6,6 @@
 //! there are conversations, too many for one transaction. The step that removes something records it in the
 //! log in the same transaction. After a crash in between, the file is whole and some content is not removed
 //! yet.
-//! which all is well and some is not taken out yet.
 
 mod clock_check;
 mod dependants;
@@ -44,8 +43,9 @@ const TRUNCATE_PAUSE: Duration = Duration::from_millis(20);
 /// Pages that one step zeroes, in some milliseconds.
 const WIPED_PAGES_EACH: usize = 256;
 
-/// Plans removals and has the writer execute them, one removal at a time. Shared by the store's owner and
-/// the retention thread; the mutex in it keeps their removals apart.
+/// Plans removals and has the writer execute them. Shared by the store's owner and the retention thread, for as
+/// long as the store is open. The mutex protects no data: it keeps two removals from running at the same time,
+/// since each plans its steps from the state that the step before left.
 #[derive(Debug, Clone)]
 pub(crate) struct Remover {
     shared: Arc<Shared>,
@@ -57,7 +57,7 @@ pub(crate) struct Remover {
     are_links_checked: Arc<AtomicBool>,
 }
 
-/// A removal in progress.
+/// A removal in progress, on one thread. Exists while the mutex of [`Remover`] is held.
 struct Session<'r> {
     shared: &'r Shared,
     path: &'r Path,

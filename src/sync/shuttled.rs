@@ -1,4 +1,4 @@
-//! Stand-ins for the schedules test, over shuttle's primitives.
+//! Replacements for the schedules test, built on shuttle's primitives.
 //!
 //! Shuttle explores interleavings of sequentially consistent memory and has no time. What is added
 //! here: a clock that moves when a thread sleeps or a wait times out; waits that may time out, in
@@ -18,7 +18,7 @@ use std::time::Duration;
 use shuttle::rand::Rng;
 pub(crate) use shuttle::sync::{Mutex, MutexGuard, atomic};
 
-/// What a schedule is to be like. All its threads are coroutines of one thread of the system.
+/// The settings of a schedule. All its threads are coroutines of one thread of the system.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Plan {
     /// Waits may time out. Without it they never do, and a wake-up that gets lost is a deadlock.
@@ -59,7 +59,7 @@ fn times_out(after: Duration) -> bool {
 /// How the committer's thread dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It finds that the file cannot be written any more.
+    /// It finds that the file can no longer be written.
     Fails,
     /// It is gone, as after a panic, and only its `StopOnUnwind` is left to tell.
     Vanishes,
@@ -124,7 +124,7 @@ impl Condvar {
         timeout: Duration,
     ) -> LockResult<(MutexGuard<'a, T>, bool)> {
         if PLAN.get().is_hasty && shuttle::rand::thread_rng().gen_ratio(1, 6) {
-            // A wake-up by itself: the caller looks at its deadline and comes back.
+            // A spurious wake-up: the caller checks its deadline and waits again.
             advance(timeout);
             return Ok((guard, true));
         }
@@ -142,7 +142,7 @@ pub(crate) mod thread {
         shuttle::thread::yield_now();
     }
 
-    /// May take much longer than asked for: else a schedule would consist of waiting.
+    /// May take much longer than requested: otherwise a schedule would consist of waiting.
     pub(crate) fn park_timeout(duration: Duration) {
         advance(duration * 100);
         shuttle::thread::yield_now();
@@ -200,7 +200,7 @@ pub(crate) mod thread {
     }
 }
 
-/// A bounded channel as crossbeam's; capacity 0 hands over from hand to hand.
+/// A bounded channel like crossbeam's; with capacity 0, a send waits for its receiver.
 pub(crate) mod channel {
     use super::*;
 

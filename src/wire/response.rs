@@ -80,9 +80,9 @@ impl ResponseParser {
 
     /// Reads the next chunk.
     pub fn feed(&mut self, chunk: &[u8]) {
-        let room = RESPONSE_BYTES_MAX.saturating_sub(self.bytes);
+        let free_bytes = RESPONSE_BYTES_MAX.saturating_sub(self.bytes);
         self.bytes = self.bytes.saturating_add(chunk.len());
-        let chunk = chunk.get(..room).unwrap_or(chunk);
+        let chunk = chunk.get(..free_bytes).unwrap_or(chunk);
         if let Some(protocol) = self.protocol {
             let joiner = &mut self.joiner;
             self.framing.feed(chunk, &mut |frame| {

@@ -12,8 +12,8 @@
 //! disk. The intake runs up to four groups of payloads ahead of the packer, and the packer one batch ahead of
 //! the committer, which owns the only writable connection. With one processor all stages run on one thread.
 //!
-//! A room uses only those below it: `worker` starts the threads after `opening` has prepared the log; `stages`
-//! hand over to `commit`; both use `admission`, and all of them `health` and `disk_space`.
+//! A subfolder uses only those below it: `worker` starts the threads after `opening` has prepared the log; `stages`
+//! pass batches to `commit`; both use `admission`, and all of them `health` and `disk_space`.
 
 mod admission;
 mod commit;

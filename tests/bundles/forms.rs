@@ -1,5 +1,5 @@
-//! Oddly written bundles: what is in them is signed and in the tree, and only how it is written is in
-//! question. Both verifiers must come to the verdict that docs/format.md has.
+//! Oddly written bundles: their content is signed and in the tree, and only its spelling is in question. Both
+//! verifiers must judge as docs/format.md says.
 
 mod frames;
 mod lines;

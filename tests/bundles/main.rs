@@ -1,5 +1,5 @@
-//! Bundles and proofs: part of a log holds without the database, and two verifiers that share no
-//! code agree on which do.
+//! Bundles and proofs: a part of a log can be verified without the database, and two verifiers that share no code
+//! agree on every bundle.
 //!
 //! The second one is `tests/verifier.py`, written from docs/format.md with Python's standard library
 //! alone. Mutations print their seed; `AUDITLITE_BUNDLE_SEED` replays one,

@@ -1,4 +1,4 @@
-//! Golden files of what the other tests leave out, and a check that no command is left out.
+//! Golden files for commands that the other tests do not cover, and a check that every command is covered.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -6,12 +6,12 @@ use std::path::Path;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::conversing::agent;
+use crate::conversations::agent;
 use crate::documentation::commands;
 use crate::support::{Run, Sandbox, assert_golden};
 
 #[test]
-fn spans() {
+fn spans_have_messages_only_as_far_as_asked_for() {
     let sample = Sandbox::sample();
     let runs = [
         sample.run(&["export", "--format", "otlp"]),
@@ -24,7 +24,7 @@ fn spans() {
 }
 
 #[test]
-fn a_plain_database() {
+fn an_sqlite_export_has_the_documented_tables() {
     let sandbox = Sandbox::sample();
     let export = ["export", "--format", "sqlite", "--content", "full"];
     let run = sandbox.run(&[&export[..], &["-o", "plain.db"]].concat());

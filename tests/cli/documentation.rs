@@ -1,4 +1,4 @@
-//! What the program knows is in `docs/cli.md`.
+//! Every command and flag of the program is documented in `docs/cli.md`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -88,7 +88,7 @@ fn every_command_and_flag_is_documented() {
 #[test]
 fn every_field_of_the_json_contract_is_documented() {
     let sandbox = Sandbox::sample();
-    let agent = crate::conversing::agent();
+    let agent = crate::conversations::agent();
     assert_eq!(sandbox.run(&["bundle", "-o", "a.bundle"]).exit, 0);
     let runs = [
         ("list", sandbox.run(&["list", "--json"])),

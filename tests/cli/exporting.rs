@@ -19,7 +19,7 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn export() {
+fn an_export_writes_what_matches_or_says_why_it_cannot() {
     let sandbox = Sandbox::sample();
     let runs = [
         sandbox.run(&["export", "-n", "1"]),

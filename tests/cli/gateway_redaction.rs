@@ -1,5 +1,4 @@
-//! The example gateway in front of an upstream that repeats what it should not, and what its trail
-//! then says.
+//! The example gateway with redaction, in front of an upstream that repeats secrets: none is in the trail.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

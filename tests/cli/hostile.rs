@@ -1,4 +1,4 @@
-//! Content that was made to do harm.
+//! Hostile content: it neither controls the terminal nor breaks a command.
 
 use std::io::Read;
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::conversing::agent;
+use crate::conversations::agent;
 use crate::support::{Sandbox, assert_golden};
 
 fn exported(sandbox: &Sandbox) -> Vec<u8> {

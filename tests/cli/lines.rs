@@ -1,5 +1,5 @@
-//! Whatever a line of `record` or `import` holds in a field: no number, no length and no character drops
-//! the line; another kind of value does, and is named.
+//! Values in lines of `record` and `import`: no number, length or character makes a line be refused; a value of the
+//! wrong type does, and the message names its field.
 
 use std::time::Instant;
 

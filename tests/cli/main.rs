@@ -11,12 +11,11 @@
 )]
 
 mod commands;
-mod conversing;
+mod conversations;
 mod documentation;
 mod errors;
-mod everything;
 mod exporting;
-mod fitting;
+mod full_requests;
 #[path = "../support/gateway.rs"]
 mod gateway;
 mod gateway_redaction;
@@ -25,12 +24,13 @@ mod importing;
 mod lines;
 mod local_time;
 mod naming;
+mod narrow_terminals;
 mod newcomer;
-mod private;
+mod private_files;
 mod reading;
 mod recording;
 mod removing;
 mod searching;
-mod sharing;
+mod shared_ids;
 mod support;
 mod verifying;

@@ -1,4 +1,4 @@
-//! What names a request: its number, `last`, its whole id, or what no other request has.
+//! Naming a request on the command line: its number, `last`, its whole id, or anything that only it has.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What somebody meets who is new to the program, or in a hurry: the wrong file, no database yet, an anchor
-//! that keeps nothing, an id that is not enough.
+//! Mistakes of new users, each with a helpful message: the wrong file, no database yet, an anchor file that keeps
+//! nothing, an ambiguous id.
 
 use crate::support::{Run, Sandbox};
 

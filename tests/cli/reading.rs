@@ -3,7 +3,7 @@
 use crate::support::{Sandbox, assert_golden};
 
 #[test]
-fn list() {
+fn a_list_shows_the_requests_that_match() {
     let sandbox = Sandbox::sample();
     let runs = [
         sandbox.run(&["list"]),
@@ -84,7 +84,7 @@ fn states_http_statuses_and_types_of_errors_select_in_every_command() {
 }
 
 #[test]
-fn list_json() {
+fn a_list_as_json_has_one_object_for_each_request() {
     let sandbox = Sandbox::sample();
     let runs = [
         sandbox.run(&["list", "--json"]),
@@ -139,7 +139,7 @@ fn more_requests_than_one_page_are_all_listed() {
 }
 
 #[test]
-fn show() {
+fn show_prints_one_request_with_its_messages() {
     let sandbox = Sandbox::sample();
     let runs = [
         sandbox.run(&["show", "call-0001-openai-chat"]),
@@ -153,7 +153,7 @@ fn show() {
 }
 
 #[test]
-fn show_json() {
+fn show_as_json_prints_one_object() {
     let sandbox = Sandbox::sample();
     let runs = [
         sandbox.run(&["show", "call-0001", "--json"]),
@@ -245,7 +245,7 @@ fn what_is_missing_of_a_payload_is_said() {
 }
 
 #[test]
-fn stats() {
+fn stats_sum_the_requests_that_match_by_group() {
     let sandbox = Sandbox::sample();
     let runs = [
         sandbox.run(&["stats"]),
@@ -261,7 +261,7 @@ fn stats() {
 }
 
 #[test]
-fn doctor() {
+fn doctor_finds_nothing_wrong_with_a_sound_file() {
     let sandbox = Sandbox::sample();
     let runs = [sandbox.run(&["doctor"]), sandbox.run(&["doctor", "--json"])];
     for run in &runs {
@@ -287,7 +287,7 @@ fn doctor_rebuilds_what_is_not_as_the_log_says() {
 }
 
 #[test]
-fn path() {
+fn path_is_absolute_and_says_whether_the_file_exists() {
     let sandbox = Sandbox::sample();
     let runs = [
         sandbox.run(&["path"]),

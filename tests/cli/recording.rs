@@ -1,4 +1,4 @@
-//! `record`.
+//! `record`: lines become requests, once each, and mistakes are reported by file and line.
 
 use crate::support::{SAMPLE, Sandbox, assert_golden};
 

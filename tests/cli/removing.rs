@@ -1,9 +1,9 @@
-//! `erase` and `prune`.
+//! `erase` and `prune`: what they remove, report and ask.
 
 use crate::support::{Sandbox, assert_golden};
 
 #[test]
-fn erasing_by_hand() {
+fn erase_removes_a_request_and_reports_what_it_did() {
     let sandbox = Sandbox::sample();
     let shown = sandbox.run(&["list", "--json", "-n", "1"]);
     let id = shown.json()[0]["request_id"].as_str().unwrap().to_owned();
@@ -33,7 +33,7 @@ fn erasing_by_hand() {
 }
 
 #[test]
-fn pruning_by_hand() {
+fn prune_removes_what_its_dry_run_announced() {
     let sandbox = Sandbox::sample();
     let runs = [
         sandbox.run(&["prune", "--content-older-than", "1000000d", "--yes"]),

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use auditlite::{RequestContext, Store};
 
-use crate::conversing::agent;
+use crate::conversations::agent;
 use crate::support::{Sandbox, assert_golden};
 
 #[test]
-fn search() {
+fn a_search_finds_words_phrases_and_beginnings() {
     let sandbox = agent();
     let runs = [
         sandbox.run(&["search", "weather", "--no-update"]),

@@ -29,7 +29,7 @@ fn signed() -> (Sandbox, tempfile::TempDir, String) {
 }
 
 #[test]
-fn a_clean_trail() {
+fn a_clean_trail_has_no_findings() {
     let sandbox = Sandbox::sample();
     let runs = [
         sandbox.run(&["verify"]),

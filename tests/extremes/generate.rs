@@ -1,4 +1,4 @@
-//! Input made of extremes: templates in which every number and every text is one.
+//! Makes extreme input: templates in which every number and every text is an extreme one.
 
 use auditlite::{
     ActorKind, Capture, Completion, Failure, Rejection, RequestContext, Store, Timing, ToolCall,

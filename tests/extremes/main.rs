@@ -1,6 +1,6 @@
-//! Extremes of every field of every way in: the API, bodies of every wire protocol, streamed and not,
-//! lines of `record` and of `import`. Whatever comes, everything after it is recorded, what is stored
-//! lies within its bounds, the file is in order, statistics add up, and all of it can be erased.
+//! Extreme values of every field, by every way into the store: the API, bodies of every wire protocol, streamed and
+//! not, lines of `record` and of `import`. Whatever comes, later requests are recorded, stored values lie within
+//! their bounds, the file is in order, statistics add up, and everything can be erased.
 //!
 //! `AUDITLITE_EXTREME_CASES=200000 cargo test --all-features --test extremes` for more.
 #![allow(

@@ -1,4 +1,4 @@
-//! A disk that fills up in the middle of the work, and has room again or stays full.
+//! A disk that becomes full during the work, and gets free space again or stays full.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! What is asked of each file, in a process of its own: everything that can be read of it, or a writer's
-//! day. One line for each answer: its name, then what it was.
+//! Runs on each file, in a process of its own: reads everything that can be read, or writes as a gateway does. Prints
+//! one line for each answer: its name, then the answer.
 
 use std::fmt::Debug;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! Children under limits: of time, of address space, of what they may say.
+//! Runs child processes under limits of time, address space and output.
 
 use std::io::Read;
 use std::path::Path;

@@ -1,6 +1,6 @@
-//! A campaign of hostile files: whatever somebody makes of a file's schema, values, sizes, search tables,
-//! anchors and bytes, nothing hangs, takes all memory or panics, and no answer differs from what was
-//! recorded without anybody saying so.
+//! A campaign of hostile files: whatever another program changes in a file's schema, values, sizes, search tables,
+//! anchors and bytes, nothing hangs, exhausts memory or panics, and every answer that differs from what was recorded
+//! is reported.
 //!
 //! `AUDITLITE_HOSTILE_MUTATIONS=2000 cargo test --all-features --test hostile` for all of it;
 //! the seed is printed, and `AUDITLITE_HOSTILE_SEED` with `AUDITLITE_HOSTILE_CASE` replays a case.

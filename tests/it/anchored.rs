@@ -1,4 +1,4 @@
-//! Opening a log that is not what its anchor states: refused, or said aloud.
+//! Opening a log that is not what its anchor states: it is refused, or raises an alarm.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Receipts as futures, on an executor of a page: a wake-up that gets lost leaves a task waiting.
+//! Receipts as futures, on a minimal executor: a lost wake-up would leave a task waiting.
 
 use std::collections::VecDeque;
 use std::pin::pin;

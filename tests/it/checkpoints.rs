@@ -1,4 +1,4 @@
-//! Checkpoints: when they are made, where they go, and that nothing of it disturbs recording.
+//! Checkpoints: when they are made, where they are kept, and that their failures do not disturb recording.
 
 use std::path::Path;
 use std::sync::mpsc;

@@ -1,4 +1,4 @@
-//! Values that cannot be: one of them ends nothing but what it is the value of.
+//! Impossible values in rows: each affects only the field or request that has it.
 
 use std::time::{Duration, Instant};
 

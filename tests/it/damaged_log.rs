@@ -1,4 +1,4 @@
-//! Removals over a log that cannot be read in a place: what can go goes, and what stays is counted.
+//! Removals over a log with an unreadable segment: everything else is removed, and what stays is counted.
 
 use std::time::Duration;
 

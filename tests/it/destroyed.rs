@@ -1,4 +1,4 @@
-//! Files that somebody cuts off or writes over while a store has them open.
+//! Files that another program truncates or overwrites while a store has them open.
 
 use std::fs;
 use std::time::{Duration, Instant};

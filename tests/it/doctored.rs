@@ -1,5 +1,5 @@
-//! Files whose schema somebody changed: what is ours must be as this version makes it, what is not is
-//! named and in nobody's way.
+//! Files whose schema another program changed: our tables must be as this version makes them; foreign objects are
+//! reported and disturb nothing.
 
 use std::time::Duration;
 

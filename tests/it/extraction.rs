@@ -1,4 +1,4 @@
-//! What the writer reads from bodies for a gateway that tells nothing but the HTTP status.
+//! What the writer parses from bodies if the gateway reports only the HTTP status.
 
 #![allow(clippy::string_slice)] // Of texts that are ASCII.
 

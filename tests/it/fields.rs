@@ -1,4 +1,4 @@
-//! One table of request fields: what is written in several places agrees with it.
+//! The table of request fields: rows, schemas and documents agree with it.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Filters, alone and together, give what going through all requests gives.
+//! Filters, alone and together, select the same requests as a scan over all of them.
 
 use std::collections::BTreeSet;
 

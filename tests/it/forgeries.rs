@@ -1,4 +1,4 @@
-//! What somebody can do who may write to the file and has no key, and what verification says of it.
+//! Forgeries by an attacker who can write to the file but has no key: verification reports each.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Identifiers that are too long, or hold a NUL: two never become one, and the whole finds its own.
+//! Identifiers that are too long, or contain NUL: two never become equal, and the whole id finds its requests.
 
 use auditlite::{
     Completion, EraseSelector, ListOptions, RequestContext, RequestFilter, RequestRecord,

@@ -1,5 +1,5 @@
-//! What SQLite does not look at. Indexes whose pages are all in order and which do not say what their table says: reading would miss
-//! requests, and SQLite's quick check sees nothing of most.
+//! Indexes whose pages are in order but whose entries differ from their table: reads would miss requests, and SQLite's
+//! quick check does not see most of them.
 
 use auditlite::{
     Completion, EraseSelector, Failure, Finding, FindingKind, ReadOnlyStore, RequestContext,

@@ -24,6 +24,7 @@ mod documents;
 mod extraction;
 mod fields;
 mod filters;
+mod folders;
 mod following;
 mod forgeries;
 mod identifiers;
@@ -40,7 +41,6 @@ mod rebuild;
 mod redaction;
 mod removal;
 mod replaced;
-mod rooms;
 mod searching;
 #[path = "../support/seeds.rs"]
 mod seeds;

@@ -1,4 +1,4 @@
-//! Opening: what is refused, each with its own clear error, and left as it was.
+//! Opening: files that are refused, each with an error of its own, and left unchanged.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

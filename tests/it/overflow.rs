@@ -1,4 +1,4 @@
-//! Overflow: what happens beyond the capacity, and that every loss is stated.
+//! Overflow: what happens beyond the capacity, and that the log records every loss.
 
 use std::time::{Duration, Instant};
 
@@ -148,7 +148,7 @@ fn wait_waits_for_room_and_then_sheds() {
             assert!(start.elapsed() >= patience);
         }
     }
-    // Room that is made while somebody waits is found.
+    // A waiting thread finds capacity that is released meanwhile.
     let recorder = store.recorder();
     let waiter = std::thread::spawn(move || {
         (0..200)

@@ -1,4 +1,4 @@
-//! Secrets are taken out before anything is enqueued or hashed.
+//! Secrets are removed before anything is queued or hashed.
 
 use auditlite::{
     Completion, Failure, ListOptions, PayloadSide, Redaction, Rejection, RequestContext,

@@ -1,4 +1,4 @@
-//! Erasing and pruning: what is left, what is not, and that the trail still verifies.
+//! Erasing and pruning: what remains, what does not, and that the trail still verifies.
 
 use std::time::Duration;
 

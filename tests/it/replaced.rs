@@ -1,5 +1,4 @@
-//! Bodies that somebody deleted or replaced: nobody is told that they were never kept, or that they are
-//! what was recorded.
+//! Bodies that another program deleted or replaced: no reader reports them as never kept, or as what was recorded.
 
 use std::time::Duration;
 

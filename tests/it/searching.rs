@@ -1,4 +1,4 @@
-//! Search: built in idle times, or by whoever may write; what it finds, and what it says it lacks.
+//! Search: built in idle times, or by a search of a free file; what it finds, and what it reports as missing.
 
 use std::time::{Duration, Instant};
 

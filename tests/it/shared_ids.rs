@@ -1,4 +1,4 @@
-//! Requests that share an id: each recorded, flagged, and reached; none in the place of another.
+//! Requests that share an id: each is recorded, flagged and can be reached; none is taken for another.
 
 use auditlite::{
     BundleOptions, Completion, EraseSelector, ListOptions, PayloadSide, ReadError, ReadOnlyStore,

@@ -1,4 +1,4 @@
-//! A disk that does not take commits: nobody waits for it, nothing is lost, deadlines hold.
+//! A disk on which commits fail: no request thread waits, nothing is lost, deadlines hold.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! A log that cannot be read where it says what was recorded: what could not be held against it is said to
-//! be unchecked, by every reader, and what is lawfully gone is no alarm.
+//! A log with lines that cannot be read: every reader flags the content that could not be compared with them, and
+//! content that was removed properly raises no alarm.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Verification: a clean trail gives no finding, and whatever was changed gives the right one.
+//! Verification: a clean trail has no findings, and every change has the right one.
 
 use std::collections::HashSet;
 use std::path::PathBuf;

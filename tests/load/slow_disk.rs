@@ -67,7 +67,7 @@ fn shed_does_not_notice_the_disk() {
     assert_eq!(doctor.findings, Vec::<String>::new());
 }
 
-/// Each wait for room ends after its duration, and what finds none is shed and stated.
+/// Each wait for capacity ends after its duration; a request that finds none is shed, and the log records it.
 #[test]
 fn wait_is_bounded() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What completions and failures say of the model's answer.
+//! Random completions and failures.
 
 use auditlite::{Completion, ToolCall, Usage, stored_identifier};
 use fastrand::Rng;

@@ -1,4 +1,4 @@
-//! The model: what a store must say, kept in plain memory by rules of its own.
+//! The model: what a store must answer, kept in plain memory by rules of its own.
 
 use auditlite::{
     Message, RequestFilter, RequestRecord, StatsFilter, StatsKey, Status, stored_identifier,

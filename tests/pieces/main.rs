@@ -1,5 +1,5 @@
-//! Long responses whose requests have not ended: what came of them is in the file after a crash, and
-//! nowhere once it is not needed.
+//! Long responses of requests that have not ended: their pieces are in the file after a crash, and deleted once they
+//! are not needed.
 //!
 //! A binary of its own: `killed` runs it again as the process that is killed.
 #![allow(

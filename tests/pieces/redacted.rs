@@ -1,4 +1,4 @@
-//! Under a redaction policy a piece holds what no secret can reach into.
+//! Under a redaction policy, a piece ends where no secret can continue.
 
 use auditlite::{PayloadSide, ReadOnlyStore, Redaction, Status, StoreBuilder};
 

@@ -1,4 +1,4 @@
-//! Pieces are scratch: gone with the end, given up where they are in the way.
+//! Pieces are temporary: deleted with the end of their request, and given up if they are in the way.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Somebody changed the index, or the process was killed while it goes: of what was removed nothing is left.
+//! The index was changed by another program, or the process was killed while dropping it: nothing removed is left.
 
 use super::*;
 

@@ -1,5 +1,4 @@
-//! Forged removals: lines taken out that no event states, statements of what is not missing, and
-//! statements that were changed.
+//! Forged removals: removed lines that no event records, records of removals that did not happen, and changed records.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -11,8 +11,8 @@
 //!
 //! 1. Record through a [`Ledger`], which remembers what was submitted and holds the receipts:
 //!    [`Ledger::lifecycle`] for a whole one, [`Ledger::open`] and [`Ledger::complete`] for its
-//!    halves. Ids look like `NAME-NUMBER`; bodies follow from the id ([`body`]), so that a stored
-//!    body can be checked byte for byte by whoever only knows the id.
+//!    halves. Ids look like `NAME-NUMBER`; bodies follow from the id ([`body`]), so that the id is
+//!    enough to check a stored body byte for byte.
 //! 2. [`Ledger::promises`], at any moment and from any thread, also inside of a disk call: what
 //!    receipts call durable at that moment. A parent whose child is killed builds the same
 //!    [`Promises`] from what the child printed ([`Promises::add`]).

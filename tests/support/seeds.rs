@@ -1,4 +1,4 @@
-//! Seeds of random tests: printed, so that a failing case can be run again.
+//! Seeds of random tests, printed so that a failing case can be repeated.
 #![allow(clippy::panic, clippy::print_stdout, dead_code, unreachable_pub)] // Each test takes what it needs.
 
 /// A number from the environment, or its default. What cannot be read is an error, not a default.

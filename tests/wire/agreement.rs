@@ -1,4 +1,4 @@
-//! Against `expectation.py`, which reads the same exchanges without knowing the parsers.
+//! Compares the parsers with `expectation.py`, which reads the same exchanges by code of its own.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

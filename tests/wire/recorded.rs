@@ -1,5 +1,5 @@
 //! Every recorded exchange through a store that is told nothing but protocol, path and status: what
-//! is read back is what the parsers found, which `agreement` holds against an independent reading.
+//! is read back is what the parsers found, which `agreement` compares with an independent reading.
 //!
 //! A fifth of them, unless `AUDITLITE_CORPUS_FULL` is set.
 

@@ -1,5 +1,5 @@
-//! How fast bodies are read; figures for whoever changes the parsers:
-//! `cargo test --release --features cli --test wire -- --ignored --nocapture speed`.
+//! How fast bodies are parsed; figures for changes of the parsers:
+//! `cargo test --release --features cli --test wire -- --ignored --nocapture how_fast_bodies_are_parsed`.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -71,7 +71,7 @@ fn measure(name: &str, calls: &[Calls], length: fn(&Calls) -> usize, mut read: i
 
 #[test]
 #[ignore = "a measurement; AUDITLITE_CALLS names files as benches/trajectories.py writes them"]
-fn speed() {
+fn how_fast_bodies_are_parsed() {
     let files = std::env::var("AUDITLITE_CALLS").unwrap_or_default();
     for path in files.split_whitespace().map(PathBuf::from) {
         let calls = calls(&path);

@@ -1,6 +1,6 @@
 //! auditlite at its defaults, FULL durability and all digests included.
 //!
-//! `auditlite` waits for room instead of shedding, so that every lifecycle counts; its request
+//! `auditlite` waits for capacity instead of shedding, so that every lifecycle counts; its request
 //! threads then take as long as the writer. `auditlite_without_tree` is the same without the Merkle
 //! tree, whose cost is the difference; such a file cannot be verified. `auditlite_shed` never waits,
 //! as is the default, and shows what request threads notice of a writer that cannot keep up. These are

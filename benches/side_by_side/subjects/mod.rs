@@ -1,4 +1,4 @@
-//! What is measured side by side.
+//! The programs that are measured side by side.
 
 pub(crate) mod auditlite;
 pub(crate) mod ceiling;

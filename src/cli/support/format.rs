@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_and_counts() {
+    fn bytes_and_counts_are_printed_in_readable_units() {
         assert_eq!(
             [0, 1023, 1024, 1536, 1 << 20].map(bytes),
             ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "1.0 MiB"]

@@ -112,7 +112,7 @@ fn read_piece(
     let sha256 = row.get_ref(4)?.as_blob_or_null()?;
     let data = row.get_ref(7)?.as_blob()?;
     let held = before.map_or(0, |seen| seen.content.len());
-    let room = PAYLOAD_CAP_BYTES_MAX.saturating_sub(held);
+    let free_bytes = PAYLOAD_CAP_BYTES_MAX.saturating_sub(held);
     let excerpt = match (sha256.map(<[u8; 32]>::try_from), head) {
         (None, None) if length == kept => None,
         (Some(Ok(sha256)), Some(head)) if before.is_none() && head <= kept && kept <= length => {
@@ -121,7 +121,7 @@ fn read_piece(
         _ => return Ok(None),
     };
     // Never more than its packed bytes, and never more than a body may have.
-    let fits = usize::try_from(kept).is_ok_and(|kept| kept <= room && data.len() <= kept);
+    let fits = usize::try_from(kept).is_ok_and(|kept| kept <= free_bytes && data.len() <= kept);
     let encoding = Encoding::from_code(row.get(6)?).filter(|_| fits);
     let content = encoding.and_then(|encoding| unpack_alone(encoding, data.to_vec(), kept));
     Ok(match content {

@@ -267,14 +267,14 @@ impl Join {
             .filter(|arrival| is_new(arrival))
             .map(|arrival| bytes_of(&arrival.message))
             .sum();
-        let room = PAGE_BYTES_MAX.saturating_sub(self.bytes);
-        if new_bytes > room && !self.conversation.requests.is_empty() {
+        let free_bytes = PAGE_BYTES_MAX.saturating_sub(self.bytes);
+        if new_bytes > free_bytes && !self.conversation.requests.is_empty() {
             self.conversation.damaged = damaged;
             self.conversation.unchecked = unchecked;
             return Ok(false);
         }
         // A request that is too long for a page loses its oldest messages.
-        let mut excess = new_bytes.saturating_sub(room);
+        let mut excess = new_bytes.saturating_sub(free_bytes);
         let mut left_out = unseen;
         let index = self.conversation.requests.len();
         let mut stands = Vec::with_capacity(arrivals.len());

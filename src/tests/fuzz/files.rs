@@ -86,7 +86,7 @@ fn damage(rng: &mut Rng, bytes: &mut Vec<u8>) {
 }
 
 #[test]
-fn damaged_files() {
+fn a_damaged_file_gives_what_was_recorded_or_an_error() {
     let memory = Path::new("/dev/shm");
     let folder = match memory.is_dir() {
         true => tempfile::tempdir_in(memory),

@@ -28,7 +28,7 @@ const SLACK_BYTES: usize = 1 << 16;
 
 /// An event that was read is written as a line that reads as the same event.
 #[test]
-fn event_decoder() {
+fn an_event_that_is_read_is_written_as_it_was() {
     let inputs = corpus("event_");
     for input in &inputs {
         assert!(
@@ -54,7 +54,7 @@ fn event_decoder() {
 
 /// A segment unpacks to exactly its recorded length, or not at all.
 #[test]
-fn segment_decoder() {
+fn a_segment_unpacks_to_its_recorded_length_or_not_at_all() {
     let events = corpus("event_");
     let mut encoder = SegmentEncoder::new().unwrap();
     let mut decoder = SegmentDecoder::new().unwrap();
@@ -103,7 +103,7 @@ fn lengths(rng: &mut Rng, data: &[u8]) -> u64 {
 
 /// A payload unpacks to exactly its recorded length, or not at all, whatever its frame says.
 #[test]
-fn payload_decoder() {
+fn a_payload_unpacks_to_its_recorded_length_or_not_at_all() {
     let bodies = [
         vec![b'a'; 100_000],
         br#"{"messages":[{"role":"user","content":"words"}]}"#.repeat(40),
@@ -152,7 +152,7 @@ fn payload_decoder() {
 
 /// Small frames that say they hold, or do hold, very much: refused before memory is taken.
 #[test]
-fn decompression_bombs() {
+fn small_frames_that_hold_very_much_are_refused() {
     let bomb = Packer::new()
         .frame(Effort::Level(19), &[], &vec![0_u8; 200 << 20])
         .unwrap()

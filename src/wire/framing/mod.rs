@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn server_sent_events() {
+    fn server_sent_events_are_split_into_events() {
         let body = b"\xEF\xBB\xBF: comment\n\nevent: first\r\ndata: {\"a\":\r\ndata:1}\r\n\r\n\
             id: 7\rdata:  two\r\rretry: 5\n\ndata\ndata\n\ndata: [DONE]\n\n";
         let (seen, is_stream, rest) = both(body);
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn aws_event_streams() {
+    fn aws_event_streams_are_split_into_messages() {
         let mut body = aws::message(&[(":event-type", "messageStart")], b"{\"a\":1}");
         body.extend(aws::message(
             &[(":exception-type", "throttlingException")],

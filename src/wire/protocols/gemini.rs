@@ -317,8 +317,8 @@ fn read_tools(raw: &RawValue, parsed: &mut ParsedRequest) {
         let read = serde_json::from_str::<Object<ToolGroup<'_>>>(group.get());
         let functions = read.ok().and_then(|group| group.0).unwrap_or_default();
         let functions = functions.function_declarations.0;
-        let room = TOOLS_MAX.saturating_sub(parsed.tools.len());
-        if functions.is_empty() && room > 0 {
+        let free_places = TOOLS_MAX.saturating_sub(parsed.tools.len());
+        if functions.is_empty() && free_places > 0 {
             parsed.tools.push(OfferedTool {
                 tool_name: kind_of(group.get().split('"').nth(1)),
                 definition: group.get().to_owned(),
@@ -326,7 +326,7 @@ fn read_tools(raw: &RawValue, parsed: &mut ParsedRequest) {
         }
         parsed
             .tools
-            .extend(functions.into_iter().take(room).map(tool));
+            .extend(functions.into_iter().take(free_places).map(tool));
     }
 }
 

@@ -45,7 +45,7 @@ fn blocked_prompts_and_errors_in_an_array() {
 }
 
 #[test]
-fn several_candidates() {
+fn candidates_are_read_in_the_order_of_their_indexes() {
     let body = r#"{"candidates":[{"index":1,"content":{"parts":[{"text":"B"}]},"finishReason":2},
         {"index":0,"content":{"parts":[{"text":"A"},{"executableCode":{"language":"PYTHON","code":"1+1"}},
         {"codeExecutionResult":{"outcome":"OUTCOME_OK","output":"2"}}]},"finishReason":"STOP"}]}"#;

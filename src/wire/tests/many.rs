@@ -101,7 +101,7 @@ fn what_has_no_room_for_its_parts_is_the_oldest() {
     assert_eq!(parsed.messages.last().unwrap().text(), "the last word");
     assert_eq!(parsed.messages.last().unwrap().position, 70);
     assert_eq!(parsed.left_out, 4);
-    // Of the message in which the room ends, some parts are read.
+    // Of the message in which the limit is reached, some parts are read.
     assert_eq!(parsed.unparsed, 465);
     let read: usize = parsed
         .messages

@@ -17,7 +17,7 @@ mod mutation;
 mod seeds;
 
 #[test]
-fn record_input() {
+fn every_line_is_recorded_or_refused_with_a_reason() {
     let seen = [
         "request_id",
         "user_id",

@@ -1,4 +1,4 @@
-//! Requests that share an id: none is shown, erased, bundled or imported in the place of another.
+//! Requests that share an id: none is shown, erased, bundled or imported instead of another.
 
 use std::time::Duration;
 

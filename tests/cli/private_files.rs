@@ -1,4 +1,4 @@
-//! What the program writes is for whoever ran it, and is whole or not there.
+//! Files that the program writes are readable by their owner only, and complete or absent.
 #![cfg(unix)]
 
 use std::os::unix::fs::PermissionsExt;

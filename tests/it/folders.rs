@@ -1,12 +1,12 @@
-//! Rooms: within a folder, too, a room uses only rooms below its own, and files do not use each other in
+//! Folders: a subfolder uses only subfolders below its own, and the files of a folder do not use each other in
 //! circles.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From the bottom up: the rooms of a folder, and its files that are in none.
-const ROOMS: &[(&str, &[&str])] = &[
+/// From the bottom up: the subfolders of a folder, and its files that are in none.
+const SUBFOLDERS: &[(&str, &[&str])] = &[
     (
         "writer",
         &[
@@ -238,13 +238,13 @@ fn expand(tree: &str, before: &[String], leaves: &mut Vec<Module>) {
 }
 
 #[test]
-fn rooms_use_only_rooms_below_them() {
+fn subfolders_use_only_those_below_them() {
     let uses = Sources::read().uses();
     let mut violations = Vec::new();
-    for (folder, rooms) in ROOMS {
+    for (folder, subfolders) in SUBFOLDERS {
         let place = |module: &Module| {
             let name = module.get(1)?;
-            let place = rooms.iter().position(|room| room == name);
+            let place = subfolders.iter().position(|subfolder| subfolder == name);
             assert!(place.is_some(), "{folder}::{name} has no place");
             place
         };

@@ -1,4 +1,4 @@
-//! Requests as a gateway records them, with all that `record` cannot know.
+//! Requests with every field that a gateway can set, most of which `record` has no line for: all commands show them.
 
 use std::time::Duration;
 
