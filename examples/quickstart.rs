@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let store = Store::builder("audit.db").open()?;
     let recorder = store.recorder(); // clone it into your handlers
 
-    // A request arrives: hand over its bytes, parse nothing.
+    // A request arrives: pass its bytes, parse nothing.
     let context = RequestContext::new(WireProtocol::OpenAiChat).user_id("u-17");
     let body = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"Hello?"}]}"#;
     let mut audit = recorder.open(context, body)?;

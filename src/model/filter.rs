@@ -83,7 +83,7 @@ impl RequestFilter {
         self
     }
 
-    /// What keeps this from being a filter; `None`: nothing.
+    /// Why this is not a valid filter; `None`: it is.
     pub(crate) fn problem(&self) -> Option<&'static str> {
         const RANGES: &str = "a filter has at most 16 ranges of HTTP statuses";
         const { assert!(FILTER_RANGES_MAX == 16) };

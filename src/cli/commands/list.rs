@@ -67,7 +67,7 @@ Examples:
   auditlite list --tool 'web_*' --attr team=search --min-cost 0.10
   auditlite list --sort latency --since 1d -n 10
 
-To go on where a list ended, pass the opened_seq of its last line (see --json) to --before.
+To continue where a list ended, pass the opened_seq of its last line (see --json) to --before.
 Exit status: 0 requests were listed, 1 there are none, or some cannot be read.";
 
 /// List requests, newest first

@@ -1,7 +1,7 @@
 //! Capacity: how many events and bytes may be on their way to the disk.
 //!
 //! An opening reserves its own event and that of its end, so that a lifecycle which was let in can
-//! always be closed. Bytes are reserved as bodies are handed over.
+//! always be closed. Bytes are reserved when the gateway passes bodies.
 
 use std::sync::PoisonError;
 use std::time::Duration;

@@ -51,7 +51,7 @@ pub(crate) struct Notes {
     pub(crate) is_unreadable: bool,
     /// The forwarded body's digest, for the end's event.
     pub(crate) upstream_body: Option<PayloadPlan>,
-    /// Pieces of the response that were handed over.
+    /// Pieces of the response that were submitted.
     pub(crate) pieces: u64,
     /// The request body's digest: tells whether the forwarded body differs.
     pub(crate) request_sha256: Option<crate::model::Digest>,

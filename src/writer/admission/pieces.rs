@@ -23,7 +23,7 @@ const QUICK_PART: u32 = 20;
 /// Cuts a stream into pieces, on the request thread.
 #[derive(Debug)]
 pub(crate) struct PieceCutter {
-    /// Chunks that are handed over in whole, and bytes of the next one.
+    /// Chunks that were submitted in whole, and bytes of the next one.
     begin: Place,
     /// When the last piece was due, and what had come by then.
     due_at: Instant,
@@ -76,7 +76,7 @@ impl PieceCutter {
         self.due_bytes = held_bytes;
     }
 
-    /// The chunks were handed over for good; others follow.
+    /// The chunks were submitted for good; others follow.
     pub(crate) fn restart(&mut self) {
         self.begin = Place::default();
         self.due_bytes = 0;

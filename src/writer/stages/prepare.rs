@@ -61,7 +61,7 @@ impl Preparer {
         self.conversations = DeltaPlanner::new(CONVERSATION_BYTES_MAX);
     }
 
-    /// What a request thread has handed over. `redactor` goes over what is read from a request.
+    /// Prepares one command of a request thread. `redactor` redacts what is parsed from a request.
     pub(crate) fn command(
         &mut self,
         command: Command,
