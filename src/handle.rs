@@ -42,12 +42,15 @@ pub struct RequestHandle {
     active: Option<Active>,
 }
 
+/// The id of the request: that of the lifecycle, or the handle's own where nothing is recorded.
 #[derive(Debug)]
 enum RequestId {
     Shared(Arc<Lifecycle>),
     Own(String),
 }
 
+/// The state of a recorded request until its end, which consumes it. Owned by the handle, on whichever thread that
+/// is; only `shared` and `lifecycle` are shared with the writer, and both are reached without waiting for it.
 #[derive(Debug)]
 struct Active {
     shared: Arc<Shared>,
@@ -82,6 +85,8 @@ struct Active {
 }
 
 impl RequestHandle {
+    /// The handle of an admitted request. It cuts pieces only if they are wanted at all, the request is live, its
+    /// body is kept, and a redaction, if any, can treat parts separately.
     pub(crate) fn new(
         shared: Arc<Shared>,
         lifecycle: Arc<Lifecycle>,
@@ -297,6 +302,9 @@ impl Active {
         self.is_live.then(|| elapsed_micros(self.started))
     }
 
+    /// Takes a chunk. In this order: time and length always count; then capacity is reserved, and without it the whole
+    /// response is left out, since a body with a hole is worth nothing. A response above the payload cap is sent
+    /// ahead; below it, a piece may be due that only a crash would make use of.
     fn chunk(&mut self, chunk: Bytes) {
         if self.first_chunk_us.is_none() {
             self.first_chunk_us = self.elapsed_us();
@@ -414,6 +422,9 @@ impl Active {
         Some(redactor.id())
     }
 
+    /// Submits the end. It cannot be refused for want of capacity: its event was reserved at the opening, and the bytes
+    /// of its metadata are reserved by force. Only its bodies may be shed, which is counted. What was set on the
+    /// handle fills the fields that the ending leaves empty.
     fn end(mut self, mut ending: Ending, adjustments: Adjustments) -> Result<Receipt, RecordError> {
         let at = now_micros();
         self.shared.check_process(at)?;

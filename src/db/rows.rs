@@ -191,7 +191,8 @@ fn in_words(error: &rusqlite::Error) -> String {
     }
 }
 
-/// Reads a row of [`SELECT_REQUEST`]. The fields are read in the order of the columns.
+/// Reads a row of [`SELECT_REQUEST`]. The fields are read in the order of the columns: Rust evaluates the
+/// expressions of a struct literal in the order in which they are written, so their order here must not change.
 pub(super) fn request_from_row(row: &Row<'_>) -> rusqlite::Result<RequestRecord> {
     let mut columns = Columns { row, next: 0 };
     let mut record = RequestRecord {

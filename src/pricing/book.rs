@@ -114,12 +114,14 @@ impl Models {
     }
 }
 
+/// A price under the exact spelling of a model.
 #[derive(Debug)]
 struct Named {
     name: String,
     price: Arc<Price>,
 }
 
+/// A price under a pattern.
 #[derive(Debug)]
 struct Glob {
     /// In lower case.

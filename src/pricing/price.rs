@@ -74,7 +74,7 @@ pub(super) struct Tier {
     pub(super) rates: Rates,
 }
 
-/// What a model costs.
+/// What a model costs. Immutable, and shared by all names of one entry and all clones of a book.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Price {
     base: Rates,

@@ -159,6 +159,7 @@ pub(crate) fn body_info(
         }));
     }
     let id = payload_id(seq, Part::Body);
+    // A row that the log does not confirm is treated like none: the reason is then looked up below.
     let mut stored = db::payload(connection, id, false)?;
     let mut is_unchecked = false;
     if let Some(row) = &stored {

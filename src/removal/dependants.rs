@@ -106,6 +106,7 @@ pub(super) fn repack(
             let Some(end) = links.last() else { break };
             after = *end;
             for (_, id) in links {
+                // One payload may depend on several that are removed.
                 if is_in(ranges, id) || seen.contains(&id) || lost.contains(&id) {
                     continue;
                 }

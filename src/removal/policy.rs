@@ -15,7 +15,8 @@ pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// The interval between two checks whether the thread has ended.
 const JOIN_STEP: Duration = Duration::from_micros(200);
 
-/// The thread that prunes. Owned by the store; it ends after its current step once told to stop.
+/// The thread that prunes by the store's retention. Owned by [`Closer`](crate::closing::Closer), from the opening to
+/// the close; dropping `stop` tells it to end, which it does after its current step.
 #[derive(Debug)]
 pub(crate) struct RetentionThread {
     stop: Sender<()>,

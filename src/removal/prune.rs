@@ -275,6 +275,7 @@ impl Pruner<'_> {
             return Ok(false);
         }
         let to = from.saturating_add(CONTENT_EVENTS_EACH).min(cut);
+        // Only now, since most calls find nothing to remove, and this may read all payloads.
         self.prepare()?;
         let range = (
             payload_id(from, Part::Body),

@@ -73,6 +73,8 @@ pub(super) struct Segments<'a> {
     failed: Option<DbError>,
 }
 
+/// Where segments are decoded: on a thread of their own, behind two bounded channels (segments there, lines back), or
+/// on the caller's if no thread could be started. The thread ends when `packed` is dropped.
 enum Decoding {
     Thread {
         packed: SyncSender<Packed>,

@@ -17,7 +17,9 @@ use crate::read::commitments::{Claim, mismatch};
 const STEPS_TOGETHER: usize = 512;
 const PIECES_AHEAD: usize = 8;
 
-/// The payloads, as seen by the pass over the log. Their findings are known at the end.
+/// The payloads, as seen by the pass over the log: it sends what the events commit to, in the order of the log, to a
+/// thread that walks the rows in the same order. So neither side looks anything up. The thread lives in the scope of
+/// one verification; its findings are known at the end, when it is joined.
 pub(super) struct Payloads<'scope> {
     steps: Vec<Step>,
     sender: SyncSender<Vec<Step>>,

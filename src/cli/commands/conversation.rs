@@ -187,6 +187,7 @@ fn outcome(left_out: u64, unchecked: u64, damaged: u64) -> Outcome {
     }
 }
 
+/// Writes one page: a heading with sums over its requests, then its messages, numbered across pages.
 fn write(
     conversation: &Conversation,
     messages_before: u64,

@@ -84,6 +84,8 @@ pub(crate) fn run(
     })
 }
 
+/// Writes what the file holds, then what is wrong with it, and last what was not checked: a reader must not take "no
+/// findings" for more than it is.
 fn write_report(
     store: &ReadOnlyStore,
     report: &DoctorReport,

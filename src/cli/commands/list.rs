@@ -224,7 +224,8 @@ impl List {
         }
     }
 
-    /// Writes the next part; the first one has the heading.
+    /// Writes the next part; the first one has the heading. All values are cells of all lists; the steps then decide
+    /// which columns a narrow terminal shows.
     pub(crate) fn write(
         &mut self,
         requests: &[RequestRecord],

@@ -206,6 +206,8 @@ fn keys(by: &[Key]) -> Result<Vec<Key>, CliError> {
     Ok(keys)
 }
 
+/// Writes the table with a line of totals. Sums that lack values are marked in the table and explained below it, so
+/// that no total is taken for more than it is.
 fn write_table(keys: &[Key], rows: &[StatsRow], out: &mut dyn Write) -> Result<(), CliError> {
     use Align::{Left, Right};
     let mut columns: Vec<(&str, Align)> = keys.iter().map(|key| (heading(*key), Left)).collect();

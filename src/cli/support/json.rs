@@ -150,6 +150,8 @@ impl Serialize for MessageJson {
 pub(crate) struct ConversationJson<'a>(pub(crate) &'a Conversation);
 
 impl Serialize for ConversationJson<'_> {
+    /// The library refers to requests by their index in the page; here ids and seqs stand for them, since a reader of
+    /// JSON may see one page without the others.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(serde::Serialize)]
         struct Line<'a> {

@@ -24,7 +24,7 @@ const LOCK_NAME: &str = "in-use.lock";
 /// Limit of names that are tried for the copy's folder, and of leftover folders that are examined.
 const FOLDERS_MAX: usize = 64;
 
-/// Where a store is read.
+/// Where a store is read: the file itself, or a copy. Clones share the copy.
 #[derive(Debug, Clone)]
 pub(crate) struct Readable {
     path: PathBuf,

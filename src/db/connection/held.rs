@@ -37,7 +37,8 @@ struct Held {
 }
 
 /// All held files of this process, identified by device and inode. Every thread that opens a database takes
-/// this mutex for a moment.
+/// this mutex for a moment; no other lock is taken meanwhile. It protects the list: two threads that open the same
+/// file must get the same descriptor, because closing a second one would release the locks of the first.
 #[cfg(unix)]
 static HELD: Mutex<Vec<Held>> = Mutex::new(Vec::new());
 

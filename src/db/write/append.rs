@@ -241,6 +241,7 @@ impl Appender {
                     ])
                 })
                 .context(WRITING)?;
+            // Rows of another program may stand where the rows of this batch belong.
             refusals.make_way(&transaction, segment.first_seq)?;
             let mut statement = transaction
                 .prepare_cached(

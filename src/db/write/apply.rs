@@ -88,7 +88,8 @@ pub(crate) fn insert_remains(connection: &Connection, fold: &Fold<'_>) -> Result
     Ok(())
 }
 
-/// Events of the store itself: rare, so their statements are prepared when needed.
+/// Events of the store itself: rare, so their statements are prepared when needed. Each row is guarded on its own: a
+/// refused one must cost neither the others nor the log.
 fn apply_store_events(
     connection: &Connection,
     fold: &Fold<'_>,

@@ -11,7 +11,8 @@ use super::maintenance::{MaintenanceCommand, MaintenanceReply};
 use crate::model::{Adjustments, LateContext, RequestContext};
 use crate::sync::channel::Sender;
 
-/// One message to the writer. Boxed where large: a channel slot takes the space of the largest one.
+/// One message from a request thread, the owner or a removal to the intake. Its order in the channel is its order in
+/// the log. Boxed where large: each slot of the channel has the size of the largest message.
 #[derive(Debug)]
 pub(crate) enum Command {
     Open(Box<OpenCommand>),
@@ -47,6 +48,7 @@ impl Command {
     }
 }
 
+/// A request begins. First command of its lifecycle.
 #[derive(Debug)]
 pub(crate) struct OpenCommand {
     pub(crate) lifecycle: Arc<Lifecycle>,
@@ -57,12 +59,13 @@ pub(crate) struct OpenCommand {
     pub(crate) body_length: u64,
     pub(crate) body_grant: BodyGrant,
     pub(crate) adjustments: Adjustments,
-    /// The policy that went over the content.
+    /// The policy that redacted the content.
     pub(crate) redaction_id: Option<String>,
     /// Released when this command is committed; the end's share stays with the handle.
     pub(crate) reservation: Reservation,
 }
 
+/// Which model or provider serves the request, as soon as the gateway knows.
 #[derive(Debug)]
 pub(crate) struct ServedCommand {
     pub(crate) lifecycle: Arc<Lifecycle>,
@@ -90,6 +93,7 @@ pub(crate) struct ChunksCommand {
     pub(crate) reservation: Reservation,
 }
 
+/// A request ends. Last command of its lifecycle.
 #[derive(Debug)]
 pub(crate) struct EndCommand {
     pub(crate) lifecycle: Arc<Lifecycle>,
