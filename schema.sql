@@ -40,6 +40,7 @@ CREATE TABLE payloads (
                                     -- part 0: the body (request of an opening, response of an end)
                                     -- part 1: other content handed over with the event, as JSON
                                     -- part 2: the body forwarded upstream; digest only
+                                    -- part 3: of an end, the request's body, which the opening deferred
     length     INTEGER NOT NULL,    -- bytes of the full content, whatever is kept
     sha256     BLOB NOT NULL,       -- of the full content, 32 bytes
     salt       BLOB NOT NULL,       -- random, 32 bytes

@@ -95,6 +95,19 @@ pub enum Capture {
     Full,
     /// Only metadata; lengths and digests of the bodies are recorded all the same.
     MetadataOnly,
+    /// Bodies are kept only of requests that do not succeed; of the others, and of requests that a crash
+    /// interrupts, as with [`MetadataOnly`](Self::MetadataOnly).
+    ///
+    /// A request succeeds if it ends as completed, with an HTTP status below 400 or none. How
+    /// [`finish`](crate::RequestHandle::finish) and a dropped handle end is read from the response first.
+    /// [`RequestHandle::set_capture`](crate::RequestHandle::set_capture) decides otherwise, up to the end.
+    ///
+    /// Until the end, the request's body and messages stay in memory and count against
+    /// [`capacity_bytes`](crate::StoreBuilder::capacity_bytes), as chunks of the response do. Such bodies take
+    /// at most seven twelfths of it, so that openings and ends find their place; those beyond are shed and
+    /// counted, as any body is. What is kept is stored alone, and no other body as a difference to it. Of a
+    /// streamed response nothing is written before the end.
+    Deferred,
 }
 
 /// Everything a store is opened with. Built by [`StoreBuilder`](crate::StoreBuilder), which

@@ -79,9 +79,13 @@ struct Active {
     /// Whether the response is left out because it could not be redacted.
     is_withheld: bool,
     capture: Option<Capture>,
+    /// Whether the end decides what is kept.
+    is_deferred: bool,
     adjustments: Adjustments,
     /// What the end needs, and the bytes of `chunks`.
     reservation: Reservation,
+    /// The bytes of a deferred request, which the writer holds until the end.
+    held: Reservation,
 }
 
 impl RequestHandle {
@@ -92,12 +96,14 @@ impl RequestHandle {
         lifecycle: Arc<Lifecycle>,
         started: Instant,
         is_live: bool,
-        reservation: Reservation,
+        [reservation, held]: [Reservation; 2],
         capture: Option<Capture>,
         late: LateContext,
     ) -> Self {
         let can_be_cut = shared.redaction.as_ref().is_none_or(Redaction::can_cut);
-        let is_kept = capture.unwrap_or(shared.capture) == Capture::Full;
+        let captured = capture.unwrap_or(shared.capture);
+        // Pieces of a deferred response would be what a success must not leave.
+        let is_kept = captured == Capture::Full;
         let is_wanted = shared.pieces.are_wanted();
         let pieces =
             (is_wanted && is_live && is_kept && can_be_cut).then(|| PieceCutter::new(started));
@@ -124,8 +130,10 @@ impl RequestHandle {
                 response_grant: BodyGrant::Granted,
                 is_withheld: false,
                 capture,
+                is_deferred: captured == Capture::Deferred,
                 adjustments: Adjustments::default(),
                 reservation,
+                held,
             }),
         }
     }
@@ -467,6 +475,7 @@ impl Active {
             .upstream_started_us
             .zip(upstream_ended_us)
             .map(|(start, end)| end.saturating_sub(start));
+        self.reservation.add(self.held);
         let command = EndCommand {
             lifecycle: Arc::clone(&self.lifecycle),
             at,
@@ -483,6 +492,7 @@ impl Active {
             capture: self.capture,
             adjustments: self.adjustments,
             redaction_id,
+            held_bytes: self.held.bytes,
             span: tracing::Span::current(),
             reservation: self.reservation,
         };

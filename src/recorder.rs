@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::clock::{elapsed_micros, now_micros};
+use crate::config::Capture;
 use crate::error::RecordError;
 use crate::handle::RequestHandle;
 use crate::model::{
@@ -14,7 +15,7 @@ use crate::model::{
 };
 use crate::receipt::Receipt;
 use crate::writer::{
-    Admission, BodyGrant, Command, Health, Lifecycle, OpenCommand, SecretRedactor, Shared,
+    Admission, BodyGrant, Command, Health, Lifecycle, OpenCommand, SecretRedactor, Share, Shared,
 };
 
 /// Heap and channel space of a lifecycle without its texts, in bytes: the commands, the shared state, the
@@ -98,15 +99,27 @@ impl Recorder {
         self.shared.state.open(|| {
             let metadata = LIFECYCLE_BYTES.saturating_add(context_bytes(&context));
             let body_bytes = if is_withheld { 0 } else { body.len() };
+            let capture = context.capture;
+            let is_deferred = capture.unwrap_or(self.shared.capture) == Capture::Deferred;
+            // What is held until an end must leave space for the openings and ends of others.
+            let share = match is_deferred {
+                true => Share::Spare,
+                false => Share::All,
+            };
             let (mut reservation, mut body_grant) =
-                match self.shared.admit(metadata, body_bytes, at)? {
+                match self.shared.admit(metadata, body_bytes, share, at)? {
                     Admission::Admitted(reservation, body_grant) => (reservation, body_grant),
                     Admission::Shed => return Ok(RequestHandle::lost(request_id)),
                 };
             if is_withheld {
                 body_grant = BodyGrant::Shed;
             }
-            let capture = context.capture;
+            let mut opening = reservation.split_off(1);
+            let held = match is_deferred && body_grant == BodyGrant::Granted {
+                true => body_bytes.saturating_add(messages_bytes(&context)),
+                false => 0,
+            };
+            let held = opening.split_off_bytes(u64::try_from(held).unwrap_or(u64::MAX));
             let late = LateContext::after(&context);
             let is_live = context.started_at.is_none();
             let lifecycle = Arc::new(Lifecycle::new(request_id));
@@ -125,9 +138,10 @@ impl Recorder {
                 body_grant,
                 adjustments,
                 redaction_id,
-                reservation: reservation.split_off(1),
+                reservation: opening,
             };
             if let Err(refusal) = self.shared.submit(Command::Open(Box::new(command))) {
+                reservation.add(held);
                 self.shared.capacity.release(reservation);
                 return Err(refusal);
             }
@@ -137,7 +151,7 @@ impl Recorder {
                 lifecycle,
                 started,
                 is_live,
-                reservation,
+                [reservation, held],
                 capture,
                 late,
             ))
@@ -185,8 +199,11 @@ fn context_bytes(context: &RequestContext) -> usize {
         .iter()
         .map(|(key, value)| key.len() + value.len() + 48)
         .sum();
-    let messages: usize = context.messages.iter().flatten().map(message_bytes).sum();
-    texts + attributes + messages
+    texts + attributes + messages_bytes(context)
+}
+
+fn messages_bytes(context: &RequestContext) -> usize {
+    context.messages.iter().flatten().map(message_bytes).sum()
 }
 
 fn message_bytes(message: &crate::model::Message) -> usize {

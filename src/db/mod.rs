@@ -68,6 +68,8 @@ pub(crate) enum Part {
     Body = 0,
     Content = 1,
     UpstreamBody = 2,
+    /// Of an end: the request's body, which its opening deferred.
+    RequestBody = 3,
 }
 
 /// The key of an event's content in `payloads`.

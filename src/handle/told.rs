@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::{Active, RequestHandle};
 use crate::clock::now_micros;
+use crate::config::Capture;
 use crate::model::{RequestContext, Usage, seen_status, seen_usage, served_name};
 use crate::writer::{
     Command, Loss, Reservation, SecretRedactor, ServedCommand, UpstreamBodyCommand,
@@ -90,6 +91,18 @@ impl RequestHandle {
             let (usage, adjustments) = seen_usage(usage);
             active.usage = usage;
             active.adjustments.add(adjustments);
+        }
+    }
+
+    /// Decides whether bodies and texts of a request that was opened with
+    /// [`Capture::Deferred`](crate::Capture::Deferred) are kept, however it ends: for requests that were slow,
+    /// say, or flagged. With `Deferred` the outcome decides again. The last word counts. Has no effect on
+    /// other requests, whose body is on its way to the disk.
+    pub fn set_capture(&mut self, capture: Capture) {
+        if let Some(active) = &mut self.active
+            && active.is_deferred
+        {
+            active.capture = Some(capture);
         }
     }
 

@@ -27,6 +27,9 @@ pub(crate) struct BodyFact {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 pub(crate) struct BodyFacts {
     pub(crate) seq: u64,
+    /// Absent in openings: tells a request body that comes with the end from one that came with the opening.
+    #[serde(default)]
+    opened_seq: Option<u64>,
     #[serde(default)]
     request_body: Option<BodyFact>,
     #[serde(default)]
@@ -43,9 +46,17 @@ impl BodyFacts {
         Ok(serde_json::from_str(std::str::from_utf8(line)?)?)
     }
 
-    /// The body of the request or the response.
+    /// The event's own body: of an opening the request's, of an end the response's.
     pub(crate) fn body(&self) -> Option<&BodyFact> {
-        self.request_body.as_ref().or(self.response_body.as_ref())
+        match self.opened_seq {
+            None => self.request_body.as_ref(),
+            Some(_) => self.response_body.as_ref(),
+        }
+    }
+
+    /// The request's body, kept at the end.
+    pub(crate) fn late_request_body(&self) -> Option<&BodyFact> {
+        self.opened_seq.and(self.request_body.as_ref())
     }
 }
 
@@ -61,6 +72,9 @@ pub(crate) enum Kept {
     Digest,
     /// Nothing: the body was shed because the queue was full.
     Nothing,
+    /// Only the digest: the end decides what is kept. A request body that is kept then is in the end's event; a
+    /// response with this was not.
+    Deferred,
 }
 
 impl Kept {

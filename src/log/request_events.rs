@@ -180,6 +180,9 @@ pub(crate) struct Ended {
     pub(crate) conversation_id: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "pairs")]
     pub(crate) attributes: Vec<(String, String)>,
+    /// The request's body, where the opening deferred it and it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) request_body: Option<BodyFact>,
 }
 
 /// The attributes of a request: those of its opening, then those of its end. A key's last value counts.

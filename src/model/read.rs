@@ -278,6 +278,10 @@ pub struct BodyInfo {
     /// Why it is no longer in the file: `erased` or `pruned`, or `missing` if the log says that it was kept and no
     /// event says why it is gone, so that it was deleted without a record.
     pub removed: Option<&'static str>,
+    /// Whether it is not kept because its capture was deferred
+    /// ([`Capture::Deferred`](crate::Capture::Deferred)): the request succeeded, a crash interrupted it, or it has not
+    /// ended yet.
+    pub is_deferred: bool,
     /// Whether the line of the log that commits to it cannot be read: nothing of this could be compared with it,
     /// and may be anything.
     pub is_unchecked: bool,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::text_prefix;
 use crate::config::TOOL_INPUT_BYTES_MAX;
-use crate::model::{Adjustments, ToolCall};
+use crate::model::{Adjustments, Message, ToolCall};
 
 /// Part 1 of the payloads of an end, as JSON.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -14,6 +14,9 @@ pub(crate) struct EndContent {
     /// Inputs of the tool calls, by position.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) tool_inputs: Vec<String>,
+    /// The request's messages, where its opening deferred them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) messages: Option<Vec<Message>>,
 }
 
 impl EndContent {

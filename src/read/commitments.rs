@@ -143,7 +143,9 @@ pub(crate) fn mismatch(
     let is_as_stated = match fact.kept {
         Kept::Whole => claim.has_data && claim.head.is_none() && claim.kept == claim.length,
         Kept::Excerpt => claim.has_data && claim.head == fact.head,
-        Kept::Digest | Kept::Nothing => !claim.has_data && claim.head.is_none() && claim.kept == 0,
+        Kept::Digest | Kept::Deferred | Kept::Nothing => {
+            !claim.has_data && claim.head.is_none() && claim.kept == 0
+        }
     };
     (!is_as_stated).then_some("more or less of it is kept than the log says")
 }
@@ -228,6 +230,18 @@ impl Commitments {
             return Ok(Absence::Removed(kind));
         }
         Ok(otherwise)
+    }
+
+    /// How much of a body the event says was kept. `None`: it says nothing, or cannot be read.
+    pub(crate) fn kept(
+        &mut self,
+        connection: &Connection,
+        seq: u64,
+    ) -> Result<Option<Kept>, ReadError> {
+        Ok(match self.line(connection, seq)? {
+            Line::Facts(facts) => facts.body().map(|fact| fact.kept),
+            Line::Removed | Line::Unreadable => None,
+        })
     }
 
     /// Accepts that content in addition to the body has no row, if that is as it should be.
@@ -440,6 +454,8 @@ fn committed(facts: &BodyFacts, id: i64) -> Option<(&BodyFact, &Digest)> {
         facts.content.as_ref()
     } else if part(Part::UpstreamBody) {
         facts.upstream_body.as_ref()
+    } else if part(Part::RequestBody) {
+        facts.late_request_body()
     } else {
         None
     }?;

@@ -5,10 +5,11 @@ use super::payloads::{self, ReadPayload, Recent, digest_of};
 use crate::config::TOOL_INPUT_BYTES_MAX;
 use crate::db::{self, Connection, Part, RemovalKind, payload_id};
 use crate::error::ReadError;
+use crate::log::Kept;
 use crate::model::{
     BodyInfo, ListOptions, Message, Page, Payload, PayloadSide, REQUEST_WITHHELD,
-    RESPONSE_WITHHELD, RecordedToolCall, RequestFilter, RequestOrder, RequestRecord, ToolCall,
-    UnreadableRequest, WireProtocol,
+    RESPONSE_WITHHELD, RecordedToolCall, RequestFilter, RequestOrder, RequestRecord, Status,
+    ToolCall, UnreadableRequest, WireProtocol,
 };
 use crate::payload::{EndContent, sha256, text_prefix};
 use crate::wire::{OfferedTool, ParsedRequest, ParsedResponse};
@@ -155,13 +156,22 @@ pub(crate) fn body_info(
             kept: 0,
             stored: 0,
             removed: None,
+            is_deferred: false,
             is_unchecked: false,
         }));
     }
-    let id = payload_id(seq, Part::Body);
+    let mut id = payload_id(seq, Part::Body);
     // A row that the log does not confirm is treated like none: the reason is then looked up below.
     let mut stored = db::payload(connection, id, false)?;
     let mut is_unchecked = false;
+    let has_content = stored.as_ref().is_some_and(|row| row.stored.is_some());
+    if !has_content
+        && side == PayloadSide::Request
+        && let Some(end) = end_with_body(connection, commitments, request)?
+    {
+        id = payload_id(end, Part::RequestBody);
+        stored = db::payload(connection, id, false)?;
+    }
     if let Some(row) = &stored {
         match commitments.check(connection, id, row, None)? {
             Check::Committed => {}
@@ -181,6 +191,7 @@ pub(crate) fn body_info(
                 Absence::Removed(kind) => Some(removed(kind)),
                 Absence::Missing | Absence::Unknown => Some(MISSING),
             },
+            is_deferred: false,
             is_unchecked: absence == Absence::Unknown,
         }));
     };
@@ -190,8 +201,36 @@ pub(crate) fn body_info(
         kept: stored.kept,
         stored: stored.stored.unwrap_or(0),
         removed: None,
+        is_deferred: stored.stored.is_none()
+            && commitments.kept(connection, seq)? == Some(Kept::Deferred),
         is_unchecked,
     }))
+}
+
+/// The seq of the end, where that has kept the request body which the opening deferred. To be asked where the
+/// opening's row has no content.
+///
+/// # Errors
+///
+/// The end's event says that it was kept, and nothing says why it is gone.
+pub(super) fn end_with_body(
+    connection: &Connection,
+    commitments: &mut Commitments,
+    request: &RequestRecord,
+) -> Result<Option<u64>, ReadError> {
+    let Some(seq) = request.ended_seq else {
+        return Ok(None);
+    };
+    let stated = commitments.kept(connection, request.opened_seq)?;
+    if stated.is_some_and(|kept| kept != Kept::Deferred) {
+        return Ok(None);
+    }
+    let id = payload_id(seq, Part::RequestBody);
+    if db::payload(connection, id, false)?.is_some() {
+        return Ok(Some(seq));
+    }
+    commitments.accept_absence(connection, seq, Part::RequestBody)?;
+    Ok(None)
 }
 
 /// The digest and length of the body that was forwarded upstream, if it differed.
@@ -218,6 +257,7 @@ pub(crate) fn upstream_body(
         kept: 0,
         stored: 0,
         removed: None,
+        is_deferred: false,
         is_unchecked: check == Check::Unchecked,
     }))
 }
@@ -229,11 +269,14 @@ pub(crate) fn payload(
     request: &RequestRecord,
     side: PayloadSide,
 ) -> Result<Payload, ReadError> {
-    let place = Place::of(request, side)?;
-    let found = match place.id() {
+    let mut place = Place::of(request, side)?;
+    let mut found = match place.id() {
         Some(id) => payloads::read(connection, id)?,
         None => None,
     };
+    if has_no_content(&found) && place.move_to_end(connection, commitments)? {
+        found = payloads::read(connection, place.id)?;
+    }
     place.payload(connection, commitments, found)
 }
 
@@ -244,20 +287,29 @@ pub(crate) fn next_payload(
     request: &RequestRecord,
     side: PayloadSide,
 ) -> Result<Payload, ReadError> {
-    let place = Place::of(request, side)?;
-    let found = match place.id() {
+    let mut place = Place::of(request, side)?;
+    let mut found = match place.id() {
         Some(id) => recent.read(connection, id)?,
         None => None,
     };
+    if has_no_content(&found) && place.move_to_end(connection, &mut recent.commitments)? {
+        found = recent.read(connection, place.id)?;
+    }
     let found = found.map(|(row, content)| (row, content.map(|content| content.to_vec())));
     place.payload(connection, &mut recent.commitments, found)
+}
+
+fn has_no_content<T>(found: &Option<(db::StoredPayload, Option<T>)>) -> bool {
+    !matches!(found, Some((_, Some(_))))
 }
 
 /// Where a body is read.
 struct Place<'r> {
     request: &'r RequestRecord,
     side: PayloadSide,
+    /// The event that its row belongs to, and the row.
     seq: u64,
+    id: i64,
     length: u64,
 }
 
@@ -271,13 +323,31 @@ impl<'r> Place<'r> {
             request,
             side,
             seq,
+            id: payload_id(seq, Part::Body),
             length,
         })
     }
 
     /// The id of the row; `None`: the body is empty and has no row.
     fn id(&self) -> Option<i64> {
-        (self.length > 0).then(|| payload_id(self.seq, Part::Body))
+        (self.length > 0).then_some(self.id)
+    }
+
+    /// Goes to the end's row, if that has the request's body.
+    fn move_to_end(
+        &mut self,
+        connection: &Connection,
+        commitments: &mut Commitments,
+    ) -> Result<bool, ReadError> {
+        if self.side != PayloadSide::Request || self.length == 0 {
+            return Ok(false);
+        }
+        let end = end_with_body(connection, commitments, self.request)?;
+        if let Some(seq) = end {
+            self.id = payload_id(seq, Part::RequestBody);
+            self.seq = seq;
+        }
+        Ok(end.is_some())
     }
 
     /// Makes the body from what was found.
@@ -296,6 +366,7 @@ impl<'r> Place<'r> {
             side,
             seq,
             length,
+            ..
         } = self;
         let Some(id) = self.id() else {
             return Ok(Payload {
@@ -337,7 +408,10 @@ impl<'r> Place<'r> {
             }));
         };
         let Some(bytes) = bytes else {
-            return Err(not_kept("content capture was off"));
+            return Err(not_kept(match commitments.kept(connection, seq)? {
+                Some(Kept::Deferred) => undecided(request),
+                _ => "content capture was off",
+            }));
         };
         Ok(Payload {
             bytes,
@@ -346,6 +420,18 @@ impl<'r> Place<'r> {
             head: stored.head,
             is_unchecked,
         })
+    }
+}
+
+/// Why a body whose capture was deferred is not there.
+fn undecided(request: &RequestRecord) -> &'static str {
+    let is_error_status = request.http_status.is_some_and(|status| status >= 400);
+    match request.status {
+        Status::Pending => "its capture is deferred until the request ends",
+        Status::Completed if !is_error_status => {
+            "its capture was deferred, and the request succeeded"
+        }
+        _ => "its capture was deferred, and the end did not keep it",
     }
 }
 
@@ -375,7 +461,12 @@ pub(crate) fn messages(
     commitments: &mut Commitments,
     request: &RequestRecord,
 ) -> Result<Vec<Message>, ReadError> {
-    Ok(content(connection, commitments, request.opened_seq)?.unwrap_or_default())
+    if let Some(messages) = content(connection, commitments, request.opened_seq)? {
+        return Ok(messages);
+    }
+    // An opening that deferred them left them to the end.
+    let end = end_content(connection, commitments, request)?;
+    Ok(end.messages.unwrap_or_default())
 }
 
 /// What the gateway passed at the end.

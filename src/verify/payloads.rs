@@ -78,6 +78,7 @@ impl<'scope> Payloads<'scope> {
                 Some((Part::Body, &opened.request_body)),
                 opened.content.as_ref().map(|fact| (Part::Content, fact)),
                 None,
+                None,
             ],
             EventKind::Ended(ended) => [
                 ended.response_body.as_ref().map(|fact| (Part::Body, fact)),
@@ -86,6 +87,10 @@ impl<'scope> Payloads<'scope> {
                     .upstream_body
                     .as_ref()
                     .map(|fact| (Part::UpstreamBody, fact)),
+                ended
+                    .request_body
+                    .as_ref()
+                    .map(|fact| (Part::RequestBody, fact)),
             ],
             _ => return,
         };
@@ -210,7 +215,7 @@ impl PayloadPass<'_> {
             Kept::Excerpt => self.found.not_kept.excerpts += 1,
             // A forwarded body is never kept: its digest is all that is recorded.
             Kept::Digest if part == Part::UpstreamBody => {}
-            Kept::Digest => self.found.not_kept.digest_only += 1,
+            Kept::Digest | Kept::Deferred => self.found.not_kept.digest_only += 1,
             Kept::Nothing => self.found.not_kept.shed += 1,
         }
         let Some(committed) = &fact.commitment else {
@@ -296,5 +301,6 @@ fn name(part: Part) -> &'static str {
         Part::Body => "body",
         Part::Content => "content handed over by the gateway",
         Part::UpstreamBody => "forwarded body's digest",
+        Part::RequestBody => "deferred request body",
     }
 }

@@ -96,7 +96,8 @@ pub struct Finding {
 pub struct NotKept {
     /// Bodies that were shed because the queue was full.
     pub shed: u64,
-    /// Bodies of which only the digest should be kept.
+    /// Bodies of which only the digest should be kept. A deferred request body counts here with its opening, also
+    /// where the end's event has it.
     pub digest_only: u64,
     /// Bodies above the payload cap, of which beginning and end are kept.
     pub excerpts: u64,

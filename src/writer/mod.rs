@@ -26,7 +26,7 @@ mod worker;
 pub use commit::tree_head::CheckpointNotice;
 pub use health::{Alarm, CloseReport, Health, HealthState};
 
-pub(crate) use admission::capacity::{BodyGrant, Reservation};
+pub(crate) use admission::capacity::{BodyGrant, Reservation, Share};
 pub(crate) use admission::command::{
     ChunksCommand, Command, EndCommand, OpenCommand, ServedCommand, UpstreamBodyCommand,
 };

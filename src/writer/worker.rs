@@ -409,6 +409,7 @@ fn opening_facts(config: &Config, log_id: String) -> StoreOpened {
         capture: match config.capture {
             Capture::Full => "full",
             Capture::MetadataOnly => "metadata_only",
+            Capture::Deferred => "deferred",
         }
         .to_owned(),
         payload_bytes_max: u64::try_from(config.payload_bytes_max).unwrap_or(u64::MAX),

@@ -18,6 +18,7 @@ mod closing;
 mod conversations;
 mod damaged;
 mod damaged_log;
+mod deferred;
 mod destroyed;
 mod doctored;
 mod documents;

@@ -92,6 +92,8 @@ pub struct Request {
     pub request: Body,
     pub messages: Vec<Message>,
     pub has_messages: bool,
+    /// Capture was deferred, and the end has kept what the opening did not.
+    pub is_late: bool,
     pub adjusted_fields: Vec<String>,
     pub response_model: Option<String>,
     pub response_provider: Option<String>,
@@ -145,7 +147,8 @@ impl Request {
         let is_there =
             |seq: Option<u64>| self.gone(seq).is_none() && seq.is_none_or(|seq| seq < end);
         let (opening, ending) = (is_there(self.opened_seq), is_there(self.ended_seq));
-        let has_content = self.text.is_some() || !self.calls.is_empty();
+        let has_texts = self.text.is_some() || !self.calls.is_empty();
+        let has_content = has_texts || (self.is_late && self.has_messages);
         let has_response = self
             .response
             .as_ref()
@@ -153,6 +156,7 @@ impl Request {
         [
             opening && !self.request.bytes.is_empty(),
             opening && self.has_messages,
+            ending && self.is_late && !self.request.bytes.is_empty(),
             ending && has_response,
             ending && has_content && self.ended_seq.is_some(),
             ending && self.prepared.is_some() && self.response_can_be(),
@@ -160,6 +164,14 @@ impl Request {
         .into_iter()
         .map(u64::from)
         .sum()
+    }
+
+    /// The event that has the request's content.
+    pub fn content_seq(&self) -> Option<u64> {
+        match self.is_late {
+            true => self.ended_seq,
+            false => self.opened_seq,
+        }
     }
 
     /// Whether an end by the gateway is recorded.

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use auditlite::{
-    Capture, Completion, Durability, Failure, OpenError, ReadOnlyStore, Receipt, RecordError,
-    Rejection, RequestContext, RequestHandle, Status, Store, Timing,
+    Capture, Completion, Durability, Failure, Message, OpenError, ReadOnlyStore, Receipt,
+    RecordError, Rejection, RequestContext, RequestHandle, Status, Store, Timing,
 };
 use fastrand::Rng;
 use tempfile::TempDir;
@@ -49,6 +49,8 @@ pub struct OpenRequest {
     pub handle: RequestHandle,
     pub place: usize,
     pub capture: Capture,
+    /// Messages that the end decides about.
+    pub held: Option<Vec<Message>>,
     pub is_live: bool,
     pub upstream: (bool, bool),
     pub first_chunk: bool,
@@ -72,6 +74,7 @@ impl Settings {
             cap: 16 * 1024 + rng.usize(..3) * 7000,
             capture: match rng.u8(..5) {
                 0 if !is_tight => Capture::MetadataOnly,
+                1 if !is_tight => Capture::Deferred,
                 _ => Capture::Full,
             },
             // Syncing is not what this test is about; some of it, so that both run.
@@ -266,8 +269,17 @@ impl Machine {
     }
 
     fn end_one(&mut self, rng: &mut Rng, slot: usize) {
-        let open = self.open.swap_remove(slot);
+        let mut open = self.open.swap_remove(slot);
         let how = rng.u8(..10);
+        let mut decided = open.capture;
+        if rng.u8(..4) == 0 {
+            let captures = [Capture::Full, Capture::MetadataOnly, Capture::Deferred];
+            let capture = captures[rng.usize(..3)];
+            open.handle.set_capture(capture);
+            if decided == Capture::Deferred {
+                decided = capture;
+            }
+        }
         let mut adjusted = open.adjusted_fields.clone();
         let mut completion = Completion::new();
         let seq = self.next_seq();
@@ -316,12 +328,23 @@ impl Machine {
             let served = identifier(served, "response_model", &mut Vec::new());
             request.response_model = served.or_else(|| open.served.0.clone());
         }
-        if open.capture != Capture::Full {
+        // 0 and 1 abandon, 2 rejects, 3 and 4 fail.
+        let is_success = how > 4 && request.http_status.is_none_or(|status| status < 400);
+        let is_captured = match decided {
+            Capture::Deferred => !is_success,
+            decided => decided == Capture::Full,
+        };
+        if open.capture == Capture::Deferred && is_captured {
+            request.is_late = true;
+            request.request.is_captured = true;
+            request.messages = open.held.unwrap_or_default();
+        }
+        if !is_captured {
             request.text = request.text.take().map(|_| String::new());
         }
         request.response = response.map(|bytes| Body {
             bytes,
-            is_captured: open.capture == Capture::Full,
+            is_captured,
             cap,
         });
         let receipt = match how {

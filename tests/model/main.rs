@@ -1,6 +1,6 @@
 //! Random sequences of everything that a gateway and its readers do, compared step by step with a
 //! model in memory: statuses, places in the log, lists, statistics, and every body byte for byte,
-//! across restarts, kills, erasing, pruning, caps, switched-off capture, small capacities and long conversations.
+//! across restarts, kills, erasing, pruning, caps, switched-off and deferred capture, small capacities and long conversations.
 //!
 //! | variable | meaning | default |
 //! |---|---|---|

@@ -83,6 +83,7 @@ impl Machine {
         let capture = match rng.u8(..8) {
             0 if self.is_exact() => Some(Capture::MetadataOnly),
             1 => Some(Capture::Full),
+            2 if self.is_exact() => Some(Capture::Deferred),
             _ => None,
         };
         context.capture = capture;
@@ -142,6 +143,7 @@ impl Machine {
                 _ => Vec::new(),
             },
             has_messages: messages.is_some(),
+            is_late: false,
             adjusted_fields: adjusted,
             response_model: None,
             response_provider: None,
@@ -163,6 +165,7 @@ impl Machine {
             handle,
             place: self.model.requests.len() - 1,
             capture,
+            held: messages.filter(|_| capture == Capture::Deferred),
             is_live: started_at.is_none(),
             upstream: (false, false),
             first_chunk: false,

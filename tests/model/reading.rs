@@ -230,7 +230,7 @@ impl Machine {
                 continue;
             }
             let gone = request.gone(match side {
-                PayloadSide::Request => request.opened_seq,
+                PayloadSide::Request => request.content_seq(),
                 PayloadSide::Response => request.ended_seq,
             });
             shed += u64::from(compare_body(reader, found, side, body, gone));
@@ -241,7 +241,7 @@ impl Machine {
         );
         if self.is_exact() {
             // These go with a request body that is shed.
-            let is_gone = request.gone(request.opened_seq).is_some();
+            let is_gone = request.gone(request.content_seq()).is_some();
             let messages = if is_gone {
                 &[]
             } else {

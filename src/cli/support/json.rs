@@ -105,7 +105,7 @@ impl Serialize for BodyJson<'_> {
         let mut map = serializer.serialize_map(None)?;
         fields!(map, self.0; length);
         map.serialize_entry("sha256", &self.0.sha256.map(|digest| digest.to_string()))?;
-        fields!(map, self.0; kept, stored, removed, is_unchecked);
+        fields!(map, self.0; kept, stored, removed, is_deferred, is_unchecked);
         map.end()
     }
 }

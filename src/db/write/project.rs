@@ -365,6 +365,7 @@ pub(crate) fn bind_end(
         user_id: _,
         conversation_id: _,
         attributes: _,
+        request_body: _,
     } = end.map_or(&nothing, |end| end.ended);
     binder.bind(end.map(|end| sql(end.seq)))?;
     binder.bind(status.name())?;

@@ -2,6 +2,8 @@
 
 mod conversation;
 
+use std::sync::Arc;
+
 use super::commitments::{Check, Commitments};
 use super::payloads::Recent;
 use super::requests;
@@ -88,12 +90,7 @@ fn read(
         .map(WireProtocol::from)
         .unwrap_or_default();
     let mut protocol = named;
-    if let Some(body) = body(
-        connection,
-        recent,
-        request.opened_seq,
-        request.request_bytes,
-    )? {
+    if let Some(body) = request_body(connection, recent, request)? {
         if protocol == WireProtocol::Unknown {
             protocol = WireProtocol::detect("", &body);
         }
@@ -109,8 +106,9 @@ fn read(
     let Some(ended_seq) = request.ended_seq else {
         return Ok(transcript);
     };
-    let length = request.response_bytes.unwrap_or(0);
-    if let Some(body) = body(connection, recent, ended_seq, length)? {
+    if request.response_bytes.unwrap_or(0) > 0
+        && let Some(body) = body(connection, recent, ended_seq, Part::Body)?
+    {
         let parsed = ParsedResponse::parse(&protocol, &body);
         transcript.replies = parsed.messages;
         transcript.unparsed = transcript.unparsed.saturating_add(parsed.unparsed);
@@ -153,19 +151,34 @@ fn reply(
     }))
 }
 
+/// The request's body: with the opening, or with the end where its capture was deferred.
+fn request_body(
+    connection: &Connection,
+    recent: &mut Recent,
+    request: &RequestRecord,
+) -> Result<Option<Arc<Vec<u8>>>, ReadError> {
+    if request.request_bytes == 0 {
+        return Ok(None);
+    }
+    if let Some(content) = body(connection, recent, request.opened_seq, Part::Body)? {
+        return Ok(Some(content));
+    }
+    match requests::end_with_body(connection, &mut recent.commitments, request)? {
+        Some(seq) => body(connection, recent, seq, Part::RequestBody),
+        None => Ok(None),
+    }
+}
+
 /// A body that is kept whole.
 fn body(
     connection: &Connection,
     recent: &mut Recent,
     seq: u64,
-    length: u64,
-) -> Result<Option<std::sync::Arc<Vec<u8>>>, ReadError> {
-    if length == 0 {
-        return Ok(None);
-    }
-    let id = payload_id(seq, Part::Body);
+    part: Part,
+) -> Result<Option<Arc<Vec<u8>>>, ReadError> {
+    let id = payload_id(seq, part);
     let Some((row, content)) = recent.read(connection, id)? else {
-        let absence = recent.commitments.absence(connection, seq, Part::Body)?;
+        let absence = recent.commitments.absence(connection, seq, part)?;
         return absence.problem(seq).map_or(Ok(None), Err);
     };
     // Of an excerpt nothing is read.

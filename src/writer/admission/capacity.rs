@@ -34,6 +34,13 @@ impl Reservation {
         self.bytes = self.bytes.saturating_add(other.bytes);
     }
 
+    /// Splits off bytes, as far as there are any.
+    pub(crate) fn split_off_bytes(&mut self, bytes: u64) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        Self { events: 0, bytes }
+    }
+
     /// Splits off `events` and all bytes.
     pub(crate) fn split_off(&mut self, events: u64) -> Self {
         let taken = Self {
@@ -48,6 +55,14 @@ impl Reservation {
     fn packed(self) -> u64 {
         (self.events << BYTES_BITS).saturating_add(self.bytes.min(BYTES_MASK))
     }
+}
+
+/// How much of the capacity a reservation may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Share {
+    All,
+    /// All but an eighth, which stays for what cannot do without.
+    Spare,
 }
 
 /// Whether a body was granted queue space.
@@ -111,9 +126,17 @@ impl Capacity {
             .is_ok()
     }
 
+    /// Reserves from this share of the capacity. Never waits.
+    pub(crate) fn try_reserve_from(&self, share: Share, wanted: Reservation) -> bool {
+        match share {
+            Share::All => self.try_reserve(wanted),
+            Share::Spare => self.try_reserve_spare(wanted),
+        }
+    }
+
     /// Reserves for optional work; fails where less than an eighth of the capacity would stay free for the
     /// rest. Never waits.
-    pub(crate) fn try_reserve_spare(&self, wanted: Reservation) -> bool {
+    fn try_reserve_spare(&self, wanted: Reservation) -> bool {
         let (events, bytes) = self.used();
         let is_spare = |used: u64, wanted: u64, max: u64| {
             used.saturating_add(wanted) <= max.saturating_sub(max / 8)
@@ -133,6 +156,7 @@ impl Capacity {
     /// Reserves, waiting for capacity until the deadline or until `give_up` says so. Blocks.
     pub(crate) fn reserve_until(
         &self,
+        share: Share,
         wanted: Reservation,
         deadline: Instant,
         give_up: impl Fn() -> bool,
@@ -145,7 +169,7 @@ impl Capacity {
         // Counted before trying again: a thread that releases after that try sees it and notifies.
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let reserved = loop {
-            if self.try_reserve(wanted) {
+            if self.try_reserve_from(share, wanted) {
                 break true;
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -216,15 +240,15 @@ mod tests {
             let capacity = Arc::clone(&capacity);
             std::thread::spawn(move || {
                 let deadline = Instant::now() + Duration::from_secs(30);
-                capacity.reserve_until(Reservation::new(2, 0), deadline, || false)
+                capacity.reserve_until(Share::All, Reservation::new(2, 0), deadline, || false)
             })
         };
         capacity.release(Reservation::new(2, 0));
         assert!(waiter.join().unwrap());
         let now = Instant::now();
-        assert!(!capacity.reserve_until(Reservation::new(1, 0), now, || false));
+        assert!(!capacity.reserve_until(Share::All, Reservation::new(1, 0), now, || false));
         // What never fits is refused at once, whatever the deadline.
         let later = now + Duration::from_secs(3600);
-        assert!(!capacity.reserve_until(Reservation::new(0, 101), later, || false));
+        assert!(!capacity.reserve_until(Share::All, Reservation::new(0, 101), later, || false));
     }
 }

@@ -114,6 +114,8 @@ pub(crate) struct EndCommand {
     pub(crate) capture: Option<crate::config::Capture>,
     pub(crate) adjustments: Adjustments,
     pub(crate) redaction_id: Option<String>,
+    /// Reserved for content that the opening deferred.
+    pub(crate) held_bytes: u64,
     /// The caller's span: the end is traced inside it.
     pub(crate) span: tracing::Span,
     pub(crate) reservation: Reservation,

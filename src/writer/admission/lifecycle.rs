@@ -2,7 +2,8 @@
 
 use std::sync::PoisonError;
 
-use crate::model::WireProtocol;
+use crate::log::BodyFact;
+use crate::model::{Message, WireProtocol};
 use crate::payload::{Key, PayloadPlan, StreamedBody};
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
@@ -53,8 +54,17 @@ pub(crate) struct Notes {
     pub(crate) upstream_body: Option<PayloadPlan>,
     /// Pieces of the response that were submitted.
     pub(crate) pieces: u64,
+    /// What the end decides about.
+    pub(crate) held: Option<Box<HeldRequest>>,
     /// The request body's digest: tells whether the forwarded body differs.
     pub(crate) request_sha256: Option<crate::model::Digest>,
+}
+
+/// Content of a request whose capture is deferred. The handle has reserved its bytes.
+#[derive(Debug)]
+pub(crate) struct HeldRequest {
+    pub(crate) body: Option<(BodyFact, PayloadPlan)>,
+    pub(crate) messages: Option<Vec<Message>>,
 }
 
 impl Lifecycle {

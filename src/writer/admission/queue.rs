@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::capacity::{BodyGrant, Capacity, Reservation};
+use super::capacity::{BodyGrant, Capacity, Reservation, Share};
 use super::command::Command;
 use super::commit_waiters::CommitWaiters;
 use super::losses::{Loss, Losses};
@@ -113,15 +113,17 @@ impl Shared {
     ///
     /// Short of space, it gives up the body first (the request is recorded without it, and the loss is
     /// counted), and the whole lifecycle last. [`Overflow::Strict`] refuses instead of shedding.
+    /// `share` is what of the capacity a body may take.
     pub(crate) fn admit(
         &self,
         metadata_bytes: usize,
         body_bytes: usize,
+        share: Share,
         at: i64,
     ) -> Result<Admission, RecordError> {
         let space = self.counters.disk_space();
         let wanted = Reservation::new(2, metadata_bytes.saturating_add(body_bytes));
-        if space < DiskSpace::MetadataOnly && self.reserve(wanted) {
+        if space < DiskSpace::MetadataOnly && self.reserve_from(share, wanted) {
             return Ok(Admission::Admitted(wanted, BodyGrant::Granted));
         }
         if self.overflow == Overflow::Strict && space != DiskSpace::MetadataOnly {
@@ -155,12 +157,16 @@ impl Shared {
     pub(crate) fn reserve_piece(&self, bytes: usize) -> Option<Reservation> {
         let wanted = Reservation::new(1, bytes);
         let has_space = self.counters.disk_space() < DiskSpace::MetadataOnly;
-        (has_space && self.capacity.try_reserve_spare(wanted)).then_some(wanted)
+        (has_space && self.capacity.try_reserve_from(Share::Spare, wanted)).then_some(wanted)
     }
 
     /// Reserves; waits under [`Overflow::Wait`].
     pub(crate) fn reserve(&self, wanted: Reservation) -> bool {
-        if self.capacity.try_reserve(wanted) {
+        self.reserve_from(Share::All, wanted)
+    }
+
+    fn reserve_from(&self, share: Share, wanted: Reservation) -> bool {
+        if self.capacity.try_reserve_from(share, wanted) {
             return true;
         }
         match self.overflow {
@@ -172,7 +178,7 @@ impl Shared {
                     now + Duration::from_secs(365 * 24 * 3600)
                 });
                 self.capacity
-                    .reserve_until(wanted, deadline, || !self.state.is_running())
+                    .reserve_until(share, wanted, deadline, || !self.state.is_running())
             }
         }
     }

@@ -24,6 +24,7 @@ pub(crate) fn barest(fact: &EventKind) -> EventKind {
             response_body: ended.response_body.clone(),
             content: ended.content.clone(),
             upstream_body: ended.upstream_body.clone(),
+            request_body: ended.request_body.clone(),
             body_flags,
             ..Ended::default()
         })),

@@ -35,7 +35,31 @@ pub(crate) fn committed(
     (fact, Some(payload))
 }
 
-/// The same, of a body of which only the ends are kept.
+/// What an opening states of a body that the end decides about. Salt and digest are those of the body itself, so
+/// that two events which both commit to it do so with the same commitment. What is held becomes a copy: the body
+/// may be a small part of a large buffer, and is held for long.
+pub(crate) fn deferred(fact: &BodyFact, held: &mut PayloadPlan) -> (BodyFact, PayloadPlan) {
+    if let Content::Alone(body) = &mut held.content {
+        *body = Bytes::copy_from_slice(body);
+    }
+    let stated = BodyFact {
+        length: fact.length,
+        commitment: fact.commitment,
+        kept: Kept::Deferred,
+        ..BodyFact::default()
+    };
+    let payload = PayloadPlan {
+        length: held.length,
+        sha256: held.sha256,
+        salt: held.salt,
+        kept: 0,
+        head: None,
+        content: Content::Digest,
+    };
+    (stated, payload)
+}
+
+/// What is stated and kept of a body of which only the ends are kept.
 pub(crate) fn committed_excerpt(
     length: u64,
     digest: Digest,

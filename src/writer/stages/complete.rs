@@ -29,6 +29,8 @@ pub(crate) enum Response {
     Whole(WireProtocol, Bytes),
     /// Above the payload cap: read as it came.
     Streamed(Box<ResponseParser>),
+    /// By the intake already: how the request ended decides what it keeps.
+    Read(Box<ParsedResponse>),
 }
 
 impl Response {
@@ -41,6 +43,7 @@ impl Response {
                 parser.parse_whole(&body)
             }
             Self::Streamed(parser) => parser.finish(),
+            Self::Read(response) => *response,
         });
         read.unwrap_or_else(|| ParsedResponse {
             unparsed: 1,
@@ -156,6 +159,26 @@ impl EndCompleter {
     }
 }
 
+/// How a request ended, by what is told and what its response says.
+pub(crate) fn outcome(
+    told: EndKind,
+    parse_response: ParseResponse,
+    http_status: Option<u16>,
+    response: &ParsedResponse,
+) -> EndKind {
+    let is_whole = !response.is_broken_off && response.error.is_none();
+    let is_error_status = http_status.is_some_and(|status| status >= 400);
+    match told {
+        _ if parse_response != ParseResponse::DecideOutcome => told,
+        EndKind::Completed if !is_whole => EndKind::Failed,
+        // Clients hang up once a stream has signalled its end, often before its last bytes.
+        EndKind::Abandoned if is_whole && response.is_streamed && !is_error_status => {
+            EndKind::Completed
+        }
+        _ => told,
+    }
+}
+
 /// Adds from the response what the end does not say. What the gateway said always wins.
 ///
 /// First the outcome is decided, where the end leaves that to the response. Then the fields are collected in
@@ -170,7 +193,7 @@ fn add_response(
     if response.unparsed > 0 {
         ended.flag(RESPONSE_UNPARSED);
     }
-    let is_whole = !response.is_broken_off && response.error.is_none();
+    ended.kind = outcome(ended.kind, parse_response, ended.http_status, &response);
     let is_error_status = ended.http_status.is_some_and(|status| status >= 400);
     let mut found = Failure::new("");
     let mut input_bytes = Vec::new();
@@ -185,15 +208,6 @@ fn add_response(
             let call = ToolCall::new(call.tool_call_id, call.tool_name, "");
             found.tool_calls.push(call);
         }
-    }
-    match ended.kind {
-        _ if parse_response != ParseResponse::DecideOutcome => {}
-        EndKind::Completed if !is_whole => ended.kind = EndKind::Failed,
-        // Clients hang up once a stream has signalled its end, often before its last bytes.
-        EndKind::Abandoned if is_whole && response.is_streamed && !is_error_status => {
-            ended.kind = EndKind::Completed;
-        }
-        _ => {}
     }
     if ended.kind == EndKind::Failed && ended.error_type.is_none() {
         (found.error_type, found.error_message) = match response.error {

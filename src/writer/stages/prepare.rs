@@ -25,6 +25,17 @@ use crate::writer::admission::redactor::SecretRedactor;
 /// Bytes of recent bodies that others are packed against.
 const CONVERSATION_BYTES_MAX: usize = 6 * 1024 * 1024;
 
+/// What is kept of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeping {
+    /// All of it up to the cap, as the planner sees fit.
+    Planned,
+    /// All of it up to the cap, past the planner: no other body is packed against it.
+    Alone,
+    /// Its digest, with what the event says about why.
+    Digest(Kept),
+}
+
 /// Turns commands into batches. Owned by the intake's thread, from the opening to the close, with the working
 /// memory for it; the delta cache in `conversations` therefore needs no lock.
 #[derive(Debug)]
@@ -132,7 +143,7 @@ impl Preparer {
         &mut self,
         body: &Bytes,
         body_grant: BodyGrant,
-        capture: Capture,
+        keeping: Keeping,
         plan: impl FnOnce(&mut DeltaPlanner<RequestNote>, &Bytes) -> Planned,
     ) -> (BodyFact, Option<PayloadPlan>) {
         if body_grant == BodyGrant::Shed {
@@ -142,13 +153,16 @@ impl Preparer {
             return (BodyFact::default(), None);
         }
         let length = count(body.len());
-        if capture == Capture::MetadataOnly {
-            return committed(length, sha256(body), Kept::Digest, Content::Digest, None);
+        if let Keeping::Digest(kept) = keeping {
+            return committed(length, sha256(body), kept, Content::Digest, None);
         }
         if body.len() > self.payload_bytes_max {
             return committed_excerpt(length, sha256(body), excerpt_of(body));
         }
-        let Planned { sha256, delta } = plan(&mut self.conversations, body);
+        let Planned { sha256, delta } = match keeping {
+            Keeping::Alone => alone(body),
+            _ => plan(&mut self.conversations, body),
+        };
         let content = match delta {
             Some(delta) => Content::Delta(delta),
             // The body may be a small part of a large buffer, but for no longer than this batch.
@@ -158,27 +172,34 @@ impl Preparer {
     }
 
     /// Content as JSON. Above the cap only its digest is kept: half a document says nothing.
-    pub(crate) fn content<T: serde::Serialize>(
+    pub(crate) fn content(
         &mut self,
-        content: Option<&T>,
+        json: Vec<u8>,
         body_grant: BodyGrant,
-        capture: Capture,
-    ) -> (Option<BodyFact>, Option<PayloadPlan>) {
-        let Some(json) = content.and_then(|content| serde_json::to_vec(content).ok()) else {
-            return (None, None);
+        keeping: Keeping,
+    ) -> (BodyFact, Option<PayloadPlan>) {
+        let keeping = match keeping {
+            Keeping::Digest(kept) => Keeping::Digest(kept),
+            _ if json.len() > self.payload_bytes_max => Keeping::Digest(Kept::Digest),
+            _ => Keeping::Alone,
         };
-        let capture = if json.len() > self.payload_bytes_max {
-            Capture::MetadataOnly
-        } else {
-            capture
-        };
-        let (fact, payload) =
-            self.body(&Bytes::from(json), body_grant, capture, |_, body| Planned {
-                sha256: sha256(body),
-                delta: None,
-            });
-        (Some(fact), payload)
+        self.body(&Bytes::from(json), body_grant, keeping, |_, body| {
+            alone(body)
+        })
     }
+}
+
+/// A body that is packed against none.
+fn alone(body: &Bytes) -> Planned {
+    Planned {
+        sha256: sha256(body),
+        delta: None,
+    }
+}
+
+/// Content as JSON; `None` also where it cannot be written.
+pub(crate) fn json_of<T: serde::Serialize>(content: Option<&T>) -> Option<Vec<u8>> {
+    content.and_then(|content| serde_json::to_vec(content).ok())
 }
 
 /// Has the parser read on. `None`: it panicked, and is not to be used any more.

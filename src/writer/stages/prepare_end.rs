@@ -4,17 +4,17 @@ use bytes::Bytes;
 
 use super::batch::BatchBuilder;
 use super::bodies::{committed, committed_excerpt, shed};
-use super::complete::Response;
-use super::prepare::{Preparer, feed};
+use super::complete::{Response, outcome};
+use super::prepare::{Keeping, Preparer, feed, json_of};
 use crate::config::Capture;
 use crate::db::{Part, payload_id};
-use crate::log::{BodyFact, Ended, EventKind, Kept, ToolCallFact};
-use crate::model::{Adjustments, Normaliser, RESPONSE_UNPARSED, Timing, ToolCall};
+use crate::log::{BodyFact, EndKind, Ended, EventKind, Kept, ToolCallFact};
+use crate::model::{Adjustments, Message, Normaliser, RESPONSE_UNPARSED, Timing, ToolCall};
 use crate::payload::{Content, EndContent, PayloadPlan, StreamedBody};
 use crate::sync::trip;
 use crate::writer::admission::capacity::BodyGrant;
 use crate::writer::admission::command::EndCommand;
-use crate::writer::admission::ending::ParseResponse;
+use crate::writer::admission::ending::{Ending, ParseResponse};
 use crate::writer::admission::lifecycle::{Notes, Stage};
 use crate::writer::commit::request::EndNote;
 
@@ -23,6 +23,7 @@ struct PlannedBodies {
     response_body: Option<BodyFact>,
     content: Option<BodyFact>,
     upstream_body: Option<BodyFact>,
+    request_body: Option<BodyFact>,
 }
 
 impl Preparer {
@@ -40,15 +41,20 @@ impl Preparer {
             batch.ended_pieces.push(command.lifecycle.opened_seq());
         }
         let seq = batch.next_seq();
-        let capture = command.capture.unwrap_or(self.capture);
-        let (response_body, response) =
-            self.plan_response(&mut command, &mut notes, capture, batch);
+        let (response_body, response, keeping) =
+            self.plan_response(&mut command, &mut notes, batch);
         if notes.is_unreadable {
             command.adjustments.flag(RESPONSE_UNPARSED);
             batch.unparsed = batch.unparsed.saturating_add(1);
         }
         let tool_calls = tool_call_facts(&mut command.ending.tool_calls);
-        let content = self.plan_content(&mut command, capture, batch);
+        let (mut request_body, mut messages) = (None, None);
+        if let Some(held) = notes.held.take()
+            && !matches!(keeping, Keeping::Digest(_))
+        {
+            (request_body, messages) = (held.body, held.messages);
+        }
+        let content = self.plan_content(&mut command, messages, keeping, batch);
         let upstream_body = notes.upstream_body.as_ref().map(|payload| BodyFact {
             length: payload.length,
             commitment: Some(payload.commitment()),
@@ -56,6 +62,8 @@ impl Preparer {
             ..BodyFact::default()
         });
         batch.push_payload(seq, Part::UpstreamBody, notes.upstream_body.take());
+        let (request_body, request_payload) = request_body.unzip();
+        batch.push_payload(seq, Part::RequestBody, request_payload);
         let event_index = batch.events.len();
         batch
             .ends
@@ -64,12 +72,14 @@ impl Preparer {
             batch.group.responses.push((event_index, response));
         }
         let (at, lifecycle) = (command.at, std::sync::Arc::clone(&command.lifecycle));
-        let body_bytes = command.body_grant.bytes(command.response_length);
+        let response_bytes = command.body_grant.bytes(command.response_length);
+        let body_bytes = response_bytes.saturating_add(command.held_bytes);
         let reservation = command.reservation;
         let bodies = PlannedBodies {
             response_body,
             content,
             upstream_body,
+            request_body,
         };
         let ended = ended_event(command, tool_calls, bodies);
         batch.push(at, EventKind::Ended(Box::new(ended)));
@@ -81,25 +91,27 @@ impl Preparer {
     /// it was above the payload cap, and its chunks were digested and parsed as they came, so that only the
     /// last ones are here; (3) there is none; (4) it is here in whole, as chunks or in one piece, and is
     /// planned as a delta against its request and the response before it.
+    ///
+    /// Also says what is kept of the request. Where the outcome decides that, the response is parsed here.
     fn plan_response(
         &mut self,
         command: &mut EndCommand,
         notes: &mut Notes,
-        capture: Capture,
         batch: &mut BatchBuilder,
-    ) -> (Option<BodyFact>, Option<Response>) {
+    ) -> (Option<BodyFact>, Option<Response>, Keeping) {
         let protocol = notes
             .wire_protocol
             .take()
             .filter(|_| command.ending.parse_response != ParseResponse::No);
         let body = command.ending.response_body.take();
-        let chunks = command.chunks.as_slice();
         if command.body_grant == BodyGrant::Shed {
-            return (Some(shed(command.response_length)), None);
+            let (keeping, _) = self.keeping(command, None);
+            return (Some(shed(command.response_length)), None, keeping);
         }
         let seq = batch.next_seq();
         // A body that the gateway passes in one piece replaces what was streamed before.
         if let (Some(streamed), None) = (notes.streamed.take(), &body) {
+            let chunks = command.chunks.as_slice();
             let mut response = None;
             if let Some(mut parser) = notes.parser.take().filter(|_| protocol.is_some()) {
                 match feed(&mut parser, chunks) {
@@ -107,44 +119,90 @@ impl Preparer {
                     None => notes.is_unreadable = true,
                 }
             }
-            let (fact, payload) = streamed_body(streamed, chunks, capture);
+            let (keeping, response) = self.keeping(command, response);
+            let (fact, payload) = streamed_body(streamed, &command.chunks, keeping);
             batch.push_payload(seq, Part::Body, payload);
-            return (Some(fact), response);
+            return (Some(fact), response, keeping);
         }
-        if body.is_none() && chunks.is_empty() {
-            return (None, None);
+        if body.is_none() && command.chunks.is_empty() {
+            let (keeping, _) = self.keeping(command, None);
+            return (None, None, keeping);
         }
-        let body = body.unwrap_or_else(|| joined(chunks));
+        let body = body.unwrap_or_else(|| joined(&command.chunks));
         let response = protocol.map(|protocol| Response::Whole(protocol, body.clone()));
+        let (keeping, response) = self.keeping(command, response);
         let request_id = payload_id(command.lifecycle.opened_seq(), Part::Body);
         let key = notes.conversation.take();
         let arena = &mut batch.group.arena;
         let (fact, payload) =
-            self.body(&body, command.body_grant, capture, |conversations, body| {
+            self.body(&body, command.body_grant, keeping, |conversations, body| {
                 let id = payload_id(seq, Part::Body);
                 conversations.response(key.as_ref(), request_id, id, body, arena)
             });
         batch.push_payload(seq, Part::Body, payload);
-        (Some(fact), response)
+        (Some(fact), response, keeping)
     }
 
-    /// The texts that the gateway told, in one document.
+    /// What is kept of bodies and texts. Capture that was deferred is decided here.
+    fn keeping(
+        &self,
+        command: &EndCommand,
+        response: Option<Response>,
+    ) -> (Keeping, Option<Response>) {
+        match command.capture.unwrap_or(self.capture) {
+            Capture::Full => return (Keeping::Planned, response),
+            Capture::MetadataOnly => return (Keeping::Digest(Kept::Digest), response),
+            Capture::Deferred => {}
+        }
+        let Ending {
+            kind,
+            parse_response,
+            http_status,
+            ..
+        } = command.ending;
+        let response = response.map(Response::read);
+        let kind = match &response {
+            Some(response) => outcome(kind, parse_response, http_status, response),
+            None => kind,
+        };
+        let is_error_status = http_status.is_some_and(|status| status >= 400);
+        let keeping = match kind == EndKind::Completed && !is_error_status {
+            true => Keeping::Digest(Kept::Deferred),
+            false => Keeping::Alone,
+        };
+        (keeping, response.map(|read| Response::Read(Box::new(read))))
+    }
+
+    /// The texts that the gateway told, in one document: with a deferred request's messages, if they fit.
     fn plan_content(
         &mut self,
         command: &mut EndCommand,
-        capture: Capture,
+        messages: Option<Vec<Message>>,
+        keeping: Keeping,
         batch: &mut BatchBuilder,
     ) -> Option<BodyFact> {
         let ending = &mut command.ending;
-        let content = EndContent::new(
+        let mut content = EndContent::new(
             ending.assistant_text.take(),
             &mut ending.tool_calls,
             self.payload_bytes_max,
             &mut command.adjustments,
         );
-        let (fact, payload) = self.content(content.as_ref(), command.content_grant, capture);
+        let has_texts = content.is_some();
+        if messages.is_some() {
+            content.get_or_insert_default().messages = messages;
+        }
+        let mut json = json_of(content.as_ref())?;
+        if json.len() > self.payload_bytes_max
+            && has_texts
+            && let Some(content) = &mut content
+        {
+            content.messages = None;
+            json = json_of(Some(&*content))?;
+        }
+        let (fact, payload) = self.content(json, command.content_grant, keeping);
         batch.push_payload(batch.next_seq(), Part::Content, payload);
-        fact
+        Some(fact)
     }
 }
 
@@ -231,6 +289,7 @@ fn ended_event(
         user_id: late.user_id,
         conversation_id: late.conversation_id,
         attributes: late.attributes,
+        request_body: bodies.request_body,
     }
 }
 
@@ -238,16 +297,15 @@ fn ended_event(
 fn streamed_body(
     mut streamed: StreamedBody,
     chunks: &[Bytes],
-    capture: Capture,
+    keeping: Keeping,
 ) -> (BodyFact, Option<PayloadPlan>) {
     for chunk in chunks {
         streamed.push(chunk);
     }
     let (length, digest, excerpt) = streamed.finish();
-    if capture == Capture::MetadataOnly {
-        committed(length, digest, Kept::Digest, Content::Digest, None)
-    } else {
-        committed_excerpt(length, digest, excerpt)
+    match keeping {
+        Keeping::Digest(kept) => committed(length, digest, kept, Content::Digest, None),
+        Keeping::Planned | Keeping::Alone => committed_excerpt(length, digest, excerpt),
     }
 }
 

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::batch::BatchBuilder;
-use super::prepare::Preparer;
+use super::bodies::deferred;
+use super::prepare::{Keeping, Preparer, json_of};
 use super::request_note::RequestNote;
+use crate::config::Capture;
 use crate::db::{Part, payload_id};
-use crate::log::{BodyFact, EventKind, Opened};
+use crate::log::{BodyFact, EventKind, Kept, Opened};
 use crate::model::{
     Adjustments, Normaliser, REQUEST_UNPARSED, RequestContext, WireProtocol, stored_identifier,
 };
@@ -18,7 +20,7 @@ use crate::sync::{caught, trip};
 use crate::wire::RequestSummary;
 use crate::writer::admission::capacity::BodyGrant;
 use crate::writer::admission::command::OpenCommand;
-use crate::writer::admission::lifecycle::Stage;
+use crate::writer::admission::lifecycle::{HeldRequest, Stage};
 use crate::writer::admission::redactor::SecretRedactor;
 
 /// A request's body, digested and planned.
@@ -46,10 +48,23 @@ impl Preparer {
         let capture = command.context.capture.unwrap_or(self.capture);
         let mut request = self.plan_request(&mut command, &path, redactor, batch);
         command.context.url_path = recorded_path(path, &mut command.adjustments);
-        let messages = command.context.messages.as_ref();
-        let (content, content_payload) = self.content(messages, command.body_grant, capture);
+        let keeping = match capture {
+            Capture::Full => Keeping::Alone,
+            Capture::MetadataOnly => Keeping::Digest(Kept::Digest),
+            Capture::Deferred => Keeping::Digest(Kept::Deferred),
+        };
+        let messages = json_of(command.context.messages.as_ref());
+        let (content, content_payload) = messages
+            .map(|json| self.content(json, command.body_grant, keeping))
+            .unzip();
+        let content_payload = content_payload.flatten();
         self.note_request(&command, &mut request);
-        let body_bytes = command.body_grant.bytes(command.body_length);
+        let mut body_bytes = command.body_grant.bytes(command.body_length);
+        if capture == Capture::Deferred {
+            hold_request(&mut command, &mut request);
+            // They are reserved until the end.
+            body_bytes = 0;
+        }
         let (at, reservation) = (command.at, command.reservation);
         let lifecycle = Arc::clone(&command.lifecycle);
         let opened = opened_event(command, request.body, content);
@@ -108,7 +123,13 @@ impl Preparer {
             note
         };
         let arena = &mut batch.group.arena;
-        let (mut fact, payload) = self.body(body, *body_grant, capture, |conversations, body| {
+        let keeping = match capture {
+            Capture::Full => Keeping::Planned,
+            Capture::MetadataOnly => Keeping::Digest(Kept::Digest),
+            // A base that the end may take away would be none.
+            Capture::Deferred => Keeping::Alone,
+        };
+        let (mut fact, payload) = self.body(body, *body_grant, keeping, |conversations, body| {
             let annotate: Option<Annotate<'_, RequestNote>> =
                 if is_parsed { Some(&mut annotate) } else { None };
             let planned;
@@ -174,6 +195,20 @@ impl Preparer {
         self.name.push('\0');
         self.name.push_str(name);
         Some(Arc::from(self.name.as_str()))
+    }
+}
+
+/// Leaves content to the end. The event and the file get the digest only.
+fn hold_request(command: &mut OpenCommand, request: &mut PlannedRequest) {
+    let body = request.payload.take().map(|mut held| {
+        let (stated, payload) = deferred(&request.body, &mut held);
+        request.payload = Some(payload);
+        (std::mem::replace(&mut request.body, stated), held)
+    });
+    let messages = command.context.messages.take();
+    let messages = messages.filter(|_| command.body_grant == BodyGrant::Granted);
+    if body.is_some() || messages.is_some() {
+        command.lifecycle.notes().held = Some(Box::new(HeldRequest { body, messages }));
     }
 }
 

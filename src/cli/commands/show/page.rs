@@ -458,6 +458,9 @@ fn kept(info: &BodyInfo) -> String {
     if let Some(removed) = info.removed {
         return format!("{length}, {removed}");
     }
+    if info.is_deferred {
+        return format!("{length}, not kept (capture was deferred)");
+    }
     if info.kept == 0 {
         return format!("{length}, not kept");
     }
