@@ -13,7 +13,7 @@ pub use open::OpenError;
 /// The cause of an error, of whatever type.
 pub(crate) type Cause = Box<dyn StdError + Send + Sync + 'static>;
 
-/// Why a request was not taken in for recording.
+/// Why a request was not admitted for recording.
 ///
 /// It never means that the gateway's request should fail, except where the gateway chose
 /// [`Overflow::Strict`](crate::Overflow::Strict) in order to refuse what it cannot audit.
@@ -32,7 +32,7 @@ pub enum RecordError {
     /// The writer has stopped and will not come back.
     #[error("the audit store's writer has stopped: {0}; open the store again")]
     WriterStopped(String),
-    /// This process was forked from the one that opened the store: threads do not come along.
+    /// This process was forked from the one that opened the store: it has none of its threads.
     #[error("{}", crate::process::FORKED)]
     Forked,
 }
@@ -44,7 +44,7 @@ pub enum ReceiptError {
     /// The event is not committed yet. It may be later.
     #[error("the event was not committed within {0:?}; it is still queued")]
     Timeout(Duration),
-    /// The lifecycle was shed for want of capacity; a `gap` event states it.
+    /// The lifecycle was shed for want of capacity; a `gap` event records it.
     #[error("the lifecycle was shed because the audit store's capacity was used up")]
     Shed,
     /// The writer stopped before the event was committed.
@@ -56,7 +56,7 @@ pub enum ReceiptError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FlushError {
-    /// The time is over; the writer goes on.
+    /// The time is over; the writer continues.
     #[error("not everything was committed within {0:?}; the writer continues")]
     Timeout(Duration),
     /// The writer has stopped.
@@ -64,7 +64,7 @@ pub enum FlushError {
     WriterStopped,
 }
 
-/// Why something could not be erased or pruned. What was not taken out is as it was.
+/// Why something could not be erased or pruned. What was not removed is unchanged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RemovalError {
@@ -77,9 +77,8 @@ pub enum RemovalError {
     /// An argument is out of its bounds.
     #[error("{0}")]
     InvalidArgument(String),
-    /// The clock is more than a week beyond what the log and a monotonic clock know of the time: what seems
-    /// too old may not be ([`Retention::clock_is_right`](crate::Retention::clock_is_right)). Nothing was
-    /// taken out.
+    /// The clock is more than a week ahead of the time that follows from the log and a monotonic clock: what seems
+    /// too old may not be ([`Retention::clock_is_right`](crate::Retention::clock_is_right)). Nothing was removed.
     #[error("the clock is {} days ahead of the times in the log, so nothing is removed by its age; check the clock", ahead.as_secs() / (24 * 60 * 60))]
     ClockAhead {
         /// By how much.
@@ -88,16 +87,16 @@ pub enum RemovalError {
     /// The file could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A step took longer than any should. It may still be done.
+    /// A step took longer than any should. It may still be executed.
     #[error("the writer did not get to it within {0:?}; look at the store's health")]
     Timeout(Duration),
     /// The writer has stopped.
     #[error("the audit store's writer has stopped; open the store again")]
     WriterStopped,
-    /// The database did not take it.
+    /// The database refused it.
     #[error("it could not be written: {0}")]
     Failed(String),
-    /// It ended before all was taken out; what went before that is gone, and the log says so.
+    /// It ended before everything was removed. What was removed until then stays removed, and is recorded.
     #[error("it stopped early, after removing {requests} requests and {payloads} bodies")]
     Unfinished {
         /// Requests that are gone, or erased.
@@ -182,7 +181,7 @@ pub enum ReadError {
     /// What is stored contradicts itself.
     #[error("the database is damaged: {0}; keep the file and run `auditlite verify` on it")]
     Damaged(String),
-    /// The row of a request holds what it cannot hold. It follows from the log.
+    /// The row of a request has an impossible value. It can be rebuilt from the log.
     #[error(
         "the row of the request with opened_seq {opened_seq} is damaged: {what}; `auditlite doctor --rebuild` writes the tables again from the log"
     )]
@@ -192,8 +191,8 @@ pub enum ReadError {
         /// What is wrong, in plain words.
         what: String,
     },
-    /// The line of the log that commits to content cannot be read, and what was asked for has no place to
-    /// say so: it may be anything. The bodies themselves can be had, flagged.
+    /// The line of the log that commits to content cannot be read, so that the content may be anything, and the
+    /// requested value has no place to say so. The bodies themselves can be read, with a flag.
     #[error(
         "the line of event {seq} in the log cannot be read, so that what is kept of the event cannot be checked, and whether more was recorded with it is not known; keep the file and run `auditlite verify` on it"
     )]
@@ -201,8 +200,7 @@ pub enum ReadError {
         /// The event.
         seq: u64,
     },
-    /// What the file keeps beside the log, to search and to count by, contradicts itself. It follows from
-    /// the log.
+    /// A derived table, for searching and counting, contradicts itself. It can be rebuilt from the log.
     #[error(
         "what the database keeps to search and count by is damaged ({0}); `auditlite doctor --rebuild` makes it again from the log"
     )]
@@ -210,8 +208,8 @@ pub enum ReadError {
     /// An argument is out of its bounds.
     #[error("{0}")]
     InvalidArgument(String),
-    /// This process was forked from the one that opened the store; SQLite's connections and locks do not
-    /// come along.
+    /// This process was forked from the one that opened the store; SQLite's connections and locks must not be used
+    /// in a fork.
     #[error("{}", crate::process::FORKED)]
     Forked,
     /// No connection became free in time.
@@ -274,7 +272,7 @@ pub enum VerifyError {
         /// The limit.
         bytes_max: u64,
     },
-    /// The operating system gave no thread.
+    /// No thread could be started.
     #[error("no thread could be started to check the payloads")]
     Thread(#[source] std::io::Error),
 }

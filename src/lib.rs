@@ -1,8 +1,8 @@
 //! An embedded, local-first audit store for AI gateways.
 //!
-//! A gateway records the lifecycle of every AI request; a background writer turns it into one
-//! SQLite file; anyone can then read, cost and check what happened, offline, without a server. No
-//! recording call waits for the disk, and nothing is lost without the log saying so.
+//! A gateway records the lifecycle of every AI request, and a background writer commits it to one SQLite file.
+//! Anyone can then read, price and verify what happened, offline, without a server. No recording call waits for the
+//! disk, and the log records every loss.
 //!
 //! # Example: record a request and read it back
 //!
@@ -28,13 +28,13 @@
 //! # }
 //! ```
 //!
-//! # Where to go on
+//! # Where to continue
 //!
 //! - [`Store`] opens a file for writing and guards it; [`StoreBuilder`] lists the settings.
 //! - [`Recorder`] and [`RequestHandle`] record; [`RequestContext`], [`Completion`], [`Failure`] and
 //!   [`Rejection`] carry what is recorded.
 //! - [`Reader`] reads, from the store or from a [`ReadOnlyStore`] in another process.
-//! - [`Redaction`] takes secrets out before anything is recorded.
+//! - [`Redaction`] removes secrets before anything is recorded.
 //! - [`PriceBook`] turns usage into cost.
 //! - [`ParsedRequest`], [`RequestSummary`] and [`ParsedResponse`] read bodies of seven wire
 //!   protocols, streamed or not; [`WireProtocol::detect`] tells which it is.

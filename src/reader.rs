@@ -49,7 +49,7 @@ const READERS_MAX: u32 = 4;
 #[derive(Clone)]
 pub struct Reader {
     pool: Arc<ReaderPool>,
-    /// What the connections lie on, where that is a copy; after them, so that it goes when they have.
+    /// The copy that the connections read, if it is one. Declared after them, so that it is dropped after them.
     _copy: Option<Arc<Aside>>,
 }
 
@@ -172,7 +172,7 @@ impl Reader {
         requests::checked(|commitments| requests::tool_calls(&connection, commitments, request))
     }
 
-    /// The request's canonical messages, where the gateway handed them over; empty otherwise.
+    /// The request's canonical messages, if the gateway passed them; empty otherwise.
     ///
     /// # Errors
     ///
@@ -204,7 +204,7 @@ impl Reader {
         requests::checked(|commitments| requests::response(&connection, commitments, request))
     }
 
-    /// Searches what was said: each message once, where it first appeared. All words must be there;
+    /// Searches messages: each once, where it first appeared. All words must occur;
     /// `"a phrase"`, `begin*`, `-without`, and `OR` between groups. Case and accents do not matter.
     /// Of a message the first 256 KiB are searched.
     ///
@@ -231,7 +231,7 @@ impl Reader {
         derived(search::search(&*self.connection()?, query, options))
     }
 
-    /// How far the search index is behind.
+    /// How far the search index is behind the log.
     ///
     /// # Errors
     ///
@@ -250,7 +250,7 @@ impl Reader {
         derived(tools(&*self.connection()?, filter).map_err(ReadError::from))
     }
 
-    /// The assistant's text, where the gateway handed it over.
+    /// The assistant's text, if the gateway passed it.
     ///
     /// # Errors
     ///
@@ -325,7 +325,7 @@ impl Reader {
     }
 }
 
-/// Of what is read from tables alone that follow from the log.
+/// Turns damage into [`ReadError::DerivedDamaged`], for reads of derived tables only.
 fn derived<T>(result: Result<T, ReadError>) -> Result<T, ReadError> {
     result.map_err(|error| match error {
         ReadError::Damaged(what) => ReadError::DerivedDamaged(what),
@@ -355,7 +355,7 @@ impl fmt::Debug for Reader {
 pub struct ReadOnlyStore {
     path: PathBuf,
     reader: Reader,
-    /// What is read: the file itself, or a copy.
+    /// The file itself, or a copy of it.
     readable: Readable,
 }
 
@@ -383,7 +383,7 @@ impl ReadOnlyStore {
         })
     }
 
-    /// Size of the copy that is read, where the file could not be read where it lies; `None`: it is.
+    /// Size of the copy that is read, if the file itself could not be read; `None`: there is no copy.
     pub fn copied_bytes(&self) -> Option<u64> {
         self.readable.copy().map(|copy| copy.bytes())
     }
@@ -398,13 +398,13 @@ impl ReadOnlyStore {
         self.reader.clone()
     }
 
-    /// The log's id, made up with its first event; `None` where the file has no event yet. Kept apart
-    /// from the file, it tells later whether this is still the same log
+    /// The log's id, chosen with its first event; `None` if the file has no event yet. Keep it apart from the
+    /// file, to check later that this is still the same log
     /// ([`StoreBuilder::expect_log`](crate::StoreBuilder::expect_log), `auditlite --log`).
     ///
     /// # Errors
     ///
-    /// [`OpenError::Damaged`] where the first event cannot be read, or what the database reported.
+    /// [`OpenError::Damaged`] if the first event cannot be read, or what the database reported.
     pub fn log_id(&self) -> Result<Option<String>, OpenError> {
         let failed = |error| open_error(&self.path, error);
         let connection = open_reader(self.readable.path()).map_err(failed)?;
@@ -412,20 +412,19 @@ impl ReadOnlyStore {
     }
 
     /// Checks the file: its tables and indexes, SQLite's own integrity check, the log from end to end,
-    /// every projection against the log, and every session's accounts (submitted = stored + stated as lost).
+    /// every projection against the log, and every opening's accounts (submitted = stored + recorded as lost).
     /// Findings are data, not errors.
     ///
     /// # Errors
     ///
-    /// What the database reported, where the file cannot even be checked.
+    /// What the database reported, if the file cannot even be checked.
     pub fn doctor(&self) -> Result<DoctorReport, ReadError> {
         doctor::examine(self.readable.path())
     }
 
-    /// Copies the file, as of one moment and while a store writes to it, verifies the copy, and gives
-    /// it its name, which nothing may have yet. The copy is one file without a write-ahead log, and
-    /// only its owner can read it. What verifying found is in the report; the copy is there all the
-    /// same.
+    /// Copies the file as of one moment, also while a store writes to it, verifies the copy, and gives it its name,
+    /// which must not exist yet. The copy is one file without a write-ahead log, and only its owner can read it.
+    /// The report has the findings of the verification; the copy is kept in any case.
     ///
     /// # Blocking
     ///
@@ -442,10 +441,10 @@ impl ReadOnlyStore {
         export::backup(self.readable.path(), path.as_ref(), options)
     }
 
-    /// Verifies the trail as of one moment: the log against its tree, the tree against every
-    /// checkpoint in the file and in an anchor file, signatures, every payload against what the log
-    /// commits to, the tables for reading against the log, and every session's accounts. What is
-    /// missing must be stated by the log, or is a finding. Findings are data, not errors.
+    /// Verifies the trail as of one moment: compares the log with its tree, the tree with every checkpoint in the
+    /// file and in an anchor file, every payload with its commitment in the log, and the derived tables with the
+    /// log; checks signatures, and every opening's accounts. Anything missing is a finding, unless the log
+    /// records why. Findings are data, not errors.
     ///
     /// ```no_run
     /// use auditlite::{ReadOnlyStore, VerifyOptions};
@@ -463,8 +462,8 @@ impl ReadOnlyStore {
     ///
     /// # Blocking
     ///
-    /// Reads the whole file, in one read transaction: a store that writes to it meanwhile is not
-    /// held up, but its write-ahead log grows until this ends. Memory stays bounded.
+    /// Reads the whole file, in one read transaction: a store that writes to it meanwhile is not delayed, but its
+    /// write-ahead log grows until this ends. Memory stays bounded.
     ///
     /// # Errors
     ///
@@ -499,9 +498,9 @@ impl ReadOnlyStore {
         inclusion_proof(self.readable.path(), seq)
     }
 
-    /// A proof that the log that the last checkpoint states begins with what it was at `old_size`
-    /// events, as for a witness that saw an earlier checkpoint: `old <size>`, the hashes in base64,
-    /// one in a line, an empty line, the checkpoint.
+    /// A proof that the log in the last checkpoint begins with the log as it was with `old_size` events, for a
+    /// witness that saw an earlier checkpoint: `old <size>`, the hashes in base64, one in a line, an empty line,
+    /// the checkpoint.
     /// [`verify_consistency_proof`](crate::verify_consistency_proof) checks it.
     ///
     /// # Errors
@@ -521,14 +520,14 @@ impl ReadOnlyStore {
         preview_erase(&*self.reader.connection()?, selector)
     }
 
-    /// Whether a store has the file open for writing now. Where none has, requests that are pending were left
-    /// open by a crash, and become interrupted at the next opening.
+    /// Whether a store has the file open for writing now. If none has, pending requests were left open by a crash,
+    /// and become interrupted at the next opening.
     pub fn is_being_written(&self) -> bool {
         WriterLock::is_held(self.path())
     }
 
-    /// What [`Store::prune`](crate::Store::prune) would take out: where `size_bytes_max` decides,
-    /// roughly, and content only. Changes nothing.
+    /// What [`Store::prune`](crate::Store::prune) would remove. If `size_bytes_max` decides, this is an estimate, and
+    /// for content only. Changes nothing.
     ///
     /// # Errors
     ///
@@ -537,7 +536,7 @@ impl ReadOnlyStore {
         preview_prune(&*self.reader.connection()?, retention)
     }
 
-    /// As [`verify`](Self::verify), and tells how far it is.
+    /// As [`verify`](Self::verify), with a callback for the progress.
     ///
     /// # Errors
     ///

@@ -69,7 +69,7 @@ pub enum OpenError {
         bytes: u64,
         /// The folder for temporary files.
         temporary: PathBuf,
-        /// What stands in the way of a copy.
+        /// Why no copy could be made.
         why: String,
     },
     /// Another store, in this process or another, writes to the file.
@@ -131,7 +131,7 @@ pub enum OpenError {
         /// The absolute path.
         path: PathBuf,
     },
-    /// There is a file and nothing in it, and it is to be read.
+    /// The file is empty or has no tables, and was opened for reading.
     #[error(
         "{path:?} {}",
         match bytes {
@@ -222,8 +222,8 @@ pub enum OpenError {
         /// The oldest one that is accepted.
         required: &'static str,
     },
-    /// The anchor file states more of this log, or another past of it, than the database has: its end
-    /// was cut off, its write-ahead log was deleted, or an older copy was put in its place.
+    /// The anchor file states more events of this log, or other ones, than the database has: its end was cut off, its
+    /// write-ahead log was deleted, or an older copy was put in its place.
     #[error(
         "{path:?} is not what the anchor file {anchor:?} states: {what}. Put the newer database back. Where it is lost, move the anchor file away, keep it as the proof of what is missing (`auditlite verify --anchor`), and open again: a new one is begun"
     )]
@@ -232,14 +232,14 @@ pub enum OpenError {
         path: PathBuf,
         /// The anchor file.
         anchor: PathBuf,
-        /// Events that the anchor states.
+        /// Number of events that the anchor states.
         anchored_events: u64,
         /// Events in the database.
         events: u64,
         /// What does not fit.
         what: String,
     },
-    /// The database holds another log than the one that is expected, or none yet.
+    /// The database holds another log than the expected one, or none yet.
     #[error(
         "{path:?} {}, and the log {expected:?} is expected; it was left as it is. Find out where that log is: a new or another one must not take its place",
         found.as_ref().map_or("holds no log yet".to_owned(), |found| format!("holds the log {found:?}"))
@@ -249,10 +249,10 @@ pub enum OpenError {
         path: PathBuf,
         /// The id of the log that is expected.
         expected: String,
-        /// The id of the one that is there.
+        /// The id of the log in the database.
         found: Option<String>,
     },
-    /// The log has signed checkpoints, and no key is set to go on signing them.
+    /// The log has signed checkpoints, and no key is set to continue signing them.
     #[error(
         "the checkpoints of {path:?} are signed, and no signing key is set: what would be written now could not be told from a forgery. Set the key"
     )]
