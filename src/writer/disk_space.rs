@@ -1,4 +1,4 @@
-//! Disk space: how much of it the file may still take, and what is done as it gets short.
+//! Disk space: how much of it the file may still take, and what happens when it becomes short.
 
 use std::time::Duration;
 
@@ -6,23 +6,23 @@ use crate::config::SpaceLimits;
 use crate::db::{DatabasePath, free_space};
 use crate::sync::Instant;
 
-/// Free space is asked for this often at most; between two looks only so much can be written.
+/// The shortest interval between two checks of free space; only so much can be written in between.
 const FREE_SPACE_EVERY: Duration = Duration::from_millis(250);
-/// Where no thresholds are set: so many bytes, or this part of the disk where that is less.
+/// Default thresholds: so many bytes, or this part of the disk if that is less.
 const WARN_BELOW_BYTES: u64 = 256 * 1024 * 1024;
 const WARN_BELOW_PART: u64 = 10;
 const METADATA_ONLY_BELOW_BYTES: u64 = 32 * 1024 * 1024;
 const METADATA_ONLY_BELOW_PART: u64 = 20;
-/// Parts of the largest size, in percent, from which on the same is done.
+/// Percentages of the largest size from which the same happens.
 const WARN_FROM_PERCENT: u64 = 80;
 const METADATA_ONLY_FROM_PERCENT: u64 = 90;
 
-/// How much disk space there is. Ordered.
+/// How much disk space there is, from ample to none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) enum DiskSpace {
     #[default]
     Ample = 0,
-    /// Said, and nothing else.
+    /// An alarm is raised.
     Low = 1,
     /// Bodies are left out.
     MetadataOnly = 2,
@@ -54,7 +54,7 @@ impl DiskSpace {
     }
 }
 
-/// Checks the disk space now and then. The committer's.
+/// Checks the disk space now and then. Owned by the committer.
 #[derive(Debug)]
 pub(crate) struct DiskSpaceWatch {
     limits: SpaceLimits,
@@ -62,7 +62,7 @@ pub(crate) struct DiskSpaceWatch {
     free: Option<FreeSpace>,
 }
 
-/// What the disk said.
+/// Free and total bytes, as the disk reported them.
 #[derive(Debug, Clone, Copy)]
 struct FreeSpace {
     free_bytes: u64,
@@ -85,7 +85,7 @@ impl DiskSpaceWatch {
             .is_none_or(|at| at.elapsed() >= FREE_SPACE_EVERY)
         {
             self.looked_at = Some(Instant::now());
-            // A disk that does not tell has no thresholds.
+            // If the disk's size is unknown, there are no thresholds.
             self.free = free_space(path.as_path())
                 .ok()
                 .map(|(free_bytes, total_bytes)| FreeSpace {
@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(space(300, 100_000), DiskSpace::Ample);
         assert_eq!(space(255, 100_000), DiskSpace::Low);
         assert_eq!(space(31, 100_000), DiskSpace::MetadataOnly);
-        // A small disk is not short from the beginning.
+        // A small disk must not count as short from the beginning.
         assert_eq!(space(90, 100), DiskSpace::Ample);
         assert_eq!(space(9, 100), DiskSpace::Low);
         assert_eq!(space(4, 100), DiskSpace::MetadataOnly);

@@ -1,4 +1,4 @@
-//! The part of a lifecycle that its handle, its receipts and the writer share.
+//! The state of a lifecycle that its handle, its receipts and the writer share.
 
 use std::sync::PoisonError;
 
@@ -9,7 +9,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::wire::ResponseParser;
 
-/// How far a lifecycle has come on the disk.
+/// How much of a lifecycle is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     Queued = 0,
@@ -40,15 +40,15 @@ pub(crate) struct Notes {
     pub(crate) provider_name: Option<String>,
     pub(crate) request_model: Option<String>,
     pub(crate) client_model: Option<String>,
-    /// What the response's packing has to do with the request's.
+    /// The key of the delta cache, to pack the response against its request.
     pub(crate) conversation: Option<Key>,
     /// A response above the payload cap, digested as it comes.
     pub(crate) streamed: Option<StreamedBody>,
-    /// The protocol to read the response in; absent where it is not to be read.
+    /// The protocol in which the response is parsed; absent if it is not parsed.
     pub(crate) wire_protocol: Option<WireProtocol>,
-    /// Reads a response above the payload cap as it comes.
+    /// Parses a response above the payload cap as it comes.
     pub(crate) parser: Option<ResponseParser>,
-    /// Whether reading the response failed for good.
+    /// Whether parsing the response has failed.
     pub(crate) is_unreadable: bool,
     /// The forwarded body's digest, for the end's event.
     pub(crate) upstream_body: Option<PayloadPlan>,

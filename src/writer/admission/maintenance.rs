@@ -1,30 +1,30 @@
-//! Maintenance: what erasing and pruning ask of the writer. They plan on committed data, outside of the
-//! writer; each step passes through the channel, so that it has its place in the log's order.
+//! Maintenance: the steps that erasing and pruning send to the writer. They are planned on committed data, outside of
+//! the writer; each passes through the channel, so that it has its place in the order of the log.
 
 use crate::db::Removal;
 use crate::log::EventKind;
 use crate::sync::channel::Sender;
 
-/// One step, as it is asked for.
+/// One requested step.
 #[derive(Debug, Default)]
 pub(crate) struct MaintenanceCommand {
-    /// The event that states it; `None` for what changes nothing that can be read.
+    /// The event that records it; `None` for a step that changes nothing that can be read.
     pub(crate) kind: Option<EventKind>,
     pub(crate) removal: Removal,
-    /// Nothing that comes later is packed against what came before.
+    /// Empty the delta cache: nothing later is packed against earlier bodies.
     pub(crate) resets_delta_cache: bool,
-    /// Empties the write-ahead log, where no reader is in the way.
+    /// Empty the write-ahead log, unless a reader is in the way.
     pub(crate) truncates_wal: bool,
-    /// Then overwrites the unused space of these pages.
+    /// Then overwrite the unused space of these pages.
     pub(crate) slack_pages: Vec<u32>,
-    /// Takes out the next part of a search index that was given up.
+    /// Delete the next part of a search index that was given up.
     pub(crate) drops_search_index: bool,
 }
 
-/// Why a step was not done.
+/// Why a step was not executed.
 #[derive(Debug)]
 pub(crate) enum MaintenanceError {
-    /// A reader uses an old state of the file.
+    /// A reader still uses an old state of the file.
     ReaderInTheWay,
     Failed(String),
 }

@@ -1,8 +1,8 @@
-//! Pieces: what came so far of a long response is written before its end, so that a crash leaves it.
+//! Pieces: parts of a long response are written before its end, so that they survive a crash.
 //!
-//! The handle goes on holding all chunks: nothing about an end depends on its pieces, which are written
-//! once, after the batch that they came with, and given up where that does not succeed. Their rows
-//! are scratch: they go with the end, or become the response of an `interrupted` request.
+//! The handle keeps all chunks: an end does not depend on its pieces. These are written once, after the batch that
+//! they came with, and given up if that fails. Their rows are temporary: they are deleted with the end, or become
+//! the response of an `interrupted` request.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,8 +15,8 @@ use super::queue::Shared;
 use crate::config::PieceSettings;
 use crate::redaction::Redaction;
 
-/// The clock is looked at for every chunk of a slow stream, and for one in so many of a quick one: one
-/// of which so many come in this part of the interval between two pieces.
+/// The clock is read for every chunk of a slow stream, and for one in so many of a quick one, of which that many come
+/// within this part of the interval between two pieces.
 const CHUNKS_BETWEEN_LOOKS: u32 = 8;
 const QUICK_PART: u32 = 20;
 
@@ -25,14 +25,14 @@ const QUICK_PART: u32 = 20;
 pub(crate) struct PieceCutter {
     /// Chunks that were submitted in whole, and bytes of the next one.
     begin: Place,
-    /// When the last piece was due, and what had come by then.
+    /// When the last piece was due, and how much had come by then.
     due_at: Instant,
     due_bytes: usize,
     looked_at: Instant,
     chunks_until_look: u32,
 }
 
-/// A place between the bytes of chunks.
+/// A position in the chunks.
 #[derive(Debug, Clone, Copy, Default)]
 struct Place {
     chunk: usize,
@@ -82,12 +82,12 @@ impl PieceCutter {
         self.due_bytes = 0;
     }
 
-    /// Hands over what came since the last piece. Where there is no capacity for it, it comes with the next.
+    /// Submits the bytes since the last piece. Without capacity, they come with the next one.
     pub(crate) fn send(&mut self, shared: &Shared, lifecycle: &Arc<Lifecycle>, chunks: &[Bytes]) {
         if !lifecycle.takes_pieces() {
             return;
         }
-        // A policy leaves no more of it than there was.
+        // Reserved before the redaction, which may only shorten it.
         let Some(reservation) = shared.reserve_piece(self.unsent_bytes(chunks)) else {
             return;
         };
@@ -113,7 +113,7 @@ impl PieceCutter {
         bytes.saturating_sub(self.begin.offset)
     }
 
-    /// The next piece, without secrets, and where it ends. `None`: nothing can be told yet.
+    /// The next piece, without secrets, and where it ends. `None`: nothing can be cut safely yet.
     fn next(&self, chunks: &[Bytes], policy: Option<&Redaction>) -> Option<(Vec<Bytes>, Place)> {
         let mut new = chunks.get(self.begin.chunk..)?.iter();
         let first = new.next()?;
@@ -136,7 +136,7 @@ impl PieceCutter {
         ))
     }
 
-    /// The place so many bytes after the end of the last piece.
+    /// The position this many bytes after the end of the last piece.
     fn behind(&self, mut bytes: usize, chunks: &[Bytes]) -> Place {
         let mut place = self.begin;
         while let Some(chunk) = chunks.get(place.chunk) {

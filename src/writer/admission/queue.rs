@@ -23,7 +23,7 @@ use crate::sync::{Instant, Mutex};
 use crate::writer::disk_space::DiskSpace;
 use crate::writer::health::{Health, HealthCounters, HealthState};
 
-/// Channel slots beyond the capacity's events, for flushes and wakes; the close has one of its own.
+/// Channel slots in addition to the capacity's events, for flushes and wakes; the close has one of its own.
 pub(crate) const CONTROL_SLOTS: usize = if cfg!(shuttle) { 4 } else { 256 };
 /// How often a thread that waits for such a slot checks.
 const CONTROL_STEP: Duration = Duration::from_millis(1);
@@ -33,7 +33,7 @@ const ANSWER_STEP: Duration = Duration::from_millis(50);
 /// takes and another frees leave holes. Measured with glibc's allocator and recorded traffic.
 const FRAGMENTATION: usize = 3;
 
-/// What an opening was given.
+/// The result of an admission.
 #[derive(Debug)]
 pub(crate) enum Admission {
     /// Its own event, its end's event and its bytes are reserved.
@@ -70,8 +70,8 @@ pub(crate) struct Shared {
     events_submitted: AtomicU64,
     submitted_committed: AtomicU64,
     ends_submitted: AtomicU64,
-    /// Flushes and wakes in the channel: never more than their slots, so that no other command
-    /// finds its own taken.
+    /// Flushes and wakes in the channel: never more than their slots, so that every other command finds the place
+    /// that it reserved.
     controls: AtomicUsize,
 }
 
@@ -148,7 +148,7 @@ impl Shared {
 
     /// Reserves for content, as long as the disk has space for content.
     pub(crate) fn reserve_content(&self, wanted: Reservation) -> bool {
-        // What has no bytes needs no space.
+        // Content without bytes needs no space.
         (wanted.bytes == 0 || self.counters.disk_space() < DiskSpace::MetadataOnly)
             && self.reserve(wanted)
     }
@@ -174,7 +174,7 @@ impl Shared {
             Overflow::Wait(timeout) => {
                 let now = Instant::now();
                 let deadline = now.checked_add(timeout).unwrap_or_else(|| {
-                    // Longer than the clock can count: a year stands for it.
+                    // Beyond the range of the clock: wait a year.
                     now + Duration::from_secs(365 * 24 * 3600)
                 });
                 self.capacity
@@ -210,11 +210,11 @@ impl Shared {
         self.controls.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Hands a command to the writer. Never waits: its place was reserved.
+    /// Sends a command to the writer. Never waits: its place was reserved.
     ///
     /// `Ok` is a promise: a close that completes has committed it.
     pub(crate) fn submit(&self, command: Command) -> Result<(), RecordError> {
-        // The writer waits for openings before it looks for the last time.
+        // Openings are not affected by the seal: the writer waits for those that have begun.
         let is_awaited = matches!(command, Command::Open(_));
         // Counted before the writer can have committed it.
         let (events, ends) = match &command {
@@ -269,9 +269,9 @@ impl Shared {
             })
     }
 
-    /// Waits for an answer of the writer. A bounded channel keeps what is in it when its receiver is
-    /// dropped, and with a command that a stop has left there the other end of this one: nobody answers
-    /// then, and nothing says so.
+    /// Waits for an answer of the writer, and checks now and then that the writer still exists. A bounded channel
+    /// keeps its content when its receiver is dropped: a command that a stop has left there keeps the sending end of
+    /// `answer` alive, so that a plain wait would end with its timeout only.
     pub(crate) fn await_answer<T>(
         &self,
         answered: &Receiver<T>,
@@ -280,7 +280,7 @@ impl Shared {
         let begun = Instant::now();
         loop {
             let left = timeout.saturating_sub(begun.elapsed());
-            // Looked at before: what was answered by then is there.
+            // Read before the answer: an answer that was sent before the end is then found.
             let is_over = self.state.is_over();
             match answered.recv_timeout(left.min(ANSWER_STEP)) {
                 Ok(answer) => return Ok(answer),
@@ -294,7 +294,7 @@ impl Shared {
         }
     }
 
-    /// Sends what has one of the control slots, waiting for one until the timeout.
+    /// Sends a command that needs a control slot; waits for one until the timeout.
     fn submit_control(&self, command: Command, timeout: Duration) -> Result<(), FlushError> {
         let begun = Instant::now();
         if self.process.is_left() {
@@ -348,7 +348,7 @@ impl Shared {
         }
     }
 
-    /// Counts what was committed of what request threads submitted.
+    /// Counts the committed events among those that request threads submitted.
     pub(crate) fn note_committed(&self, events: &[Event]) {
         let is_submitted = |event: &&Event| match &event.kind {
             EventKind::Opened(_) | EventKind::Served(_) => true,
@@ -359,8 +359,8 @@ impl Shared {
         self.submitted_committed.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Counts what was committed as not committed: the file that it went to is destroyed. Returns how
-    /// many events of request threads that were.
+    /// Counts all committed events as not committed, because their file is destroyed. Returns how many events of
+    /// request threads these were.
     pub(crate) fn disown_commits(&self) -> u64 {
         self.counters.is_file_lost.store(true, Ordering::SeqCst);
         self.counters.committed_events.store(0, Ordering::Relaxed);
@@ -369,7 +369,7 @@ impl Shared {
 
     /// Events that request threads submitted and that are not committed.
     pub(crate) fn uncommitted_events(&self) -> u64 {
-        // In this order: what is committed in between makes the number smaller, never larger.
+        // In this order: a commit in between makes the number smaller, never larger.
         let submitted = self.events_submitted.load(Ordering::SeqCst);
         submitted.saturating_sub(self.submitted_committed.load(Ordering::SeqCst))
     }
@@ -381,8 +381,7 @@ impl Shared {
             .saturating_sub(self.ends_submitted.load(Ordering::SeqCst))
     }
 
-    /// Refuses in a process that was forked from the one that has the writer, whose commands nobody would
-    /// take.
+    /// Refuses in a fork of the process that has the writer: nothing would receive its commands.
     pub(crate) fn check_process(&self, now: i64) -> Result<(), RecordError> {
         match self.process.is_left_at(now) {
             false => Ok(()),
@@ -421,7 +420,7 @@ impl Shared {
         let state = counters.state();
         let space_problem = counters.disk_space().problem();
         let (state, problem) = match (state, space_problem) {
-            // Its locks may be held by threads that are not here.
+            // In a fork, locks may be held by threads that do not exist.
             _ if self.process.is_left() => (HealthState::Failed, Some(FORKED.to_owned())),
             (HealthState::Healthy, None) => (state, None),
             (HealthState::Healthy, Some(problem)) => {

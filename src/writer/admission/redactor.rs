@@ -1,9 +1,9 @@
-//! Redacting: a policy goes over every text that a command carries, before the command is sent, and
-//! over every text that the writer reads from a body, before it is written.
+//! Applies the redaction policy to every text of a command before it is sent, and to every text that the writer
+//! parses from a body before it is written.
 //!
-//! It sees them as they came: what is shortened first could leave half of a secret, and a digest of a
-//! name that is too long would be one of the secret in it. Ids of people, sessions, conversations,
-//! traces and requests are left alone: two that read the same afterwards would be one.
+//! The policy sees texts as they came: one that was shortened before could contain half of a secret, and the digest
+//! of a long name would be a digest of the secret in it. Ids of people, sessions, conversations, traces and requests
+//! are not redacted: two that become equal would merge.
 
 use bytes::Bytes;
 
@@ -14,15 +14,16 @@ use crate::model::{
 use crate::redaction::Redaction;
 use crate::sync::atomic::Ordering;
 
-/// What stands for the type of an error that the policy could not go over: it must have one.
+/// Replaces the type of an error that could not be redacted: an error must have a type.
 const ERROR_TYPE_WITHHELD: &str = "_OTHER";
 
-/// One policy over one command, or over what was read from one body.
+/// Applies one policy to one command, or to the texts that were parsed from one body. Lives on the stack of a request
+/// thread or of the packer.
 #[derive(Debug)]
 pub(crate) struct SecretRedactor<'s> {
     policy: &'s Redaction,
     shared: &'s Shared,
-    /// Fields that it failed on, which are left out.
+    /// Fields that could not be redacted, and are left out.
     failed: Adjustments,
 }
 
@@ -41,7 +42,7 @@ impl<'s> SecretRedactor<'s> {
         self.policy.id().to_owned()
     }
 
-    /// The fields that it failed on.
+    /// The fields that could not be redacted.
     pub(crate) fn into_failed(self) -> Adjustments {
         self.failed
     }
@@ -66,7 +67,7 @@ impl<'s> SecretRedactor<'s> {
         failures.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A text that it fails on is empty.
+    /// Redacts a text; it becomes empty if that fails.
     fn text(&mut self, field: &str, text: &mut String) {
         match self.policy.redact(text.as_bytes()) {
             Ok(std::borrow::Cow::Borrowed(_)) => {}
@@ -81,7 +82,7 @@ impl<'s> SecretRedactor<'s> {
         }
     }
 
-    /// One that it fails on is absent.
+    /// Redacts a text; it becomes absent if that fails.
     pub(crate) fn optional(&mut self, field: &str, text: &mut Option<String>) {
         if let Some(inner) = text {
             let was_empty = inner.is_empty();
@@ -113,7 +114,7 @@ impl<'s> SecretRedactor<'s> {
         self.optional("provider_name", &mut context.provider_name);
         self.optional("request_model", &mut context.request_model);
         self.optional("client_model", &mut context.client_model);
-        // The model of some protocols is read from it, too.
+        // Some protocols have the model in the path.
         self.optional("url_path", &mut context.url_path);
         if let WireProtocol::Other(name) = &mut context.wire_protocol {
             self.text("wire_protocol", name);

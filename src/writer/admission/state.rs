@@ -14,27 +14,27 @@ const CLOSING: u8 = 1;
 const CLOSED: u8 = 2;
 const STOPPED: u8 = 3;
 
-/// Longest wait of the writer for openings that are on their way when the store closes.
+/// Longest wait of the writer for openings in progress when the store closes.
 const OPENINGS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Shared by request threads, the owner and the writer; its states only ever grow.
 ///
 /// Close protocol: the owner begins to close, so that later openings are refused, and sends the close
-/// command. The writer seals, waits for openings that have begun, and looks into the channel for the last
-/// time. A request thread that submits looks at the seal afterwards: either it observes the seal, or the
-/// writer observes its command.
+/// command. The writer seals, waits for openings that have begun, and drains the channel for the last time. A
+/// request thread reads the seal after it has submitted: either it observes the seal, or the writer observes its
+/// command.
 #[derive(Debug, Default)]
 pub(crate) struct StoreState {
     state: AtomicU8,
     stop_reason: OnceLock<String>,
-    /// Openings that began and that were through; equal when none is on its way.
+    /// Openings that began, and openings that are done; equal when none is in progress.
     openings_begun: AtomicU64,
     openings_done: AtomicU64,
-    /// Set by the writer before it looks into the channel for the last time.
+    /// Set by the writer before it drains the channel for the last time.
     is_sealed: AtomicBool,
 }
 
-/// An opening that is on its way; ends with it, however it ends.
+/// Counts an opening as in progress until it is dropped, also by a panic.
 struct OpeningOnItsWay<'s>(&'s StoreState);
 
 impl OpeningOnItsWay<'_> {
@@ -45,14 +45,14 @@ impl OpeningOnItsWay<'_> {
 }
 
 impl Drop for OpeningOnItsWay<'_> {
-    /// Not submitted: the gateway was told.
+    /// The opening was not submitted: its caller got an error.
     fn drop(&mut self) {
         self.0.openings_begun.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 impl StoreState {
-    /// Runs one opening, so that a close can wait for those that are on their way.
+    /// Runs one opening, so that a close can wait for those in progress.
     pub(crate) fn open<T>(
         &self,
         opening: impl FnOnce() -> Result<T, RecordError>,
@@ -67,13 +67,13 @@ impl StoreState {
         Ok(opened)
     }
 
-    /// Openings that were through.
+    /// Openings that are done.
     pub(crate) fn openings(&self) -> u64 {
         self.openings_done.load(Ordering::SeqCst)
     }
 
-    /// Called by the writer before it looks into the channel for the last time: what comes later is
-    /// refused. Waits for openings that are on their way, so that the accounts count them.
+    /// Called by the writer before it drains the channel for the last time: later commands are refused. Waits for
+    /// openings in progress, so that the accounts count them.
     pub(crate) fn seal(&self) {
         self.is_sealed.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
@@ -87,12 +87,12 @@ impl StoreState {
             != self.openings_done.load(Ordering::SeqCst)
             && begun.elapsed() < timeout
         {
-            // An opening takes microseconds, or its share of a wait that has just been called off.
+            // An opening takes microseconds, or the rest of a wait for capacity that the close has just ended.
             thread::sleep(Duration::from_micros(50));
         }
     }
 
-    /// Whether the writer may have looked into the channel for the last time.
+    /// Whether the writer may have drained the channel for the last time.
     pub(crate) fn is_sealed(&self) -> bool {
         self.is_sealed.load(Ordering::SeqCst)
     }
@@ -101,7 +101,7 @@ impl StoreState {
         self.state.load(Ordering::SeqCst) == RUNNING
     }
 
-    /// Why nothing is taken in any more, where that is so.
+    /// Why new requests are refused; `None`: they are not.
     pub(crate) fn refusal(&self) -> Option<RecordError> {
         match self.state.load(Ordering::SeqCst) {
             RUNNING => None,
@@ -112,12 +112,12 @@ impl StoreState {
         }
     }
 
-    /// Whether the writer is gone: what waits for a commit waits in vain.
+    /// Whether the writer has ended: a wait for a commit is useless.
     pub(crate) fn is_over(&self) -> bool {
         self.state.load(Ordering::SeqCst) >= CLOSED
     }
 
-    /// Refuses what comes from now on. `false`: it was no longer running.
+    /// Refuses openings from now on. `false`: the store was no longer running.
     pub(crate) fn begin_closing(&self) -> bool {
         self.state
             .compare_exchange(RUNNING, CLOSING, Ordering::SeqCst, Ordering::SeqCst)

@@ -1,8 +1,7 @@
 //! The anchor file: checkpoints kept in another place than the database.
 //!
-//! A database alone cannot show that its own tail was cut off or that an older copy was put back.
-//! The file is only ever appended to, so that it may lie where that is all that is permitted
-//! (`chattr +a`, another machine's share).
+//! A database alone cannot prove that its end was not cut off, or that it is not an older copy. The file is only ever
+//! appended to, so that it can be append-only (`chattr +a`, a share of another machine).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
@@ -11,9 +10,9 @@ use std::path::{Path, PathBuf};
 use crate::merkle::{Checkpoint, Notes};
 use crate::regular_file;
 
-/// What ends a note in the file, and is missing where a crash tore the last one.
+/// Ends a note in the file; missing if a crash tore the last one.
 const END: &[u8] = b"\n\n";
-/// Ends whatever a crash left, so that the next note is one of its own.
+/// Ends a torn note, so that the next one stands on its own.
 const REPAIR: &[u8] = b"\n\n\n";
 /// What an opening reads of a long file first: some thousand notes.
 const TAIL_BYTES: u64 = 1 << 20;
@@ -32,8 +31,8 @@ impl AnchorFile {
         &self.path
     }
 
-    /// The note that states most of this log, of those near the end of the file; where none of them
-    /// is about this log, of all. `None`: there is none, or no file.
+    /// The note with the largest size of this log, among those near the end of the file; if none of these is about this
+    /// log, among all. `None`: there is none, or no file.
     pub(crate) fn latest(&self, origin: &str) -> io::Result<Option<Checkpoint>> {
         let mut file = match regular_file::open(&self.path) {
             Ok(file) => file,
@@ -47,7 +46,7 @@ impl AnchorFile {
             file.seek(SeekFrom::Start(start))?;
             let mut latest: Option<Checkpoint> = None;
             for note in Notes::new(BufReader::new(&mut file)) {
-                // What a crash tore, and what the beginning cuts off, is no note.
+                // Torn notes, and the one in which reading began, are skipped.
                 let Ok((checkpoint, _)) = Checkpoint::parse(&note?) else {
                     continue;
                 };
@@ -65,10 +64,10 @@ impl AnchorFile {
         Ok(None)
     }
 
-    /// Appends a note and waits until it is on the disk. Opened each time: the file may have been
-    /// moved away in between, or its place may have been missing.
+    /// Appends a note and waits until it is on the disk. Opens the file each time: it may have been moved away in
+    /// between, or its folder may have been missing.
     pub(crate) fn append(&self, note: &str) -> io::Result<()> {
-        // Writing to a FIFO waits for a reader, and recording would wait with it.
+        // Writing to a FIFO would wait for a reader, and recording with it.
         let is_new = match std::fs::metadata(&self.path) {
             Ok(metadata) => {
                 regular_file::check(&metadata)?;

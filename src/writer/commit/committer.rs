@@ -22,9 +22,9 @@ use crate::writer::disk_space::{DiskSpace, DiskSpaceWatch};
 /// Why the writer ends.
 pub(crate) enum Stop {
     Closed,
-    /// The owner gave up on a disk that does not take commits.
+    /// The owner gave up on a disk on which commits fail.
     GivenUp,
-    /// The file cannot be written any more.
+    /// The file can no longer be written.
     Failed(String),
 }
 
@@ -45,8 +45,8 @@ pub(crate) enum Progress {
 /// First and longest pause between tries of a commit that fails.
 const RETRY_MIN: Duration = Duration::from_millis(5);
 const RETRY_MAX: Duration = Duration::from_secs(1);
-/// Free space and size are looked at this often where nothing is committed and disk space is short; and the
-/// file always, since another program may move, delete or overwrite it.
+/// How often an idle writer checks free space and size while disk space is short; and the file in any case, since
+/// another program may move, delete or overwrite it.
 const CHECK_DISK_SPACE_EVERY: Duration = Duration::from_secs(1);
 const CHECK_FILE_EVERY: Duration = Duration::from_secs(5);
 
@@ -60,11 +60,11 @@ pub(crate) struct Committer {
     pub(crate) durability: Durability,
     pub(crate) appender: Appender,
     pub(crate) watch: FileWatch,
-    /// Bytes of the database and its write-ahead log, as of the last look.
+    /// Bytes of the database and its write-ahead log, as of the last check.
     pub(crate) file_bytes: u64,
     /// The seq after the last event that was committed.
     pub(crate) end_seq: u64,
-    /// Something failed on the connection that the next batch has to make sure of.
+    /// Something failed on the connection, so that the next batch must reopen it.
     pub(crate) is_suspect: bool,
     pub(crate) checkpoints: WalCheckpointer,
     pub(crate) checkpointer: Checkpointer,
@@ -131,7 +131,7 @@ impl Committer {
         self.shared.capacity.release(ready.reservation);
         self.shared.commits.announce(false);
         if let Some(maintenance) = ready.replies.maintenance {
-            // Says so, too, where the search index was found damaged.
+            // Also reports a search index that was found damaged.
             self.maintenance(maintenance)?;
         }
         for reply in ready.replies.flushes {

@@ -1,4 +1,4 @@
-//! The search index, built while there is nothing else to do.
+//! Builds the search index while there is nothing else to do.
 
 use std::time::Duration;
 
@@ -7,20 +7,19 @@ use crate::error::chain;
 use crate::read::search::{IndexError, Indexer};
 use crate::sync::Instant;
 
-/// After so long without work, building begins. A request is then done with, and a gateway that is
-/// busy is left alone.
+/// Building begins after this long without work: most requests have then ended, and a busy gateway is not disturbed.
 const IDLE_FIRST: Duration = Duration::from_millis(200);
-/// Between two steps: work that has come is seen by then.
+/// Pause between two steps, in which new work is noticed.
 const IDLE_NEXT: Duration = Duration::from_millis(1);
 
-/// How far building the index is.
+/// The state of building the index.
 #[derive(Debug, Default)]
 pub(crate) struct Indexing {
-    /// `None`: no index is kept, or it cannot be.
+    /// `None`: no index is kept, or building it failed.
     indexer: Option<Indexer>,
     is_behind: bool,
     is_under_way: bool,
-    /// Whether it was found damaged while it was built, since the store was opened.
+    /// Whether it was found damaged while it was built, in this opening.
     is_given_up: bool,
 }
 
@@ -42,7 +41,7 @@ impl Indexing {
 }
 
 impl Committer {
-    /// Keeps an index where one is wanted, or there already; rebuilds it where it is damaged.
+    /// Starts keeping an index if one is wanted or exists; a damaged one is rebuilt.
     pub(crate) fn begin_indexing(&mut self, is_wanted: bool) {
         match Indexer::is_built(self.appender.connection_mut()) {
             Ok(is_built) if is_wanted || is_built => self.indexing.indexer = Some(Indexer::new()),
@@ -60,9 +59,8 @@ impl Committer {
         self.indexing.is_behind = true;
     }
 
-    /// One step, where it is time for one. An index is worth less than the log: where it is damaged it
-    /// is dropped and rebuilt; where that does not help, or something else fails, no more steps are
-    /// made until the store is opened again.
+    /// One step, if one is due. The log matters more than the index: a damaged index is dropped and rebuilt; if that
+    /// does not help, or something else fails, no more steps are made until the store is opened again.
     pub(crate) fn index_idle(&mut self, since: Instant) {
         let is_due = self
             .indexing
@@ -99,10 +97,9 @@ impl Committer {
         }
     }
 
-    /// One step of taking out what is left of an index that was given up. It need not wait for idle
-    /// times: a removal waits for it.
+    /// One step of deleting an index that was given up. It does not wait for idle time, because a removal waits for it.
     pub(crate) fn drop_index(&mut self) -> Result<(), String> {
-        // Also where no index is kept up.
+        // Also if no index is kept.
         let mut other = Indexer::new();
         let indexer = self.indexing.indexer.as_mut().unwrap_or(&mut other);
         match indexer.step(self.appender.connection_mut()) {

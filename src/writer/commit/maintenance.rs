@@ -1,6 +1,5 @@
-//! Maintenance: what erasing and pruning have the writer do. They are planned outside of it, on committed
-//! data; what they write passes through the channel like everything else, so that it has its place
-//! in the log's order, and in steps that are short.
+//! Maintenance: executes the steps of erasing and pruning. They are planned outside of the writer, on committed data;
+//! each short step passes through the channel, so that it has its place in the order of the log.
 
 use std::time::Duration;
 
@@ -24,9 +23,9 @@ pub(crate) struct Maintenance {
 }
 
 impl Committer {
-    /// Does what no event states, and answers. What one states was committed with its batch.
+    /// Executes the part of a step that no event records, and answers. The recorded part was committed with its batch.
     pub(crate) fn maintenance(&mut self, maintenance: Maintenance) -> Result<(), Stop> {
-        // What is no longer the database must not be written to.
+        // A file that has taken the database's place must not be written to.
         self.look()?;
         let mut result = Ok(());
         if !maintenance.is_stated {

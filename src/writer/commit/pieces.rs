@@ -15,8 +15,8 @@ pub(crate) struct PackedPiece {
 }
 
 impl Committer {
-    /// Writes pieces, once: where that fails, no more come of these responses, so that those that are
-    /// there follow each other.
+    /// Writes pieces, once. If that fails, no more of these responses are written, so that the written ones are
+    /// contiguous.
     pub(crate) fn write_pieces(&mut self, pieces: &[PackedPiece]) {
         let wanted: Vec<&PackedPiece> = pieces
             .iter()
@@ -30,7 +30,7 @@ impl Committer {
             for piece in wanted {
                 piece.lifecycle.end_pieces();
             }
-            // A connection that a write or a sync failed on is not to be believed.
+            // After a failed write or sync, the connection cannot be trusted.
             self.is_suspect |= !matches!(error.kind, DbErrorKind::Busy | DbErrorKind::Full);
             tracing::warn!(
                 target: "auditlite",
@@ -42,7 +42,7 @@ impl Committer {
         self.checkpoints.note_commit();
     }
 
-    /// Once no request is open, nobody needs pieces any more. They must not keep a store from opening.
+    /// Deletes all pieces, which are of no use once no request is open. A failure must not keep a store from opening.
     pub(crate) fn take_all_pieces_away(&mut self) {
         if let Err(error) = self.appender.delete_all_pieces() {
             self.is_suspect = true;

@@ -1,4 +1,4 @@
-//! What the committer is asked to commit: a batch, and what follows from its commit.
+//! The request to commit a batch, and what follows from its commit.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub(crate) struct Replies {
     pub(crate) maintenance: Option<Maintenance>,
 }
 
-/// What completes an end's event, and what is traced of it.
+/// Completes an end's event, and is traced with it.
 #[derive(Debug)]
 pub(crate) struct EndNote {
     pub(crate) event_index: usize,
@@ -43,7 +43,7 @@ pub(crate) struct EndNote {
     /// What served or was to serve, as the price book looks for it.
     pub(crate) request_model: Option<String>,
     pub(crate) client_model: Option<String>,
-    /// What its response is read for.
+    /// What its response is parsed for.
     pub(crate) parse_response: ParseResponse,
 }
 

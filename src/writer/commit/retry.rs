@@ -10,7 +10,7 @@ use crate::sync::atomic::Ordering;
 use crate::sync::thread;
 use crate::writer::health::HealthState;
 
-/// How often a pause looks whether the owner has given up.
+/// How often a pause checks whether the owner has given up.
 const RETRY_STEP: Duration = Duration::from_millis(20);
 
 impl Committer {
@@ -73,7 +73,7 @@ impl Committer {
         Ok(Progress::Unknown)
     }
 
-    /// What is stored contradicts itself: nothing more is written to it.
+    /// The file is damaged: nothing more is written to it.
     pub(crate) fn damaged(&self, what: String) -> Stop {
         self.appender.leave_files();
         Stop::Failed(format!(
@@ -84,7 +84,7 @@ impl Committer {
     pub(crate) fn note_failure(&self, problem: String) {
         let counters = &self.shared.counters;
         if counters.state() == HealthState::Healthy {
-            // Once for each spell, not once for each try.
+            // One warning for each spell of failures, not one for each try.
             tracing::warn!(
                 target: "auditlite",
                 path = ?self.path.as_path(),
@@ -121,7 +121,7 @@ impl Committer {
         }
     }
 
-    /// Waits, but no longer than the owner does.
+    /// Waits, until the owner gives up at most.
     pub(crate) fn pause(&self, pause: Duration) {
         let mut left = pause;
         while !left.is_zero() && !self.give_up.load(Ordering::SeqCst) {

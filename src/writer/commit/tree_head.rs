@@ -1,7 +1,7 @@
-//! The checkpointer: says when a checkpoint is due, makes it, and hands it to those outside of the file.
+//! Decides when a signed checkpoint is due, makes it, and publishes it outside of the file.
 //!
-//! A checkpoint that comes with events is committed with them. Anchors and the callback get it
-//! afterwards; what fails there is counted and never fails recording.
+//! A checkpoint that comes with events is committed with them. The anchor file and the callback get it afterwards;
+//! failures there are counted and never fail recording.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,7 +25,7 @@ const EVENTS_MAX: u64 = 10_000;
 /// Shortest pause between checkpoints that can be configured.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 
-/// A checkpoint, as it is handed to [`StoreBuilder::on_checkpoint`](crate::StoreBuilder::on_checkpoint).
+/// A checkpoint, as [`StoreBuilder::on_checkpoint`](crate::StoreBuilder::on_checkpoint) gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CheckpointNotice {
@@ -41,11 +41,10 @@ pub struct CheckpointNotice {
     pub note: String,
 }
 
-/// What the host does with a checkpoint.
+/// The gateway's callback for checkpoints.
 pub(crate) type Callback = Arc<dyn Fn(&CheckpointNotice) -> Result<(), Cause> + Send + Sync>;
 
-/// How a store is told to state its size and root. [`StoreBuilder`](crate::StoreBuilder) documents
-/// each field.
+/// The settings of checkpoints. [`StoreBuilder`](crate::StoreBuilder) documents each field.
 #[derive(Clone)]
 pub(crate) struct CheckpointSettings {
     pub(crate) key: Option<SigningKey>,
@@ -68,7 +67,7 @@ impl Default for CheckpointSettings {
 }
 
 impl CheckpointSettings {
-    /// Makes the anchor's path absolute; the error says which setting is out of its bounds.
+    /// Makes the anchor's path absolute, and checks the bounds; the error names the setting.
     pub(crate) fn settle(&mut self, database: &Path) -> Result<(), String> {
         let pauses = [
             ("checkpoint_interval", Some(self.interval)),
@@ -112,13 +111,14 @@ pub(crate) struct Checkpointer {
     settings: CheckpointSettings,
     anchor: Option<AnchorFile>,
     origin: String,
-    /// The tree over what is committed.
+    /// The tree over the committed events.
     tree: CompactRange,
     checkpoint_size: u64,
-    wal_checkpoint_bytes: Instant,
+    /// When the last checkpoint was made or tried.
+    checkpoint_at: Instant,
     /// Since when there are events that no checkpoint covers.
     uncovered_since: Option<Instant>,
-    /// Handed over last time without success: said once.
+    /// Whether the last publication failed: warned of once.
     is_failing: bool,
 }
 
@@ -129,10 +129,10 @@ impl Checkpointer {
             anchor: settings.anchor.clone().map(AnchorFile::new),
             settings,
             origin: format!("auditlite/{log_id}"),
-            // What a crash left uncovered is due as if it had just happened.
+            // Events that a crash left uncovered are due as if they had just happened.
             uncovered_since: (head.range.end() > head.checkpoint_size).then_some(now),
             checkpoint_size: head.checkpoint_size,
-            wal_checkpoint_bytes: now,
+            checkpoint_at: now,
             tree: head.range,
             is_failing: false,
         }
@@ -145,8 +145,8 @@ impl Checkpointer {
         let is_old = self
             .uncovered_since
             .is_some_and(|since| since.elapsed() >= self.settings.interval);
-        // A removal has a checkpoint of its own: nobody else can make one that is signed, so that theirs
-        // can be told from this store's.
+        // Each removal has a checkpoint of its own: without the key nobody can sign one, so that a forged
+        // removal can be told from the store's.
         let is_removal = batch.removal.is_some();
         (is_last || is_old || is_removal || uncovered >= EVENTS_MAX).then(|| self.state(tree))
     }
@@ -165,7 +165,7 @@ impl Checkpointer {
         let heartbeat = self
             .settings
             .heartbeat
-            .map(|pause| left(self.wal_checkpoint_bytes, pause));
+            .map(|pause| left(self.checkpoint_at, pause));
         match (activity, heartbeat) {
             (Some(activity), Some(heartbeat)) => Some(activity.min(heartbeat)),
             (activity, heartbeat) => activity.or(heartbeat),
@@ -204,7 +204,7 @@ impl Checkpointer {
                 at: row.at,
                 note: row.note.clone(),
             };
-            // A panic of the host's must not end the writer.
+            // A panic in the callback must not end the writer.
             match catch_unwind(AssertUnwindSafe(|| callback(&notice))) {
                 Ok(result) => result.map_err(|error| crate::error::chain(&*error)),
                 Err(_) => Err("the callback panicked".to_owned()),
@@ -221,9 +221,9 @@ impl Checkpointer {
 
     /// A checkpoint was tried: the next one is due after the usual time.
     pub(crate) fn tried(&mut self) {
-        self.wal_checkpoint_bytes = Instant::now();
+        self.checkpoint_at = Instant::now();
         self.uncovered_since =
-            (self.tree.end() > self.checkpoint_size).then_some(self.wal_checkpoint_bytes);
+            (self.tree.end() > self.checkpoint_size).then_some(self.checkpoint_at);
     }
 
     pub(crate) fn failed(&mut self, problem: &str, counters: &HealthCounters) {

@@ -1,5 +1,10 @@
-//! WAL checkpoints: when the write-ahead log is moved into the database, and what is said where it
-//! cannot be.
+//! WAL checkpoints: when the write-ahead log (WAL) is moved into the database, and which alarms are raised if that
+//! is impossible.
+//!
+//! A busy writer checkpoints passively once the WAL has reached its threshold: that waits for nothing, and moves the
+//! pages that no reader needs. An idle writer truncates the WAL, to return its space. While an old reader pins the
+//! WAL, a checkpoint moves little, so it is tried again only after another threshold of growth. On a short disk the
+//! WAL is moved earlier and truncated each time, since its pages are needed a second time in the database.
 
 use std::time::Duration;
 
@@ -7,25 +12,25 @@ use super::committer::Committer;
 use crate::db::{DbError, WalCheckpoint};
 use crate::error::chain;
 
-/// After so long without work, the log is moved and its space given back.
+/// After this long without work, the WAL is moved and its space returned.
 const IDLE_FIRST: Duration = Duration::from_millis(500);
-/// Where a reader is in the way it is tried again, less and less often.
+/// While a reader is in the way, retries become rarer, up to this interval.
 const IDLE_LONGEST: Duration = Duration::from_secs(30);
 /// How long a close waits for readers that are in the way.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(250);
-/// A log of this many times the size at which it should have been moved is pinned.
+/// A WAL of this many times the size at which it should have been moved counts as pinned.
 const PINNED_TIMES: u64 = 2;
 pub(crate) use crate::db::PAGE_BYTES;
-/// A log takes this part of the disk's free space at most before it is moved: what it holds is needed a second
-/// time in the database.
+/// The WAL takes at most this part of the disk's free space before it is moved: its pages are needed a second time
+/// in the database.
 const FREE_PART: u64 = 8;
-/// The least at which it is moved: below it, checkpoints would cost more than what they move.
+/// The smallest size at which it is moved: below, a checkpoint would cost more than it moves.
 const THRESHOLD_PAGES_MIN: u64 = 8;
 
-/// When to move the log next.
+/// Decides when to move the WAL next.
 #[derive(Debug)]
 pub(crate) struct WalCheckpointer {
-    /// Pages at which a log is moved.
+    /// Pages at which the WAL is moved.
     threshold_pages: u64,
     /// The same while the disk has space.
     ample_pages: u64,
@@ -50,7 +55,7 @@ impl WalCheckpointer {
         }
     }
 
-    /// How long to wait for work before the log is moved; `None`: there is nothing to move.
+    /// How long to wait for work before the WAL is moved; `None`: there is nothing to move.
     pub(crate) fn idle_wait(&self) -> Option<Duration> {
         self.is_dirty.then_some(self.idle_wait)
     }
@@ -61,7 +66,7 @@ impl WalCheckpointer {
         self.idle_wait = IDLE_FIRST;
     }
 
-    /// The disk has so many bytes free, as far as it tells: a short one has the log moved earlier.
+    /// Notes the disk's free bytes, if known: on a short disk the WAL is moved earlier.
     pub(crate) fn note_free(&mut self, free_bytes: Option<u64>) {
         let pages = free_bytes.map_or(u64::MAX, |bytes| bytes / PAGE_BYTES / FREE_PART);
         let threshold = self.ample_pages.min(pages.max(THRESHOLD_PAGES_MIN));
@@ -71,23 +76,24 @@ impl WalCheckpointer {
         self.threshold_pages = threshold;
     }
 
-    /// Whether the disk is so short of space that the log's own is to be given back each time.
+    /// Whether the disk is so short of space that the WAL's is returned each time.
     fn is_short(&self) -> bool {
         self.threshold_pages < self.ample_pages
     }
 
-    /// Whether a busy writer should move the log now.
+    /// Whether a busy writer should move the WAL now.
     fn is_due(&mut self, pages: u64) -> bool {
         if pages < self.last_pages {
-            // It restarted from its beginning.
+            // The WAL has restarted from its beginning.
             self.next_pages = self.threshold_pages;
         }
         self.last_pages = pages;
         pages >= self.next_pages
     }
 
-    /// While a reader uses an old state, most of a checkpoint is in vain and costs as much as the
-    /// log is long: it is tried again when the log has grown by as much again.
+    /// While a reader uses an old state, a checkpoint moves little and costs as much as the WAL is long: it is tried
+    /// again after another threshold of growth. After one that moved everything, the WAL restarts with the next
+    /// commit; until then a quarter is enough.
     fn note_busy_try(&mut self, pages: u64, is_done: bool) {
         let growth = if is_done {
             self.threshold_pages / 4
@@ -115,7 +121,7 @@ impl Committer {
     pub(crate) fn checkpoint_busy(&mut self) {
         let pages = self.appender.wal_pages();
         if self.checkpoints.is_due(pages) {
-            // Nobody is waited for.
+            // Neither waits for a reader.
             let result = match self.checkpoints.is_short() {
                 true => self.appender.checkpoint_truncate(Duration::ZERO),
                 false => self.appender.checkpoint_passive(),
@@ -129,7 +135,7 @@ impl Committer {
 
     /// When there is nothing else to do.
     pub(crate) fn checkpoint_idle(&mut self) {
-        // Nobody is waited for: work may come at any moment.
+        // Waits for no reader, since work may come at any moment.
         let result = self.appender.checkpoint_truncate(Duration::ZERO);
         self.checkpoints
             .note_idle_try(result.as_ref().is_ok_and(WalCheckpoint::is_done));
@@ -186,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pinned_log_is_tried_at_ever_longer_distances() {
+    fn a_pinned_wal_is_tried_again_after_each_threshold_of_growth() {
         let mut checkpoints = WalCheckpointer::new(100 * PAGE_BYTES);
         let mut tries = Vec::new();
         for pages in 1..=1000 {
@@ -197,7 +203,7 @@ mod tests {
         }
         assert_eq!(tries, (1..=10).map(|n| n * 100).collect::<Vec<_>>());
         assert!(checkpoints.is_pinned(1000));
-        // The reader has ended, and the log restarted.
+        // The reader has ended, and the WAL restarted.
         assert!(!checkpoints.is_due(3));
         assert!(!checkpoints.is_due(99));
         assert!(checkpoints.is_due(100));

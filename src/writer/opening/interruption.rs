@@ -1,5 +1,4 @@
-//! What becomes of requests that a crash left open: they end as `interrupted`, with what was written of
-//! their responses.
+//! Ends requests that a crash left open as `interrupted`, with the pieces of their responses that were written.
 
 use bytes::Bytes;
 
@@ -64,7 +63,7 @@ pub(crate) fn interrupt(
     Ok(())
 }
 
-/// Pieces that cannot be read are none: they must not keep a store from opening.
+/// Unreadable pieces count as none: they must not keep a store from opening.
 fn seen_response(appender: &Appender, opened_seq: u64) -> Result<Option<SeenResponse>, DbError> {
     match appender.seen_response(opened_seq) {
         Err(error) if matches!(error.kind, DbErrorKind::Corrupt | DbErrorKind::Other) => {

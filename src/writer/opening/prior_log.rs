@@ -1,7 +1,7 @@
-//! The past of a log that is opened: is it the one that was left, and what was taken out since?
+//! Checks the past of a log that is opened: is it the one that the last opening left, and what was removed since?
 //!
-//! Going on from another past would sign it. What refuses to go on, and what is only stated, is
-//! decided here, before this opening's first event.
+//! To continue from another past would sign it. Here it is decided, before this opening's first event, what refuses
+//! the opening and what is only recorded.
 
 use std::path::Path;
 
@@ -25,7 +25,7 @@ pub(crate) struct Past<'p> {
 }
 
 impl Past<'_> {
-    /// Refuses what is not to be gone on with. What the opening is to record of it, where there is
+    /// Refuses a log from which the store must not continue. Returns what the opening must record about it, if
     /// anything.
     pub(crate) fn check(&self, shared: &Shared) -> Result<Option<UnsignedRemovals>, OpenError> {
         let found = self.head.log_id.as_deref();
@@ -100,8 +100,8 @@ impl Past<'_> {
         })
     }
 
-    /// Events that the last checkpoint covers that this key signed. After a change of keys there is
-    /// none yet, and the last one counts that anybody signed.
+    /// The number of events that the last checkpoint signed by this key covers. After a change of keys there is none
+    /// yet, and the last signed one counts.
     fn signed_events(&self, key: &SigningKey, origin: &str) -> Result<Option<u64>, OpenError> {
         let keys = [key.verifying_key()];
         let mut of_others = None;
@@ -155,7 +155,7 @@ impl Past<'_> {
     }
 }
 
-/// Whether a log is the one that is expected, where one is.
+/// Checks that a log is the expected one, if one is expected.
 pub(crate) fn check_identity(
     path: &Path,
     expected: Option<&str>,

@@ -1,11 +1,11 @@
-//! An event in its barest form: what is recorded where preparing or encoding it failed.
+//! An event in its shortest form, recorded if preparing or encoding it failed.
 
 use crate::log::{Ended, EventKind, Opened, Served};
 
-/// Among the body flags of an event whose preparation failed: it holds nothing but that it was.
+/// The body flag of an event whose preparation failed: the event records only that it happened.
 pub(crate) const UNPREPARED: &str = "unprepared";
 
-/// What is written of an event whose line could not be.
+/// The shortest form of an event whose line could not be written.
 pub(crate) fn barest(fact: &EventKind) -> EventKind {
     let body_flags = vec![UNPREPARED.to_owned()];
     match fact {
@@ -33,7 +33,7 @@ pub(crate) fn barest(fact: &EventKind) -> EventKind {
             opened_seq: served.opened_seq,
             ..Served::default()
         }),
-        // Nothing of them is from outside.
+        // The store's own events contain nothing from outside.
         other => other.clone(),
     }
 }

@@ -1,4 +1,4 @@
-//! A group commit, from its first event to the batch that is written.
+//! A batch, from its first event until the packer has it.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use crate::writer::admission::command::PieceCommand;
 use crate::writer::admission::lifecycle::{Lifecycle, Stage};
 use crate::writer::commit::request::{EndNote, Replies};
 
-/// Payloads are packed in groups: the packer works while the intake prepares the next ones, and the
-/// memory of their bodies is given back soon.
+/// Payloads are packed in groups: the packer works while the intake prepares the next ones, and the memory of their
+/// bodies is released early.
 const GROUP_PAYLOADS: usize = 256;
 const GROUP_TEXT_BYTES: usize = 512 * 1024;
 const GROUP_FREED_BYTES: u64 = 2 * 1024 * 1024;
@@ -24,13 +24,13 @@ const GROUP_FREED_BYTES: u64 = 2 * 1024 * 1024;
 pub(crate) struct BatchBuilder {
     pub(crate) first_seq: u64,
     pub(crate) events: Vec<Event>,
-    /// The payloads that have not been handed to the packer yet.
+    /// The payloads that the packer does not have yet.
     pub(crate) group: PayloadGroup,
     pub(crate) reached: Vec<(Arc<Lifecycle>, Stage)>,
     pub(crate) ends: Vec<EndNote>,
-    /// Bodies that could not be read as what they are.
+    /// Bodies that could not be parsed.
     pub(crate) unparsed: u64,
-    /// Requests that end, by their openings, of whose responses pieces were written.
+    /// Opening seqs of requests that end here and have pieces, which are deleted.
     pub(crate) ended_pieces: Vec<u64>,
     /// Bytes that are kept until the commit: metadata, and what is new in bodies.
     bytes: u64,
@@ -38,7 +38,7 @@ pub(crate) struct BatchBuilder {
     reservation: Reservation,
 }
 
-/// How far a batch was before a command.
+/// The length of a batch before a command, to undo it.
 #[derive(Debug)]
 pub(crate) struct Mark {
     events: usize,
@@ -57,12 +57,12 @@ pub(crate) struct Mark {
 #[derive(Debug, Default)]
 pub(crate) struct PayloadGroup {
     pub(crate) payloads: Vec<(i64, PayloadPlan)>,
-    /// What deltas pack, and against what.
+    /// The bytes that deltas pack, and those that they are packed against.
     pub(crate) arena: Vec<u8>,
-    /// Responses that are read for their events, by their index in the batch.
+    /// Responses to parse for their events, by their index in the batch.
     pub(crate) responses: Vec<(usize, Response)>,
     pub(crate) pieces: Vec<PlannedPiece>,
-    /// What is given back once they are packed: the memory of the bodies.
+    /// Released once they are packed: the memory of the bodies.
     pub(crate) freed: Reservation,
 }
 

@@ -1,4 +1,4 @@
-//! What an event states of a body, and what the file keeps of it.
+//! The event's facts about a body, and the payload that the file keeps of it.
 
 use bytes::Bytes;
 

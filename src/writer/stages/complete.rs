@@ -1,7 +1,7 @@
-//! Completing an end: what the bytes of a response say for the event of its end, and what it cost.
+//! Completes ends: adds what the bytes of a response say, and the cost.
 //!
-//! Runs in the packer, not in the intake: reading a response takes longer than everything that the
-//! intake does with it.
+//! Runs in the packer, not in the intake: parsing a response takes longer than everything that the intake does with
+//! it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -23,18 +23,18 @@ use crate::writer::commit::request::EndNote;
 /// Models without a price are warned of once each, up to this many.
 const UNPRICED_MODELS_MAX: usize = 1024;
 
-/// A response that is to be read.
+/// A response to parse.
 #[derive(Debug)]
 pub(crate) enum Response {
     Whole(WireProtocol, Bytes),
-    /// Above the payload cap: read as it came.
+    /// Above the payload cap: parsed as it came.
     Streamed(Box<ResponseParser>),
     /// By the intake already: how the request ended decides what it keeps.
     Read(Box<ParsedResponse>),
 }
 
 impl Response {
-    /// Where reading panics, nothing is known of what it says.
+    /// Parses it. After a panic, nothing is known of its content.
     pub(crate) fn read(self) -> ParsedResponse {
         let read = caught(|| match self {
             Self::Whole(protocol, body) => {
@@ -123,7 +123,7 @@ impl EndCompleter {
         unparsed
     }
 
-    /// Where the book was replaced, its gaps are other ones.
+    /// Takes over the current price book. A new book has other gaps, so warnings start again.
     fn take_prices(&mut self, book: Option<Arc<PriceBook>>) {
         if book.as_ref().map(Arc::as_ptr) != self.price_book.as_ref().map(Arc::as_ptr) {
             self.unpriced_models.clear();
@@ -133,7 +133,7 @@ impl EndCompleter {
 
     fn price(&mut self, ended: &mut Ended, note: &EndNote) {
         let Some(book) = &self.price_book else { return };
-        // The gateway's own word wins.
+        // A cost that the gateway reports takes precedence.
         if ended.cost_microdollars.is_some() || !ended.has_usage() {
             return;
         }

@@ -1,5 +1,5 @@
-//! Preparation that fails for what one command holds costs that command's content, never the writer:
-//! a panic there is a bug of ours or of a library, and the next command has nothing to do with it.
+//! Guards the preparation of commands: a panic, which is a bug of ours or of a library, costs the content of that
+//! command only. The next command has nothing to do with it.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ enum StubKind {
 }
 
 impl Stub {
-    /// `None`: what the command brings is not from outside.
+    /// `None`: the command has no content from outside, so preparing it cannot panic.
     fn of(command: &Command) -> Option<Self> {
         let (lifecycle, at, kind) = match command {
             Command::Open(open) => {
@@ -65,7 +65,7 @@ impl Stub {
 }
 
 impl Intake {
-    /// Prepares a command; where that fails, what it was is recorded in its barest form.
+    /// Prepares a command; if that panics, it is recorded in its shortest form.
     pub(crate) fn prepare(&mut self, command: Command, batch: &mut BatchBuilder) {
         let Some(stub) = Stub::of(&command) else {
             return;

@@ -1,4 +1,4 @@
-//! The intake: drains the channel, numbers and digests, and hands payloads and batches to the packer.
+//! The intake: drains the channel, numbers events, digests bodies, and sends payloads and batches to the packer.
 //!
 //! Runs up to four groups of payloads ahead of the packer, and the packer one batch ahead of the committer.
 
@@ -23,9 +23,9 @@ use crate::writer::disk_space::DiskSpace;
 const BATCH_EVENTS_MAX: usize = 8192;
 /// Most bytes of one group commit before compression: metadata, and what is new in bodies.
 const BATCH_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// How long after its last work the intake looks for more on its own, and how often. A sender that
-/// has to wake a sleeping thread pays for a system call, several times the cost of everything else
-/// it does; during this time it need not. A thread that waits for a commit wakes the intake at once.
+/// How long after its last work the intake polls the channel, and how often. A sender that must wake a sleeping
+/// thread pays for a system call, several times the cost of everything else it does; during this time it need not.
+/// A thread that waits for a commit wakes the intake at once.
 const LINGER: Duration = Duration::from_millis(100);
 const LINGER_STEP: Duration = Duration::from_micros(500);
 
@@ -86,7 +86,7 @@ impl Intake {
                 self.downstream.step(PackTask::Group(group))?;
                 batch.group.arena = self.preparer.take_buffer();
             }
-            // A removal is the last event of its batch: it is about what was committed before.
+            // A removal is the last event of its batch: it applies to what was committed before.
             if replies.maintenance.is_some() || batch.is_full(BATCH_EVENTS_MAX, BATCH_BYTES_MAX) {
                 break;
             }
@@ -171,7 +171,7 @@ impl Intake {
         batch.push(now_micros(), EventKind::Gap(gap));
     }
 
-    /// Hands a whole batch on.
+    /// Sends a complete batch to the packer.
     fn pass_on(&mut self, batch: BatchBuilder, replies: Replies) -> Result<(), Option<Stop>> {
         self.next_seq = batch.next_seq();
         let (group, sealed) = batch.seal(replies);
@@ -179,7 +179,7 @@ impl Intake {
         self.downstream.step(PackTask::Seal(Box::new(sealed)))
     }
 
-    /// Takes what still arrives, and records the accounts of the opening.
+    /// Takes the last commands, and records the accounts of the opening.
     fn close(&mut self, reply: Sender<bool>) -> Option<Stop> {
         self.shared.state.seal();
         let mut replies = Replies::default();

@@ -1,7 +1,7 @@
-//! Packing: compresses payloads and the lines of the log; hands finished batches to the committer.
+//! The packer: compresses payloads and the lines of the log, and sends finished batches to the committer.
 //!
-//! A stage of its own, between the intake and the committer: together they keep two processors busy,
-//! also while the disk syncs. Where there is one processor, all three are the same thread.
+//! A stage of its own between the intake and the committer: together they keep two processors busy, also while the
+//! disk syncs. With one processor, all three run on one thread.
 
 use std::sync::Arc;
 
@@ -49,8 +49,7 @@ pub(crate) struct PackStage {
 }
 
 impl PackStage {
-    /// Works until no more comes or the committer has ended. The error is why the writer ends,
-    /// where it is known here.
+    /// Works until the channel or the committer has ended. The error is why the writer ends, if it is known here.
     pub(crate) fn run(&mut self, steps: &Receiver<PackTask>) -> Result<(), Option<Stop>> {
         while let Ok(step) = steps.recv() {
             self.step(step)?;
@@ -58,7 +57,7 @@ impl PackStage {
         Ok(())
     }
 
-    /// What comes next; a committer in the same thread uses the time that it takes.
+    /// The next task; a committer on the same thread does idle work while there is none.
     pub(crate) fn next<T>(&mut self, incoming: &Receiver<T>) -> Result<Option<T>, Stop> {
         match &mut self.commit {
             Commit::Here(committer) => committer.next(incoming),

@@ -62,12 +62,12 @@ impl Preparer {
         }
     }
 
-    /// For the texts of a group.
+    /// A buffer for the arena of a group.
     pub(crate) fn take_buffer(&self) -> Vec<u8> {
         self.buffers.try_recv().unwrap_or_default()
     }
 
-    /// Packs nothing that comes later against what came before.
+    /// Empties the delta cache: nothing later is packed against earlier bodies.
     pub(crate) fn reset_delta_cache(&mut self) {
         self.conversations = DeltaPlanner::new(CONVERSATION_BYTES_MAX);
     }
@@ -105,7 +105,7 @@ impl Preparer {
         batch.hold(command.reservation, u64::MAX);
         let digest = sha256(&command.body);
         let mut notes = command.lifecycle.notes();
-        // The last word counts, and the same bytes as the client's say nothing.
+        // The last forwarded body counts; one that equals the client's is not recorded.
         notes.upstream_body = if notes.request_sha256 == Some(digest) {
             None
         } else {
@@ -123,7 +123,7 @@ impl Preparer {
                 .parser
                 .get_or_insert_with(|| ResponseParser::new(protocol).without_texts());
             if feed(parser, &command.chunks).is_none() {
-                // The bytes are kept all the same.
+                // The bytes are kept in any case.
                 notes.parser = None;
                 notes.wire_protocol = None;
                 notes.is_unreadable = true;
@@ -171,7 +171,7 @@ impl Preparer {
         committed(length, sha256, Kept::Whole, content, None)
     }
 
-    /// Content as JSON. Above the cap only its digest is kept: half a document says nothing.
+    /// Content as JSON. Above the cap only its digest is kept: half a document is useless.
     pub(crate) fn content(
         &mut self,
         json: Vec<u8>,
@@ -202,7 +202,7 @@ pub(crate) fn json_of<T: serde::Serialize>(content: Option<&T>) -> Option<Vec<u8
     content.and_then(|content| serde_json::to_vec(content).ok())
 }
 
-/// Has the parser read on. `None`: it panicked, and is not to be used any more.
+/// Feeds the parser. `None`: it panicked, and must not be used again.
 pub(crate) fn feed(parser: &mut ResponseParser, chunks: &[Bytes]) -> Option<()> {
     caught(|| {
         for chunk in chunks {

@@ -1,4 +1,4 @@
-//! An end becomes the event of its kind, and the plan of the response.
+//! Turns an end into its event, and the plan of the response.
 
 use bytes::Bytes;
 
@@ -18,7 +18,7 @@ use crate::writer::admission::ending::{Ending, ParseResponse};
 use crate::writer::admission::lifecycle::{Notes, Stage};
 use crate::writer::commit::request::EndNote;
 
-/// What an end's event says of its bodies.
+/// The facts about bodies in an end's event.
 struct PlannedBodies {
     response_body: Option<BodyFact>,
     content: Option<BodyFact>,
@@ -143,7 +143,8 @@ impl Preparer {
         (Some(fact), response, keeping)
     }
 
-    /// What is kept of bodies and texts. Capture that was deferred is decided here.
+    /// Decides what is kept of bodies and texts. Under deferred capture the outcome decides, so the response is parsed
+    /// here already; the packer then gets it parsed.
     fn keeping(
         &self,
         command: &EndCommand,
@@ -173,7 +174,8 @@ impl Preparer {
         (keeping, response.map(|read| Response::Read(Box::new(read))))
     }
 
-    /// The texts that the gateway told, in one document: with a deferred request's messages, if they fit.
+    /// The texts that the gateway passed with the end, in one document: with a deferred request's messages, if they
+    /// fit.
     fn plan_content(
         &mut self,
         command: &mut EndCommand,
@@ -229,7 +231,7 @@ fn end_note(command: &mut EndCommand, notes: &mut Notes, event_index: usize) -> 
     }
 }
 
-/// Latencies: those that the gateway told, else those that the handle measured; within their bounds.
+/// Latencies as the gateway reported them, else as the handle measured them; within their bounds.
 fn timing(command: &EndCommand, adjustments: &mut Adjustments) -> Timing {
     let told = &command.ending.timing;
     let mut timing = Timing {

@@ -1,4 +1,4 @@
-//! An opening becomes an `opened` event, and the plan of its body.
+//! Turns an opening into an `opened` event, and the plan of its body.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -76,7 +76,7 @@ impl Preparer {
         batch.reached.push((lifecycle, Stage::OpenedCommitted));
     }
 
-    /// Names the protocol where the gateway does not.
+    /// Detects the protocol if the gateway does not name it.
     fn detect_protocol(&self, command: &mut OpenCommand, path: &str) {
         let protocol = &mut command.context.wire_protocol;
         if self.reads_bodies && *protocol == WireProtocol::Unknown && !path.is_empty() {
@@ -163,7 +163,7 @@ impl Preparer {
         }
     }
 
-    /// Leaves what the end will need.
+    /// Stores what the end will need in the lifecycle.
     fn note_request(&self, command: &OpenCommand, request: &mut PlannedRequest) {
         let OpenCommand { context, body, .. } = command;
         let protocol = &context.wire_protocol;
@@ -198,7 +198,8 @@ impl Preparer {
     }
 }
 
-/// Leaves content to the end. The event and the file get the digest only.
+/// Holds body and messages in memory until the end, which decides whether they are kept. The event and the file get
+/// the digest only.
 fn hold_request(command: &mut OpenCommand, request: &mut PlannedRequest) {
     let body = request.payload.take().map(|mut held| {
         let (stated, payload) = deferred(&request.body, &mut held);
@@ -212,7 +213,7 @@ fn hold_request(command: &mut OpenCommand, request: &mut PlannedRequest) {
     }
 }
 
-/// What is recorded of a path: nothing of a query, and of a longer one the beginning and a digest.
+/// The recorded form of a path: without its query, and a long one as its beginning and a digest.
 fn recorded_path(mut path: String, adjustments: &mut Adjustments) -> Option<String> {
     path.truncate(path.find(['?', '#']).unwrap_or(path.len()));
     let bounded = match stored_identifier(&path) {
@@ -267,7 +268,7 @@ fn opened_event(command: OpenCommand, request_body: BodyFact, content: Option<Bo
     }
 }
 
-/// Adds what the gateway does not say, within its bounds.
+/// Adds the parsed fields that the gateway did not set, within their bounds.
 fn describe(
     context: &mut RequestContext,
     summary: &RequestSummary,

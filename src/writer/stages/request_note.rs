@@ -1,11 +1,11 @@
-//! What is kept of a parsed request beside its body, so that of the next one only what is new is parsed.
+//! The summary of a parsed request, cached with its body, so that only the new part of the next one is parsed.
 
 use crate::model::WireProtocol;
 use crate::payload::{Note, Overlap};
 use crate::sync::{caught, trip};
 use crate::wire::RequestSummary;
 
-/// What a request asks for.
+/// The parameters of a request.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestNote(Box<(WireProtocol, RequestSummary)>);
 
@@ -16,8 +16,8 @@ impl Note for RequestNote {
 }
 
 impl RequestNote {
-    /// Parses a request, or what of it is new after the request `before`. `None`: parsing panicked, and nothing
-    /// is known of what the body says.
+    /// Parses a request, or its new part after the request `before`. `None`: parsing panicked, and nothing is known of
+    /// the body.
     pub(crate) fn of(
         before: Option<Self>,
         overlap: Overlap,
