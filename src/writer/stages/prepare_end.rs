@@ -49,6 +49,7 @@ impl Preparer {
         }
         let tool_calls = tool_call_facts(&mut command.ending.tool_calls);
         let (mut request_body, mut messages) = (None, None);
+        // Deferred capture: the outcome is known now, and decides whether the held request body is kept.
         if let Some(held) = notes.held.take()
             && !matches!(keeping, Keeping::Digest(_))
         {
