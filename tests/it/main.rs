@@ -51,3 +51,4 @@ mod support;
 mod tracing_events;
 mod unchecked;
 mod verification;
+mod version_2;
