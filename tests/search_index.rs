@@ -160,7 +160,7 @@ fn no_erased_word_is_left_in_the_file() {
     assert_eq!(report.findings, []);
 }
 
-/// With the index held against the bodies.
+/// Also compares the index with the bodies.
 fn compared() -> VerifyOptions {
     VerifyOptions::new().compare_search(true)
 }

@@ -161,7 +161,7 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     header::UPGRADE,
 ];
 
-/// A request's headers for the way up. The client sets `host` and `content-length` anew, this
+/// A request's headers for the upstream. The client sets `host` and `content-length` again, this
 /// server has answered `expect`, and without `accept-encoding` the recorded bodies are plain.
 pub(crate) fn headers_up(mut headers: HeaderMap) -> HeaderMap {
     remove_hop_by_hop(&mut headers);

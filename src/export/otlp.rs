@@ -195,6 +195,7 @@ fn attributes(record: &RequestRecord, operation: &str) -> Vec<Value> {
         text("auditlite.status", record.status.name()),
     ];
     let provider = record.provider();
+    // The model that was asked of the provider: the routed one, else the client's.
     let asked = record
         .request_model
         .as_deref()

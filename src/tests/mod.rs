@@ -1,5 +1,5 @@
-//! Tests that reach what the public API does not: decoders, clocks, failures that are planted, and the
-//! interleavings of the writer's threads.
+//! Tests of what the public API does not reach: decoders, clocks, planted failures, and the interleavings of the
+//! writer's threads.
 
 #[cfg(not(shuttle))]
 mod clock;

@@ -149,6 +149,7 @@ pub(crate) fn verify(
         };
         let structure = structure
             .and_then(|structure| snapshot.structure_findings(structure, entries.as_ref()));
+        // Damage of the search index is no damage of the trail: it gets a kind of its own.
         let mut first = Findings::default();
         let kind = FindingKind::Structure;
         for line in first.keep(kind, structure)?.unwrap_or_default() {

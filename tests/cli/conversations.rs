@@ -9,7 +9,7 @@ use crate::support::{Sandbox, assert_golden, on_a_terminal};
 
 const STARTED_AT: i64 = 1_793_534_400_000_000;
 
-/// Three requests, each with the history of the one before, and one of somebody else.
+/// Three requests, each with the history of the one before, and one of another user.
 pub(crate) fn agent() -> Sandbox {
     let sandbox = Sandbox::new();
     let store = Store::builder(sandbox.path("audit.db")).open().unwrap();

@@ -456,7 +456,7 @@ fn lines_that_are_known_cost_no_more_than_new_ones() {
     assert_eq!(known, 4000);
     // The load of the machine may hit one of them.
     let again = again.min(took().0);
-    // Unpacking the log anew for each body took ten times as long.
+    // Unpacking the log again for each body took ten times as long.
     assert!(again < 4 * first, "{again:?} after {first:?}");
 }
 

@@ -105,7 +105,7 @@ impl Case {
         limits::run(program, arguments, self.folder.path(), &[], 1)
     }
 
-    /// This program, as somebody who reads or writes the file.
+    /// This program as a child that reads or writes the file.
     fn child(&self, what: &str) -> Ended {
         let program = std::env::current_exe().unwrap();
         let arguments = [
@@ -275,7 +275,7 @@ fn case(clean: &Clean, seed: u64) -> Vec<String> {
     for (name, truth) in &clean.answers {
         match found.get(name) {
             Some(answer) if answer == truth => {}
-            // Nothing is said of what is not there; whoever lists says that it cannot.
+            // A missing answer is excused if the list failed or differs, and so shows that something is missing.
             None if !found.contains_key("list") || found["list"] != clean.answers["list"] => {}
             // The search index may lag, and says so itself.
             Some(answer) if name == "search" && answer.starts_with(child::NAMED) => {}
@@ -316,7 +316,7 @@ fn case(clean: &Clean, seed: u64) -> Vec<String> {
         .collect()
 }
 
-/// A writer's day, on the same file; then the tables anew.
+/// Writes to the same file as a gateway does; then rebuilds the tables.
 fn written(files: &Case, change: &changes::Change, before: &Verdict, violations: &mut Vec<String>) {
     let write = files.child("write");
     violations.extend(write.violation().map(|what| format!("writing: {what}")));

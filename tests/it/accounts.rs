@@ -137,7 +137,7 @@ fn a_session_states_its_own_sums_and_the_doctor_checks_them() {
         .execute("DELETE FROM requests WHERE opened_seq = 1", [])
         .unwrap();
     let findings = findings(&folder);
-    // The accounts are held against the log, which is as it was.
+    // The accounts are compared with the log, which is unchanged.
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert!(
         findings

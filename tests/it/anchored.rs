@@ -94,7 +94,7 @@ fn another_past_of_the_same_length_or_longer_is_not_gone_on_with() {
     let old = bytes(&path);
     trail.session("second", 3);
     std::fs::write(&path, &old).unwrap();
-    // Gone on with by somebody who does not know of the anchor.
+    // Continued by a program that does not know of the anchor.
     for name in ["a", "b"] {
         requests_in(trail.folder.open(), name, 3);
         let (anchored, events, text) = refusal(trail.builder());

@@ -148,7 +148,7 @@ fn one_bad_row_is_named_and_the_others_are_read() {
             .unwrap();
         assert_eq!((erased.requests, erased.unreadable), (5, 1), "{sql}");
         close(store);
-        // The rows are made anew from the log, and then the rest goes.
+        // The rows are rebuilt from the log; then the rest is removed.
         auditlite::rebuild(folder.path()).unwrap();
         let store = folder.open();
         let erased = store

@@ -80,7 +80,7 @@ fn what_is_planted_does_not_run_is_named_and_recording_goes_on() {
         .erase(&EraseSelector::Request("r-1".to_owned()), "why")
         .unwrap();
     assert_eq!(erased.requests, 1);
-    // What somebody's table refers to can go all the same.
+    // Rows to which a foreign table refers can be removed all the same.
     let retention = Retention::new().metadata_older_than(Duration::from_secs(24 * 60 * 60));
     assert!(store.prune(&retention).unwrap().requests > 0);
     record(&store, "last", "a question", "an answer");
@@ -319,7 +319,7 @@ fn statistics_are_no_finding_and_the_writer_drops_them() {
     assert_eq!(verified(&folder), Vec::<String>::new());
 }
 
-/// What somebody has computed for a table of their own is their business.
+/// CHECK constraints of a foreign table are never evaluated: they may take for ever.
 #[test]
 fn checks_of_other_tables_are_not_computed() {
     let folder = recorded();

@@ -203,7 +203,7 @@ fn removals_of_the_store_itself_are_no_findings_at_any_moment() {
     clean(&signed, "erased");
     prune_all(&store, true);
     clean(&signed, "pruned");
-    // As a crash leaves it: what the gateway had done is signed, and not stated as somebody else's.
+    // As a crash leaves it: what the gateway had done is signed, and not recorded as another program's.
     for end in ["", "-wal"] {
         let name = format!("audit.db{end}");
         std::fs::copy(signed.folder.join(&name), copy.folder.join(&name)).unwrap();
@@ -229,7 +229,7 @@ fn events_that_no_signed_checkpoint_covers_are_counted() {
         10,
         "no key: none is known to be signed"
     );
-    // Lines without a close, as somebody could have written them.
+    // Lines without a close, as an attacker could have written them.
     let store = signed.folder.open();
     record(&store, "unsigned", "question", "answer");
     close(store);
@@ -297,7 +297,7 @@ fn a_new_log_in_the_place_of_another_is_named_and_refused_where_its_id_is_known(
         }
     };
     delete();
-    // Not made anew by whoever knows which log it is.
+    // An opening that expects this log does not create another one.
     match signed.builder().expect_log(&id).open() {
         Err(OpenError::OtherLog { found: None, .. }) => {}
         other => panic!("{other:?}"),

@@ -123,7 +123,7 @@ fn an_index_that_does_not_say_what_its_table_says_is_found() {
     }
 }
 
-/// Removing relies on it to name what has to be packed anew.
+/// A removal relies on it to name what must be packed again.
 #[test]
 fn a_body_whose_base_does_not_name_it_is_found() {
     let folder = Folder::new();

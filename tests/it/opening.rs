@@ -89,8 +89,8 @@ fn files_that_are_not_a_store_are_refused_and_left_as_they_are() {
     assert_eq!(fs::read(&foreign).unwrap(), before);
 }
 
-/// Without them, whoever closes the file in another process takes itself for the last one, and
-/// removes the write-ahead log that the store goes on writing to.
+/// Without them, another process that closes the file takes itself for the last one, and
+/// removes the write-ahead log that the store still writes to.
 #[cfg(target_os = "linux")]
 #[test]
 fn opening_the_file_again_in_the_same_process_leaves_sqlites_locks() {

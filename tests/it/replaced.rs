@@ -183,7 +183,7 @@ fn what_was_handed_over_and_the_forwarded_digest_are_missed_too() {
     );
 }
 
-/// The commitment's inputs are replaced with the content, as somebody does who knows the format.
+/// The commitment's inputs are replaced with the content, as an attacker does who knows the format.
 fn replace(folder: &Folder, id: i64, body: &[u8], is_excerpt: bool) {
     use sha2::{Digest, Sha256};
     let packed = zstd::bulk::compress(body, 1).unwrap();

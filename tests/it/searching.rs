@@ -266,7 +266,7 @@ fn what_a_later_request_said_again_is_found_under_it_and_the_lag_says_until_when
     let first = ("user", "the ocelot sleeps");
     let second = ("user", "and the gnu grazes");
     say(&recorder, "r-1", "zoo", &[first, second], "Yes.");
-    // Its client began anew, and repeats nothing.
+    // Its client started a new conversation, and repeats nothing.
     say(&recorder, "r-2", "zoo", &[("user", "Hello?")], "Hello.");
     say(
         &recorder,

@@ -60,7 +60,7 @@ fn damage(folder: &Folder, sql: &str, seq: u64) {
     assert_eq!(connection.execute(&sql, [seq]).unwrap(), 1);
 }
 
-/// As somebody does who knows the format.
+/// As an attacker does who knows the format.
 fn replace_body(folder: &Folder, seq: u64, body: &str) {
     use sha2::{Digest, Sha256};
     let changed = sqlite(folder)

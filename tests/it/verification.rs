@@ -299,7 +299,7 @@ fn what_was_changed_in_the_file_is_found() {
     }
 }
 
-/// Lines of a segment, changed and packed again by somebody who knows the format.
+/// Lines of a segment, changed and packed again by an attacker who knows the format.
 fn edit_lines(trail: &Trail, edit: impl Fn(&str) -> String) {
     let connection = sqlite(&trail.folder);
     let (key, length, data): (i64, u32, Vec<u8>) = connection

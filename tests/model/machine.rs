@@ -401,7 +401,7 @@ impl Machine {
         };
         let history = &mut self.histories[number];
         if history.len() > 200_000 || rng.u8(..150) == 0 {
-            history.clear(); // begins anew under the same id
+            history.clear(); // starts again under the same id
         }
         history.push_str(&format!(
             "{{\"role\":\"user\",\"content\":\"{}\"}},",
@@ -490,7 +490,7 @@ impl Machine {
         self.flush();
         let copy = tempfile::tempdir().unwrap();
         {
-            // A reader keeps the write-ahead log from being started anew while it is copied.
+            // A reader keeps the write-ahead log from restarting while it is copied.
             let pin = rusqlite::Connection::open(self.path()).unwrap();
             pin.execute_batch("BEGIN; SELECT count(*) FROM requests")
                 .unwrap();

@@ -13,7 +13,7 @@ pub fn name(rng: &mut Rng, what: &str) -> Option<String> {
     })
 }
 
-/// Text at and beyond the bounds, or with a meaning to somebody on the way.
+/// Text at and beyond the bounds, or with a meaning to a program on the way.
 pub fn odd(rng: &mut Rng) -> String {
     const ODD: &[&str] = &[
         "",

@@ -6,7 +6,7 @@ use auditlite::{Completion, PayloadSide, ReadOnlyStore, Status};
 
 use crate::support::{Folder, PATIENCE, PIECE, begin, close, marks, noise};
 
-/// All of it, also of what SQLite moved while it laid pages out anew.
+/// All bytes, also copies that SQLite left when it moved rows between pages.
 #[test]
 fn an_end_leaves_no_byte_of_pieces() {
     let folder = Folder::new();

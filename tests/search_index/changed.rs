@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What somebody made of a table that holds nothing of its own.
+/// Changes of a table that holds nothing of its own.
 const SCHEMA_CHANGES: &[&str] = &[
     "ALTER TABLE search_messages ADD COLUMN more TEXT",
     "ALTER TABLE search_state ADD COLUMN more INTEGER AS (1)",

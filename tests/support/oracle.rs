@@ -74,7 +74,7 @@ impl Promises {
         *known = (*known).max(promise);
     }
 
-    /// More may be stored than is known here: whoever submitted it died before saying so.
+    /// More may be stored than is known here: the process that submitted it died before it said so.
     pub fn expect_others(&mut self) {
         self.are_others_expected = true;
     }

@@ -161,7 +161,7 @@ fn check_request(protocol: &WireProtocol, body: &[u8], next: &[u8]) {
     let parsed = ParsedRequest::parse(protocol, "", body);
     assert!(parsed.messages.len() <= auditlite::MESSAGES_MAX + 1);
     assert!(summary.new_messages(protocol, body).len() as u64 <= summary.message_count);
-    // What is resumed is what is read anew, wherever the two bodies part.
+    // A resumed parse equals a whole one, wherever the two bodies differ.
     let common = body.iter().zip(next).take_while(|(a, b)| a == b).count();
     let whole = RequestSummary::parse(protocol, "", next);
     for head in [common, common / 2] {

@@ -62,7 +62,8 @@ impl Table {
         Ok(())
     }
 
-    /// The lines, none wider than `columns_max`, with their styles.
+    /// The lines, none wider than `columns_max`, with their styles. First the width that each column wants, by its
+    /// widest cell; then the layout decides what it gets; then each line is cut to that.
     fn lines(
         &self,
         steps: &[Step],

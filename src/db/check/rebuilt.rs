@@ -126,6 +126,7 @@ fn compare_table(
         if let Some(what) = what {
             found = found.saturating_add(1);
             if found <= DIFFERENCES_LISTED_MAX {
+                // The row that exists, to name its seq.
                 let row = if order == Ordering::Greater {
                     &rebuilt_row
                 } else {
@@ -138,6 +139,7 @@ fn compare_table(
                 differences.push(ProjectionDifference { table, seq, what });
             }
         }
+        // A row that exists on one side only advances that side; equal keys advance both.
         if order != Ordering::Greater {
             stored_row = next(&mut left)?;
         }

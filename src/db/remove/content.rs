@@ -305,7 +305,8 @@ pub(crate) enum Bound {
     LogEnd,
 }
 
-/// The seq of the position, where there is one. Each is a lookup in an index or primary key.
+/// The seq of the position, if there is one. Each is a lookup in an index or primary key: a removal asks for them at
+/// every step. `?1 = 0` only uses the parameter, so that all statements take one.
 pub(crate) fn bound(connection: &Connection, bound: Bound) -> Result<Option<u64>, DbError> {
     let (sql, value) = match bound {
         Bound::FirstPending => (

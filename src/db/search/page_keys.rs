@@ -128,6 +128,7 @@ pub(super) fn renew(connection: &Connection, words: &[String]) -> Result<(), DbE
     if changes.is_empty() {
         return Ok(());
     }
+    // SQLite protects the index's own tables from writes; switched off for this write only, also if it fails.
     settings::defend(connection, false)?;
     let result = write(connection, &changes);
     settings::defend(connection, true)?;

@@ -39,6 +39,7 @@ pub(crate) fn apply(
             late.push((key, end.ended));
         }
     }
+    // (2) Removals subtract what their rows counted. What cannot be subtracted is noted for (5).
     let mut saturated = Saturated::default();
     removals::apply(connection, fold, &mut saturated, refusals)?;
     for change in &fold.remains {
@@ -50,6 +51,7 @@ pub(crate) fn apply(
             })?;
         }
     }
+    // (4) The sums of the whole batch, one row for each key.
     for (key, ended) in late {
         fold.count_end(key, ended);
     }

@@ -354,6 +354,8 @@ impl Indexer {
                         looked_at = looked_at.saturating_add(1);
                         let opened_seq = u64::try_from(opened_seq).unwrap_or(0);
                         next_seq = next_seq.max(opened_seq.saturating_add(1));
+                        // `next_seq` has moved on already: a request that cannot be indexed now is noted,
+                        // and never makes the index wait.
                         let Ok(request) = request else {
                             index::note_unread(connection, opened_seq)?;
                             continue;

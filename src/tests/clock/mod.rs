@@ -1,7 +1,6 @@
-//! The wall clock jumps, backwards too, in the middle of lifecycles: sequence, latencies, lists,
-//! time ranges, statistics and gaps stay right. Part of the crate's own tests, because only these
-//! can set the clock (`clock::test_shift`): that of the thread which
-//! records; the writer's is true, and so differs from it too.
+//! The wall clock jumps, also backwards, in the middle of lifecycles: sequence, latencies, lists, time ranges,
+//! statistics and gaps stay right. Part of the crate's own tests, because only these can set the clock
+//! (`clock::test_shift`). They set that of the recording thread; the writer's stays true, and so differs too.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -23,7 +22,7 @@ use crate::{
 
 const HOUR: i64 = 3_600_000_000;
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Where the clock stands at each step, off the true time.
+/// The clock's offset from the true time at each step.
 const SHIFTS: [i64; 8] = [
     0,
     -3 * HOUR,

@@ -1,5 +1,5 @@
-//! The retention policy of a store, with a clock that the test sets: what becomes too old goes by
-//! itself, while others record, and nothing else.
+//! The retention policy of a store, with a clock that the test sets: what becomes too old is removed without a
+//! call, while other threads record, and nothing else is.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! Damaged files: opened, read, checked and written to. Whatever is read is what was recorded, or an
-//! error; nothing panics, nothing runs away.
+//! Damaged files: opened, read, checked and written to. Every read gives what was recorded, or an error; nothing
+//! panics, and nothing runs without end.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -73,7 +73,7 @@ fn damage(rng: &mut Rng, bytes: &mut Vec<u8>) {
                 .for_each(|byte| *byte = rng.u8(..)),
             2 => bytes[page..page + PAGE_BYTES].fill(0),
             3 => bytes.copy_within(other..other + PAGE_BYTES, page),
-            // Headers of pages, and of the file, say most.
+            // Damage in the headers of pages and of the file has the largest effect.
             4 => bytes[page + rng.usize(..16)] = rng.u8(..),
             5 => bytes[rng.usize(..100)] = rng.u8(..),
             6 => bytes[at..end].fill(0xFF),

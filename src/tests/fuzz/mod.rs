@@ -1,6 +1,6 @@
 //! Fuzzing of everything that is decoded from a file: events, segments, payloads, whole files.
-//! Part of the crate's own tests, because the decoders are no business of its users; in-process,
-//! seeded, on stable. `AUDITLITE_FUZZ_SECONDS` sets how long each test runs.
+//! Part of the crate's own tests, because the decoders are not public; in-process, seeded, on stable Rust.
+//! `AUDITLITE_FUZZ_SECONDS` sets how long each test runs.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -23,7 +23,7 @@ mod mutation;
 
 use mutation::{corpus, fuzz, mutated};
 
-/// No decoder may take more memory than what was recorded of its content, and this much.
+/// The memory that a decoder may take in addition to the recorded length of its content.
 const SLACK_BYTES: usize = 1 << 16;
 
 /// An event that was read is written as a line that reads as the same event.

@@ -1,6 +1,5 @@
-//! Input that makes a step of preparation panic (`sync::trip`, compiled for these tests only) costs
-//! its own content, and nothing else: all other requests are recorded in full, and the file is in
-//! order.
+//! Input that makes a step of preparation panic (`sync::trip`, compiled for these tests only) costs only its own
+//! content: all other requests are recorded in full, and the file is in order.
 //!
 //! Compiled into the library's tests: nothing that a gateway can send is known to panic.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]

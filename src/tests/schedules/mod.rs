@@ -1,15 +1,15 @@
 //! Schedules of opening, recording, shedding, flushing, waiting, closing, dropping and of the
 //! writer's death: the whole writer over a real file, its threads on shuttle's primitives (`sync`).
 //!
-//! Part of the crate's own tests, because the stand-ins are no business of its users:
+//! Part of the crate's own tests, because the replacements for the primitives are not public:
 //!
 //! ```sh
 //! RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle cargo test --profile schedules --lib schedules
 //! ```
 //!
 //! `AUDITLITE_SCHEDULES` sets how many each test explores, `AUDITLITE_SCHEDULES_SEED` repeats a run.
-//! What is explored is interleavings, of sequentially consistent memory: the order of weaker
-//! memory, and what happens inside of crossbeam's channel, are not.
+//! It explores interleavings under sequentially consistent memory; weaker memory orders, and the inside of
+//! crossbeam's channel, are not explored.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -53,7 +53,7 @@ fn explore(name: &str, schedule: fn(&Path)) {
 fn run(name: &str, scheduler: impl Scheduler + 'static, schedule: fn(&Path)) {
     let mut config = shuttle::Config::new();
     config.stack_size = STACK_BYTES;
-    // In memory where there is such a place: syncing is not what this is about.
+    // In memory if there is such a place: syncing does not matter here.
     let shared_memory = Path::new("/dev/shm");
     let parent = match shared_memory.is_dir() {
         true => tempfile::tempdir_in(shared_memory),
@@ -72,10 +72,10 @@ fn context(id: &str) -> RequestContext {
     RequestContext::new("openai.chat").request_id(id)
 }
 
-/// What a request thread was told of one request.
+/// What a request thread knows of one request.
 struct Told {
     id: String,
-    /// The opening was let in and recorded, as far as the handle knows.
+    /// The opening was admitted and recorded, as far as the handle knows.
     is_recorded: bool,
     receipt: Option<Receipt>,
 }
@@ -113,7 +113,7 @@ fn status_of<'s>(stored: &'s [(String, String)], id: &str) -> Option<&'s str> {
     status
 }
 
-/// The file is whole; a durable receipt is kept; what is not there was stated.
+/// The file is whole; every durable receipt is kept; everything missing was recorded as lost.
 fn check(path: &Path, told: &[Told], report: &CloseReport) {
     let doctor = ReadOnlyStore::open(path).unwrap().doctor().unwrap();
     assert_eq!(doctor.findings, Vec::<String>::new());
@@ -142,7 +142,7 @@ fn check(path: &Path, told: &[Told], report: &CloseReport) {
         assert_eq!(doctor.shed_lifecycles, report.shed_lifecycles);
         assert_eq!(doctor.crashed_openings, 0);
     } else {
-        // What was taken in and is not there is in the report, neither more nor less.
+        // The report counts exactly the admitted events that are missing.
         assert_eq!(
             report.lost_events,
             missing_openings + missing_ends,

@@ -96,7 +96,7 @@ def xfs(box):
 @environment("small", "image", needs=("root", "mkfs.btrfs"))
 def btrfs(box):
     """Without copying on write, as docs/operations.md says: SQLite's shared memory is a mapped file, which a full
-    disk could not copy, and the kernel ends whoever writes to it (SIGBUS)."""
+    disk could not copy, and the kernel ends the process that writes to it (SIGBUS)."""
     place = imaged(box, "btrfs", 144)
     subprocess.run(["chattr", "+C", place.small], check=True)
     return place

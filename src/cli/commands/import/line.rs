@@ -207,6 +207,8 @@ impl Imported {
 }
 
 impl Line {
+    /// Reads all fields of a line. Only those that every export has are demanded; everything else may be absent or out
+    /// of its bounds, and is then noted and brought into them: a damaged field must not cost the request.
     fn read(line: &mut Fields<'_>, text: &[u8]) -> Result<Self, String> {
         let absent = |name: &str| format!("has no {name}; a line of `auditlite export` has one");
         let opened_seq = line
