@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 use auditlite::{
     Completion, ConversationOptions, ExportContent, ExportFormat, ExportOptions, ListOptions,
     Overflow, PayloadSide, ReadOnlyStore, RequestContext, RequestFilter, SearchOptions,
-    StatsFilter, StatsKey, Status, Store, Usage, update_search_index,
+    StatsFilter, StatsKey, Status, Store, Timestamp, Usage, update_search_index,
 };
 use common::arguments::Arguments;
 use common::{bytes_on_disk, figure, memory};
@@ -129,7 +129,9 @@ fn context(number: u64, conversation: &str) -> RequestContext {
     let model = MODELS[number as usize % MODELS.len()];
     RequestContext::new("openai.chat")
         .request_id(format!("request-{number}"))
-        .started_at(1_764_000_000_000_000 + number as i64 * 1_000_000)
+        .started_at(Timestamp::from_micros(
+            1_764_000_000_000_000 + number as i64 * 1_000_000,
+        ))
         .user_id(format!("user-{}", number % 500))
         .conversation_id(conversation)
         .provider_name("openai")

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::db::{self, FileFacts, WriterLock};
 use crate::error::ReadError;
+use crate::model::Timestamp;
 use crate::read::search;
 
 const NOT_CHECKED: &str = "bodies' bytes, hashes, signatures and anchors (auditlite verify)";
@@ -43,10 +44,10 @@ pub struct DoctorReport {
     pub shed_lifecycles: u64,
     /// Bodies that gap events record as lost.
     pub shed_payloads: u64,
-    /// When the first of these losses happened, in microseconds since the Unix epoch.
-    pub lost_first_at: Option<i64>,
+    /// When the first of these losses happened.
+    pub lost_first_at: Option<Timestamp>,
     /// When the last of them happened.
-    pub lost_last_at: Option<i64>,
+    pub lost_last_at: Option<Timestamp>,
     /// Whether a store has the file open for writing now.
     pub is_being_written: bool,
     /// What is wrong, in plain words. Empty when all is well.
@@ -102,8 +103,8 @@ pub(crate) fn examine(path: &Path) -> Result<DoctorReport, ReadError> {
         gaps: log.gaps,
         shed_lifecycles: log.shed_lifecycles,
         shed_payloads: log.shed_payloads,
-        lost_first_at: log.lost_at.map(|(first, _)| first),
-        lost_last_at: log.lost_at.map(|(_, last)| last),
+        lost_first_at: log.lost_at.map(|(first, _)| Timestamp::from_micros(first)),
+        lost_last_at: log.lost_at.map(|(_, last)| Timestamp::from_micros(last)),
         findings,
         not_checked,
         ..DoctorReport::of_file(file, is_being_written)

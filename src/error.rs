@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 mod open;
+mod parse;
 
 pub use open::OpenError;
+pub use parse::ParseError;
 
 /// The cause of an error, of whatever type.
 pub(crate) type Cause = Box<dyn StdError + Send + Sync + 'static>;

@@ -111,8 +111,8 @@ pub use config::{
 };
 pub use doctor::DoctorReport;
 pub use error::{
-    BundleError, ExportError, FlushError, KeyError, OpenError, PriceBookError, ReadError,
-    ReceiptError, RecordError, RemovalError, SearchIndexError, VerifyError,
+    BundleError, ExportError, FlushError, KeyError, OpenError, ParseError, PriceBookError,
+    ReadError, ReceiptError, RecordError, RemovalError, SearchIndexError, VerifyError,
 };
 pub use export::{
     BackupReport, ExportContent, ExportFormat, ExportOptions, ExportSummary, Replaced,
@@ -125,7 +125,7 @@ pub use model::{
     Actor, ActorKind, BodyInfo, CanonicalMessage, Completion, Digest, Failure, InvalidField,
     ListOptions, Message, MessagePart, MessageToolCall, MessageToolResult, Page, Payload,
     PayloadSide, RecordedToolCall, Rejection, RequestContext, RequestFilter, RequestOrder,
-    RequestRecord, StatsFilter, StatsKey, StatsRow, Status, Timing, ToolCall, ToolStats,
+    RequestRecord, StatsFilter, StatsKey, StatsRow, Status, Timestamp, Timing, ToolCall, ToolStats,
     UnreadableRequest, Usage, WireProtocol, stored_identifier,
 };
 pub use pricing::PriceBook;

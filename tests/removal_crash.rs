@@ -31,7 +31,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use auditlite::{
     Completion, EraseSelector, ListOptions, Overflow, PayloadSide, ReadError, ReadOnlyStore,
-    RequestContext, RequestFilter, RequestRecord, Retention, Store, VerifyOptions,
+    RequestContext, RequestFilter, RequestRecord, Retention, Store, Timestamp, VerifyOptions,
 };
 use random::Random;
 
@@ -110,7 +110,7 @@ fn child() {
                         .request_id(id.clone())
                         .user_id(format!("user of {}{}", name(conversation), turn % 2))
                         .conversation_id(format!("talk of {}", name(conversation)))
-                        .started_at(now() - started.as_micros() as i64);
+                        .started_at(Timestamp::from_micros(now() - started.as_micros() as i64));
                     let audit = recorder.open(context, request_body(&id)).unwrap();
                     let end = Completion::new().response_body(response_body(&id));
                     let receipt = audit.complete(end).unwrap();

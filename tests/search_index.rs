@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use auditlite::{
     Alarm, Completion, Durability, EraseSelector, HealthState, ReadOnlyStore, Recorder,
-    RequestContext, Retention, SearchOptions, Store, VerifyOptions, update_search_index,
+    RequestContext, Retention, SearchOptions, Store, Timestamp, VerifyOptions, update_search_index,
 };
 use random::Random;
 
@@ -39,7 +39,7 @@ fn say(recorder: &Recorder, user: &str, conversation: &str, id: &str, text: &str
     let body = serde_json::json!({"model": "m", "messages": [{"role": "user", "content": text}]});
     let context = RequestContext::new("openai.chat")
         .request_id(id)
-        .started_at(1_700_000_000_000_000)
+        .started_at(Timestamp::from_micros(1_700_000_000_000_000))
         .user_id(user)
         .conversation_id(conversation);
     let handle = recorder.open(context, body.to_string()).unwrap();

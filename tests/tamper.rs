@@ -28,7 +28,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use auditlite::{
     BundleOptions, Completion, EraseSelector, Failure, ListOptions, Message, PayloadSide,
     ReadOnlyStore, RequestContext, RequestFilter, Retention, SigningKey, StatsFilter, Store,
-    ToolCall, Usage, VerifyOptions,
+    Timestamp, ToolCall, Usage, VerifyOptions,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -101,7 +101,9 @@ fn record(store: &Store, session: u32) {
             .user_id("someone")
             .provider_name("openai")
             .request_model("gpt-4o")
-            .started_at(now - i64::from(ages_days[turn as usize]) * 24 * 3_600_000_000)
+            .started_at(Timestamp::from_micros(
+                now - i64::from(ages_days[turn as usize]) * 24 * 3_600_000_000,
+            ))
             .messages(vec![Message::new("user", "hello")]);
         let body = if turn == 4 {
             history.repeat(100)

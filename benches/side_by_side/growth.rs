@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use auditlite::{
     Completion, ListOptions, Overflow, PayloadSide, RequestContext, RequestFilter, StatsFilter,
-    StatsKey, Store, Timing, Usage, WireProtocol,
+    StatsKey, Store, Timestamp, Timing, Usage, WireProtocol,
 };
 
 use super::common::bytes_on_disk;
@@ -93,7 +93,7 @@ fn record(store: &Store, numbers: std::ops::Range<usize>, size: usize, ids: &mut
             .conversation_id(format!("conversation-{}", number / 4))
             .provider_name("openai")
             .request_model(model)
-            .started_at(BEGIN + number as i64 * STEP_US);
+            .started_at(Timestamp::from_micros(BEGIN + number as i64 * STEP_US));
         let request = format!(
             r#"{{"model":"{model}","messages":[{{"role":"system","content":"You sort support tickets into one of: billing, access, outage, other."}},{{"role":"user","content":"Ticket {number}: since {}:{:02} the invoice {} shows another amount than my order {}."}}]}}"#,
             number % 24,

@@ -24,9 +24,9 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use auditlite::{CloseReport, PriceBook, Recorder, Redaction, Store};
+use auditlite::{CloseReport, PriceBook, Recorder, Redaction, Store, Timestamp};
 
 use crate::args::{Args, Mode};
 use crate::forward::{Client, Upstream};
@@ -79,7 +79,7 @@ fn run(args: Args) -> Result<(), Box<dyn Error>> {
         builder = builder.redaction(Redaction::credentials("credentials-1"));
     }
     let store = builder.open()?;
-    let started_at = now_micros();
+    let started_at = Timestamp::now();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -164,7 +164,7 @@ fn announce(gateway: &Server, db: &Path) -> io::Result<()> {
 }
 
 /// Prints what the demo has left in the store, as anyone could read it.
-fn show(store: &Store, since: i64) -> Result<(), Box<dyn Error>> {
+fn show(store: &Store, since: Timestamp) -> Result<(), Box<dyn Error>> {
     store.flush(CLOSE_TIMEOUT)?;
     writeln!(io::stdout(), "\nThe trail, read back:\n")?;
     let newest = trail::print(&store.reader(), since)?;
@@ -201,13 +201,4 @@ fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
     error
         .downcast_ref::<io::Error>()
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-}
-
-/// Microseconds since the Unix epoch.
-fn now_micros() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .ok()
-        .and_then(|since| i64::try_from(since.as_micros()).ok())
-        .unwrap_or(0)
 }

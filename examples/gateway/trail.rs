@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io::{self, Write};
 
-use auditlite::{ListOptions, Reader, RequestFilter, RequestRecord};
+use auditlite::{ListOptions, Reader, RequestFilter, RequestRecord, Timestamp};
 
 /// Most requests that the table shows.
 const ROWS_MAX: usize = 100;
@@ -20,9 +20,8 @@ const HEADINGS: [&str; 10] = [
     "ID",
 ];
 
-/// Prints what was opened since this time (microseconds since the epoch), oldest first; returns
-/// the ids.
-pub(crate) fn print(reader: &Reader, since: i64) -> Result<Vec<String>, Box<dyn Error>> {
+/// Prints what was opened since this time, oldest first; returns the ids.
+pub(crate) fn print(reader: &Reader, since: Timestamp) -> Result<Vec<String>, Box<dyn Error>> {
     let filter = RequestFilter::new().since(since);
     let page = reader.list(&filter, &ListOptions::new().limit(ROWS_MAX))?;
 
@@ -80,9 +79,8 @@ fn dollars(micros: u64) -> String {
     format!("${}.{:06}", micros / 1_000_000, micros % 1_000_000)
 }
 
-fn time_of_day(micros: i64) -> String {
-    let millis = micros.div_euclid(1000).rem_euclid(86_400_000);
-    let (seconds, millis) = (millis / 1000, millis % 1000);
-    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
-    format!("{hours:02}:{minutes:02}:{:02}.{millis:03}", seconds % 60)
+/// `12:30:05.123`, UTC.
+fn time_of_day(at: Timestamp) -> String {
+    let text = at.to_string();
+    text.get(11..23).unwrap_or(&text).to_owned()
 }

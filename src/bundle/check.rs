@@ -9,6 +9,7 @@ use super::strict::is_event;
 use super::{BundleReport, BundleSignature, HEAD, LEFT_OUT, LINE_BYTES_MAX};
 use crate::error::BundleError;
 use crate::merkle::{Checkpoint, CompactRange, Notes, Trust, VerifyingKey, leaf_hash};
+use crate::model::Timestamp;
 use crate::verify::{FindingKind, Findings};
 
 /// Checks that the lines of the bundle are those of the log in its checkpoint, and who signed the
@@ -106,7 +107,7 @@ pub fn verify_bundle<R: BufRead>(
         origin: checkpoint.origin,
         size: checkpoint.size,
         root: Some(checkpoint.root),
-        at: checkpoint.at,
+        at: checkpoint.at.map(Timestamp::from_micros),
         signature,
         events,
         left_out,

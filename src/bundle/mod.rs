@@ -12,7 +12,7 @@ mod write;
 
 use std::ops::RangeInclusive;
 
-use crate::model::{Digest, setters};
+use crate::model::{Digest, Timestamp, setters};
 use crate::verify::Finding;
 
 pub use check::verify_bundle;
@@ -85,8 +85,8 @@ pub struct BundleReport {
     pub size: u64,
     /// Root of the tree over them.
     pub root: Option<Digest>,
-    /// When the checkpoint was made, in microseconds since the Unix epoch.
-    pub at: Option<i64>,
+    /// When the checkpoint was made.
+    pub at: Option<Timestamp>,
     /// Who signed it.
     pub signature: BundleSignature,
     /// Events whose lines are in the bundle.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, RowIndex, Rows};
 
 use super::error::{Context, DbError};
 
-use crate::model::{Known, RequestRecord, Status, names_known};
+use crate::model::{Known, RequestRecord, Status, Timestamp, names_known};
 
 /// Known when a request is opened.
 const START_COLUMNS: [&str; 19] = names_known(Known::Opening);
@@ -198,7 +198,7 @@ pub(super) fn request_from_row(row: &Row<'_>) -> rusqlite::Result<RequestRecord>
     let mut record = RequestRecord {
         opened_seq: columns.count()?,
         request_id: columns.get()?,
-        opened_at: columns.get()?,
+        opened_at: Timestamp::from_micros(columns.get()?),
         session_id: columns.get()?,
         context_id: columns.get()?,
         trace_id: columns.get()?,

@@ -17,12 +17,11 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use crate::clock;
 use crate::db::{ReadConnection, seq_to_sql};
 use crate::error::{ExportError, ReadError};
 use crate::model::{
     CanonicalMessage, Digest, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestRecord,
-    Status, UnreadableRequest, setters,
+    Status, Timestamp, UnreadableRequest, setters,
 };
 use crate::payload::Hasher;
 use crate::read::payloads::Recent;
@@ -156,8 +155,8 @@ pub struct ExportSummary {
     pub is_compressed: bool,
     /// The program and its version.
     pub tool: &'static str,
-    /// When the export was made, in microseconds since the Unix epoch.
-    pub created_at: i64,
+    /// When the export was made.
+    pub created_at: Timestamp,
     /// The number of requests.
     pub requests: u64,
     /// How many of them had not ended when they were read. A later export has their ends.
@@ -481,7 +480,7 @@ impl Counts {
             content: options.content.name(),
             is_compressed: options.is_compressed,
             tool: concat!("auditlite ", env!("CARGO_PKG_VERSION")),
-            created_at: clock::now_micros(),
+            created_at: Timestamp::now(),
             requests: self.requests,
             pending: self.pending,
             first_seq: self.first_seq,

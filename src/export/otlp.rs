@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 use std::io::Write;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use super::{Body, ExportContent, Item, Sink, excerpt};
 use crate::error::ExportError;
-use crate::model::{CanonicalMessage, MessagePart, RequestRecord, Status};
+use crate::model::{CanonicalMessage, MessagePart, RequestRecord, Status, Timestamp};
 use crate::payload::sha256;
 
 /// Version of the semantic conventions whose names are used.
@@ -74,9 +75,7 @@ impl Otlp {
             name.push(' ');
             name.push_str(model);
         }
-        let end = record
-            .opened_at
-            .saturating_add(i64::try_from(record.latency_us.unwrap_or(0)).unwrap_or(i64::MAX));
+        let end = record.opened_at + Duration::from_micros(record.latency_us.unwrap_or(0));
         let status = match record.status {
             Status::Completed => json!({"code": CODE_OK}),
             // Not set: the outcome is unknown.
@@ -290,8 +289,8 @@ fn count(key: &str, value: u64) -> Value {
 }
 
 /// OTLP has no times before 1970.
-fn nanos(micros: i64) -> String {
-    (i128::from(micros.max(0)) * NANOS_PER_MICRO).to_string()
+fn nanos(at: Timestamp) -> String {
+    (i128::from(at.as_micros().max(0)) * NANOS_PER_MICRO).to_string()
 }
 
 /// What identifies the span of a request: its id, the same in every store, unless the id is shared.

@@ -295,7 +295,7 @@ impl Normaliser {
             }
         }
         if let Some(at) = context.started_at
-            && !(0..=TIME_MAX).contains(&at)
+            && !(0..=TIME_MAX).contains(&at.as_micros())
         {
             self.note(
                 "started_at",

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{WireProtocol, setters};
+use super::{Timestamp, WireProtocol, setters};
 
 /// On whose behalf a request was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,10 +108,9 @@ pub struct RequestContext {
     /// Canonical messages, where the gateway has them anyway; of more than 16,384 the newest are kept,
     /// and flagged.
     pub messages: Option<Vec<Message>>,
-    /// When the request arrived, in microseconds since the Unix epoch (a number of seconds or milliseconds would be
-    /// read as a day in 1970). Default: the time of the call that opens it. Meant for records of the past: if it
+    /// When the request arrived. Default: the time of the call that opens it. Meant for records of the past: if it
     /// is given, the handle's own times are ignored, and only those of [`Timing`](crate::Timing) are recorded.
-    pub started_at: Option<i64>,
+    pub started_at: Option<Timestamp>,
     /// When the request arrived, by the monotonic clock. Default: the time of the call that opens it. For gateways
     /// that open a request only once they have its whole body: the latency then includes the upload.
     pub arrived: Option<std::time::Instant>,
@@ -142,9 +141,10 @@ impl RequestContext {
         text: request_id, user_id, session_id, context_id, conversation_id, trace_id,
             operation_name, provider_name, request_model, client_model, url_path;
         value: max_tokens: u64, temperature: f64, top_p: f64, messages: Vec<Message>,
-            started_at: i64, arrived: std::time::Instant, read_body: bool,
+            arrived: std::time::Instant, read_body: bool,
             capture: crate::config::Capture;
         list: adjusted_fields: String;
+        time: started_at;
     }
 
     /// Sets [`actor`](Self::actor).

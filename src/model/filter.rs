@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::read::{RequestRecord, Status};
 use super::setters;
+use super::timestamp::Timestamp;
 use crate::config::{ATTRIBUTES_MAX, FILTER_RANGES_MAX};
 
 /// Requests of a page, where nothing else is asked for.
@@ -21,9 +22,9 @@ const PAGE_REQUESTS: usize = 100;
 #[non_exhaustive]
 pub struct RequestFilter {
     /// Opened at this time or later.
-    pub since: Option<i64>,
+    pub since: Option<Timestamp>,
     /// Opened before this time.
-    pub until: Option<i64>,
+    pub until: Option<Timestamp>,
     /// In one of these states; none given: in any.
     pub statuses: Vec<Status>,
     /// The client got an HTTP status in one of these ranges, such as `429..=429` or `500..=599`, at most
@@ -72,8 +73,9 @@ impl RequestFilter {
     setters! {
         text: error_type, url_path, provider_name, model, user_id, session_id, conversation_id, trace_id,
             request_id, tool_name;
-        value: since: i64, until: i64, cost_microdollars_min: u64, latency_us_min: u64, after_seq: u64;
+        value: cost_microdollars_min: u64, latency_us_min: u64, after_seq: u64;
         list: statuses: Status, http_statuses: RangeInclusive<u16>;
+        time: since, until;
     }
 
     /// Adds one of the [`attributes`](Self::attributes).

@@ -14,6 +14,7 @@ mod late;
 mod message;
 mod protocol;
 mod read;
+mod timestamp;
 
 pub use bounds::InvalidField;
 pub use completion::{Completion, Failure, Rejection, Timing, ToolCall, Usage};
@@ -27,6 +28,8 @@ pub use read::{
     StatsKey, StatsRow, Status, ToolStats, UnreadableRequest,
 };
 
+pub use timestamp::Timestamp;
+
 pub(crate) use adjustments::{
     Adjustments, REQUEST_UNPARSED, REQUEST_WITHHELD, RESPONSE_UNPARSED, RESPONSE_WITHHELD,
     add_names,
@@ -38,13 +41,15 @@ pub(crate) use fields::{COST_DOLLARS, Known, OPENED_AT_ISO, export_columns, name
 pub(crate) use late::LateContext;
 
 /// Chainable setters named like their fields; the field's own documentation says the rest. `text` and
-/// `value` are of optional fields, `plain` of others, and `list` takes anything that can be iterated.
+/// `value` are of optional fields, `plain` of others, `list` takes anything that can be iterated, and
+/// `time` a `Timestamp` or a `SystemTime`.
 macro_rules! setters {
     (
         $(text: $($text:ident),* $(,)?;)?
         $(value: $($value:ident : $kind:ty),* $(,)?;)?
         $(plain: $($plain:ident : $plain_kind:ty),* $(,)?;)?
         $(list: $($list:ident : $item:ty),* $(,)?;)?
+        $(time: $($time:ident),* $(,)?;)?
     ) => {
         $($(
             #[doc = concat!("Sets [`", stringify!($text), "`](Self::", stringify!($text), ").")]
@@ -75,6 +80,14 @@ macro_rules! setters {
             #[must_use]
             pub fn $list(mut self, $list: impl IntoIterator<Item = $item>) -> Self {
                 self.$list = $list.into_iter().collect();
+                self
+            }
+        )*)?
+        $($(
+            #[doc = concat!("Sets [`", stringify!($time), "`](Self::", stringify!($time), ").")]
+            #[must_use]
+            pub fn $time(mut self, $time: impl Into<$crate::model::Timestamp>) -> Self {
+                self.$time = Some($time.into());
                 self
             }
         )*)?

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::setters;
+use super::timestamp::Timestamp;
 
 use super::adjustments::{
     REQUEST_UNPARSED, REQUEST_WITHHELD, RESPONSE_UNPARSED, RESPONSE_WITHHELD, USAGE_UNPARSED,
@@ -79,7 +80,7 @@ impl fmt::Debug for Digest {
 
 /// One request as recorded so far: its metadata, never its bodies.
 ///
-/// Times are microseconds since the Unix epoch, UTC; durations are microseconds.
+/// Durations are microseconds.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 #[allow(missing_docs)] // The fields that carry a gateway's own words are described where they are set.
@@ -91,7 +92,7 @@ pub struct RequestRecord {
     pub request_id: String,
     pub status: Status,
     /// When the request arrived.
-    pub opened_at: i64,
+    pub opened_at: Timestamp,
     pub latency_us: Option<u64>,
     pub upstream_latency_us: Option<u64>,
     pub time_to_first_chunk_us: Option<u64>,
@@ -416,9 +417,9 @@ impl StatsKey {
 #[non_exhaustive]
 pub struct StatsFilter {
     /// Opened in this hour or later.
-    pub since: Option<i64>,
+    pub since: Option<Timestamp>,
     /// Opened before the end of this hour.
-    pub until: Option<i64>,
+    pub until: Option<Timestamp>,
     /// Served by this provider; `*` and `?` stand for any characters and for one.
     pub provider_name: Option<String>,
     /// Served by this model; `*` and `?` stand for any characters and for one.
@@ -437,8 +438,8 @@ impl StatsFilter {
 
     setters! {
         text: provider_name, model, user_id;
-        value: since: i64, until: i64;
         list: group_by: StatsKey;
+        time: since, until;
     }
 }
 
@@ -447,7 +448,7 @@ impl StatsFilter {
 #[non_exhaustive]
 pub struct StatsRow {
     /// Start of the hour or day, where grouped by it.
-    pub time: Option<i64>,
+    pub time: Option<Timestamp>,
     /// The provider, where grouped by it; empty where requests had none.
     pub provider_name: Option<String>,
     /// The model, where grouped by it; empty where requests had none.

@@ -506,7 +506,7 @@ fn remains_of(request: &RequestRecord, ended_seq: u64) -> ErasedRequest {
         status,
         opened: Opened {
             request_id: request.request_id.clone(),
-            started_at: Some(request.opened_at),
+            started_at: Some(request.opened_at.as_micros()),
             operation_name: request.operation_name.clone(),
             provider_name: request.provider_name.clone(),
             client_model: request.client_model.clone(),

@@ -8,6 +8,7 @@ use super::claimed_tree_head::ClaimedTreeHead;
 use super::report::{FindingKind, Findings, OtherLog, VerifyReport};
 use crate::error::VerifyError;
 use crate::merkle::{Checkpoint, Notes, Trust, VerifyingKey};
+use crate::model::Timestamp;
 use crate::regular_file;
 
 /// The longest anchor file that is read, in bytes: a million checkpoints.
@@ -109,8 +110,9 @@ impl OtherLogs {
         let log = self.logs.entry(checkpoint.origin.clone()).or_default();
         log.notes = log.notes.saturating_add(1);
         log.events = log.events.max(checkpoint.size);
-        log.first_at = log.first_at.into_iter().chain(checkpoint.at).min();
-        log.last_at = log.last_at.max(checkpoint.at);
+        let at = checkpoint.at.map(Timestamp::from_micros);
+        log.first_at = log.first_at.into_iter().chain(at).min();
+        log.last_at = log.last_at.max(at);
     }
 
     pub(super) fn fill(self, report: &mut VerifyReport) {

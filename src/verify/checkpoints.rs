@@ -10,7 +10,7 @@ use super::report::{FindingKind, Findings, VerifyReport};
 use crate::db::{DbError, Snapshot, StoredCheckpoint};
 use crate::error::VerifyError;
 use crate::merkle::{Checkpoint, Trust, VerifyingKey};
-use crate::model::Digest;
+use crate::model::{Digest, Timestamp};
 
 /// Checkpoints are read in pieces of this many.
 const PIECE: usize = 256;
@@ -38,19 +38,19 @@ pub(super) struct CheckpointCheck<'a> {
     last_read_size: u64,
     /// The size in the last checkpoint that matched.
     last_size: u64,
-    last_at: Option<i64>,
+    last_at: Option<Timestamp>,
     has_signed: bool,
     checkpoints: Tally,
     signed: u64,
     /// The last matching checkpoint that a given key signed.
-    covered: (u64, Option<i64>),
+    covered: (u64, Option<Timestamp>),
     /// The event after which a checkpoint must follow.
     expected_after: Option<u64>,
     /// The removal after which a checkpoint must follow, signed if earlier ones are.
     removal: Option<RemovalEvent>,
     has_anchor: bool,
     anchors: VecDeque<ClaimedTreeHead>,
-    anchored: (u64, Option<i64>),
+    anchored: (u64, Option<Timestamp>),
     /// Checkpoints of the file with the size `last_size`, by time and root.
     of_last_size: HashSet<(Option<i64>, Digest)>,
     anchor: Tally,
@@ -178,9 +178,10 @@ impl<'a> CheckpointCheck<'a> {
                 .checkpoints
                 .hold(&statement, (size, root), kind, &name, findings);
             if fits {
-                self.last_at = statement.at;
+                let at = statement.at.map(Timestamp::from_micros);
+                self.last_at = at;
                 if statement.is_signed {
-                    self.covered = (statement.size, statement.at);
+                    self.covered = (statement.size, at);
                 }
             }
         }
@@ -191,7 +192,7 @@ impl<'a> CheckpointCheck<'a> {
                 .anchor
                 .hold(&statement, (size, root), kind, &name, findings)
             {
-                self.anchored = (statement.size, statement.at);
+                self.anchored = (statement.size, statement.at.map(Timestamp::from_micros));
                 self.check_counterpart(&statement, &name, findings);
             }
         }

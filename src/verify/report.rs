@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::VerifyOptions;
-use crate::model::Digest;
+use crate::model::{Digest, Timestamp};
 
 /// Further findings are only counted.
 pub(super) const FINDINGS_LISTED_MAX: usize = 1000;
@@ -119,10 +119,10 @@ pub struct OtherLog {
     pub notes: u64,
     /// The highest number of events in one of them.
     pub events: u64,
-    /// When the first of them was made, in microseconds since the Unix epoch, if they say so.
-    pub first_at: Option<i64>,
+    /// When the first of them was made, if they say so.
+    pub first_at: Option<Timestamp>,
     /// When the last of them was made.
-    pub last_at: Option<i64>,
+    pub last_at: Option<Timestamp>,
 }
 
 /// What [`ReadOnlyStore::verify`](crate::ReadOnlyStore::verify) found.
@@ -141,8 +141,8 @@ pub struct VerifyReport {
     pub signed_checkpoints: u64,
     /// Events that the last checkpoint in the file covers; if keys are given, the last signed one.
     pub covered_events: u64,
-    /// When that checkpoint was made, in microseconds since the Unix epoch.
-    pub covered_at: Option<i64>,
+    /// When that checkpoint was made.
+    pub covered_at: Option<Timestamp>,
     /// Events after the last matching checkpoint that a given key signed: anyone who can write to the file
     /// could have written them. Without keys no checkpoint is known to be signed, so these are all events.
     pub unsigned_events: u64,
@@ -150,8 +150,8 @@ pub struct VerifyReport {
     pub anchors: u64,
     /// Events that the last anchor covers.
     pub anchored_events: u64,
-    /// When that anchor was made, in microseconds since the Unix epoch.
-    pub anchored_at: Option<i64>,
+    /// When that anchor was made.
+    pub anchored_at: Option<Timestamp>,
     /// Payloads in the file.
     pub payloads: u64,
     /// Bytes of bodies that were unpacked and hashed.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use auditlite::{Completion, RequestContext, Store, ToolCall, Usage};
+use auditlite::{Completion, RequestContext, Store, Timestamp, ToolCall, Usage};
 use serde_json::{Value, json};
 
 use crate::support::{Sandbox, assert_golden, on_a_terminal};
@@ -43,7 +43,7 @@ pub(crate) fn agent() -> Sandbox {
         let body = json!({"model": "gpt-4o", "messages": history});
         let context = RequestContext::new("openai.chat")
             .request_id(format!("turn-{turn}"))
-            .started_at(STARTED_AT + turn * 5_000_000)
+            .started_at(Timestamp::from_micros(STARTED_AT + turn * 5_000_000))
             .conversation_id("weather")
             .user_id("u-1")
             .request_model("gpt-4o");
@@ -61,7 +61,7 @@ pub(crate) fn agent() -> Sandbox {
     }
     let context = RequestContext::new("openai.chat")
         .request_id("alone")
-        .started_at(STARTED_AT + 60_000_000);
+        .started_at(Timestamp::from_micros(STARTED_AT + 60_000_000));
     let body = json!({"model": "gpt-4o", "messages": [{"role": "user", "content": "Alone"}]});
     let handle = recorder.open(context, body.to_string()).unwrap();
     handle.complete(Completion::new()).unwrap();
@@ -120,7 +120,7 @@ fn shared() -> Sandbox {
             let body = json!({"messages": [{"role": "user", "content": says}]});
             let mut context = RequestContext::new("openai.chat")
                 .request_id(format!("{name}-{turn}"))
-                .started_at(STARTED_AT + turn * 5_000_000)
+                .started_at(Timestamp::from_micros(STARTED_AT + turn * 5_000_000))
                 .conversation_id("default");
             context.user_id = user.map(str::to_owned);
             let handle = store.recorder().open(context, body.to_string()).unwrap();

@@ -393,7 +393,7 @@ fn tables_have_the_time_as_text_and_the_cost_in_dollars() {
     ] {
         let context = auditlite::RequestContext::new("")
             .request_id(id)
-            .started_at(at);
+            .started_at(auditlite::Timestamp::from_micros(at));
         let mut completion = auditlite::Completion::new();
         completion.cost_microdollars = cost;
         let audit = store.recorder().open(context, "").unwrap();

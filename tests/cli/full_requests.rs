@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use auditlite::{
     ActorKind, Completion, Failure, Message, MessageToolCall, MessageToolResult, Recorder,
-    Rejection, RequestContext, Store, Timing, ToolCall, Usage,
+    Rejection, RequestContext, Store, Timestamp, Timing, ToolCall, Usage,
 };
 
 use crate::support::{Sandbox, assert_golden};
@@ -27,7 +27,7 @@ fn rich_context() -> RequestContext {
     // The protocol is not known, so that the messages cannot be derived from the body.
     RequestContext::new("")
         .request_id("rich")
-        .started_at(STARTED_AT)
+        .started_at(Timestamp::from_micros(STARTED_AT))
         .user_id("u-1")
         .session_id("s-1")
         .context_id("task-9")
@@ -70,7 +70,7 @@ fn rich_completion() -> Completion {
 fn failing(recorder: &Recorder) {
     let context = RequestContext::new("openai.chat")
         .request_id("failing")
-        .started_at(STARTED_AT)
+        .started_at(Timestamp::from_micros(STARTED_AT))
         .provider_name("openai")
         .request_model("gpt-4o");
     let mut handle = recorder.open(context, "{}").unwrap();
@@ -91,7 +91,7 @@ fn recorded() -> Sandbox {
     failing(&recorder);
     let refused = RequestContext::new("openai.chat")
         .request_id("refused")
-        .started_at(STARTED_AT);
+        .started_at(Timestamp::from_micros(STARTED_AT));
     let rejection = Rejection::new("quota_exceeded")
         .error_message("100 requests a day")
         .http_status(429)
@@ -99,7 +99,11 @@ fn recorded() -> Sandbox {
     let handle = recorder.open(refused, "{}").unwrap();
     handle.reject(rejection).unwrap();
     let gone = RequestContext::new("openai.chat").request_id("gone");
-    drop(recorder.open(gone.started_at(STARTED_AT), "{}").unwrap());
+    drop(
+        recorder
+            .open(gone.started_at(Timestamp::from_micros(STARTED_AT)), "{}")
+            .unwrap(),
+    );
     assert!(store.close(Duration::from_secs(60)).is_complete);
     sandbox
 }

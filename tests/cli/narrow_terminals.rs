@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use auditlite::{Completion, Failure, Rejection, RequestContext, Store, ToolCall, Usage};
+use auditlite::{
+    Completion, Failure, Rejection, RequestContext, Store, Timestamp, ToolCall, Usage,
+};
 
 use crate::support::{Sandbox, on_a_terminal};
 
@@ -35,7 +37,9 @@ fn filled() -> Sandbox {
             .user_id(USERS[number % USERS.len()])
             .provider_name("a-provider-with-a-long-name")
             .request_model(MODELS[number % MODELS.len()])
-            .started_at(1_793_534_400_000_000 + i64::try_from(number).unwrap() * 40_000_000_000);
+            .started_at(Timestamp::from_micros(
+                1_793_534_400_000_000 + i64::try_from(number).unwrap() * 40_000_000_000,
+            ));
         let audit = store
             .recorder()
             .open(context, "question".repeat(number + 1))

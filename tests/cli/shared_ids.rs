@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use auditlite::{Completion, RequestContext, Store};
+use auditlite::{Completion, RequestContext, Store, Timestamp};
 
 use crate::support::{Sandbox, assert_golden};
 
@@ -32,7 +32,7 @@ fn filled(requests: &[Told]) -> Sandbox {
         let context = RequestContext::new("")
             .request_id(id)
             .user_id(user)
-            .started_at(STARTED_AT + seconds * 1_000_000);
+            .started_at(Timestamp::from_micros(STARTED_AT + seconds * 1_000_000));
         let handle = store.recorder().open(context, body).unwrap();
         let completion = Completion::new().response_body(format!("answer to {body}"));
         handle.complete(completion).unwrap();

@@ -1,8 +1,8 @@
 //! Makes extreme input: templates in which every number and every text is an extreme one.
 
 use auditlite::{
-    ActorKind, Capture, Completion, Failure, Rejection, RequestContext, Store, Timing, ToolCall,
-    Usage, WireProtocol,
+    ActorKind, Capture, Completion, Failure, Rejection, RequestContext, Store, Timestamp, Timing,
+    ToolCall, Usage, WireProtocol,
 };
 
 /// Numbers as they can stand in JSON, and values that stand where a number should.
@@ -371,7 +371,7 @@ impl Generator {
             .max_tokens(self.count())
             .temperature(self.one(REALS))
             .top_p(self.one(REALS))
-            .started_at(self.one(TIMES));
+            .started_at(Timestamp::from_micros(self.one(TIMES)));
         if self.is(3) {
             context = context.request_model(self.text()).client_model(self.text());
         }

@@ -99,7 +99,10 @@ fn read(path: &Path) {
     let filters = [
         ("user", RequestFilter::new().user_id("u-1")),
         ("tool", RequestFilter::new().tool_name("wea*")),
-        ("since", RequestFilter::new().since(1_700_000_300_000_000)),
+        (
+            "since",
+            RequestFilter::new().since(auditlite::Timestamp::from_micros(1_700_000_300_000_000)),
+        ),
         (
             "failed",
             RequestFilter::new().statuses([auditlite::Status::Failed]),

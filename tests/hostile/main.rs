@@ -35,8 +35,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use auditlite::{
-    Completion, EraseSelector, Failure, Message, RequestContext, SigningKey, Store, ToolCall,
-    Usage, update_search_index,
+    Completion, EraseSelector, Failure, Message, RequestContext, SigningKey, Store, Timestamp,
+    ToolCall, Usage, update_search_index,
 };
 
 use changes::Expected;
@@ -152,7 +152,9 @@ fn clean() -> Clean {
                 .request_model("gpt-4o")
                 .attribute("k", "v")
                 .messages(vec![Message::new("user", said.clone())])
-                .started_at(1_700_000_000_000_000 + i64::from(number) * 60_000_000);
+                .started_at(Timestamp::from_micros(
+                    1_700_000_000_000_000 + i64::from(number) * 60_000_000,
+                ));
             let history: String = (0..=turn)
                 .map(|turn| format!("{said} {turn};").repeat(30))
                 .collect();

@@ -2,7 +2,7 @@
 
 use auditlite::{
     Completion, Failure, ListOptions, PriceBook, RequestContext, StatsFilter, StatsKey, Store,
-    Usage,
+    Timestamp, Usage,
 };
 
 use crate::support::{Folder, PATIENCE, close, findings};
@@ -25,7 +25,7 @@ fn record(store: &Store, user: &str, model: &str, at: i64, usage: Option<Usage>)
     let mut context = RequestContext::new("")
         .user_id(user)
         .request_model(model)
-        .started_at(at);
+        .started_at(Timestamp::from_micros(at));
     if model.starts_with("gpt") {
         context = context.provider_name("openai");
     }
@@ -109,15 +109,34 @@ fn statistics_add_up_in_every_grouping() {
         .iter()
         .map(|row| (row.time.unwrap(), row.requests))
         .collect();
-    assert_eq!(days, [(NEW_YEAR, 4), (NEW_YEAR + 24 * HOUR, 1)]);
+    assert_eq!(
+        days,
+        [(NEW_YEAR, 4), (NEW_YEAR + 24 * HOUR, 1)]
+            .map(|(at, count)| (Timestamp::from_micros(at), count))
+    );
     let by_hour_and_model = stats(&[StatsKey::Hour, StatsKey::Model], None, None);
     assert_eq!(by_hour_and_model.len(), 4);
     // Times are widened to whole hours; `until` itself is outside.
-    let first_hour = stats(&[], Some(NEW_YEAR + 5), Some(NEW_YEAR + HOUR));
+    let first_hour = stats(
+        &[],
+        Some(Timestamp::from_micros(NEW_YEAR + 5)),
+        Some(Timestamp::from_micros(NEW_YEAR + HOUR)),
+    );
     assert_eq!(first_hour[0].requests, 3);
-    let two_hours = stats(&[], Some(NEW_YEAR), Some(NEW_YEAR + HOUR + 1));
+    let two_hours = stats(
+        &[],
+        Some(Timestamp::from_micros(NEW_YEAR)),
+        Some(Timestamp::from_micros(NEW_YEAR + HOUR + 1)),
+    );
     assert_eq!(two_hours[0].requests, 4);
-    assert!(stats(&[], Some(NEW_YEAR + 100 * HOUR), None).is_empty());
+    assert!(
+        stats(
+            &[],
+            Some(Timestamp::from_micros(NEW_YEAR + 100 * HOUR)),
+            None
+        )
+        .is_empty()
+    );
     close(store);
 }
 

@@ -2,7 +2,8 @@
 
 use auditlite::{
     ATTRIBUTES_MAX, Completion, Failure, IDENTIFIER_BYTES_MAX, RequestContext, Status,
-    TOKEN_LIMIT_MAX, TOKENS_MAX, TOOL_INPUT_BYTES_MAX, ToolCall, Usage, stored_identifier,
+    TOKEN_LIMIT_MAX, TOKENS_MAX, TOOL_INPUT_BYTES_MAX, Timestamp, ToolCall, Usage,
+    stored_identifier,
 };
 
 use crate::support::{Folder, PATIENCE, close, findings};
@@ -18,7 +19,7 @@ fn absurd_input_never_loses_a_lifecycle() {
         .temperature(f64::INFINITY)
         .top_p(f64::NAN)
         .max_tokens(u64::MAX)
-        .started_at(i64::MIN);
+        .started_at(Timestamp::from_micros(i64::MIN));
     for number in 0..200 {
         context = context.attribute(format!("k{number}"), "v".repeat(100_000));
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use auditlite::{
     Completion, EraseSelector, ExportOptions, HealthState, ListOptions, ReadOnlyStore,
-    RequestContext, RequestFilter, RequestOrder, Retention, SearchOptions, Store, Usage,
+    RequestContext, RequestFilter, RequestOrder, Retention, SearchOptions, Store, Timestamp, Usage,
     VerifyOptions, update_search_index,
 };
 
@@ -26,7 +26,7 @@ fn recorded(count: u32) -> Folder {
                 "user",
                 format!("words of turn {number}"),
             )])
-            .started_at(1_600_000_000_000_000);
+            .started_at(Timestamp::from_micros(1_600_000_000_000_000));
         let audit = store.recorder().open(context, history.clone()).unwrap();
         let completion = Completion::new()
             .usage(Usage::new(1, 2))

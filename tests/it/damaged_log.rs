@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use auditlite::{
     Completion, EraseSelector, ListOptions, PayloadSide, ReadOnlyStore, RemovalError,
-    RequestContext, RequestFilter, Retention, VerifyOptions, rebuild,
+    RequestContext, RequestFilter, Retention, Timestamp, VerifyOptions, rebuild,
 };
 
 use crate::removal::assert_clean;
@@ -18,7 +18,9 @@ fn recorded(users: &[&str]) -> Folder {
         let context = RequestContext::new("openai.chat")
             .request_id(format!("r-{number}"))
             .user_id(*user)
-            .started_at(1_700_000_000_000_000 + number * 60_000_000);
+            .started_at(Timestamp::from_micros(
+                1_700_000_000_000_000 + number * 60_000_000,
+            ));
         let body = format!("{{\"messages\":[\"words of {user} {number}\"]}}");
         let audit = store.recorder().open(context, body).unwrap();
         store.flush(PATIENCE).unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use auditlite::{
     Alarm, Completion, EraseSelector, HealthState, ListOptions, OpenError, ReadError,
-    ReadOnlyStore, RequestContext, RequestFilter, Retention, SearchOptions, StatsFilter,
+    ReadOnlyStore, RequestContext, RequestFilter, Retention, SearchOptions, StatsFilter, Timestamp,
     VerifyOptions,
 };
 
@@ -17,7 +17,7 @@ fn recorded() -> Folder {
     for number in 0..5 {
         let context = RequestContext::new("openai.chat")
             .request_id(format!("r-{number}"))
-            .started_at(1_600_000_000_000_000);
+            .started_at(Timestamp::from_micros(1_600_000_000_000_000));
         let audit = store.recorder().open(context, "a question").unwrap();
         let completion = Completion::new().response_body("an answer");
         audit.complete(completion).unwrap();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use auditlite::{
     Completion, ExportOptions, FILTER_RANGES_MAX, Failure, ListOptions, ReadError, Reader,
     Rejection, RequestContext, RequestFilter, RequestHandle, RequestOrder, RequestRecord, StatsKey,
-    Status, Store, WireProtocol,
+    Status, Store, Timestamp, WireProtocol,
 };
 use fastrand::Rng;
 
@@ -31,7 +31,9 @@ fn fill(store: &Store, round: i64, rng: &mut Rng) -> Vec<RequestHandle> {
             ))
             .provider_name(if rng.bool() { "openai" } else { "anthropic" })
             .request_model(format!("model-{}", rng.u8(..3)))
-            .started_at(1_700_000_000_000_000 + number * 40_000_000);
+            .started_at(Timestamp::from_micros(
+                1_700_000_000_000_000 + number * 40_000_000,
+            ));
         if rng.bool() {
             context = context.conversation_id(format!("c-{}", rng.u8(..4)));
         }
@@ -160,10 +162,10 @@ fn filter(rng: &mut Rng, last: u64) -> RequestFilter {
         filter.conversation_id = Some(format!("c-{}", rng.u8(..4)));
     }
     if some(rng) {
-        filter.since = Some(at(rng));
+        filter.since = Some(Timestamp::from_micros(at(rng)));
     }
     if some(rng) {
-        filter.until = Some(at(rng));
+        filter.until = Some(Timestamp::from_micros(at(rng)));
     }
     if some(rng) {
         filter.after_seq = Some(rng.u64(..=last));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use auditlite::{
     Completion, EraseSelector, FindingKind, OpenError, ReadOnlyStore, RequestContext, Retention,
-    SigningKey, Store, StoreBuilder, VerifyOptions, VerifyReport,
+    SigningKey, Store, StoreBuilder, Timestamp, VerifyOptions, VerifyReport,
 };
 
 use crate::support::{Folder, PATIENCE, close, record, sqlite};
@@ -29,7 +29,7 @@ impl Signed {
             // Old enough to be pruned.
             let context = RequestContext::new("openai.chat")
                 .request_id(format!("r-{number}"))
-                .started_at(1_700_000_000_000_000);
+                .started_at(Timestamp::from_micros(1_700_000_000_000_000));
             let audit = store.recorder().open(context, "question").unwrap();
             audit
                 .complete(Completion::new().response_body("answer"))

@@ -84,6 +84,26 @@ fn types() -> BTreeMap<String, Type> {
     types
 }
 
+/// A number in a public field is not a time: those are `Timestamp`s.
+#[test]
+fn public_times_are_timestamps() {
+    for (name, found) in types() {
+        for field in found.body.lines().filter(|line| line.contains("i64")) {
+            let field = field.trim().trim_start_matches("pub ");
+            let (field, _) = field.split_once(':').unwrap_or((field, ""));
+            // A key and a version as they stand in the file.
+            let is_no_time = matches!(
+                (name.as_str(), field),
+                ("UnreadableRequest", "opened_seq") | ("DoctorReport", "file_version")
+            );
+            assert!(
+                is_no_time || !found.body.contains(&format!("pub {field}: ")),
+                "{name}::{field} is a bare i64"
+            );
+        }
+    }
+}
+
 #[test]
 fn public_types_can_grow() {
     for (name, found) in types() {

@@ -1,6 +1,8 @@
 //! Reading: ids, filters, pages.
 
-use auditlite::{Completion, ListOptions, ReadError, RequestContext, RequestFilter, Status, Store};
+use auditlite::{
+    Completion, ListOptions, ReadError, RequestContext, RequestFilter, Status, Store, Timestamp,
+};
 
 use crate::support::{Folder, PATIENCE, close, sqlite};
 
@@ -22,7 +24,7 @@ fn filled() -> (Folder, Store) {
             })
             .request_model(format!("model-{}", number % 3))
             .client_model("auto")
-            .started_at(START + number * MINUTE);
+            .started_at(Timestamp::from_micros(START + number * MINUTE));
         context = match number % 3 {
             0 => context
                 .conversation_id(format!("c-{}", number % 10))
@@ -85,12 +87,18 @@ fn every_filter_shows_what_matches_newest_first() {
     let filter = RequestFilter::default;
     assert_eq!(ids(&store, &filter()), expected(|_| true));
     let cases: Vec<Case> = vec![
-        (filter().since(START + 100 * MINUTE), Box::new(|n| n >= 100)),
-        (filter().until(START + 100 * MINUTE), Box::new(|n| n < 100)),
+        (
+            filter().since(Timestamp::from_micros(START + 100 * MINUTE)),
+            Box::new(|n| n >= 100),
+        ),
+        (
+            filter().until(Timestamp::from_micros(START + 100 * MINUTE)),
+            Box::new(|n| n < 100),
+        ),
         (
             filter()
-                .since(START + 5 * MINUTE + 1)
-                .until(START + 8 * MINUTE + 1),
+                .since(Timestamp::from_micros(START + 5 * MINUTE + 1))
+                .until(Timestamp::from_micros(START + 8 * MINUTE + 1)),
             Box::new(|n| (6..=8).contains(&n)),
         ),
         (
@@ -244,13 +252,13 @@ fn time_ranges_stay_right_when_the_clock_jumps() {
     for (number, minute) in [0, 100, 50, -1000, 100, 51].into_iter().enumerate() {
         let context = RequestContext::new("")
             .request_id(format!("r-{number}"))
-            .started_at(START + minute * MINUTE);
+            .started_at(Timestamp::from_micros(START + minute * MINUTE));
         let audit = store.recorder().open(context, "q").unwrap();
         audit.complete(Completion::new()).unwrap();
     }
     store.flush(PATIENCE).unwrap();
     let filter = RequestFilter::new()
-        .since(START + 50 * MINUTE)
-        .until(START + 101 * MINUTE);
+        .since(Timestamp::from_micros(START + 50 * MINUTE))
+        .until(Timestamp::from_micros(START + 101 * MINUTE));
     assert_eq!(ids(&store, &filter), ["r-5", "r-4", "r-2", "r-1"]);
 }

@@ -1,6 +1,6 @@
 //! The log is the only authority: projections rebuilt from it are the same, and wrong ones are found.
 
-use auditlite::{Completion, Failure, ReadOnlyStore, RequestContext, ToolCall, Usage};
+use auditlite::{Completion, Failure, ReadOnlyStore, RequestContext, Timestamp, ToolCall, Usage};
 
 use crate::support::{Folder, PATIENCE, close, findings, sqlite};
 
@@ -28,7 +28,9 @@ fn varied(folder: &Folder) {
                 .request_model("gpt-4o")
                 .temperature(0.1 + 0.2 * f64::from(number))
                 .attribute("n", number.to_string())
-                .started_at(1_700_000_000_000_000 + i64::from(number) * 1_000_000_000);
+                .started_at(Timestamp::from_micros(
+                    1_700_000_000_000_000 + i64::from(number) * 1_000_000_000,
+                ));
             let mut audit = store.recorder().open(context, "question").unwrap();
             if number % 4 == 0 {
                 late.push(audit);

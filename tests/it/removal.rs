@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use auditlite::{
     Completion, EraseSelector, ListOptions, PayloadSide, ReadError, ReadOnlyStore, RemovalError,
-    RequestContext, RequestFilter, Retention, StatsFilter, StatsKey, Status, Store, ToolCall,
-    Usage, VerifyOptions,
+    RequestContext, RequestFilter, Retention, StatsFilter, StatsKey, Status, Store, Timestamp,
+    ToolCall, Usage, VerifyOptions,
 };
 
 use crate::support::{Folder, PATIENCE, close, findings};
@@ -180,7 +180,7 @@ fn content_is_pruned_before_metadata_and_sums_stay() {
             .request_id(format!("r-{number:02}"))
             .conversation_id("long")
             .user_id("someone")
-            .started_at(hour_ago(60 - number));
+            .started_at(Timestamp::from_micros(hour_ago(60 - number)));
         let body = format!("{}{number}", "all the same text again ".repeat(30));
         let audit = store.recorder().open(context, body).unwrap();
         audit

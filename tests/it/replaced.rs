@@ -5,7 +5,7 @@ use std::time::Duration;
 use auditlite::{
     Capture, Completion, ConversationOptions, EraseSelector, ExportContent, ExportFormat,
     ExportOptions, PayloadSide, ReadError, ReadOnlyStore, RequestContext, Retention, Store,
-    ToolCall,
+    Timestamp, ToolCall,
 };
 use rusqlite::params;
 
@@ -27,7 +27,9 @@ fn recorded() -> Folder {
             .user_id(format!("u-{number}"))
             .conversation_id(format!("c-{number}"))
             // Old enough to be pruned.
-            .started_at(1_700_000_000_000_000 + number * 3_600_000_000)
+            .started_at(Timestamp::from_micros(
+                1_700_000_000_000_000 + number * 3_600_000_000,
+            ))
             .capture(match number {
                 4 => Capture::MetadataOnly,
                 _ => Capture::Full,

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use auditlite::{
     Completion, EraseSelector, OpenError, ReadOnlyStore, Reader, Recorder, RequestContext,
-    Retention, SearchIndexError, SearchOptions, SearchResult, Store, update_search_index,
+    Retention, SearchIndexError, SearchOptions, SearchResult, Store, Timestamp,
+    update_search_index,
 };
 
 use crate::support::{Folder, PATIENCE, close};
@@ -17,7 +18,7 @@ fn say(recorder: &Recorder, id: &str, conversation: &str, history: &[(&str, &str
     let body = serde_json::json!({"model": "gpt-4o", "messages": messages}).to_string();
     let context = RequestContext::new("openai.chat")
         .request_id(id)
-        .started_at(1_700_000_000_000_000)
+        .started_at(Timestamp::from_micros(1_700_000_000_000_000))
         .user_id("u-1")
         .conversation_id(conversation);
     let handle = recorder.open(context, body).unwrap();

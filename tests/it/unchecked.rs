@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use auditlite::{
     Completion, ConversationOptions, EraseSelector, ExportContent, ExportFormat, ExportOptions,
-    PayloadSide, ReadError, ReadOnlyStore, RequestContext, Retention, SearchOptions, ToolCall,
-    update_search_index,
+    PayloadSide, ReadError, ReadOnlyStore, RequestContext, Retention, SearchOptions, Timestamp,
+    ToolCall, update_search_index,
 };
 use rusqlite::params;
 
@@ -24,7 +24,9 @@ fn recorded(count: i64) -> Folder {
             .request_id(format!("r-{number}"))
             .user_id(format!("u-{number}"))
             .conversation_id(format!("c-{number}"))
-            .started_at(1_700_000_000_000_000 + number * 3_600_000_000);
+            .started_at(Timestamp::from_micros(
+                1_700_000_000_000_000 + number * 3_600_000_000,
+            ));
         let audit = store.recorder().open(context, REQUEST).unwrap();
         store.flush(PATIENCE).unwrap();
         audit

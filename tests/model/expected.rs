@@ -195,8 +195,8 @@ impl Request {
             is_any || is(wanted, found)
         };
         let at = self.started_at.unwrap_or(self.window.0);
-        filter.since.is_none_or(|since| at >= since)
-            && filter.until.is_none_or(|until| at < until)
+        filter.since.is_none_or(|since| at >= since.as_micros())
+            && filter.until.is_none_or(|until| at < until.as_micros())
             && (filter.statuses.is_empty() || filter.statuses.contains(&self.status))
             && (filter.http_statuses.is_empty()
                 || self.http_status.is_some_and(|found| {
@@ -237,10 +237,13 @@ impl Request {
         }
         assert_eq!(found.status, self.status, "{id}");
         match self.started_at {
-            Some(at) => assert_eq!(found.opened_at, at, "{id}"),
+            Some(at) => assert_eq!(found.opened_at.as_micros(), at, "{id}"),
             None => {
                 let (from, to) = self.window;
-                assert!((from..=to).contains(&found.opened_at), "{id}: {found:?}");
+                assert!(
+                    (from..=to).contains(&found.opened_at.as_micros()),
+                    "{id}: {found:?}"
+                );
             }
         }
         assert_eq!(found.user_id, self.user_id, "{id}");
@@ -380,10 +383,10 @@ impl Model {
                 .div_euclid(3_600_000_000);
             let is_in = filter
                 .since
-                .is_none_or(|at| hour >= at.div_euclid(3_600_000_000))
+                .is_none_or(|at| hour >= at.as_micros().div_euclid(3_600_000_000))
                 && filter
                     .until
-                    .is_none_or(|at| hour <= (at - 1).div_euclid(3_600_000_000));
+                    .is_none_or(|at| hour <= (at.as_micros() - 1).div_euclid(3_600_000_000));
             if request.status == Status::Pending
                 || !is_in
                 || !is(&filter.provider_name, &provider)

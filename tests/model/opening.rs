@@ -2,7 +2,7 @@
 
 use auditlite::{
     ActorKind, Capture, Completion, Message, MessageToolCall, MessageToolResult, ReceiptError,
-    RequestContext, Status,
+    RequestContext, Status, Timestamp,
 };
 use fastrand::Rng;
 
@@ -79,7 +79,7 @@ impl Machine {
         let started_at = rng
             .bool()
             .then(|| 1_500_000_000_000_000 + rng.i64(0..40) * 1_000_000_000);
-        context.started_at = started_at;
+        context.started_at = started_at.map(Timestamp::from_micros);
         let capture = match rng.u8(..8) {
             0 if self.is_exact() => Some(Capture::MetadataOnly),
             1 => Some(Capture::Full),

@@ -2,7 +2,7 @@
 
 use auditlite::{
     ListOptions, PayloadSide, ReadError, Reader, RequestFilter, RequestRecord, StatsFilter,
-    StatsKey, Status,
+    StatsKey, Status, Timestamp,
 };
 use fastrand::Rng;
 use sha2::{Digest, Sha256};
@@ -382,10 +382,10 @@ fn compare_body(
     false
 }
 
-fn times(rng: &mut Rng) -> (Option<i64>, Option<i64>) {
+fn times(rng: &mut Rng) -> (Option<Timestamp>, Option<Timestamp>) {
     let mut at = || {
         rng.bool()
-            .then(|| 1_500_000_000_000_000 + rng.i64(0..40) * 1_000_000_000)
+            .then(|| Timestamp::from_micros(1_500_000_000_000_000 + rng.i64(0..40) * 1_000_000_000))
     };
     (at(), at())
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use auditlite::{
     Capture, Completion, EXCERPT_BYTES, EraseSelector, PayloadSide, ReadError, ReadOnlyStore,
-    RequestContext, Status, WireProtocol,
+    RequestContext, Status, Timestamp, WireProtocol,
 };
 
 use crate::support::{Folder, PATIENCE, PIECE, begin, close, marks, noise};
@@ -187,7 +187,7 @@ fn other_responses_have_no_pieces() {
     let contexts = [
         (context("short"), PIECE - 1),
         (
-            context("past").started_at(1_700_000_000_000_000),
+            context("past").started_at(Timestamp::from_micros(1_700_000_000_000_000)),
             10 * PIECE,
         ),
         (context("digest").capture(Capture::MetadataOnly), 10 * PIECE),

@@ -165,7 +165,7 @@ fn what_a_request_was_answered_that_is_half_pruned_leaves_no_words() {
         let context = RequestContext::new("openai.chat")
             .request_id(id)
             .user_id("u")
-            .started_at(now - age * hour);
+            .started_at(auditlite::Timestamp::from_micros(now - age * hour));
         handles.push(store.recorder().open(context, body.to_string()).unwrap());
     }
     for handle in handles {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io::Write;
 
-use auditlite::{StatsKey, StatsRow};
+use auditlite::{StatsKey, StatsRow, Timestamp};
 use clap::ValueEnum;
 
 use crate::cli::Outcome;
@@ -183,7 +183,7 @@ impl Bars {
     }
 }
 
-type Order<'a> = (Option<i64>, [Option<&'a str>; 3]);
+type Order<'a> = (Option<Timestamp>, [Option<&'a str>; 3]);
 
 fn order(row: &StatsRow) -> Order<'_> {
     let names = [&row.provider_name, &row.model, &row.user_id];

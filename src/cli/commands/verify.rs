@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use auditlite::{
-    Finding, NotKept, OpenError, VerifyOptions, VerifyProgress, VerifyReport, VerifyStage,
-    VerifyingKey,
+    Finding, NotKept, OpenError, Timestamp, VerifyOptions, VerifyProgress, VerifyReport,
+    VerifyStage, VerifyingKey,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -148,7 +148,7 @@ fn write_checkpoints(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let events = |count| format::counted(count, "event", "events");
-    let at = |at: Option<i64>| format::or_absent(at, time::seconds);
+    let at = |at: Option<Timestamp>| format::or_absent(at, time::seconds);
     write!(
         out,
         "checkpoints  {}, the last of {} at {}",

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use auditlite::{Reader, RequestFilter, StatsFilter, Status};
+use auditlite::{Reader, RequestFilter, StatsFilter, Status, Timestamp};
 use clap::builder::PossibleValuesParser;
 use jiff::SignedDuration;
 
@@ -160,12 +160,12 @@ impl FilterArgs {
     }
 
     /// The period. An error if it ends before it starts.
-    fn period(&self) -> Result<(Option<i64>, Option<i64>), CliError> {
-        let micros = |time: &Option<Time>| {
-            let micros = time.as_ref().map(Time::micros);
-            micros.transpose().map_err(CliError::Message)
+    fn period(&self) -> Result<(Option<Timestamp>, Option<Timestamp>), CliError> {
+        let at = |time: &Option<Time>| {
+            let at = time.as_ref().map(Time::timestamp);
+            at.transpose().map_err(CliError::Message)
         };
-        match (micros(&self.since)?, micros(&self.until)?) {
+        match (at(&self.since)?, at(&self.until)?) {
             (Some(since), Some(until)) if since >= until => Err(CliError::Message(format!(
                 "--since ({}) is not before --until ({}); exchange them",
                 time::exact(since),

@@ -4,10 +4,11 @@
 //! from. So the facts that cannot change are compared: when the request arrived, whose it was, and both bodies.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use auditlite::{
     BodyInfos, ListOptions, PayloadSide, ReadError, Reader, RequestFilter, RequestOrder,
-    RequestRecord, Status, stored_identifier,
+    RequestRecord, Status, Timestamp, stored_identifier,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -19,7 +20,7 @@ const PAGE_REQUESTS: usize = 100;
 pub(crate) struct Identity {
     pub(crate) request_id: String,
     /// Absent where the line's time cannot be recorded.
-    pub(crate) opened_at: Option<i64>,
+    pub(crate) opened_at: Option<Timestamp>,
     /// Of an erased request, only what remains can be compared.
     pub(crate) is_erased: bool,
     /// User, session, context, conversation, trace.
@@ -76,7 +77,7 @@ impl Identity {
     pub(crate) fn is_in(&self, reader: &Reader, infos: &mut BodyInfos) -> Result<bool, ReadError> {
         let mut filter = RequestFilter::new().request_id(self.request_id.clone());
         filter.since = self.opened_at;
-        filter.until = self.opened_at.map(|at| at.saturating_add(1));
+        filter.until = self.opened_at.map(|at| at + Duration::from_micros(1));
 
         if let (None, KnownBy::Origin(origin)) = (self.opened_at, &self.known_by) {
             filter.attributes = origin.to_vec();

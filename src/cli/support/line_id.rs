@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use auditlite::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 /// Different lines of a file that are counted at once, 40 bytes each. After so many the counts restart, and the
@@ -27,7 +28,7 @@ impl LineIds {
         &mut self,
         line: &[u8],
         has_id: bool,
-        started_at: Option<i64>,
+        started_at: Option<Timestamp>,
     ) -> Option<String> {
         if has_id && self.first.is_some() {
             return None;
@@ -55,7 +56,7 @@ impl LineIds {
             .map(|(id, rest)| (*id, rest))?;
         if let Some(at) = started_at {
             // As in a UUIDv7: ids in the order of time are close to each other in the index.
-            let [_, _, milliseconds @ ..] = (at / 1000).to_be_bytes();
+            let [_, _, milliseconds @ ..] = (at.as_micros() / 1000).to_be_bytes();
             for (byte, of_time) in bytes.iter_mut().zip(milliseconds) {
                 *byte = of_time;
             }
@@ -77,7 +78,8 @@ mod tests {
                 ids.id(
                     line.as_bytes(),
                     line.starts_with("id"),
-                    line.starts_with('7').then_some(7_000_000),
+                    line.starts_with('7')
+                        .then_some(Timestamp::from_micros(7_000_000)),
                 )
             })
             .collect()

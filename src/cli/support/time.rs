@@ -88,13 +88,14 @@ pub(crate) fn parse(text: &str) -> Result<Time, String> {
 }
 
 impl Time {
-    /// Microseconds since the Unix epoch.
+    /// The point in time.
     ///
     /// # Errors
     ///
     /// It is beyond the range of the calendar.
-    pub(crate) fn micros(&self) -> Result<i64, String> {
-        self.micros_in(zone(), Timestamp::now())
+    pub(crate) fn timestamp(&self) -> Result<auditlite::Timestamp, String> {
+        let micros = self.micros_in(zone(), Timestamp::now())?;
+        Ok(auditlite::Timestamp::from_micros(micros))
     }
 
     /// When clocks go forward, a time of day that does not exist means the one later by the gap; when they go
@@ -110,7 +111,7 @@ impl Time {
     }
 }
 
-/// An RFC 3339 time as microseconds since the Unix epoch.
+/// An RFC 3339 time as microseconds since the Unix epoch; seconds may be left out.
 ///
 /// # Errors
 ///
@@ -156,26 +157,27 @@ pub(crate) fn from_number(number: Number) -> Option<i64> {
 }
 
 /// `2026-11-01 12:30:05`, and the offset where it is not UTC.
-pub(crate) fn seconds(micros: i64) -> String {
-    formatted(micros, "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S %:z")
+pub(crate) fn seconds(at: auditlite::Timestamp) -> String {
+    formatted(at, "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S %:z")
 }
 
 /// `2026-11-01T12:30:05.000123Z`, or with an offset.
-pub(crate) fn exact(micros: i64) -> String {
-    formatted(micros, "%Y-%m-%dT%H:%M:%S.%6fZ", "%Y-%m-%dT%H:%M:%S.%6f%:z")
+pub(crate) fn exact(at: auditlite::Timestamp) -> String {
+    formatted(at, "%Y-%m-%dT%H:%M:%S.%6fZ", "%Y-%m-%dT%H:%M:%S.%6f%:z")
 }
 
 /// `2026-11-01 12:00` for an hour, `2026-11-01` for a day.
-pub(crate) fn bucket(micros: i64, is_hour: bool) -> String {
+pub(crate) fn bucket(at: auditlite::Timestamp, is_hour: bool) -> String {
     match is_hour {
-        true => formatted(micros, "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M %:z"),
-        false => formatted(micros, "%Y-%m-%d", "%Y-%m-%d"),
+        true => formatted(at, "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M %:z"),
+        false => formatted(at, "%Y-%m-%d", "%Y-%m-%d"),
     }
 }
 
 /// The first microsecond of the day of this time, and whether the offset then and now is whole hours.
-pub(crate) fn day_of(micros: i64) -> (i64, bool) {
-    day_in(zone(), micros)
+pub(crate) fn day_of(at: auditlite::Timestamp) -> (auditlite::Timestamp, bool) {
+    let (start, is_whole) = day_in(zone(), at.as_micros());
+    (auditlite::Timestamp::from_micros(start), is_whole)
 }
 
 fn day_in(zone: TimeZone, micros: i64) -> (i64, bool) {
@@ -189,7 +191,8 @@ fn day_in(zone: TimeZone, micros: i64) -> (i64, bool) {
     (start, is_whole)
 }
 
-fn formatted(micros: i64, utc: &str, local: &str) -> String {
+fn formatted(at: auditlite::Timestamp, utc: &str, local: &str) -> String {
+    let micros = at.as_micros();
     match ZONE.get() {
         None => formatted_in(TimeZone::UTC, micros, utc),
         Some(zone) => formatted_in(zone.clone(), micros, local),
@@ -214,7 +217,8 @@ mod tests {
 
     fn parsed_in(zone: TimeZone, text: &str) -> Result<String, String> {
         let now = "2026-11-10T12:00:00Z".parse().unwrap();
-        parse(text)?.micros_in(zone, now).map(exact)
+        let micros = parse(text)?.micros_in(zone, now)?;
+        Ok(exact(auditlite::Timestamp::from_micros(micros)))
     }
 
     /// Clocks go forward on 29 March 2026 at 01:00 UTC and back on 25 October.
@@ -308,7 +312,11 @@ mod tests {
 
     #[test]
     fn times_beyond_the_calendar_are_printed_as_numbers() {
-        assert_eq!(seconds(0), "1970-01-01 00:00:00");
-        assert_eq!(exact(i64::MAX), format!("{} µs", i64::MAX));
+        assert_eq!(
+            seconds(auditlite::Timestamp::UNIX_EPOCH),
+            "1970-01-01 00:00:00"
+        );
+        let last = auditlite::Timestamp::from_micros(i64::MAX);
+        assert_eq!(exact(last), format!("{} µs", i64::MAX));
     }
 }

@@ -10,7 +10,9 @@ use crate::db::error::{Context, DbError};
 use crate::db::rows::{RequestRow, SELECT_REQUEST, request_rows, status_in};
 use crate::db::seq_to_sql;
 use crate::log::minute_of;
-use crate::model::{RequestFilter, RequestOrder, Status, stored_attribute, stored_identifier};
+use crate::model::{
+    RequestFilter, RequestOrder, Status, Timestamp, stored_attribute, stored_identifier,
+};
 
 /// Requests of one user with the same value of this belong to one conversation.
 const CONVERSATION: &str = "coalesce(conversation_id, context_id, session_id)";
@@ -287,16 +289,18 @@ pub(crate) fn conditions(
         (None, Walk::After(_)) => conditions.add_fixed("opened_seq >= 0"),
         (None, Walk::Before(_)) => {}
     }
-    if filter.since.is_some() || filter.until.is_some() {
-        let Some((first, last)) = seq_range(connection, filter.since, filter.until)? else {
+    let micros = |at: Option<Timestamp>| at.map(Timestamp::as_micros);
+    let (since, until) = (micros(filter.since), micros(filter.until));
+    if since.is_some() || until.is_some() {
+        let Some((first, last)) = seq_range(connection, since, until)? else {
             return Ok(None);
         };
         conditions.add("opened_seq >= ?", first);
         conditions.add("opened_seq <= ?", last);
-        if let Some(since) = filter.since {
+        if let Some(since) = since {
             conditions.add("opened_at >= ?", since);
         }
-        if let Some(until) = filter.until {
+        if let Some(until) = until {
             conditions.add("opened_at < ?", until);
         }
     }

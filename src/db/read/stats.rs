@@ -7,7 +7,7 @@ use crate::db::error::{Context, DbError};
 use crate::db::rollups::{SUMS, total};
 use crate::db::rows::count_at;
 use crate::log::{HOURS_PER_DAY, hour_of, hour_start};
-use crate::model::{RequestFilter, StatsFilter, StatsKey, StatsRow, ToolStats};
+use crate::model::{RequestFilter, StatsFilter, StatsKey, StatsRow, Timestamp, ToolStats};
 
 const READING: &str = "reading statistics";
 
@@ -58,9 +58,11 @@ fn stats_from(
 /// after the last whole day. If there is no whole day, or the caller needs single hours, it is one range of
 /// hours. Values that are bound in the source come before those of other conditions.
 fn source(filter: &StatsFilter, is_hourly: bool) -> (String, Conditions) {
-    let first = filter.since.map(hour_of);
+    let first = filter.since.map(|since| hour_of(since.as_micros()));
     // `until` is exclusive: its hour counts, unless `until` is the start of that hour.
-    let last = filter.until.map(|until| hour_of(until.saturating_sub(1)));
+    let last = filter
+        .until
+        .map(|until| hour_of(until.as_micros().saturating_sub(1)));
     let first_day = first
         .map(|hour| hour.div_euclid(HOURS_PER_DAY) + i64::from(hour.rem_euclid(HOURS_PER_DAY) > 0));
     let last_day = last.map(|hour| hour.saturating_add(1).div_euclid(HOURS_PER_DAY) - 1);
@@ -250,7 +252,9 @@ fn stats_from_row(row: &Row<'_>) -> rusqlite::Result<StatsRow> {
     let [completed, failed, rejected, abandoned, interrupted] =
         [4, 5, 6, 7, 8].map(|index| count_at(row, index));
     let mut stats = StatsRow {
-        time: row.get::<_, Option<i64>>(0)?.map(hour_start),
+        time: row
+            .get::<_, Option<i64>>(0)?
+            .map(|hour| Timestamp::from_micros(hour_start(hour))),
         provider_name: row.get(1)?,
         model: row.get(2)?,
         user_id: row.get(3)?,
@@ -335,8 +339,8 @@ mod tests {
                     .then(|| random.i64(-70..70) * 3_600_000_000 + random.i64(0..2))
             };
             let filter = StatsFilter {
-                since: at(),
-                until: at(),
+                since: at().map(Timestamp::from_micros),
+                until: at().map(Timestamp::from_micros),
                 model: random.bool().then(|| "m?".to_owned()),
                 provider_name: random.bool().then(|| "p1".to_owned()),
                 group_by: [StatsKey::Day, StatsKey::Provider, StatsKey::Model]

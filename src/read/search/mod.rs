@@ -16,7 +16,7 @@ use super::transcript::{message_key, transcript};
 use crate::db::{Connection, DatabasePath, DbError, FileLinks, WriterLock, search as index};
 use crate::error::{OpenError, ReadError, SearchIndexError, chain};
 use crate::model::{
-    CanonicalMessage, RequestFilter, RequestRecord, Status, UnreadableRequest, setters,
+    CanonicalMessage, RequestFilter, RequestRecord, Status, Timestamp, UnreadableRequest, setters,
 };
 use crate::payload::{Hasher, text_prefix};
 
@@ -137,9 +137,9 @@ pub struct SearchLag {
     pub unread: u64,
     /// The index was found damaged, and is not completely built again yet.
     pub is_damaged: bool,
-    /// When the first request was opened that the index has not seen, in microseconds since the Unix epoch.
+    /// When the first request was opened that the index has not seen.
     /// Absent: it has seen all.
-    pub missing_since: Option<i64>,
+    pub missing_since: Option<Timestamp>,
 }
 
 impl SearchLag {
@@ -164,7 +164,7 @@ pub(crate) fn lag(connection: &Connection) -> Result<SearchLag, ReadError> {
         again: state.again,
         unread: state.unread,
         is_damaged: extent.damaged_at.is_some(),
-        missing_since: state.missing_since,
+        missing_since: state.missing_since.map(Timestamp::from_micros),
     })
 }
 

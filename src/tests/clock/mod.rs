@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::clock::{now_micros, test_shift};
 use crate::{
     Completion, ListOptions, ReadOnlyStore, RequestContext, RequestFilter, RequestRecord,
-    StatsFilter, StatsKey, Status, Store,
+    StatsFilter, StatsKey, Status, Store, Timestamp,
 };
 
 const HOUR: i64 = 3_600_000_000;
@@ -54,8 +54,8 @@ fn context(id: &str) -> RequestContext {
 
 fn list(store: &Store, since: Option<i64>, until: Option<i64>) -> Vec<RequestRecord> {
     let mut filter = RequestFilter::new();
-    filter.since = since;
-    filter.until = until;
+    filter.since = since.map(Timestamp::from_micros);
+    filter.until = until.map(Timestamp::from_micros);
 
     store
         .reader()
@@ -109,7 +109,10 @@ fn a_clock_that_jumps_disturbs_nothing() {
             format!("r-{number}"),
             "the newest comes first"
         );
-        assert!((*from..=*to).contains(&request.opened_at), "{number}");
+        assert!(
+            (*from..=*to).contains(&request.opened_at.as_micros()),
+            "{number}"
+        );
         for us in [
             request.latency_us,
             request.upstream_latency_us,
@@ -119,20 +122,21 @@ fn a_clock_that_jumps_disturbs_nothing() {
         }
         assert!(request.time_to_first_chunk_us <= request.latency_us);
         // Its own time finds it, however times are ordered.
-        let found = list(&store, Some(request.opened_at), Some(request.opened_at + 1));
+        let opened_at = request.opened_at.as_micros();
+        let found = list(&store, Some(opened_at), Some(opened_at + 1));
         assert!(found.contains(request), "{number}");
-        let hour = request.opened_at.div_euclid(HOUR) * HOUR;
+        let hour = opened_at.div_euclid(HOUR) * HOUR;
         let rows = store
             .reader()
             .stats(
                 &StatsFilter::new()
-                    .since(hour)
-                    .until(hour + HOUR)
+                    .since(Timestamp::from_micros(hour))
+                    .until(Timestamp::from_micros(hour + HOUR))
                     .group_by([StatsKey::Hour]),
             )
             .unwrap();
         assert_eq!(rows.len(), 1, "{number}");
-        assert_eq!(rows[0].time, Some(hour));
+        assert_eq!(rows[0].time, Some(Timestamp::from_micros(hour)));
         assert!(rows[0].completed >= 1);
     }
     // A request that is left open is interrupted by a start that lies long before it.

@@ -15,7 +15,7 @@ use crate::clock::now_micros;
 use crate::db::{Batch, CheckpointRow, TreeHead};
 use crate::error::Cause;
 use crate::merkle::{Checkpoint, CompactRange, SigningKey};
-use crate::model::Digest;
+use crate::model::{Digest, Timestamp};
 use crate::sync::Instant;
 use crate::writer::health::HealthCounters;
 
@@ -35,8 +35,8 @@ pub struct CheckpointNotice {
     pub size: u64,
     /// Root of the RFC 6962 tree over them.
     pub root: Digest,
-    /// When it was made, in microseconds since the Unix epoch.
-    pub at: i64,
+    /// When it was made.
+    pub at: Timestamp,
     /// The signed note (C2SP `tlog-checkpoint`); without a key it has no signature line.
     pub note: String,
 }
@@ -201,7 +201,7 @@ impl Checkpointer {
                 origin: self.origin.clone(),
                 size: row.size,
                 root: self.tree.root(),
-                at: row.at,
+                at: Timestamp::from_micros(row.at),
                 note: row.note.clone(),
             };
             // A panic in the callback must not end the writer.

@@ -13,7 +13,8 @@ use crate::config::Capture;
 use crate::db::{Part, payload_id};
 use crate::log::{BodyFact, EventKind, Kept, Opened};
 use crate::model::{
-    Adjustments, Normaliser, REQUEST_UNPARSED, RequestContext, WireProtocol, stored_identifier,
+    Adjustments, Normaliser, REQUEST_UNPARSED, RequestContext, Timestamp, WireProtocol,
+    stored_identifier,
 };
 use crate::payload::{Annotate, Key, Overlap, PayloadPlan, sha256};
 use crate::sync::{caught, trip};
@@ -241,7 +242,7 @@ fn opened_event(command: OpenCommand, request_body: BodyFact, content: Option<Bo
     };
     Opened {
         request_id: lifecycle.request_id.clone(),
-        started_at: context.started_at,
+        started_at: context.started_at.map(Timestamp::as_micros),
         conversation_id: context.conversation_id,
         context_id: context.context_id,
         session_id: context.session_id,

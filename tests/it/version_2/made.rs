@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use auditlite::{
     ActorKind, Capture, Completion, EraseSelector, Failure, Message, MessageToolCall, Recorder,
-    Redaction, Rejection, RequestHandle, Retention, ToolCall, Usage, WireProtocol,
+    Redaction, Rejection, RequestHandle, Retention, Timestamp, ToolCall, Usage, WireProtocol,
 };
 
 use super::*;
@@ -65,7 +65,9 @@ fn first_opening(folder: &Folder) -> RequestHandle {
         .unwrap();
     let recorder = store.recorder();
     for (id, hours) in [("pruned with metadata", 50), ("pruned content", 30)] {
-        let past = context(id).started_at(hours_ago(hours)).user_id("u-1");
+        let past = context(id)
+            .started_at(Timestamp::from_micros(hours_ago(hours)))
+            .user_id("u-1");
         let mut audit = recorder.open(past, asked(id)).unwrap();
         audit.chunk(answered(id));
         audit.finish(200).unwrap();

@@ -7,8 +7,8 @@ use crate::cli::support::identity::{BodyIdentity, Identity, KnownBy, hexadecimal
 use crate::cli::support::line_id::LineIds;
 use crate::cli::support::time;
 use auditlite::{
-    ActorKind, Completion, Failure, PayloadSide, Rejection, RequestContext, Status, Timing,
-    ToolCall, Usage,
+    ActorKind, Completion, Failure, PayloadSide, Rejection, RequestContext, Status, Timestamp,
+    Timing, ToolCall, Usage,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -95,7 +95,7 @@ struct Line {
     opened_seq: String,
     request_id: String,
     status: Status,
-    opened_at: Option<i64>,
+    opened_at: Option<Timestamp>,
     latency_us: Option<u64>,
     upstream_latency_us: Option<u64>,
     time_to_first_chunk_us: Option<u64>,
@@ -326,9 +326,7 @@ impl Line {
             .request_id(&self.request_id)
             .is_streaming(self.is_streaming);
         // A record of the past, even if its time is not known.
-        context.started_at = self
-            .opened_at
-            .or_else(|| Some(jiff::Timestamp::now().as_microsecond()));
+        context.started_at = Some(self.opened_at.unwrap_or_else(Timestamp::now));
         context.user_id.clone_from(&self.user_id);
         context.session_id.clone_from(&self.session_id);
         context.context_id.clone_from(&self.context_id);
@@ -429,7 +427,7 @@ impl Line {
 }
 
 /// When it arrived; `None`: a time that cannot be recorded, which is noted.
-fn opened_at(line: &mut Fields<'_>) -> Result<Option<i64>, String> {
+fn opened_at(line: &mut Fields<'_>) -> Result<Option<Timestamp>, String> {
     let Some(number) = line.number("opened_at")? else {
         return Err("has no opened_at; a line of `auditlite export` has one".to_owned());
     };
@@ -438,7 +436,7 @@ fn opened_at(line: &mut Fields<'_>) -> Result<Option<i64>, String> {
     if at.is_none() || !number.is_exact() {
         line.note("started_at");
     }
-    Ok(at)
+    Ok(at.map(Timestamp::from_micros))
 }
 
 fn tool_calls(line: &mut Fields<'_>) -> Result<Vec<ToolCall>, String> {

@@ -1,6 +1,6 @@
 //! One line of JSON Lines: a finished exchange.
 
-use auditlite::{Completion, Failure, RequestContext, Timing, Usage, WireProtocol};
+use auditlite::{Completion, Failure, RequestContext, Timestamp, Timing, Usage, WireProtocol};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
@@ -20,7 +20,7 @@ pub(super) struct Exchange {
     pub(super) request_body: Vec<u8>,
     pub(super) end: End,
     /// When it arrived, where the line says so.
-    pub(super) arrived_at: Option<i64>,
+    pub(super) arrived_at: Option<Timestamp>,
 }
 
 /// How it ended.
@@ -123,7 +123,7 @@ impl Exchange {
         .or_else(|| model_of(&request_body));
         let arrived_at = started_at(line)?;
         // A finished exchange is a record of the past: the time that recording takes must not become its latency.
-        context.started_at = arrived_at.or_else(|| Some(jiff::Timestamp::now().as_microsecond()));
+        context.started_at = Some(arrived_at.unwrap_or_else(Timestamp::now));
         // The bodies may say what the line does not.
         context.read_body = Some(true);
 
@@ -227,7 +227,7 @@ fn model_of(request_body: &str) -> Option<String> {
 
 /// A number since the Unix epoch, of which the size tells the unit, or an RFC 3339 string. A time that
 /// cannot be recorded is noted.
-fn started_at(line: &mut Fields<'_>) -> Result<Option<i64>, String> {
+fn started_at(line: &mut Fields<'_>) -> Result<Option<Timestamp>, String> {
     let Some(raw) = line.raw("started_at") else {
         return Ok(None);
     };
@@ -245,7 +245,7 @@ fn started_at(line: &mut Fields<'_>) -> Result<Option<i64>, String> {
     if at.is_none() {
         line.note("started_at");
     }
-    Ok(at)
+    Ok(at.map(Timestamp::from_micros))
 }
 
 #[cfg(test)]
@@ -307,6 +307,7 @@ mod tests {
             parse(&format!(r#"{{"request":1,"started_at":{value}}}"#))
                 .context
                 .started_at
+                .map(Timestamp::as_micros)
         };
         assert_eq!(at("1700000000000000"), Some(1_700_000_000_000_000));
         // Whatever the unit, it is never 1970.
