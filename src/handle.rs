@@ -441,6 +441,7 @@ impl Active {
         let metadata_bytes = ending.metadata_bytes() + size_of::<EndCommand>();
         let reservation = self.shared.capacity.force_reserve(metadata_bytes);
         self.reservation.add(reservation);
+        // Redacted before this, so that length and capacity are those of what is recorded.
         let response_length = match &ending.response_body {
             None => self.streamed_bytes,
             Some(body) => {
@@ -464,12 +465,14 @@ impl Active {
                 self.shared.count_loss(Loss::Payload, at);
             }
         }
+        // Where both say something, the end does: it is the later word.
         if let Some(model) = self.response_model.take() {
             ending.response_model.get_or_insert(model);
         }
         ending.http_status = ending.http_status.or(self.http_status);
         ending.usage = ending.usage.or(self.usage);
         self.adjustments.add(adjustments);
+        // A gateway that never says when the upstream was done ends the request right after it.
         let upstream_ended_us = self.upstream_ended_us.or(latency_us);
         let upstream_latency_us = self
             .upstream_started_us

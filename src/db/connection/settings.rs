@@ -201,7 +201,7 @@ pub(crate) fn stop_after(connection: &Connection, time: Duration) -> Result<(), 
 
 /// Which path SQLite opens, and with which flags. Reading a WAL-mode file needs its shared-memory file. If
 /// that neither exists nor can be created, a file without a write-ahead log is opened as immutable: it has
-/// no writer now, and a later writer is noticed by the files that it creates ([`ReadFile`]).
+/// no writer now, and a later writer is noticed by the files that it creates (`watch::ReadFile`).
 pub(crate) fn target(path: &Path, is_immutable: bool) -> (PathBuf, OpenFlags) {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_NO_MUTEX

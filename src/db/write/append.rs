@@ -270,6 +270,7 @@ impl Appender {
                         .context(WRITING)
                 })?;
             }
+            // Not guarded: a refused checkpoint must fail the batch, as a refused line of the log does.
             tree::insert_checkpoint(&transaction, batch.checkpoint.as_ref())?;
             if let Some(removal) = &batch.removal {
                 damage = removal.forget_words(&transaction)?;

@@ -271,7 +271,7 @@ fn bind_late(
     binder.bind(rows::attributes_to_sql(attributes))
 }
 
-/// In the order of [`rows::START_COLUMNS`]. The pattern names every field, so that a new field of the event
+/// In the order of `START_COLUMNS` in `db/rows.rs`. The pattern names every field, so that a new field of the event
 /// cannot be forgotten here.
 pub(crate) fn bind_start(
     binder: &mut impl Values,
@@ -326,7 +326,7 @@ pub(crate) fn bind_start(
     binder.bind(sql(request_body.length))
 }
 
-/// In the order of [`rows::END_COLUMNS`]. The pattern names every field, for the same reason. Without an
+/// In the order of `END_COLUMNS` in `db/rows.rs`. The pattern names every field, for the same reason. Without an
 /// end, every column is NULL.
 pub(crate) fn bind_end(
     binder: &mut impl Values,
