@@ -25,6 +25,7 @@ use crate::model::{
     RequestRecord, StatsFilter, StatsKey, StatsRow, ToolStats,
 };
 use crate::read::commitments::Commitments;
+use crate::read::content::{self, ContentReader};
 use crate::read::search::{self, SearchLag, SearchOptions, SearchResult};
 use crate::read::{lookup, requests};
 use crate::removal::{
@@ -127,12 +128,11 @@ impl Reader {
         request: &RequestRecord,
         side: PayloadSide,
     ) -> Result<Payload, ReadError> {
-        requests::payload(
-            &*self.connection()?,
-            &mut Commitments::default(),
-            request,
-            side,
-        )
+        let mut reader = ContentReader::default();
+        let body = content::body(&*self.connection()?, &mut reader, request, side)?;
+        // The cache must not hold the bytes any more, or they would be copied.
+        drop(reader);
+        Ok(body.into())
     }
 
     /// Length and digest of a body, without reading it; `None` where there is none.
@@ -145,7 +145,7 @@ impl Reader {
         request: &RequestRecord,
         side: PayloadSide,
     ) -> Result<Option<BodyInfo>, ReadError> {
-        requests::body_info(
+        content::body_info(
             &*self.connection()?,
             &mut Commitments::default(),
             request,
@@ -159,7 +159,7 @@ impl Reader {
     ///
     /// [`ReadError::Damaged`], or what the database reported.
     pub fn upstream_body(&self, request: &RequestRecord) -> Result<Option<BodyInfo>, ReadError> {
-        requests::upstream_body(&*self.connection()?, &mut Commitments::default(), request)
+        content::upstream_body(&*self.connection()?, &mut Commitments::default(), request)
     }
 
     /// Tools that the model asked to have called, in order, with their inputs as far as kept.
@@ -169,7 +169,7 @@ impl Reader {
     /// [`ReadError::Damaged`], [`ReadError::Unchecked`], or what the database reported.
     pub fn tool_calls(&self, request: &RequestRecord) -> Result<Vec<RecordedToolCall>, ReadError> {
         let connection = self.connection()?;
-        requests::checked(|commitments| requests::tool_calls(&connection, commitments, request))
+        content::checked(|reader| content::tool_calls(&connection, reader, request))
     }
 
     /// The request's canonical messages, if the gateway passed them; empty otherwise.
@@ -179,7 +179,7 @@ impl Reader {
     /// [`ReadError::Damaged`], [`ReadError::Unchecked`], or what the database reported.
     pub fn messages(&self, request: &RequestRecord) -> Result<Vec<Message>, ReadError> {
         let connection = self.connection()?;
-        requests::checked(|commitments| requests::messages(&connection, commitments, request))
+        content::checked(|reader| content::messages(&connection, reader, request))
     }
 
     /// The tools that the request offers to the model, read from the body; the file holds a catalogue
@@ -190,7 +190,7 @@ impl Reader {
     /// [`ReadError::Damaged`], [`ReadError::Unchecked`], or what the database reported.
     pub fn offered_tools(&self, request: &RequestRecord) -> Result<Vec<OfferedTool>, ReadError> {
         let connection = self.connection()?;
-        requests::checked(|commitments| requests::offered_tools(&connection, commitments, request))
+        content::checked(|reader| content::offered_tools(&connection, reader, request))
     }
 
     /// What the response says, read from its body: text, thinking, tool calls, usage, errors. `None`
@@ -201,7 +201,7 @@ impl Reader {
     /// [`ReadError::Damaged`], [`ReadError::Unchecked`], or what the database reported.
     pub fn response(&self, request: &RequestRecord) -> Result<Option<ParsedResponse>, ReadError> {
         let connection = self.connection()?;
-        requests::checked(|commitments| requests::response(&connection, commitments, request))
+        content::checked(|reader| content::response(&connection, reader, request))
     }
 
     /// Searches messages: each once, where it first appeared. All words must occur;
@@ -257,7 +257,7 @@ impl Reader {
     /// [`ReadError::Damaged`], [`ReadError::Unchecked`], or what the database reported.
     pub fn assistant_text(&self, request: &RequestRecord) -> Result<Option<String>, ReadError> {
         let connection = self.connection()?;
-        requests::checked(|commitments| requests::assistant_text(&connection, commitments, request))
+        content::checked(|reader| content::assistant_text(&connection, reader, request))
     }
 
     /// Writes the requests that match, oldest first, as JSON Lines or CSV; `docs/export.md` describes

@@ -8,7 +8,8 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::{Body, ExportContent, Item, Sink, excerpt};
 use crate::error::ExportError;
-use crate::model::{Payload, RecordedToolCall, RequestRecord};
+use crate::model::{RecordedToolCall, RequestRecord};
+use crate::read::content::ReadBody;
 
 /// Writes lines.
 pub(super) struct JsonLines {
@@ -96,13 +97,13 @@ impl Serialize for BodyJson<'_> {
 
 impl BodyJson<'_> {
     /// As text if the bytes are text and complete, otherwise in base64.
-    fn bytes<'p>(&self, payload: &'p Payload) -> (Option<&'p str>, Option<String>) {
+    fn bytes<'p>(&self, payload: &'p ReadBody) -> (Option<&'p str>, Option<String>) {
         match (std::str::from_utf8(&payload.bytes), self.1) {
             (Ok(text), ExportContent::Excerpt) => (Some(excerpt(text)), None),
             (Ok(text), _) => (Some(text), None),
             // An excerpt is for reading: without text it has no value.
             (Err(_), ExportContent::Excerpt) => (None, None),
-            (Err(_), _) => (None, Some(STANDARD.encode(&payload.bytes))),
+            (Err(_), _) => (None, Some(STANDARD.encode(payload.bytes.as_slice()))),
         }
     }
 }

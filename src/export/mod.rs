@@ -20,11 +20,11 @@ use serde::Serialize;
 use crate::db::{ReadConnection, seq_to_sql};
 use crate::error::{ExportError, ReadError};
 use crate::model::{
-    CanonicalMessage, Digest, Payload, PayloadSide, RecordedToolCall, RequestFilter, RequestRecord,
-    Status, Timestamp, UnreadableRequest, setters,
+    CanonicalMessage, Digest, PayloadSide, RecordedToolCall, RequestFilter, RequestRecord, Status,
+    Timestamp, UnreadableRequest, setters,
 };
 use crate::payload::Hasher;
-use crate::read::payloads::Recent;
+use crate::read::content::{self, ContentReader, ReadBody};
 use crate::read::requests;
 use crate::read::transcript::transcript;
 
@@ -218,7 +218,7 @@ enum Body {
     Present {
         length: u64,
         sha256: Option<Digest>,
-        payload: Option<Payload>,
+        payload: Option<ReadBody>,
         /// Why there is no body although it was asked for.
         reason: Option<String>,
         /// Nothing of it could be compared with the log.
@@ -305,7 +305,7 @@ fn write_all(
         return Ok(());
     };
     let mut after = options.filter.after_seq;
-    let mut recent = Recent::default();
+    let mut reader = ContentReader::default();
     loop {
         let left = options
             .limit
@@ -331,16 +331,16 @@ fn write_all(
             }
             // And one for each request: the time limit of a read applies to the bodies of one request.
             let connection = connect()?;
-            let mut item = item(&connection, &mut recent, record, options.content, counts)?;
+            let mut item = item(&connection, &mut reader, record, options.content, counts)?;
             if sink.wants_messages() {
-                match transcript(&connection, &mut recent, record) {
+                match transcript(&connection, &mut reader, record) {
                     Ok(found) => (item.messages, item.replies) = (found.messages, found.replies),
                     // The body was already counted as damaged.
                     Err(ReadError::Damaged(_)) => {}
                     Err(error) => return Err(error.into()),
                 }
             }
-            let is_unchecked = !recent.commitments.take_unchecked().is_empty();
+            let is_unchecked = !reader.commitments.take_unchecked().is_empty();
             counts.unchecked = counts.unchecked.saturating_add(u64::from(is_unchecked));
             sink.write(&item, out)?;
             counts.count(record);
@@ -356,14 +356,14 @@ fn write_all(
 /// input is content.
 fn item<'r>(
     connection: &ReadConnection,
-    recent: &mut Recent,
+    reader: &mut ContentReader,
     record: &'r RequestRecord,
     content: ExportContent,
     counts: &mut Counts,
 ) -> Result<Item<'r>, ExportError> {
     let request = body(
         connection,
-        recent,
+        reader,
         record,
         PayloadSide::Request,
         content,
@@ -371,13 +371,13 @@ fn item<'r>(
     )?;
     let response = body(
         connection,
-        recent,
+        reader,
         record,
         PayloadSide::Response,
         content,
         counts,
     )?;
-    let mut tool_calls = match requests::tool_calls(connection, &mut recent.commitments, record) {
+    let mut tool_calls = match content::tool_calls(connection, reader, record) {
         Err(ReadError::Damaged(_)) => {
             counts.damaged = counts.damaged.saturating_add(1);
             Vec::new()
@@ -406,7 +406,7 @@ fn item<'r>(
 /// is missing. Then the bytes are read, unless the first step has given a reason why there are none.
 fn body(
     connection: &ReadConnection,
-    recent: &mut Recent,
+    reader: &mut ContentReader,
     record: &RequestRecord,
     side: PayloadSide,
     content: ExportContent,
@@ -418,10 +418,10 @@ fn body(
     };
     let (mut reason, mut is_unchecked) = (None, false);
     let (length, sha256) =
-        match requests::body_info(connection, &mut recent.commitments, record, side) {
+        match content::body_info(connection, &mut reader.commitments, record, side) {
             Ok(None) => return Ok(Body::Absent),
             Ok(Some(info)) => {
-                if info.removed == Some(requests::MISSING) {
+                if info.removed == Some(content::MISSING) {
                     let why = match info.is_unchecked {
                         true => {
                             "missing, and its line in the log, which would say why, cannot be read"
@@ -435,13 +435,13 @@ fn body(
             }
             Err(ReadError::Damaged(what)) => {
                 reason = damaged(what);
-                (requests::body_length(record, side).unwrap_or(0), None)
+                (content::body_length(record, side).unwrap_or(0), None)
             }
             Err(error) => return Err(error.into()),
         };
     let mut payload = None;
     if content != ExportContent::None && reason.is_none() {
-        match requests::next_payload(connection, recent, record, side) {
+        match content::body(connection, reader, record, side) {
             Ok(found) => payload = Some(found),
             Err(ReadError::NotKept { reason: why, .. }) => reason = Some(why.to_owned()),
             Err(ReadError::Damaged(what)) => reason = damaged(what),

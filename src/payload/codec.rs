@@ -5,7 +5,7 @@ use bytes::Bytes;
 use zstd::bulk::Decompressor;
 
 use super::EncodedPayload;
-use super::delta::{Bases, Effort, Packer, PlannedDelta};
+use super::delta::{Bases, Effort, Packer, PlannedDelta, Unpacker};
 use crate::model::Digest;
 
 /// How `payloads.data` is packed. The numbers are part of the file format.
@@ -149,10 +149,15 @@ pub(crate) fn bases_of(first: Option<i64>, second: Option<i64>) -> Option<Bases>
 }
 
 /// Unpacks content that stands alone; `None` if it does not unpack to exactly `kept` bytes.
-pub(crate) fn unpack_alone(encoding: Encoding, data: Vec<u8>, kept: u64) -> Option<Vec<u8>> {
+pub(crate) fn unpack_alone(
+    unpacker: &mut Unpacker,
+    encoding: Encoding,
+    data: &[u8],
+    kept: u64,
+) -> Option<Vec<u8>> {
     match encoding {
-        Encoding::AsIs => (u64::try_from(data.len()).ok()? == kept).then_some(data),
-        Encoding::Zstd => unpack(&mut Decompressor::new().ok()?, &data, kept),
+        Encoding::AsIs => (u64::try_from(data.len()).ok()? == kept).then(|| data.to_vec()),
+        Encoding::Zstd => unpacker.alone(data, kept),
         Encoding::Delta => None,
     }
 }

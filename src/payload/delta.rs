@@ -190,18 +190,8 @@ impl Applied {
     }
 }
 
-/// Unpacks one delta. For many, keep an [`Unpacker`].
-pub(crate) fn apply(
-    first: &[u8],
-    second: Option<&[u8]>,
-    data: &[u8],
-    length: u64,
-) -> Option<Applied> {
-    Unpacker::new().apply(first, second, data, length)
-}
-
-/// Unpacks deltas. Keeps zstd's working memory, which takes longer to set up than a short delta takes to
-/// unpack. Used by one thread at a time.
+/// Unpacks frames and deltas. Keeps zstd's working memory, which takes longer to set up than a short delta
+/// takes to unpack. Used by one thread at a time.
 pub(crate) struct Unpacker {
     context: DCtx<'static>,
 }

@@ -19,7 +19,7 @@ pub(crate) use content::EndContent;
 pub(crate) use conversation::{Annotate, DeltaPlanner, Key, Note, Overlap, Planned};
 #[cfg(all(test, not(shuttle)))]
 pub(crate) use delta::Effort;
-pub(crate) use delta::{Bases, Packer, Unpacker, apply};
+pub(crate) use delta::{Bases, Packer, Unpacker};
 pub(crate) use excerpt::{Excerpt, StreamedBody, excerpt_of, text_prefix};
 pub(crate) use hash::{Hasher, commitment, sha256};
 

@@ -101,7 +101,8 @@ impl Model {
         *rows += 1;
         let row = &self.rows[&id];
         let Some(bases) = row.bases else {
-            return unpack_alone(row.encoding, row.data.clone(), row.length).unwrap();
+            return unpack_alone(&mut Unpacker::new(), row.encoding, &row.data, row.length)
+                .unwrap();
         };
         assert!(bases.first < id && bases.second.is_none_or(|second| second < id));
         // The recursion of a test: each base once, so that it stays small.
@@ -126,11 +127,15 @@ impl Model {
                 continue;
             }
             let content = match row.bases {
-                None => unpack_alone(row.encoding, row.data.clone(), row.length).unwrap(),
+                None => {
+                    unpack_alone(&mut Unpacker::new(), row.encoding, &row.data, row.length).unwrap()
+                }
                 Some(bases) => {
                     let first = &memo[&bases.first];
                     let second = bases.second.map(|second| memo[&second].as_slice());
-                    let applied = apply(first, second, &row.data, row.length).unwrap();
+                    let applied = Unpacker::new()
+                        .apply(first, second, &row.data, row.length)
+                        .unwrap();
                     let tail = &first[first.len() - applied.tail..];
                     [&first[..applied.head], &applied.new, tail].concat()
                 }
@@ -323,13 +328,25 @@ fn damaged_deltas_are_refused() {
             let mut data = row.data.clone();
             data[position] ^= 1 << bit;
             // Refused, or a content of the recorded length that its digest gives away.
-            if let Some(applied) = apply(&first, None, &data, row.length) {
+            if let Some(applied) = Unpacker::new().apply(&first, None, &data, row.length) {
                 let length = applied.head + applied.new.len() + applied.tail;
                 assert_eq!(length as u64, row.length);
             }
         }
-        assert!(apply(&first, None, &row.data[..position], row.length).is_none());
+        assert!(
+            Unpacker::new()
+                .apply(&first, None, &row.data[..position], row.length)
+                .is_none()
+        );
     }
-    assert!(apply(&first, None, &row.data, row.length + 1).is_none());
-    assert!(apply(&first, None, &row.data, u64::MAX).is_none());
+    assert!(
+        Unpacker::new()
+            .apply(&first, None, &row.data, row.length + 1)
+            .is_none()
+    );
+    assert!(
+        Unpacker::new()
+            .apply(&first, None, &row.data, u64::MAX)
+            .is_none()
+    );
 }

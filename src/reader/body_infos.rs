@@ -7,7 +7,7 @@ use crate::db::ReadFile;
 use crate::error::ReadError;
 use crate::model::{BodyInfo, PayloadSide, RequestRecord};
 use crate::read::commitments::Commitments;
-use crate::read::requests;
+use crate::read::content;
 
 /// As [`Reader::body_info`], for many bodies: caches the parts of the log that it read last, at most 8 MiB,
 /// instead of unpacking them again for each body. Made by [`Reader::body_infos`].
@@ -44,8 +44,7 @@ impl BodyInfos {
             self.commitments = Commitments::default();
             self.file = file;
         }
-        let mut info =
-            |side| requests::body_info(&connection, &mut self.commitments, request, side);
+        let mut info = |side| content::body_info(&connection, &mut self.commitments, request, side);
         Ok([info(PayloadSide::Request)?, info(PayloadSide::Response)?])
     }
 }

@@ -3,7 +3,7 @@
 use super::Reader;
 use crate::error::ReadError;
 use crate::model::RequestRecord;
-use crate::read::payloads::Recent;
+use crate::read::content::ContentReader;
 use crate::read::transcript::{self, Conversation, ConversationOptions, ToolResult, Transcript};
 
 impl Reader {
@@ -24,7 +24,7 @@ impl Reader {
     ///
     /// [`ReadError::Damaged`], or what the database reported.
     pub fn transcript(&self, request: &RequestRecord) -> Result<Transcript, ReadError> {
-        transcript::transcript(&*self.connection()?, &mut Recent::default(), request)
+        transcript::transcript(&*self.connection()?, &mut ContentReader::default(), request)
     }
 
     /// A page of the conversation of this id (`conversation_id`, else `context_id`, else `session_id`

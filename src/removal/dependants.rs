@@ -10,7 +10,7 @@ use super::Session;
 use crate::db::{self, Links, Removal, Repacked, event_seq};
 use crate::error::{ReadError, RemovalError};
 use crate::payload::pack_alone;
-use crate::read::payloads;
+use crate::read::payloads::PayloadCache;
 use crate::sync::atomic::Ordering;
 
 /// Rows that one step examines.
@@ -97,6 +97,7 @@ pub(super) fn repack(
     let mut pending = Vec::new();
     let mut seen = HashSet::new();
     let mut lost = HashSet::new();
+    let mut payloads = PayloadCache::default();
     let (mut bytes, mut dependants) = (0_usize, Dependants::default());
     for &(first, last) in ranges {
         let mut after = (first, i64::MIN);
@@ -110,7 +111,7 @@ pub(super) fn repack(
                 if is_in(ranges, id) || seen.contains(&id) || lost.contains(&id) {
                     continue;
                 }
-                let repacked = match repacked(session, ranges, id) {
+                let repacked = match repacked(session, &mut payloads, ranges, id) {
                     Ok(Some(repacked)) => repacked,
                     Ok(None) => continue,
                     Err(ReadError::Damaged(what)) => {
@@ -155,6 +156,7 @@ fn write(session: &Session<'_>, repacked: Vec<Repacked>) -> Result<(), RemovalEr
 /// The payload so that it stands alone; `None` if it does not need one of the ranges.
 fn repacked(
     session: &Session<'_>,
+    payloads: &mut PayloadCache,
     ranges: &[(i64, i64)],
     id: i64,
 ) -> Result<Option<Repacked>, ReadError> {
@@ -166,7 +168,7 @@ fn repacked(
     if !needs.into_iter().flatten().any(|base| is_in(ranges, base)) {
         return Ok(None);
     }
-    let content = payloads::read(&session.connection, id)?;
+    let content = payloads.read(&session.connection, id)?;
     let Some((_, Some(content))) = content else {
         return Ok(None);
     };

@@ -9,7 +9,7 @@ use crate::db::error::{Context, DbError};
 use crate::db::rows::{count_at, optional_count_at};
 use crate::db::seq_to_sql;
 use crate::model::Digest;
-use crate::payload::{Encoding, unpack_alone};
+use crate::payload::{Encoding, Unpacker, unpack_alone};
 
 /// Limit of pieces for one response: eleven hours, with one every 10 s. What comes later is only written at
 /// the end.
@@ -80,6 +80,7 @@ pub(crate) fn seen_response(
         .context(READING)?;
     let (first, last) = ids_of(opened_seq);
     let mut rows = statement.query([first, last]).context(READING)?;
+    let mut unpacker = Unpacker::new();
     let mut seen: Option<SeenResponse> = None;
     let mut next = first;
     while let Some(row) = rows.next().context(READING)? {
@@ -87,7 +88,7 @@ pub(crate) fn seen_response(
             break;
         }
         next = next.saturating_add(1);
-        let Some(piece) = read_piece(row, seen.as_ref()).context(READING)? else {
+        let Some(piece) = read_piece(&mut unpacker, row, seen.as_ref()).context(READING)? else {
             break;
         };
         let is_excerpt = piece.excerpt.is_some();
@@ -104,6 +105,7 @@ pub(crate) fn seen_response(
 
 /// Reads the row as a response of its own; `None` if it cannot follow `before`.
 fn read_piece(
+    unpacker: &mut Unpacker,
     row: &Row<'_>,
     before: Option<&SeenResponse>,
 ) -> rusqlite::Result<Option<SeenResponse>> {
@@ -123,7 +125,7 @@ fn read_piece(
     // Never more than its packed bytes, and never more than a body may have.
     let fits = usize::try_from(kept).is_ok_and(|kept| kept <= free_bytes && data.len() <= kept);
     let encoding = Encoding::from_code(row.get(6)?).filter(|_| fits);
-    let content = encoding.and_then(|encoding| unpack_alone(encoding, data.to_vec(), kept));
+    let content = encoding.and_then(|encoding| unpack_alone(unpacker, encoding, data, kept));
     Ok(match content {
         None => None,
         Some(content) => Some(SeenResponse {

@@ -9,13 +9,11 @@ use super::{IndexError, key_of, searched_text};
 use crate::db::{Connection, search as index};
 use crate::error::{ReadError, chain};
 use crate::model::{RequestRecord, Status};
-use crate::read::payloads::Recent;
+use crate::read::content::ContentReader;
 use crate::read::transcript::transcript;
 
 /// Requests that are read at a time.
 const PAGE: usize = 64;
-/// Bytes of bodies that are cached meanwhile.
-const RECENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Requests that are named; further ones are only counted.
 const NAMED_MAX: usize = 20;
 
@@ -68,7 +66,7 @@ fn find(
     let extent = state.index.unwrap_or_default();
     let mut comparison = ProjectionCheck {
         connection,
-        recent: &mut Recent::with_bytes(RECENT_BYTES_MAX),
+        reader: &mut ContentReader::default(),
         // Messages from before a removal may not have been examined again yet.
         is_missing_told: state.again == 0,
         kept_from: index::kept_from(connection)?,
@@ -133,7 +131,7 @@ impl IndexFindings {
 /// Requests whose messages were compared with the index.
 #[derive(Debug)]
 pub(crate) struct Compared {
-    recent: Recent,
+    reader: ContentReader,
     seqs: BTreeSet<u64>,
     words: Option<index::Words>,
 }
@@ -141,7 +139,7 @@ pub(crate) struct Compared {
 impl Compared {
     pub(crate) fn new() -> Self {
         Self {
-            recent: Recent::with_bytes(RECENT_BYTES_MAX),
+            reader: ContentReader::default(),
             seqs: BTreeSet::new(),
             words: None,
         }
@@ -204,7 +202,7 @@ pub(crate) fn compare_request(
         }
         let mut comparison = ProjectionCheck {
             connection,
-            recent: &mut compared.recent,
+            reader: &mut compared.reader,
             is_missing_told: state.again == 0,
             kept_from: index::kept_from(connection)?,
             others: BTreeSet::new(),
@@ -240,7 +238,7 @@ pub(crate) fn compare_request(
 
 struct ProjectionCheck<'c> {
     connection: &'c Connection,
-    recent: &'c mut Recent,
+    reader: &'c mut ContentReader,
     is_missing_told: bool,
     /// Requests before this event have had their content pruned.
     kept_from: u64,
@@ -268,7 +266,7 @@ impl ProjectionCheck<'_> {
         if seq < self.kept_from {
             return Ok((stored > 0).then_some("it has messages of what was pruned"));
         }
-        let said = match transcript(self.connection, self.recent, request) {
+        let said = match transcript(self.connection, self.reader, request) {
             // A damaged body is reported elsewhere, and says nothing.
             Err(ReadError::Damaged(_)) => return Ok(None),
             said => said.map_err(IndexError::Failed)?,

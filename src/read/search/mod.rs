@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::commitments::Commitments;
-use super::payloads::Recent;
+use super::content::ContentReader;
 use super::requests;
 use super::transcript::{message_key, transcript};
 use crate::db::{Connection, DatabasePath, DbError, FileLinks, WriterLock, search as index};
@@ -30,8 +30,6 @@ const STEP_TIME: Duration = Duration::from_millis(20);
 /// The same, for a caller that does nothing else.
 const LONG_STEP_TIME: Duration = Duration::from_millis(500);
 const LONG_STEP_REQUESTS: usize = 4096;
-/// Bytes of bodies that are cached between two steps.
-const RECENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What is searched, and the order of the result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -272,13 +270,13 @@ impl From<DbError> for IndexError {
 /// caller of [`update_search_index`].
 #[derive(Debug)]
 pub(crate) struct Indexer {
-    recent: Recent,
+    reader: ContentReader,
 }
 
 impl Indexer {
     pub(crate) fn new() -> Self {
         Self {
-            recent: Recent::with_bytes(RECENT_BYTES_MAX),
+            reader: ContentReader::default(),
         }
     }
 
@@ -333,7 +331,7 @@ impl Indexer {
             index::drop_step(connection)?;
             return Ok(false);
         }
-        let recent = &mut self.recent;
+        let reader = &mut self.reader;
         let is_done =
             index::in_transaction(connection, |connection| -> Result<bool, IndexError> {
                 let stored = index::extent(connection)?.map(|extent| extent.next_seq);
@@ -365,7 +363,7 @@ impl Indexer {
                             continue;
                         }
                         let is_kept = request.opened_seq >= kept_from;
-                        if !is_kept || add(connection, recent, &request)? {
+                        if !is_kept || add(connection, reader, &request)? {
                             index::wait_no_more(connection, request.opened_seq)?;
                         } else {
                             index::note_unread(connection, request.opened_seq)?;
@@ -387,7 +385,7 @@ impl Indexer {
                 Ok(is_done)
             })?;
         if is_done {
-            self.recent = Recent::with_bytes(RECENT_BYTES_MAX);
+            self.reader = ContentReader::default();
         }
         Ok(is_done)
     }
@@ -396,10 +394,10 @@ impl Indexer {
 /// Adds what a request said first. `false`: a damaged body says nothing.
 fn add(
     connection: &Connection,
-    recent: &mut Recent,
+    reader: &mut ContentReader,
     request: &RequestRecord,
 ) -> Result<bool, IndexError> {
-    let found = match transcript(connection, recent, request) {
+    let found = match transcript(connection, reader, request) {
         Err(ReadError::Damaged(_)) => return Ok(false),
         found => found.map_err(IndexError::Failed)?,
     };

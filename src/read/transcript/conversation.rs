@@ -7,7 +7,7 @@ use crate::config::IDENTIFIER_BYTES_MAX;
 use crate::db::{self, Connection, Walk};
 use crate::error::ReadError;
 use crate::model::{CanonicalMessage, Digest, MessagePart, RequestFilter, RequestRecord, setters};
-use crate::read::payloads::Recent;
+use crate::read::content::ContentReader;
 use crate::read::requests;
 
 /// Requests of a page, by default.
@@ -222,7 +222,7 @@ enum Place {
 #[derive(Default)]
 struct Join {
     conversation: Conversation,
-    recent: Recent,
+    reader: ContentReader,
     history: Vec<CanonicalMessage>,
     places: HashMap<(Digest, usize), Place>,
     /// Keys and places of the messages of the previous request. A request mostly repeats it, and equal
@@ -324,7 +324,7 @@ impl Join {
         connection: &Connection,
         request: &RequestRecord,
     ) -> Result<Transcript, ReadError> {
-        match transcript(connection, &mut self.recent, request) {
+        match transcript(connection, &mut self.reader, request) {
             Err(ReadError::Damaged(_)) => {
                 self.conversation.damaged = self.conversation.damaged.saturating_add(1);
                 Ok(Transcript::default())

@@ -4,8 +4,8 @@ mod conversation;
 
 use std::sync::Arc;
 
-use super::commitments::{Check, Commitments};
-use super::payloads::Recent;
+use super::commitments::Check;
+use super::content::{self, ContentReader};
 use super::requests;
 use crate::db::{Connection, Part, Walk, payload_id};
 use crate::error::ReadError;
@@ -65,12 +65,12 @@ impl std::fmt::Debug for ToolResult {
 /// known; otherwise what the gateway passed.
 pub(crate) fn transcript(
     connection: &Connection,
-    recent: &mut Recent,
+    reader: &mut ContentReader,
     request: &RequestRecord,
 ) -> Result<Transcript, ReadError> {
-    let mut transcript = read(connection, recent, request)?;
+    let mut transcript = read(connection, reader, request)?;
     let events = [Some(request.opened_seq), request.ended_seq];
-    let is_unchecked = |seq: &u64| recent.commitments.is_unchecked(*seq);
+    let is_unchecked = |seq: &u64| reader.commitments.is_unchecked(*seq);
     transcript.unchecked = events.into_iter().flatten().filter(is_unchecked).collect();
     Ok(transcript)
 }
@@ -80,7 +80,7 @@ pub(crate) fn transcript(
 /// protocol). The protocol of the request's body, once it is known, is also the response's.
 fn read(
     connection: &Connection,
-    recent: &mut Recent,
+    reader: &mut ContentReader,
     request: &RequestRecord,
 ) -> Result<Transcript, ReadError> {
     let mut transcript = Transcript::default();
@@ -90,7 +90,7 @@ fn read(
         .map(WireProtocol::from)
         .unwrap_or_default();
     let mut protocol = named;
-    if let Some(body) = request_body(connection, recent, request)? {
+    if let Some(body) = request_body(connection, reader, request)? {
         if protocol == WireProtocol::Unknown {
             protocol = WireProtocol::detect("", &body);
         }
@@ -100,14 +100,14 @@ fn read(
         transcript.unparsed = parsed.unparsed;
     }
     if transcript.messages.is_empty() {
-        let handed_over = requests::messages(connection, &mut recent.commitments, request)?;
+        let handed_over = content::messages(connection, reader, request)?;
         transcript.messages = (0..).zip(handed_over).map(CanonicalMessage::from).collect();
     }
     let Some(ended_seq) = request.ended_seq else {
         return Ok(transcript);
     };
     if request.response_bytes.unwrap_or(0) > 0
-        && let Some(body) = body(connection, recent, ended_seq, Part::Body)?
+        && let Some(body) = body(connection, reader, ended_seq, Part::Body)?
     {
         let parsed = ParsedResponse::parse(&protocol, &body);
         transcript.replies = parsed.messages;
@@ -117,7 +117,7 @@ fn read(
     if transcript.replies.is_empty() {
         transcript
             .replies
-            .extend(reply(connection, &mut recent.commitments, request)?);
+            .extend(reply(connection, reader, request)?);
     }
     Ok(transcript)
 }
@@ -125,11 +125,11 @@ fn read(
 /// What the gateway passed of the response, as one message.
 fn reply(
     connection: &Connection,
-    commitments: &mut Commitments,
+    reader: &mut ContentReader,
     request: &RequestRecord,
 ) -> Result<Option<CanonicalMessage>, ReadError> {
-    let text = requests::end_content(connection, commitments, request)?.assistant_text;
-    let calls = requests::tool_calls(connection, commitments, request)?;
+    let text = content::end_content(connection, reader, request)?.assistant_text;
+    let calls = content::tool_calls(connection, reader, request)?;
     if text.is_none() && calls.is_empty() {
         return Ok(None);
     }
@@ -154,17 +154,17 @@ fn reply(
 /// The request's body: with the opening, or with the end where its capture was deferred.
 fn request_body(
     connection: &Connection,
-    recent: &mut Recent,
+    reader: &mut ContentReader,
     request: &RequestRecord,
 ) -> Result<Option<Arc<Vec<u8>>>, ReadError> {
     if request.request_bytes == 0 {
         return Ok(None);
     }
-    if let Some(content) = body(connection, recent, request.opened_seq, Part::Body)? {
+    if let Some(content) = body(connection, reader, request.opened_seq, Part::Body)? {
         return Ok(Some(content));
     }
-    match requests::end_with_body(connection, &mut recent.commitments, request)? {
-        Some(seq) => body(connection, recent, seq, Part::RequestBody),
+    match content::end_with_body(connection, &mut reader.commitments, request)? {
+        Some(seq) => body(connection, reader, seq, Part::RequestBody),
         None => Ok(None),
     }
 }
@@ -172,17 +172,17 @@ fn request_body(
 /// A body that is kept whole.
 fn body(
     connection: &Connection,
-    recent: &mut Recent,
+    reader: &mut ContentReader,
     seq: u64,
     part: Part,
 ) -> Result<Option<Arc<Vec<u8>>>, ReadError> {
     let id = payload_id(seq, part);
-    let Some((row, content)) = recent.read(connection, id)? else {
-        let absence = recent.commitments.absence(connection, seq, part)?;
+    let Some((row, content)) = reader.payloads.read(connection, id)? else {
+        let absence = reader.commitments.absence(connection, seq, part)?;
         return absence.problem(seq).map_or(Ok(None), Err);
     };
     // Of an excerpt nothing is read.
-    let check = recent.commitments.check(connection, id, &row, None)?;
+    let check = reader.commitments.check(connection, id, &row, None)?;
     Ok(content.filter(|_| check != Check::Removed && row.head.is_none()))
 }
 
@@ -236,9 +236,9 @@ pub(crate) fn tool_results(
     }
     let walk = Walk::After(Some(request.opened_seq));
     let later = requests::list(connection, &filter, walk, LATER_REQUESTS_MAX)?;
-    let mut recent = Recent::default();
+    let mut reader = ContentReader::default();
     for request in &later.requests {
-        let found = match transcript(connection, &mut recent, request) {
+        let found = match transcript(connection, &mut reader, request) {
             Err(ReadError::Damaged(_)) => continue,
             found => found?,
         };

@@ -15,7 +15,7 @@ mod files;
 use fastrand::Rng;
 
 use crate::log::{Event, SegmentDecoder, SegmentEncoder, lines};
-use crate::payload::{Effort, Encoding, Packer, apply, unpack_alone};
+use crate::payload::{Effort, Encoding, Packer, Unpacker, unpack_alone};
 use crate::tests::seeds;
 
 #[path = "../../../tests/support/mutation.rs"]
@@ -126,7 +126,7 @@ fn a_payload_unpacks_to_its_recorded_length_or_not_at_all() {
         let data = mutated(rng, &inputs);
         let kept = lengths(rng, &data);
         for encoding in [Encoding::AsIs, Encoding::Zstd, Encoding::Delta] {
-            if let Some(content) = unpack_alone(encoding, data.clone(), kept) {
+            if let Some(content) = unpack_alone(&mut Unpacker::new(), encoding, &data, kept) {
                 assert_eq!(content.len() as u64, kept);
                 let bound = content.len().max(data.len()) + SLACK_BYTES;
                 assert!(content.capacity() <= bound);
@@ -141,7 +141,7 @@ fn a_payload_unpacks_to_its_recorded_length_or_not_at_all() {
                 .saturating_add(u64::from(data.first().copied().unwrap_or(0))),
             false => kept,
         };
-        if let Some(applied) = apply(first, second, &data, length) {
+        if let Some(applied) = Unpacker::new().apply(first, second, &data, length) {
             let copied = applied.head + applied.tail;
             assert_eq!((copied + applied.new.len()) as u64, length);
             assert!(copied <= first.len());
@@ -161,10 +161,13 @@ fn small_frames_that_hold_very_much_are_refused() {
     let before = resident_peak_kib();
     // What was recorded is less than what the frame holds.
     for kept in [0, 1, 1000, 1 << 20, (200 << 20) - 1] {
-        assert_eq!(unpack_alone(Encoding::Zstd, bomb.clone(), kept), None);
+        assert_eq!(
+            unpack_alone(&mut Unpacker::new(), Encoding::Zstd, &bomb, kept),
+            None
+        );
         let mut delta = vec![0, 0, 0, 0];
         delta.extend_from_slice(&bomb);
-        assert!(apply(b"base", None, &delta, kept).is_none());
+        assert!(Unpacker::new().apply(b"base", None, &delta, kept).is_none());
         assert!(
             SegmentDecoder::new()
                 .unwrap()
@@ -180,7 +183,10 @@ fn small_frames_that_hold_very_much_are_refused() {
         zstd::zstd_safe::get_frame_content_size(&liar).unwrap(),
         Some(100 << 20)
     );
-    assert_eq!(unpack_alone(Encoding::Zstd, liar.clone(), 100 << 20), None);
+    assert_eq!(
+        unpack_alone(&mut Unpacker::new(), Encoding::Zstd, &liar, 100 << 20),
+        None
+    );
     assert!(
         SegmentDecoder::new()
             .unwrap()

@@ -1,0 +1,165 @@
+//! Payloads: from an id to the bytes that were recorded. One reader with one cache.
+//!
+//! Most bodies are packed against the body before them. `chain.rs` loads the rows that a body needs and
+//! unpacks them; `lru.rs` caches the bodies that were read last, so that reading in the order of the log
+//! unpacks each body once. Single bodies, transcripts, search, exports, repacking and verification all read
+//! here. Knows nothing of the log: `../content.rs` compares what was read with it.
+
+mod chain;
+mod lru;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::db::{self, Connection, StoredPayload};
+use crate::error::ReadError;
+use crate::model::Digest;
+use crate::payload::{Encoding, Unpacker, unpack_alone};
+use chain::{Chain, Compare};
+use lru::{Lru, Recorded};
+
+pub(crate) use chain::check_sizes;
+
+/// Bytes of contents that a [`PayloadCache`] holds, with their share of its maps. A little more than the
+/// writer holds to pack against (6 MiB), so that a reader in the order of the log finds every base, and
+/// enough for a dozen bodies of 620 KB. Every export, search, transcript and verification has one cache.
+pub(crate) const CACHE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The digest in a row.
+pub(crate) fn digest_of(stored: &StoredPayload) -> Result<Digest, ReadError> {
+    <[u8; 32]>::try_from(stored.sha256.as_slice())
+        .map(Digest)
+        .map_err(|_| ReadError::Damaged("a payload's digest does not have 32 bytes".to_owned()))
+}
+
+/// The row of a payload, without its packed bytes, and its kept content; no content if only the digest is
+/// kept.
+pub(crate) type ReadPayload = (StoredPayload, Option<Arc<Vec<u8>>>);
+
+/// Reads payloads, and caches the contents that were used last. Belongs to one operation on one thread.
+///
+/// Nothing in the file is trusted: sizes must agree before memory is allocated for them, a chain is bounded
+/// in rows and bytes, and a content that was kept whole has the digest in its row before it is returned.
+pub(crate) struct PayloadCache {
+    unpacker: Unpacker,
+    recent: Lru,
+}
+
+impl Default for PayloadCache {
+    fn default() -> Self {
+        Self {
+            unpacker: Unpacker::new(),
+            recent: Lru::new(CACHE_BYTES_MAX),
+        }
+    }
+}
+
+impl PayloadCache {
+    /// The payload with this id, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Damaged`] names the payload that is damaged: this one, or one that it is packed against.
+    pub(crate) fn read(
+        &mut self,
+        connection: &Connection,
+        payload_id: i64,
+    ) -> Result<Option<ReadPayload>, ReadError> {
+        if let Some(recorded) = self.recent.recorded(payload_id) {
+            // The row must still be there and be the same. Its packed bytes are not read again.
+            let Some(row) = db::payload(connection, payload_id, false)? else {
+                return Ok(None);
+            };
+            if Recorded::of(&row) == Some(recorded) {
+                return Ok(Some((row, self.recent.get(payload_id))));
+            }
+        }
+        let Some(row) = db::payload(connection, payload_id, true)? else {
+            return Ok(None);
+        };
+        if row.data.is_none() {
+            return Ok(Some((row, None)));
+        }
+        let chain = Chain::load(connection, payload_id, row, |base| self.recent.get(base))?;
+        let (chain, unpacked) = match chain.unpack(&mut self.unpacker, Compare::Wanted) {
+            Ok(unpacked) => (chain, unpacked),
+            // The error must name the damaged payload: nothing comes from the cache, all are compared.
+            Err(_) => {
+                let chain = chain.without_cached(connection)?;
+                let unpacked = chain.unpack(&mut self.unpacker, Compare::All)?;
+                (chain, unpacked)
+            }
+        };
+        for (base, content) in unpacked.bases {
+            // Other bodies may be packed against it too, and it is read sooner than its chain.
+            self.recent.hold(base, content, None);
+        }
+        let row = chain.into_row()?;
+        let content = Arc::new(unpacked.content);
+        let recorded = Recorded::of(&row);
+        self.recent.hold(payload_id, Arc::clone(&content), recorded);
+        Ok(Some((row, Some(content))))
+    }
+
+    /// What a payload is packed against, compared with its digest. From the cache, otherwise read.
+    pub(crate) fn base(
+        &mut self,
+        connection: &Connection,
+        payload_id: i64,
+    ) -> Result<Option<Arc<Vec<u8>>>, ReadError> {
+        if let Some(content) = self.recent.compared(payload_id) {
+            return Ok(Some(content));
+        }
+        let found = self.read(connection, payload_id)?;
+        Ok(found.and_then(|(_, content)| content))
+    }
+
+    /// Unpacks content that stands alone.
+    pub(crate) fn unpack_alone(
+        &mut self,
+        encoding: Encoding,
+        data: &[u8],
+        kept: u64,
+    ) -> Option<Vec<u8>> {
+        unpack_alone(&mut self.unpacker, encoding, data, kept)
+    }
+
+    /// Unpacks content that is packed against these.
+    pub(crate) fn unpack_against(
+        &mut self,
+        first: &[u8],
+        second: Option<&[u8]>,
+        data: &[u8],
+        kept: u64,
+    ) -> Option<Vec<u8>> {
+        self.unpacker.apply(first, second, data, kept)?.join(first)
+    }
+
+    /// Holds a content that was compared with the row of this digest and head.
+    pub(crate) fn hold(
+        &mut self,
+        payload_id: i64,
+        content: Arc<Vec<u8>>,
+        sha256: &[u8],
+        head: Option<u64>,
+    ) {
+        let kept = u64::try_from(content.len()).unwrap_or(u64::MAX);
+        let recorded = Recorded::new(sha256, kept, head);
+        self.recent.hold(payload_id, content, recorded);
+    }
+}
+
+#[cfg(test)]
+impl PayloadCache {
+    /// Bytes of the contents that are held.
+    pub(crate) fn content_bytes(&self) -> usize {
+        self.recent.content_bytes()
+    }
+}
+
+/// Prints no content.
+impl fmt::Debug for PayloadCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PayloadCache").finish_non_exhaustive()
+    }
+}
