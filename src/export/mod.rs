@@ -340,7 +340,9 @@ fn write_all(
                     Err(error) => return Err(error.into()),
                 }
             }
-            let is_unchecked = !reader.commitments.take_unchecked().is_empty();
+            let is_unchecked = !reader.commitments.take_unchecked().is_empty()
+                || item.request.is_unchecked()
+                || item.response.is_unchecked();
             counts.unchecked = counts.unchecked.saturating_add(u64::from(is_unchecked));
             sink.write(&item, out)?;
             counts.count(record);
@@ -377,18 +379,20 @@ fn item<'r>(
         content,
         counts,
     )?;
-    let mut tool_calls = match content::tool_calls(connection, reader, record) {
+    // Inputs are unpacked and parsed only where they are exported.
+    let tool_calls = match content {
+        ExportContent::Full => content::tool_calls(connection, reader, record),
+        ExportContent::None | ExportContent::Excerpt => {
+            content::tool_calls_without_inputs(connection, record)
+        }
+    };
+    let tool_calls = match tool_calls {
         Err(ReadError::Damaged(_)) => {
             counts.damaged = counts.damaged.saturating_add(1);
             Vec::new()
         }
         other => other?,
     };
-    if content != ExportContent::Full {
-        for call in &mut tool_calls {
-            call.input = None;
-        }
-    }
     Ok(Item {
         record,
         tool_calls,

@@ -424,16 +424,24 @@ pub(crate) fn assistant_text(
     Ok(end_content(connection, reader, request)?.assistant_text)
 }
 
+/// Tool calls as the log has them. Their inputs are content: no payload is read.
+pub(crate) fn tool_calls_without_inputs(
+    connection: &Connection,
+    request: &RequestRecord,
+) -> Result<Vec<RecordedToolCall>, ReadError> {
+    match request.ended_seq {
+        None => Ok(Vec::new()),
+        Some(seq) => Ok(db::tool_calls(connection, seq)?),
+    }
+}
+
 /// Tool calls with their inputs, as far as these were kept.
 pub(crate) fn tool_calls(
     connection: &Connection,
     reader: &mut ContentReader,
     request: &RequestRecord,
 ) -> Result<Vec<RecordedToolCall>, ReadError> {
-    let Some(seq) = request.ended_seq else {
-        return Ok(Vec::new());
-    };
-    let mut calls = db::tool_calls(connection, seq)?;
+    let mut calls = tool_calls_without_inputs(connection, request)?;
     if calls.is_empty() {
         return Ok(calls);
     }

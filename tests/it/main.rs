@@ -22,6 +22,7 @@ mod deferred;
 mod destroyed;
 mod doctored;
 mod documents;
+mod exporting;
 mod extraction;
 mod fields;
 mod filters;
