@@ -383,6 +383,15 @@ impl ReadOnlyStore {
         })
     }
 
+    /// The file of a store that this process writes to, through that store's connections.
+    pub(crate) fn of_store(path: &Path, reader: Reader) -> Self {
+        Self {
+            path: path.to_owned(),
+            reader,
+            readable: Readable::in_place(path),
+        }
+    }
+
     /// Size of the copy that is read, if the file itself could not be read; `None`: there is no copy.
     pub fn copied_bytes(&self) -> Option<u64> {
         self.readable.copy().map(|copy| copy.bytes())

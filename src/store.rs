@@ -1,5 +1,7 @@
 //! The store: owner and guard of a file, from its opening to its close.
 
+mod checks;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -312,6 +314,7 @@ impl StoreBuilder {
             self.config.readers_max,
             self.config.read_timeout,
         );
+        let read_only = ReadOnlyStore::of_store(path.as_path(), reader);
         let absolute = path.as_path().to_owned();
         let close_timeout = self.config.close_timeout;
         let (shared, thread) = spawn(self.config, path, lock, self.price_book, checkpoints)?;
@@ -327,7 +330,7 @@ impl StoreBuilder {
             remover,
             path: absolute,
             recorder: Recorder { shared },
-            reader,
+            read_only,
             close_timeout,
             closer,
         })
@@ -371,7 +374,8 @@ impl StoreBuilder {
 pub struct Store {
     path: PathBuf,
     recorder: Recorder,
-    reader: Reader,
+    /// The file, as others read it.
+    read_only: ReadOnlyStore,
     close_timeout: Duration,
     remover: Remover,
     closer: Arc<Closer>,
@@ -401,7 +405,7 @@ impl Store {
 
     /// A reader on the same file.
     pub fn reader(&self) -> Reader {
-        self.reader.clone()
+        self.read_only.reader()
     }
 
     fn shared(&self) -> &Shared {

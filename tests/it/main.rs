@@ -48,6 +48,7 @@ mod searching;
 mod seeds;
 mod shared_ids;
 mod stall;
+mod store_checks;
 mod support;
 mod tracing_events;
 mod unchecked;

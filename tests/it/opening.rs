@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use auditlite::{OpenError, ReadOnlyStore, Status, Store};
 
-use crate::support::{Folder, close, record, sqlite};
+use crate::support::{Folder, close, record, sqlite, sqlite_locks};
 
 fn refusal(path: impl Into<std::path::PathBuf>) -> OpenError {
     Store::builder(path).open().unwrap_err()
@@ -94,28 +94,13 @@ fn files_that_are_not_a_store_are_refused_and_left_as_they_are() {
 #[cfg(target_os = "linux")]
 #[test]
 fn opening_the_file_again_in_the_same_process_leaves_sqlites_locks() {
-    use std::os::unix::fs::MetadataExt;
-
     let folder = Folder::new();
     let store = folder.open();
-    let inode = fs::metadata(folder.path()).unwrap().ino();
-    let locks = || {
-        let process = std::process::id().to_string();
-        let is_ours = |line: &&str| {
-            let mut fields = line.split_whitespace().skip(4);
-            fields.next() == Some(process.as_str())
-                && fields
-                    .next()
-                    .is_some_and(|file| file.ends_with(&format!(":{inode}")))
-        };
-        let locks = fs::read_to_string("/proc/locks").unwrap();
-        locks.lines().filter(is_ours).count()
-    };
-    let before = locks();
+    let before = sqlite_locks(&folder.path());
     assert!(before > 0, "SQLite locks the file of an open connection");
     drop(ReadOnlyStore::open(folder.path()).unwrap());
     assert!(Store::builder(folder.path()).open().is_err());
-    assert_eq!(locks(), before);
+    assert_eq!(sqlite_locks(&folder.path()), before);
     close(store);
 }
 

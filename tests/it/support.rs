@@ -67,3 +67,26 @@ pub fn findings(folder: &Folder) -> Vec<String> {
 pub fn sqlite(folder: &Folder) -> rusqlite::Connection {
     rusqlite::Connection::open(folder.path()).unwrap()
 }
+
+/// How many locks this process has on the file; those of SQLite go when any descriptor of it is closed.
+#[cfg(target_os = "linux")]
+pub fn sqlite_locks(path: &std::path::Path) -> usize {
+    use std::os::unix::fs::MetadataExt;
+
+    let inode = std::fs::metadata(path).unwrap().ino();
+    let process = std::process::id().to_string();
+    let is_ours = |line: &&str| {
+        let mut fields = line.split_whitespace().skip(4);
+        fields.next() == Some(process.as_str())
+            && fields
+                .next()
+                .is_some_and(|file| file.ends_with(&format!(":{inode}")))
+    };
+    let locks = std::fs::read_to_string("/proc/locks").unwrap();
+    locks.lines().filter(is_ours).count()
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn sqlite_locks(_: &std::path::Path) -> usize {
+    0
+}

@@ -43,6 +43,14 @@ pub(crate) struct Aside {
 }
 
 impl Readable {
+    /// A file that is read where it is: a store of this process writes to it.
+    pub(crate) fn in_place(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            copy: None,
+        }
+    }
+
     /// Checks that the file at this path is a readable store, from a copy where needed.
     pub(crate) fn open(path: &DatabasePath) -> Result<Self, OpenError> {
         let error = match check_store(path) {
