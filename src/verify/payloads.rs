@@ -8,9 +8,11 @@ use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 use super::content::Contents;
 use super::report::{FindingKind, Findings, NotKept, VerifyReport};
-use crate::db::{DbError, DbErrorKind, Part, PayloadRows, Snapshot, event_seq, payload_id};
+use crate::db::{self, DbError, DbErrorKind, Part, PayloadRows, Snapshot, event_seq, payload_id};
 use crate::error::{ReadError, chain};
 use crate::log::{BodyFact, Event, EventKind, Kept};
+use crate::model::Digest;
+use crate::payload::commitment;
 use crate::read::commitments::{Claim, mismatch};
 
 /// Steps that are passed on together, and how many such pieces may wait.
@@ -33,6 +35,12 @@ enum Step {
         part: Part,
         fact: BodyFact,
         is_pruned: bool,
+    },
+    /// The end `seq` has a request body that its opening deferred: both must commit to the same.
+    SameAsOpening {
+        seq: u64,
+        opened_seq: u64,
+        committed: Digest,
     },
     /// Events up to this one cannot be read.
     SkipUntil(u64),
@@ -102,6 +110,15 @@ impl<'scope> Payloads<'scope> {
                 is_pruned,
             });
         }
+        if let EventKind::Ended(ended) = &event.kind
+            && let Some(committed) = ended.request_body.as_ref().and_then(|fact| fact.commitment)
+        {
+            self.step(Step::SameAsOpening {
+                seq: event.seq,
+                opened_seq: ended.opened_seq,
+                committed,
+            });
+        }
     }
 
     /// Skips the rows of events that cannot be read.
@@ -159,6 +176,7 @@ fn run(
         None => None,
     };
     let mut pass = PayloadPass {
+        snapshot,
         rows,
         contents: with_bodies.then(|| Contents::new(snapshot)),
         found: Found::default(),
@@ -171,6 +189,7 @@ fn run(
 }
 
 struct PayloadPass<'a> {
+    snapshot: &'a Snapshot,
     /// Absent if they cannot be read at all.
     rows: Option<PayloadRows<'a>>,
     /// Absent if bodies are not unpacked.
@@ -187,6 +206,11 @@ impl PayloadPass<'_> {
                 fact,
                 is_pruned,
             } => self.body(*seq, *part, fact, *is_pruned, findings),
+            Step::SameAsOpening {
+                seq,
+                opened_seq,
+                committed,
+            } => self.same_as_opening(*seq, *opened_seq, committed, findings),
             Step::SkipUntil(seq) => {
                 let end = payload_id(*seq, Part::Body);
                 while self.next_below(end)?.is_some() {
@@ -270,6 +294,33 @@ impl PayloadPass<'_> {
             }
         }
         self.advance()
+    }
+
+    /// Compares with the row of the opening, which was compared with its line. Such bodies are few: looking the row
+    /// up is cheaper than keeping what all openings deferred.
+    fn same_as_opening(
+        &self,
+        seq: u64,
+        opened_seq: u64,
+        committed: &Digest,
+        findings: &mut Findings,
+    ) -> Result<(), DbError> {
+        let id = payload_id(opened_seq, Part::Body);
+        let row = match db::payload(self.snapshot.connection(), id, false) {
+            Err(error) if error.kind == DbErrorKind::Corrupt => return Ok(()),
+            row => row?,
+        };
+        // Without a row it was pruned, or was missed above.
+        let Some(row) = row else { return Ok(()) };
+        let is_same = <&[u8; 32]>::try_from(row.salt.as_slice())
+            .ok()
+            .zip(<[u8; 32]>::try_from(row.sha256.as_slice()).ok())
+            .is_some_and(|(salt, sha256)| commitment(salt, &Digest(sha256)) == *committed);
+        if !is_same {
+            let what = "its deferred request body is not the one that its opening committed to";
+            findings.add(FindingKind::PayloadCommitment, Some(seq), what);
+        }
+        Ok(())
     }
 
     fn unknown_below(&mut self, id: i64, findings: &mut Findings) -> Result<(), DbError> {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use auditlite::{
-    Capture, CloseReport, Completion, EXCERPT_BYTES, EraseSelector, Failure, ListOptions, Message,
-    Overflow, PayloadSide, ReadError, ReadOnlyStore, Reader, Redaction, Rejection, RequestContext,
-    RequestHandle, RequestRecord, Retention, Status, Store, StoreBuilder, VerifyOptions,
-    WireProtocol,
+    Capture, CloseReport, Completion, EXCERPT_BYTES, EraseSelector, ExportContent, ExportFormat,
+    ExportOptions, Failure, ListOptions, Message, Overflow, PayloadSide, ReadError, ReadOnlyStore,
+    Reader, Redaction, Rejection, RequestContext, RequestHandle, RequestRecord, Retention, Status,
+    Store, StoreBuilder, VerifyOptions, WireProtocol,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -539,4 +539,65 @@ fn a_kept_body_that_is_taken_out_of_the_file_is_missed() {
     ] {
         assert!(matches!(error, ReadError::Damaged(_)), "{error}");
     }
+}
+
+#[test]
+fn the_end_keeps_the_body_that_the_opening_committed_to() {
+    let folder = Folder::new();
+    let store = builder(&folder).open().unwrap();
+    answered(&store, "r-1", PROBLEM).finish(500).unwrap();
+    close(store);
+    let same = "SELECT count(DISTINCT salt || sha256), count(*) FROM payloads
+        WHERE payload_id % 4 = 3 OR payload_id = (SELECT opened_seq * 4 FROM requests)";
+    let counts = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
+    let counted = sqlite(&folder).query_row(same, [], counts).unwrap();
+    assert_eq!(counted, (1, 2), "one commitment, in both events");
+    let changed = sqlite(&folder)
+        .execute(
+            "UPDATE payloads SET salt = randomblob(32) WHERE data IS NULL",
+            [],
+        )
+        .unwrap();
+    assert_eq!(changed, 1);
+    let found = findings(&folder);
+    let is_compared = |line: &String| line.contains("its opening committed to");
+    assert!(found.iter().any(is_compared), "{found:?}");
+}
+
+#[test]
+fn exports_have_what_was_kept_and_say_why_the_rest_is_not() {
+    let folder = Folder::new();
+    let store = builder(&folder).open().unwrap();
+    answered(&store, "kept", PROBLEM).finish(500).unwrap();
+    answered(&store, "dropped", ANSWERED).finish(200).unwrap();
+    store.flush(PATIENCE).unwrap();
+    let export = |format| {
+        let options = ExportOptions::new().format(format);
+        let mut out = Vec::new();
+        let options = options.content(ExportContent::Full);
+        store.reader().export(&options, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let lines = export(ExportFormat::JsonLines);
+    for line in lines.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let [request, response] = [&line["request"], &line["response"]];
+        if line["request_id"] == "kept" {
+            assert_eq!(request["text"], ASKED);
+            assert_eq!(response["text"], PROBLEM);
+            assert!(request["not_exported"].is_null());
+        } else {
+            for body in [request, response] {
+                assert!(body["text"].is_null());
+                let why = body["not_exported"].as_str().unwrap();
+                assert_eq!(why, "its capture was deferred, and the request succeeded");
+            }
+        }
+    }
+    assert_eq!(lines.lines().count(), 2);
+    // In OTLP as messages.
+    let spans = export(ExportFormat::Otlp);
+    assert_eq!(spans.matches("the asked words").count(), 1, "{spans}");
+    close(store);
+    assert!(findings(&folder).is_empty());
 }
