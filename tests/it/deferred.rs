@@ -601,3 +601,35 @@ fn exports_have_what_was_kept_and_say_why_the_rest_is_not() {
     close(store);
     assert!(findings(&folder).is_empty());
 }
+
+#[test]
+fn nothing_of_a_deferred_stream_is_written_before_its_end_and_its_request_stays_held() {
+    const CAP: usize = 64 * 1024;
+    let folder = Folder::new();
+    let store = builder(&folder)
+        .payload_bytes_max(CAP)
+        .response_pieces(Duration::ZERO, 4096)
+        .open()
+        .unwrap();
+    let mut audit = open(&store, "r-1");
+    // Beyond the cap, so that the writer digests what came so far.
+    for _ in 0..40 {
+        audit.chunk(vec![b'x'; 4096]);
+    }
+    store.flush(PATIENCE).unwrap();
+    let request = store.reader().get("r-1").unwrap();
+    assert!(store.reader().response_so_far(&request).unwrap().is_none());
+    let held = store.health().queued_bytes;
+    assert!(held >= ASKED.len() as u64, "{held}");
+    let pieces = "SELECT count(*) FROM response_pieces";
+    let count = |sql| sqlite(&folder).query_row(sql, [], |row| row.get::<_, i64>(0));
+    assert_eq!(count(pieces).unwrap(), 0);
+    close(store);
+    drop(audit);
+    let store = builder(&folder).open().unwrap();
+    let request = store.reader().get("r-1").unwrap();
+    assert_eq!(request.status, Status::Interrupted);
+    assert_eq!(request.response_bytes, None);
+    close(store);
+    assert!(findings(&folder).is_empty());
+}
