@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use auditlite::{
-    Capture, CloseReport, Completion, EXCERPT_BYTES, EraseSelector, ExportContent, ExportFormat,
-    ExportOptions, Failure, ListOptions, Message, Overflow, PayloadSide, ReadError, ReadOnlyStore,
-    Reader, Redaction, Rejection, RequestContext, RequestHandle, RequestRecord, Retention, Status,
-    Store, StoreBuilder, VerifyOptions, WireProtocol,
+    Capture, Completion, EXCERPT_BYTES, EraseSelector, ExportContent, ExportFormat, ExportOptions,
+    Failure, ListOptions, Message, PayloadSide, ReadError, ReadOnlyStore, Reader, Redaction,
+    Rejection, RequestContext, RequestHandle, RequestRecord, Retention, Status, Store,
+    StoreBuilder, VerifyOptions, WireProtocol,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -21,7 +21,7 @@ const BROKEN: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"the said wor
 const WHOLE: &str =
     "data: {\"choices\":[{\"delta\":{\"content\":\"the said words\"}}]}\n\ndata: [DONE]\n\n";
 
-fn builder(folder: &Folder) -> StoreBuilder {
+pub(crate) fn builder(folder: &Folder) -> StoreBuilder {
     folder.builder().capture(Capture::Deferred)
 }
 
@@ -67,7 +67,7 @@ fn check(reader: &Reader, id: &str, response: &str, is_kept: bool) -> RequestRec
 }
 
 /// What verification finds, with bodies and the search index, and what the doctor finds.
-fn findings(folder: &Folder) -> Vec<String> {
+pub(crate) fn findings(folder: &Folder) -> Vec<String> {
     let store = ReadOnlyStore::open(folder.path()).unwrap();
     let options = VerifyOptions::new().compare_search(true);
     let found = store.verify(&options).unwrap().findings;
@@ -385,93 +385,6 @@ fn secrets_are_taken_out_of_what_is_held() {
     assert!(text.contains("held words") && !text.contains(KEY), "{text}");
     close(store);
     assert!(!holds(&folder, KEY));
-    assert!(findings(&folder).is_empty());
-}
-
-#[test]
-fn held_bodies_stay_within_the_capacity_and_what_is_beyond_is_shed_and_counted() {
-    const CAPACITY: usize = 1 << 20;
-    const BODY: usize = 16 * 1024;
-    const OPEN: usize = 200;
-    let folder = Folder::new();
-    let store = builder(&folder).capacity_bytes(CAPACITY).open().unwrap();
-    let body = |number: usize| format!("{number:08}").repeat(BODY / 8);
-    let mut handles = Vec::new();
-    for number in 0..OPEN {
-        let context = RequestContext::new("").request_id(format!("r-{number:03}"));
-        handles.push(store.recorder().open(context, body(number)).unwrap());
-        // Whatever is queued is committed: what counts from here on is held.
-        store.flush(PATIENCE).unwrap();
-        assert!(store.health().queued_bytes <= CAPACITY as u64);
-    }
-    let health = store.health();
-    let held = health.queued_bytes;
-    assert_eq!(health.shed_lifecycles, 0, "bodies are shed before requests");
-    let shed = health.shed_payloads;
-    let granted = OPEN as u64 - shed;
-    assert_eq!(held, granted * BODY as u64, "every held body counts");
-    // Two thirds of it are granted, and an eighth of these stays for openings and ends.
-    let share = (CAPACITY - CAPACITY / 3) as u64 * 7 / 8;
-    assert!(
-        held <= share && held > share - 2 * BODY as u64,
-        "{held} of {share}"
-    );
-    for (number, audit) in handles.into_iter().enumerate() {
-        audit
-            .finish(if number % 2 == 0 { 500 } else { 200 })
-            .unwrap();
-    }
-    store.flush(PATIENCE).unwrap();
-    assert_eq!(store.health().queued_bytes, 0, "all of it is given back");
-    let reader = store.reader();
-    let mut kept = 0;
-    for number in 0..OPEN {
-        let request = reader.get(&format!("r-{number:03}")).unwrap();
-        let is_shed = reader
-            .body_info(&request, PayloadSide::Request)
-            .unwrap()
-            .is_some_and(|info| info.sha256.is_none());
-        assert_eq!(is_shed, number as u64 >= granted, "{number}");
-        match reader.payload(&request, PayloadSide::Request) {
-            Ok(payload) => {
-                assert_eq!(payload.bytes, body(number).as_bytes());
-                kept += 1;
-            }
-            Err(ReadError::NotKept { .. }) => assert!(is_shed || number % 2 == 1, "{number}"),
-            Err(error) => panic!("{error}"),
-        }
-    }
-    assert_eq!(kept, granted.div_ceil(2));
-    let report: CloseReport = close(store);
-    assert_eq!(report.shed_payloads, shed);
-    assert!(findings(&folder).is_empty());
-}
-
-#[test]
-fn what_waits_for_capacity_or_refuses_goes_by_the_same_share() {
-    let folder = Folder::new();
-    let body = vec![b'x'; 100 * 1024];
-    for overflow in [Overflow::Wait(Duration::from_millis(1)), Overflow::Strict] {
-        let store = builder(&folder)
-            .overflow(overflow)
-            .capacity_bytes(256 * 1024)
-            .open()
-            .unwrap();
-        let recorder = store.recorder();
-        let first = recorder
-            .open(RequestContext::new(""), body.clone())
-            .unwrap();
-        store.flush(PATIENCE).unwrap();
-        let second = recorder.open(RequestContext::new(""), body.clone());
-        assert_eq!(second.is_err(), overflow == Overflow::Strict);
-        // What has no body always finds its place.
-        let bare = recorder
-            .open(RequestContext::new("").request_id("bare"), "")
-            .unwrap();
-        assert!(bare.is_recorded());
-        drop((first, second, bare));
-        close(store);
-    }
     assert!(findings(&folder).is_empty());
 }
 

@@ -19,6 +19,7 @@ mod conversations;
 mod damaged;
 mod damaged_log;
 mod deferred;
+mod deferred_capacity;
 mod destroyed;
 mod doctored;
 mod documents;
