@@ -374,3 +374,38 @@ fn what_could_not_be_held_against_the_log_is_said_and_fails() {
         assert!(!run.text().is_empty(), "{arguments:?}");
     }
 }
+
+#[test]
+fn bodies_that_a_deferred_capture_dropped_say_so() {
+    let sandbox = Sandbox::new();
+    let store = auditlite::Store::builder(sandbox.path("audit.db"))
+        .capture(auditlite::Capture::Deferred)
+        .open()
+        .unwrap();
+    for (id, status) in [("dropped", 200), ("kept", 500)] {
+        let context = auditlite::RequestContext::new("").request_id(id);
+        let mut audit = store.recorder().open(context, "a question").unwrap();
+        audit.chunk("an answer");
+        audit.finish(status).unwrap();
+    }
+    assert!(store.close(std::time::Duration::from_secs(60)).is_complete);
+    drop(store);
+    let shown = sandbox.run(&["show", "dropped"]);
+    let shown = shown.text();
+    let words = "10 bytes, not kept (capture was deferred)";
+    assert!(shown.contains(words), "{shown}");
+    let json = &sandbox.run(&["show", "dropped", "--json"]).json()[0];
+    for body in ["request", "response"] {
+        assert_eq!(json[body]["is_deferred"], true, "{json}");
+        assert_eq!(json[body]["kept"], 0, "{json}");
+    }
+    let payload = sandbox.run(&["payload", "dropped", "request"]);
+    assert_eq!(payload.exit, 1);
+    let words = "its capture was deferred, and the request succeeded";
+    assert!(payload.stderr.contains(words), "{}", payload.stderr);
+    let payload = sandbox.run(&["payload", "kept", "request"]);
+    assert_eq!(payload.text(), "a question");
+    let json = &sandbox.run(&["show", "kept", "--json"]).json()[0];
+    assert_eq!(json["request"]["is_deferred"], false, "{json}");
+    assert_eq!(json["request"]["kept"], 10, "{json}");
+}
