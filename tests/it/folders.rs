@@ -317,7 +317,7 @@ fn uses_are_found_through_trees_and_exports() {
     let uses = Sources::read().uses();
     for (user, used) in [
         ("writer::stages::intake", "writer::stages::pack"),
-        ("read::requests", "db::read::removals"),
+        ("read::content", "db::read::removals"),
         ("writer::opening::interruption", "writer::stages::complete"),
     ] {
         assert!(
