@@ -104,11 +104,11 @@ fn main() {
     if takes {
         for format in ExportFormat::ALL {
             let status = Command::new(std::env::current_exe().unwrap())
-                .args(["--child", format.name()])
+                .args(["--child", format.as_str()])
                 .arg(&path)
                 .status()
                 .unwrap();
-            assert!(status.success(), "{} ended with {status}", format.name());
+            assert!(status.success(), "{} ended with {status}", format.as_str());
         }
     }
 }
@@ -281,7 +281,7 @@ fn take(format: &str, path: &Path) {
     let reader = ReadOnlyStore::open(path).unwrap().reader();
     let folder = tempfile::tempdir_in(path.parent().unwrap()).unwrap();
     let options = ExportOptions::new()
-        .format(ExportFormat::from_name(format).unwrap())
+        .format(format.parse::<ExportFormat>().unwrap())
         .content(ExportContent::Full);
     memory::forget_peak();
     let begun = Instant::now();

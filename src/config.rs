@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::error::named;
 use crate::redaction::Redaction;
 
 /// Longest identifier or name (request id, user id, model, …) in bytes. A longer one is stored as its beginning
@@ -70,6 +71,12 @@ pub enum Durability {
     Buffered,
 }
 
+named! {
+    Durability;
+    Full => "full",
+    Buffered => "buffered",
+}
+
 /// What happens to a request that finds the store's capacity used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -108,6 +115,13 @@ pub enum Capture {
     /// counted, as any body is. What is kept is stored alone, and no other body as a difference to it. Of a
     /// streamed response nothing is written before the end.
     Deferred,
+}
+
+named! {
+    Capture;
+    Full => "full",
+    MetadataOnly => "metadata_only",
+    Deferred => "deferred",
 }
 
 /// Everything a store is opened with. Built by [`StoreBuilder`](crate::StoreBuilder), which

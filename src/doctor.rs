@@ -12,6 +12,7 @@ const SEARCH_NOT_CHECKED: &str =
     "whether the search index says what the bodies say (auditlite verify --search)";
 
 /// What [`ReadOnlyStore::doctor`](crate::ReadOnlyStore::doctor) found.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct DoctorReport {

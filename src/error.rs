@@ -11,6 +11,7 @@ mod parse;
 
 pub use open::OpenError;
 pub use parse::ParseError;
+pub(crate) use parse::named;
 
 /// The cause of an error, of whatever type.
 pub(crate) type Cause = Box<dyn StdError + Send + Sync + 'static>;

@@ -311,7 +311,7 @@ fn consequences(clean: &Path, damage: &str) -> Vec<String> {
                 wrong.push("verify finds nothing".to_owned());
             }
             for finding in report.findings {
-                if finding.kind.name() != "search_index" && !is_links {
+                if finding.kind.as_str() != "search_index" && !is_links {
                     wrong.push(format!("verify: {finding:?}"));
                 }
             }

@@ -250,7 +250,7 @@ impl Clean {
         let report = store.verify(&options).map_err(|error| error.to_string())?;
         match report.findings.first() {
             None => Ok(()),
-            Some(finding) => Err(finding.kind.name().to_owned()),
+            Some(finding) => Err(finding.kind.as_str().to_owned()),
         }
     }
 }

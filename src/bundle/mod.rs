@@ -12,6 +12,7 @@ mod write;
 
 use std::ops::RangeInclusive;
 
+use crate::error::named;
 use crate::model::{Digest, Timestamp, setters};
 use crate::verify::Finding;
 
@@ -50,6 +51,7 @@ impl BundleOptions {
 }
 
 /// What a bundle contains.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BundleSummary {
@@ -75,7 +77,16 @@ pub enum BundleSignature {
     Invalid,
 }
 
+named! {
+    BundleSignature;
+    Valid => "valid",
+    Invalid => "invalid",
+    NotChecked => "not_checked",
+    None => "none",
+}
+
 /// What [`verify_bundle`] found.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BundleReport {

@@ -258,7 +258,7 @@ pub(super) fn status_in(statuses: &[Status]) -> String {
     let names: Vec<String> = Status::ALL
         .iter()
         .filter(named)
-        .map(|status| format!("'{}'", status.name()))
+        .map(|status| format!("'{}'", status.as_str()))
         .collect();
     let is = match names.as_slice() {
         [only] => format!("status = {only}"),
@@ -323,7 +323,8 @@ impl Columns<'_, '_> {
 
     fn status(&mut self) -> rusqlite::Result<Status> {
         let name: String = self.get()?;
-        Status::from_name(&name).ok_or_else(|| damaged(self.last(), format!("status {name:?}")))
+        name.parse()
+            .map_err(|_| damaged(self.last(), format!("status {name:?}")))
     }
 
     fn attributes(&mut self) -> rusqlite::Result<Vec<(String, String)>> {

@@ -8,6 +8,7 @@ use crate::error::{ExportError, ReadError};
 use crate::verify::{self, VerifyOptions, VerifyReport};
 
 /// The result of a backup, see [`ReadOnlyStore::backup`](crate::ReadOnlyStore::backup).
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct BackupReport {

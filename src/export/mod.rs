@@ -18,7 +18,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use crate::db::{ReadConnection, seq_to_sql};
-use crate::error::{ExportError, ReadError};
+use crate::error::{ExportError, ReadError, named};
 use crate::model::{
     CanonicalMessage, Digest, PayloadSide, RecordedToolCall, RequestFilter, RequestRecord, Status,
     Timestamp, UnreadableRequest, setters,
@@ -59,24 +59,12 @@ pub enum ExportFormat {
     Sqlite,
 }
 
-impl ExportFormat {
-    /// All formats.
-    pub const ALL: [Self; 4] = [Self::JsonLines, Self::Csv, Self::Otlp, Self::Sqlite];
-
-    /// The name as the command line writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::JsonLines => "jsonl",
-            Self::Csv => "csv",
-            Self::Otlp => "otlp",
-            Self::Sqlite => "sqlite",
-        }
-    }
-
-    /// The format with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|format| format.name() == name)
-    }
+named! {
+    ExportFormat;
+    JsonLines => "jsonl",
+    Csv => "csv",
+    Otlp => "otlp",
+    Sqlite => "sqlite",
 }
 
 /// How much of the content of a request is exported.
@@ -92,23 +80,11 @@ pub enum ExportContent {
     Full,
 }
 
-impl ExportContent {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::None, Self::Excerpt, Self::Full];
-
-    /// The name as the command line writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Excerpt => "excerpt",
-            Self::Full => "full",
-        }
-    }
-
-    /// The content with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|content| content.name() == name)
-    }
+named! {
+    ExportContent;
+    None => "none",
+    Excerpt => "excerpt",
+    Full => "full",
 }
 
 /// What to export, and how.
@@ -480,8 +456,8 @@ impl Counts {
         let (next_after, next_after_id) = self.next_after.unzip();
         ExportSummary {
             format_version: FORMAT_VERSION,
-            format: options.format.name(),
-            content: options.content.name(),
+            format: options.format.as_str(),
+            content: options.content.as_str(),
             is_compressed: options.is_compressed,
             tool: concat!("auditlite ", env!("CARGO_PKG_VERSION")),
             created_at: Timestamp::now(),

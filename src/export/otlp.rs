@@ -191,7 +191,7 @@ fn attributes(record: &RequestRecord, operation: &str) -> Vec<Value> {
     let mut attributes = vec![
         text("gen_ai.operation.name", operation),
         text("auditlite.request_id", &record.request_id),
-        text("auditlite.status", record.status.name()),
+        text("auditlite.status", record.status.as_str()),
     ];
     let provider = record.provider();
     // The model that was asked of the provider: the routed one, else the client's.

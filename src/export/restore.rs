@@ -37,6 +37,7 @@ impl RestoreOptions {
 }
 
 /// The result of a restore.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct RestoreReport {
@@ -56,6 +57,7 @@ pub struct RestoreReport {
 }
 
 /// A database that was replaced by a restored one.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Replaced {

@@ -99,7 +99,7 @@ impl Event {
             EventKind::StoreClosed(_) => "store_closed",
             EventKind::Opened(_) => "opened",
             EventKind::Served(_) => "served",
-            EventKind::Ended(ended) => ended.kind.status().name(),
+            EventKind::Ended(ended) => ended.kind.status().as_str(),
             EventKind::Gap(_) => "gap",
             EventKind::Erased(_) => "erased",
             EventKind::Pruned(_) => "pruned",

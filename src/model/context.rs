@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{Timestamp, WireProtocol, setters};
+use crate::error::named;
 
 /// On whose behalf a request was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,15 +20,11 @@ pub enum ActorKind {
     Mcp,
 }
 
-impl ActorKind {
-    /// The name as recorded.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Job => "job",
-            Self::Mcp => "mcp",
-        }
-    }
+named! {
+    ActorKind, serialized elsewhere;
+    User => "user",
+    Job => "job",
+    Mcp => "mcp",
 }
 
 /// Who or what made a request, if it is not (only) a user.

@@ -6,6 +6,7 @@ use super::read::{RequestRecord, Status};
 use super::setters;
 use super::timestamp::Timestamp;
 use crate::config::{ATTRIBUTES_MAX, FILTER_RANGES_MAX};
+use crate::error::named;
 
 /// Requests of a page, where nothing else is asked for.
 const PAGE_REQUESTS: usize = 100;
@@ -201,38 +202,19 @@ pub enum RequestOrder {
     RequestBytes,
 }
 
+named! {
+    RequestOrder;
+    Newest => "newest",
+    Oldest => "oldest",
+    Cost => "cost",
+    Latency => "latency",
+    FirstChunk => "first-chunk",
+    InputTokens => "input-tokens",
+    OutputTokens => "output-tokens",
+    RequestBytes => "request-bytes",
+}
+
 impl RequestOrder {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Newest,
-        Self::Oldest,
-        Self::Cost,
-        Self::Latency,
-        Self::FirstChunk,
-        Self::InputTokens,
-        Self::OutputTokens,
-        Self::RequestBytes,
-    ];
-
-    /// The name as the command line writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Newest => "newest",
-            Self::Oldest => "oldest",
-            Self::Cost => "cost",
-            Self::Latency => "latency",
-            Self::FirstChunk => "first-chunk",
-            Self::InputTokens => "input-tokens",
-            Self::OutputTokens => "output-tokens",
-            Self::RequestBytes => "request-bytes",
-        }
-    }
-
-    /// The order of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|order| order.name() == name)
-    }
-
     /// Whether it is the order of the log, in which a list goes from page to page.
     pub fn is_by_time(self) -> bool {
         matches!(self, Self::Newest | Self::Oldest)

@@ -17,7 +17,7 @@ impl Serialize for RequestRecord {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         fields!(map, self; opened_seq, ended_seq, request_id);
-        map.serialize_entry("status", self.status.name())?;
+        map.serialize_entry("status", self.status.as_str())?;
         fields!(
             map, self;
             opened_at, latency_us, upstream_latency_us, time_to_first_chunk_us,

@@ -5,6 +5,7 @@ use std::fmt;
 use super::{Message, MessageToolCall, MessageToolResult};
 
 /// One message of a request or response, independent of the wire protocol that it was read from.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct CanonicalMessage {
@@ -18,6 +19,11 @@ pub struct CanonicalMessage {
 
 /// One part of a [`CanonicalMessage`].
 #[derive(Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(
+    feature = "serde",
+    serde(tag = "kind", content = "content", rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum MessagePart {
     /// Text.

@@ -1,9 +1,11 @@
 //! What a reader gets.
 
 use std::fmt;
+use std::str::FromStr;
 
 use super::setters;
 use super::timestamp::Timestamp;
+use crate::error::{ParseError, named};
 
 use super::adjustments::{
     REQUEST_UNPARSED, REQUEST_WITHHELD, RESPONSE_UNPARSED, RESPONSE_WITHHELD, USAGE_UNPARSED,
@@ -27,39 +29,14 @@ pub enum Status {
     Interrupted,
 }
 
-impl Status {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::Pending,
-        Self::Completed,
-        Self::Failed,
-        Self::Rejected,
-        Self::Abandoned,
-        Self::Interrupted,
-    ];
-
-    /// The name as recorded.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Rejected => "rejected",
-            Self::Abandoned => "abandoned",
-            Self::Interrupted => "interrupted",
-        }
-    }
-
-    /// The status of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.name() == name)
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
+named! {
+    Status;
+    Pending => "pending",
+    Completed => "completed",
+    Failed => "failed",
+    Rejected => "rejected",
+    Abandoned => "abandoned",
+    Interrupted => "interrupted",
 }
 
 /// A SHA-256 digest; prints as lower-case hex.
@@ -69,6 +46,47 @@ pub struct Digest(pub [u8; 32]);
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl AsRef<[u8]> for Digest {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Reads 64 hexadecimal digits, with or without the prefix `sha256:`.
+impl FromStr for Digest {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let digits = text.strip_prefix("sha256:").unwrap_or(text);
+        let error = || ParseError::new("64 hexadecimal digits", text);
+        let mut bytes = [0; 32];
+        let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+        if pairs.len() != bytes.len() || !rest.is_empty() {
+            return Err(error());
+        }
+        for (byte, pair) in bytes.iter_mut().zip(pairs) {
+            let digit = |at: u8| {
+                char::from(at)
+                    .to_digit(16)
+                    .and_then(|digit| u8::try_from(digit).ok())
+            };
+            let [high, low] = pair.map(digit);
+            *byte = high
+                .zip(low)
+                .map(|(high, low)| high << 4 | low)
+                .ok_or_else(error)?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -212,6 +230,7 @@ impl RequestRecord {
 }
 
 /// One tool that a model asked to have called.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecordedToolCall {
@@ -248,23 +267,14 @@ pub enum PayloadSide {
     Response,
 }
 
-impl PayloadSide {
-    /// `request` or `response`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Request => "request",
-            Self::Response => "response",
-        }
-    }
-}
-
-impl fmt::Display for PayloadSide {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
+named! {
+    PayloadSide;
+    Request => "request",
+    Response => "response",
 }
 
 /// What is known of a body without reading it.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BodyInfo {
@@ -333,6 +343,7 @@ impl fmt::Debug for Payload {
 }
 
 /// How often a tool was asked for, see [`Reader::tools`](crate::Reader::tools).
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ToolStats {
@@ -347,6 +358,7 @@ pub struct ToolStats {
 }
 
 /// One page of a list.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Page {
@@ -361,6 +373,7 @@ pub struct Page {
 
 /// A request whose row has a value that it cannot have. `verify` says more, and `doctor --rebuild` rewrites
 /// it from the log.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnreadableRequest {
@@ -396,17 +409,13 @@ pub enum StatsKey {
     User,
 }
 
-impl StatsKey {
-    /// The name as the command line writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Hour => "hour",
-            Self::Day => "day",
-            Self::Provider => "provider",
-            Self::Model => "model",
-            Self::User => "user",
-        }
-    }
+named! {
+    StatsKey;
+    Hour => "hour",
+    Day => "day",
+    Provider => "provider",
+    Model => "model",
+    User => "user",
 }
 
 /// Which requests statistics count, and how they are grouped.
@@ -444,6 +453,7 @@ impl StatsFilter {
 }
 
 /// Sums over a group of ended requests.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct StatsRow {

@@ -244,7 +244,7 @@ impl<'r> Place<'r> {
     fn of(request: &'r RequestRecord, side: PayloadSide) -> Result<Self, ReadError> {
         let (seq, length) = place(request, side).ok_or_else(|| ReadError::NoBody {
             request_id: request.request_id.clone(),
-            side: side.name(),
+            side: side.as_str(),
         })?;
         Ok(Self {
             request,
@@ -314,7 +314,7 @@ impl<'r> Place<'r> {
         }
         let not_kept = |reason| ReadError::NotKept {
             request_id: request.request_id.clone(),
-            side: side.name(),
+            side: side.as_str(),
             reason,
             length,
         };

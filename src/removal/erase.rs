@@ -42,6 +42,7 @@ pub enum EraseSelector {
 }
 
 /// What [`Store::erase`](crate::Store::erase) erased or would erase.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct EraseReport {

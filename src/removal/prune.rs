@@ -84,6 +84,7 @@ impl Retention {
 }
 
 /// What [`Store::prune`](crate::Store::prune) removed or would remove.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PruneReport {

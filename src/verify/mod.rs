@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::thread::{Builder, Scope};
 
 use crate::db::{self, DbError, IndexEntries, Schema, Snapshot};
-use crate::error::{ReadError, VerifyError};
+use crate::error::{ReadError, VerifyError, named};
 use crate::merkle::VerifyingKey;
 use crate::model::setters;
 use crate::read::search;
@@ -92,7 +92,15 @@ pub enum VerifyStage {
     Projections,
 }
 
+named! {
+    VerifyStage;
+    Structure => "structure",
+    Log => "log",
+    Projections => "projections",
+}
+
 /// The progress of verification.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerifyProgress {

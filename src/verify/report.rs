@@ -1,8 +1,7 @@
 //! What verification found, as data.
 
-use std::fmt;
-
 use super::VerifyOptions;
+use crate::error::named;
 use crate::model::{Digest, Timestamp};
 
 /// Further findings are only counted.
@@ -47,36 +46,27 @@ pub enum FindingKind {
     OtherLog,
 }
 
-impl FindingKind {
-    /// Its name in `verify --json`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Structure => "structure",
-            Self::Log => "log",
-            Self::Tree => "tree",
-            Self::Checkpoint => "checkpoint",
-            Self::Signature => "signature",
-            Self::Anchor => "anchor",
-            Self::PayloadMissing => "payload_missing",
-            Self::PayloadCommitment => "payload_commitment",
-            Self::PayloadContent => "payload_content",
-            Self::PayloadUnknown => "payload_unknown",
-            Self::Projection => "projection",
-            Self::Accounts => "accounts",
-            Self::SearchIndex => "search_index",
-            Self::Removal => "removal",
-            Self::OtherLog => "other_log",
-        }
-    }
-}
-
-impl fmt::Display for FindingKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
+named! {
+    FindingKind;
+    Structure => "structure",
+    Log => "log",
+    Tree => "tree",
+    Checkpoint => "checkpoint",
+    Signature => "signature",
+    Anchor => "anchor",
+    PayloadMissing => "payload_missing",
+    PayloadCommitment => "payload_commitment",
+    PayloadContent => "payload_content",
+    PayloadUnknown => "payload_unknown",
+    Projection => "projection",
+    Accounts => "accounts",
+    SearchIndex => "search_index",
+    Removal => "removal",
+    OtherLog => "other_log",
 }
 
 /// One fault.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
@@ -91,6 +81,7 @@ pub struct Finding {
 }
 
 /// Content that is not in the file, by the recorded reason.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct NotKept {
@@ -110,6 +101,7 @@ pub struct NotKept {
 }
 
 /// Another log in the anchor file.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct OtherLog {
@@ -126,6 +118,7 @@ pub struct OtherLog {
 }
 
 /// What [`ReadOnlyStore::verify`](crate::ReadOnlyStore::verify) found.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct VerifyReport {

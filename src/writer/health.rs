@@ -3,6 +3,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use crate::error::named;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
@@ -21,7 +22,16 @@ pub enum HealthState {
     Failed,
 }
 
+named! {
+    HealthState;
+    Healthy => "healthy",
+    Degraded => "degraded",
+    Failed => "failed",
+}
+
 /// A condition that the operator should look into although commits succeed.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(tag = "kind", rename_all = "snake_case"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Alarm {
@@ -76,6 +86,7 @@ pub enum Alarm {
 }
 
 /// A snapshot of the writer's state and counters since the store was opened.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
@@ -124,6 +135,7 @@ pub struct Health {
 }
 
 /// What became of everything that was submitted; returned by [`Store::close`](crate::Store::close).
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CloseReport {

@@ -187,7 +187,7 @@ fn exports(reader: &Reader) {
             Ok(summary) => shown(Ok::<_, ()>((hex(&out), summary.requests, summary.bodies))),
             Err(error) => Err(format!("{error:?}")),
         };
-        say(&format!("export-{}", format.name()), &exported);
+        say(&format!("export-{}", format.as_str()), &exported);
     }
 }
 

@@ -290,7 +290,7 @@ fn a_body_that_cannot_be_read_does_not_keep_others_from_being_erased() {
         report
             .findings
             .iter()
-            .all(|finding| finding.kind.name() == "payload_content")
+            .all(|finding| finding.kind.as_str() == "payload_content")
     );
     // Pruning too.
     let folder = recorded(6);

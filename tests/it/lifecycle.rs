@@ -165,7 +165,7 @@ fn a_request_ends_in_each_of_the_ways() {
         let filter = RequestFilter::new().statuses([status]);
         let page = reader.list(&filter, &ListOptions::new().limit(10)).unwrap();
         assert_eq!(page.requests.len(), 1, "{status}");
-        assert_eq!(page.requests[0].request_id, status.name());
+        assert_eq!(page.requests[0].request_id, status.as_str());
     }
     let failed = reader.get("failed").unwrap();
     assert_eq!(failed.error_type.as_deref(), Some("timeout"));

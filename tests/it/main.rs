@@ -35,6 +35,7 @@ mod indexes;
 mod late_facts;
 mod layers;
 mod lifecycle;
+mod names;
 mod opening;
 mod options;
 mod overflow;

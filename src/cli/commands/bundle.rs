@@ -204,13 +204,3 @@ fn words(signature: BundleSignature, has_key: bool) -> &'static str {
         _ => "not signed: anybody could have made this bundle",
     }
 }
-
-/// The signature in `bundle --check --json`.
-pub(crate) fn signature_name(signature: BundleSignature) -> &'static str {
-    match signature {
-        BundleSignature::Valid => "valid",
-        BundleSignature::Invalid => "invalid",
-        BundleSignature::NotChecked => "not_checked",
-        _ => "none",
-    }
-}

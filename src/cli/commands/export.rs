@@ -39,7 +39,7 @@ pub(crate) struct Args {
         long,
         value_name = "FORMAT",
         default_value = "jsonl",
-        value_parser = PossibleValuesParser::new(ExportFormat::ALL.map(ExportFormat::name))
+        value_parser = PossibleValuesParser::new(ExportFormat::ALL.map(ExportFormat::as_str))
     )]
     format: String,
     /// How much of the bodies to export: nothing, their first 1,000 characters, all of them
@@ -47,7 +47,7 @@ pub(crate) struct Args {
         long,
         value_name = "CONTENT",
         default_value = "none",
-        value_parser = PossibleValuesParser::new(ExportContent::ALL.map(ExportContent::name))
+        value_parser = PossibleValuesParser::new(ExportContent::ALL.map(ExportContent::as_str))
     )]
     content: String,
     /// Write to this file, and its manifest beside it; replaces both
@@ -76,14 +76,14 @@ pub(crate) fn run(
                 .to_owned(),
         ));
     }
-    if args.output.is_none() && args.format == ExportFormat::Sqlite.name() {
+    if args.output.is_none() && args.format == ExportFormat::Sqlite.as_str() {
         return Err(CliError::Message(
             "a SQLite database is written to a file; give --output".to_owned(),
         ));
     }
     let mut options = ExportOptions::new()
-        .format(ExportFormat::from_name(&args.format).unwrap_or_default())
-        .content(ExportContent::from_name(&args.content).unwrap_or_default())
+        .format(args.format.parse().unwrap_or_default())
+        .content(args.content.parse().unwrap_or_default())
         .filter(args.filter.filter(&reader)?)
         .is_compressed(args.zstd);
     options.limit = (args.limit > 0).then_some(args.limit);

@@ -90,7 +90,7 @@ pub(crate) struct Args {
         long,
         value_name = "BY",
         conflicts_with = "before",
-        value_parser = PossibleValuesParser::new(RequestOrder::ALL.map(RequestOrder::name))
+        value_parser = PossibleValuesParser::new(RequestOrder::ALL.map(RequestOrder::as_str))
     )]
     sort: Option<String>,
     /// One JSON object per line and request; docs/cli.md describes the fields
@@ -110,13 +110,13 @@ pub(crate) fn run(
     let store = database.open()?;
     let reader = store.reader();
     let filter = args.filter.filter(&reader)?;
-    let order = args.sort.as_deref().and_then(RequestOrder::from_name);
-    let order = order.unwrap_or_default();
+    let order = args.sort.as_deref().and_then(|name| name.parse().ok());
+    let order: RequestOrder = order.unwrap_or_default();
     let left = args.limit.count();
     if !order.is_by_time() && left > SORTED_MAX {
         return Err(CliError::Message(format!(
             "--sort {} takes -n from 1 to {SORTED_MAX}",
-            order.name()
+            order.as_str()
         )));
     }
     let mut unreadable = Vec::new();

@@ -27,7 +27,7 @@ pub(crate) struct FilterArgs {
         long,
         value_name = "STATUS",
         value_delimiter = ',',
-        value_parser = PossibleValuesParser::new(Status::ALL.map(Status::name))
+        value_parser = PossibleValuesParser::new(Status::ALL.map(Status::as_str))
     )]
     status: Vec<String>,
     /// The client got one of these HTTP statuses: 429, 5xx or 500-599, separated by commas
@@ -144,9 +144,7 @@ impl FilterArgs {
     /// The states of `--status`.
     pub(crate) fn statuses(&self) -> Vec<Status> {
         let statuses = self.status.iter();
-        statuses
-            .filter_map(|name| Status::from_name(name))
-            .collect()
+        statuses.filter_map(|name| name.parse().ok()).collect()
     }
 
     /// Whether only failed requests can match, so that the list should say why.

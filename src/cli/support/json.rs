@@ -4,11 +4,10 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::cli::commands::bundle::signature_name;
 use auditlite::{
-    BodyInfo, BundleReport, CanonicalMessage, Conversation, DoctorReport, Finding, Message,
-    NotKept, OtherLog, Payload, RecordedToolCall, RequestRecord, SearchHit, StatsRow, ToolResult,
-    ToolStats, Transcript, VerifyReport,
+    BodyInfo, BundleReport, CanonicalMessage, Conversation, DoctorReport, Message, Payload,
+    RecordedToolCall, RequestRecord, SearchHit, StatsRow, ToolResult, ToolStats, Transcript,
+    VerifyReport,
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -98,17 +97,9 @@ impl Serialize for Details {
     }
 }
 
+#[derive(serde::Serialize)]
+#[serde(transparent)]
 struct BodyJson<'a>(&'a BodyInfo);
-
-impl Serialize for BodyJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        fields!(map, self.0; length);
-        map.serialize_entry("sha256", &self.0.sha256.map(|digest| digest.to_string()))?;
-        fields!(map, self.0; kept, stored, removed, is_deferred, is_unchecked);
-        map.end()
-    }
-}
 
 struct ToolCallJson<'a>(&'a RecordedToolCall, Option<&'a ToolResult>);
 
@@ -122,15 +113,9 @@ impl Serialize for ToolCallJson<'_> {
     }
 }
 
+#[derive(serde::Serialize)]
+#[serde(transparent)]
 struct ResultJson<'a>(&'a ToolResult);
-
-impl Serialize for ResultJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        fields!(map, self.0; request_id, reference, text);
-        map.end()
-    }
-}
 
 fn message(message: &CanonicalMessage) -> MessageJson {
     MessageJson(Message::from(message))
@@ -236,133 +221,43 @@ impl Serialize for SearchHitJson<'_> {
 }
 
 /// `tools --json`.
+#[derive(serde::Serialize)]
+#[serde(transparent)]
 pub(crate) struct ToolStatsJson<'a>(pub(crate) &'a ToolStats);
 
-impl Serialize for ToolStatsJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        fields!(map, self.0; tool_name, calls, requests, input_bytes);
-        map.end()
-    }
-}
-
 /// `stats --json`.
+#[derive(serde::Serialize)]
+#[serde(transparent)]
 pub(crate) struct StatsJson<'a>(pub(crate) &'a StatsRow);
 
-impl Serialize for StatsJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        fields!(
-            map, self.0;
-            time, provider_name, model, user_id,
-            requests, completed, failed, rejected, abandoned, interrupted,
-            input_tokens, output_tokens, cache_read_input_tokens, cache_write_input_tokens,
-            reasoning_output_tokens, without_usage, cost_microdollars, unpriced, latency_us_sum,
-            latency_count,
-        );
-        map.end()
-    }
-}
-
 /// `doctor --json`.
+#[derive(serde::Serialize)]
 pub(crate) struct DoctorJson<'a> {
     /// The database.
+    #[serde(serialize_with = "lossy")]
     pub(crate) path: &'a Path,
     /// What was found.
+    #[serde(flatten)]
     pub(crate) report: &'a DoctorReport,
 }
 
-impl Serialize for DoctorJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("path", &self.path.to_string_lossy())?;
-        fields!(
-            map, self.report;
-            file_bytes, wal_bytes, file_version, sqlite_version, events, requests, pending,
-            payloads, segments, openings, crashed_openings, gaps, shed_lifecycles, shed_payloads, lost_first_at, lost_last_at, is_being_written, findings,
-            not_checked,
-        );
-        map.end()
-    }
-}
-
 /// `verify --json`.
+#[derive(serde::Serialize)]
 pub(crate) struct VerifyJson<'a> {
     /// The database.
+    #[serde(serialize_with = "lossy")]
     pub(crate) path: &'a Path,
     /// What was found.
+    #[serde(flatten)]
     pub(crate) report: &'a VerifyReport,
 }
 
-impl Serialize for VerifyJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let report = self.report;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("path", &self.path.to_string_lossy())?;
-        fields!(map, report; origin, events);
-        map.serialize_entry("root", &report.root.map(|root| root.to_string()))?;
-        fields!(
-            map, report;
-            checkpoints, signed_checkpoints, covered_events, covered_at, unsigned_events,
-            anchors, anchored_events, anchored_at,
-        );
-        let others: Vec<_> = report.other_logs.iter().map(OtherLogJson).collect();
-        map.serialize_entry("other_logs", &others)?;
-        fields!(map, report; payloads, body_bytes);
-        map.serialize_entry("not_kept", &NotKeptJson(&report.not_kept))?;
-        fields!(map, report; notes);
-        let findings: Vec<_> = report.findings.iter().map(FindingJson).collect();
-        map.serialize_entry("findings", &findings)?;
-        fields!(map, report; findings_total);
-        map.end()
-    }
-}
-
-struct NotKeptJson<'a>(&'a NotKept);
-
-impl Serialize for NotKeptJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        fields!(map, self.0; shed, digest_only, excerpts, lifecycles, pruned, lines);
-        map.end()
-    }
-}
-
-struct OtherLogJson<'a>(&'a OtherLog);
-
-impl Serialize for OtherLogJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        fields!(map, self.0; origin, notes, events, first_at, last_at);
-        map.end()
-    }
-}
-
-struct FindingJson<'a>(&'a Finding);
-
-impl Serialize for FindingJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("kind", self.0.kind.name())?;
-        fields!(map, self.0; seq, last_seq, what);
-        map.end()
-    }
-}
-
 /// `bundle --check --json`.
+#[derive(serde::Serialize)]
+#[serde(transparent)]
 pub(crate) struct BundleJson<'a>(pub(crate) &'a BundleReport);
 
-impl Serialize for BundleJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let report = self.0;
-        let mut map = serializer.serialize_map(None)?;
-        fields!(map, report; origin, size);
-        map.serialize_entry("root", &report.root.map(|root| root.to_string()))?;
-        fields!(map, report; at);
-        map.serialize_entry("signature", signature_name(report.signature))?;
-        fields!(map, report; events, left_out);
-        let findings: Vec<_> = report.findings.iter().map(FindingJson).collect();
-        map.serialize_entry("findings", &findings)?;
-        map.end()
-    }
+/// A path as text; what is not UTF-8 in it is replaced.
+fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }

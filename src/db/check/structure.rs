@@ -113,7 +113,7 @@ impl IndexEntries {
                 }
             }
             let is_left_out =
-                index.is_completed_left_out && value == ValueRef::from(Status::Completed.name());
+                index.is_completed_left_out && value == ValueRef::from(Status::Completed.as_str());
             if value != ValueRef::Null && !is_left_out {
                 self.add(number, value, opened_seq);
             }

@@ -25,7 +25,7 @@ pub(crate) enum RemovalKind {
 impl RemovalKind {
     pub(crate) const ALL: [Self; 3] = [Self::Erased, Self::Content, Self::Metadata];
 
-    pub(crate) fn name(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Erased => "erased",
             Self::Content => "content",
@@ -72,7 +72,7 @@ pub(crate) fn removed_between(
             .context(READING)?;
         let rows = statement
             .query_map(
-                params![kind.name(), seq_to_sql(first), seq_to_sql(last)],
+                params![kind.as_str(), seq_to_sql(first), seq_to_sql(last)],
                 |row| {
                     Ok(RemovedRange {
                         kind,
@@ -136,7 +136,7 @@ pub(crate) fn removal_of(
             .and_then(|mut statement| {
                 statement
                     .query_row(
-                        params![range.kind.name(), seq_to_sql(range.first_seq)],
+                        params![range.kind.as_str(), seq_to_sql(range.first_seq)],
                         |row| count_at(row, 0),
                     )
                     .optional()
@@ -157,7 +157,7 @@ pub(crate) fn pruned_to(connection: &Connection, kind: RemovalKind) -> Result<u6
         )
         .and_then(|mut statement| {
             statement
-                .query_row([kind.name()], |row| count_at(row, 0))
+                .query_row([kind.as_str()], |row| count_at(row, 0))
                 .optional()
         })
         .context(READING)?;

@@ -8,7 +8,6 @@ use crate::db::error::{Context, DbError};
 use crate::db::rows::{count_at, optional_count_at};
 use crate::db::seq_to_sql;
 use crate::log::{EndKind, Ended, HourKey};
-use crate::model::Status;
 
 const READING: &str = "reading ended requests";
 
@@ -53,7 +52,7 @@ fn ended_of(row: &Row<'_>) -> rusqlite::Result<EndedRow> {
         row.get_ref(2)?.as_str()?,
         row.get_ref(3)?.as_str()?,
     );
-    let kind = Status::from_name(row.get_ref(4)?.as_str()?).and_then(EndKind::of);
+    let kind = row.get_ref(4)?.as_str()?.parse().ok().and_then(EndKind::of);
     let ended = Ended {
         kind: kind.unwrap_or_default(),
         input_tokens: optional_count_at(row, 5)?,

@@ -311,7 +311,7 @@ pub(crate) fn bind_start(
     binder.bind(session_id)?;
     binder.bind(context_id)?;
     binder.bind(trace_id)?;
-    binder.bind(actor_type.map(crate::model::ActorKind::name))?;
+    binder.bind(actor_type.map(crate::model::ActorKind::as_str))?;
     binder.bind(actor_id)?;
     binder.bind(operation_name)?;
     binder.bind(url_path)?;
@@ -368,7 +368,7 @@ pub(crate) fn bind_end(
         request_body: _,
     } = end.map_or(&nothing, |end| end.ended);
     binder.bind(end.map(|end| sql(end.seq)))?;
-    binder.bind(status.name())?;
+    binder.bind(status.as_str())?;
     binder.bind(latency_us.map(sql))?;
     binder.bind(upstream_latency_us.map(sql))?;
     binder.bind(time_to_first_chunk_us.map(sql))?;

@@ -181,7 +181,7 @@ fn note(
         )
         .and_then(|mut statement| {
             statement.execute(params![
-                kind.name(),
+                kind.as_str(),
                 seq_to_sql(first),
                 seq_to_sql(last),
                 seq_to_sql(seq),

@@ -65,6 +65,7 @@ impl SearchOptions {
 }
 
 /// What a search found.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct SearchResult {
@@ -77,6 +78,7 @@ pub struct SearchResult {
 }
 
 /// A matching message.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct SearchHit {
@@ -98,6 +100,7 @@ pub struct SearchHit {
 }
 
 /// A piece of a text around a match.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SnippetPart {
@@ -118,6 +121,7 @@ impl std::fmt::Debug for SnippetPart {
 }
 
 /// How far the search index is behind the log.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct SearchLag {

@@ -61,6 +61,7 @@ impl ConversationOptions {
 }
 
 /// A page of a conversation: each of its messages once.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct Conversation {
@@ -82,6 +83,7 @@ pub struct Conversation {
 }
 
 /// A message, and which requests carried it.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConversationMessage {

@@ -23,6 +23,7 @@ pub(crate) use conversation::{conversation, conversation_of, only_user};
 const LATER_REQUESTS_MAX: usize = 8;
 
 /// What a request and its response said, in canonical form.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Transcript {
@@ -40,6 +41,7 @@ pub struct Transcript {
 }
 
 /// The result of a tool, as a later request of the conversation carried it.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ToolResult {

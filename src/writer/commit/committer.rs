@@ -352,7 +352,7 @@ fn trace_ends(batch: &Batch, ends: Vec<EndNote>) {
                     target: "auditlite",
                     parent: &note.span,
                     request_id = ended.request_id,
-                    status = ended.kind.status().name(),
+                    status = ended.kind.status().as_str(),
                     provider_name = note.provider_name,
                     model,
                     http_status = ended.http_status,
@@ -362,7 +362,7 @@ fn trace_ends(batch: &Batch, ends: Vec<EndNote>) {
                     cost_microdollars = ended.cost_microdollars,
                     latency_us = ended.latency_us,
                     "request {}",
-                    ended.kind.status().name()
+                    ended.kind.status().as_str()
                 )
             };
         }

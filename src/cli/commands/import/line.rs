@@ -193,7 +193,7 @@ impl Imported {
         let [request_body, response_body] = bodies;
         let status = line.status;
         if status == Status::Interrupted {
-            context = context.attribute("imported_status", status.name());
+            context = context.attribute("imported_status", status.as_str());
         }
         Ok(Self {
             identity,
@@ -225,8 +225,9 @@ impl Line {
         let status = line
             .text("status", "status")?
             .ok_or_else(|| absent("status"))?;
-        let status =
-            Status::from_name(&status).ok_or_else(|| format!("the status {status:?} is none"))?;
+        let status = status
+            .parse()
+            .map_err(|_| format!("the status {status:?} is none"))?;
         let opened_at = opened_at(line)?;
         let mut request_id = line
             .text("request_id", "request_id")?

@@ -38,7 +38,7 @@ impl Page<'_> {
                 &format!("also of other requests; this one is {reference}"),
             )?;
         }
-        let status = Style::of_status(record.status).paint(record.status.name());
+        let status = Style::of_status(record.status).paint(record.status.as_str());
         self.painted("status", &status)?;
         if record.is_erased {
             self.line("erased", "yes: its content, and who it was of")?;
