@@ -141,6 +141,8 @@ pub(crate) struct Config {
     pub(crate) checkpoint_bytes: u64,
     pub(crate) space: SpaceLimits,
     pub(crate) read_bodies: bool,
+    /// Ends that are no failures are logged at INFO instead of DEBUG.
+    pub(crate) logs_ends_at_info: bool,
     pub(crate) redaction: Option<Redaction>,
     pub(crate) has_search_index: bool,
     /// The id of the only log that may be opened.
@@ -210,6 +212,7 @@ impl Config {
                 bytes: 1024 * 1024,
             },
             are_links_allowed: false,
+            logs_ends_at_info: false,
             is_without_tree: false,
         }
     }

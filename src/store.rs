@@ -73,6 +73,13 @@ impl StoreBuilder {
         self
     }
 
+    /// Emits the `tracing` event of each request that ends at INFO, as an access log. Default: no: at DEBUG.
+    /// Failed requests are at WARN in any case.
+    pub fn log_ends_at_info(mut self, is_info: bool) -> Self {
+        self.config.logs_ends_at_info = is_info;
+        self
+    }
+
     /// Removes secrets from everything that is recorded. Default: none. See [`Redaction`] for its cost on the
     /// request thread.
     pub fn redaction(mut self, redaction: Redaction) -> Self {

@@ -73,7 +73,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), Box<dyn Error>> {
-    let mut builder = Store::builder(&args.db).price_book(PriceBook::from_json(PRICES)?);
+    let mut builder = Store::builder(&args.db)
+        .price_book(PriceBook::from_json(PRICES)?)
+        .log_ends_at_info(true);
     if args.redacts {
         // Upstreams like to repeat a key that they refuse.
         builder = builder.redaction(Redaction::credentials("credentials-1"));

@@ -312,6 +312,7 @@ impl Opening<'_> {
             give_up: self.give_up,
             path: self.path,
             durability: self.config.durability,
+            logs_ends_at_info: self.config.logs_ends_at_info,
             appender,
             watch,
             file_bytes: 0,

@@ -67,8 +67,21 @@ fn each_end_is_traced_once_without_content() {
     let of = |id: &str| -> Vec<&String> { events.iter().filter(|e| e.contains(id)).collect() };
     for id in ["tr-1", "tr-2", "tr-3"] {
         assert_eq!(of(id).len(), 1, "{events:?}");
-        assert!(of(id)[0].starts_with("INFO"));
+        assert!(of(id)[0].starts_with("DEBUG"));
     }
+    let folder = Folder::new();
+    let store = folder.builder().log_ends_at_info(true).open().unwrap();
+    let context = RequestContext::new("").request_id("access-log");
+    let audit = store.recorder().open(context, "the-body").unwrap();
+    audit
+        .complete(Completion::new())
+        .unwrap()
+        .wait(PATIENCE)
+        .unwrap();
+    close(store);
+    let found = collector.0.lock().unwrap().clone();
+    let logged = found.iter().find(|event| event.contains("access-log"));
+    assert!(logged.unwrap().starts_with("INFO"));
     let first = of("tr-1")[0];
     for part in [
         "model=\"known\"",

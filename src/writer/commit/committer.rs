@@ -58,6 +58,7 @@ pub(crate) struct Committer {
     pub(crate) give_up: Arc<AtomicBool>,
     pub(crate) path: DatabasePath,
     pub(crate) durability: Durability,
+    pub(crate) logs_ends_at_info: bool,
     pub(crate) appender: Appender,
     pub(crate) watch: FileWatch,
     /// Bytes of the database and its write-ahead log, as of the last check.
@@ -120,7 +121,7 @@ impl Committer {
             self.append(&batch)?;
             self.note_committed(&batch);
             // A subscriber is foreign code, and must not end recording.
-            let _ = caught(|| trace_ends(&batch, ready.ends));
+            let _ = caught(|| trace_ends(&batch, ready.ends, self.logs_ends_at_info));
         }
         // Stages before the release and the announcement: a thread that either of them wakes must find its
         // stage reached. Capacity before answers: a caller whose flush returned can reserve it again.
@@ -335,7 +336,7 @@ impl Committer {
 }
 
 /// One `tracing` event for each end that is committed: ids and figures, never content.
-fn trace_ends(batch: &Batch, ends: Vec<EndNote>) {
+fn trace_ends(batch: &Batch, ends: Vec<EndNote>, is_info: bool) {
     if !tracing::enabled!(target: "auditlite", tracing::Level::WARN) {
         return;
     }
@@ -368,7 +369,8 @@ fn trace_ends(batch: &Batch, ends: Vec<EndNote>) {
         }
         match ended.kind {
             EndKind::Failed => trace_end!(warn),
-            _ => trace_end!(info),
+            _ if is_info => trace_end!(info),
+            _ => trace_end!(debug),
         }
     }
 }
