@@ -1,6 +1,14 @@
 //! The database: the only code that names rusqlite or r2d2.
 //!
 //! Opens, migrates, appends and reads. Knows nothing of channels or handles.
+//!
+//! - `connection/`: opens files and connections, and compares their schema before anything else is read;
+//! - `write/`: a batch as one transaction, also what a removal writes;
+//! - `read/`: queries for one request, lists and sums;
+//! - `search/`: the full-text index;
+//! - `remove/`: what is deleted, and what SQLite leaves of it in unused space;
+//! - `check/`: compares a file with its log, and rebuilds what is derived;
+//! - `rows`, `rollups`, `segments`: columns of requests, sums, rows of the log; all folders use them.
 
 mod backup;
 mod check;

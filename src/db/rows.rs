@@ -195,7 +195,7 @@ fn in_words(error: &rusqlite::Error) -> String {
 /// expressions of a struct literal in the order in which they are written, so their order here must not change.
 pub(super) fn request_from_row(row: &Row<'_>) -> rusqlite::Result<RequestRecord> {
     let mut columns = Columns { row, next: 0 };
-    let mut record = RequestRecord {
+    Ok(RequestRecord {
         opened_seq: columns.count()?,
         request_id: columns.get()?,
         opened_at: Timestamp::from_micros(columns.get()?),
@@ -240,12 +240,9 @@ pub(super) fn request_from_row(row: &Row<'_>) -> rusqlite::Result<RequestRecord>
         response_bytes: columns.optional_count()?,
         adjusted_fields: columns.names()?,
         body_flags: columns.names()?,
-        is_erased: false,
-        is_id_shared: false,
-    };
-    record.is_erased = columns.get()?;
-    record.is_id_shared = columns.get()?;
-    Ok(record)
+        is_erased: columns.get()?,
+        is_id_shared: columns.get()?,
+    })
 }
 
 /// The condition of the index by status.

@@ -1,6 +1,7 @@
 //! Events: immutable facts, each one line of JSON with a fixed field order.
 //!
-//! The order of the fields is the order of declaration here. Names and order are part of the file format: a
+//! The order of the fields is the order of declaration: here for events of the store, in `request_events.rs` and
+//! `removal.rs` for the others, and in `body.rs` for what each says of bodies. Names and order are part of the file format: a
 //! line is written once, and the written bytes are the hashed bytes.
 
 use std::fmt;

@@ -1,6 +1,11 @@
 //! The log: events as lines, lines as segments, and what events say about requests.
 //!
 //! Pure: knows neither the database nor threads.
+//!
+//! - `event`, `request_events`, `removal`, `body`: what a line says, in its order;
+//! - `segment`: the lines of one group commit, compressed;
+//! - `fold`, `hours`: from events to rows and sums;
+//! - `accounts`: whether what an opening's close counts is what its events say.
 
 mod accounts;
 mod body;

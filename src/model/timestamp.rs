@@ -141,7 +141,8 @@ impl FromStr for Timestamp {
     }
 }
 
-/// Microseconds of an RFC 3339 time.
+/// Microseconds of an RFC 3339 time. `None` if the text is anything else, even by one byte. A leap second counts as
+/// the second before it, and decimals beyond microseconds are cut off.
 fn read(text: &[u8]) -> Option<i64> {
     let (year, text) = digits(text, 4)?;
     let (month, text) = digits(text.strip_prefix(b"-")?, 2)?;

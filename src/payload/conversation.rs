@@ -46,7 +46,7 @@ const HELD_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Memory that an entry takes in addition to its bytes.
 const ENTRY_BYTES: usize = 512;
 
-/// What a request continues.
+/// What a request continues: the key of the cache. The lifecycle's notes keep it, to pack the response later.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     /// A conversation that the gateway named.

@@ -1,6 +1,12 @@
 //! Payloads: the exact bytes of bodies, what is kept of them, and how they are packed.
 //!
 //! Pure: knows neither events, nor the database, nor threads.
+//!
+//! - `conversation`: which earlier body a body is packed against, with the help of `overlap`;
+//! - `codec`, `delta`: the stored forms, how to pack and to unpack them;
+//! - `excerpt`: what is kept of a body above the cap;
+//! - `content`: texts that a gateway passes beside bodies;
+//! - `hash`: digests and commitments.
 
 mod codec;
 mod content;

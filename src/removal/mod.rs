@@ -6,6 +6,10 @@
 //! there are conversations, too many for one transaction. The step that removes something records it in the
 //! log in the same transaction. After a crash in between, the file is whole and some content is not removed
 //! yet.
+//!
+//! `erase` and `prune` plan, `policy` prunes regularly on a thread of its own. `dependants` repacks what depends on
+//! removed content, `segment_lines` replaces lines by their leaf hashes. `unlisted` finds what only the log tells of an
+//! erasure's subject; `clock_check` keeps a wrong clock from making everything too old.
 
 mod clock_check;
 mod dependants;

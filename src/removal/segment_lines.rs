@@ -1,4 +1,6 @@
-//! Rewrites segments without removed lines, whose leaf hashes stay.
+//! Rewrites segments: each removed line is replaced by its leaf hash, so that the tree over the log stays the same.
+//!
+//! Runs on the thread that plans the removal. The committer writes the result (`db/remove/content.rs`).
 
 use std::collections::HashMap;
 
@@ -66,7 +68,7 @@ impl LineRemover {
         })
     }
 
-    /// The segment without the lines that are chosen by seq and text; `None` if none is chosen.
+    /// The segment with leaf hashes in place of the lines that are chosen by seq and text; `None` if none is chosen.
     pub(super) fn redact(
         &mut self,
         segment: StoredSegment,

@@ -21,7 +21,8 @@ const SEGMENTS_AHEAD: usize = 2;
 const LEAVES_TOGETHER: usize = 512;
 const PIECES_AHEAD: usize = 4;
 
-/// Lines of one segment, and their leaves. The receiving thread parses them: memory that one thread
+/// A part of one segment's lines, and their leaves, from the decoding thread to the one that verifies. All parts share
+/// the segment's text, which the last one frees. The receiving thread parses the lines: memory that one thread
 /// allocates and another frees costs more than the parsing.
 pub(super) struct Lines {
     text: Arc<Vec<u8>>,

@@ -3,6 +3,9 @@
 //! One pass over the log as of one moment, in step with payloads, projections, checkpoints and anchors.
 //! Meanwhile SQLite checks the file's structure on another connection. Memory is bounded for any log.
 //! Findings are data, never errors.
+//!
+//! `log` is that pass: `decoding` unpacks segments ahead of it, `payloads` and `content` check bodies, `checkpoints` and
+//! `anchors` compare sizes and roots, `removed` what is gone. `report` has what they find.
 
 mod anchors;
 mod checkpoints;

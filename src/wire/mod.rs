@@ -12,9 +12,8 @@
 //! - `framing/`: from bytes to documents, however they are cut into chunks;
 //! - `joiner`, `parts`: collect the pieces of a response and the parts of a message;
 //! - `usage`, `error`: token counts and errors; the only place that knows how providers differ;
-//! - `lenient`, `repair`: read JSON that is not as it should be;
-//! - the protocols: `openai_chat`, `openai_responses`, `anthropic`, `gemini`, `bedrock`, `ollama`,
-//!   `embeddings`.
+//! - `json/`: reads JSON that is not as it should be;
+//! - `protocols/`: one file for each, chosen by `Protocol::of` below.
 
 mod error;
 mod framing;

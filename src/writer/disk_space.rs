@@ -1,4 +1,7 @@
-//! Disk space: how much of it the file may still take, and what happens when it becomes short.
+//! Disk space: how much of it the file may still take, in four steps.
+//!
+//! The committer looks after each commit and while idle, and sets the step in `health.rs`. Admission reads it there:
+//! `admission/queue.rs` leaves bodies out, then whole requests.
 
 use std::time::Duration;
 

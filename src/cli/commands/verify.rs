@@ -62,7 +62,8 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Runs the command.
+/// Runs the command. Keys and anchor become options of the library, which does the work. Findings are a
+/// report and exit status 1; a file that cannot be opened at all is an error.
 pub(crate) fn run(
     args: &Args,
     database: &DatabaseArgs,

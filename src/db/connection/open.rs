@@ -1,4 +1,4 @@
-//! Opens connections. Each setting has its reason.
+//! Opens the writer's connection and that of a rebuild, and checks a file before anything else of it is read.
 
 use crate::db::connection::settings::BUSY_TIMEOUT;
 use crate::db::connection::settings::check_sqlite_version;

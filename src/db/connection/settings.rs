@@ -85,7 +85,8 @@ pub(crate) fn set_up_reader(connection: &Connection) -> Result<(), DbError> {
     Ok(())
 }
 
-/// Settings of the writing connection.
+/// Settings of the writing connection, after those of [`harden`]. Durability is decided here: what a commit syncs,
+/// and that checkpoints happen only when the writer runs them.
 pub(crate) fn set_up_writer(
     connection: &Connection,
     durability: Durability,
@@ -100,6 +101,7 @@ pub(crate) fn set_up_writer(
             format!("SQLite stays in mode {mode:?}; the file system may not support shared memory"),
         ));
     }
+    // FULL syncs the write-ahead log with every commit; NORMAL syncs it only before a checkpoint.
     pragma(
         connection,
         "synchronous",
@@ -122,8 +124,10 @@ pub(crate) fn set_up_writer(
     pragma(connection, "journal_size_limit", 64 * 1024 * 1024)?;
     // The writer's page cache: 4 MiB, part of the memory bound.
     pragma(connection, "cache_size", -4096)?;
+    // What SQLite sorts or stores for a statement stays in memory, never in a file that erasing would miss.
     pragma(connection, "temp_store", 2)?;
     overwrite_what_is_deleted(connection)?;
+    // A close moves the write-ahead log into the database, until `leave_files` forbids it for a file that is not ours.
     keep_wal_on_close(connection, false)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     Ok(())

@@ -1,4 +1,4 @@
-//! Queries. Each is bounded, uses bound parameters only, and names the index that serves it.
+//! Queries for one request, tool calls and payloads by id. Each names the index that serves it.
 
 use crate::db::rows::{count_at, optional_count_at};
 use rusqlite::{Connection, OptionalExtension, params_from_iter};

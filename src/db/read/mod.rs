@@ -1,4 +1,7 @@
 //! Queries. Each is bounded and uses bound parameters only.
+//!
+//! `lookup` finds by an id, `list` by a filter, page by page, and `stats` sums. `removals` and `times` read what the
+//! tables say of the log itself.
 
 pub(super) mod list;
 pub(super) mod lookup;

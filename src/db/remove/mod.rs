@@ -1,4 +1,4 @@
-//! Removes content, and what the projections and the file still show of it.
+//! Removes content: rows and lines (`content`), then old bytes in unused space of pages (`slack`).
 
 pub(super) mod content;
 pub(super) mod slack;

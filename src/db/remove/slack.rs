@@ -27,8 +27,9 @@ const READ_BYTES: usize = 1024 * 1024;
 const PAGES_MAX: u64 = 1 << 25;
 /// Source: <https://www.sqlite.org/fileformat2.html#the_lock_byte_page>.
 const LOCK_BYTE: u64 = 1 << 30;
-/// A database as bytes, read past SQLite to find slack. Used on the thread of a removal; it shares the descriptor that
-/// `held` keeps open, and only reads.
+
+/// A database as bytes, read and written past SQLite. The thread of a removal finds pages with slack; the committer
+/// opens one of its own to zero them, within its write transaction. Shares the descriptor that `held` keeps open.
 #[derive(Debug)]
 pub(crate) struct RawFile {
     file: Arc<File>,

@@ -61,6 +61,7 @@ pub(crate) fn problems(connection: &Connection) -> Result<Vec<String>, DbError> 
         ));
     }
     let next_seq = seq_to_sql(extent.next_seq);
+    // `?1 = ?1` only uses the parameter, so that all four statements take one.
     for (sql, what) in [
         (
             "SELECT count(*) FROM search_pending WHERE state NOT IN (0, 1, 2) OR opened_seq >= ?1 \

@@ -1,4 +1,4 @@
-//! Dropping the index: it is worth less than anything else in the file.
+//! Dropping the index after damage was found in it.
 //!
 //! The index is worth less than anything else in the file. A damaged index is given up as a whole: one row
 //! records it, in the transaction that met the damage, so that a removal is not stopped. Its tables are

@@ -1,4 +1,5 @@
-//! The full-text index: which messages are in it, what matches, and how messages are removed from it.
+//! The full-text index in SQL: adds messages, finds them, and says how far the index goes. `forgetting` removes
+//! messages, `dropping` gives the index up, `check` compares its tables with each other.
 //!
 //! The index holds content. It is not a projection of the log: it is made from payloads, may lag behind,
 //! and can be dropped and built again. The words are in `search_index`, which keeps no text; the packed

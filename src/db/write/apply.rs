@@ -26,6 +26,7 @@ pub(crate) fn apply(
 ) -> Result<(), DbError> {
     let mut statements = Statements::prepare(connection)?;
     let mut late = Vec::new();
+    // (1) Rows. `late` has the ends of earlier openings, with the keys that their rows gave.
     for change in &fold.changes {
         let mut key = None;
         let is_written = refusals.guard(connection, change.opened_seq, || {
@@ -42,6 +43,7 @@ pub(crate) fn apply(
     // (2) Removals subtract what their rows counted. What cannot be subtracted is noted for (5).
     let mut saturated = Saturated::default();
     removals::apply(connection, fold, &mut saturated, refusals)?;
+    // (3) Rows of erased requests are replaced by what is left of them.
     for change in &fold.remains {
         let seq = change.opened_seq;
         removals::take_rows(connection, seq, seq, &mut saturated)?;
@@ -72,6 +74,7 @@ pub(crate) fn apply(
                 .map(drop)
         })?;
     }
+    // (5) Sums at their bound.
     refusals.guard(connection, fold.first_seq, || {
         sums::settle(connection, &saturated)
     })?;

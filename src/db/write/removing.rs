@@ -1,4 +1,5 @@
-//! A step of a removal, in the writer's own transactions.
+//! Steps of a removal that no event records, each in a transaction of the writer's connection: repacking, giving
+//! space back, zeroing slack. What an event records is removed with its batch (`append.rs`).
 
 use rusqlite::TransactionBehavior;
 use std::path::Path;

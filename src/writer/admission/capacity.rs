@@ -1,7 +1,8 @@
 //! Capacity: how many events and bytes may be on their way to the disk.
 //!
 //! An opening reserves its own event and that of its end, so that a lifecycle which was let in can
-//! always be closed. Bytes are reserved when the gateway passes bodies.
+//! always be closed. Bytes are reserved when the gateway passes bodies. What does not fit is shed by `queue.rs`; the
+//! bounds themselves are settings (`capacity_events`, `capacity_bytes`).
 
 use std::sync::PoisonError;
 use std::time::Duration;

@@ -29,7 +29,8 @@ pub(crate) struct Lifecycle {
     /// of their lifecycle, so that no map from request ids to places in the log is needed.
     opened_seq: AtomicU64,
     stage: AtomicU8,
-    /// Whether a piece of the response could not be written: then no more are sent.
+    /// Whether a piece of the response could not be written: then no more are sent. Set by the committer, read by
+    /// the handle.
     are_pieces_over: AtomicBool,
     notes: Mutex<Notes>,
 }

@@ -1,5 +1,6 @@
 //! Commits batches. The committer owns the only writable connection; each batch is one transaction, after which
-//! receipts complete and capacity is released.
+//! receipts complete and capacity is released. Whether a failed commit is tried again is decided here (`write`,
+//! `append`).
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Checks, after every commit and while idle, that the file at the path is still the one that is open.
+//! Checks, after every commit and while idle, that the file at the path is still the one that is open, and decides
+//! what follows: wait for a file that is gone, stop at any other. `db/connection/watch.rs` does the comparing.
 
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use crate::error::chain;
 /// How long to wait for readers before the content of a removed write-ahead log is given up. Worth a wait: a
 /// database into which only part of the log was moved is damaged without the rest.
 const REMOVED_LOG_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Whether the file is where it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
@@ -49,7 +51,7 @@ impl Committer {
             }
             Ok(Presence::WalMissing) => {
                 // Our descriptor still has the removed WAL, and only this connection can still move it into the
-            // database.
+                // database.
                 let moved = self.appender.checkpoint_truncate(REMOVED_LOG_PATIENCE);
                 self.appender.leave_files();
                 let outcome = match moved {

@@ -1,4 +1,7 @@
-//! What happens after a failed commit: keep the batch, ask the file how far it got, retry, and warn once.
+//! Steps after a failed commit: reopens the file, asks it how far the batch came, waits, and warns once.
+//!
+//! `Committer::append` (`committer.rs`) decides which step comes next and how long the pause is. The batch stays in
+//! memory, unchanged, until it is committed.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A batch, from its first event until the packer has it.
+//! A batch, from its first event until the packer has it. Pushing an event gives it its sequence number.
 
 use std::sync::Arc;
 

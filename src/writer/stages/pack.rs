@@ -1,4 +1,5 @@
-//! The packer: compresses payloads and the lines of the log, and sends finished batches to the committer.
+//! The packer: compresses payloads, completes ends, encodes events as lines, extends the Merkle tree by their hashes,
+//! and sends finished batches to the committer.
 //!
 //! A stage of its own between the intake and the committer: together they keep two processors busy, also while the
 //! disk syncs. With one processor, all three run on one thread.

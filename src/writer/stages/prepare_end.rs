@@ -1,4 +1,5 @@
-//! Turns an end into its event, and the plan of the response.
+//! Turns an end into its event, and the plan of the response. Also decides (`keeping`) which bodies of a deferred
+//! capture are kept: here the outcome is known.
 
 use bytes::Bytes;
 

@@ -76,6 +76,9 @@ impl Exchange {
         Ok(exchange)
     }
 
+    /// Reads all fields. Only a request is demanded; each body is text, or JSON that is recorded as it is written. Some
+    /// fields have a second, shorter name (`wire`, `model`, `conversation`), which counts where the first is absent. An
+    /// HTTP status of an error makes the exchange a failure.
     fn read(line: &mut Fields<'_>) -> Result<Self, String> {
         let request_body = line.text("request_body", "request_body")?;
         let request_body = request_body
