@@ -19,7 +19,7 @@ use crate::writer::{
 };
 
 /// Heap and channel space of a lifecycle without its texts, in bytes: the commands, the shared state, the
-/// encoded events. The end reserves its own command ([`RequestHandle`](crate::RequestHandle)).
+/// encoded events. The end reserves its own command ([`RequestHandle`]).
 const LIFECYCLE_BYTES: usize = 2560;
 
 /// Records requests. Cheap to clone, and to be shared by all threads of a gateway.

@@ -94,10 +94,9 @@ impl RequestHandle {
         }
     }
 
-    /// Decides whether bodies and texts of a request that was opened with
-    /// [`Capture::Deferred`](crate::Capture::Deferred) are kept, however it ends: for requests that were slow,
-    /// say, or flagged. With `Deferred` the outcome decides again. The last word counts. Has no effect on
-    /// other requests, whose body is on its way to the disk.
+    /// Decides whether bodies and texts of a request that was opened with [`Capture::Deferred`] are kept, however
+    /// it ends: for requests that were slow, say, or flagged. With `Deferred` the outcome decides again. The last
+    /// word counts. Has no effect on other requests, whose body is on its way to the disk.
     pub fn set_capture(&mut self, capture: Capture) {
         if let Some(active) = &mut self.active
             && active.is_deferred

@@ -29,7 +29,7 @@ pub struct RequestFilter {
     /// In one of these states; none given: in any.
     pub statuses: Vec<Status>,
     /// The client got an HTTP status in one of these ranges, such as `429..=429` or `500..=599`, at most
-    /// [`FILTER_RANGES_MAX`](crate::FILTER_RANGES_MAX); none given: any, or no status.
+    /// [`FILTER_RANGES_MAX`]; none given: any, or no status.
     pub http_statuses: Vec<RangeInclusive<u16>>,
     /// With this type of error; `*` and `?` stand for any characters and for one.
     pub error_type: Option<String>,
@@ -58,7 +58,7 @@ pub struct RequestFilter {
     /// Took at least this long, in microseconds.
     pub latency_us_min: Option<u64>,
     /// Have all of these attributes: key and value; at most
-    /// [`ATTRIBUTES_MAX`](crate::ATTRIBUTES_MAX), as many as a request has.
+    /// [`ATTRIBUTES_MAX`], as many as a request has.
     pub attributes: Vec<(String, String)>,
     /// Opened after the request with this `opened_seq`: what is new since then, in any list, sum or export.
     /// Where a list continues, its [`cursor`](ListOptions::cursor) says.

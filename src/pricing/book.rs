@@ -8,7 +8,7 @@ use wildmatch::WildMatch;
 use super::price::Price;
 use super::provider::{canonical, fold};
 
-/// The prices of one source. A book has one or more layers.
+/// The prices of one source. A book has one or more layers. Immutable once read, and shared by all clones of a book.
 #[derive(Debug, Default)]
 pub(super) struct Layer {
     /// By OpenTelemetry's name of the provider.

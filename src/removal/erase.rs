@@ -60,7 +60,7 @@ pub struct EraseReport {
     pub not_repacked: u64,
     /// Requests that were meant but are not completely erased, in addition to [`requests`](Self::requests).
     ///
-    /// If the row cannot be read, everything is still there: [`rebuild`](crate::rebuild) rewrites the rows
+    /// If the row cannot be read, everything is still there: [`rebuild`](crate::rebuild()) rewrites the rows
     /// from the log; erase again then.
     ///
     /// If the segment with its lines cannot be read, its content, its row and its words in the index are
@@ -68,13 +68,13 @@ pub struct EraseReport {
     /// from others, or restore that segment from a copy and erase the request again by its number.
     pub unreadable: u64,
     /// Requests that are meant according to the log but not according to the tables: the rows were changed
-    /// or deleted. They are still there: [`rebuild`](crate::rebuild) rewrites the tables from the log;
+    /// or deleted. They are still there: [`rebuild`](crate::rebuild()) rewrites the tables from the log;
     /// erase again then. 0 in a preview, which only reads the tables.
     pub unlisted: u64,
     /// Whether no byte of what was erased is left: not in the search index, the write-ahead log, or unused
     /// space of the file. `false`: a reader of an old snapshot was in the way for 10 s, or the search index
     /// is too damaged to be dropped. Erase again, even with nothing left to erase, to finish;
-    /// [`rebuild`](crate::rebuild) makes the search index again.
+    /// [`rebuild`](crate::rebuild()) makes the search index again.
     pub is_fully_erased: bool,
 }
 

@@ -43,7 +43,7 @@ pub struct Retention {
     /// again once it was open for an hour.
     ///
     /// [`Store::prune`](crate::Store::prune) reports
-    /// [`RemovalError::ClockAhead`](crate::RemovalError::ClockAhead); a retention policy waits and raises
+    /// [`RemovalError::ClockAhead`]; a retention policy waits and raises
     /// [`Alarm::ClockAhead`](crate::Alarm::ClockAhead). `size_bytes_max` works in any case.
     pub clock_is_right: bool,
 }

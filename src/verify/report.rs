@@ -36,7 +36,7 @@ pub enum FindingKind {
     /// The accounts of a session do not add up: submitted = stored + recorded as lost.
     Accounts,
     /// The search index is damaged, or does not match the bodies: searches may miss messages, or find what
-    /// was never said. Nothing else in the trail depends on it; [`rebuild`](crate::rebuild) builds it
+    /// was never said. Nothing else in the trail depends on it; [`rebuild`](crate::rebuild()) builds it
     /// again.
     SearchIndex,
     /// Events or content that a signed checkpoint or an anchor covers were removed, and nothing shows that

@@ -20,6 +20,7 @@ pub(super) struct Lru {
     bytes_max: usize,
 }
 
+/// A cached content. Shared with the readers that it was given to: dropping the entry frees it once they are done.
 struct Held {
     content: Arc<Vec<u8>>,
     /// The row that the content was compared with. `None`: it was only unpacked, to read another.

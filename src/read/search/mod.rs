@@ -135,7 +135,7 @@ pub struct SearchLag {
     /// its user): something that was said before them was erased or pruned, and they may have repeated it.
     pub again: u64,
     /// Requests that could not be read when the index came to them, or with a body that is missing or not
-    /// what was recorded: their messages are not found. [`rebuild`](crate::rebuild) tries them again.
+    /// what was recorded: their messages are not found. [`rebuild`](crate::rebuild()) tries them again.
     pub unread: u64,
     /// The index was found damaged, and is not completely built again yet.
     pub is_damaged: bool,
