@@ -25,6 +25,16 @@ pub(crate) fn duration_micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
+/// Writes a duration, or `null`, as whole microseconds: the unit is in the field's name.
+#[cfg(feature = "serde")]
+pub(crate) fn serialize_micros<S: serde::Serializer>(
+    duration: &(impl Into<Option<Duration>> + Copy),
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let duration: Option<Duration> = (*duration).into();
+    serde::Serialize::serialize(&duration.map(duration_micros), serializer)
+}
+
 /// Passes this thread's clock to a thread that it starts: in tests it may be an artificial one.
 pub(crate) fn carried_over<T>(work: impl FnOnce() -> T + Send + 'static) -> impl FnOnce() -> T {
     #[cfg(test)]

@@ -93,6 +93,24 @@ pub enum Overflow {
     Strict,
 }
 
+impl Overflow {
+    /// The name, as in the log's `store_opened` events, without the duration of [`Wait`](Self::Wait): so there is no
+    /// `FromStr`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Shed => "shed",
+            Self::Wait(_) => "wait",
+            Self::Strict => "strict",
+        }
+    }
+}
+
+impl std::fmt::Display for Overflow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 /// Whether request and response bodies are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -152,8 +170,6 @@ pub(crate) struct Config {
     pub(crate) pieces: PieceSettings,
     /// A file with several names is not refused.
     pub(crate) are_links_allowed: bool,
-    /// For one benchmark only: the tree over the log is left out, to measure its cost.
-    pub(crate) is_without_tree: bool,
 }
 
 /// When the chunks of a running response are written as a piece that survives a crash.
@@ -213,7 +229,6 @@ impl Config {
             },
             are_links_allowed: false,
             logs_ends_at_info: false,
-            is_without_tree: false,
         }
     }
 

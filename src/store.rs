@@ -279,14 +279,6 @@ impl StoreBuilder {
         self
     }
 
-    /// Leaves out the tree over the log, so that a benchmark can tell what it costs. What is
-    /// recorded so can neither be verified nor gone on with: not part of the API.
-    #[doc(hidden)]
-    pub fn without_integrity_for_measurement(mut self) -> Self {
-        self.config.is_without_tree = true;
-        self
-    }
-
     /// Opens the file, creating it (for its owner alone) if there is none, marks requests that a crash left
     /// open as interrupted, and starts the writer.
     ///

@@ -58,8 +58,8 @@ const USAGE: &str = "
 Without one of the last three: all subjects and the small scale. With some: only what is named.
   --conversations  that each of the two producers has going at once (8)
   --own-bodies  every lifecycle brings a copy of its bodies in all rounds, not in the memory round only
-  --subjects  of auditlite auditlite_without_tree auditlite_shed commit_full commit_normal json_log json_log_bounded
-              jsonl jsonl_zstd ceiling
+  --subjects  of auditlite auditlite_told auditlite_extracting auditlite_shed commit_full commit_normal
+              json_log json_log_bounded jsonl jsonl_zstd ceiling
   --scale     cost and reads with 10 k and 100 k requests in the file (small), or 100 k, 1 M and 10 M (full)
   --edge      idle memory, one core, binary size";
 

@@ -287,7 +287,7 @@ mod protocol {
         protocol: &WireProtocol,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(protocol.name().unwrap_or_default())
+        serializer.serialize_str(protocol.as_str())
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(

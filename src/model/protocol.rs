@@ -1,6 +1,8 @@
 //! Names of the wire protocols that bodies are written in.
 
+use std::convert::Infallible;
 use std::fmt;
+use std::str::FromStr;
 
 /// The wire protocol of a request's bodies. Anything that is not listed is kept by its name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -27,37 +29,40 @@ pub enum WireProtocol {
     Other(String),
 }
 
-impl WireProtocol {
-    /// The name as recorded; `None` where the protocol is not known.
-    pub fn name(&self) -> Option<&str> {
-        Some(match self {
-            Self::Unknown => return None,
-            Self::OpenAiChat => "openai.chat",
-            Self::OpenAiResponses => "openai.responses",
-            Self::OpenAiEmbeddings => "openai.embeddings",
-            Self::AnthropicMessages => "anthropic.messages",
-            Self::GeminiGenerate => "gemini.generate",
-            Self::BedrockConverse => "bedrock.converse",
-            Self::OllamaChat => "ollama.chat",
-            Self::Other(name) => name,
-        })
-    }
+/// The names of wire protocols, once for both directions. Unlike the enums of [`named`](crate::error::named), this
+/// one knows every name: `Other` keeps those that are not listed.
+macro_rules! wire_protocols {
+    ($($variant:ident => $name:literal),* $(,)?) => {
+        impl WireProtocol {
+            /// The name as recorded; empty where the protocol is not known.
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$variant => $name,)*
+                    Self::Other(name) => name,
+                }
+            }
+        }
+
+        impl From<&str> for WireProtocol {
+            fn from(name: &str) -> Self {
+                match name {
+                    $($name => Self::$variant,)*
+                    other => Self::Other(other.to_owned()),
+                }
+            }
+        }
+    };
 }
 
-impl From<&str> for WireProtocol {
-    fn from(name: &str) -> Self {
-        match name {
-            "" => Self::Unknown,
-            "openai.chat" => Self::OpenAiChat,
-            "openai.responses" => Self::OpenAiResponses,
-            "openai.embeddings" => Self::OpenAiEmbeddings,
-            "anthropic.messages" => Self::AnthropicMessages,
-            "gemini.generate" => Self::GeminiGenerate,
-            "bedrock.converse" => Self::BedrockConverse,
-            "ollama.chat" => Self::OllamaChat,
-            other => Self::Other(other.to_owned()),
-        }
-    }
+wire_protocols! {
+    Unknown => "",
+    OpenAiChat => "openai.chat",
+    OpenAiResponses => "openai.responses",
+    OpenAiEmbeddings => "openai.embeddings",
+    AnthropicMessages => "anthropic.messages",
+    GeminiGenerate => "gemini.generate",
+    BedrockConverse => "bedrock.converse",
+    OllamaChat => "ollama.chat",
 }
 
 impl From<String> for WireProtocol {
@@ -66,8 +71,23 @@ impl From<String> for WireProtocol {
     }
 }
 
+impl FromStr for WireProtocol {
+    type Err = Infallible;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Ok(Self::from(name))
+    }
+}
+
 impl fmt::Display for WireProtocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name().unwrap_or("unknown"))
+        f.pad(self.as_str())
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for WireProtocol {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }

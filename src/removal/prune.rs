@@ -110,6 +110,13 @@ pub struct PruneReport {
     pub is_overwritten: bool,
     /// Only in a preview: how far the clock is ahead of the times in the log, so that pruning would refuse
     /// to trust it ([`Retention::clock_is_right`]).
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            rename = "clock_ahead_us",
+            serialize_with = "crate::clock::serialize_micros"
+        )
+    )]
     pub clock_ahead: Option<Duration>,
 }
 

@@ -78,6 +78,10 @@ pub enum Alarm {
     /// [`Retention::clock_is_right`](crate::Retention::clock_is_right). As of the policy's last run.
     ClockAhead {
         /// By how much.
+        #[cfg_attr(
+            feature = "serde",
+            serde(rename = "ahead_us", serialize_with = "crate::clock::serialize_micros")
+        )]
         ahead: Duration,
     },
     /// The search index was found damaged. It was dropped and is being rebuilt; until then,

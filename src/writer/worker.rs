@@ -19,7 +19,7 @@ use super::stages::intake::{Accounts, Downstream, Intake};
 use super::stages::pack::{Commit, PackStage, Packing};
 use super::stages::prepare::Preparer;
 use crate::clock::now_micros;
-use crate::config::{Capture, Config, Durability, Overflow};
+use crate::config::Config;
 use crate::db::{Appender, DatabasePath, FileWatch, WriterLock, open_error, sqlite_version};
 use crate::error::{Cause, OpenError};
 use crate::log::{EventKind, StoreOpened};
@@ -303,9 +303,8 @@ impl Opening<'_> {
             .take()
             .unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
         let watch = FileWatch::new(&path, &log_id).map_err(|error| failed(&path, error.into()))?;
-        let tree = (!self.config.is_without_tree).then(|| head.range.clone());
         let (buffers_back, buffers) = bounded(BUFFERS_MAX);
-        let mut packing = Packing::new(Arc::clone(shared), tree, buffers_back)
+        let mut packing = Packing::new(Arc::clone(shared), head.range.clone(), buffers_back)
             .map_err(|source| failed(&path, source))?;
         let mut committer = Committer {
             shared: Arc::clone(shared),
@@ -396,23 +395,9 @@ fn opening_facts(config: &Config, log_id: String) -> StoreOpened {
         log_id,
         auditlite_version: env!("CARGO_PKG_VERSION").to_owned(),
         sqlite_version: sqlite_version().to_owned(),
-        durability: match config.durability {
-            Durability::Full => "full",
-            Durability::Buffered => "buffered",
-        }
-        .to_owned(),
-        overflow: match config.overflow {
-            Overflow::Shed => "shed",
-            Overflow::Wait(_) => "wait",
-            Overflow::Strict => "strict",
-        }
-        .to_owned(),
-        capture: match config.capture {
-            Capture::Full => "full",
-            Capture::MetadataOnly => "metadata_only",
-            Capture::Deferred => "deferred",
-        }
-        .to_owned(),
+        durability: config.durability.as_str().to_owned(),
+        overflow: config.overflow.as_str().to_owned(),
+        capture: config.capture.as_str().to_owned(),
         payload_bytes_max: u64::try_from(config.payload_bytes_max).unwrap_or(u64::MAX),
         unsigned_removals: None,
     }

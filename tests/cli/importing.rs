@@ -1,8 +1,10 @@
 //! `import`: what was exported elsewhere, once and not twice.
 
-use serde_json::Value;
+use auditlite::{RequestContext, Store};
+use serde_json::{Value, json};
 
 use crate::conversations::agent;
+use crate::ends::ENDS;
 use crate::support::{Sandbox, assert_golden};
 
 fn exported(sandbox: &Sandbox) -> Vec<u8> {
@@ -100,4 +102,46 @@ fn bodies_that_did_not_come_along_are_named_by_their_digests() {
     let known = source.run(&["show", "turn-0", "--json"]).json();
     let attribute = shown[0]["attributes"]["imported_request"].as_str().unwrap();
     assert!(attribute.ends_with(known[0]["request"]["sha256"].as_str().unwrap()));
+}
+
+/// User, conversation and attributes that became known after the opening are an export's like any other, whatever
+/// the end was; imported, they are told at the opening, and found by filters, once and not twice.
+#[test]
+fn what_became_known_after_the_opening_survives_an_export_and_an_import() {
+    let source = Sandbox::new();
+    let store = Store::builder(source.path("audit.db")).open().unwrap();
+    for (id, end) in ENDS {
+        let context = RequestContext::new("x")
+            .request_id(id)
+            .attribute("route", "/v1")
+            .attribute("kept", "yes");
+        let mut audit = store.recorder().open(context, "a question").unwrap();
+        audit.set_user_id("u-1");
+        audit.set_conversation_id("c-1");
+        audit.set_attribute("route", "/v2");
+        audit.set_attribute("tier", "gold \"1\"");
+        end(audit);
+    }
+    drop(store);
+    let target = Sandbox::new();
+    target.write("a.jsonl", exported(&source));
+    for imported in [ENDS.len(), 0] {
+        let run = target.run(&["import", "--origin", "box-7", "a.jsonl"]);
+        assert_eq!(run.exit, 0, "{}", run.stderr);
+        let wanted = format!("imported {imported} ");
+        assert!(run.stderr.contains(&wanted), "{}", run.stderr);
+    }
+    let text = String::from_utf8(exported(&target)).unwrap();
+    let after: Vec<_> = text.lines().map(essence).collect();
+    assert_eq!(after.len(), ENDS.len());
+    for (request, (id, _)) in after.iter().zip(ENDS) {
+        assert_eq!(request["request_id"], id);
+        assert_eq!(request["user_id"], "u-1");
+        assert_eq!(request["conversation_id"], "c-1");
+        let attributes = json!({"route": "/v2", "kept": "yes", "tier": "gold \"1\""});
+        assert_eq!(request["attributes"], attributes);
+    }
+    let filter = ["list", "--user", "u-1", "--attr", "route=/v2", "--json"];
+    assert_eq!(target.run(&filter).json().len(), ENDS.len());
+    assert_eq!(target.run(&["verify"]).exit, 0);
 }

@@ -13,6 +13,8 @@
 mod commands;
 mod conversations;
 mod documentation;
+#[path = "../support/ends.rs"]
+mod ends;
 mod errors;
 mod exporting;
 mod full_requests;

@@ -1,11 +1,11 @@
 //! User, conversation and attributes that become known after the opening.
 
 use auditlite::{
-    Completion, EraseSelector, Failure, ListOptions, ReadOnlyStore, Redaction, Rejection,
-    RequestContext, RequestFilter, RequestHandle, RequestRecord, StatsFilter, StatsKey, Store,
-    VerifyOptions,
+    EraseSelector, ListOptions, ReadOnlyStore, Redaction, RequestContext, RequestFilter,
+    RequestHandle, RequestRecord, StatsFilter, StatsKey, Store, VerifyOptions,
 };
 
+use crate::ends::ENDS;
 use crate::support::{Folder, PATIENCE, close, findings};
 
 fn open(store: &Store, id: &str) -> RequestHandle {
@@ -24,28 +24,11 @@ fn attribute(key: &str, value: &str) -> (String, String) {
     (key.to_owned(), value.to_owned())
 }
 
-/// A way to end, and its name.
-type End = (&'static str, fn(RequestHandle));
-
 /// One request for each way to end, told in the same batch as it opens or in a later one.
 fn record_every_end(store: &Store, prefix: &str, is_late: bool) -> Vec<String> {
-    let ends: [End; 6] = [
-        ("finished", |audit| drop(audit.finish(200).unwrap())),
-        ("completed", |audit| {
-            drop(audit.complete(Completion::new()).unwrap());
-        }),
-        ("failed", |audit| {
-            drop(audit.fail(Failure::new("timeout")).unwrap());
-        }),
-        ("rejected", |audit| {
-            drop(audit.reject(Rejection::new("quota")).unwrap());
-        }),
-        ("abandoned", |audit| drop(audit.abandon().unwrap())),
-        ("dropped", drop),
-    ];
-    let ids = ends.iter().map(|(name, _)| format!("{prefix}-{name}"));
+    let ids = ENDS.iter().map(|(name, _)| format!("{prefix}-{name}"));
     let ids: Vec<String> = ids.collect();
-    for ((_, end), id) in ends.into_iter().zip(&ids) {
+    for ((_, end), id) in ENDS.into_iter().zip(&ids) {
         let mut audit = open(store, id);
         if is_late {
             store.flush(PATIENCE).unwrap();

@@ -23,6 +23,8 @@ mod deferred_capacity;
 mod destroyed;
 mod doctored;
 mod documents;
+#[path = "../support/ends.rs"]
+mod ends;
 mod exporting;
 mod extraction;
 mod fields;
@@ -32,6 +34,8 @@ mod following;
 mod forgeries;
 mod identifiers;
 mod indexes;
+#[cfg(feature = "serde")]
+mod json_contract;
 mod late_facts;
 mod layers;
 mod lifecycle;

@@ -1,8 +1,9 @@
-//! Names of enums and digests as text, and what is read back as JSON.
+//! Names of enums and digests as text.
 
 use auditlite::{
     ActorKind, BundleSignature, Capture, Digest, Durability, ExportContent, ExportFormat,
-    FindingKind, HealthState, PayloadSide, RequestOrder, StatsKey, Status, VerifyStage,
+    FindingKind, HealthState, Overflow, PayloadSide, RequestOrder, StatsKey, Status, VerifyStage,
+    WireProtocol,
 };
 
 #[test]
@@ -41,62 +42,41 @@ fn a_digest_is_read_back_from_what_it_prints() {
     }
 }
 
-/// The command line prints these reports from the same JSON, so that its schemas hold here too.
-#[cfg(feature = "serde")]
+/// A name that is not listed is kept, so that every text is one.
 #[test]
-fn reports_serialize_with_the_names_of_the_json_contract() {
-    use std::collections::BTreeSet;
-
-    use auditlite::{RequestFilter, StatsFilter, VerifyOptions};
-    use serde::Serialize;
-
-    use crate::support::{Folder, PATIENCE, close, record};
-
-    fn names(value: impl Serialize) -> BTreeSet<String> {
-        let value = serde_json::to_value(value).unwrap();
-        value.as_object().unwrap().keys().cloned().collect()
-    }
-    let folder = Folder::new();
-    let store = folder.open();
-    record(&store, "r-1", "a question", "an answer");
-    store.flush(PATIENCE).unwrap();
-    let reader = store.reader();
-    let reports = [
-        ("doctor", names(store.doctor().unwrap())),
-        (
-            "verify",
-            names(store.verify(&VerifyOptions::new()).unwrap()),
-        ),
-        (
-            "stats",
-            names(&reader.stats(&StatsFilter::new()).unwrap()[0]),
-        ),
-        ("list", names(reader.get("r-1").unwrap())),
+fn every_name_of_a_wire_protocol_is_read_back() {
+    let names = [
+        "",
+        "openai.chat",
+        "openai.responses",
+        "openai.embeddings",
+        "anthropic.messages",
+        "gemini.generate",
+        "bedrock.converse",
+        "ollama.chat",
+        "house.own",
+        "unknown",
     ];
-    for (name, mut found) in reports {
-        let path = format!("{}/docs/schemas/{name}.json", env!("CARGO_MANIFEST_DIR"));
-        let schema: serde_json::Value =
-            serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-        let wanted = names(&schema["properties"]);
-        if wanted.contains("path") {
-            found.insert("path".to_owned());
-        }
-        assert_eq!(found, wanted, "{name}");
+    for (at, name) in names.into_iter().enumerate() {
+        let protocol: WireProtocol = name.parse().unwrap();
+        let is_listed = !matches!(protocol, WireProtocol::Other(_));
+        assert_eq!(is_listed, at < 8, "{name}");
+        assert_eq!(protocol == WireProtocol::Unknown, name.is_empty(), "{name}");
+        assert_eq!(protocol.as_str(), name);
+        assert_eq!(protocol.to_string(), name);
+        assert_eq!(WireProtocol::from(name.to_owned()), protocol);
     }
-    // What has no contract of its own serializes too.
-    let page = reader
-        .list(&RequestFilter::new(), &Default::default())
-        .unwrap();
-    let page = serde_json::to_value(page).unwrap();
-    assert_eq!(page["requests"][0]["status"], "completed");
-    let health = serde_json::to_value(store.health()).unwrap();
-    assert_eq!(health["state"], "healthy");
-    let request = reader.get("r-1").unwrap();
-    let info = reader
-        .body_info(&request, PayloadSide::Request)
-        .unwrap()
-        .unwrap();
-    let json = serde_json::to_value(info).unwrap();
-    assert_eq!(json["sha256"], info.sha256.unwrap().to_string());
-    close(store);
+}
+
+#[test]
+fn an_overflow_prints_its_name() {
+    let wait = Overflow::Wait(std::time::Duration::from_secs(5));
+    let named = [
+        (Overflow::Shed, "shed"),
+        (wait, "wait"),
+        (Overflow::Strict, "strict"),
+    ];
+    for (overflow, name) in named {
+        assert_eq!((overflow.as_str(), &*overflow.to_string()), (name, name));
+    }
 }

@@ -1,17 +1,15 @@
 //! auditlite at its defaults, FULL durability and all digests included.
 //!
 //! `auditlite` waits for capacity instead of shedding, so that every lifecycle counts; its request
-//! threads then take as long as the writer. `auditlite_without_tree` is the same without the Merkle
-//! tree, whose cost is the difference; such a file cannot be verified. `auditlite_shed` never waits,
-//! as is the default, and shows what request threads notice of a writer that cannot keep up. These are
-//! told usage and a finish reason; `auditlite_told` is told all that a response says, as by a gateway
+//! threads then take as long as the writer. `auditlite_shed` never waits, as is the default, and shows
+//! what request threads notice of a writer that cannot keep up. Both are told usage and a finish reason; `auditlite_told` is told all that a response says, as by a gateway
 //! that has parsed it (before the clock starts); `auditlite_extracting` records the same from a status
 //! alone, and the writer reads the bytes.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use auditlite::{Overflow, Recorder, RequestContext, Store, StoreBuilder};
+use auditlite::{Overflow, Recorder, RequestContext, Store};
 
 use super::super::common::bytes_on_disk;
 use super::super::gateway::Lifecycle;
@@ -37,9 +35,7 @@ enum Telling {
 
 impl Auditlite {
     pub(crate) fn waiting(folder: &Path, byte_budget: usize) -> Self {
-        Self::open(folder, byte_budget, Overflow::Wait(TIMEOUT), |builder| {
-            builder
-        })
+        Self::open(folder, byte_budget, Overflow::Wait(TIMEOUT))
     }
 
     pub(crate) fn told(folder: &Path, byte_budget: usize) -> Self {
@@ -56,31 +52,17 @@ impl Auditlite {
         }
     }
 
-    pub(crate) fn without_tree(folder: &Path, byte_budget: usize) -> Self {
-        let overflow = Overflow::Wait(TIMEOUT);
-        Self::open(
-            folder,
-            byte_budget,
-            overflow,
-            StoreBuilder::without_integrity_for_measurement,
-        )
-    }
-
     pub(crate) fn shedding(folder: &Path, byte_budget: usize) -> Self {
-        Self::open(folder, byte_budget, Overflow::Shed, |builder| builder)
+        Self::open(folder, byte_budget, Overflow::Shed)
     }
 
-    fn open(
-        folder: &Path,
-        byte_budget: usize,
-        overflow: Overflow,
-        set: impl FnOnce(StoreBuilder) -> StoreBuilder,
-    ) -> Self {
+    fn open(folder: &Path, byte_budget: usize, overflow: Overflow) -> Self {
         let path = folder.join("audit.db");
-        let builder = Store::builder(&path)
+        let store = Store::builder(&path)
             .overflow(overflow)
-            .capacity_bytes(byte_budget);
-        let store = set(builder).open().unwrap();
+            .capacity_bytes(byte_budget)
+            .open()
+            .unwrap();
         Self {
             recorder: store.recorder(),
             store,

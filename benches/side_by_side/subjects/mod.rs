@@ -11,11 +11,10 @@ use std::path::Path;
 use super::gateway::Lifecycle;
 
 /// In the order of the table.
-pub(crate) const ALL: [&str; 12] = [
+pub(crate) const ALL: [&str; 11] = [
     "auditlite",
     "auditlite_told",
     "auditlite_extracting",
-    "auditlite_without_tree",
     "auditlite_shed",
     "commit_full",
     "commit_normal",
@@ -55,9 +54,6 @@ pub(crate) fn open(subject: &str, folder: &Path, byte_budget: usize) -> Box<dyn 
         "auditlite" => Box::new(auditlite::Auditlite::waiting(folder, byte_budget)),
         "auditlite_told" => Box::new(auditlite::Auditlite::told(folder, byte_budget)),
         "auditlite_extracting" => Box::new(auditlite::Auditlite::extracting(folder, byte_budget)),
-        "auditlite_without_tree" => {
-            Box::new(auditlite::Auditlite::without_tree(folder, byte_budget))
-        }
         "auditlite_shed" => Box::new(auditlite::Auditlite::shedding(folder, byte_budget)),
         "commit_full" => Box::new(commit::Commit::open(folder, "FULL")),
         "commit_normal" => Box::new(commit::Commit::open(folder, "NORMAL")),

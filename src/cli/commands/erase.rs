@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use auditlite::{EraseReport, EraseSelector, ReadError, RemovalError};
-use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::cli::Outcome;
 use crate::cli::support::database::DatabaseArgs;
@@ -160,7 +159,13 @@ pub(crate) fn run(
     let is_left = !is_dry_run && !report.is_fully_erased;
     let is_in_vain = report.requests == 0 && report.unreadable == 0 && report.unlisted == 0;
     if args.json {
-        output::json_line(out, &Json { report, is_dry_run })?;
+        output::json_line(
+            out,
+            &Json {
+                dry_run: is_dry_run,
+                report,
+            },
+        )?;
     } else {
         let verb = if is_dry_run { "would erase" } else { "erased" };
         writeln!(out, "{verb} {}", words(&report))?;
@@ -231,24 +236,9 @@ fn words(report: &EraseReport) -> String {
     )
 }
 
+#[derive(serde::Serialize)]
 struct Json {
+    dry_run: bool,
+    #[serde(flatten)]
     report: EraseReport,
-    is_dry_run: bool,
-}
-
-impl Serialize for Json {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        let report = &self.report;
-        map.serialize_entry("dry_run", &self.is_dry_run)?;
-        map.serialize_entry("requests", &report.requests)?;
-        map.serialize_entry("payloads", &report.payloads)?;
-        map.serialize_entry("payload_bytes", &report.payload_bytes)?;
-        map.serialize_entry("repacked", &report.repacked)?;
-        map.serialize_entry("not_repacked", &report.not_repacked)?;
-        map.serialize_entry("unreadable", &report.unreadable)?;
-        map.serialize_entry("unlisted", &report.unlisted)?;
-        map.serialize_entry("is_fully_erased", &report.is_fully_erased)?;
-        map.end()
-    }
 }

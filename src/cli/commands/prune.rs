@@ -4,7 +4,6 @@ use std::io::Write;
 use std::time::Duration;
 
 use auditlite::{PruneReport, RemovalError, Retention};
-use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::cli::Outcome;
 use crate::cli::support::database::DatabaseArgs;
@@ -107,7 +106,13 @@ pub(crate) fn run(
         error => error,
     })?;
     if args.json {
-        output::json_line(out, &Json { report, is_dry_run })?;
+        output::json_line(
+            out,
+            &Json {
+                dry_run: is_dry_run,
+                report,
+            },
+        )?;
     } else {
         let verb = if is_dry_run { "would prune" } else { "pruned" };
         writeln!(out, "{verb} {}", words(&report))?;
@@ -146,26 +151,9 @@ fn words(report: &PruneReport) -> String {
     )
 }
 
+#[derive(serde::Serialize)]
 struct Json {
+    dry_run: bool,
+    #[serde(flatten)]
     report: PruneReport,
-    is_dry_run: bool,
-}
-
-impl Serialize for Json {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        let report = &self.report;
-        map.serialize_entry("dry_run", &self.is_dry_run)?;
-        map.serialize_entry("payloads", &report.payloads)?;
-        map.serialize_entry("payload_bytes", &report.payload_bytes)?;
-        map.serialize_entry("requests", &report.requests)?;
-        map.serialize_entry("repacked", &report.repacked)?;
-        map.serialize_entry("not_repacked", &report.not_repacked)?;
-        map.serialize_entry("unreadable", &report.unreadable)?;
-        map.serialize_entry("freed_bytes", &report.freed_bytes)?;
-        map.serialize_entry("is_overwritten", &report.is_overwritten)?;
-        let ahead_s = report.clock_ahead.map(|ahead| ahead.as_secs());
-        map.serialize_entry("clock_ahead_s", &ahead_s)?;
-        map.end()
-    }
 }

@@ -318,7 +318,8 @@ pub(crate) fn bind_start(
     binder.bind(provider_name)?;
     binder.bind(client_model)?;
     binder.bind(request_model)?;
-    binder.bind(wire_protocol.name())?;
+    let wire_protocol = Some(wire_protocol.as_str()).filter(|name| !name.is_empty());
+    binder.bind(wire_protocol)?;
     binder.bind(is_streaming)?;
     binder.bind(max_tokens.map(sql))?;
     binder.bind(temperature)?;

@@ -26,6 +26,7 @@ const EVENTS_MAX: u64 = 10_000;
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 
 /// A checkpoint, as [`StoreBuilder::on_checkpoint`](crate::StoreBuilder::on_checkpoint) gets it.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CheckpointNotice {

@@ -99,15 +99,14 @@ pub(crate) struct Packing {
     completer: EndCompleter,
     /// Packed arenas go back to the intake.
     buffers: Sender<Vec<u8>>,
-    /// The tree over the log up to the last batch that was sealed; `None` where its cost is
-    /// measured by leaving it out.
-    tree: Option<CompactRange>,
+    /// The tree over the log up to the last batch that was sealed.
+    tree: CompactRange,
 }
 
 impl Packing {
     pub(crate) fn new(
         shared: Arc<Shared>,
-        tree: Option<CompactRange>,
+        tree: CompactRange,
         buffers: Sender<Vec<u8>>,
     ) -> Result<Self, Cause> {
         Ok(Self {
@@ -206,9 +205,8 @@ impl Packing {
                 tracing::error!(target: "auditlite", seq = event.seq, "an event could not be written; it is recorded in its barest form. This is a bug, please report it");
             }
             let line = self.lines.get(start..).unwrap_or_default();
-            if let Some(tree) = &mut self.tree {
-                tree.push(leaf_hash(line.strip_suffix(b"\n").unwrap_or(line)));
-            }
+            self.tree
+                .push(leaf_hash(line.strip_suffix(b"\n").unwrap_or(line)));
         }
         let (encoding, data) = self.segment_encoder.encode(&self.lines);
         let segment = Segment {
@@ -217,7 +215,7 @@ impl Packing {
             length: count(self.lines.len()),
             encoding,
             data,
-            tree: self.tree.clone().unwrap_or_default(),
+            tree: self.tree.clone(),
         };
         // A rare large batch must not hold its memory for good.
         self.lines.shrink_to(LINES_BYTES_KEPT);
