@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use super::alone;
+use super::alone::{self, Alone};
 use super::files::wal_path;
 
 /// What is found at the path of a database that is being written.
@@ -89,7 +89,7 @@ impl FileWatch {
 
     /// Called after the writer has moved the write-ahead log into the file. `end_seq`: all of it, with the
     /// log up to this seq; `None`: only a part. What another process did meanwhile is left for the next
-    /// look.
+    /// look: the file is taken for the checkpoint's result only if it has the log as far as that.
     pub(crate) fn settle(&mut self, end_seq: Option<u64>) {
         self.settled_seq = end_seq.unwrap_or(self.settled_seq);
         self.is_torn = end_seq.is_none();
@@ -103,7 +103,11 @@ impl FileWatch {
             return;
         }
         if !self.is_torn {
-            self.bytes_min = header.bytes;
+            // Read after the metadata: what is written from here on makes them differ.
+            match alone::look(&self.database) {
+                Ok(alone) if self.has_all(&alone) => self.bytes_min = header.bytes,
+                _ => return,
+            }
         }
         if metadata.len() >= self.bytes_min {
             self.settled = Still::of(&metadata);
@@ -188,14 +192,15 @@ impl FileWatch {
         }
         match alone::look(&self.database) {
             Err(_) => Verdict::Unclear,
-            Ok(alone) => {
-                let is_other = alone.log_id.is_some_and(|log_id| log_id != self.log_id);
-                match is_other || alone.end_seq < self.settled_seq {
-                    true => Verdict::Changed(Presence::Overwritten),
-                    false => Verdict::InOrder,
-                }
-            }
+            Ok(alone) if self.has_all(&alone) => Verdict::InOrder,
+            Ok(_) => Verdict::Changed(Presence::Overwritten),
         }
+    }
+
+    /// Whether it is this log, at least as far as it was moved into the file.
+    fn has_all(&self, alone: &Alone) -> bool {
+        let is_other = alone.log_id.as_deref().is_some_and(|id| id != self.log_id);
+        !is_other && alone.end_seq >= self.settled_seq
     }
 }
 
@@ -255,5 +260,55 @@ fn found(path: &Path) -> io::Result<Option<fs::Metadata>> {
         Ok(metadata) => Ok(Some(metadata)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::db::connection::migrate;
+
+    /// An empty database in WAL mode, and a connection that keeps it so.
+    fn database(path: &Path) -> Connection {
+        let mut connection = Connection::open(path).unwrap();
+        let settings = "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF";
+        connection.execute_batch(settings).unwrap();
+        migrate::migrate(&mut connection).unwrap();
+        connection
+    }
+
+    /// Appends a segment of one event, and moves the write-ahead log into the file.
+    fn append(connection: &Connection, seq: u64) {
+        let line = format!(
+            r#"{{"seq":{seq},"at":1,"event":"store_opened","log_id":"l","auditlite_version":"1","sqlite_version":"3","durability":"full","overflow":"shed","capture":"full","payload_bytes_max":1}}"#
+        );
+        let data = format!("{line}\n").into_bytes();
+        let length = i64::try_from(data.len()).unwrap();
+        let values = (seq.cast_signed(), length, data);
+        let insert = "INSERT INTO log_segments VALUES (?1, 1, ?2, 0, ?3, x'')";
+        connection.execute(insert, values).unwrap();
+        let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+        connection.query_row(checkpoint, [], |_| Ok(())).unwrap();
+    }
+
+    #[test]
+    fn a_copy_over_the_file_right_after_a_checkpoint_is_not_taken_for_its_result() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.db");
+        let copy = folder.path().join("copy.db");
+        let connection = database(&path);
+        append(&connection, 0);
+        fs::copy(&path, &copy).unwrap();
+        let mut watch = FileWatch::new(&path, "l").unwrap();
+        append(&connection, 1);
+        watch.settle(Some(2));
+        assert!(matches!(watch.look().unwrap(), Presence::Same { .. }));
+        append(&connection, 2);
+        // Another program writes before the writer looks at what its checkpoint made of the file.
+        fs::copy(&copy, &path).unwrap();
+        watch.settle(Some(3));
+        assert_eq!(watch.look().unwrap(), Presence::Overwritten);
     }
 }
