@@ -128,9 +128,9 @@ pub enum Capture {
     /// [`RequestHandle::set_capture`](crate::RequestHandle::set_capture) decides otherwise, up to the end.
     ///
     /// Until the end, the request's body and messages stay in memory and count against
-    /// [`capacity_bytes`](crate::StoreBuilder::capacity_bytes), as chunks of the response do. Such bodies take
-    /// at most seven twelfths of it, so that openings and ends find their place; those beyond are shed and
-    /// counted, as any body is. What is kept is stored alone, and no other body as a difference to it. Of a
+    /// [`capacity_bytes`](crate::StoreBuilder::capacity_bytes), as chunks of the response do. Body and
+    /// messages take at most seven twelfths of it, so that openings and ends find their place; those beyond are
+    /// shed and counted, as any body is. What is kept is stored alone, and no other body as a difference to it. Of a
     /// streamed response nothing is written before the end.
     Deferred,
 }

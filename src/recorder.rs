@@ -101,8 +101,12 @@ impl Recorder {
             let body_bytes = if is_withheld { 0 } else { body.len() };
             let capture = context.capture;
             let is_deferred = capture.unwrap_or(self.shared.capture) == Capture::Deferred;
+            let held_bytes = match is_deferred {
+                true => body_bytes.saturating_add(messages_bytes(&context)),
+                false => 0,
+            };
             // What is held until an end must leave space for the openings and ends of others.
-            let share = match is_deferred {
+            let share = match held_bytes > 0 {
                 true => Share::Spare,
                 false => Share::All,
             };
@@ -115,9 +119,9 @@ impl Recorder {
                 body_grant = BodyGrant::Shed;
             }
             let mut opening = reservation.split_off(1);
-            let held = match is_deferred && body_grant == BodyGrant::Granted {
-                true => body_bytes.saturating_add(messages_bytes(&context)),
-                false => 0,
+            let held = match body_grant {
+                BodyGrant::Granted => held_bytes,
+                BodyGrant::Shed => 0,
             };
             let held = opening.split_off_bytes(u64::try_from(held).unwrap_or(u64::MAX));
             let late = LateContext::after(&context);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use auditlite::{CloseReport, Overflow, PayloadSide, ReadError, RequestContext};
+use auditlite::{CloseReport, Message, Overflow, PayloadSide, ReadError, RequestContext};
 
 use crate::deferred::{builder, findings};
 use crate::support::{Folder, PATIENCE, close};
@@ -91,5 +91,41 @@ fn what_waits_for_capacity_or_refuses_goes_by_the_same_share() {
         drop((first, second, bare));
         close(store);
     }
+    assert!(findings(&folder).is_empty());
+}
+
+/// Messages that a gateway passes instead of a body are held as a body is.
+#[test]
+fn held_messages_leave_capacity_for_the_openings_of_others() {
+    const CAPACITY: usize = 1 << 20;
+    let folder = Folder::new();
+    let store = builder(&folder).capacity_bytes(CAPACITY).open().unwrap();
+    let mut handles = Vec::new();
+    for number in 0..100 {
+        let message = Message::new("user", "0123456789abcdef".repeat(1024));
+        let context = RequestContext::new("").request_id(format!("r-{number:03}"));
+        let context = context.messages(vec![message]);
+        handles.push(store.recorder().open(context, "").unwrap());
+        store.flush(PATIENCE).unwrap();
+    }
+    let health = store.health();
+    assert_eq!(health.shed_lifecycles, 0, "content is shed before requests");
+    let share = (CAPACITY - CAPACITY / 3) as u64 * 7 / 8;
+    let held = health.queued_bytes;
+    assert!(held <= share && held > share / 2, "{held} of {share}");
+    let shed = health.shed_payloads;
+    for audit in handles {
+        audit.finish(500).unwrap();
+    }
+    store.flush(PATIENCE).unwrap();
+    assert_eq!(store.health().queued_bytes, 0);
+    let reader = store.reader();
+    let kept = (0..100).filter(|number| {
+        let request = reader.get(&format!("r-{number:03}")).unwrap();
+        let messages = reader.messages(&request);
+        messages.is_ok_and(|messages| messages.len() == 1)
+    });
+    assert_eq!(kept.count() as u64, 100 - shed);
+    close(store);
     assert!(findings(&folder).is_empty());
 }

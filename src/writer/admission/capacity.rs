@@ -66,6 +66,15 @@ pub(crate) enum Share {
     Spare,
 }
 
+impl Share {
+    fn of(self, max: u64) -> u64 {
+        match self {
+            Self::All => max,
+            Self::Spare => max.saturating_sub(max / 8),
+        }
+    }
+}
+
 /// Whether a body was granted queue space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyGrant {
@@ -139,9 +148,8 @@ impl Capacity {
     /// rest. Never waits.
     fn try_reserve_spare(&self, wanted: Reservation) -> bool {
         let (events, bytes) = self.used();
-        let is_spare = |used: u64, wanted: u64, max: u64| {
-            used.saturating_add(wanted) <= max.saturating_sub(max / 8)
-        };
+        let is_spare =
+            |used: u64, wanted: u64, max: u64| used.saturating_add(wanted) <= Share::Spare.of(max);
         is_spare(events, wanted.events, self.events_max)
             && is_spare(bytes, wanted.bytes, self.bytes_max)
             && self.try_reserve(wanted)
@@ -162,8 +170,8 @@ impl Capacity {
         deadline: Instant,
         give_up: impl Fn() -> bool,
     ) -> bool {
-        // A reservation larger than the whole capacity can never succeed: fail at once.
-        if wanted.events > self.events_max || wanted.bytes > self.bytes_max {
+        // A reservation larger than the whole share can never succeed: fail at once.
+        if wanted.events > share.of(self.events_max) || wanted.bytes > share.of(self.bytes_max) {
             return false;
         }
         let mut guard = self.mutex.lock().unwrap_or_else(PoisonError::into_inner);
@@ -251,5 +259,8 @@ mod tests {
         // What never fits is refused at once, whatever the deadline.
         let later = now + Duration::from_secs(3600);
         assert!(!capacity.reserve_until(Share::All, Reservation::new(0, 101), later, || false));
+        // Neither does what is within the capacity, but above its share.
+        let above = Reservation::new(0, 95);
+        assert!(!capacity.reserve_until(Share::Spare, above, later, || panic!("it waits")));
     }
 }

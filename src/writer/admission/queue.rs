@@ -113,7 +113,8 @@ impl Shared {
     ///
     /// Short of space, it gives up the body first (the request is recorded without it, and the loss is
     /// counted), and the whole lifecycle last. [`Overflow::Strict`] refuses instead of shedding.
-    /// `share` is what of the capacity a body may take.
+    /// `share` is what of the capacity the content may take: [`Share::Spare`] for content that is held until the
+    /// end, of which there is some (messages are metadata here).
     pub(crate) fn admit(
         &self,
         metadata_bytes: usize,
@@ -134,10 +135,11 @@ impl Shared {
         }
         let wanted = Reservation::new(2, metadata_bytes);
         if space < DiskSpace::Exhausted && self.capacity.try_reserve(wanted) {
-            if body_bytes == 0 && space < DiskSpace::MetadataOnly {
+            let has_content = body_bytes > 0 || share == Share::Spare;
+            if !has_content && space < DiskSpace::MetadataOnly {
                 return Ok(Admission::Admitted(wanted, BodyGrant::Granted)); // freed in between
             }
-            if body_bytes > 0 {
+            if has_content {
                 self.count_loss(Loss::Payload, at);
             }
             return Ok(Admission::Admitted(wanted, BodyGrant::Shed));
