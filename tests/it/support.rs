@@ -69,21 +69,30 @@ pub fn sqlite(folder: &Folder) -> rusqlite::Connection {
 }
 
 /// How many locks this process has on the file; those of SQLite go when any descriptor of it is closed.
+///
+/// Asked of each descriptor: the kernel lists one file's locks at once. `/proc/locks` lists those of all files
+/// in parts, and leaves some out or repeats them while others lock and unlock.
 #[cfg(target_os = "linux")]
 pub fn sqlite_locks(path: &std::path::Path) -> usize {
+    use std::fs;
     use std::os::unix::fs::MetadataExt;
 
-    let inode = std::fs::metadata(path).unwrap().ino();
-    let process = std::process::id().to_string();
-    let is_ours = |line: &&str| {
-        let mut fields = line.split_whitespace().skip(4);
-        fields.next() == Some(process.as_str())
-            && fields
-                .next()
-                .is_some_and(|file| file.ends_with(&format!(":{inode}")))
+    let file = |path: &std::path::Path| {
+        let metadata = fs::metadata(path).ok()?;
+        Some((metadata.dev(), metadata.ino()))
     };
-    let locks = std::fs::read_to_string("/proc/locks").unwrap();
-    locks.lines().filter(is_ours).count()
+    let wanted = file(path).unwrap();
+    let mut locks = 0;
+    for descriptor in fs::read_dir("/proc/self/fd").unwrap() {
+        let descriptor = descriptor.unwrap();
+        if file(&descriptor.path()) == Some(wanted) {
+            // Another thread may have closed it.
+            let info = std::path::Path::new("/proc/self/fdinfo").join(descriptor.file_name());
+            let info = fs::read_to_string(info).unwrap_or_default();
+            locks += info.lines().filter(|line| line.contains("POSIX")).count();
+        }
+    }
+    locks
 }
 
 #[cfg(not(target_os = "linux"))]
