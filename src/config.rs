@@ -153,6 +153,8 @@ pub(crate) struct Config {
     pub(crate) payload_bytes_max: usize,
     pub(crate) capacity_events: usize,
     pub(crate) capacity_bytes: usize,
+    pub(crate) conversation_cache_bytes: usize,
+    pub(crate) commit_interval: Duration,
     pub(crate) close_timeout: Duration,
     pub(crate) readers_max: u32,
     pub(crate) read_timeout: Duration,
@@ -192,6 +194,12 @@ impl PieceSettings {
 /// Smallest piece that can be configured, in bytes: a row takes 8 KiB beside its content.
 const PIECE_BYTES_MIN: usize = 4 * 1024;
 
+/// How long a commit is put off at most for others to join it, by default.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(if cfg!(shuttle) { 0 } else { 50 });
+/// And at all: what is gathered is lost with the process.
+const COMMIT_INTERVAL_MAX: Duration = Duration::from_secs(60);
+const CONVERSATION_CACHE_BYTES_MAX: usize = 1 << 32;
+
 /// How much disk space the file may take, and when a shortage has consequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct SpaceLimits {
@@ -213,6 +221,8 @@ impl Config {
             payload_bytes_max: 16 * 1024 * 1024,
             capacity_events: 65_536,
             capacity_bytes: 64 * 1024 * 1024,
+            conversation_cache_bytes: 64 * 1024 * 1024,
+            commit_interval: COMMIT_INTERVAL,
             close_timeout: Duration::from_secs(10),
             readers_max: 4,
             read_timeout: READ_TIMEOUT,
@@ -255,6 +265,19 @@ impl Config {
             return Some(format!(
                 "capacity_bytes must be at least 65536, not {}",
                 self.capacity_bytes
+            ));
+        }
+        if self.conversation_cache_bytes > CONVERSATION_CACHE_BYTES_MAX {
+            return Some(format!(
+                "conversation_cache_bytes must be at most {CONVERSATION_CACHE_BYTES_MAX}, not {}",
+                self.conversation_cache_bytes
+            ));
+        }
+        if self.commit_interval > COMMIT_INTERVAL_MAX {
+            return Some(format!(
+                "commit_interval must be at most {} s, not {} s",
+                COMMIT_INTERVAL_MAX.as_secs(),
+                self.commit_interval.as_secs_f64()
             ));
         }
         if !(1..=256).contains(&self.readers_max) {

@@ -67,15 +67,14 @@ impl Receipt {
         let Some((shared, lifecycle, stage)) = &self.awaited else {
             return Err(ReceiptError::Shed);
         };
-        if !lifecycle.has_reached(*stage) {
-            if shared.process.is_left() {
-                return Err(ReceiptError::WriterStopped);
-            }
-            shared.wake_writer();
+        if !lifecycle.has_reached(*stage) && shared.process.is_left() {
+            return Err(ReceiptError::WriterStopped);
         }
-        let is_decided = shared.commits.wait(timeout, || {
-            lifecycle.has_reached(*stage) || shared.state.is_over()
-        });
+        let is_decided = shared.commits.wait(
+            timeout,
+            || lifecycle.has_reached(*stage) || shared.state.is_over(),
+            || shared.wake_writer(),
+        );
         if lifecycle.has_reached(*stage) {
             Ok(())
         } else if is_decided {

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::common::traffic;
 use super::common::{Latencies, memory, processor};
-use super::gateway::{PRODUCERS, Producer, Traffic, conversations};
+use super::gateway::{PRODUCERS, Source, Traffic, conversations};
+use super::rounds::making_seconds;
 use super::subjects::{self, Subject, ceiling};
-use super::{BYTE_BUDGET_MIB, Options, edge};
+use super::{BYTE_BUDGET_MIB, Options, edge, rate};
 
 /// Lines on stdout that the parent reads.
 pub(crate) const PREFIX: &str = "measure ";
@@ -32,9 +33,14 @@ pub(crate) fn run(child: &str, options: &Options) {
     if child == edge::IDLE {
         return edge::idle();
     }
+    if let Some(rate) = options.rate {
+        let folder = tempfile::tempdir().unwrap();
+        return rate::run(options, rate, child == "auditlite_edge", folder.path());
+    }
     let exchanges = traffic::load_quietly(&options.arguments);
     let traffic = Traffic {
         conversations: conversations(&exchanges),
+        rounds: options.rounds(),
         in_flight: options.conversations,
         bodies: options.bodies,
         duration: Duration::from_secs_f64(options.arguments.seconds),
@@ -93,6 +99,9 @@ impl Outcome {
 
 /// Producers hand over the traffic until the time is over; then the subject finishes what it has.
 pub(crate) fn measure(traffic: &Traffic<'_>, open: impl FnOnce() -> Box<dyn Subject>) -> Outcome {
+    let making = traffic
+        .rounds
+        .and_then(|plan| making_seconds(&traffic.conversations, plan));
     memory::forget_peak();
     let before = memory::resident_mib();
     let mut subject = open();
@@ -103,7 +112,7 @@ pub(crate) fn measure(traffic: &Traffic<'_>, open: impl FnOnce() -> Box<dyn Subj
     std::thread::scope(|scope| {
         let producers: Vec<_> = (0..PRODUCERS)
             .map(|index| {
-                let producer = Producer::new(traffic, index);
+                let producer = Source::new(traffic, index);
                 let (subject, start) = (subject.as_ref(), &start);
                 scope.spawn(move || {
                     start.wait();
@@ -121,7 +130,8 @@ pub(crate) fn measure(traffic: &Traffic<'_>, open: impl FnOnce() -> Box<dyn Subj
     subject.flush();
     outcome.elapsed = begun.elapsed();
     let processor = processor_before.zip(processor::seconds());
-    outcome.processor_seconds = processor.map(|(before, after)| after - before);
+    let making = making.unwrap_or(0.0) * outcome.lifecycles as f64;
+    outcome.processor_seconds = processor.map(|(before, after)| after - before - making);
     outcome.more = subject.measures();
     outcome.is_partial = subject.is_partial();
     outcome.disk_bytes = subject.close();
@@ -130,13 +140,13 @@ pub(crate) fn measure(traffic: &Traffic<'_>, open: impl FnOnce() -> Box<dyn Subj
 }
 
 fn produce(
-    producer: Producer<'_>,
+    mut producer: Source<'_>,
     subject: &dyn Subject,
     deadline: Instant,
 ) -> (usize, usize, Latencies) {
     let mut latencies = Latencies::new();
     let (mut lifecycles, mut body_bytes) = (0, 0);
-    for lifecycle in producer {
+    while let Some(lifecycle) = producer.next() {
         let bytes = lifecycle.body_bytes();
         let start = Instant::now();
         let is_recorded = subject.record(lifecycle);
@@ -149,7 +159,7 @@ fn produce(
             // The capacity is used up: leave the writer a processor.
             std::thread::sleep(Duration::from_micros(100));
         }
-        if end >= deadline {
+        if end >= deadline && producer.may_end() {
             break;
         }
     }

@@ -17,6 +17,7 @@ use auditlite::{Completion, ParsedResponse, RequestContext, Timing, Usage};
 use bytes::Bytes;
 
 use super::common::traffic::Exchange;
+use super::rounds::{Plan, Rounds};
 
 pub(crate) const PRODUCERS: usize = 2;
 /// Users among whom the conversations are spread.
@@ -59,6 +60,8 @@ impl Lifecycle {
 /// What the producers hand over, and for how long.
 pub(crate) struct Traffic<'t> {
     pub(crate) conversations: Vec<Conversation<'t>>,
+    /// Many different conversations in place of the recorded ones.
+    pub(crate) rounds: Option<Plan>,
     /// Conversations that a producer has going at once.
     pub(crate) in_flight: usize,
     pub(crate) bodies: Bodies,
@@ -75,9 +78,83 @@ pub(crate) enum Bodies {
 }
 
 pub(crate) struct Conversation<'t> {
-    id: &'t str,
-    user_id: String,
-    turns: Vec<&'t Exchange>,
+    pub(crate) id: &'t str,
+    pub(crate) user_id: String,
+    pub(crate) turns: Vec<&'t Exchange>,
+}
+
+/// What a request thread's traffic is.
+pub(crate) enum Source<'t> {
+    Recorded(Producer<'t>),
+    Rounds(Rounds<'t>),
+}
+
+impl<'t> Source<'t> {
+    pub(crate) fn new(traffic: &'t Traffic<'t>, index: usize) -> Self {
+        match traffic.rounds {
+            Some(plan) => Self::Rounds(Rounds::new(&traffic.conversations, plan, index)),
+            None => Self::Recorded(Producer::new(traffic, index)),
+        }
+    }
+
+    /// Whether a run may end here.
+    pub(crate) fn may_end(&self) -> bool {
+        match self {
+            Self::Recorded(_) => true,
+            Self::Rounds(rounds) => rounds.is_between(),
+        }
+    }
+}
+
+impl Iterator for Source<'_> {
+    type Item = Lifecycle;
+
+    fn next(&mut self) -> Option<Lifecycle> {
+        match self {
+            Self::Recorded(producer) => producer.next(),
+            Self::Rounds(rounds) => rounds.next(),
+        }
+    }
+}
+
+/// What differs between two times that the same exchange is handed over.
+pub(crate) struct Facts {
+    pub(crate) conversation_id: String,
+    pub(crate) user_id: String,
+    pub(crate) request: Bytes,
+    pub(crate) response: Bytes,
+}
+
+/// The exchange as the gateway has it in hands, with times and usage made up.
+pub(crate) fn lifecycle(exchange: &Exchange, facts: Facts, noise: &mut u64) -> Lifecycle {
+    *noise ^= *noise << 13;
+    *noise ^= *noise >> 7;
+    *noise ^= *noise << 17;
+    let upstream_us = exchange.response.len() as u64 * 2_000 + *noise % 400_000;
+    let timing = Timing::default()
+        .latency_us(upstream_us + 300 + *noise % 700)
+        .upstream_latency_us(upstream_us);
+    let input_tokens = exchange.request.len() as u64 / 4;
+    let usage = Usage::new(input_tokens, exchange.response.len() as u64 / 4)
+        .cache_read_input_tokens(input_tokens * 9 / 10);
+    Lifecycle {
+        request_id: uuid::Uuid::now_v7().to_string(),
+        context: RequestContext::new(exchange.wire.as_str())
+            .user_id(facts.user_id)
+            .conversation_id(facts.conversation_id)
+            .provider_name("openai")
+            .request_model(exchange.model.as_str()),
+        request: facts.request,
+        completion: Completion::new()
+            .response_body(facts.response)
+            .usage(usage)
+            .finish_reason("stop")
+            .http_status(200)
+            .timing(timing),
+        said: Arc::clone(&exchange.said),
+        request_is_json: exchange.request_is_json,
+        response_is_json: exchange.response_is_json,
+    }
 }
 
 /// The traffic's conversations, in order of their first request.
@@ -161,43 +238,22 @@ impl<'t> Producer<'t> {
     fn lifecycle(&mut self, place: Place) -> Lifecycle {
         let conversation = self.conversations[place.conversation];
         let exchange = conversation.turns[place.turn];
-        self.noise ^= self.noise << 13;
-        self.noise ^= self.noise >> 7;
-        self.noise ^= self.noise << 17;
-        let upstream_us = exchange.response.len() as u64 * 2_000 + self.noise % 400_000;
-        let timing = Timing::default()
-            .latency_us(upstream_us + 300 + self.noise % 700)
-            .upstream_latency_us(upstream_us);
-        let input_tokens = exchange.request.len() as u64 / 4;
-        let usage = Usage::new(input_tokens, exchange.response.len() as u64 / 4)
-            .cache_read_input_tokens(input_tokens * 9 / 10);
         let (pass, id) = (place.pass, conversation.id);
         let body = |bytes: &Bytes| match self.bodies {
             Bodies::Shared => bytes.clone(),
             Bodies::Own => Bytes::copy_from_slice(bytes),
         };
-        Lifecycle {
-            request_id: uuid::Uuid::now_v7().to_string(),
-            context: RequestContext::new(exchange.wire.as_str())
-                .user_id(conversation.user_id.as_str())
-                .conversation_id(if pass == 0 {
-                    id.to_owned()
-                } else {
-                    format!("{id}#{pass}")
-                })
-                .provider_name("openai")
-                .request_model(exchange.model.as_str()),
+        let facts = Facts {
+            conversation_id: if pass == 0 {
+                id.to_owned()
+            } else {
+                format!("{id}#{pass}")
+            },
+            user_id: conversation.user_id.clone(),
             request: body(&exchange.request),
-            completion: Completion::new()
-                .response_body(body(&exchange.response))
-                .usage(usage)
-                .finish_reason("stop")
-                .http_status(200)
-                .timing(timing),
-            said: Arc::clone(&exchange.said),
-            request_is_json: exchange.request_is_json,
-            response_is_json: exchange.response_is_json,
-        }
+            response: body(&exchange.response),
+        };
+        lifecycle(exchange, facts, &mut self.noise)
     }
 }
 

@@ -29,7 +29,9 @@ mod child;
 mod edge;
 mod gateway;
 mod growth;
+mod rate;
 mod report;
+mod rounds;
 mod subjects;
 
 use std::io::IsTerminal;
@@ -53,11 +55,15 @@ const RATE: &str = "lifecycles_per_s";
 const MEMORY: &str = "peak_memory_mib";
 
 const USAGE: &str = "
-       [--conversations N] [--own-bodies] [--subjects A,B…] [--scale small|full] [--edge]
+       [--conversations N [--turns T]] [--rate R] [--own-bodies] [--subjects A,B…] [--scale small|full] [--edge]
 
 Without one of the last three: all subjects and the small scale. With some: only what is named.
-  --conversations  that each of the two producers has going at once (8)
+  --conversations  that each of the two producers has going at once (8); with --turns, how many different ones
+              both have going together
+  --turns     that each of them has, from the end of a recorded one
   --own-bodies  every lifecycle brings a copy of its bodies in all rounds, not in the memory round only
+  --rate      lifecycles a second, each of half a second, in place of as many as possible: what auditlite and its
+              profile for edge boxes write to the disk
   --subjects  of auditlite auditlite_told auditlite_extracting auditlite_shed commit_full commit_normal
               json_log json_log_bounded jsonl jsonl_zstd ceiling
   --scale     cost and reads with 10 k and 100 k requests in the file (small), or 100 k, 1 M and 10 M (full)
@@ -67,6 +73,8 @@ struct Options {
     arguments: Arguments,
     /// Conversations that each producer has going at once.
     conversations: usize,
+    turns: Option<usize>,
+    rate: Option<f64>,
     bodies: Bodies,
     subjects: Vec<String>,
     scale: Option<Scale>,
@@ -79,6 +87,7 @@ impl Options {
     fn read() -> Self {
         let (mut subjects, mut scale, mut edge, mut child) = (Vec::new(), None, false, None);
         let mut conversations = CONVERSATIONS;
+        let (mut turns, mut rate) = (None, None);
         let mut bodies = Bodies::Shared;
         let mut arguments = Arguments::read_with(
             "auditlite beside what a gateway would write otherwise.",
@@ -96,6 +105,14 @@ impl Options {
                     let count = words.next().and_then(|word| word.parse().ok());
                     conversations = count.unwrap_or(0);
                     conversations > 0
+                }
+                "--turns" => {
+                    turns = words.next().and_then(|word| word.parse().ok());
+                    turns.is_some_and(|turns| turns > 0)
+                }
+                "--rate" => {
+                    rate = words.next().and_then(|word| word.parse().ok());
+                    rate.is_some_and(|rate| rate > 0.0)
                 }
                 "--scale" => {
                     scale = words.next().and_then(|word| Scale::from_name(&word));
@@ -116,6 +133,9 @@ impl Options {
                 _ => false,
             },
         );
+        if rate.is_some() && subjects.is_empty() {
+            subjects = ["auditlite", "auditlite_edge"].map(str::to_owned).to_vec();
+        }
         if subjects.is_empty() && scale.is_none() && !edge {
             subjects = subjects::ALL.map(str::to_owned).to_vec();
             scale = Some(Scale::Small);
@@ -127,12 +147,23 @@ impl Options {
         Self {
             arguments,
             conversations,
+            turns,
+            rate,
             bodies,
             subjects,
             scale,
             edge,
             child,
         }
+    }
+
+    /// Many different conversations, where they are asked for.
+    fn rounds(&self) -> Option<rounds::Plan> {
+        let conversations = self.conversations;
+        self.turns.map(|turns| rounds::Plan {
+            conversations,
+            turns,
+        })
     }
 }
 
@@ -212,6 +243,12 @@ fn measure(
     command.args(["--seconds", &arguments.seconds.to_string()]);
     command.args(["--limit", &arguments.limit.to_string()]);
     command.args(["--conversations", &options.conversations.to_string()]);
+    if let Some(rate) = options.rate {
+        command.args(["--rate", &rate.to_string()]);
+    }
+    if let Some(turns) = options.turns {
+        command.args(["--turns", &turns.to_string()]);
+    }
     if bodies == Bodies::Own {
         command.arg("--own-bodies");
     }

@@ -35,7 +35,7 @@ pub(crate) use connection::files::{DatabasePath, FileLinks, WriterLock, free_spa
 pub(crate) use connection::pool::{ReadConnection, ReaderPool, open_reader, restart_clock};
 pub(crate) use connection::replace::{ReplacedFiles, give_as_before};
 pub(crate) use connection::schema::Schema;
-pub(crate) use connection::settings::sqlite_version;
+pub(crate) use connection::settings::{sqlite_version, stop_after};
 pub(crate) use connection::watch::{FileWatch, Presence, ReadFile};
 pub(crate) use error::open_error;
 pub(crate) use error::{DbError, DbErrorKind};
@@ -43,7 +43,7 @@ pub(crate) use export::{ExportBody, ExportDatabase, ExportRequest};
 pub(crate) use read::list::{Walk, list, top};
 pub(crate) use read::lookup::{
     StoredPayload, by_request_id, by_request_id_part, by_request_id_prefix, by_session_id,
-    by_trace_id, conversation_users, payload, tool_calls,
+    by_trace_id, conversation_users, newest_of_conversation, payload, tool_calls,
 };
 pub(crate) use read::removals::{
     RemovalKind, RemovedRange, has_removals, pruned_to, removal_of, removed_between,

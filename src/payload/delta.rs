@@ -190,6 +190,11 @@ impl Applied {
     }
 }
 
+/// How many bytes a delta copies from the start of its first base.
+pub(crate) fn copied_head(mut data: &[u8]) -> Option<u64> {
+    read_number(&mut data)
+}
+
 /// Unpacks frames and deltas. Keeps zstd's working memory, which takes longer to set up than a short delta
 /// takes to unpack. Used by one thread at a time.
 pub(crate) struct Unpacker {

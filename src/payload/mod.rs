@@ -10,11 +10,11 @@
 
 mod codec;
 mod content;
-mod conversation;
 mod delta;
 mod excerpt;
 mod hash;
 mod overlap;
+mod planner;
 #[cfg(test)]
 mod tests;
 
@@ -22,12 +22,15 @@ pub(crate) use codec::{
     Content, Encoding, PayloadPlan, bases_of, pack_alone, unpack, unpack_alone,
 };
 pub(crate) use content::EndContent;
-pub(crate) use conversation::{Annotate, DeltaPlanner, Key, Note, Overlap, Planned};
 #[cfg(all(test, not(shuttle)))]
 pub(crate) use delta::Effort;
-pub(crate) use delta::{Bases, Packer, Unpacker};
+pub(crate) use delta::{Bases, Packer, Unpacker, copied_head};
 pub(crate) use excerpt::{Excerpt, StreamedBody, excerpt_of, text_prefix};
 pub(crate) use hash::{Hasher, commitment, sha256};
+pub(crate) use planner::{
+    Annotate, ChainPlace, DELTA_BYTES_MAX, DeltaPlanner, Domain, KEYFRAME_DEPTH_RESUMED, Key,
+    Keyframe, Note, Overlap, Planned, Resumed,
+};
 
 use crate::model::Digest;
 

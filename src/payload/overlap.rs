@@ -1,7 +1,7 @@
 //! What two bodies share at their start and their end.
 
 /// The minimum length of a common tail.
-const TAIL_BYTES_MIN: usize = 64;
+pub(super) const TAIL_BYTES_MIN: usize = 64;
 
 /// The length of the tail that two bodies share after their common head; 0 if it is too short to be worth
 /// its number.

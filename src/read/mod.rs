@@ -9,6 +9,7 @@
 
 pub(super) mod commitments;
 pub(super) mod content;
+pub(super) mod last_turn;
 pub(super) mod lookup;
 pub(super) mod payloads;
 pub(super) mod requests;

@@ -26,7 +26,7 @@ const LOST_KNOWN_MAX: usize = 65_536;
 ///
 /// Once in the life of the process, existing links are compared with the payloads: if one is missing, all
 /// are recorded again from the start. Then new payloads are added in steps.
-pub(super) fn fill_links(session: &Session<'_>) -> Result<(), RemovalError> {
+fn fill_links(session: &Session<'_>) -> Result<(), RemovalError> {
     let mut after = db::links_through(&session.connection).map_err(ReadError::from)?;
     if !session.are_links_checked.swap(true, Ordering::Relaxed)
         && !db::are_links_whole(&session.connection).map_err(ReadError::from)?
@@ -88,12 +88,15 @@ pub(super) struct Dependants {
 /// Repacks everything outside of these ranges that is packed against payloads inside them. The ranges are
 /// in ascending order.
 ///
-/// For each range, the links name candidates in pages. Each candidate is unpacked and packed alone; a step
+/// First the writer forgets these payloads, so that nothing more is packed against them, and links are recorded
+/// of all payloads so far. For each range, the links name candidates in pages. Each candidate is unpacked and packed alone; a step
 /// writes several at once. A payload that cannot be read is counted and logged once.
 pub(super) fn repack(
     session: &Session<'_>,
     ranges: &[(i64, i64)],
 ) -> Result<Dependants, RemovalError> {
+    session.forget(ranges)?;
+    fill_links(session)?;
     let mut pending = Vec::new();
     let mut seen = HashSet::new();
     let mut lost = HashSet::new();

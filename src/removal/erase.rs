@@ -233,7 +233,7 @@ pub(super) fn erase(
             "a reason has 1 to {REASON_BYTES_MAX} bytes"
         )));
     }
-    session.forget()?;
+    session.flush()?;
     let connection = &session.connection;
     let meant = selector.resolve(connection)?;
     let end = db::bound(connection, Bound::LogEnd)
@@ -268,7 +268,6 @@ fn erase_all(
     let connection = &session.connection;
     let mut redactor = LineRemover::new()?;
     let mut compared = search::Compared::new();
-    let mut are_links_filled = false;
     let mut before = end;
     loop {
         let page = meant.page(connection, before, None)?;
@@ -279,10 +278,6 @@ fn erase_all(
             .filter(|request| request.ended_seq.is_some())
             .partition(|request| !request.is_erased);
         requests.reverse();
-        if !are_links_filled && !requests.is_empty() {
-            dependants::fill_links(session)?;
-            are_links_filled = true;
-        }
         while !requests.is_empty() {
             let helpers = (&mut redactor, &mut compared);
             step(session, helpers, &mut requests, reason, report)?;

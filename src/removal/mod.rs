@@ -151,10 +151,16 @@ impl Remover {
 }
 
 impl Session<'_> {
-    /// Commits everything before, and makes the writer pack nothing later against it.
-    fn forget(&self) -> Result<(), RemovalError> {
+    /// Commits everything before.
+    fn flush(&self) -> Result<(), RemovalError> {
+        self.forget(&[])
+    }
+
+    /// Makes the writer pack nothing later against these payloads, and commits everything before. The ranges
+    /// are in ascending order.
+    fn forget(&self, ranges: &[(i64, i64)]) -> Result<(), RemovalError> {
         self.submit(MaintenanceCommand {
-            resets_delta_cache: true,
+            forgets: ranges.to_vec(),
             ..MaintenanceCommand::default()
         })
     }

@@ -191,7 +191,6 @@ pub(super) fn prune(
         redactor: LineRemover::new()?,
         report: PruneReport::default(),
         compared: search::Compared::new(),
-        is_prepared: false,
     };
     let done = pruner.all(cuts, retention, go_on);
     let report = pruner.report;
@@ -204,7 +203,6 @@ struct Pruner<'s> {
     redactor: LineRemover,
     report: PruneReport,
     compared: search::Compared,
-    is_prepared: bool,
 }
 
 /// A segment of the log, as far as it exists.
@@ -283,8 +281,6 @@ impl Pruner<'_> {
             return Ok(false);
         }
         let to = from.saturating_add(CONTENT_EVENTS_EACH).min(cut);
-        // Only now, since most calls find nothing to remove, and this may read all payloads.
-        self.prepare()?;
         let range = (
             payload_id(from, Part::Body),
             payload_id(to, Part::Body).saturating_sub(1),
@@ -411,15 +407,6 @@ impl Pruner<'_> {
             requests,
             usage,
         })))
-    }
-
-    fn prepare(&mut self) -> Result<(), RemovalError> {
-        if !self.is_prepared {
-            self.session.forget()?;
-            dependants::fill_links(self.session)?;
-            self.is_prepared = true;
-        }
-        Ok(())
     }
 
     /// Returns free pages to the disk.

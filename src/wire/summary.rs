@@ -158,6 +158,11 @@ impl RequestSummary {
         Self::new(path, scan, streams_by_default)
     }
 
+    /// Where the last message of the list ends.
+    pub(crate) fn messages_end(&self) -> Option<usize> {
+        self.scan.boundaries.back().map(|(end, _)| *end)
+    }
+
     /// Bytes that it takes on the heap.
     pub(crate) fn heap_bytes(&self) -> usize {
         let models = [

@@ -125,6 +125,17 @@ pub struct Health {
     /// recorded byte for byte, and their requests are
     /// [flagged](crate::RequestRecord::is_unparsed).
     pub unparsed_bodies: u64,
+    /// Bodies that were packed against earlier ones of their conversation, so that what they repeat is not stored
+    /// again.
+    pub bodies_continued: u64,
+    /// Bodies that were packed against the first body that begins with the same system prompt or tools.
+    pub bodies_of_shared_head: u64,
+    /// Bodies that were packed alone for want of an earlier one: the first of their conversation, or one whose
+    /// conversation was not followed any more. Many of these in place of `bodies_continued` mean that
+    /// [`conversation_cache_bytes`](crate::StoreBuilder::conversation_cache_bytes) is too small.
+    pub bodies_alone: u64,
+    /// Conversations that were read back from the file to go on with.
+    pub conversations_resumed: u64,
     /// Bodies and other content left out because the redaction failed.
     pub redaction_failures: u64,
     /// Times that the search index was found damaged and dropped.
@@ -184,6 +195,10 @@ pub(crate) struct HealthCounters {
     pub(crate) reopens: AtomicU64,
     pub(crate) checkpoint_failures: AtomicU64,
     pub(crate) unparsed_bodies: AtomicU64,
+    pub(crate) bodies_continued: AtomicU64,
+    pub(crate) bodies_of_shared_head: AtomicU64,
+    pub(crate) bodies_alone: AtomicU64,
+    pub(crate) conversations_resumed: AtomicU64,
     pub(crate) redaction_failures: AtomicU64,
     pub(crate) refused_rows: AtomicU64,
     pub(crate) unprepared_events: AtomicU64,

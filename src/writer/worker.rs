@@ -15,12 +15,15 @@ use super::disk_space::DiskSpaceWatch;
 use super::opening::interruption::interrupt;
 use super::opening::prior_log::Past;
 use super::stages::batch::BatchBuilder;
-use super::stages::intake::{Accounts, Downstream, Intake};
+use super::stages::intake::{Accounts, Downstream, Intake, Pace};
 use super::stages::pack::{Commit, PackStage, Packing};
 use super::stages::prepare::Preparer;
+use super::stages::resume::Resumer;
 use crate::clock::now_micros;
 use crate::config::Config;
-use crate::db::{Appender, DatabasePath, FileWatch, WriterLock, open_error, sqlite_version};
+use crate::db::{
+    Appender, DatabasePath, FileWatch, WriterLock, open_error, open_reader, sqlite_version,
+};
 use crate::error::{Cause, OpenError};
 use crate::log::{EventKind, StoreOpened};
 use crate::pricing::PriceBook;
@@ -91,6 +94,7 @@ pub(crate) fn spawn(
             .spawn(move || {
                 let _bomb = StopOnUnwind::new(&shared, true);
                 shared.set_writer(thread::current());
+                let pace = Pace::new(&config);
                 let opening = Opening {
                     config: &config,
                     path,
@@ -103,7 +107,7 @@ pub(crate) fn spawn(
                     }
                     Ok((stages, preparer, next_seq)) => {
                         let _ = opened_sender.send(Ok(()));
-                        work(shared, receiver, stages, preparer, next_seq);
+                        work(shared, receiver, stages, preparer, pace, next_seq);
                     }
                 }
             })
@@ -124,6 +128,7 @@ fn work(
     receiver: Receiver<Command>,
     stages: Stages,
     preparer: Preparer,
+    pace: Pace,
     next_seq: u64,
 ) {
     let path = stages.committer.path.clone();
@@ -133,6 +138,7 @@ fn work(
         receiver,
         preparer,
         downstream,
+        pace,
         next_seq,
         lifecycles_opened: 0,
         accounts: Accounts::default(),
@@ -298,6 +304,7 @@ impl Opening<'_> {
             head: &head,
         };
         let unsigned_removals = past.check(shared)?;
+        let has_past = head.log_id.is_some();
         let log_id = head
             .log_id
             .take()
@@ -328,7 +335,14 @@ impl Opening<'_> {
         let next_seq = record_opening(self.config, facts, &mut committer, &mut packing)
             .map_err(|source| failed(&path, source))?;
         committer.begin_indexing(self.config.has_search_index);
-        let preparer = Preparer::new(self.config, buffers);
+        let resumer = match open_reader(&path) {
+            Ok(connection) => Some(Resumer::new(connection, has_past)),
+            Err(error) => {
+                tracing::warn!(target: "auditlite", ?path, problem = crate::error::chain(&error), "conversations that were recorded before cannot be read; what goes on with them is stored once more");
+                None
+            }
+        };
+        let preparer = Preparer::new(self.config, buffers, resumer);
         Ok((Stages { packing, committer }, preparer, next_seq))
     }
 }

@@ -15,6 +15,7 @@ mod awaiting;
 mod bounds;
 mod checkpoints;
 mod closing;
+mod continued;
 mod conversations;
 mod damaged;
 mod damaged_log;
@@ -32,6 +33,7 @@ mod filters;
 mod folders;
 mod following;
 mod forgeries;
+mod gathering;
 mod identifiers;
 mod indexes;
 #[cfg(feature = "serde")]

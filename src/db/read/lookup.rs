@@ -125,6 +125,33 @@ pub(crate) fn by_session_id(
     )
 }
 
+/// The newest requests of a user's conversation, newest first: the seqs of their opening and of their end.
+/// Index: `requests_by_conversation`, and the rows of the newest requests with the id. Of an id that many users
+/// share only some are looked at.
+pub(crate) fn newest_of_conversation(
+    connection: &Connection,
+    user_id: Option<&str>,
+    id: &str,
+    limit: usize,
+) -> Result<Vec<(u64, Option<u64>)>, DbError> {
+    const READING: &str = "looking up the newest requests of a conversation";
+    const LOOKED_AT: usize = 64;
+    let mut statement = connection
+        .prepare_cached(&format!(
+            "SELECT opened_seq, ended_seq FROM (SELECT opened_seq, ended_seq, user_id FROM requests \
+             INDEXED BY requests_by_conversation \
+             WHERE coalesce(conversation_id, context_id, session_id) = ?1 \
+             ORDER BY opened_seq DESC LIMIT {LOOKED_AT}) WHERE user_id IS ?2 LIMIT {limit}"
+        ))
+        .context(READING)?;
+    let rows = statement
+        .query_map((stored_identifier(id), user_id), |row| {
+            Ok((count_at(row, 0)?, optional_count_at(row, 1)?))
+        })
+        .context(READING)?;
+    rows.collect::<Result<_, _>>().context(READING)
+}
+
 /// Users that have a conversation with this id, in no order; an empty text stands for requests without a
 /// user. Index: `requests_by_conversation`, and the row of each request with the id.
 pub(crate) fn conversation_users(

@@ -10,12 +10,24 @@ use super::digest_of;
 use crate::config::PAYLOAD_CAP_BYTES_MAX;
 use crate::db::{self, Connection, StoredPayload, event_seq};
 use crate::error::ReadError;
-use crate::payload::{Bases, Encoding, Unpacker, sha256, unpack_alone};
+use crate::payload::{
+    Bases, ChainPlace, Encoding, KEYFRAME_DEPTH_RESUMED, Keyframe, Unpacker, copied_head, sha256,
+    unpack_alone,
+};
 
-/// The writer makes no chain with more rows; a longer one is damage.
-const ROWS_MAX: usize = 1024;
-/// The writer makes no chain that unpacks to more bytes in total.
-const BYTES_MAX: u64 = 1 << 30;
+/// How much a chain may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) rows: usize,
+    /// Bytes that it unpacks to in total.
+    pub(super) bytes: u64,
+}
+
+/// The writer makes no chain with more rows, or more bytes; such a one is damage.
+pub(super) const ANY: Bounds = Bounds {
+    rows: 1024,
+    bytes: 1 << 30,
+};
 
 /// Which contents are compared with the digests in their rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +61,7 @@ impl Chain {
         connection: &Connection,
         wanted: i64,
         row: StoredPayload,
+        bounds: Bounds,
         mut cached: impl FnMut(i64) -> Option<Arc<Vec<u8>>>,
     ) -> Result<Self, ReadError> {
         let mut chain = Self {
@@ -61,7 +74,7 @@ impl Chain {
         while let Some((id, row)) = missing.pop() {
             check_sizes(id, row.length, row.kept, row.head, row.data.is_some())?;
             bytes = bytes.saturating_add(row.kept);
-            if chain.rows.len() >= ROWS_MAX || bytes > BYTES_MAX {
+            if chain.rows.len() >= bounds.rows || bytes > bounds.bytes {
                 return Err(ReadError::Damaged(format!(
                     "what the body of event {} is packed against takes more than can be",
                     event_seq(wanted)
@@ -97,8 +110,53 @@ impl Chain {
             return Ok(self);
         }
         match self.rows.remove(&self.wanted) {
-            Some(row) => Self::load(connection, self.wanted, row, |_| None),
+            Some(row) => Self::load(connection, self.wanted, row, ANY, |_| None),
             None => Err(lost(self.wanted, self.wanted)),
+        }
+    }
+
+    /// Where the payload is in its chain of bases, and what later bodies go back to once the chain is long.
+    /// `None`: that is damaged, or not known because something comes from the cache.
+    pub(super) fn place(&self) -> Option<(ChainPlace, Keyframe)> {
+        let mut places: BTreeMap<i64, (u32, u64)> = BTreeMap::new();
+        for (id, row) in &self.rows {
+            let (mut depth, mut bytes) = (0, 0);
+            for base in base_ids(row.bases) {
+                let (base_depth, base_bytes) = places.get(&base)?;
+                depth = depth.max(base_depth + 1);
+                bytes = bytes.max(*base_bytes);
+            }
+            let new = row.kept.checked_sub(self.copied_head(*id)?)?;
+            places.insert(*id, (depth, bytes.saturating_add(new)));
+        }
+        let (depth, bytes) = *places.get(&self.wanted)?;
+        // Back along the bodies that each repeats the beginning of.
+        let (mut id, mut common) = (self.wanted, self.rows.get(&self.wanted)?.kept);
+        while places.get(&id)?.0 > KEYFRAME_DEPTH_RESUMED {
+            common = common.min(self.copied_head(id)?);
+            id = self.rows.get(&id)?.bases?.first;
+        }
+        let (keyframe_depth, chain_bytes) = *places.get(&id)?;
+        let place = ChainPlace {
+            depth,
+            bytes,
+            keyframe_depth,
+        };
+        let keyframe = Keyframe {
+            id,
+            depth: keyframe_depth,
+            chain_bytes,
+            common: usize::try_from(common).ok()?,
+        };
+        Some((place, keyframe))
+    }
+
+    /// Bytes that a row repeats of its first base.
+    fn copied_head(&self, id: i64) -> Option<u64> {
+        let row = self.rows.get(&id)?;
+        match row.bases {
+            None => Some(0),
+            Some(_) => copied_head(row.data.as_deref()?),
         }
     }
 

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use crate::db::{self, Connection, StoredPayload};
 use crate::error::ReadError;
 use crate::model::Digest;
-use crate::payload::{Encoding, Unpacker, unpack_alone};
-use chain::{Chain, Compare};
+use crate::payload::{ChainPlace, DELTA_BYTES_MAX, Encoding, Keyframe, Unpacker, unpack_alone};
+use chain::{ANY, Bounds, Chain, Compare};
 use lru::{Lru, Recorded};
 
 pub(crate) use chain::check_sizes;
@@ -24,6 +24,13 @@ pub(crate) use chain::check_sizes;
 /// writer holds to pack against (6 MiB), so that a reader in the order of the log finds every base, and
 /// enough for a dozen bodies of 620 KB. Every export, search, transcript and verification has one cache.
 pub(crate) const CACHE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// What the writer spends on reading a body back that it packs others against: a chain of its own has at most
+/// 128 requests, and the responses between them. Their lengths are counted, of which most bytes are copied once.
+const BASE_BOUNDS: Bounds = Bounds {
+    rows: 512,
+    bytes: 256 << 20,
+};
 
 /// The digest in a row.
 pub(crate) fn digest_of(stored: &StoredPayload) -> Result<Digest, ReadError> {
@@ -80,7 +87,9 @@ impl PayloadCache {
         if row.data.is_none() {
             return Ok(Some((row, None)));
         }
-        let chain = Chain::load(connection, payload_id, row, |base| self.recent.get(base))?;
+        let chain = Chain::load(connection, payload_id, row, ANY, |base| {
+            self.recent.get(base)
+        })?;
         let (chain, unpacked) = match chain.unpack(&mut self.unpacker, Compare::Wanted) {
             Ok(unpacked) => (chain, unpacked),
             // The error must name the damaged payload: nothing comes from the cache, all are compared.
@@ -99,6 +108,27 @@ impl PayloadCache {
         let recorded = Recorded::of(&row);
         self.recent.hold(payload_id, Arc::clone(&content), recorded);
         Ok(Some((row, Some(content))))
+    }
+
+    /// A body that was kept whole, and where it is in its chain, for the writer to pack later bodies against it.
+    /// `None`: there is none, or it is longer than what the writer packs against.
+    pub(crate) fn read_base(
+        &mut self,
+        connection: &Connection,
+        payload_id: i64,
+    ) -> Result<Option<(Vec<u8>, ChainPlace, Keyframe)>, ReadError> {
+        let Some(row) = db::payload(connection, payload_id, true)? else {
+            return Ok(None);
+        };
+        if row.data.is_none() || row.head.is_some() || row.kept > DELTA_BYTES_MAX {
+            return Ok(None);
+        }
+        let chain = Chain::load(connection, payload_id, row, BASE_BOUNDS, |_| None)?;
+        let Some((place, keyframe)) = chain.place() else {
+            return Ok(None);
+        };
+        let unpacked = chain.unpack(&mut self.unpacker, Compare::Wanted)?;
+        Ok(Some((unpacked.content, place, keyframe)))
     }
 
     /// What a payload is packed against, compared with its digest. From the cache, otherwise read.

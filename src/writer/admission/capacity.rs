@@ -213,6 +213,14 @@ impl Capacity {
         }
     }
 
+    /// Whether a commit that is put off may be what others wait for, or will soon be left out for.
+    pub(crate) fn is_short(&self) -> bool {
+        let (events, bytes) = self.used();
+        self.waiting.load(Ordering::SeqCst) > 0
+            || events > self.events_max / 2
+            || bytes > self.bytes_max / 2
+    }
+
     /// What is reserved now: events, bytes.
     pub(crate) fn used(&self) -> (u64, u64) {
         let used = self.used.load(Ordering::Relaxed);

@@ -77,8 +77,19 @@ impl CommitWaiters {
         }
     }
 
-    /// Waits until `reached`, at most for `timeout`. Blocks.
-    pub(crate) fn wait(&self, timeout: Duration, reached: impl Fn() -> bool) -> bool {
+    /// Whether a thread or a task waits for a commit.
+    pub(crate) fn are_waiting(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
+    }
+
+    /// Waits until `reached`, at most for `timeout`. Blocks. `wake_writer` is called once the writer can see that
+    /// a thread waits: what it gathers is then committed at once.
+    pub(crate) fn wait(
+        &self,
+        timeout: Duration,
+        reached: impl Fn() -> bool,
+        wake_writer: impl FnOnce(),
+    ) -> bool {
         if reached() {
             return true;
         }
@@ -86,6 +97,7 @@ impl CommitWaiters {
         let mut guard = self.lock();
         self.waiting.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
+        wake_writer();
         let is_reached = loop {
             if reached() {
                 break true;

@@ -11,8 +11,9 @@ pub(crate) struct MaintenanceCommand {
     /// The event that records it; `None` for a step that changes nothing that can be read.
     pub(crate) kind: Option<EventKind>,
     pub(crate) removal: Removal,
-    /// Empty the delta cache: nothing later is packed against earlier bodies.
-    pub(crate) resets_delta_cache: bool,
+    /// Payloads that nothing later may be packed against, by first and last id, in ascending order: they are
+    /// about to be removed.
+    pub(crate) forgets: Vec<(i64, i64)>,
     /// Empty the write-ahead log, unless a reader is in the way.
     pub(crate) truncates_wal: bool,
     /// Then overwrite the unused space of these pages.

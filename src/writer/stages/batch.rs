@@ -171,6 +171,10 @@ impl BatchBuilder {
         self.reservation = mark.reservation;
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.group.pieces.is_empty()
+    }
+
     pub(crate) fn is_full(&self, events_max: usize, bytes_max: u64) -> bool {
         self.events.len() >= events_max || self.bytes >= bytes_max
     }

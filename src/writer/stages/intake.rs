@@ -9,6 +9,7 @@ use super::batch::BatchBuilder;
 use super::pack::{PackStage, PackTask};
 use super::prepare::Preparer;
 use crate::clock::now_micros;
+use crate::config::Config;
 use crate::log::{EventKind, Gap, StoreClosed};
 use crate::sync::channel::{Receiver, Sender};
 use crate::sync::{Instant, thread};
@@ -28,6 +29,11 @@ const BATCH_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// A thread that waits for a commit wakes the intake at once.
 const LINGER: Duration = Duration::from_millis(100);
 const LINGER_STEP: Duration = Duration::from_micros(500);
+/// How often the intake looks for more while it gathers a batch: seldom where nothing comes, but often enough
+/// that a burst does not fill the capacity in between.
+const GATHER_STEP_MAX: Duration = Duration::from_millis(5);
+/// A batch with this part of the capacity is not put off.
+const GATHER_PART: usize = 8;
 
 /// The next stage: on this thread, or behind a channel.
 pub(crate) enum Downstream {
@@ -43,9 +49,29 @@ pub(crate) struct Intake {
     pub(crate) receiver: Receiver<Command>,
     pub(crate) preparer: Preparer,
     pub(crate) downstream: Downstream,
+    pub(crate) pace: Pace,
     pub(crate) next_seq: u64,
     pub(crate) lifecycles_opened: u64,
     pub(crate) accounts: Accounts,
+}
+
+/// How long a commit is put off for others that may join it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    interval: Duration,
+    events_max: usize,
+    bytes_max: u64,
+}
+
+impl Pace {
+    pub(crate) fn new(config: &Config) -> Self {
+        let bytes = config.capacity_bytes / GATHER_PART;
+        Self {
+            interval: config.commit_interval,
+            events_max: BATCH_EVENTS_MAX.min(config.capacity_events / GATHER_PART),
+            bytes_max: BATCH_BYTES_MAX.min(u64::try_from(bytes).unwrap_or(u64::MAX)),
+        }
+    }
 }
 
 /// What the opening of the store records about itself when it closes.
@@ -80,6 +106,7 @@ impl Intake {
         let mut next = Some(self.receive()?.ok_or(None)?);
         let mut batch = BatchBuilder::new(self.next_seq);
         batch.group.arena = self.preparer.take_buffer();
+        let begun = Instant::now();
         while let Some(command) = next {
             self.take(command, &mut batch, replies);
             if let Some(group) = batch.take_group() {
@@ -91,6 +118,9 @@ impl Intake {
                 break;
             }
             next = self.receiver.try_recv().ok();
+            if next.is_none() {
+                next = self.gather(begun, &batch, replies);
+            }
         }
         let is_used_up = self.shared.counters.disk_space() == DiskSpace::Exhausted;
         if replies.maintenance.is_none()
@@ -99,6 +129,28 @@ impl Intake {
             self.state_loss(gap, &mut batch);
         }
         Ok(batch)
+    }
+
+    /// Waits for what may join the batch, unless something waits for its commit.
+    fn gather(&self, begun: Instant, batch: &BatchBuilder, replies: &Replies) -> Option<Command> {
+        let mut step = LINGER_STEP;
+        loop {
+            let left = self.pace.interval.saturating_sub(begun.elapsed());
+            let is_urgent = replies.close.is_some()
+                || !replies.flushes.is_empty()
+                || batch.is_empty()
+                || batch.is_full(self.pace.events_max, self.pace.bytes_max)
+                || self.shared.commits.are_waiting()
+                || self.shared.capacity.is_short();
+            if left.is_zero() || is_urgent {
+                return None;
+            }
+            thread::park_timeout(step.min(left));
+            if let Ok(command) = self.receiver.try_recv() {
+                return Some(command);
+            }
+            step = (step * 2).min(GATHER_STEP_MAX);
+        }
     }
 
     fn take(&mut self, command: Command, batch: &mut BatchBuilder, replies: &mut Replies) {
@@ -122,8 +174,8 @@ impl Intake {
             Command::Maintenance(command) => {
                 self.shared.free_control_slot();
                 let (command, reply) = *command;
-                if command.resets_delta_cache {
-                    self.preparer.reset_delta_cache();
+                if !command.forgets.is_empty() {
+                    self.preparer.forget_payloads(command.forgets);
                 }
                 let is_stated = command.kind.is_some();
                 if let Some(kind) = command.kind {
@@ -174,6 +226,7 @@ impl Intake {
     /// Sends a complete batch to the packer.
     fn pass_on(&mut self, batch: BatchBuilder, replies: Replies) -> Result<(), Option<Stop>> {
         self.next_seq = batch.next_seq();
+        self.preparer.state_counts(&self.shared.counters);
         let (group, sealed) = batch.seal(replies);
         self.downstream.step(PackTask::Group(group))?;
         self.downstream.step(PackTask::Seal(Box::new(sealed)))

@@ -1,6 +1,6 @@
 //! From the channel to a batch: `intake` drains and numbers, `prepare` turns commands into events and payload
 //! plans (`prepare_open`, `prepare_end`), `pack` compresses, encodes and extends the tree, `complete` parses
-//! responses. A command whose preparation panics is recorded in its `barest` form by `guard`.
+//! responses. `resume` reads conversations back from the file. A command whose preparation panics is recorded in its `barest` form by `guard`.
 
 pub(super) mod barest;
 pub(super) mod batch;
@@ -14,3 +14,4 @@ pub(super) mod prepare;
 pub(super) mod prepare_end;
 pub(super) mod prepare_open;
 pub(super) mod request_note;
+pub(super) mod resume;

@@ -10,9 +10,11 @@ use super::batch::BatchBuilder;
 use super::bodies::{committed, committed_excerpt, count, shed};
 use super::pieces::PlannedPiece;
 use super::request_note::RequestNote;
+use super::resume::Resumer;
 use crate::config::{Capture, Config};
 use crate::log::{BodyFact, EventKind, Kept, Served};
 use crate::payload::{Content, DeltaPlanner, PayloadPlan, Planned, excerpt_of, sha256};
+use crate::sync::atomic::Ordering;
 use crate::sync::channel::Receiver;
 use crate::sync::{caught, trip};
 use crate::wire::ResponseParser;
@@ -21,9 +23,7 @@ use crate::writer::admission::command::{
     ChunksCommand, Command, ServedCommand, UpstreamBodyCommand,
 };
 use crate::writer::admission::redactor::SecretRedactor;
-
-/// Bytes of recent bodies that others are packed against.
-const CONVERSATION_BYTES_MAX: usize = 6 * 1024 * 1024;
+use crate::writer::health::HealthCounters;
 
 /// What is kept of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,9 @@ pub(crate) struct Preparer {
     pub(crate) payload_bytes_max: usize,
     pub(crate) capture: Capture,
     pub(crate) reads_bodies: bool,
-    conversations: DeltaPlanner<RequestNote>,
+    pub(crate) conversations: DeltaPlanner<RequestNote>,
+    /// `None`: conversations are not read back from the file.
+    pub(crate) resumer: Option<Resumer>,
     /// Buffer for the name of a conversation.
     pub(crate) name: String,
     /// Arenas that the packer has packed, for use in later groups.
@@ -51,12 +53,17 @@ pub(crate) struct Preparer {
 }
 
 impl Preparer {
-    pub(crate) fn new(config: &Config, buffers: Receiver<Vec<u8>>) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        buffers: Receiver<Vec<u8>>,
+        resumer: Option<Resumer>,
+    ) -> Self {
         Self {
             payload_bytes_max: config.payload_bytes_max,
             capture: config.capture,
             reads_bodies: config.read_bodies,
-            conversations: DeltaPlanner::new(CONVERSATION_BYTES_MAX),
+            conversations: DeltaPlanner::new(config.conversation_cache_bytes),
+            resumer,
             name: String::new(),
             buffers,
         }
@@ -69,7 +76,25 @@ impl Preparer {
 
     /// Empties the delta cache: nothing later is packed against earlier bodies.
     pub(crate) fn reset_delta_cache(&mut self) {
-        self.conversations = DeltaPlanner::new(CONVERSATION_BYTES_MAX);
+        self.conversations.reset();
+    }
+
+    /// Says how bodies were packed.
+    pub(crate) fn state_counts(&self, counters: &HealthCounters) {
+        let counts = self.conversations.counts();
+        for (counter, count) in [
+            (&counters.bodies_continued, counts.continued),
+            (&counters.bodies_of_shared_head, counts.shared_head),
+            (&counters.bodies_alone, counts.alone),
+            (&counters.conversations_resumed, counts.resumed),
+        ] {
+            counter.store(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Packs nothing any more against these payloads, which a removal is about to remove.
+    pub(crate) fn forget_payloads(&mut self, ranges: Vec<(i64, i64)>) {
+        self.conversations.forget(ranges);
     }
 
     /// Prepares one command of a request thread. `redactor` redacts what is parsed from a request.

@@ -9,6 +9,7 @@ use super::batch::BatchBuilder;
 use super::bodies::deferred;
 use super::prepare::{Keeping, Preparer, json_of};
 use super::request_note::RequestNote;
+use super::resume::ConversationName;
 use crate::config::Capture;
 use crate::db::{Part, payload_id};
 use crate::log::{BodyFact, EventKind, Kept, Opened};
@@ -16,7 +17,7 @@ use crate::model::{
     Adjustments, Normaliser, REQUEST_UNPARSED, RequestContext, Timestamp, WireProtocol,
     stored_identifier,
 };
-use crate::payload::{Annotate, Key, Overlap, PayloadPlan, sha256};
+use crate::payload::{Annotate, Domain, Key, Overlap, PayloadPlan, sha256};
 use crate::sync::{caught, trip};
 use crate::wire::RequestSummary;
 use crate::writer::admission::capacity::BodyGrant;
@@ -98,8 +99,25 @@ impl Preparer {
         batch: &mut BatchBuilder,
     ) -> PlannedRequest {
         let id = payload_id(batch.next_seq(), Part::Body);
-        let conversation = self.conversation_name(&command.context);
         let capture = command.context.capture.unwrap_or(self.capture);
+        let keeping = match capture {
+            Capture::Full => Keeping::Planned,
+            Capture::MetadataOnly => Keeping::Digest(Kept::Digest),
+            // A base that the end may take away would be none.
+            Capture::Deferred => Keeping::Alone,
+        };
+        let mut key_buffer = std::mem::take(&mut self.name);
+        let name = conversation_name(&command.context);
+        let conversation = name.map(|name| {
+            Self::conversation_key(name, &mut key_buffer);
+            key_buffer.as_str()
+        });
+        let domain = Domain::default();
+        if keeping == Keeping::Planned
+            && let (Some(name), Some(key), Some(resumer)) = (name, conversation, &mut self.resumer)
+        {
+            resumer.resume(&mut self.conversations, domain, key, name, &command.body);
+        }
         let OpenCommand {
             context,
             body,
@@ -124,19 +142,15 @@ impl Preparer {
             note
         };
         let arena = &mut batch.group.arena;
-        let keeping = match capture {
-            Capture::Full => Keeping::Planned,
-            Capture::MetadataOnly => Keeping::Digest(Kept::Digest),
-            // A base that the end may take away would be none.
-            Capture::Deferred => Keeping::Alone,
-        };
         let (mut fact, payload) = self.body(body, *body_grant, keeping, |conversations, body| {
             let annotate: Option<Annotate<'_, RequestNote>> =
                 if is_parsed { Some(&mut annotate) } else { None };
             let planned;
-            (planned, key) = conversations.request(conversation, id, body, annotate, arena);
+            (planned, key) =
+                conversations.request(Domain::default(), conversation, id, body, annotate, arena);
             planned
         });
+        self.name = key_buffer;
         if is_unparsed.is_none()
             && is_parsed
             && *body_grant == BodyGrant::Granted
@@ -181,22 +195,28 @@ impl Preparer {
         };
     }
 
-    /// The name of a request's conversation. The user is part of it, so that conversations of two users
-    /// with one id stay apart. Identifiers hold no NUL.
-    fn conversation_name(&mut self, context: &RequestContext) -> Option<Arc<str>> {
-        let names = [
-            &context.conversation_id,
-            &context.context_id,
-            &context.session_id,
-        ];
-        let name = names.into_iter().flatten().next()?;
-        self.name.clear();
-        self.name
-            .push_str(context.user_id.as_deref().unwrap_or_default());
-        self.name.push('\0');
-        self.name.push_str(name);
-        Some(Arc::from(self.name.as_str()))
+    /// The name of a request's conversation in the planner. The user is part of it, so that conversations of two
+    /// users with one id stay apart. Identifiers hold no NUL.
+    fn conversation_key(conversation: ConversationName<'_>, key: &mut String) {
+        key.clear();
+        key.push_str(conversation.user_id.unwrap_or_default());
+        key.push('\0');
+        key.push_str(conversation.id);
     }
+}
+
+/// What a request's conversation is called, if it has a name.
+fn conversation_name(context: &RequestContext) -> Option<ConversationName<'_>> {
+    let names = [
+        &context.conversation_id,
+        &context.context_id,
+        &context.session_id,
+    ];
+    let id = names.into_iter().flatten().next()?;
+    Some(ConversationName {
+        user_id: context.user_id.as_deref(),
+        id,
+    })
 }
 
 /// Holds body and messages in memory until the end, which decides whether they are kept. The event and the file get

@@ -13,6 +13,10 @@ impl Note for RequestNote {
     fn held_bytes(&self) -> usize {
         size_of_val(&*self.0) + self.0.1.heap_bytes()
     }
+
+    fn messages_end(&self) -> Option<usize> {
+        self.summary().messages_end()
+    }
 }
 
 impl RequestNote {

@@ -1,0 +1,143 @@
+//! Many conversations at the same time: `--conversations N --turns T`.
+//!
+//! N different conversations are going, and take one turn each in turn, T turns; then N others begin. A
+//! recorded conversation serves several times, each time with another beginning, so that no two share what
+//! they begin with, and T turns from its end. The run ends after whole conversations, however short its
+//! time is: the first turn of a conversation costs more than those that follow.
+//!
+//! A body with another beginning has to be made. How long that takes is measured before, without a
+//! subject, and taken off the processor time.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::common::processor;
+use super::common::traffic::Exchange;
+use super::gateway::{Conversation, Facts, Lifecycle, PRODUCERS, lifecycle};
+
+/// What messages of a conversation begin with, in every protocol of the recorded traffic.
+const CONTENT: &[u8] = b"\"content\":\"";
+/// Making bodies is measured for so long: processor time has steps of 10 ms.
+const MAKING: Duration = Duration::from_millis(500);
+
+/// How many conversations are going, and how many turns each has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) conversations: usize,
+    pub(crate) turns: usize,
+}
+
+/// One request thread's endless traffic.
+pub(crate) struct Rounds<'t> {
+    recorded: Vec<&'t Conversation<'t>>,
+    plan: Plan,
+    producer: usize,
+    /// Conversations that this thread has going.
+    slots: usize,
+    generation: usize,
+    turn: usize,
+    slot: usize,
+    noise: u64,
+}
+
+impl<'t> Rounds<'t> {
+    pub(crate) fn new(conversations: &'t [Conversation<'t>], plan: Plan, producer: usize) -> Self {
+        let recorded: Vec<_> = conversations
+            .iter()
+            .filter(|conversation| conversation.turns.len() >= plan.turns)
+            .collect();
+        assert!(
+            !recorded.is_empty(),
+            "no conversation of the traffic has {} turns",
+            plan.turns
+        );
+        Self {
+            recorded,
+            plan,
+            producer,
+            slots: (plan.conversations + PRODUCERS - 1 - producer) / PRODUCERS,
+            generation: 0,
+            turn: 0,
+            slot: 0,
+            noise: 0x9E37_79B9_7F4A_7C15 + producer as u64,
+        }
+    }
+
+    /// Whether all conversations have ended that have begun.
+    pub(crate) fn is_between(&self) -> bool {
+        self.turn == 0 && self.slot == 0
+    }
+}
+
+impl Iterator for Rounds<'_> {
+    type Item = Lifecycle;
+
+    fn next(&mut self) -> Option<Lifecycle> {
+        if self.slots == 0 {
+            return None;
+        }
+        let number =
+            self.generation * self.plan.conversations + self.slot * PRODUCERS + self.producer;
+        let conversation = self.recorded[number % self.recorded.len()];
+        let first = conversation.turns.len() - self.plan.turns;
+        let exchange = conversation.turns[first + self.turn];
+        let facts = Facts {
+            conversation_id: format!("{}#{number}", conversation.id),
+            user_id: conversation.user_id.clone(),
+            request: with_beginning(exchange, number),
+            response: Bytes::copy_from_slice(&exchange.response),
+        };
+        let lifecycle = lifecycle(exchange, facts, &mut self.noise);
+        self.slot += 1;
+        if self.slot == self.slots {
+            self.slot = 0;
+            self.turn += 1;
+        }
+        if self.turn == self.plan.turns {
+            self.turn = 0;
+            self.generation += 1;
+        }
+        Some(lifecycle)
+    }
+}
+
+/// The request, with a number at the beginning of its first message.
+fn with_beginning(exchange: &Exchange, number: usize) -> Bytes {
+    let body = &exchange.request;
+    let start = body
+        .windows(CONTENT.len())
+        .position(|bytes| bytes == CONTENT)
+        .map_or(0, |start| start + CONTENT.len());
+    let number = format!("{number:x} ");
+    let mut made = Vec::with_capacity(body.len() + number.len());
+    made.extend_from_slice(&body[..start]);
+    made.extend_from_slice(number.as_bytes());
+    made.extend_from_slice(&body[start..]);
+    Bytes::from(made)
+}
+
+/// Seconds of processor time that making one lifecycle takes.
+pub(crate) fn making_seconds(conversations: &[Conversation<'_>], plan: Plan) -> Option<f64> {
+    let before = processor::seconds()?;
+    let begun = Instant::now();
+    let made: usize = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..PRODUCERS)
+            .map(|producer| {
+                scope.spawn(move || {
+                    let rounds = Rounds::new(conversations, plan, producer);
+                    let made = rounds.take_while(|_| begun.elapsed() < MAKING);
+                    made.inspect(|made| {
+                        std::hint::black_box(made);
+                    })
+                    .count()
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .sum()
+    });
+    Some((processor::seconds()? - before) / made as f64)
+}
