@@ -303,3 +303,30 @@ fn what_a_later_request_said_again_is_found_under_it_and_the_lag_says_until_when
     update_search_index(folder.path(), |_| true).unwrap();
     assert_eq!(find(&reader, "ocelot"), pairs(&[("r-4", "user")]));
 }
+
+/// Each step takes what the next one's requests repeat: they take its place in the index meanwhile.
+#[test]
+fn an_erasure_in_many_steps_leaves_the_index_whole() {
+    const SAID: [(&str, &str); 1] = [("user", "What everybody asks.")];
+    let folder = Folder::new();
+    let store = folder.builder().search_index(true).open().unwrap();
+    let recorder = store.recorder();
+    // A segment each, so that a step takes some of them only.
+    for number in 0..40 {
+        let reply = format!("Answer {number}.");
+        say(&recorder, &format!("sky-{number}"), "sky", &SAID, &reply);
+        say(&recorder, &format!("sea-{number}"), "sea", &SAID, &reply);
+        store.flush(PATIENCE).unwrap();
+    }
+    let reader = store.reader();
+    let until = Instant::now() + PATIENCE;
+    while !reader.search_lag().unwrap().is_none() {
+        assert!(Instant::now() < until, "never idle");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let sky = EraseSelector::Conversation("sky".to_owned());
+    let report = store.erase(&sky, "asked for").unwrap();
+    assert_eq!(report.requests, 40);
+    assert_eq!(store.health().search_index_drops, 0, "it was not damaged");
+    close(store);
+}

@@ -155,7 +155,7 @@ impl<'c> Forgetting<'c> {
             wait_no_more(self.connection, seq)?;
             if self.one(seq)? > 0 || is_again {
                 let last = u64::try_from(last).unwrap_or(0);
-                self.look_behind(seq, last)?;
+                self.look_behind(seq, last, is_again)?;
             }
         }
         Ok(())
@@ -214,12 +214,13 @@ impl<'c> Forgetting<'c> {
 
     /// Marks the next request of the same conversation to be examined again: it may repeat what was
     /// removed. Once for each conversation, after the last of the requests that are removed.
-    fn look_behind(&mut self, opened_seq: u64, last: u64) -> Result<(), DbError> {
+    fn look_behind(&mut self, opened_seq: u64, last: u64, is_again: bool) -> Result<(), DbError> {
         // Without its row, the conversation of a request is unknown.
         let Some((_, Ok(request))) = by_opened_seq(self.connection, opened_seq)? else {
             return Ok(());
         };
-        if self.scopes.insert(scope_of(&request)) {
+        // One that an earlier range marked passes its mark on: it goes now, and what follows it repeats the same.
+        if self.scopes.insert(scope_of(&request)) || is_again {
             look_again(self.connection, &request, opened_seq.max(last))?;
         }
         Ok(())
