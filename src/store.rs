@@ -117,7 +117,7 @@ impl StoreBuilder {
     }
 
     /// Memory by which conversations are followed, so that what a request repeats is stored once. Default:
-    /// 64 MiB, taken only as far as there are conversations: some 8 KiB for one of 80 KB requests. The longest
+    /// 64 MiB, taken only as far as there are conversations: some 5 KiB for one of 80 KB requests. The longest
     /// unused ones are let go first; one that goes on later is read back from the file where there is time for it.
     /// 0: every body is packed alone. At most 4 GiB.
     pub fn conversation_cache_bytes(mut self, bytes: usize) -> Self {
@@ -126,7 +126,7 @@ impl StoreBuilder {
     }
 
     /// How long an event may wait for others to be committed with it. Fewer commits write less: at 200 requests a
-    /// second an eighth. A receipt that is waited for or awaited, a flush and a full queue are not kept waiting.
+    /// second a seventh. A receipt that is waited for or awaited, a flush and a full queue are not kept waiting.
     /// What waits is lost when the process is killed, and readers see it later. Default: 50 ms; at most 60 s.
     /// Zero: every event is committed as soon as the writer is free.
     pub fn commit_interval(mut self, interval: Duration) -> Self {
