@@ -20,9 +20,10 @@ use lru::{Lru, Recorded};
 
 pub(crate) use chain::check_sizes;
 
-/// Bytes of contents that a [`PayloadCache`] holds, with their share of its maps. A little more than the
-/// writer holds to pack against (6 MiB), so that a reader in the order of the log finds every base, and
-/// enough for a dozen bodies of 620 KB. Every export, search, transcript and verification has one cache.
+/// Bytes of contents that a [`PayloadCache`] holds, with their share of its maps: a dozen bodies of 620 KB, or
+/// a hundred of 80 KB. A reader in the order of the log finds every base as long as no more conversations take
+/// turns; beyond that it unpacks a chain for each body. Every export, search, transcript and verification has
+/// one cache.
 pub(crate) const CACHE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What the writer spends on reading a body back that it packs others against: a chain of its own has at most
