@@ -1,4 +1,5 @@
-//! Redaction: removes secrets from content before anything is queued or hashed.
+//! Redaction: the patterns of secrets, and how they are removed from content. `writer/admission/redactor.rs` applies
+//! it to what a gateway passes, before anything is queued or hashed.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! Disk space: how much of it the file may still take, in four steps.
 //!
 //! The committer looks after each commit and while idle, and sets the step in `health.rs`. Admission reads it there:
-//! `admission/queue.rs` leaves bodies out, then whole requests.
+//! `admission/queue.rs` leaves bodies out, then whole requests. `commit/wal.rs` moves the write-ahead log earlier.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Derives the projections from the log: rewrites them, or compares them with those in the file.
+//! Derives the projections from the log: rewrites them, or has `projections` compare them with those in the file.
 
 use crate::db::check::rebuilt::ProjectionDifference;
 use crate::db::connection::schema::{COLLECTED, IN_STEP};

@@ -1,4 +1,4 @@
-//! Plans how a body is packed against recent ones, and digests what of it is new.
+//! Plans against which recent bodies a body is packed and how, and digests what of it is new.
 //!
 //! A gateway sees a conversation's whole history again in every request. What a request repeats from the
 //! start of the one before it is a reference, and not even hashed again; the rest is packed with the
