@@ -14,8 +14,9 @@ from .support import check, line, mount_tmpfs, recorded, situation, wait_until
 def kill_with_log(box, first=0):
     """Kills a writer while its write-ahead log holds requests that the database does not; returns how many
     are readable then."""
-    process = box.start("record", "-")
+    # Looked at first: a file that the writer is creating is there and empty for a moment.
     before = len(box.listed()) if box.db.exists() else 0
+    process = box.start("record", "-")
     seen = lambda: len(box.run("list", "-n", "0", "--json", codes=(0, 1, 2)).stdout.splitlines())
     number = first
     while True:
