@@ -335,9 +335,12 @@ impl Opening<'_> {
         let next_seq = record_opening(self.config, facts, &mut committer, &mut packing)
             .map_err(|source| failed(&path, source))?;
         committer.begin_indexing(self.config.has_search_index);
-        let resumer = match open_reader(&path) {
-            Ok(connection) => Some(Resumer::new(connection, has_past)),
-            Err(error) => {
+        // What is read back is kept there until the body that asked for it is planned.
+        let has_cache = self.config.conversation_cache_bytes > 0;
+        let resumer = match has_cache.then(|| open_reader(&path)) {
+            None => None,
+            Some(Ok(connection)) => Some(Resumer::new(connection, has_past)),
+            Some(Err(error)) => {
                 tracing::warn!(target: "auditlite", ?path, problem = crate::error::chain(&error), "conversations that were recorded before cannot be read; what goes on with them is stored once more");
                 None
             }

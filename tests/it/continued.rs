@@ -169,6 +169,22 @@ fn what_is_removed_is_not_gone_on_with_and_everything_else_is() {
 }
 
 #[test]
+fn without_memory_for_conversations_nothing_is_read_back() {
+    let folder = Folder::new();
+    let mut traffic = Traffic::new(4, 20_000);
+    for _ in 0..2 {
+        let store = builder(&folder).conversation_cache_bytes(0).open().unwrap();
+        traffic.turn(&store);
+        traffic.check(&store);
+        let health = finish(store);
+        assert_eq!(
+            (health.conversations_resumed, health.bodies_continued),
+            (0, 0)
+        );
+    }
+}
+
+#[test]
 fn what_is_removed_is_not_read_back_to_go_on_with() {
     let folder = Folder::new();
     let mut traffic = Traffic::new(4, 20_000);

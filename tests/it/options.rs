@@ -2,26 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use crate::layers::sources;
 
 /// Types that are meant to be complete, and why.
 const COMPLETE: &[&str] = &[
     "Digest",      // 32 bytes
     "PayloadSide", // a body is of the request or of the response
 ];
-
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(sources(&path));
-        } else if path.extension().is_some_and(|end| end == "rs") {
-            files.push(path);
-        }
-    }
-    files
-}
 
 /// What `src/lib.rs` exports.
 fn exported() -> BTreeSet<String> {
