@@ -104,10 +104,15 @@ impl FileWatch {
         }
         if !self.is_torn {
             // Read after the metadata: what is written from here on makes them differ.
-            match alone::look(&self.database) {
-                Ok(alone) if self.has_all(&alone) => self.bytes_min = header.bytes,
-                _ => return,
+            let alone = alone::look(&self.database);
+            if !alone.as_ref().is_ok_and(|alone| self.has_all(alone)) {
+                // Cut off since the checkpoint, it cannot be read. It was as long as its header says.
+                if alone.is_err() {
+                    self.bytes_min = self.bytes_min.max(header.bytes);
+                }
+                return;
             }
+            self.bytes_min = header.bytes;
         }
         if metadata.len() >= self.bytes_min {
             self.settled = Still::of(&metadata);
@@ -291,6 +296,20 @@ mod tests {
         connection.execute(insert, values).unwrap();
         let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
         connection.query_row(checkpoint, [], |_| Ok(())).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_cut_off_right_after_a_checkpoint_is_not_taken_for_its_result() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.db");
+        let connection = database(&path);
+        let mut watch = FileWatch::new(&path, "l").unwrap();
+        append(&connection, 0);
+        // Another program writes before the writer looks at what its first checkpoint made of the file.
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(8192).unwrap();
+        watch.settle(Some(1));
+        assert_eq!(watch.look().unwrap(), Presence::Truncated { bytes: 8192 });
     }
 
     #[test]
