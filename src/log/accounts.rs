@@ -93,7 +93,7 @@ mod tests {
             payload_bytes_max: 0,
             unsigned_removals: None,
         };
-        let mut facts = vec![EventKind::StoreOpened(opened)];
+        let mut facts = vec![EventKind::StoreOpened(Box::new(opened))];
         facts.extend((0..requests).map(|_| EventKind::Opened(Box::<Opened>::default())));
         facts.push(EventKind::Gap(gap.clone()));
         facts.push(EventKind::StoreClosed(closed.clone()));

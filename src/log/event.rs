@@ -26,7 +26,7 @@ pub(crate) struct Event {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum EventKind {
-    StoreOpened(StoreOpened),
+    StoreOpened(Box<StoreOpened>),
     StoreClosed(StoreClosed),
     Opened(Box<Opened>),
     Served(Served),

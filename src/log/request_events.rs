@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::body::BodyFact;
 use crate::model::{ActorKind, Adjustments, Status, WireProtocol, add_names};
 
-/// A request was admitted.
+/// A request was admitted. Facts that few requests have are boxed: a batch has thousands of events.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Opened {
     pub(crate) request_id: String,
@@ -48,7 +48,7 @@ pub(crate) struct Opened {
     pub(crate) request_body: BodyFact,
     /// Canonical messages that the gateway passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) content: Option<BodyFact>,
+    pub(crate) content: Option<Box<BodyFact>>,
     /// Fields that were shortened, left out, or replaced by a bound.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) adjusted_fields: Vec<String>,
@@ -159,10 +159,10 @@ pub(crate) struct Ended {
     pub(crate) response_body: Option<BodyFact>,
     /// Assistant text and tool inputs that the gateway passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) content: Option<BodyFact>,
+    pub(crate) content: Option<Box<BodyFact>>,
     /// The body that was forwarded upstream, if it differs from the client's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) upstream_body: Option<BodyFact>,
+    pub(crate) upstream_body: Option<Box<BodyFact>>,
     /// Fields that were shortened, left out, or replaced by a bound.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) adjusted_fields: Vec<String>,
@@ -182,7 +182,7 @@ pub(crate) struct Ended {
     pub(crate) attributes: Vec<(String, String)>,
     /// The request's body, where the opening deferred it and it is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) request_body: Option<BodyFact>,
+    pub(crate) request_body: Option<Box<BodyFact>>,
 }
 
 /// The attributes of a request: those of its opening, then those of its end. A key's last value counts.

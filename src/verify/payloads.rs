@@ -84,20 +84,20 @@ impl<'scope> Payloads<'scope> {
         let bodies = match &event.kind {
             EventKind::Opened(opened) => [
                 Some((Part::Body, &opened.request_body)),
-                opened.content.as_ref().map(|fact| (Part::Content, fact)),
+                opened.content.as_deref().map(|fact| (Part::Content, fact)),
                 None,
                 None,
             ],
             EventKind::Ended(ended) => [
                 ended.response_body.as_ref().map(|fact| (Part::Body, fact)),
-                ended.content.as_ref().map(|fact| (Part::Content, fact)),
+                ended.content.as_deref().map(|fact| (Part::Content, fact)),
                 ended
                     .upstream_body
-                    .as_ref()
+                    .as_deref()
                     .map(|fact| (Part::UpstreamBody, fact)),
                 ended
                     .request_body
-                    .as_ref()
+                    .as_deref()
                     .map(|fact| (Part::RequestBody, fact)),
             ],
             _ => return,

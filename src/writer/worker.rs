@@ -379,7 +379,7 @@ fn record_opening(
 ) -> Result<u64, Cause> {
     let now = now_micros();
     let mut prepared = BatchBuilder::new(committer.appender.next_seq()?);
-    prepared.push(now, EventKind::StoreOpened(facts));
+    prepared.push(now, EventKind::StoreOpened(Box::new(facts)));
     loop {
         let left_open = committer.appender.open_requests(INTERRUPTED_MAX)?;
         let mut is_last = left_open.len() < INTERRUPTED_MAX;

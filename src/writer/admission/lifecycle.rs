@@ -35,7 +35,8 @@ pub(crate) struct Lifecycle {
     notes: Mutex<Notes>,
 }
 
-/// What the writer remembers of a lifecycle between its opening and its end.
+/// What the writer remembers of a lifecycle between its opening and its end. Boxed where rare and large: every
+/// lifecycle has one of these.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     pub(crate) provider_name: Option<String>,
@@ -44,15 +45,15 @@ pub(crate) struct Notes {
     /// The key of the delta cache, to pack the response against its request.
     pub(crate) conversation: Option<Key>,
     /// A response above the payload cap, digested as it comes.
-    pub(crate) streamed: Option<StreamedBody>,
+    pub(crate) streamed: Option<Box<StreamedBody>>,
     /// The protocol in which the response is parsed; absent if it is not parsed.
     pub(crate) wire_protocol: Option<WireProtocol>,
     /// Parses a response above the payload cap as it comes.
-    pub(crate) parser: Option<ResponseParser>,
+    pub(crate) parser: Option<Box<ResponseParser>>,
     /// Whether parsing the response has failed.
     pub(crate) is_unreadable: bool,
     /// The forwarded body's digest, for the end's event.
-    pub(crate) upstream_body: Option<PayloadPlan>,
+    pub(crate) upstream_body: Option<Box<PayloadPlan>>,
     /// Pieces of the response that were submitted.
     pub(crate) pieces: u64,
     /// What the end decides about.

@@ -135,7 +135,8 @@ impl Preparer {
             None
         } else {
             let length = count(command.body.len());
-            committed(length, digest, Kept::Digest, Content::Digest, None).1
+            let (_, payload) = committed(length, digest, Kept::Digest, Content::Digest, None);
+            payload.map(Box::new)
         };
     }
 
@@ -146,7 +147,7 @@ impl Preparer {
         if let Some(protocol) = &notes.wire_protocol {
             let parser = notes
                 .parser
-                .get_or_insert_with(|| ResponseParser::new(protocol).without_texts());
+                .get_or_insert_with(|| Box::new(ResponseParser::new(protocol).without_texts()));
             if feed(parser, &command.chunks).is_none() {
                 // The bytes are kept in any case.
                 notes.parser = None;
@@ -158,7 +159,7 @@ impl Preparer {
         command.chunks.iter().for_each(|chunk| streamed.push(chunk));
         if command.keeps_pieces {
             notes.pieces = notes.pieces.max(1);
-            let piece = PlannedPiece::ends(Arc::clone(&command.lifecycle), streamed.clone());
+            let piece = PlannedPiece::ends(Arc::clone(&command.lifecycle), (**streamed).clone());
             batch.push_piece(piece, 0);
         }
     }

@@ -63,7 +63,11 @@ impl Preparer {
             kept: Kept::Digest,
             ..BodyFact::default()
         });
-        batch.push_payload(seq, Part::UpstreamBody, notes.upstream_body.take());
+        batch.push_payload(
+            seq,
+            Part::UpstreamBody,
+            notes.upstream_body.take().map(|payload| *payload),
+        );
         let (request_body, request_payload) = request_body.unzip();
         batch.push_payload(seq, Part::RequestBody, request_payload);
         let event_index = batch.events.len();
@@ -117,12 +121,12 @@ impl Preparer {
             let mut response = None;
             if let Some(mut parser) = notes.parser.take().filter(|_| protocol.is_some()) {
                 match feed(&mut parser, chunks) {
-                    Some(()) => response = Some(Response::Streamed(Box::new(parser))),
+                    Some(()) => response = Some(Response::Streamed(parser)),
                     None => notes.is_unreadable = true,
                 }
             }
             let (keeping, response) = self.keeping(command, response);
-            let (fact, payload) = streamed_body(streamed, &command.chunks, keeping);
+            let (fact, payload) = streamed_body(*streamed, &command.chunks, keeping);
             batch.push_payload(seq, Part::Body, payload);
             return (Some(fact), response, keeping);
         }
@@ -285,15 +289,15 @@ fn ended_event(
         time_to_first_chunk_us: timing.time_to_first_chunk_us,
         tool_calls,
         response_body: bodies.response_body,
-        content: bodies.content,
-        upstream_body: bodies.upstream_body,
+        content: bodies.content.map(Box::new),
+        upstream_body: bodies.upstream_body.map(Box::new),
         adjusted_fields: adjustments.fields,
         body_flags: adjustments.body_flags,
         redaction_id: command.redaction_id,
         user_id: late.user_id,
         conversation_id: late.conversation_id,
         attributes: late.attributes,
-        request_body: bodies.request_body,
+        request_body: bodies.request_body.map(Box::new),
     }
 }
 

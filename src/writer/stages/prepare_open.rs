@@ -281,7 +281,7 @@ fn opened_event(command: OpenCommand, request_body: BodyFact, content: Option<Bo
         top_p: context.top_p,
         attributes: context.attributes,
         request_body,
-        content,
+        content: content.map(Box::new),
         adjusted_fields: adjustments.fields,
         body_flags: adjustments.body_flags,
         redaction_id,

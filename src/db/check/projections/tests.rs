@@ -68,7 +68,7 @@ fn events(random: &mut fastrand::Rng) -> Vec<Event> {
                     ..Ended::default()
                 }))
             }
-            _ if seq == 0 => EventKind::StoreOpened(StoreOpened {
+            _ if seq == 0 => EventKind::StoreOpened(Box::new(StoreOpened {
                 log_id: "log".to_owned(),
                 auditlite_version: String::new(),
                 sqlite_version: String::new(),
@@ -77,7 +77,7 @@ fn events(random: &mut fastrand::Rng) -> Vec<Event> {
                 capture: String::new(),
                 payload_bytes_max: 0,
                 unsigned_removals: None,
-            }),
+            })),
             _ => {
                 open.push(seq);
                 EventKind::Opened(Box::new(Opened {
