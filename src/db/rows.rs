@@ -74,8 +74,13 @@ pub(super) static INSERT_REQUEST: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// All groups of columns but the first, opened_seq. Returns what the rollups need.
-pub(super) static END_REQUEST: LazyLock<String> = LazyLock::new(|| {
-    let whose = WHOSE_COLUMNS
+pub(super) static END_REQUEST: LazyLock<String> = LazyLock::new(|| end_request(&WHOSE_COLUMNS));
+/// The same of an end that does not say whose the request is, as most do not: SQLite writes the index entries of
+/// every column that a statement sets, even to what it was.
+pub(super) static END_REQUEST_UNNAMED: LazyLock<String> = LazyLock::new(|| end_request(&[]));
+
+fn end_request(whose_columns: &[&str]) -> String {
+    let whose = whose_columns
         .iter()
         .map(|column| format!("{column} = coalesce({column}, ?)"));
     let served = SERVED_COLUMNS
@@ -95,7 +100,7 @@ pub(super) static END_REQUEST: LazyLock<String> = LazyLock::new(|| {
          coalesce(response_model, request_model, client_model, ''), coalesce(user_id, '')",
         sets.join(", ")
     )
-});
+}
 
 pub(super) const SERVE_REQUEST: &str = "UPDATE requests SET \
      response_model = coalesce(?1, response_model), \

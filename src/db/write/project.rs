@@ -28,6 +28,7 @@ pub(crate) struct Statements<'c> {
     connection: &'c Connection,
     insert: CachedStatement<'c>,
     end: CachedStatement<'c>,
+    end_unnamed: CachedStatement<'c>,
     serve: CachedStatement<'c>,
     tool_call: CachedStatement<'c>,
     hour: CachedStatement<'c>,
@@ -42,6 +43,7 @@ impl<'c> Statements<'c> {
             connection,
             insert: prepare(&rows::INSERT_REQUEST)?,
             end: prepare(&rows::END_REQUEST)?,
+            end_unnamed: prepare(&rows::END_REQUEST_UNNAMED)?,
             serve: prepare(rows::SERVE_REQUEST)?,
             tool_call: prepare(rows::INSERT_TOOL_CALL)?,
             hour: prepare(&rollups::ADD_HOUR)?,
@@ -126,6 +128,7 @@ impl<'c> Statements<'c> {
     ) -> Result<(), DbError> {
         let mut binder = Binder::new(&mut self.insert);
         bind_start(&mut binder, change.opened_seq, start)?;
+        bind_whose(&mut binder, change)?;
         bind_late(&mut binder, change, &change.attributes)?;
         bind_end(&mut binder, end)?;
         let names = |of_start: &[String], of_end: Option<&[String]>| {
@@ -151,13 +154,21 @@ impl<'c> Statements<'c> {
         end: &RequestEnd<'_>,
     ) -> Result<Option<HourKey>, DbError> {
         let attributes = self.all_attributes(change)?;
-        let mut binder = Binder::new(&mut self.end);
+        let is_named = change.user_id.is_some() || change.conversation_id.is_some();
+        let statement = match is_named {
+            true => &mut self.end,
+            false => &mut self.end_unnamed,
+        };
+        let mut binder = Binder::new(statement);
+        if is_named {
+            bind_whose(&mut binder, change)?;
+        }
         bind_late(&mut binder, change, &attributes)?;
         bind_end(&mut binder, Some(end))?;
         binder.bind(joined(end.ended.adjusted_fields.iter()))?;
         binder.bind(joined(end.ended.body_flags.iter()))?;
         binder.bind(sql(change.opened_seq))?;
-        let mut rows = self.end.raw_query();
+        let mut rows = statement.raw_query();
         let key = match rows.next().context(WRITING)? {
             None => None,
             Some(row) => {
@@ -258,14 +269,18 @@ fn bind_sums(binder: &mut Binder<'_, '_>, sums: &HourSums) -> Result<(), DbError
     Ok(())
 }
 
-/// What may become known early or late, in the order of its columns.
+/// Whose the request is, in the order of `WHOSE_COLUMNS` in `db/rows.rs`.
+fn bind_whose(binder: &mut impl Values, change: &RequestChange<'_>) -> Result<(), DbError> {
+    binder.bind(change.user_id)?;
+    binder.bind(change.conversation_id)
+}
+
+/// What else may become known early or late, in the order of its columns.
 fn bind_late(
     binder: &mut impl Values,
     change: &RequestChange<'_>,
     attributes: &[(String, String)],
 ) -> Result<(), DbError> {
-    binder.bind(change.user_id)?;
-    binder.bind(change.conversation_id)?;
     binder.bind(change.response_provider_name)?;
     binder.bind(change.response_model)?;
     binder.bind(rows::attributes_to_sql(attributes))
@@ -430,5 +445,55 @@ impl Values for Binder<'_, '_> {
                 .raw_bind_parameter(self.bound, value)
                 .context(WRITING),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Durability, PAGE_BYTES};
+    use crate::db::{Appender, DatabasePath};
+
+    /// Names of the indexes to which a statement may write.
+    fn indexes_written(connection: &Connection, sql: &str) -> Vec<String> {
+        let mut program = connection.prepare(&format!("EXPLAIN {sql}")).unwrap();
+        let steps = program
+            .raw_query()
+            .mapped(|row| Ok((row.get(1)?, row.get(2)?, row.get(3)?, row.get(5)?)));
+        let steps: Vec<(String, i64, i64, Option<String>)> = steps.map(Result::unwrap).collect();
+        let name = |page: i64| {
+            let name = "SELECT name FROM sqlite_schema WHERE rootpage = ?1";
+            connection.query_row(name, [page], |row| row.get::<_, String>(0))
+        };
+        let mut names: Vec<String> = steps
+            .iter()
+            .filter(|(step, ..)| step == "IdxInsert")
+            .map(|(_, cursor, ..)| {
+                let opened = steps
+                    .iter()
+                    .find(|(step, of, ..)| step == "OpenWrite" && of == cursor);
+                name(opened.unwrap().2).unwrap()
+            })
+            .collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    #[test]
+    fn an_end_that_names_nobody_leaves_the_indexes_of_names_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = DatabasePath::new(&folder.path().join("audit.db")).unwrap();
+        let appender = Appender::open(&path, Durability::Buffered, PAGE_BYTES).unwrap();
+        let written = |sql: &str| indexes_written(appender.connection(), sql);
+        assert_eq!(written(&rows::END_REQUEST_UNNAMED), ["requests_by_status"]);
+        assert_eq!(
+            written(&rows::END_REQUEST),
+            [
+                "requests_by_conversation",
+                "requests_by_status",
+                "requests_by_user_id"
+            ]
+        );
     }
 }
