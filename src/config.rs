@@ -159,6 +159,8 @@ pub(crate) struct Config {
     pub(crate) readers_max: u32,
     pub(crate) read_timeout: Duration,
     pub(crate) checkpoint_bytes: u64,
+    /// Of a new file.
+    pub(crate) page_bytes: u32,
     pub(crate) space: SpaceLimits,
     pub(crate) read_bodies: bool,
     /// Ends that are no failures are logged at INFO instead of DEBUG.
@@ -199,6 +201,10 @@ const COMMIT_INTERVAL: Duration = Duration::from_millis(if cfg!(shuttle) { 0 } e
 /// And at all: what is gathered is lost with the process.
 const COMMIT_INTERVAL_MAX: Duration = Duration::from_secs(60);
 const CONVERSATION_CACHE_BYTES_MAX: usize = 1 << 32;
+/// Bytes of a page of a new file: bodies are long, and larger pages waste less of their ends.
+pub(crate) const PAGE_BYTES: u32 = 8192;
+/// The same where few requests come: a commit of one writes a page of each table and index whatever its size.
+pub(crate) const PAGE_BYTES_SMALL: u32 = 4096;
 
 /// How much disk space the file may take, and when a shortage has consequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -227,6 +233,7 @@ impl Config {
             readers_max: 4,
             read_timeout: READ_TIMEOUT,
             checkpoint_bytes: 16 * 1024 * 1024,
+            page_bytes: PAGE_BYTES,
             space: SpaceLimits::default(),
             read_bodies: true,
             redaction: None,
@@ -290,6 +297,12 @@ impl Config {
             return Some(format!(
                 "wal_checkpoint_bytes must be at least 65536 bytes, not {}",
                 self.checkpoint_bytes
+            ));
+        }
+        if ![PAGE_BYTES_SMALL, PAGE_BYTES].contains(&self.page_bytes) {
+            return Some(format!(
+                "page_bytes must be {PAGE_BYTES_SMALL} or {PAGE_BYTES}, not {}",
+                self.page_bytes
             ));
         }
         if self.pieces.bytes < PIECE_BYTES_MIN {

@@ -52,7 +52,7 @@ pub(crate) use read::removals::{
 pub(crate) use read::stats::{stats, stats_of, tools};
 pub(crate) use read::times::visit_times;
 pub(crate) use remove::content::{
-    Bound, Links, Removal, Repacked, RewrittenSegment, are_links_whole, bound, dependants,
+    Bound, Links, Pages, Removal, Repacked, RewrittenSegment, are_links_whole, bound, dependants,
     links_through, packed_against, payloads_between, requests_between, segment_of, segment_start,
     space_used,
 };
@@ -66,9 +66,6 @@ pub(crate) use write::pieces::{PIECES_MAX, PieceRow, SeenResponse, seen_response
 pub(crate) use write::refusals::Refusals;
 pub(crate) use write::removals::usage_between;
 pub(crate) use write::tree::{CheckpointRow, TreeHead};
-
-/// Bytes of a page; that of every file that this library creates.
-pub(crate) const PAGE_BYTES: u64 = 8192;
 
 /// Parts of an event's content; they number the rows of `payloads`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use super::segment_lines::LineRemover;
 use super::{Session, dependants};
 use crate::clock::now_micros;
 use crate::db::{
-    self, Bound, Connection, Part, Removal, RemovalKind, RewrittenSegment, StoredSegment,
+    self, Bound, Connection, Pages, Part, Removal, RemovalKind, RewrittenSegment, StoredSegment,
     payload_id,
 };
 use crate::error::{ReadError, RemovalError};
@@ -168,7 +168,7 @@ pub(crate) fn preview(
     };
     (report.payloads, report.payload_bytes) = count(cuts.content)?;
     if let Some(max) = retention.size_bytes_max {
-        let (used, _) = db::space_used(connection)?;
+        let used = db::space_used(connection)?.used_bytes();
         let mut to = cuts.content;
         while used.saturating_sub(report.payload_bytes) > max && to < cuts.limit {
             to = to.saturating_add(CONTENT_EVENTS_EACH).min(cuts.limit);
@@ -225,7 +225,7 @@ impl Pruner<'_> {
             let connection = &self.session.connection;
             let used = || db::space_used(connection).map_err(ReadError::from);
             while go_on()
-                && used()?.0 > max
+                && used()?.used_bytes() > max
                 && (self.content(cuts.limit)? || self.metadata(cuts.limit)?)
             {}
         }
@@ -412,7 +412,11 @@ impl Pruner<'_> {
     /// Returns free pages to the disk.
     fn give_back(&mut self, go_on: &dyn Fn() -> bool) -> Result<(), RemovalError> {
         let space = || db::space_used(&self.session.connection).map_err(ReadError::from);
-        let (_, mut free) = space()?;
+        let Pages {
+            bytes_each,
+            mut free,
+            ..
+        } = space()?;
         let mut given = 0_u64;
         while free > 0 && go_on() {
             self.session.step(
@@ -422,14 +426,14 @@ impl Pruner<'_> {
                     ..Removal::default()
                 },
             )?;
-            let (_, left) = space()?;
+            let left = space()?.free;
             if left >= free {
                 break;
             }
             given = given.saturating_add(free - left);
             free = left;
         }
-        self.report.freed_bytes = given.saturating_mul(db::PAGE_BYTES);
+        self.report.freed_bytes = given.saturating_mul(bytes_each);
         // If a reader is in the way, a policy leaves this to the next checkpoint; and it disturbs nothing
         // if nothing was done.
         if given > 0 || !self.session.is_paced {

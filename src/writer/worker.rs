@@ -289,7 +289,7 @@ impl Opening<'_> {
             source,
         };
         let path = self.path.as_path().to_owned();
-        let appender = Appender::open(&self.path, self.config.durability)?;
+        let appender = Appender::open(&self.path, self.config.durability, self.config.page_bytes)?;
         note_foreign(&path, appender.schema().foreign(), shared);
         note_remade(&path, appender.schema().remade(), shared);
         // SQLite creates the file lazily: read once, so that it is complete before it is compared with the anchor.
@@ -313,6 +313,7 @@ impl Opening<'_> {
         let (buffers_back, buffers) = bounded(BUFFERS_MAX);
         let mut packing = Packing::new(Arc::clone(shared), head.range.clone(), buffers_back)
             .map_err(|source| failed(&path, source))?;
+        let page_bytes = appender.page_bytes();
         let mut committer = Committer {
             shared: Arc::clone(shared),
             give_up: self.give_up,
@@ -324,7 +325,7 @@ impl Opening<'_> {
             file_bytes: 0,
             end_seq: 0,
             is_suspect: false,
-            checkpoints: WalCheckpointer::new(self.config.checkpoint_bytes),
+            checkpoints: WalCheckpointer::new(self.config.checkpoint_bytes, page_bytes),
             checkpointer: Checkpointer::new(checkpoints, &log_id, head),
             space: DiskSpaceWatch::new(self.config.space),
             indexing: Indexing::default(),

@@ -45,6 +45,7 @@ mod names;
 mod opening;
 mod options;
 mod overflow;
+mod page_sizes;
 mod payloads;
 mod reading;
 mod rebuild;

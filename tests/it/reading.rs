@@ -4,7 +4,7 @@ use auditlite::{
     Completion, ListOptions, ReadError, RequestContext, RequestFilter, Status, Store, Timestamp,
 };
 
-use crate::support::{Folder, PATIENCE, close, sqlite};
+use crate::support::{Folder, PATIENCE, close, page_bytes, sqlite};
 
 const START: i64 = 1_750_000_000_000_000;
 const MINUTE: i64 = 60_000_000;
@@ -196,8 +196,9 @@ fn lists_never_touch_payloads() {
         )
         .unwrap();
     let mut bytes = std::fs::read(folder.path()).unwrap();
-    let begin = (root as usize - 1) * 8192;
-    bytes[begin..begin + 8192].fill(0xFF);
+    let page = page_bytes(&bytes);
+    let begin = (root as usize - 1) * page;
+    bytes[begin..begin + page].fill(0xFF);
     std::fs::write(folder.path(), bytes).unwrap();
     assert!(
         sqlite(&folder)

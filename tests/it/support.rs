@@ -30,12 +30,21 @@ impl Folder {
     }
 
     pub fn builder(&self) -> StoreBuilder {
-        Store::builder(self.path())
+        let builder = Store::builder(self.path());
+        match std::env::var("AUDITLITE_TEST_PAGE_BYTES") {
+            Ok(bytes) => builder.page_bytes(bytes.parse().unwrap()),
+            Err(_) => builder,
+        }
     }
 
     pub fn open(&self) -> Store {
         self.builder().open().unwrap()
     }
+}
+
+/// Bytes of a page of a database file. Source: <https://www.sqlite.org/fileformat2.html#page_size>.
+pub fn page_bytes(file: &[u8]) -> usize {
+    usize::from(u16::from_be_bytes([file[16], file[17]]))
 }
 
 /// Closes a store that must close in order.

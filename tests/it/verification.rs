@@ -8,7 +8,7 @@ use auditlite::{
     SigningKey, Store, ToolCall, VerifyOptions, VerifyReport,
 };
 
-use crate::support::{Folder, PATIENCE, close, record, sqlite};
+use crate::support::{Folder, PATIENCE, close, page_bytes, record, sqlite};
 
 struct Trail {
     folder: Folder,
@@ -483,9 +483,10 @@ fn the_file_of_a_damaged_page_is_reported_not_crashed_on() {
     trail.damage("UPDATE requests SET user_id = 'x' WHERE request_id = 's0-t0'");
     let path = trail.folder.path();
     let clean = std::fs::read(&path).unwrap();
-    for page in 1..clean.len() / 8192 {
+    let page_bytes = page_bytes(&clean);
+    for page in 1..clean.len() / page_bytes {
         let mut bytes = clean.clone();
-        bytes[page * 8192..page * 8192 + 64].fill(0xA5);
+        bytes[page * page_bytes..page * page_bytes + 64].fill(0xA5);
         std::fs::write(&path, &bytes).unwrap();
         match ReadOnlyStore::open(&path).map(|store| store.verify(&trail.options())) {
             Ok(Ok(report)) => assert!(!report.findings.is_empty(), "page {page}"),

@@ -11,12 +11,17 @@ const BYTES_MIN: usize = 64 * 1024;
 #[derive(Debug, clap::Args)]
 pub(crate) struct CapacityArgs {
     /// Memory for bodies that wait for the disk: 64MiB, 1000000; a body longer than two thirds of it is left
-    /// out. Default: enough for the longest, or a sixth of the control group's memory where that is less
+    /// out. Default: enough for the longest (8 MiB with --edge), or a sixth of the control group's memory where
+    /// that is less
     #[arg(long, value_name = "BYTES", value_parser = super::size::parse)]
     capacity_bytes: Option<u64>,
 }
 
 impl CapacityArgs {
+    pub(crate) fn is_given(&self) -> bool {
+        self.capacity_bytes.is_some()
+    }
+
     /// The given size, else `default` or what the control group allows, whichever is less.
     pub(crate) fn bytes(&self, default: usize) -> usize {
         let part = || group_limit_bytes().map(|limit| limit / GROUP_PART);

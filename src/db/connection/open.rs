@@ -16,19 +16,22 @@ use super::files::DatabasePath;
 use super::mend;
 use super::migrate::{self, Origin};
 use super::schema::Schema;
-use crate::config::Durability;
+use crate::config::{Durability, PAGE_BYTES};
 use crate::db::connection::files::has_log;
 use crate::db::error::{Context, DbError};
 use crate::error::OpenError;
 
 /// Opens the file for the writer: creates it if needed, checks which application made it, migrates it to
 /// this version, and checks that its tables are those of this version. What holds nothing of its own is
-/// recreated where it differs. The caller holds the writer's lock.
+/// recreated where it differs. A new file gets pages of `page_bytes`; any other keeps its own. The caller holds the
+/// writer's lock.
 pub(crate) fn open_for_writing(
     path: &DatabasePath,
     durability: Durability,
+    page_bytes: u32,
 ) -> Result<(Connection, Schema), OpenError> {
-    let (mut connection, schema) = open_as_it_is(path, durability, Schema::check_writable)?;
+    let (mut connection, schema) =
+        open_as_it_is(path, durability, page_bytes, Schema::check_writable)?;
     let failed = |error| open_error(path.as_path(), error);
     let remade = schema.expendable();
     if !remade.is_empty() {
@@ -39,19 +42,20 @@ pub(crate) fn open_for_writing(
     }
     // A connection caches the statistics and the schema that it has read.
     drop(connection);
-    let (connection, mut schema) = open_as_it_is(path, durability, Schema::check_same)?;
+    let (connection, mut schema) = open_as_it_is(path, durability, page_bytes, Schema::check_same)?;
     schema.remade = remade;
     Ok((connection, schema))
 }
 
 /// As [`open_for_writing`], but accepts different tables: the caller recreates them.
 pub(crate) fn open_for_mending(path: &DatabasePath) -> Result<(Connection, Schema), OpenError> {
-    open_as_it_is(path, Durability::Full, |_| Ok(()))
+    open_as_it_is(path, Durability::Full, PAGE_BYTES, |_| Ok(()))
 }
 
 fn open_as_it_is(
     path: &DatabasePath,
     durability: Durability,
+    page_bytes: u32,
     check: impl FnOnce(&Schema) -> Result<(), DbError>,
 ) -> Result<(Connection, Schema), OpenError> {
     check_sqlite_version(rusqlite::version_number(), rusqlite::version())?;
@@ -59,7 +63,8 @@ fn open_as_it_is(
     let failed = |error: DbError| open_error(path.as_path(), error);
     let had_log = has_log(path.as_path());
     let connection = open_connection(path).map_err(failed)?;
-    let mut looked = look_at(path, &connection, check).map(|schema| (connection, schema));
+    let mut looked =
+        look_at(path, &connection, page_bytes, check).map(|schema| (connection, schema));
     if had_log {
         // Check this before any of it is moved into the file.
         looked = alone::check_log_belongs(path.as_path(), looked);
@@ -94,11 +99,12 @@ fn open_connection(path: &DatabasePath) -> Result<Connection, DbError> {
 fn look_at(
     path: &DatabasePath,
     connection: &Connection,
+    page_bytes: u32,
     check: impl FnOnce(&Schema) -> Result<(), DbError>,
 ) -> Result<Option<Schema>, OpenError> {
     let failed = |error: DbError| open_error(path.as_path(), error);
     match migrate::origin(connection).map_err(failed)? {
-        Origin::Empty => set_up_new_file(connection).map_err(failed)?,
+        Origin::Empty => set_up_new_file(connection, page_bytes).map_err(failed)?,
         Origin::Auditlite { version } => {
             check_version(path.as_path(), version, true)?;
             if version == migrate::version_supported() {
@@ -160,9 +166,8 @@ fn check_version(path: &Path, found: i64, upgrades: bool) -> Result<(), OpenErro
 }
 
 /// Settings that are stored in the file and can be chosen only while it is empty.
-fn set_up_new_file(connection: &Connection) -> Result<(), DbError> {
-    // Payload rows are long: larger pages mean fewer overflow pages and fewer pages in each commit.
-    pragma(connection, "page_size", 8192)?;
+fn set_up_new_file(connection: &Connection, page_bytes: u32) -> Result<(), DbError> {
+    pragma(connection, "page_size", i64::from(page_bytes))?;
     // Lets pruning return space to the disk in small steps.
     pragma(connection, "auto_vacuum", 2)
 }
@@ -178,7 +183,8 @@ mod tests {
         let path = folder.path().join("audit.db");
         for (durability, full) in [(Durability::Full, 1), (Durability::Buffered, 0)] {
             let (connection, _) =
-                open_for_writing(&DatabasePath::new(&path).unwrap(), durability).unwrap();
+                open_for_writing(&DatabasePath::new(&path).unwrap(), durability, PAGE_BYTES)
+                    .unwrap();
             let value = |name| -> i64 {
                 connection
                     .pragma_query_value(None, name, |row| row.get(0))

@@ -350,20 +350,34 @@ pub(crate) fn bound(connection: &Connection, bound: Bound) -> Result<Option<u64>
         .map(|seq| seq.and_then(|seq| u64::try_from(seq).ok()))
 }
 
-/// Bytes of the pages in use, and the number of free pages.
-pub(crate) fn space_used(connection: &Connection) -> Result<(u64, u64), DbError> {
+/// Pages of a file: how long each is, how many hold something, how many are free.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pages {
+    pub(crate) bytes_each: u64,
+    pub(crate) used: u64,
+    pub(crate) free: u64,
+}
+
+impl Pages {
+    pub(crate) fn used_bytes(self) -> u64 {
+        self.used.saturating_mul(self.bytes_each)
+    }
+}
+
+/// The pages in use, and the free ones.
+pub(crate) fn space_used(connection: &Connection) -> Result<Pages, DbError> {
     let number = |pragma: &str| -> Result<u64, DbError> {
         connection
             .query_row(pragma, [], |row| row.get::<_, i64>(0))
             .context(READING)
             .map(|number| u64::try_from(number).unwrap_or(0))
     };
-    let (pages, free) = (
-        number("PRAGMA page_count")?,
-        number("PRAGMA freelist_count")?,
-    );
-    let used = pages.saturating_sub(free);
-    Ok((used.saturating_mul(number("PRAGMA page_size")?), free))
+    let free = number("PRAGMA freelist_count")?;
+    Ok(Pages {
+        bytes_each: number("PRAGMA page_size")?,
+        used: number("PRAGMA page_count")?.saturating_sub(free),
+        free,
+    })
 }
 
 /// The number of payloads in a range of ids, and the bytes of their content.

@@ -156,7 +156,7 @@ mod tests {
     use rusqlite::params;
 
     use super::*;
-    use crate::config::Durability;
+    use crate::config::{Durability, PAGE_BYTES};
     use crate::db::DatabasePath;
     use crate::db::write::append::Appender;
 
@@ -164,7 +164,7 @@ mod tests {
     fn deleted_bytes_are_gone_and_all_rows_remain() {
         let folder = tempfile::tempdir().unwrap();
         let path = DatabasePath::new(&folder.path().join("audit.db")).unwrap();
-        let mut appender = Appender::open(&path, Durability::Full).unwrap();
+        let mut appender = Appender::open(&path, Durability::Full, PAGE_BYTES).unwrap();
         let path = path.as_path();
         let mut random = fastrand::Rng::with_seed(1);
         let table = "CREATE TABLE t (name TEXT); CREATE INDEX by_name ON t (name)";

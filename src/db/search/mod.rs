@@ -467,8 +467,11 @@ pub(crate) fn by_opened_seq(
 pub(crate) fn open_for_indexing(
     path: &super::DatabasePath,
 ) -> Result<Connection, crate::error::OpenError> {
-    let opened =
-        super::connection::open::open_for_writing(path, crate::config::Durability::Buffered);
+    let opened = super::connection::open::open_for_writing(
+        path,
+        crate::config::Durability::Buffered,
+        crate::config::PAGE_BYTES,
+    );
     opened.map(|(connection, _)| connection)
 }
 

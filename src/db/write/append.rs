@@ -14,7 +14,7 @@ use crate::config::Durability;
 use crate::db::connection::files::DatabasePath;
 use crate::db::connection::schema::Schema;
 use crate::db::connection::{open, settings};
-use crate::db::error::{Context, DbError, DbErrorKind};
+use crate::db::error::{Context, DbError, DbErrorKind, open_error};
 use crate::db::remove::content::Removal;
 use crate::db::rows::status_in;
 use crate::db::rows::{count_at, optional_count_at};
@@ -101,6 +101,8 @@ thread_local! {
 #[derive(Debug)]
 pub(crate) struct Appender {
     connection: Connection,
+    /// Bytes of a page of this file.
+    page_bytes: u32,
     schema: Schema,
     /// Why the search index was given up.
     index_damage: Option<String>,
@@ -119,9 +121,17 @@ fn open_request(row: &Row<'_>) -> rusqlite::Result<OpenRequest> {
 }
 
 impl Appender {
-    /// Opens or creates the file. The caller holds the writer's lock.
-    pub(crate) fn open(path: &DatabasePath, durability: Durability) -> Result<Self, OpenError> {
-        let (connection, schema) = open::open_for_writing(path, durability)?;
+    /// Opens or creates the file; a new one gets pages of `page_bytes`. The caller holds the writer's lock.
+    pub(crate) fn open(
+        path: &DatabasePath,
+        durability: Durability,
+        page_bytes: u32,
+    ) -> Result<Self, OpenError> {
+        let (connection, schema) = open::open_for_writing(path, durability, page_bytes)?;
+        let page_bytes = connection
+            .query_row("PRAGMA page_size", [], |row| row.get(0))
+            .context("reading the page size")
+            .map_err(|error| open_error(path.as_path(), error))?;
         // Source: <https://www.sqlite.org/c3ref/wal_hook.html>.
         connection.wal_hook(Some(|_: &Wal, pages| {
             WAL_PAGES.set(u64::try_from(pages).unwrap_or(0));
@@ -129,9 +139,15 @@ impl Appender {
         }));
         Ok(Self {
             connection,
+            page_bytes,
             schema,
             index_damage: None,
         })
+    }
+
+    /// Bytes of a page of this file.
+    pub(crate) fn page_bytes(&self) -> u32 {
+        self.page_bytes
     }
 
     /// What else is in the file, as found at the opening.

@@ -25,7 +25,11 @@ impl Committer {
         if self.look()? == Found::Gone {
             return Ok(Progress::Unknown);
         }
-        let opened = Appender::open(&self.path.existing(), self.durability);
+        let opened = Appender::open(
+            &self.path.existing(),
+            self.durability,
+            self.appender.page_bytes(),
+        );
         let appender = match opened {
             Ok(appender) => appender,
             Err(

@@ -20,7 +20,6 @@ const IDLE_LONGEST: Duration = Duration::from_secs(30);
 const CLOSE_PATIENCE: Duration = Duration::from_millis(250);
 /// A WAL of this many times the size at which it should have been moved counts as pinned.
 const PINNED_TIMES: u64 = 2;
-pub(crate) use crate::db::PAGE_BYTES;
 /// The WAL takes at most this part of the disk's free space before it is moved: its pages are needed a second time
 /// in the database.
 const FREE_PART: u64 = 8;
@@ -30,6 +29,8 @@ const THRESHOLD_PAGES_MIN: u64 = 8;
 /// Decides when to move the WAL next.
 #[derive(Debug)]
 pub(crate) struct WalCheckpointer {
+    /// Bytes of a page of the file.
+    page_bytes: u64,
     /// Pages at which the WAL is moved.
     threshold_pages: u64,
     /// The same while the disk has space.
@@ -43,9 +44,11 @@ pub(crate) struct WalCheckpointer {
 }
 
 impl WalCheckpointer {
-    pub(crate) fn new(threshold_bytes: u64) -> Self {
-        let threshold_pages = (threshold_bytes / PAGE_BYTES).max(1);
+    pub(crate) fn new(threshold_bytes: u64, page_bytes: u32) -> Self {
+        let page_bytes = u64::from(page_bytes).max(1);
+        let threshold_pages = (threshold_bytes / page_bytes).max(1);
         Self {
+            page_bytes,
             threshold_pages,
             ample_pages: threshold_pages,
             next_pages: threshold_pages,
@@ -68,7 +71,7 @@ impl WalCheckpointer {
 
     /// Notes the disk's free bytes, if known: on a short disk the WAL is moved earlier.
     pub(crate) fn note_free(&mut self, free_bytes: Option<u64>) {
-        let pages = free_bytes.map_or(u64::MAX, |bytes| bytes / PAGE_BYTES / FREE_PART);
+        let pages = free_bytes.map_or(u64::MAX, |bytes| bytes / self.page_bytes / FREE_PART);
         let threshold = self.ample_pages.min(pages.max(THRESHOLD_PAGES_MIN));
         if threshold < self.threshold_pages {
             self.next_pages = self.next_pages.min(threshold);
@@ -153,14 +156,15 @@ impl Committer {
     pub(crate) fn note_wal(&self) {
         let pages = self.appender.wal_pages();
         let counters = &self.shared.counters;
-        counters.set_wal_bytes(pages.saturating_mul(PAGE_BYTES));
+        let wal_bytes = pages.saturating_mul(self.checkpoints.page_bytes);
+        counters.set_wal_bytes(wal_bytes);
         let is_pinned = self.checkpoints.is_pinned(pages);
         if counters.set_wal_pinned(is_pinned) {
             if is_pinned {
                 tracing::warn!(
                     target: "auditlite",
                     path = ?self.path.as_path(),
-                    wal_bytes = pages.saturating_mul(PAGE_BYTES),
+                    wal_bytes,
                     "a reader of an old state keeps the write-ahead log from being moved into the database; it grows until that reader ends"
                 );
             } else {
@@ -193,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_pinned_wal_is_tried_again_after_each_threshold_of_growth() {
-        let mut checkpoints = WalCheckpointer::new(100 * PAGE_BYTES);
+        let mut checkpoints = WalCheckpointer::new(100 * 8192, 8192);
         let mut tries = Vec::new();
         for pages in 1..=1000 {
             if checkpoints.is_due(pages) {
@@ -211,9 +215,9 @@ mod tests {
 
     #[test]
     fn a_disk_that_is_short_of_space_has_the_log_moved_earlier() {
-        let mut checkpoints = WalCheckpointer::new(1000 * PAGE_BYTES);
+        let mut checkpoints = WalCheckpointer::new(1000 * 4096, 4096);
         let mut first_due = |free_pages: Option<u64>| {
-            checkpoints.note_free(free_pages.map(|pages| pages * PAGE_BYTES));
+            checkpoints.note_free(free_pages.map(|pages| pages * 4096));
             (1..).find(|pages| checkpoints.is_due(*pages)).unwrap()
         };
         assert_eq!(first_due(None), 1000);
@@ -225,7 +229,7 @@ mod tests {
 
     #[test]
     fn an_idle_log_is_tried_less_and_less_often_until_it_is_moved() {
-        let mut checkpoints = WalCheckpointer::new(100 * PAGE_BYTES);
+        let mut checkpoints = WalCheckpointer::new(100 * 8192, 8192);
         assert_eq!(checkpoints.idle_wait(), Some(IDLE_FIRST));
         for _ in 0..20 {
             checkpoints.note_idle_try(false);

@@ -61,7 +61,10 @@ pub(crate) fn run(args: Args, database: &DatabaseArgs) -> Result<Outcome, CliErr
     }
     let builder = args.writing.builder(&database)?;
     database.create_default_folder()?;
-    let builder = builder.capacity_bytes(args.recording.capacity.bytes(CAPACITY_BYTES));
+    let capacity = &args.recording.capacity;
+    let builder = args
+        .writing
+        .with_capacity(builder, capacity, CAPACITY_BYTES);
     let left_out = Arc::new(LeftOut::default());
     let its_left_out = Arc::clone(&left_out);
     let (files, origin) = (args.files, args.origin);

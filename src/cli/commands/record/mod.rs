@@ -101,9 +101,11 @@ pub(crate) fn run(
     let prices = args.prices.as_deref().map(load_prices).transpose()?;
     let builder = args.writing.builder(&database)?;
     database.create_default_folder()?;
-    let mut builder = builder
-        .durability(args.durability.into())
-        .capacity_bytes(args.recording.capacity.bytes(CAPACITY_BYTES));
+    let capacity = &args.recording.capacity;
+    let builder = args
+        .writing
+        .with_capacity(builder, capacity, CAPACITY_BYTES);
+    let mut builder = builder.durability(args.durability.into());
     if let Some(prices) = prices {
         builder = builder.price_book(prices);
     }

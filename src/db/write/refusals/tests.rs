@@ -1,6 +1,6 @@
 //! A file that refuses a row costs that row: the log and everything else is written.
 
-use crate::config::Durability;
+use crate::config::{Durability, PAGE_BYTES};
 use crate::db::{Appender, Batch, DatabasePath, Segment, compare_projections, rebuild_projections};
 use crate::log::{
     BodyFact, EndKind, Ended, Event, EventKind, Gap, Opened, SegmentEncoder, ToolCallFact,
@@ -90,7 +90,7 @@ struct File {
 fn file() -> File {
     let folder = tempfile::tempdir().unwrap();
     let path = DatabasePath::new(&folder.path().join("audit.db")).unwrap();
-    let mut appender = Appender::open(&path, Durability::Buffered).unwrap();
+    let mut appender = Appender::open(&path, Durability::Buffered, PAGE_BYTES).unwrap();
     assert_eq!(appender.append(&batch(0, &["early"])).unwrap().rows, 0);
     File {
         _folder: folder,
