@@ -186,6 +186,38 @@ fn generated(limit: usize) -> Vec<Exchange> {
     exchanges
 }
 
+/// Exchanges whose bodies have this many bytes and repeat nothing, each in a conversation of its own.
+pub fn of_length(count: usize, bytes: usize) -> Vec<Exchange> {
+    let mut words = Words(0x9E37_79B9_7F4A_7C15);
+    let exchange = |number: usize| {
+        let mut body = |begin: &str, end: &str| {
+            let length = bytes.saturating_sub(begin.len() + end.len());
+            let mut text = words.text(length);
+            text.truncate(length);
+            Bytes::from([begin, &text, end].concat())
+        };
+        let request = body(
+            r#"{"model":"gpt-4o","messages":[{"role":"user","content":""#,
+            r#""}]}"#,
+        );
+        let response = body(
+            r#"{"model":"gpt-4o","choices":[{"index":0,"message":{"role":"assistant","content":""#,
+            r#""},"finish_reason":"stop"}]}"#,
+        );
+        Exchange {
+            conversation: format!("conversation-{number}"),
+            wire: "openai.chat".to_owned(),
+            model: "gpt-4o".to_owned(),
+            request,
+            said: said("openai.chat", &response),
+            response,
+            request_is_json: true,
+            response_is_json: true,
+        }
+    };
+    (0..count).map(exchange).collect()
+}
+
 /// Text with the entropy of words rather than of random bytes; the same in every run.
 struct Words(u64);
 

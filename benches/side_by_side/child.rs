@@ -35,7 +35,7 @@ pub(crate) fn run(child: &str, options: &Options) {
     }
     if let Some(rate) = options.rate {
         let folder = tempfile::tempdir().unwrap();
-        return rate::run(options, rate, child == "auditlite_edge", folder.path());
+        return rate::run(child, options, rate, folder.path());
     }
     let exchanges = traffic::load_quietly(&options.arguments);
     let traffic = Traffic {

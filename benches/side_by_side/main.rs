@@ -55,7 +55,7 @@ const RATE: &str = "lifecycles_per_s";
 const MEMORY: &str = "peak_memory_mib";
 
 const USAGE: &str = "
-       [--conversations N [--turns T]] [--rate R] [--own-bodies] [--subjects A,B…] [--scale small|full] [--edge]
+       [--conversations N [--turns T]] [--rate R [--body-bytes N]] [--own-bodies] [--subjects A,B…] [--scale small|full] [--edge]
 
 Without one of the last three: all subjects and the small scale. With some: only what is named.
   --conversations  that each of the two producers has going at once (8); with --turns, how many different ones
@@ -63,9 +63,11 @@ Without one of the last three: all subjects and the small scale. With some: only
   --turns     that each of them has, from the end of a recorded one
   --own-bodies  every lifecycle brings a copy of its bodies in all rounds, not in the memory round only
   --rate      lifecycles a second, each of half a second, in place of as many as possible: what auditlite and its
-              profile for edge boxes write to the disk
+              profile for edge boxes write to the disk, how often they sync, and how long a waited receipt takes
+  --body-bytes  generated bodies of this length, each of its own, in place of a corpus
   --subjects  of auditlite auditlite_told auditlite_extracting auditlite_shed commit_full commit_normal
-              json_log json_log_bounded jsonl jsonl_zstd ceiling
+              json_log json_log_bounded jsonl jsonl_zstd ceiling; at a rate of auditlite auditlite_small_pages
+              auditlite_edge
   --scale     cost and reads with 10 k and 100 k requests in the file (small), or 100 k, 1 M and 10 M (full)
   --edge      idle memory, one core, binary size";
 
@@ -75,6 +77,8 @@ struct Options {
     conversations: usize,
     turns: Option<usize>,
     rate: Option<f64>,
+    /// Of generated bodies, at a rate.
+    body_bytes: Option<usize>,
     bodies: Bodies,
     subjects: Vec<String>,
     scale: Option<Scale>,
@@ -87,7 +91,7 @@ impl Options {
     fn read() -> Self {
         let (mut subjects, mut scale, mut edge, mut child) = (Vec::new(), None, false, None);
         let mut conversations = CONVERSATIONS;
-        let (mut turns, mut rate) = (None, None);
+        let (mut turns, mut rate, mut body_bytes) = (None, None, None);
         let mut bodies = Bodies::Shared;
         let mut arguments = Arguments::read_with(
             "auditlite beside what a gateway would write otherwise.",
@@ -97,9 +101,10 @@ impl Options {
                 "--subjects" => {
                     let list = words.next().unwrap_or_default();
                     subjects = list.split(',').map(str::to_owned).collect();
-                    subjects
-                        .iter()
-                        .all(|subject| subjects::ALL.contains(&subject.as_str()))
+                    subjects.iter().all(|subject| {
+                        let subject = subject.as_str();
+                        subjects::ALL.contains(&subject) || rate::SUBJECTS.contains(&subject)
+                    })
                 }
                 "--conversations" => {
                     let count = words.next().and_then(|word| word.parse().ok());
@@ -113,6 +118,10 @@ impl Options {
                 "--rate" => {
                     rate = words.next().and_then(|word| word.parse().ok());
                     rate.is_some_and(|rate| rate > 0.0)
+                }
+                "--body-bytes" => {
+                    body_bytes = words.next().and_then(|word| word.parse().ok());
+                    body_bytes.is_some()
                 }
                 "--scale" => {
                     scale = words.next().and_then(|word| Scale::from_name(&word));
@@ -134,7 +143,7 @@ impl Options {
             },
         );
         if rate.is_some() && subjects.is_empty() {
-            subjects = ["auditlite", "auditlite_edge"].map(str::to_owned).to_vec();
+            subjects = rate::SUBJECTS.map(str::to_owned).to_vec();
         }
         if subjects.is_empty() && scale.is_none() && !edge {
             subjects = subjects::ALL.map(str::to_owned).to_vec();
@@ -149,6 +158,7 @@ impl Options {
             conversations,
             turns,
             rate,
+            body_bytes,
             bodies,
             subjects,
             scale,
@@ -175,6 +185,10 @@ fn main() {
     }
     let begun = Instant::now();
     let mut figures = Figures::default();
+    if options.rate.is_some() {
+        rate::measure_all(&options, &mut figures);
+        return figures.print();
+    }
     if !options.subjects.is_empty() {
         traffic::load(arguments);
         let rounds = if arguments.smoke { 1 } else { ROUNDS };
@@ -245,6 +259,9 @@ fn measure(
     command.args(["--conversations", &options.conversations.to_string()]);
     if let Some(rate) = options.rate {
         command.args(["--rate", &rate.to_string()]);
+    }
+    if let Some(bytes) = options.body_bytes {
+        command.args(["--body-bytes", &bytes.to_string()]);
     }
     if let Some(turns) = options.turns {
         command.args(["--turns", &turns.to_string()]);
