@@ -1,6 +1,6 @@
 //! The state of a lifecycle that its handle, its receipts and the writer share.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use crate::log::BodyFact;
 use crate::model::{Message, WireProtocol};
@@ -39,9 +39,8 @@ pub(crate) struct Lifecycle {
 /// lifecycle has one of these.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
-    pub(crate) provider_name: Option<String>,
-    pub(crate) request_model: Option<String>,
-    pub(crate) client_model: Option<String>,
+    /// What the opening says of it.
+    pub(crate) route: Option<Arc<Route>>,
     /// The key of the delta cache, to pack the response against its request.
     pub(crate) conversation: Option<Key>,
     /// A response above the payload cap, digested as it comes.
@@ -60,6 +59,15 @@ pub(crate) struct Notes {
     pub(crate) held: Option<Box<HeldRequest>>,
     /// The request body's digest: tells whether the forwarded body differs.
     pub(crate) request_sha256: Option<crate::model::Digest>,
+}
+
+/// Where a request goes, as its opening says. Lifecycles share it, since few providers and models serve most requests
+/// of a gateway.
+#[derive(Debug, Default)]
+pub(crate) struct Route {
+    pub(crate) provider_name: Option<String>,
+    pub(crate) request_model: Option<String>,
+    pub(crate) client_model: Option<String>,
 }
 
 /// Content of a request whose capture is deferred. The handle has reserved its bytes.

@@ -355,7 +355,7 @@ fn trace_ends(batch: &Batch, ends: Vec<EndNote>, is_info: bool) {
                     parent: &note.span,
                     request_id = ended.request_id,
                     status = ended.kind.status().as_str(),
-                    provider_name = note.provider_name,
+                    provider_name = note.provider_name(ended),
                     model,
                     http_status = ended.http_status,
                     error_type = ended.error_type,

@@ -9,7 +9,7 @@ use crate::log::Ended;
 use crate::sync::channel::Sender;
 use crate::writer::admission::capacity::Reservation;
 use crate::writer::admission::ending::ParseResponse;
-use crate::writer::admission::lifecycle::{Lifecycle, Stage};
+use crate::writer::admission::lifecycle::{Lifecycle, Route, Stage};
 
 /// A packed batch that is ready to be committed, sent by the packer to the committer.
 #[derive(Debug)]
@@ -39,21 +39,26 @@ pub(crate) struct Replies {
 pub(crate) struct EndNote {
     pub(crate) event_index: usize,
     pub(crate) span: tracing::Span,
-    pub(crate) provider_name: Option<String>,
-    /// What served or was to serve, as the price book looks for it.
-    pub(crate) request_model: Option<String>,
-    pub(crate) client_model: Option<String>,
+    /// What was to serve.
+    pub(crate) route: Option<Arc<Route>>,
     /// What its response is parsed for.
     pub(crate) parse_response: ParseResponse,
 }
 
 impl EndNote {
+    /// What served, else what was to serve.
+    pub(crate) fn provider_name<'n>(&'n self, ended: &'n Ended) -> Option<&'n str> {
+        let served = ended.response_provider_name.as_deref();
+        served.or_else(|| self.route.as_ref()?.provider_name.as_deref())
+    }
+
     /// What served, what it was routed to, what was asked for, as far as known.
     pub(crate) fn models<'n>(&'n self, ended: &'n Ended) -> Vec<&'n str> {
+        let route = self.route.as_deref();
         [
             ended.response_model.as_deref(),
-            self.request_model.as_deref(),
-            self.client_model.as_deref(),
+            route.and_then(|route| route.request_model.as_deref()),
+            route.and_then(|route| route.client_model.as_deref()),
         ]
         .into_iter()
         .flatten()

@@ -1,5 +1,7 @@
 //! Ends requests that a crash left open as `interrupted`, with the pieces of their responses that were written.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::config::Config;
@@ -9,6 +11,7 @@ use crate::log::{BodyFact, EndKind, Ended, EventKind, Kept};
 use crate::model::WireProtocol;
 use crate::payload::{Content, Excerpt, PayloadPlan, excerpt_of, sha256};
 use crate::writer::admission::ending::ParseResponse;
+use crate::writer::admission::lifecycle::Route;
 use crate::writer::commit::request::EndNote;
 use crate::writer::stages::batch::BatchBuilder;
 use crate::writer::stages::bodies::{committed, committed_excerpt, count};
@@ -53,9 +56,11 @@ pub(crate) fn interrupt(
         prepared.ends.push(EndNote {
             event_index,
             span: tracing::Span::none(),
-            provider_name: request.provider_name,
-            request_model: request.request_model,
-            client_model: request.client_model,
+            route: Some(Arc::new(Route {
+                provider_name: request.provider_name,
+                request_model: request.request_model,
+                client_model: request.client_model,
+            })),
             parse_response: ParseResponse::DecideOutcome,
         });
     }

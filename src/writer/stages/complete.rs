@@ -146,7 +146,7 @@ impl EndCompleter {
             is_unparsed: false,
         };
         let models = note.models(ended);
-        let provider_name = note.provider_name.as_deref();
+        let provider_name = note.provider_name(ended);
         let mut cost = book.cost_microdollars(provider_name, &models, &usage);
         let mut normaliser = Normaliser::default();
         normaliser.cost(&mut cost);

@@ -15,3 +15,4 @@ pub(super) mod prepare_end;
 pub(super) mod prepare_open;
 pub(super) mod request_note;
 pub(super) mod resume;
+pub(super) mod routes;

@@ -11,6 +11,7 @@ use super::bodies::{committed, committed_excerpt, count, shed};
 use super::pieces::PlannedPiece;
 use super::request_note::RequestNote;
 use super::resume::Resumer;
+use super::routes::RecentRoutes;
 use crate::config::{Capture, Config};
 use crate::log::{BodyFact, EventKind, Kept, Served};
 use crate::payload::{Content, DeltaPlanner, PayloadPlan, Planned, excerpt_of, sha256};
@@ -46,6 +47,7 @@ pub(crate) struct Preparer {
     pub(crate) conversations: DeltaPlanner<RequestNote>,
     /// `None`: conversations are not read back from the file.
     pub(crate) resumer: Option<Resumer>,
+    pub(crate) routes: RecentRoutes,
     /// Buffer for the name of a conversation.
     pub(crate) name: String,
     /// Arenas that the packer has packed, for use in later groups.
@@ -64,6 +66,7 @@ impl Preparer {
             reads_bodies: config.read_bodies,
             conversations: DeltaPlanner::new(config.conversation_cache_bytes),
             resumer,
+            routes: RecentRoutes::default(),
             name: String::new(),
             buffers,
         }

@@ -227,12 +227,7 @@ fn end_note(command: &mut EndCommand, notes: &mut Notes, event_index: usize) -> 
     EndNote {
         event_index,
         span: std::mem::replace(&mut command.span, tracing::Span::none()),
-        provider_name: command
-            .response_provider_name
-            .clone()
-            .or_else(|| notes.provider_name.take()),
-        request_model: notes.request_model.take(),
-        client_model: notes.client_model.take(),
+        route: notes.route.take(),
         parse_response: command.ending.parse_response,
     }
 }

@@ -179,14 +179,12 @@ impl Preparer {
     }
 
     /// Stores what the end will need in the lifecycle.
-    fn note_request(&self, command: &OpenCommand, request: &mut PlannedRequest) {
+    fn note_request(&mut self, command: &OpenCommand, request: &mut PlannedRequest) {
         let OpenCommand { context, body, .. } = command;
         let protocol = &context.wire_protocol;
         let can_be_parsed = self.reads_bodies && protocol.is_supported();
         let mut notes = command.lifecycle.notes();
-        notes.provider_name.clone_from(&context.provider_name);
-        notes.request_model.clone_from(&context.request_model);
-        notes.client_model.clone_from(&context.client_model);
+        notes.route = Some(self.routes.of(context));
         notes.conversation = request.key.take();
         notes.wire_protocol = can_be_parsed.then(|| protocol.clone());
         notes.request_sha256 = match &request.payload {
