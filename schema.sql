@@ -46,11 +46,39 @@ CREATE TABLE payloads (
     salt       BLOB NOT NULL,       -- random, 32 bytes
     kept       INTEGER NOT NULL,    -- bytes that decoding `data` gives
     head       INTEGER,             -- content above the cap: bytes of the head, the rest of `kept` is its tail
-    encoding   INTEGER NOT NULL,    -- 0 as is, 1 zstd, 2 delta against base_id and second_base_id
+    encoding   INTEGER NOT NULL,    -- 0 as is, 1 zstd, 2 delta against base_id and second_base_id,
+                                    -- 3 one of these, with media left out
     base_id    INTEGER,             -- delta: the payload whose start this one repeats; always an earlier one
     second_base_id INTEGER,         -- delta: a payload that the rest is packed against too
     data       BLOB                 -- NULL where only the digest is kept
 ) STRICT;
+
+-- Media: base64 texts of 16 KiB and more inside bodies (images, audio, documents), each stored once however many
+-- bodies have it. It goes with the last payload that refers to it, in the same transaction.
+CREATE TABLE media (
+    media_id INTEGER PRIMARY KEY,
+    digest   BLOB NOT NULL,     -- SHA-256(key || 0 as 4 bytes || the medium), 32 bytes; key: media_key
+    length   INTEGER NOT NULL,  -- bytes of the medium, as it is in the bodies
+    encoding INTEGER NOT NULL,  -- 0 as is, 1 zstd
+    data     BLOB NOT NULL
+) STRICT;
+-- recording: is it known already?
+CREATE INDEX media_by_digest ON media (digest);
+
+-- Which media payloads refer to, exactly as the payloads' own headers say.
+CREATE TABLE media_links (
+    payload_id INTEGER NOT NULL,
+    media_id   INTEGER NOT NULL,
+    PRIMARY KEY (payload_id, media_id)
+) STRICT, WITHOUT ROWID;
+-- removing: does anything refer to it still?
+CREATE INDEX media_links_by_medium ON media_links (media_id, payload_id);
+
+-- One row: the key of the digests. It is random, so that a digest that is left somewhere confirms no guess.
+CREATE TABLE media_key (
+    key BLOB NOT NULL           -- 32 bytes
+) STRICT;
+INSERT INTO media_key (key) VALUES (randomblob(32));
 
 -- Projection: one row for each request, as it stands.
 CREATE TABLE requests (

@@ -89,6 +89,14 @@ pub(crate) fn examine(path: &Path) -> Result<DoctorReport, ReadError> {
     let snapshot = db::Snapshot::open(path)?;
     let of_search = search::compare(snapshot.connection(), false)?;
     findings.extend(of_search.lines.into_iter().map(|(_, line)| line));
+    for fault in db::media_faults(snapshot.connection(), false)? {
+        findings.push(match fault {
+            db::MediaFault::Payload { payload_id, what } => {
+                format!("payload {payload_id}: {what}")
+            }
+            db::MediaFault::Unheld { what } => what,
+        });
+    }
     let mut not_checked = vec![NOT_CHECKED.to_owned()];
     if of_search.is_unproved {
         not_checked.push(SEARCH_NOT_CHECKED.to_owned());

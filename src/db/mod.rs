@@ -8,7 +8,8 @@
 //! - `search/`: the full-text index;
 //! - `remove/`: what is deleted, and what SQLite leaves of it in unused space;
 //! - `check/`: compares a file with its log, and rebuilds what is derived;
-//! - `rows`, `rollups`, `segments`: columns of requests, sums, rows of the log; all folders use them.
+//! - `rows`, `rollups`, `segments`, `media`: columns of requests, sums, rows of the log, media; all folders use
+//!   them.
 
 mod backup;
 mod check;
@@ -16,6 +17,7 @@ mod connection;
 mod error;
 mod export;
 mod keyed;
+mod media;
 mod read;
 mod remove;
 mod rollups;
@@ -26,6 +28,7 @@ mod write;
 
 pub(crate) use backup::copy_into;
 pub(crate) use check::inspect::{FileFacts, inspect};
+pub(crate) use check::media::{MediaFault, media_faults};
 pub(crate) use check::projections::ProjectionCheck;
 pub(crate) use check::rebuild::{Compared, compare_projections, rebuild_projections};
 pub(crate) use check::snapshot::{PayloadRow, PayloadRows, Snapshot, StoredCheckpoint};
@@ -44,6 +47,9 @@ pub(crate) use read::list::{Walk, list, top};
 pub(crate) use read::lookup::{
     StoredPayload, by_request_id, by_request_id_part, by_request_id_prefix, by_session_id,
     by_trace_id, conversation_users, newest_of_conversation, payload, tool_calls,
+};
+pub(crate) use read::media::{
+    StoredMedium, has_holder_outside, media_end, media_key, media_only_in, media_with, medium,
 };
 pub(crate) use read::removals::{
     RemovalKind, RemovedRange, has_removals, pruned_to, removal_of, removed_between,

@@ -6,27 +6,9 @@ use zstd::bulk::Decompressor;
 
 use super::EncodedPayload;
 use super::delta::{Bases, Effort, Packer, PlannedDelta, Unpacker};
+use super::encoding::Encoding;
+use super::media::{EncodedMedia, EncodedMedium, Parts, PlannedMedia, ranges_of};
 use crate::model::Digest;
-
-/// How `payloads.data` is packed. The numbers are part of the file format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Encoding {
-    AsIs = 0,
-    Zstd = 1,
-    Delta = 2,
-}
-
-impl Encoding {
-    pub(crate) fn from_code(code: i64) -> Option<Self> {
-        [Self::AsIs, Self::Zstd, Self::Delta]
-            .into_iter()
-            .find(|encoding| encoding.code() == code)
-    }
-
-    pub(crate) fn code(self) -> i64 {
-        self as i64
-    }
-}
 
 /// Content shorter than this shrinks by no more than the header of a frame.
 const PACK_BYTES_MIN: usize = 64;
@@ -45,18 +27,6 @@ pub(crate) enum Content {
     Delta(PlannedDelta),
 }
 
-impl Content {
-    /// Bytes that are not in another payload.
-    pub(crate) fn new_bytes(&self) -> u64 {
-        let bytes = match self {
-            Self::Digest => 0,
-            Self::Alone(bytes) => bytes.len(),
-            Self::Delta(planned) => planned.new.len(),
-        };
-        u64::try_from(bytes).unwrap_or(u64::MAX)
-    }
-}
-
 /// A payload whose digest is known and whose packing is planned, but that is not packed yet.
 #[derive(Debug)]
 pub(crate) struct PayloadPlan {
@@ -66,9 +36,24 @@ pub(crate) struct PayloadPlan {
     pub(crate) kept: u64,
     pub(crate) head: Option<u64>,
     pub(crate) content: Content,
+    /// Its media, which are left out of what is packed.
+    pub(crate) media: Option<Box<PlannedMedia>>,
 }
 
 impl PayloadPlan {
+    /// Bytes that are not in another payload, nor in a medium.
+    pub(crate) fn new_bytes(&self) -> u64 {
+        let bytes = match &self.content {
+            Content::Digest => 0,
+            Content::Alone(bytes) => bytes.len(),
+            Content::Delta(planned) => planned.new.len(),
+        };
+        let known = self.media.as_ref().map_or(0, |media| media.known_bytes());
+        u64::try_from(bytes)
+            .unwrap_or(u64::MAX)
+            .saturating_sub(known)
+    }
+
     /// The commitment in the log.
     pub(crate) fn commitment(&self) -> Digest {
         super::commitment(&self.salt, &self.sha256)
@@ -77,27 +62,35 @@ impl PayloadPlan {
     /// Packs the content. A panic in the packer costs neither this content nor others: this one is stored
     /// uncompressed, and the next gets a new packer, since this one's state may be broken.
     pub(crate) fn pack<'p>(self, packer: &mut Packer<'p>, texts: &'p [u8]) -> EncodedPayload {
+        let media = self.media.as_deref();
+        let text = match &self.content {
+            Content::Digest => None,
+            Content::Alone(content) => Some(content.as_ref()),
+            Content::Delta(planned) => Some(planned.new_text(texts)),
+        };
+        let rest = media.zip(text).map(|(media, text)| media.text_of(text));
+        let rest = rest.as_deref().or(text).unwrap_or_default();
         let (encoding, data) = match &self.content {
             Content::Digest => (Encoding::AsIs, None),
-            Content::Alone(content) => {
+            Content::Alone(_) => {
                 let packed = caught(|| {
-                    trip("pack", content);
-                    alone(packer, content)
+                    trip("pack", rest);
+                    alone(packer, rest)
                 });
                 let (encoding, data) = packed.unwrap_or_else(|| {
                     *packer = Packer::new();
-                    (Encoding::AsIs, content.to_vec())
+                    (Encoding::AsIs, rest.to_vec())
                 });
                 (encoding, Some(data))
             }
             Content::Delta(planned) => {
                 let packed = caught(|| {
-                    trip("pack", planned.new_text(texts));
-                    packer.delta(planned, texts)
+                    trip("pack", rest);
+                    packer.delta(planned, texts, rest)
                 });
                 let data = packed.unwrap_or_else(|| {
                     *packer = Packer::new();
-                    packer.raw_delta(planned, texts)
+                    packer.raw_delta(planned, rest)
                 });
                 (Encoding::Delta, Some(data))
             }
@@ -105,6 +98,14 @@ impl PayloadPlan {
         let bases = match &self.content {
             Content::Delta(planned) => Some(planned.bases),
             Content::Digest | Content::Alone(_) => None,
+        };
+        let (encoding, data, media) = match (media.zip(text), data) {
+            (Some((media, text)), Some(data)) => {
+                let data = Parts::join(&media.holes, encoding, &data);
+                let media = pack_media(packer, media, text);
+                (Encoding::Media, Some(data), Some(Box::new(media)))
+            }
+            (_, data) => (encoding, data, None),
         };
         EncodedPayload {
             length: self.length,
@@ -115,6 +116,7 @@ impl PayloadPlan {
             encoding,
             bases,
             data,
+            media,
         }
     }
 }
@@ -122,6 +124,46 @@ impl PayloadPlan {
 /// Packs content so that it stands alone.
 pub(crate) fn pack_alone(content: &[u8]) -> (Encoding, Vec<u8>) {
     alone(&mut Packer::new(), content)
+}
+
+/// Packs content so that it stands alone but for these media.
+pub(crate) fn pack_alone_with(
+    content: &[u8],
+    media: Option<PlannedMedia>,
+) -> (Encoding, Vec<u8>, Option<Box<EncodedMedia>>) {
+    let mut packer = Packer::new();
+    let Some(media) = media else {
+        let (encoding, data) = alone(&mut packer, content);
+        return (encoding, data, None);
+    };
+    let (encoding, data) = alone(&mut packer, &media.text_of(content));
+    let data = Parts::join(&media.holes, encoding, &data);
+    let media = pack_media(&mut packer, &media, content);
+    (Encoding::Media, data, Some(Box::new(media)))
+}
+
+/// Packs the new media of a text. A panic in the packer costs no medium: it is stored as it is.
+fn pack_media(packer: &mut Packer<'_>, planned: &PlannedMedia, text: &[u8]) -> EncodedMedia {
+    let ranges = ranges_of(0, &planned.holes);
+    let new = planned.new.iter().filter_map(|(index, digest)| {
+        let content = text.get(ranges.get(*index)?.clone())?;
+        let (encoding, data) = caught(|| alone(packer, content)).unwrap_or_else(|| {
+            *packer = Packer::new();
+            (Encoding::AsIs, content.to_vec())
+        });
+        Some(EncodedMedium {
+            media_id: planned.holes.get(*index)?.media_id,
+            digest: *digest,
+            length: u64::try_from(content.len()).unwrap_or(u64::MAX),
+            encoding,
+            data,
+        })
+    });
+    let new = new.collect();
+    EncodedMedia {
+        links: planned.links(),
+        new,
+    }
 }
 
 /// The packed content, or the content itself if packing does not make it smaller.
@@ -158,7 +200,7 @@ pub(crate) fn unpack_alone(
     match encoding {
         Encoding::AsIs => (u64::try_from(data.len()).ok()? == kept).then(|| data.to_vec()),
         Encoding::Zstd => unpacker.alone(data, kept),
-        Encoding::Delta => None,
+        Encoding::Delta | Encoding::Media => None,
     }
 }
 

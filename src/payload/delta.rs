@@ -119,25 +119,24 @@ impl<'p> Packer<'p> {
         Ok(&self.frame)
     }
 
-    /// The stored form of a delta.
-    pub(crate) fn delta(&mut self, planned: &PlannedDelta, texts: &'p [u8]) -> Vec<u8> {
+    /// The stored form of a delta with this new text: that of the plan, or the same without media.
+    pub(crate) fn delta(&mut self, planned: &PlannedDelta, texts: &'p [u8], new: &[u8]) -> Vec<u8> {
         let prefix = texts.get(planned.prefix.clone()).unwrap_or_default();
-        let new = planned.new_text(texts);
         let effort = Effort::Prefix {
             has_huffman: new.len() >= HUFFMAN_BYTES_MIN,
         };
         if let Err(error) = self.frame(effort, prefix, new) {
             tracing::error!(%error, "content could not be packed");
-            return self.raw_delta(planned, texts);
+            return self.raw_delta(planned, new);
         }
         self.write_header(planned);
         [self.header.as_slice(), &self.frame].concat()
     }
 
     /// The same without compression. Nothing is lost: a zstd frame can hold its content as it is.
-    pub(super) fn raw_delta(&mut self, planned: &PlannedDelta, texts: &[u8]) -> Vec<u8> {
+    pub(super) fn raw_delta(&mut self, planned: &PlannedDelta, new: &[u8]) -> Vec<u8> {
         self.frame.clear();
-        raw_frame(planned.new_text(texts), &mut self.frame);
+        raw_frame(new, &mut self.frame);
         self.write_header(planned);
         [self.header.as_slice(), &self.frame].concat()
     }
@@ -298,7 +297,7 @@ fn raw_frame(content: &[u8], out: &mut Vec<u8>) {
 }
 
 /// LEB128, as in DWARF and WebAssembly.
-fn write_number(out: &mut Vec<u8>, mut number: u64) {
+pub(super) fn write_number(out: &mut Vec<u8>, mut number: u64) {
     loop {
         let [low, ..] = (number & 0x7F).to_le_bytes();
         number >>= 7;
@@ -310,7 +309,7 @@ fn write_number(out: &mut Vec<u8>, mut number: u64) {
     }
 }
 
-fn read_number(data: &mut &[u8]) -> Option<u64> {
+pub(super) fn read_number(data: &mut &[u8]) -> Option<u64> {
     let mut number = 0_u64;
     for shift in (0..64).step_by(7) {
         let (&byte, rest) = data.split_first()?;
@@ -364,7 +363,7 @@ mod tests {
                 prefix: 0..first.len(),
                 new: first.len()..texts.len(),
             };
-            let data = Packer::new().delta(&planned, &texts);
+            let data = Packer::new().delta(&planned, &texts, &new);
             assert!(data.len() < new.len(), "packed against the prefix");
             let length = new.len() as u64;
             let mut unpacker = Unpacker::new();

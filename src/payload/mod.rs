@@ -3,30 +3,37 @@
 //! Pure: knows neither events, nor the database, nor threads.
 //!
 //! - `conversation`: which earlier body a body is packed against, with the help of `overlap`;
-//! - `codec`, `delta`: the stored forms, how to pack and to unpack them;
+//! - `encoding`, `codec`, `delta`: the stored forms, how to pack and to unpack them;
 //! - `excerpt`: what is kept of a body above the cap;
 //! - `content`: texts that a gateway passes beside bodies;
+//! - `media`: images and other base64 texts inside bodies, each stored once;
 //! - `hash`: digests and commitments.
 
 mod codec;
 mod content;
 mod delta;
+mod encoding;
 mod excerpt;
 mod hash;
+mod media;
 mod overlap;
 mod planner;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use codec::{
-    Content, Encoding, PayloadPlan, bases_of, pack_alone, unpack, unpack_alone,
+    Content, PayloadPlan, bases_of, pack_alone, pack_alone_with, unpack, unpack_alone,
 };
 pub(crate) use content::EndContent;
 #[cfg(all(test, not(shuttle)))]
 pub(crate) use delta::Effort;
 pub(crate) use delta::{Bases, Packer, Unpacker, copied_head};
+pub(crate) use encoding::Encoding;
 pub(crate) use excerpt::{Excerpt, StreamedBody, excerpt_of, text_prefix};
 pub(crate) use hash::{Hasher, commitment, sha256};
+pub(crate) use media::{
+    EncodedMedia, EncodedMedium, Hole, MediaKey, Parts, PlannedMedia, media_in, ranges_of,
+};
 pub(crate) use planner::{
     Annotate, ChainPlace, DELTA_BYTES_MAX, DeltaPlanner, Domain, KEYFRAME_DEPTH_RESUMED, Key,
     Keyframe, Note, Overlap, Planned, Resumed,
@@ -45,4 +52,6 @@ pub(crate) struct EncodedPayload {
     pub(crate) encoding: Encoding,
     pub(crate) bases: Option<Bases>,
     pub(crate) data: Option<Vec<u8>>,
+    /// The media that it refers to.
+    pub(crate) media: Option<Box<EncodedMedia>>,
 }

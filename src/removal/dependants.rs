@@ -7,9 +7,9 @@
 use std::collections::HashSet;
 
 use super::Session;
+use super::media::{self, RepackedMedia};
 use crate::db::{self, Links, Removal, Repacked, event_seq};
 use crate::error::{ReadError, RemovalError};
-use crate::payload::pack_alone;
 use crate::read::payloads::PayloadCache;
 use crate::sync::atomic::Ordering;
 
@@ -24,13 +24,16 @@ const LOST_KNOWN_MAX: usize = 65_536;
 
 /// Records which payloads are packed against which, up to the last payload.
 ///
-/// Once in the life of the process, existing links are compared with the payloads: if one is missing, all
-/// are recorded again from the start. Then new payloads are added in steps.
+/// Once in the life of the process, existing links are compared with the payloads, those to media too: if one is
+/// missing, all are recorded again from the start. Then new payloads are added in steps.
 fn fill_links(session: &Session<'_>) -> Result<(), RemovalError> {
     let mut after = db::links_through(&session.connection).map_err(ReadError::from)?;
-    if !session.are_links_checked.swap(true, Ordering::Relaxed)
-        && !db::are_links_whole(&session.connection).map_err(ReadError::from)?
-    {
+    let are_checked = session.are_links_checked.swap(true, Ordering::Relaxed);
+    if !are_checked {
+        media::check_links(session)
+            .inspect_err(|_| session.are_links_checked.store(false, Ordering::Relaxed))?;
+    }
+    if !are_checked && !db::are_links_whole(&session.connection).map_err(ReadError::from)? {
         // Removing a base would damage every payload that the links do not name.
         after = -1;
         let links = Links {
@@ -101,6 +104,7 @@ pub(super) fn repack(
     let mut seen = HashSet::new();
     let mut lost = HashSet::new();
     let mut payloads = PayloadCache::default();
+    let mut media = RepackedMedia::new(session)?;
     let (mut bytes, mut dependants) = (0_usize, Dependants::default());
     for &(first, last) in ranges {
         let mut after = (first, i64::MIN);
@@ -114,7 +118,7 @@ pub(super) fn repack(
                 if is_in(ranges, id) || seen.contains(&id) || lost.contains(&id) {
                     continue;
                 }
-                let repacked = match repacked(session, &mut payloads, ranges, id) {
+                let repacked = match repacked(session, (&mut payloads, &mut media), ranges, id) {
                     Ok(Some(repacked)) => repacked,
                     Ok(None) => continue,
                     Err(ReadError::Damaged(what)) => {
@@ -159,12 +163,14 @@ fn write(session: &Session<'_>, repacked: Vec<Repacked>) -> Result<(), RemovalEr
 /// The payload so that it stands alone; `None` if it does not need one of the ranges.
 fn repacked(
     session: &Session<'_>,
-    payloads: &mut PayloadCache,
+    (payloads, media): (&mut PayloadCache, &mut RepackedMedia),
     ranges: &[(i64, i64)],
     id: i64,
 ) -> Result<Option<Repacked>, ReadError> {
-    let row = db::payload(&session.connection, id, false)?;
-    let Some(bases) = row.and_then(|row| row.bases) else {
+    let Some(row) = db::payload(&session.connection, id, true)? else {
+        return Ok(None);
+    };
+    let Some(bases) = row.bases else {
         return Ok(None);
     };
     let needs = [Some(bases.first), bases.second];
@@ -175,13 +181,7 @@ fn repacked(
     let Some((_, Some(content))) = content else {
         return Ok(None);
     };
-    let (encoding, data) = pack_alone(&content);
-    Ok(Some(Repacked {
-        payload_id: id,
-        encoding,
-        bases: None,
-        data,
-    }))
+    media.repack(session, id, &row, &content).map(Some)
 }
 
 fn is_in(ranges: &[(i64, i64)], id: i64) -> bool {

@@ -50,7 +50,7 @@ pub struct EraseReport {
     pub requests: u64,
     /// Bodies and other content, kept or only digested.
     pub payloads: u64,
-    /// Bytes that their content took in the file.
+    /// Bytes that their content took in the file, with the media that no other body has.
     pub payload_bytes: u64,
     /// Bodies of other requests that were packed against these and stand alone now. 0 in a preview.
     pub repacked: u64,
@@ -197,9 +197,12 @@ pub(crate) fn preview(
     let mut report = EraseReport::default();
     let mut redactor = LineRemover::new()?;
     let mut before = u64::MAX;
+    let mut payloads = Vec::new();
     loop {
         let page = meant.page(connection, before, None)?;
         let Some(next) = last_of(&page) else {
+            payloads.sort_unstable();
+            report.count_media(connection, &payloads)?;
             return Ok(report);
         };
         before = next;
@@ -211,6 +214,7 @@ pub(crate) fn preview(
             {
                 let segment = db::segment_start(connection, seq)?.unwrap_or(0);
                 is_whole &= redactor.can_redact(connection, segment)?;
+                payloads.push(ids_of(seq));
             }
             report.count_content(connection, &request)?;
             report.count(is_whole);
@@ -415,6 +419,7 @@ fn step(
     let repacked = dependants::repack(session, &payloads)?;
     report.repacked = report.repacked.saturating_add(repacked.done);
     report.not_repacked = report.not_repacked.saturating_add(repacked.failed);
+    report.count_media(connection, &payloads)?;
     let (segments, unreadable) = redacted(session, redactor, lines)?;
     let kind = EventKind::Erased(Box::new(Erased {
         reason: reason.to_owned(),
@@ -485,6 +490,17 @@ impl EraseReport {
             self.payloads = self.payloads.saturating_add(payloads);
             self.payload_bytes = self.payload_bytes.saturating_add(bytes);
         }
+        Ok(())
+    }
+
+    /// Counts the media that only these payloads, in ascending ranges of ids, refer to.
+    fn count_media(
+        &mut self,
+        connection: &Connection,
+        payloads: &[(i64, i64)],
+    ) -> Result<(), ReadError> {
+        let bytes = db::media_only_in(connection, payloads)?;
+        self.payload_bytes = self.payload_bytes.saturating_add(bytes);
         Ok(())
     }
 }

@@ -14,6 +14,7 @@
 mod clock_check;
 mod dependants;
 mod erase;
+mod media;
 mod policy;
 mod prune;
 mod segment_lines;

@@ -90,7 +90,7 @@ impl Retention {
 pub struct PruneReport {
     /// Bodies and other content, kept or only digested.
     pub payloads: u64,
-    /// Bytes that their content took in the file.
+    /// Bytes that their content took in the file, with the media that no other body has.
     pub payload_bytes: u64,
     /// Requests that were removed completely.
     pub requests: u64,
@@ -164,7 +164,9 @@ pub(crate) fn preview(
     let first = payload_id(0, Part::Body);
     let count = |to: u64| {
         let last = payload_id(to, Part::Body).saturating_sub(1);
-        db::payloads_between(connection, first, last)
+        let (payloads, bytes) = db::payloads_between(connection, first, last)?;
+        let media = db::media_only_in(connection, &[(first, last)])?;
+        Ok::<_, ReadError>((payloads, bytes.saturating_add(media)))
     };
     (report.payloads, report.payload_bytes) = count(cuts.content)?;
     if let Some(max) = retention.size_bytes_max {
@@ -288,6 +290,8 @@ impl Pruner<'_> {
         let repacked = dependants::repack(self.session, &[range])?;
         let (payloads, bytes) =
             db::payloads_between(connection, range.0, range.1).map_err(ReadError::from)?;
+        let media = db::media_only_in(connection, &[range]).map_err(ReadError::from)?;
+        let bytes = bytes.saturating_add(media);
         // Words of changed or deleted rows of the index would stay behind.
         let index_suspicion = search::compare_between(connection, &mut self.compared, from, to)?;
         self.session.step(

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::db::{PayloadRow, Snapshot};
+use crate::error::chain;
 use crate::log::{BodyFact, Kept};
-use crate::payload::{Encoding, sha256};
+use crate::payload::{Encoding, Parts, sha256};
 use crate::read::commitments::is_excerpt_committed;
 use crate::read::payloads::{PayloadCache, check_sizes};
 
@@ -62,21 +63,30 @@ impl<'a> Contents<'a> {
         let (encoding, data) = Encoding::from_code(row.encoding)
             .zip(row.data)
             .ok_or_else(damaged)?;
-        let bases = match (encoding, bases) {
-            (Encoding::Delta, Some(bases)) => bases,
-            (_, None) => {
-                let content = self.payloads.unpack_alone(encoding, data, kept);
-                return content.ok_or_else(damaged);
-            }
+        let parts = Parts::of(encoding, data).ok_or_else(damaged)?;
+        let bases = match (parts.encoding, bases) {
+            (Encoding::Delta, Some(bases)) => Some((
+                self.base(id, bases.first)?,
+                bases.second.map(|base| self.base(id, base)).transpose()?,
+            )),
+            (_, None) => None,
             (_, Some(_)) => {
                 return Err("it names what it is packed against, and is not packed so".to_owned());
             }
         };
-        let first = self.base(id, bases.first)?;
-        let second = bases.second.map(|base| self.base(id, base)).transpose()?;
-        let second = second.as_ref().map(|second| second.as_slice());
-        let content = self.payloads.unpack_against(&first, second, data, kept);
-        content.ok_or_else(damaged)
+        let bases = bases.as_ref().map(|(first, second)| {
+            let second = second.as_ref().map(|second| second.as_slice());
+            (first.as_slice(), second)
+        });
+        let connection = self.snapshot.connection();
+        let content = self.payloads.unpack(connection, &parts, bases, kept);
+        let content = content.map_err(|error| chain(&error))?;
+        content.ok_or_else(|| {
+            let refers = parts.holes.first().map(|_| {
+                "it does not unpack to what was recorded, or a medium is damaged or missing that it refers to"
+            });
+            refers.map_or_else(damaged, str::to_owned)
+        })
     }
 
     /// What a content is packed against: from the cache, otherwise read with everything that it needs.

@@ -22,7 +22,7 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::thread::{Builder, Scope};
 
-use crate::db::{self, DbError, IndexEntries, Schema, Snapshot};
+use crate::db::{self, DbError, IndexEntries, MediaFault, Schema, Snapshot, event_seq};
 use crate::error::{ReadError, VerifyError, named};
 use crate::merkle::VerifyingKey;
 use crate::model::setters;
@@ -180,6 +180,19 @@ pub(crate) fn verify(
         let kind = FindingKind::PayloadUnknown;
         if let Some(Some((seq, what))) = findings.keep(kind, snapshot.pieces_left_behind())? {
             findings.add(kind, Some(seq), what);
+        }
+        let faults = db::media_faults(snapshot.connection(), !options.skip_bodies);
+        for fault in findings.keep(kind, faults)?.unwrap_or_default() {
+            match fault {
+                MediaFault::Payload { payload_id, what } => {
+                    let seq = u64::try_from(event_seq(payload_id)).ok();
+                    let what = format!("payload {payload_id}: {what}");
+                    findings.add(FindingKind::PayloadContent, seq, what);
+                }
+                MediaFault::Unheld { what } => {
+                    findings.add(FindingKind::PayloadUnknown, None, what);
+                }
+            }
         }
         findings.put_first(first);
         report.explain(options);

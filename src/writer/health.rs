@@ -136,6 +136,10 @@ pub struct Health {
     pub bodies_alone: u64,
     /// Conversations that were read back from the file to go on with.
     pub conversations_resumed: u64,
+    /// Media (base64 texts of 16 KiB and more: images, audio, documents) that were stored.
+    pub media_stored: u64,
+    /// Media that are stored once and were in another body, or at another place.
+    pub media_shared: u64,
     /// Bodies and other content left out because the redaction failed.
     pub redaction_failures: u64,
     /// Times that the search index was found damaged and dropped.
@@ -199,6 +203,8 @@ pub(crate) struct HealthCounters {
     pub(crate) bodies_of_shared_head: AtomicU64,
     pub(crate) bodies_alone: AtomicU64,
     pub(crate) conversations_resumed: AtomicU64,
+    pub(crate) media_stored: AtomicU64,
+    pub(crate) media_shared: AtomicU64,
     pub(crate) redaction_failures: AtomicU64,
     pub(crate) refused_rows: AtomicU64,
     pub(crate) unprepared_events: AtomicU64,

@@ -16,16 +16,19 @@ use super::opening::interruption::interrupt;
 use super::opening::prior_log::Past;
 use super::stages::batch::BatchBuilder;
 use super::stages::intake::{Accounts, Downstream, Intake, Pace};
+use super::stages::media::MediaTable;
 use super::stages::pack::{Commit, PackStage, Packing};
 use super::stages::prepare::Preparer;
 use super::stages::resume::Resumer;
 use crate::clock::now_micros;
 use crate::config::Config;
 use crate::db::{
-    Appender, DatabasePath, FileWatch, WriterLock, open_error, open_reader, sqlite_version,
+    Appender, DatabasePath, FileWatch, WriterLock, media_end, media_key, open_error, open_reader,
+    sqlite_version,
 };
 use crate::error::{Cause, OpenError};
 use crate::log::{EventKind, StoreOpened};
+use crate::payload::MediaKey;
 use crate::pricing::PriceBook;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::channel::{Receiver, bounded};
@@ -304,6 +307,7 @@ impl Opening<'_> {
             head: &head,
         };
         let unsigned_removals = past.check(shared)?;
+        let media = media_key_of(self.config, &path, &appender, shared);
         let has_past = head.log_id.is_some();
         let log_id = head
             .log_id
@@ -346,9 +350,37 @@ impl Opening<'_> {
                 None
             }
         };
-        let preparer = Preparer::new(self.config, buffers, resumer);
+        let media = media.map(|key| {
+            let bytes_max = MediaTable::bytes_max(self.config.conversation_cache_bytes);
+            MediaTable::new(key, Arc::clone(shared), bytes_max)
+        });
+        let preparer = Preparer::new(self.config, buffers, resumer, media);
         Ok((Stages { packing, committer }, preparer, next_seq))
     }
+}
+
+/// The key of the file's media; `None`: they stay in their bodies.
+fn media_key_of(
+    config: &Config,
+    path: &Path,
+    appender: &Appender,
+    shared: &Shared,
+) -> Option<MediaKey> {
+    if config.conversation_cache_bytes == 0 {
+        return None;
+    }
+    let connection = appender.connection();
+    let found = media_end(connection).and_then(|end| Ok((end, media_key(connection)?)));
+    let problem = match found {
+        Ok((end, Some(key))) => {
+            shared.media_ids.begin(end);
+            return Some(key);
+        }
+        Ok((_, None)) => "their key is not one".to_owned(),
+        Err(error) => crate::error::chain(&error),
+    };
+    tracing::warn!(target: "auditlite", ?path, problem, "the media in the file cannot be read; bodies are stored with their media");
+    None
 }
 
 /// Warns of objects in the schema that are not ours.

@@ -24,6 +24,7 @@ const SUBFOLDERS: &[(&str, &[&str])] = &[
         &[
             "error",
             "keyed",
+            "media",
             "rollups",
             "rows",
             "segments",

@@ -41,6 +41,7 @@ mod json_contract;
 mod late_facts;
 mod layers;
 mod lifecycle;
+mod media;
 mod names;
 mod opening;
 mod options;

@@ -3,6 +3,7 @@
 use crate::db::check::rebuilt::ProjectionDifference;
 use crate::db::connection::schema::{COLLECTED, IN_STEP};
 use crate::db::connection::settings;
+use crate::db::media;
 use crate::db::write::apply;
 use std::path::Path;
 
@@ -29,7 +30,8 @@ pub(crate) struct LogScan {
 }
 
 /// Recreates tables and indexes that are not as this version makes them, deletes the projections, and
-/// rewrites them from the log, all in one transaction. Payloads and the log do not change. The caller holds
+/// rewrites them from the log, all in one transaction. Notes again which media payloads refer to, and deletes media
+/// that none refers to. Payloads and the log do not change. The caller holds
 /// the writer's lock.
 pub(crate) fn rebuild_projections(path: &DatabasePath) -> Result<u64, OpenError> {
     let (mut connection, schema) = open::open_for_mending(path)?;
@@ -38,6 +40,7 @@ pub(crate) fn rebuild_projections(path: &DatabasePath) -> Result<u64, OpenError>
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .context("rebuilding the projections")?;
         mend(&transaction, &schema)?;
+        media::relink(&transaction)?;
         let collected = COLLECTED.iter().map(|(table, _)| table);
         for table in IN_STEP.iter().chain(collected) {
             transaction

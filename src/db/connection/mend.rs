@@ -14,6 +14,8 @@ const MENDING: &str = "recreating tables and indexes";
 
 /// Which payloads are packed against which: derived again when a removal asks.
 const LINKS: [&str; 2] = ["payload_links", "payload_links_filled"];
+/// Which media payloads refer to: noted again from the payloads.
+const MEDIA_LINKS: &str = "media_links";
 /// The search index, in the order in which its tables can be dropped: SQLite's own tables of the index
 /// disappear with it.
 const SEARCH: [&str; 4] = [
@@ -23,8 +25,8 @@ const SEARCH: [&str; 4] = [
     "search_pending",
 ];
 
-/// Recreates everything that differs. Projections are empty afterwards; the caller writes them from the
-/// log. Runs within the caller's transaction, on a connection that may write the tables that otherwise only
+/// Recreates everything that differs. Projections and links to media are empty afterwards; the caller writes them
+/// from the log and the payloads. Runs within the caller's transaction, on a connection that may write the tables that otherwise only
 /// the search index may write.
 pub(crate) fn mend(connection: &Connection, schema: &Schema) -> Result<(), DbError> {
     mend_all(connection, schema.differences())
@@ -72,7 +74,7 @@ fn mend_all<'d>(
             tables.extend(SEARCH);
         } else if kind == "index" {
             indexes.insert((name, table.as_str()));
-        } else if is_projection(name) || LINKS.contains(&name) {
+        } else if is_projection(name) || LINKS.contains(&name) || name == MEDIA_LINKS {
             tables.insert(name);
         } else {
             let what = format!(

@@ -13,6 +13,10 @@ const SCHEMA: &str = include_str!("../../../schema.sql");
 /// it to version 2.
 const VERSION: i64 = 2;
 
+/// Tables that were added to the version later, together. A file that has none of them is one of an earlier build,
+/// and gets them when a store opens it for writing.
+pub(crate) const ADDED: [&str; 3] = ["media", "media_links", "media_key"];
+
 /// The oldest version that is read.
 pub(crate) const VERSION_MIN: i64 = 2;
 
@@ -84,6 +88,23 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<(), DbError> {
             .execute_batch(SCHEMA)
             .and_then(|()| transaction.pragma_update(None, "user_version", VERSION))
             .context(MIGRATING)?;
+    }
+    let lacks = |table: &&str| -> Result<bool, DbError> {
+        let sql = "SELECT count(*) FROM sqlite_schema WHERE name = ?1";
+        let found = transaction.query_row(sql, [table], |row| row.get::<_, i64>(0));
+        Ok(found.context(MIGRATING)? == 0)
+    };
+    let mut lacking = Vec::new();
+    for table in &ADDED {
+        lacking.extend(lacks(table)?.then_some(*table));
+    }
+    // Where some of them are there, the others were taken away, which is damage.
+    if lacking.len() == ADDED.len() {
+        for table in ADDED {
+            transaction
+                .execute_batch(&definition_of(table))
+                .context(MIGRATING)?;
+        }
     }
     transaction.commit().context(MIGRATING)
 }

@@ -61,6 +61,8 @@ pub(crate) struct Schema {
     foreign: Vec<String>,
     /// Names of statistics tables.
     statistics: Vec<&'static str>,
+    /// An earlier build made the file, and it has no [`migrate::ADDED`] tables.
+    is_of_before: bool,
     /// What was recreated at the opening, in words.
     pub(crate) remade: Vec<String>,
 }
@@ -74,7 +76,12 @@ impl Schema {
         let mut schema = Self::default();
         let own = items(connection)?;
         let expected = expected()?;
+        let is_added = |table: &str| migrate::ADDED.contains(&table);
+        schema.is_of_before = !own.iter().any(|item| is_added(&item.table));
         for item in expected {
+            if schema.is_of_before && is_added(&item.table) {
+                continue;
+            }
             let mut named = own
                 .iter()
                 .filter(|own| own.kind == item.kind && own.name == item.name);
@@ -168,6 +175,7 @@ impl Schema {
         };
         let is_sound = |item: &&Item| {
             item.kind == "table"
+                && !(self.is_of_before && migrate::ADDED.contains(&item.name.as_str()))
                 && !self
                     .differences
                     .iter()

@@ -6,12 +6,13 @@ use crate::db::rows::count_at;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::db::error::{Context, DbError};
+use crate::db::media;
 use crate::db::search;
 use crate::db::segments::{StoredSegment, segment_from_row};
 use crate::db::{event_seq, seq_to_sql};
 use crate::log::minute_of;
 use crate::model::Status;
-use crate::payload::{Bases, Encoding};
+use crate::payload::{Bases, EncodedMedia, Encoding};
 
 const REMOVING: &str = "removing what is not to be kept";
 const READING: &str = "looking for what is to be removed";
@@ -35,6 +36,8 @@ pub(crate) struct Removal {
     /// Payloads that are removed, by first and last id.
     pub(crate) payloads: Vec<(i64, i64)>,
     pub(crate) links: Option<Links>,
+    /// Which media payloads refer to is noted again, because it does not match the payloads.
+    pub(crate) relinks_media: bool,
     /// Why the search index does not match the requests whose payloads are removed; then the whole index is
     /// dropped.
     pub(crate) index_suspicion: Option<String>,
@@ -49,6 +52,8 @@ pub(crate) struct Repacked {
     pub(crate) encoding: Encoding,
     pub(crate) bases: Option<Bases>,
     pub(crate) data: Vec<u8>,
+    /// The media that it refers to: all that it referred to before, and others.
+    pub(crate) media: Option<Box<EncodedMedia>>,
 }
 
 /// The lines of a segment that remain after a removal.
@@ -82,7 +87,7 @@ impl Removal {
     }
 
     /// Runs inside the caller's transaction, in this order: repack, rewrite segments, delete payloads with
-    /// their links, then write new links. Repacking first means that no stored payload ever refers to a
+    /// their links and the media that none refers to any more, then write new links. Repacking first means that no stored payload ever refers to a
     /// deleted base.
     pub(crate) fn execute(&self, connection: &Connection) -> Result<(), DbError> {
         let execute = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
@@ -91,7 +96,16 @@ impl Removal {
                 .and_then(|mut statement| statement.execute(values))
                 .context(REMOVING)
         };
+        if self.relinks_media {
+            media::relink(connection)?;
+        }
         for row in &self.repacked {
+            for medium in row.media.iter().flat_map(|media| &media.new) {
+                media::insert_medium(connection, medium)?;
+            }
+            if let Some(media) = &row.media {
+                media::insert_links(connection, row.payload_id, &media.links)?;
+            }
             execute(
                 "UPDATE payloads SET encoding = ?2, base_id = ?3, second_base_id = ?4, data = ?5 \
                  WHERE payload_id = ?1",
@@ -130,6 +144,7 @@ impl Removal {
             {
                 return Err(error);
             }
+            media::release(connection, *first, *last)?;
             execute(
                 "DELETE FROM payloads WHERE payload_id BETWEEN ?1 AND ?2",
                 &[first, last],

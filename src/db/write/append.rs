@@ -15,6 +15,7 @@ use crate::db::connection::files::DatabasePath;
 use crate::db::connection::schema::Schema;
 use crate::db::connection::{open, settings};
 use crate::db::error::{Context, DbError, DbErrorKind, open_error};
+use crate::db::media;
 use crate::db::remove::content::Removal;
 use crate::db::rows::status_in;
 use crate::db::rows::{count_at, optional_count_at};
@@ -268,7 +269,17 @@ impl Appender {
                 .context(WRITING)?;
             for (payload_id, payload) in &batch.payloads {
                 let seq = u64::try_from(event_seq(*payload_id)).unwrap_or(0);
+                for medium in payload.media.iter().flat_map(|media| &media.new) {
+                    // Guarded apart from the payload: later payloads refer to it too.
+                    refusals.make_way_for_medium(&transaction, seq, medium.media_id)?;
+                    refusals.guard(&transaction, seq, || {
+                        media::insert_medium(&transaction, medium)
+                    })?;
+                }
                 refusals.guard(&transaction, seq, || {
+                    if let Some(media) = &payload.media {
+                        media::insert_links(&transaction, *payload_id, &media.links)?;
+                    }
                     statement
                         .execute(params![
                             payload_id,

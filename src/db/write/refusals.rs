@@ -77,6 +77,11 @@ impl Refusals {
             ("gaps", "seq", seq_to_sql(first_seq)),
             ("removals", "seq", seq_to_sql(first_seq)),
             ("payloads", "payload_id", payload_id(first_seq, Part::Body)),
+            (
+                "media_links",
+                "payload_id",
+                payload_id(first_seq, Part::Body),
+            ),
         ] {
             let rows = connection
                 .execute(
@@ -89,6 +94,26 @@ impl Refusals {
                 format!("rows of {table} stood in the way that no event of the log made")
             });
         }
+        Ok(())
+    }
+
+    /// Deletes a medium at an id that only this batch gives.
+    pub(crate) fn make_way_for_medium(
+        &mut self,
+        connection: &Connection,
+        seq: u64,
+        media_id: i64,
+    ) -> Result<(), DbError> {
+        if !self.is_guarding {
+            return Ok(());
+        }
+        let rows = connection
+            .execute("DELETE FROM media WHERE media_id = ?1", [media_id])
+            .context(WRITING)?;
+        let rows = u64::try_from(rows).unwrap_or(0);
+        self.note(seq, rows, || {
+            "a row of media stood in the way that no event of the log made".to_owned()
+        });
         Ok(())
     }
 

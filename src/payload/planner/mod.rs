@@ -16,11 +16,13 @@ mod key;
 mod turn;
 mod unnamed;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::delta::PlannedDelta;
+use super::media::runs_in;
 use crate::model::Digest;
 use body::{Common, Keep};
 use cache::{Taken, TurnCache};
@@ -72,6 +74,8 @@ pub(crate) type Annotate<'a, N> = &'a mut dyn FnMut(Option<N>, Overlap) -> Optio
 pub(crate) struct Planned {
     pub(crate) sha256: Digest,
     pub(crate) delta: Option<PlannedDelta>,
+    /// Where it has media that are not in its base.
+    pub(crate) media: Vec<Range<usize>>,
 }
 
 /// The last bodies of a conversation, read back from the file.
@@ -477,5 +481,6 @@ fn alone(body: &[u8]) -> Planned {
     Planned {
         sha256: super::sha256(body),
         delta: None,
+        media: runs_in(body, 0..body.len()),
     }
 }

@@ -1,5 +1,7 @@
 //! The last request of a conversation and its response, and how the next bodies are packed against them.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use super::body::{CachedBytes, Common, Keep};
@@ -8,6 +10,7 @@ use super::key::Key;
 use super::{Annotate, ENTRY_BYTES, Note, Overlap, Planned};
 use crate::payload::delta::{Bases, PlannedDelta};
 use crate::payload::hash::sha256;
+use crate::payload::media::{runs_in, widen};
 
 /// Before the cut, so much of the base is part of the prefix.
 const WINDOW_BYTES: usize = 2 * 1024;
@@ -105,6 +108,8 @@ impl<N: Note> CachedRequest<N> {
         let note = annotate
             .as_mut()
             .and_then(|annotate| annotate(None, nothing));
+        let body = blocks.body();
+        let media = runs_in(body, 0..body.len());
         let (mut bytes, sha256) = CachedBytes::new(blocks, keep);
         if let Some(end) = note.as_ref().and_then(Note::messages_end) {
             bytes.expect_messages_end(end);
@@ -125,6 +130,7 @@ impl<N: Note> CachedRequest<N> {
             Planned {
                 sha256,
                 delta: None,
+                media,
             },
         )
     }
@@ -192,17 +198,18 @@ impl<N: Note> CachedRequest<N> {
         // What is common is in the body too.
         arena.extend_from_slice(body.get(from..copied).unwrap_or_default());
         let prefix = start..arena.len();
+        let (new, media) = NewText::push(body, copied..body.len(), arena);
         let delta = PlannedDelta {
             bases: Bases {
                 first: keyframe.id,
                 second: None,
             },
-            head: count(copied),
-            tail: 0,
+            head: new.head,
+            tail: new.tail,
             first_range: (count(from), count(copied)),
             second_length: 0,
             prefix,
-            new: push_new(body.get(copied..), arena),
+            new: new.text,
         };
         self.id = id;
         self.place.depth = keyframe.depth + 1;
@@ -214,6 +221,7 @@ impl<N: Note> CachedRequest<N> {
         Planned {
             sha256,
             delta: Some(delta),
+            media,
         }
     }
 
@@ -241,17 +249,18 @@ impl<N: Note> CachedRequest<N> {
         let response = response.filter(|response| response.place.can_be_followed());
         let second = response.map(|response| response.push(arena));
         let prefix = start..arena.len();
+        let (new, media) = NewText::push(body, head..body.len() - tail, arena);
         let delta = PlannedDelta {
             bases: Bases {
                 first: self.id,
                 second: second.map(|(id, _)| id),
             },
-            head: count(head),
-            tail: count(tail),
+            head: new.head,
+            tail: new.tail,
             first_range: (count(from), count(head + replaced.len())),
             second_length: second.map_or(0, |(_, length)| length),
             prefix,
-            new: push_new(body.get(head..body.len() - tail), arena),
+            new: new.text,
         };
         let second_place = response.map_or(ChainPlace::default(), |response| response.place);
         self.id = id;
@@ -266,6 +275,7 @@ impl<N: Note> CachedRequest<N> {
         Planned {
             sha256,
             delta: Some(delta),
+            media,
         }
     }
 
@@ -323,19 +333,29 @@ pub(super) fn plan_response<N: Note>(
         }
     };
     let prefix = start..arena.len();
-    let delta = delta.map(|(first, second, first_range, second_length)| PlannedDelta {
-        bases: Bases { first, second },
-        head: 0,
-        tail: 0,
-        first_range,
-        second_length,
-        prefix,
-        new: push_new(Some(body), arena),
+    let mut media = Vec::new();
+    let delta = delta.map(|(first, second, first_range, second_length)| {
+        let new;
+        (new, media) = NewText::push(body, 0..body.len(), arena);
+        PlannedDelta {
+            bases: Bases { first, second },
+            head: new.head,
+            tail: new.tail,
+            first_range,
+            second_length,
+            prefix,
+            new: new.text,
+        }
     });
-    (
-        Planned { sha256, delta },
-        CachedResponse::new(id, place, body),
-    )
+    if delta.is_none() {
+        media = runs_in(body, 0..body.len());
+    }
+    let planned = Planned {
+        sha256,
+        delta,
+        media,
+    };
+    (planned, CachedResponse::new(id, place, body))
 }
 
 /// What a conversation is known by.
@@ -371,10 +391,29 @@ impl<N: Note> CachedTurn<N> {
     }
 }
 
-fn push_new(new: Option<&[u8]>, arena: &mut Vec<u8>) -> std::ops::Range<usize> {
-    let start = arena.len();
-    arena.extend_from_slice(new.unwrap_or_default());
-    start..arena.len()
+/// What a body has that its base does not.
+struct NewText {
+    /// Bytes that it repeats of the base's start and end.
+    head: u64,
+    tail: u64,
+    /// Its place in the arena.
+    text: Range<usize>,
+}
+
+impl NewText {
+    /// Adds this part of a body. Also returns its media.
+    fn push(body: &[u8], new: Range<usize>, arena: &mut Vec<u8>) -> (Self, Vec<Range<usize>>) {
+        let new = widen(body, new);
+        let media = runs_in(body, new.clone());
+        let start = arena.len();
+        arena.extend_from_slice(body.get(new.clone()).unwrap_or_default());
+        let text = Self {
+            head: count(new.start),
+            tail: count(body.len() - new.end),
+            text: start..arena.len(),
+        };
+        (text, media)
+    }
 }
 
 fn count(length: usize) -> u64 {

@@ -72,6 +72,7 @@ impl Model {
             kept: length,
             head: None,
             content,
+            media: None,
         };
         let packed = payload.pack(&mut Packer::new(), texts);
         let data = packed.data.unwrap();

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::digest_of;
+use super::media::Media;
 use crate::config::PAYLOAD_CAP_BYTES_MAX;
 use crate::db::{self, Connection, StoredPayload, event_seq};
 use crate::error::ReadError;
 use crate::payload::{
-    Bases, ChainPlace, Encoding, KEYFRAME_DEPTH_RESUMED, Keyframe, Unpacker, copied_head, sha256,
-    unpack_alone,
+    Bases, ChainPlace, Encoding, KEYFRAME_DEPTH_RESUMED, Keyframe, Parts, Unpacker, copied_head,
+    sha256, unpack_alone,
 };
 
 /// How much a chain may take.
@@ -45,6 +46,7 @@ pub(super) struct Chain {
     rows: BTreeMap<i64, StoredPayload>,
     /// Contents from the cache; what they are packed against is not needed.
     cached: BTreeMap<i64, Arc<Vec<u8>>>,
+    media: Media,
 }
 
 /// What unpacking a chain yields.
@@ -68,6 +70,7 @@ impl Chain {
             wanted,
             rows: BTreeMap::new(),
             cached: BTreeMap::new(),
+            media: Media::default(),
         };
         let mut bytes = 0_u64;
         let mut missing = vec![(wanted, row)];
@@ -79,6 +82,9 @@ impl Chain {
                     "what the body of event {} is packed against takes more than can be",
                     event_seq(wanted)
                 )));
+            }
+            if !chain.load_media(connection, &row)? {
+                return Err(lost(id, wanted));
             }
             for base in base_ids(row.bases) {
                 if base >= id {
@@ -98,6 +104,22 @@ impl Chain {
             chain.rows.insert(id, row);
         }
         Ok(chain)
+    }
+
+    /// `false`: the row is damaged, or a medium that it refers to.
+    fn load_media(
+        &mut self,
+        connection: &Connection,
+        row: &StoredPayload,
+    ) -> Result<bool, ReadError> {
+        if row.encoding != Encoding::Media.code() {
+            return Ok(true);
+        }
+        let data = row.data.as_deref();
+        match data.and_then(|data| Parts::of(Encoding::Media, data)) {
+            Some(parts) => self.media.load(connection, &parts.holes),
+            None => Ok(false),
+        }
     }
 
     fn has(&self, id: i64) -> bool {
@@ -156,7 +178,10 @@ impl Chain {
         let row = self.rows.get(&id)?;
         match row.bases {
             None => Some(0),
-            Some(_) => copied_head(row.data.as_deref()?),
+            Some(_) => {
+                let encoding = Encoding::from_code(row.encoding)?;
+                copied_head(Parts::of(encoding, row.data.as_deref()?)?.data)
+            }
         }
     }
 
@@ -177,6 +202,7 @@ impl Chain {
         let mut contents = Contents {
             uses: self.count_uses(),
             by_id: self.cached.clone(),
+            media: &self.media,
         };
         for (&id, row) in &self.rows {
             let content = contents
@@ -213,18 +239,21 @@ impl Chain {
 }
 
 /// Contents while a chain is unpacked: only those that a later row needs.
-struct Contents {
+struct Contents<'c> {
+    media: &'c Media,
     by_id: BTreeMap<i64, Arc<Vec<u8>>>,
     /// How many times each is still needed.
     uses: BTreeMap<i64, usize>,
 }
 
-impl Contents {
+impl Contents<'_> {
     fn unpack(&mut self, unpacker: &mut Unpacker, row: &StoredPayload) -> Option<Vec<u8>> {
-        let data = row.data.as_deref()?;
         let encoding = Encoding::from_code(row.encoding)?;
-        let (Encoding::Delta, Some(bases)) = (encoding, row.bases) else {
-            return unpack_alone(unpacker, encoding, data, row.kept);
+        let parts = Parts::of(encoding, row.data.as_deref()?)?;
+        let kept = row.kept.checked_sub(parts.hole_bytes)?;
+        let (Encoding::Delta, Some(bases)) = (parts.encoding, row.bases) else {
+            let text = unpack_alone(unpacker, parts.encoding, parts.data, kept)?;
+            return self.media.fill(unpacker, &parts, text);
         };
         let second = match bases.second {
             None => None,
@@ -232,7 +261,8 @@ impl Contents {
         };
         let first = self.next_use(bases.first)?;
         let second = second.as_ref().map(|second| second.as_slice());
-        let applied = unpacker.apply(&first, second, data, row.kept)?;
+        let mut applied = unpacker.apply(&first, second, parts.data, kept)?;
+        applied.new = self.media.fill(unpacker, &parts, applied.new)?;
         match Arc::try_unwrap(first) {
             // In place: a long conversation is not copied for each of its turns.
             Ok(mut content) => {

@@ -7,6 +7,7 @@
 
 mod chain;
 mod lru;
+mod media;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,11 +15,13 @@ use std::sync::Arc;
 use crate::db::{self, Connection, StoredPayload};
 use crate::error::ReadError;
 use crate::model::Digest;
-use crate::payload::{ChainPlace, DELTA_BYTES_MAX, Encoding, Keyframe, Unpacker, unpack_alone};
+use crate::payload::{ChainPlace, DELTA_BYTES_MAX, Keyframe, Parts, Unpacker, unpack_alone};
 use chain::{ANY, Bounds, Chain, Compare};
 use lru::{Lru, Recorded};
+use media::Media;
 
 pub(crate) use chain::check_sizes;
+pub(crate) use media::find_medium;
 
 /// Bytes of contents that a [`PayloadCache`] holds, with their share of its maps: a dozen bodies of 620 KB, or
 /// a hundred of 80 KB. A reader in the order of the log finds every base as long as no more conversations take
@@ -145,25 +148,31 @@ impl PayloadCache {
         Ok(found.and_then(|(_, content)| content))
     }
 
-    /// Unpacks content that stands alone.
-    pub(crate) fn unpack_alone(
+    /// Unpacks the stored form of a payload, whose bases are given. `None`: it is damaged, or a medium is that it
+    /// refers to.
+    pub(crate) fn unpack(
         &mut self,
-        encoding: Encoding,
-        data: &[u8],
+        connection: &Connection,
+        parts: &Parts<'_>,
+        bases: Option<(&[u8], Option<&[u8]>)>,
         kept: u64,
-    ) -> Option<Vec<u8>> {
-        unpack_alone(&mut self.unpacker, encoding, data, kept)
-    }
-
-    /// Unpacks content that is packed against these.
-    pub(crate) fn unpack_against(
-        &mut self,
-        first: &[u8],
-        second: Option<&[u8]>,
-        data: &[u8],
-        kept: u64,
-    ) -> Option<Vec<u8>> {
-        self.unpacker.apply(first, second, data, kept)?.join(first)
+    ) -> Result<Option<Vec<u8>>, ReadError> {
+        let mut media = Media::default();
+        if !media.load(connection, &parts.holes)? {
+            return Ok(None);
+        }
+        let unpacker = &mut self.unpacker;
+        let mut unpack = || {
+            let kept = kept.checked_sub(parts.hole_bytes)?;
+            let Some((first, second)) = bases else {
+                let text = unpack_alone(unpacker, parts.encoding, parts.data, kept)?;
+                return media.fill(unpacker, parts, text);
+            };
+            let mut applied = unpacker.apply(first, second, parts.data, kept)?;
+            applied.new = media.fill(unpacker, parts, applied.new)?;
+            applied.join(first)
+        };
+        Ok(unpack())
     }
 
     /// Holds a content that was compared with the row of this digest and head.

@@ -9,6 +9,7 @@ pub(super) mod ending;
 pub(super) mod lifecycle;
 pub(super) mod losses;
 pub(super) mod maintenance;
+pub(crate) mod media_ids;
 pub(super) mod pieces;
 pub(super) mod queue;
 pub(super) mod redactor;

@@ -8,6 +8,7 @@ use super::capacity::{BodyGrant, Capacity, Reservation, Share};
 use super::command::Command;
 use super::commit_waiters::CommitWaiters;
 use super::losses::{Loss, Losses};
+use super::media_ids::MediaIds;
 use super::state::StoreState;
 use crate::clock::now_micros;
 use crate::config::{Capture, Config, Overflow, PieceSettings};
@@ -61,6 +62,7 @@ pub(crate) struct Shared {
     pub(crate) losses: Losses,
     pub(crate) counters: HealthCounters,
     pub(crate) commits: CommitWaiters,
+    pub(crate) media_ids: MediaIds,
     /// Read by the packer once a batch, replaced by the owner; request threads do not touch it.
     prices: Mutex<Option<Arc<PriceBook>>>,
     sender: Sender<Command>,
@@ -92,6 +94,7 @@ impl Shared {
             losses: Losses::default(),
             counters: HealthCounters::default(),
             commits: CommitWaiters::default(),
+            media_ids: MediaIds::default(),
             prices: Mutex::default(),
             sender,
             state: StoreState::default(),
@@ -450,6 +453,8 @@ impl Shared {
             bodies_of_shared_head: counters.bodies_of_shared_head.load(Ordering::Relaxed),
             bodies_alone: counters.bodies_alone.load(Ordering::Relaxed),
             conversations_resumed: counters.conversations_resumed.load(Ordering::Relaxed),
+            media_stored: counters.media_stored.load(Ordering::Relaxed),
+            media_shared: counters.media_shared.load(Ordering::Relaxed),
             redaction_failures: counters.redaction_failures.load(Ordering::Relaxed),
             unprepared_events: counters.unprepared_events.load(Ordering::Relaxed),
             refused_rows: counters.refused_rows.load(Ordering::Relaxed),

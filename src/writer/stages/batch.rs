@@ -96,7 +96,7 @@ impl BatchBuilder {
 
     pub(crate) fn push_payload(&mut self, seq: u64, part: Part, payload: Option<PayloadPlan>) {
         let Some(payload) = payload else { return };
-        self.bytes = self.bytes.saturating_add(payload.content.new_bytes());
+        self.bytes = self.bytes.saturating_add(payload.new_bytes());
         self.group.payloads.push((payload_id(seq, part), payload));
     }
 

@@ -25,6 +25,7 @@ pub(crate) fn committed(
         },
         head,
         content,
+        media: None,
     };
     let fact = BodyFact {
         length,
@@ -55,6 +56,7 @@ pub(crate) fn deferred(fact: &BodyFact, held: &mut PayloadPlan) -> (BodyFact, Pa
         kept: 0,
         head: None,
         content: Content::Digest,
+        media: None,
     };
     (stated, payload)
 }

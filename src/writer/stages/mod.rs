@@ -1,6 +1,7 @@
 //! From the channel to a batch: `intake` drains and numbers, `prepare` turns commands into events and payload
 //! plans (`prepare_open`, `prepare_end`), `pack` compresses, encodes and extends the tree, `complete` parses
-//! responses. `resume` reads conversations back from the file. A command whose preparation panics is recorded in its `barest` form by `guard`.
+//! responses. `resume` reads conversations back from the file, `media` knows
+//! which media the file has. A command whose preparation panics is recorded in its `barest` form by `guard`.
 
 pub(super) mod barest;
 pub(super) mod batch;
@@ -8,6 +9,7 @@ pub(super) mod bodies;
 pub(super) mod complete;
 pub(super) mod guard;
 pub(super) mod intake;
+pub(super) mod media;
 pub(super) mod pack;
 pub(super) mod pieces;
 pub(super) mod prepare;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::batch::BatchBuilder;
 use super::bodies::{committed, committed_excerpt, count, shed};
+use super::media::MediaTable;
 use super::pieces::PlannedPiece;
 use super::request_note::RequestNote;
 use super::resume::Resumer;
@@ -48,6 +49,8 @@ pub(crate) struct Preparer {
     /// `None`: conversations are not read back from the file.
     pub(crate) resumer: Option<Resumer>,
     pub(crate) routes: RecentRoutes,
+    /// `None`: media stay in their bodies.
+    media: Option<MediaTable>,
     /// Buffer for the name of a conversation.
     pub(crate) name: String,
     /// Arenas that the packer has packed, for use in later groups.
@@ -59,14 +62,17 @@ impl Preparer {
         config: &Config,
         buffers: Receiver<Vec<u8>>,
         resumer: Option<Resumer>,
+        media: Option<MediaTable>,
     ) -> Self {
+        let cache_bytes = config.conversation_cache_bytes;
         Self {
             payload_bytes_max: config.payload_bytes_max,
             capture: config.capture,
             reads_bodies: config.read_bodies,
-            conversations: DeltaPlanner::new(config.conversation_cache_bytes),
+            conversations: DeltaPlanner::new(cache_bytes - MediaTable::bytes_max(cache_bytes)),
             resumer,
             routes: RecentRoutes::default(),
+            media,
             name: String::new(),
             buffers,
         }
@@ -77,26 +83,36 @@ impl Preparer {
         self.buffers.try_recv().unwrap_or_default()
     }
 
-    /// Empties the delta cache: nothing later is packed against earlier bodies.
+    /// Empties the delta cache: nothing later is packed against earlier bodies, or refers to their media.
     pub(crate) fn reset_delta_cache(&mut self) {
         self.conversations.reset();
+        if let Some(media) = &mut self.media {
+            media.reset();
+        }
     }
 
     /// Says how bodies were packed.
     pub(crate) fn state_counts(&self, counters: &HealthCounters) {
         let counts = self.conversations.counts();
+        let media = self.media.as_ref().map(MediaTable::counts);
+        let media = media.unwrap_or_default();
         for (counter, count) in [
             (&counters.bodies_continued, counts.continued),
             (&counters.bodies_of_shared_head, counts.shared_head),
             (&counters.bodies_alone, counts.alone),
             (&counters.conversations_resumed, counts.resumed),
+            (&counters.media_stored, media.stored),
+            (&counters.media_shared, media.shared),
         ] {
             counter.store(count, Ordering::Relaxed);
         }
     }
 
-    /// Packs nothing any more against these payloads, which a removal is about to remove.
+    /// Packs nothing any more against these payloads, and refers to no medium that only they have, which a removal is about to remove.
     pub(crate) fn forget_payloads(&mut self, ranges: Vec<(i64, i64)>) {
+        if let Some(media) = &mut self.media {
+            media.forget(&ranges);
+        }
         self.conversations.forget(ranges);
     }
 
@@ -188,16 +204,37 @@ impl Preparer {
         if body.len() > self.payload_bytes_max {
             return committed_excerpt(length, sha256(body), excerpt_of(body));
         }
-        let Planned { sha256, delta } = match keeping {
+        let Planned {
+            sha256,
+            delta,
+            media,
+        } = match keeping {
             Keeping::Alone => alone(body),
             _ => plan(&mut self.conversations, body),
         };
+        let start = delta.as_ref().map_or(0, |delta| delta.head);
         let content = match delta {
             Some(delta) => Content::Delta(delta),
             // The body may be a small part of a large buffer, but for no longer than this batch.
             None => Content::Alone(body.clone()),
         };
-        committed(length, sha256, Kept::Whole, content, None)
+        let (fact, mut payload) = committed(length, sha256, Kept::Whole, content, None);
+        if !media.is_empty()
+            && let (Some(table), Some(payload)) = (&mut self.media, &mut payload)
+        {
+            let connection = self.resumer.as_ref().map(Resumer::connection);
+            let start = usize::try_from(start).unwrap_or(usize::MAX);
+            payload.media = table.plan(connection, body, start, media);
+        }
+        (fact, payload)
+    }
+
+    /// Plans the media of a body that was not planned, and is written now.
+    pub(crate) fn plan_media(&mut self, payload: Option<&mut PayloadPlan>) {
+        if let (Some(table), Some(payload)) = (&mut self.media, payload) {
+            let connection = self.resumer.as_ref().map(Resumer::connection);
+            table.plan_alone(connection, payload);
+        }
     }
 
     /// Content as JSON. Above the cap only its digest is kept: half a document is useless.
@@ -223,6 +260,7 @@ fn alone(body: &Bytes) -> Planned {
     Planned {
         sha256: sha256(body),
         delta: None,
+        media: Vec::new(),
     }
 }
 

@@ -68,7 +68,8 @@ impl Preparer {
             Part::UpstreamBody,
             notes.upstream_body.take().map(|payload| *payload),
         );
-        let (request_body, request_payload) = request_body.unzip();
+        let (request_body, mut request_payload) = request_body.unzip();
+        self.plan_media(request_payload.as_mut());
         batch.push_payload(seq, Part::RequestBody, request_payload);
         let event_index = batch.events.len();
         batch
@@ -140,11 +141,14 @@ impl Preparer {
         let request_id = payload_id(command.lifecycle.opened_seq(), Part::Body);
         let key = notes.conversation.take();
         let arena = &mut batch.group.arena;
-        let (fact, payload) =
+        let (fact, mut payload) =
             self.body(&body, command.body_grant, keeping, |conversations, body| {
                 let id = payload_id(seq, Part::Body);
                 conversations.response(key.as_ref(), request_id, id, body, arena)
             });
+        if keeping == Keeping::Alone {
+            self.plan_media(payload.as_mut());
+        }
         batch.push_payload(seq, Part::Body, payload);
         (Some(fact), response, keeping)
     }

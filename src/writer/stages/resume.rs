@@ -48,6 +48,11 @@ impl Resumer {
         }
     }
 
+    /// For other reads of the intake.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// Has the planner follow the conversation that a body probably continues, if it does not, and if there is
     /// time to look for it.
     pub(crate) fn resume(

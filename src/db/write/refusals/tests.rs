@@ -44,6 +44,7 @@ fn batch(first_seq: u64, users: &[&str]) -> Batch {
                 encoding: Encoding::AsIs,
                 bases: None,
                 data: Some(user.as_bytes().to_vec()),
+                media: None,
             },
         ));
         push(EventKind::Ended(Box::new(Ended {
