@@ -130,9 +130,12 @@ pub(crate) fn measure(traffic: &Traffic<'_>, open: impl FnOnce() -> Box<dyn Subj
     subject.flush();
     outcome.elapsed = begun.elapsed();
     let processor = processor_before.zip(processor::seconds());
-    let making = making.unwrap_or(0.0) * outcome.lifecycles as f64;
-    outcome.processor_seconds = processor.map(|(before, after)| after - before - making);
+    let made = making.unwrap_or(0.0) * outcome.lifecycles as f64;
+    outcome.processor_seconds = processor.map(|(before, after)| after - before - made);
     outcome.more = subject.measures();
+    if let Some(seconds) = making {
+        outcome.more.push(("making_us_per_lifecycle", seconds * 1e6));
+    }
     outcome.is_partial = subject.is_partial();
     outcome.disk_bytes = subject.close();
     outcome.memory_mib = before.zip(memory::peak_mib());

@@ -17,6 +17,8 @@ use crate::words::body;
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
 const CONVERSATIONS: usize = 3;
+/// The one that no request names.
+pub const UNNAMED: usize = 2;
 
 pub struct Machine {
     pub style: Style,
@@ -28,6 +30,7 @@ pub struct Machine {
     pub histories: [String; CONVERSATIONS],
     /// Receipts that must be durable after the next flush.
     receipts: Vec<Receipt>,
+    pub resumed: Resumed,
     /// Counts at the opening of the store.
     events_before: u64,
     lost_before: u64,
@@ -43,6 +46,16 @@ pub struct Settings {
     pub durability: Durability,
     pub events: usize,
     pub bytes: usize,
+    pub conversation_cache_bytes: usize,
+}
+
+/// How often conversations went on that were not followed any more.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Resumed {
+    /// In a store that was opened again.
+    pub after_openings: u64,
+    /// In a new store, which had let them go for want of memory.
+    pub after_evictions: u64,
 }
 
 pub struct OpenRequest {
@@ -88,6 +101,8 @@ impl Settings {
                 65_536
             },
             bytes: if is_tight { 64 * 1024 } else { 64 << 20 },
+            // From nothing, over what holds a conversation or two, to what holds all.
+            conversation_cache_bytes: [0, 8 << 10, 24 << 10, 200 << 10, 64 << 20][rng.usize(..5)],
         }
     }
 }
@@ -103,6 +118,7 @@ impl Machine {
             open: Vec::new(),
             histories: Default::default(),
             receipts: Vec::new(),
+            resumed: Resumed::default(),
             events_before: 0,
             lost_before: 0,
             shed_before: 0,
@@ -160,7 +176,8 @@ impl Machine {
             // What a crash leaves of streams is the business of `pieces`.
             .response_pieces(Duration::MAX, usize::MAX)
             .capacity_events(settings.events)
-            .capacity_bytes(settings.bytes);
+            .capacity_bytes(settings.bytes)
+            .conversation_cache_bytes(settings.conversation_cache_bytes);
         let second = builder.clone();
         self.store = Some(builder.open().unwrap());
         assert!(matches!(second.open(), Err(OpenError::Locked { .. })));
@@ -396,7 +413,7 @@ impl Machine {
     /// One more turn: everything said so far is sent again, and an answer is added.
     fn turn(&mut self, rng: &mut Rng) {
         let number = match self.style {
-            Style::Conversations => usize::from(rng.u8(..10) == 0),
+            Style::Conversations => [0, 0, 0, 0, 0, 0, 1, UNNAMED, UNNAMED, UNNAMED][rng.usize(..10)],
             _ => rng.usize(..CONVERSATIONS),
         };
         let history = &mut self.histories[number];
@@ -451,6 +468,7 @@ impl Machine {
         if !self.is_exact() {
             self.settle(rng);
         }
+        self.count_resumed();
         let store = self.store.take().unwrap();
         let recorder = store.recorder();
         let report = store.close(PATIENCE);
@@ -499,11 +517,22 @@ impl Machine {
             }
         }
         self.open.clear();
+        self.count_resumed();
         let store = self.store.take().unwrap();
         assert!(store.close(PATIENCE).is_complete);
         self.folder = copy;
         self.settings = Settings::random(rng, self.style);
         self.open_store(true);
+    }
+
+    /// Counts what this opening of the store has read back.
+    pub fn count_resumed(&mut self) {
+        let resumed = self.store().health().conversations_resumed;
+        if self.model.openings == 1 {
+            self.resumed.after_evictions += resumed;
+        } else {
+            self.resumed.after_openings += resumed;
+        }
     }
 
     /// Ends everything, and counts by reading what was shed in this session.

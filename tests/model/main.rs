@@ -1,6 +1,7 @@
 //! Random sequences of everything that a gateway and its readers do, compared step by step with a
 //! model in memory: statuses, places in the log, lists, statistics, and every body byte for byte,
-//! across restarts, kills, erasing, pruning, caps, switched-off and deferred capture, small capacities and long conversations.
+//! across restarts, kills, erasing, pruning, caps, switched-off and deferred capture, small capacities, and
+//! long conversations with a name or without, followed within much memory or little.
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
@@ -34,22 +35,24 @@ mod words;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fastrand::Rng;
-use machine::Machine;
+use machine::{Machine, Resumed};
 use operation::{Operation, Style, sequence};
 
 /// Most runs that making a sequence shorter takes.
 const SHRINK_RUNS_MAX: usize = 300;
 
-fn run(seed: u64, operations: &[Operation]) {
+fn run(seed: u64, operations: &[Operation]) -> Resumed {
     let mut machine = Machine::new(Style::of(seed), seed);
     for operation in operations {
         machine.apply(*operation);
     }
     machine.check_everything(&mut Rng::with_seed(seed));
+    machine.count_resumed();
+    machine.resumed
 }
 
-fn fails(seed: u64, operations: &[Operation]) -> bool {
-    catch_unwind(AssertUnwindSafe(|| run(seed, operations))).is_err()
+fn try_run(seed: u64, operations: &[Operation]) -> Option<Resumed> {
+    catch_unwind(AssertUnwindSafe(|| run(seed, operations))).ok()
 }
 
 /// Leaves out whatever is not needed to fail: halves first, single operations last.
@@ -62,7 +65,7 @@ fn shrink(seed: u64, mut operations: Vec<Operation>) -> Vec<Operation> {
             let mut shorter = operations.clone();
             shorter.drain(at..(at + size).min(operations.len()));
             runs += 1;
-            if fails(seed, &shorter) {
+            if try_run(seed, &shorter).is_none() {
                 operations = shorter;
             } else {
                 at += size;
@@ -78,10 +81,13 @@ fn a_store_says_what_a_model_says() {
     let sequences = seeds::number("AUDITLITE_MODEL_SEQUENCES", 40);
     let length = seeds::number("AUDITLITE_MODEL_LENGTH", 200) as usize;
     let first = seeds::seed("AUDITLITE_MODEL_SEED");
+    let (mut after_openings, mut after_evictions) = (0, 0);
     for number in 0..sequences {
         let seed = first.wrapping_add(number);
         let operations = sequence(seed, length);
-        if !fails(seed, &operations) {
+        if let Some(resumed) = try_run(seed, &operations) {
+            after_openings += resumed.after_openings;
+            after_evictions += resumed.after_evictions;
             continue;
         }
         println!("sequence {seed} fails; making it shorter");
@@ -95,5 +101,9 @@ fn a_store_says_what_a_model_says() {
         println!("{} operations are enough: {shorter:#?}", shorter.len());
         run(seed, &shorter);
         panic!("sequence {seed} failed, but its shorter form does not any more");
+    }
+    println!("went on: {after_openings} times after an opening, {after_evictions} after an eviction");
+    if sequences >= 40 && length >= 200 {
+        assert!(after_openings > 0 && after_evictions > 0);
     }
 }

@@ -7,7 +7,7 @@ use auditlite::{
 use fastrand::Rng;
 
 use crate::expected::{Clock, Request, identifier, note};
-use crate::machine::{Machine, OpenRequest, PATIENCE, now};
+use crate::machine::{Machine, OpenRequest, PATIENCE, UNNAMED, now};
 use crate::words::{body, name, odd};
 
 impl Machine {
@@ -49,11 +49,18 @@ impl Machine {
             operation_name
         );
         fields!(provider_name, request_model, client_model);
-        let mut conversation_id = conversation_id;
+        let (mut conversation_id, mut session_id, mut context_id) =
+            (conversation_id, session_id, context_id);
         if let Some((number, _)) = &conversation {
-            context = context.conversation_id(format!("talk-{number}"));
-            conversation_id = Some(format!("talk-{number}"));
+            let talk = (*number != UNNAMED).then(|| format!("talk-{number}"));
+            context.conversation_id.clone_from(&talk);
+            conversation_id = talk;
             adjusted.retain(|name| name != "conversation_id");
+            if *number == UNNAMED {
+                (context.session_id, context.context_id) = (None, None);
+                (session_id, context_id) = (None, None);
+                adjusted.retain(|name| name != "session_id" && name != "context_id");
+            }
         }
         let actor = match rng.u8(..4) {
             0 => Some((ActorKind::User, "user")),

@@ -98,10 +98,15 @@ impl Subject for Auditlite {
     }
 
     fn measures(&self) -> Vec<(&'static str, f64)> {
-        if !self.is_shedding {
-            return Vec::new();
-        }
         let health = self.store.health();
+        if !self.is_shedding {
+            return vec![
+                ("bodies_continued", health.bodies_continued as f64),
+                ("bodies_of_shared_head", health.bodies_of_shared_head as f64),
+                ("bodies_alone", health.bodies_alone as f64),
+                ("conversations_resumed", health.conversations_resumed as f64),
+            ];
+        }
         vec![
             ("lifecycles_shed", health.shed_lifecycles as f64),
             ("bodies_shed", health.shed_payloads as f64),
