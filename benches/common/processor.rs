@@ -15,3 +15,11 @@ pub fn seconds() -> Option<f64> {
     let kernel: f64 = fields.next()?.parse().ok()?;
     Some((user + kernel) / TICKS_PER_SECOND)
 }
+
+/// Seconds that this thread has had a processor, with steps of nanoseconds.
+/// Source: the kernel's Documentation/scheduler/sched-stats.rst.
+pub fn thread_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let nanoseconds: f64 = stat.split_whitespace().next()?.parse().ok()?;
+    Some(nanoseconds / 1e9)
+}

@@ -1,12 +1,13 @@
 //! One measurement, in this process.
 
+use std::path::Path;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use super::common::traffic;
 use super::common::{Latencies, memory, processor};
 use super::gateway::{PRODUCERS, Source, Traffic, conversations};
-use super::rounds::making_seconds;
+use super::rounds::{Rounds, making_seconds};
 use super::subjects::{self, Subject, ceiling};
 use super::{BYTE_BUDGET_MIB, Options, edge, rate};
 
@@ -46,13 +47,31 @@ pub(crate) fn run(child: &str, options: &Options) {
         duration: Duration::from_secs_f64(options.arguments.seconds),
     };
     let folder = tempfile::tempdir().unwrap();
-    let outcome = match child {
+    let past_bytes = match options.past {
+        0 => 0,
+        count => record_past(&traffic, count, folder.path()),
+    };
+    let mut outcome = match child {
         "ceiling" => ceiling::measure(&traffic, folder.path()),
         subject => measure(&traffic, || {
             subjects::open(subject, folder.path(), BYTE_BUDGET_MIB << 20)
         }),
     };
+    outcome.disk_bytes = outcome.disk_bytes.saturating_sub(past_bytes);
     outcome.print();
+}
+
+/// One turn of each of so many other conversations, recorded and closed before the measurement. Returns the bytes of
+/// the file.
+fn record_past(traffic: &Traffic<'_>, count: usize, folder: &Path) -> u64 {
+    let mut store = subjects::open("auditlite", folder, BYTE_BUDGET_MIB << 20);
+    for producer in 0..PRODUCERS {
+        for lifecycle in Rounds::past(&traffic.conversations, count, producer) {
+            store.record(lifecycle);
+        }
+    }
+    store.flush();
+    store.close()
 }
 
 pub(crate) fn print(measure: &str, value: f64) {
@@ -134,7 +153,9 @@ pub(crate) fn measure(traffic: &Traffic<'_>, open: impl FnOnce() -> Box<dyn Subj
     outcome.processor_seconds = processor.map(|(before, after)| after - before - made);
     outcome.more = subject.measures();
     if let Some(seconds) = making {
-        outcome.more.push(("making_us_per_lifecycle", seconds * 1e6));
+        outcome
+            .more
+            .push(("making_us_per_lifecycle", seconds * 1e6));
     }
     outcome.is_partial = subject.is_partial();
     outcome.disk_bytes = subject.close();

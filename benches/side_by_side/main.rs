@@ -55,12 +55,14 @@ const RATE: &str = "lifecycles_per_s";
 const MEMORY: &str = "peak_memory_mib";
 
 const USAGE: &str = "
-       [--conversations N [--turns T]] [--rate R [--body-bytes N]] [--own-bodies] [--subjects A,B…] [--scale small|full] [--edge]
+       [--conversations N [--turns T [--past P]]] [--rate R [--body-bytes N]] [--own-bodies] [--subjects A,B…]
+       [--scale small|full] [--edge]
 
 Without one of the last three: all subjects and the small scale. With some: only what is named.
   --conversations  that each of the two producers has going at once (8); with --turns, how many different ones
               both have going together
   --turns     that each of them has, from the end of a recorded one
+  --past      that the file holds already, one turn of each, before it is opened for the measurement (auditlite only)
   --own-bodies  every lifecycle brings a copy of its bodies in all rounds, not in the memory round only
   --rate      lifecycles a second, each of half a second, in place of as many as possible: what auditlite and its
               profile for edge boxes write to the disk, how often they sync, and how long a waited receipt takes
@@ -76,6 +78,7 @@ struct Options {
     /// Conversations that each producer has going at once.
     conversations: usize,
     turns: Option<usize>,
+    past: usize,
     rate: Option<f64>,
     /// Of generated bodies, at a rate.
     body_bytes: Option<usize>,
@@ -91,7 +94,8 @@ impl Options {
     fn read() -> Self {
         let (mut subjects, mut scale, mut edge, mut child) = (Vec::new(), None, false, None);
         let mut conversations = CONVERSATIONS;
-        let (mut turns, mut rate, mut body_bytes) = (None, None, None);
+        let (mut turns, mut past) = (None, 0);
+        let (mut rate, mut body_bytes) = (None, None);
         let mut bodies = Bodies::Shared;
         let mut arguments = Arguments::read_with(
             "auditlite beside what a gateway would write otherwise.",
@@ -114,6 +118,10 @@ impl Options {
                 "--turns" => {
                     turns = words.next().and_then(|word| word.parse().ok());
                     turns.is_some_and(|turns| turns > 0)
+                }
+                "--past" => {
+                    past = words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
+                    past > 0
                 }
                 "--rate" => {
                     rate = words.next().and_then(|word| word.parse().ok());
@@ -157,6 +165,7 @@ impl Options {
             arguments,
             conversations,
             turns,
+            past,
             rate,
             body_bytes,
             bodies,
@@ -265,6 +274,9 @@ fn measure(
     }
     if let Some(turns) = options.turns {
         command.args(["--turns", &turns.to_string()]);
+    }
+    if options.past > 0 {
+        command.args(["--past", &options.past.to_string()]);
     }
     if bodies == Bodies::Own {
         command.arg("--own-bodies");

@@ -20,6 +20,8 @@ use super::gateway::{Conversation, Facts, Lifecycle, PRODUCERS, lifecycle};
 
 /// What the text of a message begins with, in every protocol of the recorded traffic.
 const TEXTS: [&[u8]; 2] = [b"\"content\":\"", b"\"text\":\""];
+/// The number of the first conversation that the file holds before a measurement.
+const PAST_NUMBER: usize = 1 << 40;
 /// Making bodies is measured for so long: processor time has steps of 10 ms.
 const MAKING: Duration = Duration::from_millis(500);
 /// Bytes of made bodies that are kept, by each thread.
@@ -39,6 +41,7 @@ pub(crate) struct Rounds<'t> {
     producer: usize,
     /// Conversations that this thread has going.
     slots: usize,
+    first_number: usize,
     generation: usize,
     turn: usize,
     slot: usize,
@@ -61,11 +64,28 @@ impl<'t> Rounds<'t> {
             plan,
             producer,
             slots: (plan.conversations + PRODUCERS - 1 - producer) / PRODUCERS,
+            first_number: 0,
             generation: 0,
             turn: 0,
             slot: 0,
             noise: 0x9E37_79B9_7F4A_7C15 + producer as u64,
         }
+    }
+
+    /// One turn of each of so many conversations that are none of those.
+    pub(crate) fn past(
+        conversations: &'t [Conversation<'t>],
+        count: usize,
+        producer: usize,
+    ) -> impl Iterator<Item = Lifecycle> + 't {
+        let plan = Plan {
+            conversations: count,
+            turns: 1,
+        };
+        let mut rounds = Self::new(conversations, plan, producer);
+        rounds.first_number = PAST_NUMBER;
+        let slots = rounds.slots;
+        rounds.take(slots)
     }
 
     /// Whether all conversations have ended that have begun.
@@ -81,8 +101,10 @@ impl Iterator for Rounds<'_> {
         if self.slots == 0 {
             return None;
         }
-        let number =
-            self.generation * self.plan.conversations + self.slot * PRODUCERS + self.producer;
+        let number = self.first_number
+            + self.generation * self.plan.conversations
+            + self.slot * PRODUCERS
+            + self.producer;
         let conversation = self.recorded[number % self.recorded.len()];
         let first = conversation.turns.len() - self.plan.turns;
         let exchange = conversation.turns[first + self.turn];

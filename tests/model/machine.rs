@@ -413,7 +413,9 @@ impl Machine {
     /// One more turn: everything said so far is sent again, and an answer is added.
     fn turn(&mut self, rng: &mut Rng) {
         let number = match self.style {
-            Style::Conversations => [0, 0, 0, 0, 0, 0, 1, UNNAMED, UNNAMED, UNNAMED][rng.usize(..10)],
+            Style::Conversations => {
+                [0, 0, 0, 0, 0, 0, 1, UNNAMED, UNNAMED, UNNAMED][rng.usize(..10)]
+            }
             _ => rng.usize(..CONVERSATIONS),
         };
         let history = &mut self.histories[number];

@@ -102,7 +102,9 @@ fn a_store_says_what_a_model_says() {
         run(seed, &shorter);
         panic!("sequence {seed} failed, but its shorter form does not any more");
     }
-    println!("went on: {after_openings} times after an opening, {after_evictions} after an eviction");
+    println!(
+        "went on: {after_openings} times after an opening, {after_evictions} after an eviction"
+    );
     if sequences >= 40 && length >= 200 {
         assert!(after_openings > 0 && after_evictions > 0);
     }

@@ -228,6 +228,15 @@ impl<N: Note> TurnCache<N> {
             .collect()
     }
 
+    /// Changes all turns in their places, so that none takes more memory or less. Whether any was changed.
+    pub(super) fn change_all(&mut self, change: impl Fn(&mut CachedTurn<N>) -> bool) -> bool {
+        let mut is_any = false;
+        for slot in self.slots.values_mut() {
+            is_any |= change(&mut slot.turn);
+        }
+        is_any
+    }
+
     fn shrink(&mut self, used: u64, key: &Key) {
         if self.is_current(used, key) {
             let fingerprint_key = self.key;

@@ -110,7 +110,7 @@ pub(crate) struct DeltaPlanner<N> {
     unnamed: UnnamedIndex,
     counts: PlanCounts,
     planned: u64,
-    has_evicted: bool,
+    has_let_go: bool,
     /// What is being removed, in ascending ranges of ids.
     forgotten: Vec<(i64, i64)>,
 }
@@ -124,7 +124,7 @@ impl<N: Note> DeltaPlanner<N> {
             unnamed: UnnamedIndex::default(),
             counts: PlanCounts::default(),
             planned: 0,
-            has_evicted: false,
+            has_let_go: false,
             forgotten: Vec::new(),
         }
     }
@@ -249,13 +249,15 @@ impl<N: Note> DeltaPlanner<N> {
     /// Whether a conversation is followed, so that nothing of it needs to be read from the file.
     pub(crate) fn is_followed(&self, domain: Domain, conversation: &str) -> bool {
         let name = conversation.as_bytes();
-        self.cache
-            .contains(&Key::new(self.key, KeyKind::Named, domain, name))
+        let turn = self
+            .cache
+            .get(&Key::new(self.key, KeyKind::Named, domain, name));
+        turn.is_some_and(|turn| !turn.request.is_to_be_resumed())
     }
 
-    /// Whether conversations were let go for want of memory.
-    pub(crate) fn has_evicted(&self) -> bool {
-        self.has_evicted
+    /// Whether conversations were let go for want of memory, or lost a part to a removal.
+    pub(crate) fn has_let_go(&self) -> bool {
+        self.has_let_go
     }
 
     /// Follows a conversation whose last bodies were read from the file.
@@ -276,7 +278,7 @@ impl<N: Note> DeltaPlanner<N> {
             is_whole: self.cache.keeps_whole(body.len(), 0),
             is_indexed: false,
         };
-        let turn = CachedTurn {
+        let mut turn = CachedTurn {
             request: CachedRequest::resumed(id, blocks, place, keyframe, keep),
             response: response.map(|(id, body)| {
                 // A response is packed against its request, and the response before, which that one needs too.
@@ -291,6 +293,7 @@ impl<N: Note> DeltaPlanner<N> {
             head,
             hints: Vec::new(),
         };
+        turn.forget_keyframe(&self.forgotten);
         if !turn.needs(&self.forgotten) {
             self.counts.resumed += 1;
             let name = conversation.as_bytes();
@@ -311,6 +314,8 @@ impl<N: Note> DeltaPlanner<N> {
     /// still be in the file for a while: until the next call none of them is a conversation's to resume.
     pub(crate) fn forget(&mut self, ranges: Vec<(i64, i64)>) {
         let removed = self.cache.remove_where(|turn| turn.needs(&ranges));
+        let has_lost = self.cache.change_all(|turn| turn.forget_keyframe(&ranges));
+        self.has_let_go |= has_lost || !removed.is_empty();
         self.forget_hints(removed);
         self.forgotten = ranges;
     }
@@ -400,7 +405,7 @@ impl<N: Note> DeltaPlanner<N> {
 
     fn evict(&mut self) {
         let evicted = self.cache.evict();
-        self.has_evicted |= !evicted.is_empty();
+        self.has_let_go |= !evicted.is_empty();
         self.forget_hints(evicted);
     }
 

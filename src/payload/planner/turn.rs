@@ -24,6 +24,8 @@ const DEPTH_MAX: u32 = 96;
 const KEYFRAMES_MAX: u32 = 32;
 /// Of a conversation that is read back from the file, a body with so many rows below it at most is the keyframe.
 pub(crate) const KEYFRAME_DEPTH_RESUMED: u32 = KEYFRAMES_MAX / 2;
+/// The depth of a keyframe that was removed.
+const KEYFRAME_LOST: u32 = u32::MAX;
 /// No chain unpacks more than this: bounds how long a read takes.
 const CHAIN_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
@@ -166,6 +168,12 @@ impl<N: Note> CachedRequest<N> {
         keyframe.depth < KEYFRAMES_MAX
             && keyframe.chain_bytes < CHAIN_BYTES_MAX
             && keyframe.common > self.bytes.len() / 4
+    }
+
+    /// Whether the file knows better what it can go on with: its chain is too long for now, and the keyframe that it
+    /// went back to is gone, but not what came later.
+    pub(super) fn is_to_be_resumed(&self) -> bool {
+        !self.can_be_followed() && self.keyframe.depth == KEYFRAME_LOST
     }
 
     pub(super) fn mark_keyframe(&mut self) {
@@ -376,19 +384,28 @@ impl<N: Note> CachedTurn<N> {
         ENTRY_BYTES + self.request.held_bytes() + response + hints
     }
 
-    /// Whether one of these ids, in ascending ranges, is one of its bases.
+    /// Whether one of these ids, in ascending ranges, is that of its request or response.
     pub(super) fn needs(&self, ranges: &[(i64, i64)]) -> bool {
-        let is_in = |id: i64| {
-            let range = ranges.partition_point(|(_, last)| *last < id);
-            ranges.get(range).is_some_and(|(first, _)| *first <= id)
-        };
-        is_in(self.request.id)
-            || is_in(self.request.keyframe.id)
-            || self
-                .response
-                .as_ref()
-                .is_some_and(|response| is_in(response.id))
+        let response = self.response.as_ref();
+        is_in(ranges, self.request.id)
+            || response.is_some_and(|response| is_in(ranges, response.id))
     }
+
+    /// Goes back to no keyframe any more that is in one of these ranges. What was packed against it is repacked
+    /// before it is removed, which only shortens chains. Whether it was to go back to such a keyframe.
+    pub(super) fn forget_keyframe(&mut self, ranges: &[(i64, i64)]) -> bool {
+        let keyframe = &mut self.request.keyframe;
+        let is_lost = is_in(ranges, keyframe.id);
+        if is_lost {
+            keyframe.depth = KEYFRAME_LOST;
+        }
+        is_lost
+    }
+}
+
+fn is_in(ranges: &[(i64, i64)], id: i64) -> bool {
+    let range = ranges.partition_point(|(_, last)| *last < id);
+    ranges.get(range).is_some_and(|(first, _)| *first <= id)
 }
 
 /// What a body has that its base does not.

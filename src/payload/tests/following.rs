@@ -248,3 +248,33 @@ fn bodies_of_two_domains_do_not_build_on_each_other() {
         }
     }
 }
+
+#[test]
+fn a_conversation_whose_keyframe_is_removed_goes_on_until_it_would_go_back() {
+    let mut random = Random(23);
+    let mut model = Model::new(CACHE_BYTES);
+    let mut history = random.text(20_000);
+    let (mut first_turns, mut resumable) = (Vec::new(), Vec::new());
+    for turn in 0..80 {
+        history.push_str(&random.text(100));
+        let (request, key) = model.request(Some("c"), &Bytes::from(history.clone()));
+        model.response(request, key.as_ref(), &Bytes::from(random.text(100)));
+        match model.rows[&request].bases {
+            None => first_turns.push(turn),
+            Some(bases) => assert!(turn <= 3 || bases.first > 2, "it is gone"),
+        }
+        if turn == 3 {
+            model.conversations.forget(vec![(1, 2)]);
+            assert!(model.conversations.has_let_go());
+        }
+        if !model.conversations.is_followed(Domain::default(), "c") {
+            resumable.push(turn);
+        }
+    }
+    // Before it begins again where its chain ends, it can be read back.
+    let [0, again] = first_turns[..] else {
+        panic!("{first_turns:?}")
+    };
+    assert_eq!(resumable, [again - 1]);
+    model.check_all();
+}

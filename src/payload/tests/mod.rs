@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::*;
 
+mod chosen;
 mod following;
 
 /// A stored payload as the table holds it.

@@ -64,7 +64,7 @@ impl Resumer {
         body: &[u8],
     ) {
         let is_wanted = body.len() >= BODY_BYTES_MIN
-            && (self.has_past || planner.has_evicted())
+            && (self.has_past || planner.has_let_go())
             && !planner.is_followed(domain, key);
         if !is_wanted {
             return;

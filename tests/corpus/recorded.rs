@@ -1,17 +1,5 @@
-//! Recorded traffic: every body through `auditlite record`, and back byte for byte.
-//!
-//! `AUDITLITE_CORPUS` names a folder of files; docs/traffic.md says how to make one. Without it the test
-//! says so and passes. A part is read; `AUDITLITE_CORPUS_FULL=1` reads all.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stderr,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+//! Every recorded body through `auditlite record`, and back byte for byte.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -21,19 +9,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-fn corpus() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");
-    let path = std::env::var_os("AUDITLITE_CORPUS").map_or(beside, PathBuf::from);
-    if path.is_dir() {
-        return Some(path);
-    }
-    eprintln!("SKIPPED: no recorded traffic; AUDITLITE_CORPUS names its folder (docs/traffic.md)");
-    None
-}
-
-fn is_full() -> bool {
-    std::env::var_os("AUDITLITE_CORPUS_FULL").is_some()
-}
+use crate::READ_MAX;
+use crate::files::{corpus, expand, is_full, lines};
 
 #[derive(Deserialize)]
 struct Line<'a> {
@@ -66,42 +43,11 @@ fn files(corpus: &Path, folder: &Path) -> Vec<PathBuf> {
             }
             continue;
         }
-        let limit = if is_full() { "1000000" } else { "150" };
-        let expanded = folder.join(name.trim_end_matches(".zst"));
-        let plain = folder.join("plain").join(name.trim_end_matches(".zst"));
-        std::fs::create_dir_all(plain.parent().unwrap()).unwrap();
-        // expand.py reads plain files everywhere; zstd it does not find on every machine.
-        let mut decoder = zstd::stream::read::Decoder::new(File::open(&path).unwrap()).unwrap();
-        decoder.window_log_max(27).unwrap();
-        std::io::copy(&mut decoder, &mut File::create(&plain).unwrap()).unwrap();
-        let done = Command::new("python3")
-            .arg(corpus.join("expand.py"))
-            .arg(&plain)
-            .args(["--limit", limit, "--out"])
-            .arg(&expanded)
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "{done:?}");
-        files.push(expanded);
+        let limit = if is_full() { 1_000_000 } else { 150 };
+        files.push(expand(corpus, &name, limit, folder));
     }
     files
 }
-
-fn lines(path: &Path) -> Box<dyn Iterator<Item = String>> {
-    let file = File::open(path).unwrap();
-    let reader: Box<dyn BufRead> = if path.extension().is_some_and(|end| end == "zst") {
-        let mut decoder = zstd::stream::read::Decoder::new(file).unwrap();
-        decoder.window_log_max(27).unwrap();
-        Box::new(BufReader::new(decoder))
-    } else {
-        Box::new(BufReader::new(file))
-    };
-    Box::new(reader.lines().map(Result::unwrap))
-}
-
-/// No body takes longer to read, at its best of some tries: a virtual machine that stands still for a while
-/// is not what is tested.
-const READ_MAX: Duration = Duration::from_millis(5);
 
 #[test]
 fn every_recorded_body_comes_back_byte_for_byte() {
