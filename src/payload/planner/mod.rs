@@ -306,7 +306,7 @@ impl<N: Note> DeltaPlanner<N> {
 
     /// Follows no conversation any more.
     pub(crate) fn reset(&mut self) {
-        self.cache = TurnCache::new(self.key, self.cache.bytes_max());
+        self.cache = TurnCache::new(self.key, self.cache.memory_bytes());
         self.unnamed = UnnamedIndex::default();
     }
 

@@ -330,7 +330,8 @@ fn the_cache_stays_within_its_bytes() {
         }
         let (request, key) = model.request(Some(&format!("c-{number}")), &body);
         model.response(request, key.as_ref(), &body);
-        assert!(model.conversations.held_bytes() <= 100_000);
+        // A fifth is the allocator's.
+        assert!(model.conversations.held_bytes() <= 80_000);
     }
     model.check_all();
 }
