@@ -145,6 +145,7 @@ fn work(
         next_seq,
         lifecycles_opened: 0,
         accounts: Accounts::default(),
+        is_unhurried: false,
     };
     if let Some(stop) = intake.run() {
         Committer::latch(&shared, &path, stop);

@@ -29,9 +29,16 @@ const BATCH_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// A thread that waits for a commit wakes the intake at once.
 const LINGER: Duration = Duration::from_millis(100);
 const LINGER_STEP: Duration = Duration::from_micros(500);
-/// How often the intake looks for more while it gathers a batch: seldom where nothing comes, but often enough
+/// The same where the last batch ended because its time was over: where little comes, looking takes more than the
+/// work itself. A command may have waited for so long; the interval is shorter by that.
+const LINGER_STEP_UNHURRIED: Duration = Duration::from_millis(2);
+/// Such a step is at most this part of the interval.
+const LINGER_STEP_PART: u32 = 10;
+/// How often the intake looks for more while it gathers a batch: seldom where little comes, but often enough
 /// that a burst does not fill the capacity in between.
 const GATHER_STEP_MAX: Duration = Duration::from_millis(5);
+/// More commands than this at one look are a burst.
+const BURST_COMMANDS: usize = 16;
 /// A batch with this part of the capacity is not put off.
 const GATHER_PART: usize = 8;
 
@@ -53,6 +60,8 @@ pub(crate) struct Intake {
     pub(crate) next_seq: u64,
     pub(crate) lifecycles_opened: u64,
     pub(crate) accounts: Accounts,
+    /// The last batch ended because its time was over.
+    pub(crate) is_unhurried: bool,
 }
 
 /// How long a commit is put off for others that may join it.
@@ -103,10 +112,13 @@ impl Intake {
     /// is large, when idle it has one command and no delay. The error is why the writer ends; `None` where
     /// the channel has ended, or a later stage has latched the reason.
     fn collect(&mut self, replies: &mut Replies) -> Result<BatchBuilder, Option<Stop>> {
-        let mut next = Some(self.receive()?.ok_or(None)?);
+        let (first, waited) = self.receive()?.ok_or(None)?;
+        let mut next = Some(first);
+        let interval = self.pace.interval.saturating_sub(waited);
         let mut batch = BatchBuilder::new(self.next_seq);
         batch.group.arena = self.preparer.take_buffer();
         let begun = Instant::now();
+        let (mut step, mut in_a_row) = (LINGER_STEP, 0);
         while let Some(command) = next {
             self.take(command, &mut batch, replies);
             if let Some(group) = batch.take_group() {
@@ -118,8 +130,13 @@ impl Intake {
                 break;
             }
             next = self.receiver.try_recv().ok();
+            in_a_row += 1;
             if next.is_none() {
-                next = self.gather(begun, &batch, replies);
+                if in_a_row > BURST_COMMANDS {
+                    step = LINGER_STEP;
+                }
+                in_a_row = 0;
+                next = self.gather(begun, interval, &mut step, &batch, replies);
             }
         }
         let is_used_up = self.shared.counters.disk_space() == DiskSpace::Exhausted;
@@ -132,10 +149,16 @@ impl Intake {
     }
 
     /// Waits for what may join the batch, unless something waits for its commit.
-    fn gather(&self, begun: Instant, batch: &BatchBuilder, replies: &Replies) -> Option<Command> {
-        let mut step = LINGER_STEP;
+    fn gather(
+        &mut self,
+        begun: Instant,
+        interval: Duration,
+        step: &mut Duration,
+        batch: &BatchBuilder,
+        replies: &Replies,
+    ) -> Option<Command> {
         loop {
-            let left = self.pace.interval.saturating_sub(begun.elapsed());
+            let left = interval.saturating_sub(begun.elapsed());
             let is_urgent = replies.close.is_some()
                 || !replies.flushes.is_empty()
                 || batch.is_empty()
@@ -143,13 +166,14 @@ impl Intake {
                 || self.shared.commits.are_waiting()
                 || self.shared.capacity.is_short();
             if left.is_zero() || is_urgent {
+                self.is_unhurried = !is_urgent;
                 return None;
             }
-            thread::park_timeout(step.min(left));
+            thread::park_timeout((*step).min(left));
+            *step = (*step * 2).min(GATHER_STEP_MAX);
             if let Ok(command) = self.receiver.try_recv() {
                 return Some(command);
             }
-            step = (step * 2).min(GATHER_STEP_MAX);
         }
     }
 
@@ -194,18 +218,25 @@ impl Intake {
         }
     }
 
-    fn receive(&mut self) -> Result<Option<Command>, Stop> {
+    /// The next command, and how long it may have waited.
+    fn receive(&mut self) -> Result<Option<(Command, Duration)>, Stop> {
+        let step = match std::mem::take(&mut self.is_unhurried) {
+            true => LINGER_STEP_UNHURRIED.min(self.pace.interval / LINGER_STEP_PART),
+            false => LINGER_STEP,
+        };
+        let step = step.max(LINGER_STEP);
         let idle_since = Instant::now();
         while idle_since.elapsed() < LINGER {
             if let Ok(command) = self.receiver.try_recv() {
-                return Ok(Some(command));
+                return Ok(Some((command, step)));
             }
-            thread::park_timeout(LINGER_STEP);
+            thread::park_timeout(step);
         }
-        match &mut self.downstream {
-            Downstream::Here(stage) => stage.next(&self.receiver),
-            Downstream::Thread(_) => Ok(self.receiver.recv().ok()),
-        }
+        let command = match &mut self.downstream {
+            Downstream::Here(stage) => stage.next(&self.receiver)?,
+            Downstream::Thread(_) => self.receiver.recv().ok(),
+        };
+        Ok(command.map(|command| (command, Duration::ZERO)))
     }
 
     fn state_loss(&mut self, gap: Gap, batch: &mut BatchBuilder) {
