@@ -57,7 +57,8 @@ pub fn body(rng: &mut Rng) -> Vec<u8> {
         8 => 16 * 1024 - 2 + rng.usize(..5),
         _ => rng.usize(16 * 1024..50_000),
     };
-    match rng.u8(..5) {
+    match rng.u8(..6) {
+        5 => shown(rng, length),
         0 => (0..length).map(|_| rng.u8(..)).collect(),
         1 => vec![rng.u8(..); length],
         2 => {
@@ -77,4 +78,24 @@ pub fn body(rng: &mut Rng) -> Vec<u8> {
             text.into_bytes()
         }
     }
+}
+
+/// Some of a few images, among text. Some begin or end alike, and some are no longer than a medium must be.
+fn shown(rng: &mut Rng, length: usize) -> Vec<u8> {
+    const BEGINNING: usize = 3000;
+    let image = |seed: usize, characters: usize| -> Vec<u8> {
+        let mut rng = Rng::with_seed(seed as u64);
+        (0..characters).map(|_| rng.alphanumeric() as u8).collect()
+    };
+    let mut body = b"{\"text\":\"".to_vec();
+    body.extend(std::iter::repeat_n(b"word ", length / 10).flatten());
+    for _ in 0..rng.usize(1..4) {
+        let number = rng.usize(..4);
+        body.extend(b"\",\"image\":\"");
+        body.extend(image(99, BEGINNING));
+        body.extend(image(number, 16 * 1024 - BEGINNING + number * 4000));
+        body.extend(b"==");
+    }
+    body.extend(b"\"}");
+    body
 }

@@ -110,3 +110,64 @@ impl<'d> Parts<'d> {
 fn size(number: u64) -> Option<usize> {
     usize::try_from(number).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_form_is_read_as_it_was_written() {
+        let holes = [
+            Hole {
+                gap: 3,
+                media_id: 1,
+                length: 4,
+            },
+            Hole {
+                gap: 0,
+                media_id: 300,
+                length: 2,
+            },
+        ];
+        let data = Parts::join(&holes, Encoding::AsIs, b"abcdef");
+        let parts = Parts::of(Encoding::Media, &data).unwrap();
+        assert_eq!(
+            (parts.holes.as_slice(), parts.hole_bytes),
+            (holes.as_slice(), 6)
+        );
+        assert_eq!(
+            (parts.encoding, parts.data),
+            (Encoding::AsIs, b"abcdef".as_slice())
+        );
+        let medium = |hole: &Hole| Some(vec![b'X'; size(hole.length)?]);
+        let filled = parts.fill(b"abcdef".to_vec(), medium).unwrap();
+        assert_eq!(filled, b"abcXXXXXXdef");
+        // A medium of another length, one that is missing, and a text that is too short.
+        assert_eq!(parts.fill(b"abcdef".to_vec(), |_| Some(vec![0; 3])), None);
+        assert_eq!(parts.fill(b"abcdef".to_vec(), |_| None), None);
+        assert_eq!(parts.fill(b"ab".to_vec(), medium), None);
+    }
+
+    #[test]
+    fn what_is_no_stored_form_is_refused() {
+        let hole = Hole {
+            gap: 0,
+            media_id: 1,
+            length: u64::MAX,
+        };
+        for data in [
+            Vec::new(),
+            Parts::join(&[], Encoding::AsIs, b"x"),
+            Parts::join(&[hole; MEDIA_MAX + 1], Encoding::AsIs, b"x"),
+            // More bytes than there can be.
+            Parts::join(&[hole; 2], Encoding::AsIs, b"x"),
+            Parts::join(&[hole], Encoding::Media, b"x"),
+            vec![9, 1, 0, 1, 1],
+            vec![0, 2, 0, 1, 1],
+        ] {
+            assert!(Parts::of(Encoding::Media, &data).is_none(), "{data:?}");
+        }
+        let other = Parts::of(Encoding::Zstd, b"frame").unwrap();
+        assert_eq!((other.holes.len(), other.data), (0, b"frame".as_slice()));
+    }
+}

@@ -183,3 +183,154 @@ pub(crate) fn media_in(
     }
     media
 }
+
+#[cfg(test)]
+mod tests {
+    use fastrand::Rng;
+
+    use super::*;
+
+    /// The same by looking at every byte.
+    fn runs_by_bytes(body: &[u8]) -> Vec<Range<usize>> {
+        let is_in = |at: usize| is_base64(body[at]) || is_escape(body, at);
+        let (mut runs, mut at) = (Vec::new(), 0);
+        while at < body.len() {
+            let start = at;
+            while at < body.len() && is_in(at) {
+                at += 1;
+            }
+            if at > start {
+                let padding = body[at..].iter().take(2).take_while(|byte| **byte == b'=');
+                at += padding.count();
+                if at - start >= MEDIUM_BYTES_MIN {
+                    runs.push(start..at);
+                }
+            }
+            at = at.max(start + 1);
+        }
+        runs
+    }
+
+    /// Pieces of base64, long and short, between other text.
+    fn body(random: &mut Rng) -> Vec<u8> {
+        let mut body = Vec::new();
+        for _ in 0..random.usize(1..12) {
+            let length = match random.usize(..4) {
+                0 => random.usize(..100),
+                1 => random.usize(..MEDIUM_BYTES_MIN + 10),
+                2 => MEDIUM_BYTES_MIN - 2 + random.usize(..4),
+                _ => random.usize(..60_000),
+            };
+            let alphabet: &[u8] =
+                [b"ABCxyz019+".as_slice(), b"AB-_9", b"AB\\/xyz/"][random.usize(..3)];
+            body.extend(alphabet.iter().cycle().take(length));
+            let end = [
+                b"==".as_slice(),
+                b"=",
+                b"",
+                b"\",\"",
+                b" words \\u00e9 \\\\ ",
+                b"\\",
+            ];
+            body.extend_from_slice(end[random.usize(..6)]);
+        }
+        body
+    }
+
+    #[test]
+    fn samples_find_what_a_look_at_every_byte_finds() {
+        let mut random = Rng::with_seed(1);
+        for _ in 0..2000 {
+            let body = body(&mut random);
+            assert_eq!(runs_in(&body, 0..body.len()), runs_by_bytes(&body));
+        }
+    }
+
+    #[test]
+    fn runs_are_in_their_part_and_no_more_than_may_be() {
+        let mut random = Rng::with_seed(2);
+        for _ in 0..500 {
+            let body = body(&mut random);
+            let start = random.usize(..=body.len());
+            let part = start..random.usize(start..=body.len());
+            let mut from = part.start;
+            for run in runs_in(&body, part.clone()) {
+                assert!(from <= run.start && run.end <= part.end);
+                assert!(run.len() >= MEDIUM_BYTES_MIN);
+                from = run.end;
+            }
+        }
+        let one = [b"A".repeat(MEDIUM_BYTES_MIN), b"\",\"".to_vec()].concat();
+        let many = one.repeat(MEDIA_MAX + 10);
+        assert_eq!(runs_in(&many, 0..many.len()).len(), MEDIA_MAX);
+    }
+
+    /// Whatever the head and the tail have of a run, if it is little: the run is the same.
+    #[test]
+    fn a_new_part_is_widened_to_whole_runs() {
+        let medium = [b"iVBORw0K".repeat(10_000), b"==".to_vec()].concat();
+        let begin = b"{\"text\":\"some text\",\"url\":\"data:image/png;base64,".to_vec();
+        let end = b"\"}],\"tools\":[{\"name\":\"a tool\"}]}".to_vec();
+        let body = [begin.clone(), medium.clone(), end].concat();
+        let run = begin.len()..begin.len() + medium.len();
+        for covered in [0, 1, 63, 64, 65, 1000, COVERED_BYTES_MAX] {
+            for behind in [0, 1, 2, 3, 100, COVERED_BYTES_MAX] {
+                let new = run.start + covered..run.end - behind;
+                let whole = if behind == 0 { new.end } else { run.end };
+                assert_eq!(widen(&body, new), run.start..whole, "{covered} {behind}");
+            }
+        }
+        for new in [
+            run.start + COVERED_BYTES_MAX + 1..body.len(),
+            run.start - 10..run.end - COVERED_BYTES_MAX - 1,
+            // Nothing of a run is at the ends.
+            run.start - 1..run.end + 1,
+            run.start..run.end,
+            0..body.len(),
+        ] {
+            assert_eq!(widen(&body, new.clone()), new);
+        }
+    }
+
+    #[test]
+    fn media_between_known_ones_are_found() {
+        let medium = |byte: u8| vec![byte; MEDIUM_BYTES_MIN];
+        let body = [
+            medium(b'a'),
+            medium(b'b'),
+            b" ".to_vec(),
+            medium(b'c'),
+            b" ".to_vec(),
+        ]
+        .concat();
+        let length = MEDIUM_BYTES_MIN;
+        // The first two are one run, of which the second half is known as a medium of its own.
+        let known = [(length..2 * length, 7)];
+        let found = media_in(&body, &known);
+        let expected = [
+            (0..length, None),
+            (length..2 * length, Some(7)),
+            (2 * length + 1..3 * length + 1, None),
+        ];
+        assert_eq!(found, expected);
+        let holes = [
+            Hole {
+                gap: 0,
+                media_id: 1,
+                length: length as u64,
+            },
+            Hole {
+                gap: 0,
+                media_id: 7,
+                length: length as u64,
+            },
+            Hole {
+                gap: 1,
+                media_id: 2,
+                length: length as u64,
+            },
+        ];
+        let ranges: Vec<_> = expected.into_iter().map(|(range, _)| range).collect();
+        assert_eq!(ranges_of(0, &holes), ranges);
+    }
+}

@@ -204,3 +204,33 @@ fn bodies_that_cannot_be_read_or_packed_are_kept_byte_for_byte() {
         );
     }
 }
+
+/// A medium that was planned with a request whose preparation ends in a panic is never written: later bodies do not
+/// refer to it.
+#[test]
+fn a_medium_of_a_request_that_is_not_prepared_costs_no_later_body() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.db");
+    let store = Store::builder(&path).open().unwrap();
+    let body = format!("{{\"image\":\"{}\"}}", "iVBORw0K".repeat(4000));
+    let mut ids = Vec::new();
+    for user in ["trip:planned;", "u", "v"] {
+        let context = RequestContext::new("openai.chat").user_id(user);
+        let audit = store.recorder().open(context, body.clone()).unwrap();
+        ids.push(audit.request_id().to_owned());
+        audit.complete(Completion::new()).unwrap();
+    }
+    assert!(store.close(PATIENCE).is_complete);
+    let store = ReadOnlyStore::open(&path).unwrap();
+    let report = store.verify(&VerifyOptions::default()).unwrap();
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+    let reader = store.reader();
+    assert_eq!(reader.get(&ids[0]).unwrap().body_flags, ["unprepared"]);
+    for id in &ids[1..] {
+        let request = reader.get(id).unwrap();
+        let read = reader
+            .payload(&request, crate::PayloadSide::Request)
+            .unwrap();
+        assert_eq!(read.bytes, body.as_bytes());
+    }
+}

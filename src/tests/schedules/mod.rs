@@ -31,8 +31,8 @@ use shuttle::thread;
 use crate::sync::{Fault, Plan, begin};
 use crate::tests::seeds;
 use crate::{
-    CloseReport, Completion, FlushError, Overflow, ReadOnlyStore, Receipt, ReceiptError,
-    RecordError, RequestContext, Store,
+    CloseReport, Completion, EraseSelector, FlushError, Overflow, PayloadSide, ReadOnlyStore,
+    Receipt, ReceiptError, RecordError, RequestContext, Store,
 };
 
 /// Longer than any schedule's clock runs.
@@ -516,5 +516,63 @@ fn a_close_that_runs_out_of_time_reports_what_is_lost() {
             })
             .sum();
         assert!(missing <= report.lost_events, "{missing}: {report:?}");
+    });
+}
+
+/// A base64 text that is a medium, the same for a number.
+fn medium(number: usize) -> String {
+    let mut random = fastrand::Rng::with_seed(number as u64);
+    (0..16 * 1024).map(|_| random.alphanumeric()).collect()
+}
+
+/// Conversations that show the same images begin while others that show them are erased: each body that stays
+/// comes back, and the file has no medium that no body has.
+#[test]
+fn a_medium_stays_for_all_that_refer_to_it_while_its_holders_are_erased() {
+    explore("media", |path| {
+        begin(Plan::default());
+        let store = Arc::new(Store::builder(path).open().unwrap());
+        let show = |recorder: &crate::Recorder, conversation: &str, turn: usize| {
+            let id = format!("{conversation}-{turn}");
+            let context = context(&id).conversation_id(conversation);
+            // The beginnings differ, so that media are what bodies have in common.
+            let text = format!("{conversation} says {turn}. ").repeat(40);
+            let body = format!("{text}\"{}\"{text}\"{}\"", medium(turn % 2), medium(2));
+            let audit = recorder.open(context, body.clone()).unwrap();
+            audit.complete(Completion::new()).unwrap();
+            (id, body)
+        };
+        let recorder = store.recorder();
+        for conversation in ["erased-0", "erased-1"] {
+            show(&recorder, conversation, 0);
+            show(&recorder, conversation, 1);
+        }
+        store.flush(PATIENCE).unwrap();
+        let eraser = {
+            let store = Arc::clone(&store);
+            thread::spawn(move || {
+                for conversation in ["erased-0", "erased-1"] {
+                    let selector = EraseSelector::Conversation(conversation.to_owned());
+                    assert_eq!(store.erase(&selector, "why").unwrap().requests, 2);
+                }
+            })
+        };
+        let mut shown = Vec::new();
+        for turn in 0..4 {
+            shown.push(show(&recorder, &format!("kept-{turn}"), turn));
+            if turn == 1 {
+                store.flush(PATIENCE).unwrap();
+            }
+        }
+        eraser.join().unwrap();
+        assert!(store.close(PATIENCE).is_complete);
+        let store = ReadOnlyStore::open(path).unwrap();
+        assert_eq!(store.doctor().unwrap().findings, Vec::<String>::new());
+        let reader = store.reader();
+        for (id, body) in shown {
+            let request = reader.get(&id).unwrap();
+            let read = reader.payload(&request, PayloadSide::Request).unwrap();
+            assert!(read.bytes == body.as_bytes(), "{id}");
+        }
     });
 }

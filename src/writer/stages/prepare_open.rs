@@ -61,6 +61,8 @@ impl Preparer {
             .unzip();
         let content_payload = content_payload.flatten();
         self.note_request(&command, &mut request);
+        let user_id = command.context.user_id.as_deref().unwrap_or_default();
+        trip("planned", user_id.as_bytes());
         let mut body_bytes = command.body_grant.bytes(command.body_length);
         if capture == Capture::Deferred {
             hold_request(&mut command, &mut request);

@@ -1,5 +1,7 @@
 //! Media: what recurs in other conversations is stored once, comes back exactly, and goes with its last holder.
 
+mod carried;
+mod damaged;
 mod random;
 mod removing;
 mod sharing;
@@ -77,10 +79,14 @@ impl Recorded {
     }
 
     fn with(folder: Folder) -> Self {
-        let store = Some(open(&folder));
+        let store = open(&folder);
+        Self::of(folder, store)
+    }
+
+    fn of(folder: Folder, store: Store) -> Self {
         Self {
             folder,
-            store,
+            store: Some(store),
             bodies: BTreeMap::new(),
         }
     }
