@@ -1,10 +1,9 @@
 //! What a retention removes while conversations go on costs them nothing.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use auditlite::{Retention, Store, Timestamp};
+use auditlite::{Retention, Timestamp};
 
 use crate::conversations::{Conversations, PATIENCE, SWE_BENCH, builder, bytes, close, is_within};
 use crate::files::is_full;
@@ -49,20 +48,18 @@ fn record(folder: &Path, conversations: &Conversations, is_pruned: bool) -> (u64
     }
     store.flush(PATIENCE).unwrap();
     let before = store.health();
-    let recorded = AtomicUsize::new(0);
-    let removed = std::thread::scope(|scope| {
-        let pruner = scope.spawn(|| match is_pruned {
-            true => prune_as_recorded(&store, &older, &recorded),
-            false => 0,
-        });
-        for turn in 0..TURNS {
-            for number in count..2 * count {
-                conversations.record(&store, number, turn);
-                recorded.fetch_add(1, Ordering::Relaxed);
+    let mut removed = 0;
+    for turn in 0..TURNS {
+        for number in count..2 * count {
+            conversations.record(&store, number, turn);
+            let recorded = turn * count + number + 1 - count;
+            // As large a part of the older content as is recorded of the newer.
+            if is_pruned && (recorded.is_multiple_of(count / 5) || recorded == count * TURNS) {
+                let report = store.prune(&older_than(older[recorded])).unwrap();
+                removed += report.payloads;
             }
         }
-        pruner.join().unwrap()
-    });
+    }
     store.flush(PATIENCE).unwrap();
     let expected = if is_pruned { 2 * count * TURNS } else { 0 };
     assert_eq!(removed, expected as u64);
@@ -72,21 +69,6 @@ fn record(folder: &Path, conversations: &Conversations, is_pruned: bool) -> (u64
     // What is removed is left out, removed or not.
     let (_, packed) = bytes(&folder.join("audit.db"), before.committed_events);
     (packed, packed)
-}
-
-/// Removes as large a part of the older content as is recorded of the newer, step by step. Returns how many bodies
-/// were removed.
-fn prune_as_recorded(store: &Store, older: &[Timestamp], recorded: &AtomicUsize) -> u64 {
-    let mut removed = 0;
-    loop {
-        let done = recorded.load(Ordering::Relaxed);
-        let report = store.prune(&older_than(older[done])).unwrap();
-        removed += report.payloads;
-        if done == older.len() - 1 {
-            return removed;
-        }
-        std::thread::yield_now();
-    }
 }
 
 #[test]
