@@ -73,7 +73,7 @@ fn fill(store: &Store, ledger: &Ledger, begin: u64) -> u64 {
 
 fn case(number: u64) -> Vec<String> {
     let mut random = Random(number ^ 0xd15c);
-    let kilobytes = 300 + random.below(700);
+    let kilobytes = 400 + random.below(700);
     let mount = (number % 10 == 9).then(|| Mount::new(kilobytes)).flatten();
     if number == 9 && mount.is_none() {
         eprintln!("no right to mount: all disks are counted by the shim");

@@ -529,42 +529,41 @@ fn medium(number: usize) -> String {
 /// comes back, and the file has no medium that no body has.
 #[test]
 fn a_medium_stays_for_all_that_refer_to_it_while_its_holders_are_erased() {
+    const COUNT: usize = 5;
     explore("media", |path| {
         begin(Plan::default());
         let store = Arc::new(Store::builder(path).open().unwrap());
-        let show = |recorder: &crate::Recorder, conversation: &str, turn: usize| {
-            let id = format!("{conversation}-{turn}");
-            let context = context(&id).conversation_id(conversation);
-            // The beginnings differ, so that media are what bodies have in common.
-            let text = format!("{conversation} says {turn}. ").repeat(40);
-            let body = format!("{text}\"{}\"{text}\"{}\"", medium(turn % 2), medium(2));
+        let show = |recorder: &crate::Recorder, kind: &str, number: usize| {
+            let id = format!("{kind}-{number}");
+            let context = context(&id).conversation_id(id.as_str());
+            // The beginnings differ, so that the medium is what bodies have in common.
+            let text = format!("{kind} says {number}. ").repeat(40);
+            let body = format!("{text}\"{}\"{text}", medium(number));
             let audit = recorder.open(context, body.clone()).unwrap();
             audit.complete(Completion::new()).unwrap();
             (id, body)
         };
         let recorder = store.recorder();
-        for conversation in ["erased-0", "erased-1"] {
-            show(&recorder, conversation, 0);
-            show(&recorder, conversation, 1);
+        for number in 0..COUNT {
+            show(&recorder, "erased", number);
         }
         store.flush(PATIENCE).unwrap();
-        let eraser = {
-            let store = Arc::clone(&store);
-            thread::spawn(move || {
-                for conversation in ["erased-0", "erased-1"] {
-                    let selector = EraseSelector::Conversation(conversation.to_owned());
-                    assert_eq!(store.erase(&selector, "why").unwrap().requests, 2);
-                }
-            })
-        };
         let mut shown = Vec::new();
-        for turn in 0..4 {
-            shown.push(show(&recorder, &format!("kept-{turn}"), turn));
-            if turn == 1 {
+        for number in 0..COUNT {
+            let eraser = {
+                let store = Arc::clone(&store);
+                thread::spawn(move || {
+                    let selector = EraseSelector::Request(format!("erased-{number}"));
+                    assert_eq!(store.erase(&selector, "why").unwrap().requests, 1);
+                })
+            };
+            // Each later in the erasure.
+            for _ in 0..number {
                 store.flush(PATIENCE).unwrap();
             }
+            shown.push(show(&recorder, "kept", number));
+            eraser.join().unwrap();
         }
-        eraser.join().unwrap();
         assert!(store.close(PATIENCE).is_complete);
         let store = ReadOnlyStore::open(path).unwrap();
         assert_eq!(store.doctor().unwrap().findings, Vec::<String>::new());

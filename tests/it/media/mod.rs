@@ -2,6 +2,7 @@
 
 mod carried;
 mod damaged;
+mod measured;
 mod random;
 mod removing;
 mod sharing;

@@ -117,15 +117,16 @@ fn media_that_begin_and_end_alike_are_told_apart_and_known() {
         format!("{begin}{}{end}", middle.trim_end_matches('='))
     };
     let mut recorded = Recorded::new();
-    // The same text around them: each body is packed against the first one.
+    // In each round another one is in the first body, against which the others of the round are packed.
     for round in 0..4 {
         for number in 0..6 {
-            let image = alike(30 + number);
-            let request = body(&[
-                said("system", &words(1, 2000)),
+            let image = alike(30 + (number + round) % 6);
+            let messages = [
+                said("system", &words(round, 2000)),
                 shown("what is it?", &[&image]),
-            ]);
-            recorded.turn(&format!("c{round}-{number}"), 0, request, "{}".to_owned());
+            ];
+            let name = format!("c{round}-{number}");
+            recorded.turn(&name, 0, body(&messages), "{}".to_owned());
         }
     }
     recorded.close();
