@@ -75,11 +75,13 @@ fn run_start(body: &[u8], mut at: usize, limit: usize) -> usize {
 
 fn is_sample(body: &[u8], at: usize) -> bool {
     let end = at + SAMPLE_BYTES;
-    match body.get(at..end) {
-        None => false,
-        Some(sample) => {
-            are_base64(sample) || (sample.contains(&b'\\') && run_end(body, at, end) == end)
-        }
+    let Some(sample) = body.get(at..end) else {
+        return false;
+    };
+    // Text has a space or a quote after a few bytes.
+    match sample.iter().position(|byte| !is_base64(*byte)) {
+        None => true,
+        Some(first) => is_escape(body, at + first) && run_end(body, at, end) == end,
     }
 }
 
