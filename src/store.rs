@@ -120,7 +120,7 @@ impl StoreBuilder {
     /// 64 MiB, taken only as far as there are conversations: some 5 KiB for one of 80 KB requests. A fifth of it is
     /// left to the allocator. The longest unused ones are let go first; one that goes on later is read back from the
     /// file where there is time for it.
-    /// 0: every body is packed alone. At most 4 GiB.
+    /// 0: every body is packed alone, and media stay in their bodies. At most 4 GiB.
     pub fn conversation_cache_bytes(mut self, bytes: usize) -> Self {
         self.config.conversation_cache_bytes = bytes;
         self

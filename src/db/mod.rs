@@ -51,6 +51,7 @@ pub(crate) use read::lookup::{
 pub(crate) use read::media::{
     StoredMedium, has_holder_outside, media_end, media_key, media_only_in, media_with, medium,
 };
+pub(crate) use read::read_snapshot;
 pub(crate) use read::removals::{
     RemovalKind, RemovedRange, has_removals, pruned_to, removal_of, removed_between,
     removed_requests,

@@ -76,6 +76,8 @@ impl PayloadCache {
         connection: &Connection,
         payload_id: i64,
     ) -> Result<Option<ReadPayload>, ReadError> {
+        // A body and what it is packed against are several rows, and a removal changes them together.
+        let _snapshot = db::read_snapshot(connection)?;
         if let Some(recorded) = self.recent.recorded(payload_id) {
             // The row must still be there and be the same. Its packed bytes are not read again.
             let Some(row) = db::payload(connection, payload_id, false)? else {
@@ -121,6 +123,7 @@ impl PayloadCache {
         connection: &Connection,
         payload_id: i64,
     ) -> Result<Option<(Vec<u8>, ChainPlace, Keyframe)>, ReadError> {
+        let _snapshot = db::read_snapshot(connection)?;
         let Some(row) = db::payload(connection, payload_id, true)? else {
             return Ok(None);
         };

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
@@ -104,6 +106,48 @@ fn the_cache_stays_within_its_bound_with_long_bodies_and_long_chains() {
             assert!(cache.content_bytes() <= CACHE_BYTES_MAX);
         }
     }
+}
+
+/// A removal repacks a body and deletes what it was packed against, in one transaction, at every moment at which
+/// a reader may be reading the two.
+#[test]
+fn a_removal_between_two_rows_of_a_chain_is_not_taken_for_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorded = folder.path().join("recorded.db");
+    let bodies = conversation(&recorded, 1000, 4);
+    let (id, body) = &bodies[3];
+    let mut was_in_between = false;
+    for moment in 0.. {
+        let path = folder.path().join(format!("{moment}.db"));
+        std::fs::copy(&recorded, &path).unwrap();
+        let (steps, is_done) = (AtomicU64::new(0), Arc::new(AtomicBool::new(false)));
+        let (of_removal, of_reader) = (Arc::clone(&is_done), Connection::open(&path).unwrap());
+        let (from, alone) = (path.clone(), body.clone());
+        let id = *id;
+        let remove = move || {
+            if steps.fetch_add(1, Ordering::Relaxed) == moment {
+                let mut connection = Connection::open(&from).unwrap();
+                let removal = connection.transaction().unwrap();
+                let repack = "UPDATE payloads SET encoding = 0, base_id = NULL, second_base_id = NULL, \
+                              data = ?2 WHERE payload_id = ?1";
+                removal.execute(repack, params![id, alone]).unwrap();
+                let delete = "DELETE FROM payloads WHERE payload_id < ?1";
+                removal.execute(delete, [id]).unwrap();
+                removal.commit().unwrap();
+                of_removal.store(true, Ordering::Relaxed);
+            }
+            false
+        };
+        of_reader.progress_handler(1, Some(remove)).unwrap();
+        let found = PayloadCache::default().read(&of_reader, id);
+        let (row, content) = found.unwrap().unwrap();
+        assert_eq!(content.unwrap().as_slice(), body.as_slice());
+        if !is_done.load(Ordering::Relaxed) {
+            break;
+        }
+        was_in_between |= row.bases.is_some();
+    }
+    assert!(was_in_between, "a reader saw the body as it was before");
 }
 
 #[test]
