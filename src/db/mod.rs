@@ -53,7 +53,7 @@ pub(crate) use read::media::{
 };
 pub(crate) use read::read_snapshot;
 pub(crate) use read::removals::{
-    RemovalKind, RemovedRange, has_removals, pruned_to, removal_of, removed_between,
+    RemovalKind, RemovedRange, erasures_from, has_removals, pruned_to, removal_of, removed_between,
     removed_requests,
 };
 pub(crate) use read::stats::{stats, stats_of, tools};

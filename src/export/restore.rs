@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use super::file::Temporary;
 use crate::clock;
 use crate::db::{
-    DatabasePath, FileLinks, Readable, ReplacedFiles, WriterLock, copy_into, give_as_before,
-    log_events, log_id, open_reader,
+    DatabasePath, FileLinks, Readable, ReplacedFiles, WriterLock, copy_into, erasures_from,
+    give_as_before, log_events, log_id, open_reader,
 };
 use crate::error::{ExportError, OpenError, ReadError};
 use crate::model::setters;
@@ -67,6 +67,9 @@ pub struct Replaced {
     pub events: Option<u64>,
     /// The id of its log, if that can be read.
     pub log_id: Option<String>,
+    /// Erasures in its log after the end of the backup's, if both are the same log. What they erased is in
+    /// the restored database again.
+    pub undone_erasures: u64,
 }
 
 /// Why a backup could not be restored. Nothing was changed.
@@ -170,6 +173,7 @@ fn put_in_place(
     }
     give_as_before(temporary.path(), target).map_err(failed)?;
     let before = target.exists().then(|| log_of(path)).flatten();
+    let undone_erasures = undone_erasures(path, &report);
     let seconds = clock::now_micros().div_euclid(1_000_000);
     let aside = ReplacedFiles::set_aside(target, seconds).map_err(failed)?;
     temporary.put(path)?;
@@ -178,8 +182,19 @@ fn put_in_place(
         kept,
         events: before.as_ref().map(|(events, _)| *events),
         log_id: before.and_then(|(_, id)| id),
+        undone_erasures,
     });
     Ok(report)
+}
+
+/// Erasures that a database has and a backup of the same log has not; 0 if it cannot be read.
+fn undone_erasures(database: &Path, backup: &RestoreReport) -> u64 {
+    let found = open_reader(database).and_then(|connection| {
+        let is_same = log_id(&connection)? == backup.log_id;
+        let erasures = || erasures_from(&connection, backup.verified.events);
+        is_same.then(erasures).transpose()
+    });
+    found.ok().flatten().unwrap_or(0)
 }
 
 /// The number of events in a log, and its id, if it can be read.

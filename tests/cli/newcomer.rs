@@ -150,3 +150,29 @@ fn verifying_a_file_that_was_cut_off_does_not_send_anybody_round_in_circles() {
     );
     assert!(!run.stderr.contains("auditlite doctor"), "{}", run.stderr);
 }
+
+#[test]
+fn a_backup_from_before_an_erasure_says_that_it_brings_back_what_was_erased() {
+    let sandbox = Sandbox::sample();
+    let restore = |arguments: &[&str]| {
+        let run = sandbox.run(arguments);
+        assert_eq!(run.exit, 0, "{}", run.stderr);
+        run.stderr
+    };
+    let newest = sandbox.run(&["list", "--json", "-n", "1"]).json();
+    let id = newest[0]["request_id"].as_str().unwrap();
+    let erase = ["erase", "--request", id, "--reason", "r", "--yes"];
+    assert_eq!(sandbox.run(&["backup", "copy.db"]).exit, 0);
+    assert!(!restore(&["restore", "copy.db"]).contains("older than"));
+    assert_eq!(sandbox.run(&erase).exit, 0);
+    let said = "the backup is older than 1 erasure: what was erased is in the database again";
+    let stderr = restore(&["restore", "copy.db"]);
+    assert!(stderr.contains(said), "{stderr}");
+    // Another log knows nothing of it.
+    assert_eq!(sandbox.run(&erase).exit, 0);
+    let other = Sandbox::sample().run(&["backup", sandbox.path("other.db").to_str().unwrap()]);
+    assert_eq!(other.exit, 0, "{}", other.stderr);
+    let stderr = restore(&["restore", "other.db"]);
+    assert!(stderr.contains("of another log"), "{stderr}");
+    assert!(!stderr.contains("older than"), "{stderr}");
+}

@@ -91,4 +91,10 @@ fn say_replaced(report: &RestoreReport, replaced: &Replaced) {
         }
     };
     output::say(&format!("{what} is kept as {:?}", replaced.kept));
+    if replaced.undone_erasures > 0 {
+        let erasures = format::counted(replaced.undone_erasures, "erasure", "erasures");
+        output::say(&format!(
+            "the backup is older than {erasures}: what was erased is in the database again; erase it once more"
+        ));
+    }
 }

@@ -101,6 +101,17 @@ pub(crate) fn has_removals(connection: &Connection) -> Result<bool, DbError> {
         .context(READING)
 }
 
+/// How many events of the log record an erasure, from this one on.
+pub(crate) fn erasures_from(connection: &Connection, seq: u64) -> Result<u64, DbError> {
+    connection
+        .query_row(
+            "SELECT count(DISTINCT seq) FROM removals WHERE kind = 'erased' AND seq >= ?1",
+            [seq_to_sql(seq)],
+            |row| count_at(row, 0),
+        )
+        .context(READING)
+}
+
 /// How many requests these events opened whose lines are gone.
 pub(crate) fn removed_requests(
     connection: &Connection,
