@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::format::ABSENT;
 use super::layout::{GAP, Layout, Step};
 use super::output;
 use super::style::Style;
@@ -87,7 +88,9 @@ impl Table {
                 *wanted = (*wanted).max(width(cell));
             }
         }
-        let widths = layout.fit(&wanted, steps, columns_max);
+        let empty = self.empty_columns(steps);
+        let steps: Vec<Step> = empty.into_iter().chain(steps.iter().copied()).collect();
+        let widths = layout.fit(&wanted, &steps, columns_max);
         let line = |cells: &[String]| {
             let line = self.line(cells, &widths);
             // Even after all steps the table may be too wide.
@@ -106,6 +109,21 @@ impl Table {
         }
         lines.extend(self.rows.iter().map(|(cells, style)| (line(cells), *style)));
         lines
+    }
+
+    /// The steps that leave out columns in which no row has anything: they go before all others.
+    fn empty_columns(&self, steps: &[Step]) -> Vec<Step> {
+        let is_empty = |index: usize| {
+            let cells = self.rows.iter().map(|(cells, _)| cells.get(index));
+            !self.rows.is_empty() && cells.flatten().all(|cell| cell == ABSENT)
+        };
+        let can_go = |name: &str| {
+            let is_its = |step: &Step| matches!(step, Step::Drop(column) if *column == name);
+            steps.iter().any(is_its)
+        };
+        let columns = self.columns.iter().enumerate();
+        let empty = columns.filter(|(index, (name, _))| can_go(name) && is_empty(*index));
+        empty.map(|(_, (name, _))| Step::Drop(name)).collect()
     }
 
     fn line(&self, cells: &[String], widths: &[Option<usize>]) -> String {
@@ -181,6 +199,23 @@ mod tests {
                 "req-22  gpt       🦀",
             ]
         );
+    }
+
+    #[test]
+    fn a_column_in_which_no_row_has_anything_goes_first() {
+        let rows = [
+            ["req-1", "gpt-4o", "$1.20", "-"],
+            ["req-22", "gpt", "-", "-"],
+        ];
+        let narrow = [
+            "id      model    cost",
+            "req-1   gpt-4o  $1.20",
+            "req-22  gpt         -",
+        ];
+        assert_eq!(lines(&table(&rows), Some(23)), narrow);
+        // Where there is space for it, it stays.
+        let first = lines(&table(&rows), Some(40));
+        assert!(first.first().unwrap().ends_with("user"));
     }
 
     #[test]
