@@ -15,6 +15,9 @@ pub(crate) const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// How a zstd frame begins (RFC 8878, section 3.1.1).
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// How a skippable frame begins but for its first byte, which is 0x50 to 0x5f (RFC 8878, section 3.1.2). `pzstd` begins
+/// its files with one.
+const ZSTD_SKIPPABLE_MAGIC: [u8; 3] = [0x2a, 0x4d, 0x18];
 /// Longest reason that is printed for a line, in characters.
 const PROBLEM_CHARACTERS_MAX: usize = 300;
 const READ_BUFFER_BYTES: usize = 128 * 1024;
@@ -156,7 +159,7 @@ impl Source {
 fn reader(source: impl Read + 'static) -> io::Result<Box<dyn BufRead>> {
     let mut source = BufReader::with_capacity(READ_BUFFER_BYTES, source);
     // A pipe may deliver fewer than four bytes at first; zstd's programs never do.
-    if !source.fill_buf()?.starts_with(&ZSTD_MAGIC) {
+    if !is_zstd(source.fill_buf()?) {
         return Ok(Box::new(source));
     }
     let mut decoder = zstd::stream::read::Decoder::with_buffer(source)?;
@@ -165,6 +168,13 @@ fn reader(source: impl Read + 'static) -> io::Result<Box<dyn BufRead>> {
         READ_BUFFER_BYTES,
         decoder,
     )))
+}
+
+fn is_zstd(bytes: &[u8]) -> bool {
+    match bytes {
+        [0x50..=0x5f, rest @ ..] => rest.starts_with(&ZSTD_SKIPPABLE_MAGIC),
+        _ => bytes.starts_with(&ZSTD_MAGIC),
+    }
 }
 
 /// Splits into lines of bounded length.
@@ -232,7 +242,15 @@ mod tests {
     fn zstd_is_recognised_by_its_content() {
         let text = b"one\ntwo\n";
         let packed = zstd::encode_all(&text[..], 1).unwrap();
-        for bytes in [text.to_vec(), packed] {
+        // As pzstd writes them: before each frame one that has its length.
+        let part = |text: &[u8]| {
+            let frame = zstd::encode_all(text, 1).unwrap();
+            let length = u32::try_from(frame.len()).unwrap().to_le_bytes();
+            [&[0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0], &length[..], &frame].concat()
+        };
+        let parts = [part(&text[..4]), part(&text[4..])].concat();
+        let last_kind = [&[0x5f], &part(text)[1..]].concat();
+        for bytes in [text.to_vec(), packed, parts, last_kind] {
             let mut unpacked = Vec::new();
             let mut reader = reader(io::Cursor::new(bytes)).unwrap();
             reader.read_to_end(&mut unpacked).unwrap();
