@@ -139,9 +139,9 @@ mod tests {
             (parts.encoding, parts.data),
             (Encoding::AsIs, b"abcdef".as_slice())
         );
-        let medium = |hole: &Hole| Some(vec![b'X'; size(hole.length)?]);
+        let medium = |hole: &Hole| Some(vec![b'#'; size(hole.length)?]);
         let filled = parts.fill(b"abcdef".to_vec(), medium).unwrap();
-        assert_eq!(filled, b"abcXXXXXXdef");
+        assert_eq!(filled, b"abc######def");
         // A medium of another length, one that is missing, and a text that is too short.
         assert_eq!(parts.fill(b"abcdef".to_vec(), |_| Some(vec![0; 3])), None);
         assert_eq!(parts.fill(b"abcdef".to_vec(), |_| None), None);

@@ -109,7 +109,7 @@ pub(crate) fn runs_in(body: &[u8], part: Range<usize>) -> Vec<Range<usize>> {
     runs
 }
 
-/// What of a body is to be packed anew, where this is new: also the rest of a run of which the common head or the
+/// The part of a body that is to be packed, where this part is new: also the rest of a run of which the common head or the
 /// common tail has but a small part. It is the same run in every body then.
 pub(crate) fn widen(body: &[u8], mut new: Range<usize>) -> Range<usize> {
     if new.len() < NEW_BYTES_MIN {

@@ -1,4 +1,4 @@
-//! A campaign of bodies that somebody chose to deceive the planner: whatever they are, each comes back.
+//! A campaign of bodies that are chosen to deceive the planner: whatever they are, each comes back.
 //!
 //! `AUDITLITE_CHOSEN_CASES` sets how many cases there are, each of some hundred bodies; `AUDITLITE_CHOSEN_SEED`
 //! is the seed of the first one, and the others count on from it.

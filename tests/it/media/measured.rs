@@ -54,7 +54,7 @@ fn measure(conversations: u64, images: &[String], has_media: bool) -> (u64, u64)
 }
 
 #[test]
-#[ignore = "measures"]
+#[ignore = "a measurement; docs/performance.md has its figures"]
 fn what_media_cost_and_save() {
     for has_media in [false, true] {
         let what = if has_media {
