@@ -208,7 +208,8 @@ CREATE TABLE usage_daily (
 CREATE TABLE opened_minutes (
     minute    INTEGER PRIMARY KEY,  -- minutes since the Unix epoch
     first_seq INTEGER NOT NULL,     -- smallest opened_seq of the minute
-    last_seq  INTEGER NOT NULL      -- largest opened_seq of the minute
+    last_seq  INTEGER NOT NULL      -- largest opened_seq of the minute. Its last 10 bits say nothing and are
+                                    -- read as set, so that the row changes with every 1,024th event only
 ) STRICT;
 
 -- Projection: openings of the store, from an open to its close; without an end, the process died.

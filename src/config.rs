@@ -201,10 +201,10 @@ const COMMIT_INTERVAL: Duration = Duration::from_millis(if cfg!(shuttle) { 0 } e
 /// And at all: what is gathered is lost with the process.
 const COMMIT_INTERVAL_MAX: Duration = Duration::from_secs(60);
 const CONVERSATION_CACHE_BYTES_MAX: usize = 1 << 32;
-/// Bytes of a page of a new file: bodies are long, and larger pages waste less of their ends.
-pub(crate) const PAGE_BYTES: u32 = 8192;
-/// The same where few requests come: a commit of one writes a page of each table and index whatever its size.
-pub(crate) const PAGE_BYTES_SMALL: u32 = 4096;
+/// Bytes of a page of a new file: a commit of a few events writes a page of each table and index whatever its size.
+pub(crate) const PAGE_BYTES: u32 = 4096;
+/// The same where many requests come all the time: larger pages waste less of their ends.
+pub(crate) const PAGE_BYTES_LARGE: u32 = 8192;
 
 /// How much disk space the file may take, and when a shortage has consequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -299,9 +299,9 @@ impl Config {
                 self.checkpoint_bytes
             ));
         }
-        if ![PAGE_BYTES_SMALL, PAGE_BYTES].contains(&self.page_bytes) {
+        if ![PAGE_BYTES, PAGE_BYTES_LARGE].contains(&self.page_bytes) {
             return Some(format!(
-                "page_bytes must be {PAGE_BYTES_SMALL} or {PAGE_BYTES}, not {}",
+                "page_bytes must be {PAGE_BYTES} or {PAGE_BYTES_LARGE}, not {}",
                 self.page_bytes
             ));
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::closing::{Closer, Closing};
-use crate::config::{Capture, Config, Durability, Overflow, PAGE_BYTES_SMALL, PieceSettings};
+use crate::config::{Capture, Config, Durability, Overflow, PieceSettings};
 use crate::db::{DatabasePath, FileLinks, WriterLock};
 use crate::error::{FlushError, OpenError, RemovalError};
 use crate::merkle::SigningKey;
@@ -136,17 +136,16 @@ impl StoreBuilder {
     }
 
     /// Settings for a device with little memory and a disk that wears out: a commit interval of a second, 4 MiB of
-    /// conversation cache, 8 MiB of capacity, pages of 4 KiB in a new file. Later settings change them again.
+    /// conversation cache, 8 MiB of capacity. Later settings change them again.
     pub fn for_edge(self) -> Self {
         self.commit_interval(Duration::from_secs(1))
             .conversation_cache_bytes(4 * 1024 * 1024)
             .capacity_bytes(8 * 1024 * 1024)
-            .page_bytes(PAGE_BYTES_SMALL)
     }
 
-    /// Bytes of a page of a new file: 4,096 or 8,192, the default. An existing file keeps its own. Each commit writes
-    /// a page or more of every table and index, so small pages write less where few requests come: a third less at 50
-    /// a second. Where as many come as the store takes, they cost 1 to 4 % of the file's size.
+    /// Bytes of a page of a new file: 4,096, the default, or 8,192. An existing file keeps its own. Each commit writes
+    /// a page or more of every table and index, so large pages write more where few requests come: half as much again
+    /// at 50 a second. Where as many come as the store takes, they save up to 4 % of the file's size.
     pub fn page_bytes(mut self, bytes: u32) -> Self {
         self.config.page_bytes = bytes;
         self

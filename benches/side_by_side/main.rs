@@ -68,7 +68,7 @@ Without one of the last three: all subjects and the small scale. With some: only
               profile for edge boxes write to the disk, how often they sync, and how long a waited receipt takes
   --body-bytes  generated bodies of this length, each of its own, in place of a corpus
   --subjects  of auditlite auditlite_told auditlite_extracting auditlite_shed commit_full commit_normal
-              json_log json_log_bounded jsonl jsonl_zstd ceiling; at a rate of auditlite auditlite_small_pages
+              json_log json_log_bounded jsonl jsonl_zstd ceiling; at a rate of auditlite auditlite_large_pages
               auditlite_edge
   --scale     cost and reads with 10 k and 100 k requests in the file (small), or 100 k, 1 M and 10 M (full)
   --edge      idle memory, one core, binary size";

@@ -21,8 +21,8 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 const REQUEST: Duration = Duration::from_millis(500);
 
 /// What is measured at a rate.
-pub(crate) const SUBJECTS: [&str; 3] = ["auditlite", SMALL_PAGES, EDGE];
-const SMALL_PAGES: &str = "auditlite_small_pages";
+pub(crate) const SUBJECTS: [&str; 3] = ["auditlite", LARGE_PAGES, EDGE];
+const LARGE_PAGES: &str = "auditlite_large_pages";
 const EDGE: &str = "auditlite_edge";
 /// The name of the measurement of [`receipts`].
 const RECEIPTS: &str = "receipts";
@@ -81,7 +81,7 @@ pub(crate) fn run(child: &str, options: &Options, rate: f64, folder: &Path) {
         .overflow(Overflow::Wait(TIMEOUT));
     match child {
         RECEIPTS => receipts(builder, &exchanges),
-        SMALL_PAGES => pace(builder.page_bytes(4096), options, rate, &exchanges),
+        LARGE_PAGES => pace(builder.page_bytes(8192), options, rate, &exchanges),
         EDGE => pace(builder.for_edge(), options, rate, &exchanges),
         _ => pace(builder, options, rate, &exchanges),
     }

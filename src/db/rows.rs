@@ -110,9 +110,15 @@ pub(super) const SERVE_REQUEST: &str = "UPDATE requests SET \
 pub(super) const INSERT_TOOL_CALL: &str = "INSERT INTO tool_calls \
      (ended_seq, position, tool_call_id, tool_name, input_bytes) VALUES (?1, ?2, ?3, ?4, ?5)";
 
+/// Leaves a row that contains the range already as it is: a commit then writes no page of the table.
 pub(super) const ADD_MINUTE: &str = "INSERT INTO opened_minutes VALUES (?1, ?2, ?3) \
      ON CONFLICT DO UPDATE SET \
-     first_seq = min(first_seq, excluded.first_seq), last_seq = max(last_seq, excluded.last_seq)";
+     first_seq = min(first_seq, excluded.first_seq), last_seq = max(last_seq, excluded.last_seq) \
+     WHERE excluded.first_seq < first_seq OR excluded.last_seq > last_seq";
+
+/// The range of seqs that contains the requests of minutes ?1 to ?2. The last 10 bits of a last seq say nothing.
+pub(super) const SELECT_MINUTES: &str = "SELECT min(first_seq), max(last_seq) | 1023 FROM opened_minutes \
+     WHERE minute BETWEEN ?1 AND ?2";
 
 pub(super) const INSERT_OPENING: &str =
     "INSERT INTO store_openings (opened_seq, opened_at) VALUES (?1, ?2)";

@@ -27,11 +27,10 @@ fn a_new_file_has_the_pages_that_are_asked_for_and_keeps_them() {
 }
 
 #[test]
-fn pages_are_large_by_default_and_small_in_the_edge_profile() {
-    let (default, edge) = (Folder::new(), Folder::new());
-    close(builder(&default).open().unwrap());
-    close(builder(&edge).for_edge().open().unwrap());
-    assert_eq!((pages_of(&default), pages_of(&edge)), (8192, 4096));
+fn pages_are_small_by_default() {
+    let folder = Folder::new();
+    close(builder(&folder).open().unwrap());
+    assert_eq!(pages_of(&folder), 4096);
 }
 
 #[test]

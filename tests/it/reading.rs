@@ -4,7 +4,7 @@ use auditlite::{
     Completion, ListOptions, ReadError, RequestContext, RequestFilter, Status, Store, Timestamp,
 };
 
-use crate::support::{Folder, PATIENCE, close, page_bytes, sqlite};
+use crate::support::{Folder, PATIENCE, close, findings, page_bytes, sqlite};
 
 const START: i64 = 1_750_000_000_000_000;
 const MINUTE: i64 = 60_000_000;
@@ -262,4 +262,42 @@ fn time_ranges_stay_right_when_the_clock_jumps() {
         .since(Timestamp::from_micros(START + 50 * MINUTE))
         .until(Timestamp::from_micros(START + 101 * MINUTE));
     assert_eq!(ids(&store, &filter), ["r-5", "r-4", "r-2", "r-1"]);
+}
+
+/// Earlier builds wrote the last seq itself.
+#[test]
+fn the_last_bits_of_a_minutes_range_say_nothing() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let record = |number: i64| {
+        let context = RequestContext::new("")
+            .request_id(format!("r-{number}"))
+            .started_at(Timestamp::from_micros(START + number));
+        let audit = store.recorder().open(context, "q").unwrap();
+        audit.complete(Completion::new()).unwrap();
+        store.flush(PATIENCE).unwrap();
+    };
+    let range = || -> (i64, i64) {
+        let sql = "SELECT first_seq, last_seq FROM opened_minutes";
+        let connection = sqlite(&folder);
+        connection
+            .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap()
+    };
+    record(0);
+    let first = range();
+    (1..40).for_each(record);
+    assert_eq!(range(), first, "a commit has written the row");
+    (40..600).for_each(record);
+    assert_eq!(range(), (first.0, first.1 + 1024));
+    close(store);
+    let sql = "UPDATE opened_minutes SET last_seq = (SELECT max(opened_seq) FROM requests)";
+    for change in [sql, "UPDATE opened_minutes SET last_seq = 1024"] {
+        sqlite(&folder).execute(change, []).unwrap();
+        let store = folder.open();
+        let filter = RequestFilter::new().since(Timestamp::from_micros(START));
+        assert_eq!(ids(&store, &filter).len(), 600);
+        close(store);
+        assert_eq!(findings(&folder), Vec::<String>::new());
+    }
 }

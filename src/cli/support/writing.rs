@@ -26,8 +26,8 @@ pub(crate) struct WritingArgs {
     /// Write to a file that has several names (hard links): only if the others are never opened
     #[arg(long)]
     allow_links: bool,
-    /// Spare memory and the disk: one commit a second, 8 MiB for bodies that wait, 4 MiB for conversations,
-    /// small pages in a new file. A kill takes up to a second
+    /// Spare memory and the disk: one commit a second, 8 MiB for bodies that wait, 4 MiB for conversations.
+    /// A kill takes up to a second
     #[arg(long)]
     edge: bool,
 }

@@ -41,7 +41,7 @@ pub(crate) fn rebuild_projections(path: &DatabasePath) -> Result<u64, OpenError>
             .context("rebuilding the projections")?;
         mend(&transaction, &schema)?;
         media::relink(&transaction)?;
-        let collected = COLLECTED.iter().map(|(table, _)| table);
+        let collected = COLLECTED.iter().map(|(table, ..)| table);
         for table in IN_STEP.iter().chain(collected) {
             transaction
                 .execute(&format!("DELETE FROM {table}"), [])

@@ -68,8 +68,8 @@ impl Rebuilt {
         stored: &Connection,
         differences: &mut Vec<ProjectionDifference>,
     ) -> Result<(), DbError> {
-        for (table, key) in COLLECTED {
-            compare_table(stored, &self.connection, table, key, differences)?;
+        for (table, key, columns) in COLLECTED {
+            compare_table(stored, &self.connection, (table, key, columns), differences)?;
         }
         Ok(())
     }
@@ -81,11 +81,10 @@ impl Rebuilt {
 fn compare_table(
     stored: &Connection,
     rebuilt: &Connection,
-    table: &'static str,
-    key: &'static str,
+    (table, key, columns): (&'static str, &'static str, &'static str),
     differences: &mut Vec<ProjectionDifference>,
 ) -> Result<(), DbError> {
-    let sql = format!("SELECT {key}, * FROM {table} ORDER BY {key}");
+    let sql = format!("SELECT {key}, {columns} FROM {table} ORDER BY {key}");
     let key_length = key.split(',').count();
     let mut left = stored.prepare(&sql).context(COMPARING)?;
     let mut right = rebuilt.prepare(&sql).context(COMPARING)?;

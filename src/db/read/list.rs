@@ -7,7 +7,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use crate::db::error::{Context, DbError};
-use crate::db::rows::{RequestRow, SELECT_REQUEST, request_rows, status_in};
+use crate::db::rows::{RequestRow, SELECT_MINUTES, SELECT_REQUEST, request_rows, status_in};
 use crate::db::seq_to_sql;
 use crate::log::minute_of;
 use crate::model::{
@@ -368,10 +368,7 @@ fn seq_range(
     until: Option<i64>,
 ) -> Result<Option<(i64, i64)>, DbError> {
     let range: (Option<i64>, Option<i64>) = connection
-        .prepare_cached(
-            "SELECT min(first_seq), max(last_seq) FROM opened_minutes \
-             WHERE minute BETWEEN ?1 AND ?2",
-        )
+        .prepare_cached(SELECT_MINUTES)
         .and_then(|mut statement| {
             statement.query_row(
                 [

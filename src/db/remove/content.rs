@@ -336,7 +336,7 @@ pub(crate) fn bound(connection: &Connection, bound: Bound) -> Result<Option<u64>
         Bound::FirstSince(at) => (
             format!(
                 "SELECT min(seq) FROM (SELECT (SELECT opened_seq FROM requests WHERE opened_seq BETWEEN \
-                 first_seq AND last_seq AND opened_at >= ?1 ORDER BY opened_seq LIMIT 1) AS seq \
+                 first_seq AND last_seq | 1023 AND opened_at >= ?1 ORDER BY opened_seq LIMIT 1) AS seq \
                  FROM opened_minutes WHERE minute = {0} \
                  UNION ALL SELECT first_seq FROM opened_minutes WHERE minute > {0})",
                 minute_of(at)

@@ -129,21 +129,22 @@ fn minutes_of_rows(
 /// Shortens the ranges of minutes so that none begins before `to`. The rows before it are deleted already.
 fn shorten_minutes(connection: &Connection, to: u64, first: i64, last: i64) -> Result<(), DbError> {
     let to = seq_to_sql(to);
-    connection
-        .prepare_cached(
-            "DELETE FROM opened_minutes WHERE minute BETWEEN ?1 AND ?2 AND last_seq < ?3",
-        )
-        .and_then(|mut statement| statement.execute([first, last, to]))
-        .context(WRITING)?;
-    // A minute that continues still has its last request, so the walk ends.
+    // A minute that continues has a request within its range, so the walk ends.
     connection
         .prepare_cached(
             "UPDATE opened_minutes SET first_seq = coalesce((SELECT opened_seq FROM requests \
-             WHERE opened_seq >= ?3 AND opened_at >= minute * ?4 \
+             WHERE opened_seq BETWEEN ?3 AND last_seq | 1023 AND opened_at >= minute * ?4 \
              AND opened_at < (minute + 1) * ?4 ORDER BY opened_seq LIMIT 1), first_seq) \
              WHERE minute BETWEEN ?1 AND ?2 AND first_seq < ?3",
         )
         .and_then(|mut statement| statement.execute([first, last, to, MICROS_PER_MINUTE]))
+        .context(WRITING)?;
+    // Any other has nothing left from `to` on.
+    connection
+        .prepare_cached(
+            "DELETE FROM opened_minutes WHERE minute BETWEEN ?1 AND ?2 AND first_seq < ?3",
+        )
+        .and_then(|mut statement| statement.execute([first, last, to]))
         .context(WRITING)
         .map(drop)
 }

@@ -5,6 +5,7 @@
 //! at the bound has lost what is beyond it, so it is counted again from the requests ([`settle`]).
 
 use crate::db::rollups::{SUM_MAX, SUMS};
+use crate::db::rows;
 use std::collections::{BTreeSet, HashMap};
 
 use rusqlite::{Connection, OptionalExtension, ToSql};
@@ -196,12 +197,9 @@ fn requests_of_day(connection: &Connection, day: i64) -> Result<Option<(u64, u64
         minute_of(hour_start(hour.saturating_add(HOURS_PER_DAY)).saturating_sub(1)),
     );
     let range: (Option<i64>, Option<i64>) = connection
-        .query_row(
-            "SELECT min(first_seq), max(last_seq) FROM opened_minutes \
-             WHERE minute BETWEEN ?1 AND ?2",
-            [first, last],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )
+        .query_row(rows::SELECT_MINUTES, [first, last], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
         .context(COUNTING)?;
     let seq = |seq: i64| u64::try_from(seq).unwrap_or(0);
     Ok(range
