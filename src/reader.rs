@@ -14,8 +14,8 @@ use crate::bundle::{
 };
 use crate::config::READ_TIMEOUT;
 use crate::db::{
-    Aside, DatabasePath, ReadConnection, Readable, ReaderPool, WriterLock, log_id, open_error,
-    open_reader, stats, stats_of, tools,
+    self, Aside, DatabasePath, ReadConnection, Readable, ReaderPool, WriterLock, log_id,
+    open_error, open_reader, stats, stats_of, tools,
 };
 use crate::doctor::{self, DoctorReport};
 use crate::error::{BundleError, ExportError, OpenError, ReadError, VerifyError};
@@ -86,6 +86,15 @@ impl Reader {
     /// [`ReadError::InvalidArgument`], [`ReadError::DamagedRow`], or what the database reported.
     pub fn find(&self, id: &str, limit: usize) -> Result<Vec<RequestRecord>, ReadError> {
         lookup::find(&*self.connection()?, id, limit)
+    }
+
+    /// Whether a request has exactly this id: cheaper than [`list`](Self::list) where most ids are new.
+    ///
+    /// # Errors
+    ///
+    /// What the database reported.
+    pub fn has_request_id(&self, id: &str) -> Result<bool, ReadError> {
+        Ok(db::has_request_id(&*self.connection()?, id)?)
     }
 
     /// One page of the requests that match. Never touches bodies. To follow a store, or to read what is

@@ -13,6 +13,9 @@ use serde_json::value::RawValue;
 /// Bytes of a surrogate in JSON behind its backslash: `ud83d`.
 const SURROGATE_BYTES: usize = 5;
 
+/// What an HTTP response can have as its status.
+pub(crate) const HTTP_STATUSES: std::ops::RangeInclusive<u16> = 100..=999;
+
 /// The fields of one object.
 #[derive(Debug)]
 pub(crate) struct Fields<'l> {
@@ -207,10 +210,9 @@ impl<'l> Fields<'l> {
 
 /// An HTTP status that can be recorded. One that no response can have is treated as absent, and noted.
 pub(crate) fn http_status(fields: &mut Fields<'_>, status: Option<u64>) -> Option<u16> {
-    const STATUSES: std::ops::RangeInclusive<u16> = 100..=999;
     let status = status?;
     let http_status = u16::try_from(status).ok();
-    let http_status = http_status.filter(|status| STATUSES.contains(status));
+    let http_status = http_status.filter(|status| HTTP_STATUSES.contains(status));
     if http_status.is_none() {
         fields.note("http_status");
     }

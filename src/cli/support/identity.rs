@@ -3,7 +3,6 @@
 //! An id alone is not enough: two gateways or two clients may use the same one. Nor is the file that a line came
 //! from. So the facts that cannot change are compared: when the request arrived, whose it was, and both bodies.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use auditlite::{
@@ -75,6 +74,10 @@ impl Identity {
     ///
     /// What the database reported.
     pub(crate) fn is_in(&self, reader: &Reader, infos: &mut BodyInfos) -> Result<bool, ReadError> {
+        // Mostly it is new.
+        if !reader.has_request_id(&self.request_id)? {
+            return Ok(false);
+        }
         let mut filter = RequestFilter::new().request_id(self.request_id.clone());
         filter.since = self.opened_at;
         filter.until = self.opened_at.map(|at| at + Duration::from_micros(1));
@@ -175,8 +178,8 @@ impl Identity {
 
 /// As the text of a digest in an export.
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    digits
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
 }

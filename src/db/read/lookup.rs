@@ -55,6 +55,14 @@ pub(crate) fn by_request_id(
     )
 }
 
+/// Whether any request has exactly this id: a fraction of what a list costs. Index: `requests_by_request_id`.
+pub(crate) fn has_request_id(connection: &Connection, id: &str) -> Result<bool, DbError> {
+    connection
+        .prepare_cached("SELECT 1 FROM requests WHERE request_id = ?1 LIMIT 1")
+        .and_then(|mut statement| statement.exists([&*stored_identifier(id)]))
+        .context("looking up an id")
+}
+
 /// Requests whose id starts with this. Index: `requests_by_request_id`.
 pub(crate) fn by_request_id_prefix(
     connection: &Connection,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::as_written;
 use crate::cli::support::fields::{Fields, http_status as http_status_of};
 use crate::cli::support::identity::{BodyIdentity, Identity, KnownBy, hexadecimal, missing_body};
 use crate::cli::support::line_id::LineIds;
@@ -13,6 +14,7 @@ use auditlite::{
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 /// A request that is to be recorded.
@@ -89,12 +91,18 @@ const FIELDS: &[&str] = &[
     "response",
 ];
 
-/// What a line says.
-#[derive(Debug)]
+/// What a line says. It is deserialized from a line as exports write it, in one pass; every other line is read field by
+/// field ([`Line::read`]).
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(PartialEq))]
 struct Line {
+    #[serde(deserialize_with = "as_written::place")]
     opened_seq: String,
+    #[serde(deserialize_with = "as_written::request_id")]
     request_id: String,
+    #[serde(deserialize_with = "as_written::status")]
     status: Status,
+    #[serde(deserialize_with = "as_written::opened_at")]
     opened_at: Option<Timestamp>,
     latency_us: Option<u64>,
     upstream_latency_us: Option<u64>,
@@ -114,10 +122,12 @@ struct Line {
     request_model: Option<String>,
     response_model: Option<String>,
     wire_protocol: Option<String>,
+    #[serde(default)]
     is_streaming: bool,
     max_tokens: Option<u64>,
     temperature: Option<f64>,
     top_p: Option<f64>,
+    #[serde(default)]
     attributes: BTreeMap<String, String>,
     input_tokens: Option<u64>,
     output_tokens: Option<u64>,
@@ -125,24 +135,35 @@ struct Line {
     cache_write_input_tokens: Option<u64>,
     reasoning_output_tokens: Option<u64>,
     cost_microdollars: Option<u64>,
+    #[serde(default)]
     finish_reasons: Vec<String>,
     response_id: Option<String>,
+    #[serde(default, deserialize_with = "as_written::http_status")]
     http_status: Option<u16>,
     error_type: Option<String>,
     error_message: Option<String>,
+    #[serde(default, deserialize_with = "as_written::tool_calls")]
     tool_calls: Vec<ToolCall>,
+    #[serde(default)]
     adjusted_fields: Vec<String>,
+    #[serde(default)]
     body_flags: Vec<String>,
+    #[serde(default)]
     is_erased: bool,
+    #[serde(default, deserialize_with = "as_written::optional_object")]
     request: Option<Body>,
+    #[serde(default, deserialize_with = "as_written::optional_object")]
     response: Option<Body>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(PartialEq))]
 struct Body {
     /// Absent where the number is none that a length can be.
+    #[serde(deserialize_with = "as_written::length")]
     length: Option<u64>,
     sha256: Option<String>,
+    #[serde(default, rename = "head", deserialize_with = "as_written::is_number")]
     is_excerpt: bool,
     text: Option<String>,
     base64: Option<String>,
@@ -157,33 +178,28 @@ impl Imported {
     ///
     /// What is wrong with the line, in words.
     pub(super) fn parse(line: &[u8], origin: &str) -> Result<Self, String> {
-        let mut fields = Fields::of_line(line, FIELDS)?;
-        let line = Line::read(&mut fields, line)?;
-        let adjusted_fields = fields.into_adjusted().into_iter();
-        let adjusted_fields = adjusted_fields.map(str::to_owned);
+        let (mut line, adjusted_fields) = Line::of(line)?;
         let origin = line.origin(origin);
-        let mut context = line.context(&origin);
-        context.adjusted_fields = adjusted_fields
-            .chain(line.adjusted_fields.clone())
-            .collect();
-        let mut identity = line.identity(origin, [&line.request, &line.response]);
+        let mut identity = line.identity(origin.clone());
+        let mut context = line.take_context(&origin, adjusted_fields);
         let (mut missing, mut bodies) = (0, [None, None]);
         let sides = [
-            (PayloadSide::Request, &line.request),
-            (PayloadSide::Response, &line.response),
+            (PayloadSide::Request, line.request.take()),
+            (PayloadSide::Response, line.response.take()),
         ];
         let places = bodies.iter_mut().zip(&mut identity.bodies);
         for ((side, body), (bytes, known)) in sides.into_iter().zip(places) {
             let Some(body) = body else { continue };
+            let recorded = body.identity();
             *bytes = body
-                .bytes()
+                .into_bytes()
                 .map_err(|problem| format!("the {side} body {problem}"))?;
             match bytes {
                 // The true length: it is what a later comparison finds in the file.
                 Some(bytes) => known.length = u64::try_from(bytes.len()).unwrap_or(u64::MAX),
                 None => {
                     missing += 1;
-                    context = context.attribute(missing_body(side), body.identity().words());
+                    context = context.attribute(missing_body(side), recorded.words());
                 }
             }
             if known.length == 0 {
@@ -199,7 +215,7 @@ impl Imported {
             identity,
             context,
             request_body: request_body.unwrap_or_default(),
-            response_provider_name: line.response_provider_name.clone(),
+            response_provider_name: line.response_provider_name.take(),
             ending: line.ending(response_body),
             missing_bodies: missing,
         })
@@ -207,6 +223,25 @@ impl Imported {
 }
 
 impl Line {
+    /// Reads a line, and the recorded fields that differ from it. A line as exports write it costs one pass; any other
+    /// one costs a second, which says what is wrong or brings it into bounds.
+    fn of(text: &[u8]) -> Result<(Self, Vec<&'static str>), String> {
+        if let Some(line) = Self::as_written(text) {
+            return Ok((line, Vec::new()));
+        }
+        let mut fields = Fields::of_line(text, FIELDS)?;
+        let line = Self::read(&mut fields, text)?;
+        Ok((line, fields.into_adjusted()))
+    }
+
+    /// `None`: the line differs in some way from what exports write.
+    fn as_written(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text.trim_ascii_end()).ok()?;
+        // A list would be taken for the fields in their order.
+        let is_object = text.starts_with('{');
+        is_object.then(|| serde_json::from_str(text).ok()).flatten()
+    }
+
     /// Reads all fields of a line. Only those that every export has are demanded; everything else may be absent or out
     /// of its bounds, and is then noted and brought into them: a damaged field must not cost the request.
     fn read(line: &mut Fields<'_>, text: &[u8]) -> Result<Self, String> {
@@ -305,7 +340,8 @@ impl Line {
         ]
     }
 
-    fn identity(&self, origin: [(String, String); 2], bodies: [&Option<Body>; 2]) -> Identity {
+    fn identity(&self, origin: [(String, String); 2]) -> Identity {
+        let bodies = [&self.request, &self.response];
         Identity {
             request_id: self.request_id.clone(),
             opened_at: self.opened_at,
@@ -322,22 +358,27 @@ impl Line {
         }
     }
 
-    fn context(&self, origin: &[(String, String); 2]) -> RequestContext {
-        let mut context = RequestContext::new(self.wire_protocol.clone().unwrap_or_default())
-            .request_id(&self.request_id)
+    /// What the request began with, taken out of the line. `adjusted_fields` differ from the line.
+    fn take_context(
+        &mut self,
+        origin: &[(String, String); 2],
+        adjusted_fields: Vec<&'static str>,
+    ) -> RequestContext {
+        let mut context = RequestContext::new(self.wire_protocol.take().unwrap_or_default())
+            .request_id(std::mem::take(&mut self.request_id))
             .is_streaming(self.is_streaming);
         // A record of the past, even if its time is not known.
         context.started_at = Some(self.opened_at.unwrap_or_else(Timestamp::now));
-        context.user_id.clone_from(&self.user_id);
-        context.session_id.clone_from(&self.session_id);
-        context.context_id.clone_from(&self.context_id);
-        context.conversation_id.clone_from(&self.conversation_id);
-        context.trace_id.clone_from(&self.trace_id);
-        context.operation_name.clone_from(&self.operation_name);
-        context.url_path.clone_from(&self.url_path);
-        context.provider_name.clone_from(&self.provider_name);
-        context.client_model.clone_from(&self.client_model);
-        context.request_model.clone_from(&self.request_model);
+        context.user_id = self.user_id.take();
+        context.session_id = self.session_id.take();
+        context.context_id = self.context_id.take();
+        context.conversation_id = self.conversation_id.take();
+        context.trace_id = self.trace_id.take();
+        context.operation_name = self.operation_name.take();
+        context.url_path = self.url_path.take();
+        context.provider_name = self.provider_name.take();
+        context.client_model = self.client_model.take();
+        context.request_model = self.request_model.take();
         context.max_tokens = self.max_tokens;
         context.temperature = self.temperature;
         context.top_p = self.top_p;
@@ -350,15 +391,19 @@ impl Line {
             Some("mcp") => Some(ActorKind::Mcp),
             _ => None,
         };
-        if let Some((kind, id)) = kind.zip(self.actor_id.clone()) {
+        if let Some((kind, id)) = kind.zip(self.actor_id.take()) {
             context = context.actor(kind, id);
         }
         // If there are too many attributes, the last are dropped; those of the origin come first.
         let is_origin = |key: &String| origin.iter().any(|(name, _)| name == key);
-        let own = self.attributes.iter().filter(|(key, _)| !is_origin(key));
-        for (key, value) in origin.iter().map(|(key, value)| (key, value)).chain(own) {
+        let own = std::mem::take(&mut self.attributes).into_iter();
+        let own = own.filter(|(key, _)| !is_origin(key));
+        for (key, value) in origin.iter().cloned().chain(own) {
             context = context.attribute(key, value);
         }
+        let adjusted_fields = adjusted_fields.into_iter().map(str::to_owned);
+        let adjusted_before = std::mem::take(&mut self.adjusted_fields);
+        context.adjusted_fields = adjusted_fields.chain(adjusted_before).collect();
         context
     }
 
@@ -497,15 +542,15 @@ impl Body {
     }
 
     /// The whole body; `None` where the export does not have it.
-    fn bytes(&self) -> Result<Option<Bytes>, String> {
+    fn into_bytes(self) -> Result<Option<Bytes>, String> {
         if self.length == Some(0) {
             return Ok(Some(Bytes::new()));
         }
         if self.is_excerpt {
             return Ok(None);
         }
-        let bytes = match (&self.text, &self.base64) {
-            (Some(text), _) => Bytes::from(text.clone().into_bytes()),
+        let bytes = match (self.text, self.base64) {
+            (Some(text), _) => Bytes::from(text),
             (None, Some(base64)) => STANDARD
                 .decode(base64)
                 .map(Bytes::from)
@@ -529,25 +574,4 @@ impl Body {
 }
 
 #[cfg(test)]
-mod tests {
-    use auditlite::RequestRecord;
-
-    use super::FIELDS;
-
-    /// Fields that an import computes itself.
-    const DERIVED: [&str; 5] = [
-        "ended_seq",
-        "tool_call_count",
-        "request_bytes",
-        "response_bytes",
-        "is_id_shared",
-    ];
-
-    #[test]
-    fn every_field_of_a_request_is_imported_or_derived() {
-        for name in RequestRecord::FIELD_NAMES {
-            let is_imported = FIELDS.contains(&name);
-            assert_eq!(is_imported, !DERIVED.contains(&name), "{name}");
-        }
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 //! `auditlite import`.
 
+mod as_written;
 mod line;
 
 use std::path::{Path, PathBuf};

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 /// Requests that may wait for their commit: enough for several commits. With this bound and the next, the store's
 /// own capacity is never used up, so that nothing blocks there or is left out.
-const REQUESTS_MAX: usize = 4096;
+const REQUESTS_MAX: usize = 2048;
 /// Bytes that may wait, where each request takes its line and a fixed part. A single request may be larger.
 const BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The fixed part that each request takes in the store, roughly.
