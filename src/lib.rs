@@ -115,8 +115,8 @@ pub use error::{
     ReadError, ReceiptError, RecordError, RemovalError, SearchIndexError, VerifyError,
 };
 pub use export::{
-    BackupReport, ExportContent, ExportFormat, ExportOptions, ExportSummary, Replaced,
-    RestoreError, RestoreOptions, RestoreReport, restore,
+    BackupReport, ExportContent, ExportFormat, ExportOptions, ExportReader, ExportSummary,
+    Replaced, RestoreError, RestoreOptions, RestoreReport, export_schema, restore,
 };
 pub use follow::Follower;
 pub use handle::RequestHandle;

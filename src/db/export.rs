@@ -27,7 +27,7 @@ CREATE TABLE bodies (
     opened_seq   INTEGER NOT NULL REFERENCES requests,
     side         TEXT NOT NULL,     -- request or response
     length       INTEGER NOT NULL,  -- of the full body, whatever is here
-    sha256       TEXT,              -- of the full body
+    sha256       TEXT,              -- of the full body; NULL also in an export without digests
     head         INTEGER,           -- of a body above the payload cap: bytes of its head, the rest is its tail
     not_exported TEXT,              -- why there is no content though it was asked for
     is_unchecked INTEGER NOT NULL,  -- 1: its line in the log cannot be read, it may be anything

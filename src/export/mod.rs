@@ -11,6 +11,7 @@ mod otlp;
 mod parts;
 mod readable;
 mod restore;
+mod schema;
 mod sqlite;
 
 use std::io::Write;
@@ -32,6 +33,7 @@ pub use backup::BackupReport;
 pub(crate) use backup::backup;
 pub(crate) use file::export_to_file;
 pub use restore::{Replaced, RestoreError, RestoreOptions, RestoreReport, restore};
+pub use schema::{ExportReader, export_schema};
 
 /// Requests that are read at a time.
 const PAGE_REQUESTS: usize = 500;
@@ -71,7 +73,7 @@ named! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum ExportContent {
-    /// Nothing: metadata, lengths and digests only.
+    /// Nothing: metadata and lengths only, and digests with [`ExportOptions::has_digests`].
     #[default]
     None,
     /// The first 1,000 characters of either body.
@@ -101,6 +103,9 @@ pub struct ExportOptions {
     pub limit: Option<u64>,
     /// Compress with zstd. Default: no.
     pub is_compressed: bool,
+    /// Digests of bodies also in an export without content. Default: no, since the digest of a short prompt confirms
+    /// a guess at it.
+    pub has_digests: bool,
 }
 
 impl ExportOptions {
@@ -109,9 +114,15 @@ impl ExportOptions {
         Self::default()
     }
 
+    /// Whether digests of bodies are written.
+    fn shows_digests(&self) -> bool {
+        self.has_digests || self.content != ExportContent::None
+    }
+
     setters! {
         value: limit: u64;
-        plain: format: ExportFormat, content: ExportContent, filter: RequestFilter, is_compressed: bool;
+        plain: format: ExportFormat, content: ExportContent, filter: RequestFilter, is_compressed: bool,
+            has_digests: bool;
     }
 }
 
@@ -129,6 +140,8 @@ pub struct ExportSummary {
     pub content: &'static str,
     /// Whether the output is compressed with zstd.
     pub is_compressed: bool,
+    /// Whether it has digests of bodies.
+    pub has_digests: bool,
     /// The program and its version.
     pub tool: &'static str,
     /// When the export was made.
@@ -203,6 +216,12 @@ enum Body {
 }
 
 impl Body {
+    fn withhold_digest(&mut self) {
+        if let Self::Present { sha256, .. } = self {
+            *sha256 = None;
+        }
+    }
+
     fn is_unchecked(&self) -> bool {
         matches!(
             self,
@@ -308,6 +327,10 @@ fn write_all(
             // And one for each request: the time limit of a read applies to the bodies of one request.
             let connection = connect()?;
             let mut item = item(&connection, &mut reader, record, options.content, counts)?;
+            if !options.shows_digests() {
+                item.request.withhold_digest();
+                item.response.withhold_digest();
+            }
             if sink.wants_messages() {
                 match transcript(&connection, &mut reader, record) {
                     Ok(found) => (item.messages, item.replies) = (found.messages, found.replies),
@@ -459,6 +482,7 @@ impl Counts {
             format: options.format.as_str(),
             content: options.content.as_str(),
             is_compressed: options.is_compressed,
+            has_digests: options.shows_digests(),
             tool: concat!("auditlite ", env!("CARGO_PKG_VERSION")),
             created_at: Timestamp::now(),
             requests: self.requests,

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Exports, read by programs that nobody here wrote: Python's csv and json, jq where it is installed,
-# opentelemetry-proto, sqlite-utils; and JSON output against the schemas in docs/schemas.
+# Exports, read by programs that nobody here wrote: Python's csv and json, DuckDB, pandas, Polars, jq where it is
+# installed, opentelemetry-proto, sqlite-utils, Datasette; and JSON output against the schemas in docs/schemas.
 #
 # Records a sample of the recorded traffic in the folder AUDITLITE_CORPUS (docs/traffic.md; without it the sample
 # of tests/cli), exports it in every form, reads everything back, and imports it into an empty store.
@@ -14,6 +14,11 @@ PACKAGES=(
     'opentelemetry-semantic-conventions==0.66b2' # names of version 1.44.0
     'sqlite-utils>=4,<5'
     'jsonschema>=4.20,<5'
+    # The newest: what they guess changes.
+    'duckdb>=2.0.1'
+    'pandas>=3.1'
+    'polars>=2.1'
+    'datasette>=0.65'
 )
 # Of each file of trajectories.
 SAMPLE_CALLS=60
@@ -26,10 +31,10 @@ target="$(cargo metadata --format-version 1 --no-deps |
 auditlite="$target/debug/auditlite"
 
 venv="$target/exports-python"
-if ! "$venv/bin/python" -c 'import opentelemetry.proto, sqlite_utils, jsonschema' 2>/dev/null; then
+if ! "$venv/bin/python" -c 'import opentelemetry.proto, sqlite_utils, jsonschema, duckdb, pandas, polars, datasette' 2>/dev/null; then
     python3 -m venv --clear "$venv"
 fi
-"$venv/bin/pip" install --quiet --disable-pip-version-check "${PACKAGES[@]}"
+"$venv/bin/pip" install --quiet --upgrade --disable-pip-version-check "${PACKAGES[@]}"
 [ "${1:-}" != install ] || exit 0
 
 cargo build --all-features --bin auditlite
@@ -78,3 +83,12 @@ AUDITLITE_DB="$work/second.db" "$auditlite" export --content full -o "$work/seco
 AUDITLITE_DB="$work/second.db" "$auditlite" verify >/dev/null
 
 "$venv/bin/python" tests/exports/check.py "$auditlite" "$work" docs/schemas docs/otlp.md
+
+python3 tests/exports/rare.py "$work/made.jsonl"
+export AUDITLITE_DB="$work/rare-audit.db"
+"$auditlite" import --quiet "$work/made.jsonl"
+"$auditlite" export --content full -o "$work/rare.jsonl"
+"$auditlite" export --format csv --content full -o "$work/rare.csv"
+"$auditlite" export --format otlp --content full -o "$work/rare-spans.jsonl"
+"$auditlite" export --format sqlite --content full -o "$work/rare.db"
+"$venv/bin/python" tests/exports/readers.py "$auditlite" "$work"

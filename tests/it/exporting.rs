@@ -89,3 +89,34 @@ fn an_export_without_content_touches_no_payload() {
         assert!(full.damaged > 0, "{format:?}");
     }
 }
+
+#[test]
+fn a_digest_leaves_only_with_content_or_where_it_is_asked_for() {
+    let folder = recorded();
+    let reader = ReadOnlyStore::open(folder.path()).unwrap().reader();
+    let request = reader.get("r-3").unwrap();
+    let side = auditlite::PayloadSide::Request;
+    let info = reader.body_info(&request, side).unwrap().unwrap();
+    let digest = info.sha256.unwrap().to_string();
+    for format in [
+        ExportFormat::JsonLines,
+        ExportFormat::Csv,
+        ExportFormat::Otlp,
+        ExportFormat::Sqlite,
+    ] {
+        for (content, asked, has_digest) in [
+            (ExportContent::None, false, false),
+            (ExportContent::None, true, true),
+            (ExportContent::Excerpt, false, true),
+            (ExportContent::Full, false, true),
+        ] {
+            let options = ExportOptions::new().format(format).content(content);
+            let path = folder.join("export");
+            let summary = reader.export_to_file(&options.has_digests(asked), &path);
+            assert_eq!(summary.unwrap().has_digests, has_digest);
+            let exported = std::fs::read(&path).unwrap();
+            let exported = String::from_utf8_lossy(&exported);
+            assert_eq!(exported.contains(&digest), has_digest, "{format} {content}");
+        }
+    }
+}

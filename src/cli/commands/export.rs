@@ -3,7 +3,9 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use auditlite::{ExportContent, ExportFormat, ExportOptions, ExportSummary};
+use auditlite::{
+    ExportContent, ExportFormat, ExportOptions, ExportReader, ExportSummary, export_schema,
+};
 use clap::builder::PossibleValuesParser;
 
 use crate::cli::Outcome;
@@ -18,6 +20,7 @@ Examples:
   auditlite export --content full --zstd -o november.jsonl.zst --since 2026-11-01 --until 2026-12-01
   auditlite export --format csv -o costs.csv --model 'gpt-*'
   auditlite export --content full -o new.jsonl --after 0199f0a2-6c1e
+  auditlite export --schema duckdb -o requests.jsonl | duckdb audit.duckdb   reads it right
   auditlite export --format otlp --content full -o spans.jsonl       for a collector
   auditlite export --format sqlite --content full -o audit-plain.db  for Datasette or pandas
 
@@ -56,6 +59,16 @@ pub(crate) struct Args {
     /// Compress with zstd
     #[arg(long)]
     zstd: bool,
+    /// Digests of bodies in an export without content too. They confirm a guess at a short prompt
+    #[arg(long)]
+    digests: bool,
+    /// Print code with which this program reads such an export, and export nothing
+    #[arg(
+        long,
+        value_name = "PROGRAM",
+        value_parser = PossibleValuesParser::new(ExportReader::ALL.map(ExportReader::as_str))
+    )]
+    schema: Option<String>,
     /// At most this many requests, the oldest ones; 0: all
     #[arg(short = 'n', long = "limit", value_name = "COUNT", default_value_t = 0)]
     limit: u64,
@@ -69,6 +82,9 @@ pub(crate) fn run(
     database: &DatabaseArgs,
     out: &mut dyn Write,
 ) -> Result<Outcome, CliError> {
+    if let Some(program) = &args.schema {
+        return print_schema(args, program, out);
+    }
     let reader = database.open()?.reader();
     if args.output.is_none() && args.zstd && output::is_terminal() {
         return Err(CliError::Message(
@@ -85,7 +101,8 @@ pub(crate) fn run(
         .format(args.format.parse().unwrap_or_default())
         .content(args.content.parse().unwrap_or_default())
         .filter(args.filter.filter(&reader)?)
-        .is_compressed(args.zstd);
+        .is_compressed(args.zstd)
+        .has_digests(args.digests);
     options.limit = (args.limit > 0).then_some(args.limit);
 
     let summary = match &args.output {
@@ -98,6 +115,29 @@ pub(crate) fn run(
     if summary.requests == 0 || summary.damaged > 0 || is_short || is_unchecked {
         return Ok(Outcome::Findings);
     }
+    Ok(Outcome::Fine)
+}
+
+/// Needs no database: an export's types are those of its format.
+fn print_schema(args: &Args, program: &str, out: &mut dyn Write) -> Result<Outcome, CliError> {
+    let format: ExportFormat = args.format.parse().unwrap_or_default();
+    let file = match (&args.output, format) {
+        (Some(file), _) => file.to_string_lossy().into_owned(),
+        (None, ExportFormat::Csv) => "requests.csv".to_owned(),
+        (None, _) => "requests.jsonl".to_owned(),
+    };
+    let content = args.content.parse().unwrap_or_default();
+    let code = program
+        .parse()
+        .ok()
+        .and_then(|program: ExportReader| export_schema(program, format, content, &file));
+    let Some(code) = code else {
+        return Err(CliError::Message(format!(
+            "an export as {format} has its types itself; a schema is for jsonl and csv"
+        )));
+    };
+    out.write_all(code.as_bytes())?;
+    out.flush()?;
     Ok(Outcome::Fine)
 }
 
