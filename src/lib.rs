@@ -49,6 +49,7 @@ mod db;
 mod doctor;
 mod error;
 mod export;
+mod feed;
 mod follow;
 mod handle;
 mod log;
@@ -118,6 +119,7 @@ pub use export::{
     BackupReport, ExportContent, ExportFormat, ExportOptions, ExportReader, ExportSummary,
     Replaced, RestoreError, RestoreOptions, RestoreReport, export_schema, restore,
 };
+pub use feed::Feed;
 pub use follow::Follower;
 pub use handle::RequestHandle;
 pub use merkle::{SigningKey, VerifyingKey};
@@ -129,6 +131,7 @@ pub use model::{
     UnreadableRequest, Usage, WireProtocol, stored_identifier,
 };
 pub use pricing::PriceBook;
+pub use read::feed::{FeedFact, FeedItem};
 pub use read::search::{
     SearchHit, SearchLag, SearchOptions, SearchResult, SnippetPart, update_search_index,
 };

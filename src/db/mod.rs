@@ -43,6 +43,7 @@ pub(crate) use connection::watch::{FileWatch, Presence, ReadFile};
 pub(crate) use error::open_error;
 pub(crate) use error::{DbError, DbErrorKind};
 pub(crate) use export::{ExportBody, ExportDatabase, ExportRequest};
+pub(crate) use read::ended::{ended_between, list_of};
 pub(crate) use read::list::{Walk, list, top};
 pub(crate) use read::lookup::{
     StoredPayload, by_request_id, by_request_id_part, by_request_id_prefix, by_session_id,

@@ -5,6 +5,7 @@
 
 mod backup;
 mod csv;
+mod ended;
 mod file;
 mod jsonl;
 mod otlp;
@@ -103,6 +104,11 @@ pub struct ExportOptions {
     pub limit: Option<u64>,
     /// Compress with zstd. Default: no.
     pub is_compressed: bool,
+    /// Instead of all requests, each one that ended at this event of the log or later, in the order of the ends: once
+    /// and final. Requests that were erased since come again, as what remains of them, whatever the filter. Where the
+    /// next one goes on is [`ExportSummary::next_since_ended`]. A limit may be exceeded by the requests of one erasure.
+    /// Default: all requests, in the order of their openings.
+    pub since_ended: Option<u64>,
     /// Digests of bodies also in an export without content. Default: no, since the digest of a short prompt confirms
     /// a guess at it.
     pub has_digests: bool,
@@ -120,7 +126,7 @@ impl ExportOptions {
     }
 
     setters! {
-        value: limit: u64;
+        value: limit: u64, since_ended: u64;
         plain: format: ExportFormat, content: ExportContent, filter: RequestFilter, is_compressed: bool,
             has_digests: bool;
     }
@@ -159,6 +165,11 @@ pub struct ExportSummary {
     pub next_after: Option<u64>,
     /// The id of that request.
     pub next_after_id: Option<String>,
+    /// Where the next export of what ended goes on, for [`ExportOptions::since_ended`]. Absent in other exports.
+    pub next_since_ended: Option<u64>,
+    /// Requests opened by events from the first number on and below the second were removed since; only in an
+    /// export of what ended.
+    pub pruned: Vec<(u64, u64)>,
     /// The number of bodies, full or partial.
     pub bodies: u64,
     /// Bodies that are damaged in the database and were left out.
@@ -289,6 +300,9 @@ fn write_all(
     counts: &mut Counts,
 ) -> Result<(), ExportError> {
     sink.begin(out)?;
+    if let Some(from) = options.since_ended {
+        return ended::write_ended(connect, options, sink, out, counts, from);
+    }
     // A store that continues to record must not make the export endless.
     let newest = requests::list(
         &*connect()?,
@@ -324,33 +338,47 @@ fn write_all(
             if record.opened_seq > end {
                 return Ok(());
             }
-            // And one for each request: the time limit of a read applies to the bodies of one request.
-            let connection = connect()?;
-            let mut item = item(&connection, &mut reader, record, options.content, counts)?;
-            if !options.shows_digests() {
-                item.request.withhold_digest();
-                item.response.withhold_digest();
-            }
-            if sink.wants_messages() {
-                match transcript(&connection, &mut reader, record) {
-                    Ok(found) => (item.messages, item.replies) = (found.messages, found.replies),
-                    // The body was already counted as damaged.
-                    Err(ReadError::Damaged(_)) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            let is_unchecked = !reader.commitments.take_unchecked().is_empty()
-                || item.request.is_unchecked()
-                || item.response.is_unchecked();
-            counts.unchecked = counts.unchecked.saturating_add(u64::from(is_unchecked));
-            sink.write(&item, out)?;
-            counts.count(record);
+            write_request(connect, options, sink, out, counts, &mut reader, record)?;
         }
         match page.next {
             Some(next) => after = Some(next),
             None => return Ok(()),
         }
     }
+}
+
+/// Reads everything of one request, and writes it.
+fn write_request(
+    connect: &dyn Fn() -> Result<ReadConnection, ReadError>,
+    options: &ExportOptions,
+    sink: &mut dyn Sink,
+    out: &mut dyn Write,
+    counts: &mut Counts,
+    reader: &mut ContentReader,
+    record: &RequestRecord,
+) -> Result<(), ExportError> {
+    // A connection for each request: the time limit of a read applies to the bodies of one request.
+    let connection = connect()?;
+    let mut item = item(&connection, reader, record, options.content, counts)?;
+    if !options.shows_digests() {
+        item.request.withhold_digest();
+        item.response.withhold_digest();
+    }
+    if sink.wants_messages() {
+        match transcript(&connection, reader, record) {
+            Ok(found) => (item.messages, item.replies) = (found.messages, found.replies),
+            // The body was already counted as damaged.
+            Err(ReadError::Damaged(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let is_unchecked = !reader.commitments.take_unchecked().is_empty()
+        || item.request.is_unchecked()
+        || item.response.is_unchecked();
+    counts.unchecked = counts.unchecked.saturating_add(u64::from(is_unchecked));
+    sink.write(&item, out)?;
+    counts.count(record);
+    Ok(())
 }
 
 /// Reads everything of one request but its messages. Tool calls keep their inputs only in a full export: an
@@ -468,6 +496,8 @@ struct Counts {
     first_seq: Option<u64>,
     last_seq: Option<u64>,
     next_after: Option<(u64, String)>,
+    next_since_ended: Option<u64>,
+    pruned: Vec<(u64, u64)>,
     bodies: u64,
     damaged: u64,
     unchecked: u64,
@@ -476,7 +506,8 @@ struct Counts {
 
 impl Counts {
     fn summary(self, options: &ExportOptions, bytes: u64, digest: Digest) -> ExportSummary {
-        let (next_after, next_after_id) = self.next_after.unzip();
+        let next_after = self.next_after.filter(|_| options.since_ended.is_none());
+        let (next_after, next_after_id) = next_after.unzip();
         ExportSummary {
             format_version: FORMAT_VERSION,
             format: options.format.as_str(),
@@ -491,6 +522,8 @@ impl Counts {
             last_seq: self.last_seq,
             next_after,
             next_after_id,
+            next_since_ended: self.next_since_ended,
+            pruned: self.pruned,
             bodies: self.bodies,
             damaged: self.damaged,
             unchecked: self.unchecked,

@@ -88,7 +88,7 @@ fn a_second_import_changes_nothing_and_damaged_lines_are_named() {
 #[test]
 fn bodies_that_did_not_come_along_are_named_by_their_digests() {
     let source = agent();
-    let run = source.run(&["export"]);
+    let run = source.run(&["export", "--digests"]);
     let target = Sandbox::new();
     target.write("bare.jsonl", &run.stdout);
     let run = target.run(&["import", "bare.jsonl"]);
@@ -102,6 +102,29 @@ fn bodies_that_did_not_come_along_are_named_by_their_digests() {
     let known = source.run(&["show", "turn-0", "--json"]).json();
     let attribute = shown[0]["attributes"]["imported_request"].as_str().unwrap();
     assert!(attribute.ends_with(known[0]["request"]["sha256"].as_str().unwrap()));
+}
+
+/// An export without digests knows no more of a body than its length: that is enough to know a request again, whichever
+/// export comes first.
+#[test]
+fn a_request_is_known_again_from_an_export_with_digests_and_from_one_without() {
+    let source = agent();
+    let exports = [
+        source.run(&["export"]),
+        source.run(&["export", "--digests"]),
+        source.run(&["export", "--content", "full"]),
+    ];
+    for first in &exports {
+        let target = Sandbox::new();
+        target.write("first.jsonl", &first.stdout);
+        let run = target.run(&["import", "--origin", "it", "first.jsonl"]);
+        assert_eq!(run.exit, 0, "{}", run.stderr);
+        for later in &exports {
+            target.write("later.jsonl", &later.stdout);
+            let run = target.run(&["import", "--origin", "it", "later.jsonl"]);
+            assert!(run.stderr.contains("imported 0 requests"), "{}", run.stderr);
+        }
+    }
 }
 
 /// User, conversation and attributes that became known after the opening are an export's like any other, whatever

@@ -33,6 +33,7 @@ const ORDER: &[&str] = &[
     "handle",
     "recorder",
     "reader",
+    "feed",
     "follow",
     "closing",
     "store",

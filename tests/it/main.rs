@@ -28,6 +28,7 @@ mod documents;
 mod ends;
 mod exporting;
 mod extraction;
+mod feeding;
 mod fields;
 mod filters;
 mod folders;

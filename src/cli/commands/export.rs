@@ -20,6 +20,7 @@ Examples:
   auditlite export --content full --zstd -o november.jsonl.zst --since 2026-11-01 --until 2026-12-01
   auditlite export --format csv -o costs.csv --model 'gpt-*'
   auditlite export --content full -o new.jsonl --after 0199f0a2-6c1e
+  auditlite export --content full -o ends-1.jsonl --since-ended 0     later with the number that it ends with
   auditlite export --schema duckdb -o requests.jsonl | duckdb audit.duckdb   reads it right
   auditlite export --format otlp --content full -o spans.jsonl       for a collector
   auditlite export --format sqlite --content full -o audit-plain.db  for Datasette or pandas
@@ -69,6 +70,10 @@ pub(crate) struct Args {
         value_parser = PossibleValuesParser::new(ExportReader::ALL.map(ExportReader::as_str))
     )]
     schema: Option<String>,
+    /// Each request that ended at this event of the log or later, once and final, in the order of the ends. 0: from the
+    /// beginning. Where the next export goes on is said at the end, and is `next_since_ended` of the manifest
+    #[arg(long, value_name = "SEQ")]
+    since_ended: Option<u64>,
     /// At most this many requests, the oldest ones; 0: all
     #[arg(short = 'n', long = "limit", value_name = "COUNT", default_value_t = 0)]
     limit: u64,
@@ -104,6 +109,7 @@ pub(crate) fn run(
         .is_compressed(args.zstd)
         .has_digests(args.digests);
     options.limit = (args.limit > 0).then_some(args.limit);
+    options.since_ended = args.since_ended;
 
     let summary = match &args.output {
         Some(path) => reader.export_to_file(&options, path)?,
@@ -151,6 +157,9 @@ fn say_summary(summary: &ExportSummary) {
         format::counted(summary.requests, "request", "requests"),
         format::bytes(summary.bytes)
     ));
+    if let Some(next) = summary.next_since_ended {
+        output::say(&format!("the next one: --since-ended {next}"));
+    }
     if summary.damaged > 0 {
         output::say(&format!(
             "{} left out, for what the database holds of them is damaged; `auditlite verify` says more",

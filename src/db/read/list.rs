@@ -163,7 +163,7 @@ pub(crate) fn top(
     rows(&transaction, &sql, conditions.values)
 }
 
-fn rows(
+pub(super) fn rows(
     connection: &Connection,
     sql: &str,
     values: Vec<Value>,

@@ -1,13 +1,14 @@
 //! Queries. Each is bounded and uses bound parameters only.
 //!
 //! `lookup` finds by an id, `list` by a filter, page by page, and `stats` sums. `media`
-//! looks up media and who refers to them. `removals` and `times` read what the
+//! looks up media and who refers to them, `ended` what the feed names. `removals` and `times` read what the
 //! tables say of the log itself.
 
 use rusqlite::{Connection, Transaction};
 
 use super::error::{Context, DbError};
 
+pub(super) mod ended;
 pub(super) mod list;
 pub(super) mod lookup;
 pub(super) mod media;
