@@ -1,37 +1,44 @@
 //! Following a store: requests as they end.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
-use crate::db::{ReadFile, log_id};
+use crate::db::{self, ReadFile, log_id};
 use crate::error::ReadError;
-use crate::model::{
-    ListOptions, Page, RequestFilter, RequestOrder, RequestRecord, Status, UnreadableRequest,
-};
+use crate::model::{ListOptions, RequestFilter, RequestOrder, RequestRecord, UnreadableRequest};
+use crate::read::feed::{FeedFact, FeedReader};
 use crate::read::requests;
 use crate::reader::Reader;
 
-/// Most requests whose end is waited for. Beyond, the oldest is returned as it is.
-const PENDING_MAX: usize = 10_000;
-/// Openings that one poll reads.
-const PAGE_REQUESTS: usize = 500;
+/// Requests from which on a poll reads no more of the log.
+const REQUESTS_ENOUGH: usize = 500;
+/// Parts of the log that one poll reads where few requests match: a tenth of a second.
+const READS_MAX: usize = 32;
 
-/// Openings that are remembered, to find where an older copy of the log parts from what was seen; and
-/// how many of those before the first poll.
+/// Ends that are remembered, to find where an older copy of the log parts from what was seen; and how many of those
+/// before the first poll.
 const SEEN_MAX: usize = 1000;
 const SEEN_BEFORE: usize = 100;
+
+/// An end that was returned.
+#[derive(Debug)]
+struct Seen {
+    ended_seq: u64,
+    opened_seq: u64,
+    request_id: String,
+}
 
 /// Returns the requests of a store as they end, see [`Reader::follow`].
 #[derive(Debug)]
 pub struct Follower {
     reader: Reader,
     filter: RequestFilter,
-    /// The last opening that was seen.
-    after: Option<u64>,
-    /// Openings whose end is waited for.
-    pending: BTreeSet<u64>,
+    /// The event that is read next.
+    next: u64,
+    /// The place in the log of `next`, once there is a file.
+    feed: Option<FeedReader>,
     unreadable: Vec<UnreadableRequest>,
-    /// Openings that were seen, oldest first.
-    seen: VecDeque<(u64, String)>,
+    /// Ends that were seen, oldest first.
+    seen: VecDeque<Seen>,
     /// The file that was polled last, and the id of its log.
     file: Option<(ReadFile, String)>,
     /// The log of a file that took the other's place.
@@ -39,18 +46,18 @@ pub struct Follower {
 }
 
 impl Reader {
-    /// Follows the store: returns the matching requests that end from now on, among those opened after the one
-    /// with this `opened_seq` (`None`: among all).
+    /// Follows the store: returns the matching requests that end after this event of the log (`None`: all), in the order
+    /// of their ends. Each comes once, and one that stays open delays no other.
     ///
     /// It follows the path, not the file: if the file is moved away and another one started, as a rotation does,
     /// it continues with the new one ([`Follower::take_replacement`]).
     ///
     /// ```no_run
-    /// # use auditlite::{ListOptions, Reader, ReadError, RequestFilter, Status};
+    /// # use auditlite::{Reader, ReadError, RequestFilter};
+    /// # use auditlite::Status;
     /// # fn follow(reader: &Reader) -> Result<(), ReadError> {
     /// let filter = RequestFilter::new().statuses([Status::Failed]);
-    /// let newest = reader.list(&RequestFilter::new(), &ListOptions::new().limit(1))?;
-    /// let mut follower = reader.follow(&filter, newest.requests.first().map(|newest| newest.opened_seq));
+    /// let mut follower = reader.follow(&filter, reader.last_seq()?);
     /// loop {
     ///     for request in follower.poll()? {
     ///         println!("{} {:?}", request.request_id, request.error_type);
@@ -63,13 +70,22 @@ impl Reader {
         Follower {
             reader: self.clone(),
             filter: filter.clone(),
-            after,
-            pending: BTreeSet::new(),
+            next: after.map_or(0, |after| after.saturating_add(1)),
+            feed: None,
             unreadable: Vec::new(),
             seen: VecDeque::new(),
             file: None,
             replaced_by: None,
         }
+    }
+
+    /// The last event of the log; `None`: it has none.
+    ///
+    /// # Errors
+    ///
+    /// What the database reported.
+    pub fn last_seq(&self) -> Result<Option<u64>, ReadError> {
+        Ok(db::log_events(&*self.connection()?)?.checked_sub(1))
     }
 }
 
@@ -80,15 +96,13 @@ impl Follower {
     }
 
     /// The id of the log that is followed now, returned once after another file has replaced the one before.
-    /// Another log is followed from its beginning; an older copy of the same log, from its end. Requests that
-    /// had not ended in the file before are dropped.
+    /// Another log is followed from its beginning; an older copy of the same log, from its end.
     pub fn take_replacement(&mut self) -> Option<String> {
         self.replaced_by.take()
     }
 
-    /// The requests that have ended since the last call, in the order of their openings, each once. Never
-    /// waits. Reads at most 500 new openings, and remembers at most 10,000 requests without an end; beyond, the
-    /// oldest is returned although it is pending.
+    /// The requests that have ended since the last call, in the order of their ends, each once. Never waits. Where many
+    /// have, some hundreds; the next call goes on.
     ///
     /// # Errors
     ///
@@ -98,41 +112,34 @@ impl Follower {
         if !self.follow_path()? {
             return Ok(Vec::new());
         }
-        let opened = RequestFilter {
-            // An opening matches by what it knows. Conditions on the end are checked below, once there is one.
-            statuses: Vec::new(),
-            http_statuses: Vec::new(),
-            error_type: None,
-            provider_name: None,
-            model: None,
-            tool_name: None,
-            cost_microdollars_min: None,
-            latency_us_min: None,
-            ..self.filter.clone()
+        let mut feed = match self.feed.take() {
+            Some(feed) => feed,
+            None => FeedReader::new(self.next)?,
         };
-        let page = self.oldest(&opened, self.after, PAGE_REQUESTS)?;
-        if let Some(newest) = page.newest() {
-            self.after = Some(newest);
-        }
-        self.unreadable.extend(page.unreadable);
-        self.remember(&page.requests);
-        self.pending
-            .extend(page.requests.iter().map(|request| request.opened_seq));
         let mut ended = Vec::new();
-        for opened_seq in self.pending.clone() {
-            let Some(request) = self.one(&RequestFilter::default(), opened_seq)? else {
-                // Removed in the meantime.
-                self.pending.remove(&opened_seq);
-                continue;
-            };
-            let is_given_up = self.pending.len() > PENDING_MAX;
-            if request.status == Status::Pending && !is_given_up {
-                continue;
+        let connection = self.reader.connection()?;
+        for _ in 0..READS_MAX {
+            match feed.read(&connection, &self.filter, u64::MAX) {
+                Ok(Some(items)) => {
+                    ended.extend(items.into_iter().filter_map(|item| match item.fact {
+                        FeedFact::Ended(request) => Some(*request),
+                        _ => None,
+                    }));
+                    self.next = feed.next_seq();
+                }
+                Ok(None) => break,
+                // What was read comes first; the next call meets the error again.
+                Err(_) if !ended.is_empty() => break,
+                Err(error) => return Err(error),
             }
-            let matching = self.one(&self.filter, opened_seq)?;
-            self.pending.remove(&opened_seq);
-            ended.extend(matching);
+            if ended.len() >= REQUESTS_ENOUGH {
+                break;
+            }
         }
+        drop(connection);
+        self.unreadable.extend(feed.take_unreadable());
+        self.feed = Some(feed);
+        self.remember(&ended);
         Ok(ended)
     }
 
@@ -154,21 +161,20 @@ impl Follower {
         drop(connection);
         match self.file.as_ref().map(|(_, before)| *before == log) {
             None => {
-                if let Some(after) = self.after {
-                    let before = Some(after.saturating_add(1));
-                    let every = RequestFilter::default();
-                    let options = ListOptions::new().cursor(before).limit(SEEN_BEFORE);
-                    let mut page = self.reader.list(&every, &options)?;
-                    page.requests.reverse();
-                    self.remember(&page.requests);
-                }
+                let every = RequestFilter::default();
+                let options = ListOptions::new().limit(SEEN_BEFORE);
+                let mut page = self.reader.list(&every, &options)?;
+                page.requests.sort_by_key(|request| request.ended_seq);
+                page.requests
+                    .retain(|request| request.ended_seq.is_some_and(|ended| ended < self.next));
+                self.remember(&page.requests);
             }
             Some(is_same_log) => {
-                self.after = match is_same_log {
-                    true => self.last_in_common()?,
-                    false => None,
+                self.next = match is_same_log {
+                    true => self.after_last_in_common()?,
+                    false => 0,
                 };
-                self.pending.clear();
+                self.feed = None;
                 self.seen.clear();
                 self.replaced_by = Some(log.clone());
             }
@@ -178,46 +184,32 @@ impl Follower {
     }
 
     fn remember(&mut self, requests: &[RequestRecord]) {
-        let seen = requests
-            .iter()
-            .map(|request| (request.opened_seq, request.request_id.clone()));
+        let seen = requests.iter().filter_map(|request| {
+            Some(Seen {
+                ended_seq: request.ended_seq?,
+                opened_seq: request.opened_seq,
+                request_id: request.request_id.clone(),
+            })
+        });
         self.seen.extend(seen);
         let too_many = self.seen.len().saturating_sub(SEEN_MAX);
         self.seen.drain(..too_many);
     }
 
-    /// The newest opening that was seen and that the new file has too. If it has none of them, nothing that it
-    /// has is returned again.
-    fn last_in_common(&self) -> Result<Option<u64>, ReadError> {
-        for (opened_seq, request_id) in self.seen.iter().rev() {
-            let found = self.one(&RequestFilter::default(), *opened_seq)?;
-            if found.is_some_and(|found| found.request_id == *request_id) {
-                return Ok(Some(*opened_seq));
+    /// The event after the newest end that was seen and that the new file has too. If it has none of them, nothing that
+    /// it has is returned again.
+    fn after_last_in_common(&self) -> Result<u64, ReadError> {
+        for seen in self.seen.iter().rev() {
+            let options = ListOptions::new().order(RequestOrder::Oldest).limit(1);
+            let options = options.cursor(seen.opened_seq.checked_sub(1));
+            let page = self.reader.list(&RequestFilter::default(), &options)?;
+            let found = page.requests.first();
+            if found.is_some_and(|found| {
+                found.request_id == seen.request_id && found.ended_seq == Some(seen.ended_seq)
+            }) {
+                return Ok(seen.ended_seq.saturating_add(1));
             }
         }
-        let newest = ListOptions::new().limit(1);
-        let newest = self.reader.list(&RequestFilter::default(), &newest)?;
-        Ok(newest.requests.first().map(|newest| newest.opened_seq))
-    }
-
-    fn oldest(
-        &self,
-        filter: &RequestFilter,
-        cursor: Option<u64>,
-        limit: usize,
-    ) -> Result<Page, ReadError> {
-        let options = ListOptions::new().order(RequestOrder::Oldest);
-        self.reader
-            .list(filter, &options.cursor(cursor).limit(limit))
-    }
-
-    fn one(
-        &self,
-        filter: &RequestFilter,
-        opened_seq: u64,
-    ) -> Result<Option<RequestRecord>, ReadError> {
-        let page = self.oldest(filter, opened_seq.checked_sub(1), 1)?;
-        let found = page.requests.into_iter().next();
-        Ok(found.filter(|request| request.opened_seq == opened_seq))
+        Ok(db::log_events(&*self.reader.connection()?)?)
     }
 }

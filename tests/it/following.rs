@@ -1,6 +1,6 @@
 //! Following a store: each request once, when it has ended, and only if it matches by then.
 
-use auditlite::{Completion, Failure, ListOptions, RequestContext, RequestFilter, Status};
+use auditlite::{Completion, Failure, RequestContext, RequestFilter, Status};
 
 use crate::support::{Folder, PATIENCE, close};
 
@@ -15,14 +15,12 @@ fn a_request_is_given_once_when_it_has_ended_and_matches() {
             .user_id("u");
         recorder.open(context, "{}").unwrap()
     };
-    open("before").complete(Completion::new()).unwrap();
+    open("before").fail(Failure::new("timeout")).unwrap();
+    let open_before = open("open-before");
     store.flush(PATIENCE).unwrap();
     let reader = store.reader();
-    let newest = reader
-        .list(&RequestFilter::default(), &ListOptions::new().limit(1))
-        .unwrap();
     let filter = RequestFilter::new().statuses([Status::Failed]).user_id("u");
-    let mut follower = reader.follow(&filter, Some(newest.requests[0].opened_seq));
+    let mut follower = reader.follow(&filter, reader.last_seq().unwrap());
     let mut poll = || -> Vec<String> {
         store.flush(PATIENCE).unwrap();
         let ended = follower.poll().unwrap();
@@ -37,8 +35,16 @@ fn a_request_is_given_once_when_it_has_ended_and_matches() {
     open("quick").fail(Failure::new("timeout")).unwrap();
     good.complete(Completion::new()).unwrap();
     assert_eq!(poll(), ["quick"]);
+    // Both in one poll: in the order of their ends.
+    let (first, second) = (open("first"), open("second"));
+    second.fail(Failure::new("timeout")).unwrap();
+    first.fail(Failure::new("timeout")).unwrap();
+    assert_eq!(poll(), ["second", "first"]);
     late.fail(Failure::new("timeout")).unwrap();
     assert_eq!(poll(), ["late"]);
+    // Opened before it followed.
+    open_before.fail(Failure::new("timeout")).unwrap();
+    assert_eq!(poll(), ["open-before"]);
     assert_eq!(poll(), [""; 0]);
     close(store);
 }

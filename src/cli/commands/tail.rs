@@ -58,9 +58,8 @@ pub(crate) fn run(
     let store = database.open()?;
     let reader = store.reader();
     let filter = args.filter.filter(&reader)?;
-    let newest = reader.list(&RequestFilter::default(), &ListOptions::new().limit(1))?;
-    let newest = newest.requests.first().map(|newest| newest.opened_seq);
-    let mut beginning = beginning(args, &reader, &filter, newest)?;
+    let last_seq = reader.last_seq()?;
+    let mut beginning = beginning(args, &reader, &filter, last_seq)?;
     beginning.reverse();
     let mut list = List::new(args.filter.is_of_failures());
     write(args, &beginning, &mut list, out)?;
@@ -68,7 +67,7 @@ pub(crate) fn run(
         output::say("a copy does not change: nothing to follow");
         return Ok(Outcome::Fine);
     }
-    let mut follower = reader.follow(&filter, newest);
+    let mut follower = reader.follow(&filter, last_seq);
     let mut failing_since = None;
     loop {
         let ended = match follower.poll() {
@@ -117,21 +116,27 @@ fn say_replacement(follower: &mut Follower, database: &DatabaseArgs) -> Result<(
     }
 }
 
-/// The last ones, newest first.
+/// The last ones that had ended by this event, newest first. Those that had not come when they end.
 fn beginning(
     args: &Args,
     reader: &auditlite::Reader,
     filter: &RequestFilter,
-    newest: Option<u64>,
+    last_seq: Option<u64>,
 ) -> Result<Vec<RequestRecord>, CliError> {
     let count = usize::try_from(args.limit.min(BEGINNING_MAX)).unwrap_or(usize::MAX);
     if count == 0 {
         return Ok(Vec::new());
     }
-    let before = newest.map(|newest| newest.saturating_add(1));
+    let before = last_seq.map(|last| last.saturating_add(1));
     let page = reader.list(filter, &ListOptions::new().cursor(before).limit(count))?;
     output::say_unreadable(&page.unreadable);
-    Ok(page.requests)
+    let mut requests = page.requests;
+    requests.retain(|request| {
+        request
+            .ended_seq
+            .is_some_and(|ended| Some(ended) <= last_seq)
+    });
+    Ok(requests)
 }
 
 fn write(
