@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use super::{Counts, ExportOptions, Sink, write_request};
+use super::item::write_requests;
+use super::{Counts, ExportOptions, Sink};
 use crate::db::{self, ReadConnection};
 use crate::error::{ExportError, ReadError};
 use crate::model::RequestRecord;
@@ -42,9 +43,7 @@ pub(super) fn write_ended(
                 }
                 FeedFact::ContentPruned { .. } => Vec::new(),
             };
-            for request in &requests {
-                write_request(connect, options, sink, out, counts, &mut reader, request)?;
-            }
+            write_requests(connect, options, sink, out, counts, &mut reader, &requests)?;
             counts.next_since_ended = Some(item.seq.saturating_add(1));
         }
         // Also behind events that make nothing final.

@@ -7,6 +7,7 @@ mod backup;
 mod csv;
 mod ended;
 mod file;
+mod item;
 mod jsonl;
 mod otlp;
 mod parts;
@@ -15,20 +16,19 @@ mod restore;
 mod schema;
 mod sqlite;
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 
 use serde::Serialize;
 
 use crate::db::{ReadConnection, seq_to_sql};
 use crate::error::{ExportError, ReadError, named};
 use crate::model::{
-    CanonicalMessage, Digest, PayloadSide, RecordedToolCall, RequestFilter, RequestRecord, Status,
-    Timestamp, UnreadableRequest, setters,
+    Digest, RequestFilter, RequestRecord, Status, Timestamp, UnreadableRequest, setters,
 };
 use crate::payload::Hasher;
-use crate::read::content::{self, ContentReader, ReadBody};
+use crate::read::content::ContentReader;
 use crate::read::requests;
-use crate::read::transcript::transcript;
+use item::{Body, Item, write_requests};
 
 pub use backup::BackupReport;
 pub(crate) use backup::backup;
@@ -38,6 +38,8 @@ pub use schema::{ExportReader, export_schema};
 
 /// Requests that are read at a time.
 const PAGE_REQUESTS: usize = 500;
+/// Bytes that are digested and passed on at a time.
+const OUTPUT_BUFFER_BYTES: usize = 64 * 1024;
 /// Characters of a body in an excerpt.
 pub(crate) const EXCERPT_CHARACTERS: usize = 1_000;
 /// Version of the manifest, and of the objects in JSON Lines.
@@ -199,51 +201,6 @@ fn number<S: serde::Serializer, T>(list: &[T], serializer: S) -> Result<S::Ok, S
     serializer.serialize_u64(u64::try_from(list.len()).unwrap_or(u64::MAX))
 }
 
-/// What is written for one request.
-struct Item<'r> {
-    record: &'r RequestRecord,
-    tool_calls: Vec<RecordedToolCall>,
-    request: Body,
-    response: Body,
-    /// The messages, if the format has a place for them.
-    messages: Vec<CanonicalMessage>,
-    replies: Vec<CanonicalMessage>,
-}
-
-/// What is known of one body.
-enum Body {
-    /// There is none.
-    Absent,
-    /// Length, digest and, where wanted, the kept bytes.
-    Present {
-        length: u64,
-        sha256: Option<Digest>,
-        payload: Option<ReadBody>,
-        /// Why there is no body although it was asked for.
-        reason: Option<String>,
-        /// Nothing of it could be compared with the log.
-        is_unchecked: bool,
-    },
-}
-
-impl Body {
-    fn withhold_digest(&mut self) {
-        if let Self::Present { sha256, .. } = self {
-            *sha256 = None;
-        }
-    }
-
-    fn is_unchecked(&self) -> bool {
-        matches!(
-            self,
-            Self::Present {
-                is_unchecked: true,
-                ..
-            }
-        )
-    }
-}
-
 /// The part of an export that depends on the format.
 trait Sink {
     fn write(&mut self, item: &Item<'_>, out: &mut dyn Write) -> Result<(), ExportError>;
@@ -274,7 +231,8 @@ pub(crate) fn export(
             .into());
         }
     };
-    let mut counted = Counted::new(out);
+    let counted = Counted::new(out);
+    let mut counted = BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, counted);
     let mut counts = Counts::default();
     if options.is_compressed {
         let mut encoder =
@@ -285,6 +243,9 @@ pub(crate) fn export(
         write_all(connect, options, sink.as_mut(), &mut counted, &mut counts)?;
     }
     counted.flush().map_err(ExportError::Output)?;
+    let counted = counted
+        .into_inner()
+        .map_err(|error| ExportError::Output(error.into_error()))?;
     let (bytes, digest) = (counted.bytes, counted.hasher.finish());
     Ok(counts.summary(options, bytes, digest))
 }
@@ -334,159 +295,21 @@ fn write_all(
                 counts.unreadable.push(request);
             }
         }
-        for record in &page.requests {
-            if record.opened_seq > end {
-                return Ok(());
-            }
-            write_request(connect, options, sink, out, counts, &mut reader, record)?;
+        let is_new = |record: &RequestRecord| record.opened_seq > end;
+        let count = page.requests.iter().position(is_new);
+        let records = page
+            .requests
+            .get(..count.unwrap_or(page.requests.len()))
+            .unwrap_or_default();
+        write_requests(connect, options, sink, out, counts, &mut reader, records)?;
+        if count.is_some() {
+            return Ok(());
         }
         match page.next {
             Some(next) => after = Some(next),
             None => return Ok(()),
         }
     }
-}
-
-/// Reads everything of one request, and writes it.
-fn write_request(
-    connect: &dyn Fn() -> Result<ReadConnection, ReadError>,
-    options: &ExportOptions,
-    sink: &mut dyn Sink,
-    out: &mut dyn Write,
-    counts: &mut Counts,
-    reader: &mut ContentReader,
-    record: &RequestRecord,
-) -> Result<(), ExportError> {
-    // A connection for each request: the time limit of a read applies to the bodies of one request.
-    let connection = connect()?;
-    let mut item = item(&connection, reader, record, options.content, counts)?;
-    if !options.shows_digests() {
-        item.request.withhold_digest();
-        item.response.withhold_digest();
-    }
-    if sink.wants_messages() {
-        match transcript(&connection, reader, record) {
-            Ok(found) => (item.messages, item.replies) = (found.messages, found.replies),
-            // The body was already counted as damaged.
-            Err(ReadError::Damaged(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    let is_unchecked = !reader.commitments.take_unchecked().is_empty()
-        || item.request.is_unchecked()
-        || item.response.is_unchecked();
-    counts.unchecked = counts.unchecked.saturating_add(u64::from(is_unchecked));
-    sink.write(&item, out)?;
-    counts.count(record);
-    Ok(())
-}
-
-/// Reads everything of one request but its messages. Tool calls keep their inputs only in a full export: an
-/// input is content.
-fn item<'r>(
-    connection: &ReadConnection,
-    reader: &mut ContentReader,
-    record: &'r RequestRecord,
-    content: ExportContent,
-    counts: &mut Counts,
-) -> Result<Item<'r>, ExportError> {
-    let request = body(
-        connection,
-        reader,
-        record,
-        PayloadSide::Request,
-        content,
-        counts,
-    )?;
-    let response = body(
-        connection,
-        reader,
-        record,
-        PayloadSide::Response,
-        content,
-        counts,
-    )?;
-    // Inputs are unpacked and parsed only where they are exported.
-    let tool_calls = match content {
-        ExportContent::Full => content::tool_calls(connection, reader, record),
-        ExportContent::None | ExportContent::Excerpt => {
-            content::tool_calls_without_inputs(connection, record)
-        }
-    };
-    let tool_calls = match tool_calls {
-        Err(ReadError::Damaged(_)) => {
-            counts.damaged = counts.damaged.saturating_add(1);
-            Vec::new()
-        }
-        other => other?,
-    };
-    Ok(Item {
-        record,
-        tool_calls,
-        request,
-        response,
-        messages: Vec::new(),
-        replies: Vec::new(),
-    })
-}
-
-/// Reads one body. A damaged body is left out and counted: the others are still valuable. Its reason tells
-/// a body that is gone from one that was never kept.
-///
-/// In two steps: `body_info` gives length and digest, also for an export without content, and finds a row that
-/// is missing. Then the bytes are read, unless the first step has given a reason why there are none.
-fn body(
-    connection: &ReadConnection,
-    reader: &mut ContentReader,
-    record: &RequestRecord,
-    side: PayloadSide,
-    content: ExportContent,
-    counts: &mut Counts,
-) -> Result<Body, ExportError> {
-    let mut damaged = |what: String| {
-        counts.damaged = counts.damaged.saturating_add(1);
-        Some(what)
-    };
-    let (mut reason, mut is_unchecked) = (None, false);
-    let (length, sha256) =
-        match content::body_info(connection, &mut reader.commitments, record, side) {
-            Ok(None) => return Ok(Body::Absent),
-            Ok(Some(info)) => {
-                if info.removed == Some(content::MISSING) {
-                    let why = match info.is_unchecked {
-                        true => {
-                            "missing, and its line in the log, which would say why, cannot be read"
-                        }
-                        false => "missing, though the log says that it was kept",
-                    };
-                    reason = damaged(why.to_owned());
-                }
-                is_unchecked = info.is_unchecked;
-                (info.length, info.sha256)
-            }
-            Err(ReadError::Damaged(what)) => {
-                reason = damaged(what);
-                (content::body_length(record, side).unwrap_or(0), None)
-            }
-            Err(error) => return Err(error.into()),
-        };
-    let mut payload = None;
-    if content != ExportContent::None && reason.is_none() {
-        match content::body(connection, reader, record, side) {
-            Ok(found) => payload = Some(found),
-            Err(ReadError::NotKept { reason: why, .. }) => reason = Some(why.to_owned()),
-            Err(ReadError::Damaged(what)) => reason = damaged(what),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    counts.bodies = counts.bodies.saturating_add(u64::from(payload.is_some()));
-    Ok(Body::Present {
-        length,
-        sha256,
-        payload,
-        reason,
-        is_unchecked,
-    })
 }
 
 #[derive(Default)]
