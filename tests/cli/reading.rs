@@ -361,7 +361,7 @@ fn what_could_not_be_held_against_the_log_is_said_and_fails() {
     for arguments in [
         &["payload", "call-0001", "request"][..],
         &["export", "--content", "full"],
-        &["export"],
+        &["export", "--digests"],
         &["show", "call-0001"],
         &["show", "call-0001", "--json"],
         &["conversation", "call-0001"],

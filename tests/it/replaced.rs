@@ -92,6 +92,8 @@ fn exports(folder: &Folder, unseeing: &[ExportContent]) -> Vec<String> {
         ] {
             let mut options = ExportOptions::default();
             (options.format, options.content) = (format, content);
+            // Without digests it looks at no body.
+            options.has_digests = content == ExportContent::None;
             let mut out = Vec::new();
             let summary = reader.export(&options, &mut out).unwrap();
             let is_seen = !unseeing.contains(&content);
