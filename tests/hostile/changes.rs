@@ -403,7 +403,7 @@ fn anchors(anchor: &Path, random: &mut Random) -> String {
 }
 
 fn bytes(path: &Path, random: &mut Random) -> String {
-    const PAGE: usize = 8192;
+    const PAGE: usize = 4096;
     let mut bytes = std::fs::read(path).unwrap();
     let length = bytes.len();
     let at = random.below(length as u64) as usize;

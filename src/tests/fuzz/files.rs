@@ -13,7 +13,7 @@ use crate::{
     RequestFilter, StatsFilter, Store, ToolCall, Usage,
 };
 
-const PAGE_BYTES: usize = 8192;
+const PAGE_BYTES: usize = 4096;
 
 /// A file with a bit of everything, and what its bodies are.
 fn template(path: &Path) -> HashMap<(String, PayloadSide), Vec<u8>> {
