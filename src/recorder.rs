@@ -106,9 +106,12 @@ impl Recorder {
                 false => 0,
             };
             // What is held until an end must leave space for the openings and ends of others.
-            let share = match held_bytes > 0 {
-                true => Share::Spare,
-                false => Share::All,
+            let share = if held_bytes > 0 {
+                Share::Spare
+            } else if body_bytes > 0 {
+                Share::Content
+            } else {
+                Share::All
             };
             let (mut reservation, mut body_grant) =
                 match self.shared.admit(metadata, body_bytes, share, at)? {

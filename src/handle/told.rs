@@ -10,7 +10,7 @@ use crate::clock::now_micros;
 use crate::config::Capture;
 use crate::model::{RequestContext, Usage, seen_status, seen_usage, served_name};
 use crate::writer::{
-    Command, Loss, Reservation, SecretRedactor, ServedCommand, UpstreamBodyCommand,
+    Command, Loss, Reservation, SecretRedactor, ServedCommand, Share, UpstreamBodyCommand,
 };
 
 impl RequestHandle {
@@ -118,7 +118,8 @@ impl RequestHandle {
             return; // not even its digest may be known
         }
         let reservation = Reservation::new(1, body.len());
-        if active.shared.capacity.try_reserve(reservation) {
+        let capacity = &active.shared.capacity;
+        if capacity.try_reserve_from(Share::Content, reservation) {
             let command = UpstreamBodyCommand {
                 lifecycle: Arc::clone(&active.lifecycle),
                 body,

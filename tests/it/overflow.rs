@@ -189,3 +189,27 @@ fn a_stalled_writer_sheds_and_states_it_afterwards() {
     assert!(doctor.gaps >= 1);
     assert!(doctor.findings.is_empty(), "{:?}", doctor.findings);
 }
+
+#[test]
+fn bodies_leave_space_for_the_metadata_of_later_requests() {
+    let folder = Folder::new();
+    let builder = folder.builder().capacity_bytes(16 * 1024 * 1024);
+    let store = builder.open().unwrap();
+    let connection = sqlite(&folder);
+    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // Large ones until no more fits, then smaller ones, which fill what is left.
+    let sizes = [200_000, 8_000, 500, 20].map(|bytes| [bytes; 40]);
+    for (number, &bytes) in sizes.iter().flatten().enumerate() {
+        let mut audit = store
+            .recorder()
+            .open(context(number), vec![b'q'; bytes])
+            .unwrap();
+        audit.chunk(vec![b'a'; bytes]);
+        audit.complete(Completion::new()).unwrap();
+    }
+    connection.execute_batch("ROLLBACK").unwrap();
+    let report = close(store);
+    assert_eq!(report.shed_lifecycles, 0);
+    assert!(report.shed_payloads > 0);
+    assert!(findings(&folder).is_empty());
+}

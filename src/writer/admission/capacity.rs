@@ -61,15 +61,29 @@ impl Reservation {
 /// How much of the capacity a reservation may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Share {
+    /// All of it: metadata.
     All,
+    /// All but a part of the bytes, so that metadata finds its place where content has filled the rest.
+    Content,
     /// All but an eighth, which stays for what cannot do without.
     Spare,
 }
 
+/// This part of the bytes is for metadata alone: with the default capacity that of a thousand requests.
+const METADATA_PART: u64 = 16;
+
 impl Share {
-    fn of(self, max: u64) -> u64 {
+    fn events(self, max: u64) -> u64 {
+        match self {
+            Self::All | Self::Content => max,
+            Self::Spare => max.saturating_sub(max / 8),
+        }
+    }
+
+    fn bytes(self, max: u64) -> u64 {
         match self {
             Self::All => max,
+            Self::Content => max.saturating_sub(max / METADATA_PART),
             Self::Spare => max.saturating_sub(max / 8),
         }
     }
@@ -123,36 +137,24 @@ impl Capacity {
         }
     }
 
-    /// Reserves, or does nothing. Never waits.
+    /// Reserves metadata from all of the capacity, or does nothing. Never waits.
     pub(crate) fn try_reserve(&self, wanted: Reservation) -> bool {
+        self.try_reserve_from(Share::All, wanted)
+    }
+
+    /// Reserves from this share of the capacity, or does nothing. Never waits.
+    pub(crate) fn try_reserve_from(&self, share: Share, wanted: Reservation) -> bool {
+        let events_max = share.events(self.events_max);
+        let bytes_max = share.bytes(self.bytes_max);
         let fits = |used: u64| {
             let events = (used >> BYTES_BITS).saturating_add(wanted.events);
             let bytes = (used & BYTES_MASK).saturating_add(wanted.bytes);
-            (events <= self.events_max && bytes <= self.bytes_max)
+            (events <= events_max && bytes <= bytes_max)
                 .then(|| used.saturating_add(wanted.packed()))
         };
         self.used
             .fetch_update(Ordering::SeqCst, Ordering::Relaxed, fits)
             .is_ok()
-    }
-
-    /// Reserves from this share of the capacity. Never waits.
-    pub(crate) fn try_reserve_from(&self, share: Share, wanted: Reservation) -> bool {
-        match share {
-            Share::All => self.try_reserve(wanted),
-            Share::Spare => self.try_reserve_spare(wanted),
-        }
-    }
-
-    /// Reserves for optional work; fails where less than an eighth of the capacity would stay free for the
-    /// rest. Never waits.
-    fn try_reserve_spare(&self, wanted: Reservation) -> bool {
-        let (events, bytes) = self.used();
-        let is_spare =
-            |used: u64, wanted: u64, max: u64| used.saturating_add(wanted) <= Share::Spare.of(max);
-        is_spare(events, wanted.events, self.events_max)
-            && is_spare(bytes, wanted.bytes, self.bytes_max)
-            && self.try_reserve(wanted)
     }
 
     /// Reserves even beyond the capacity: for the few bytes of an end's metadata.
@@ -171,7 +173,9 @@ impl Capacity {
         give_up: impl Fn() -> bool,
     ) -> bool {
         // A reservation larger than the whole share can never succeed: fail at once.
-        if wanted.events > share.of(self.events_max) || wanted.bytes > share.of(self.bytes_max) {
+        if wanted.events > share.events(self.events_max)
+            || wanted.bytes > share.bytes(self.bytes_max)
+        {
             return false;
         }
         let mut guard = self.mutex.lock().unwrap_or_else(PoisonError::into_inner);
@@ -247,6 +251,16 @@ mod tests {
         capacity.release(forced);
         capacity.release(Reservation::new(4, 100));
         assert_eq!(capacity.used(), (0, 0));
+    }
+
+    #[test]
+    fn content_leaves_bytes_for_metadata() {
+        let capacity = Capacity::new(100, 1600);
+        assert!(!capacity.try_reserve_from(Share::Content, Reservation::new(1, 1501)));
+        assert!(capacity.try_reserve_from(Share::Content, Reservation::new(1, 1500)));
+        assert!(!capacity.try_reserve_from(Share::Content, Reservation::new(0, 1)));
+        assert!(capacity.try_reserve(Reservation::new(99, 100)));
+        assert!(!capacity.try_reserve(Reservation::new(0, 1)));
     }
 
     #[test]

@@ -116,8 +116,8 @@ impl Shared {
     ///
     /// Short of space, it gives up the body first (the request is recorded without it, and the loss is
     /// counted), and the whole lifecycle last. [`Overflow::Strict`] refuses instead of shedding.
-    /// `share` is what of the capacity the content may take: [`Share::Spare`] for content that is held until the
-    /// end, of which there is some (messages are metadata here).
+    /// `share` is what of the capacity this may take: [`Share::Content`] where there is a body, [`Share::Spare`] for
+    /// content that is held until the end, of which there is some (messages are metadata here).
     pub(crate) fn admit(
         &self,
         metadata_bytes: usize,
@@ -155,7 +155,7 @@ impl Shared {
     pub(crate) fn reserve_content(&self, wanted: Reservation) -> bool {
         // Content without bytes needs no space.
         (wanted.bytes == 0 || self.counters.disk_space() < DiskSpace::MetadataOnly)
-            && self.reserve(wanted)
+            && self.reserve_from(Share::Content, wanted)
     }
 
     /// Reserves for a piece of a response, which is only of use after a crash. Never waits.
@@ -166,10 +166,6 @@ impl Shared {
     }
 
     /// Reserves; waits under [`Overflow::Wait`].
-    pub(crate) fn reserve(&self, wanted: Reservation) -> bool {
-        self.reserve_from(Share::All, wanted)
-    }
-
     fn reserve_from(&self, share: Share, wanted: Reservation) -> bool {
         if self.capacity.try_reserve_from(share, wanted) {
             return true;
