@@ -295,11 +295,14 @@ CREATE UNIQUE INDEX search_messages_by_key ON search_messages (message_key);
 -- erasing: the messages of a request
 CREATE INDEX search_messages_by_request ON search_messages (request_seq);
 
--- The words, without the texts. 'secure-delete' overwrites what is deleted from it.
+-- The words, without the texts. Chinese, Japanese and Korean text is split into pairs of characters before.
+-- 'secure-delete' overwrites what is deleted from it. 'hashsize' is the memory, in bytes, of words that are not written
+-- yet; an index without it is of a build that did not split, and is built again.
 CREATE VIRTUAL TABLE search_index USING fts5 (
     text, content = '', tokenize = "unicode61 remove_diacritics 2"
 );
 INSERT INTO search_index (search_index, rank) VALUES ('secure-delete', 1);
+INSERT INTO search_index (search_index, rank) VALUES ('hashsize', 4194304);
 
 -- How far the index is; no row: there is no index.
 CREATE TABLE search_state (

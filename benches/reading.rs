@@ -34,7 +34,7 @@ use auditlite::{
     StatsFilter, StatsKey, Status, Store, Timestamp, Usage, update_search_index,
 };
 use common::arguments::Arguments;
-use common::{bytes_on_disk, figure, memory};
+use common::{bytes_on_disk, figure, memory, processor};
 
 const TIMEOUT: Duration = Duration::from_secs(600);
 const REQUESTS: u64 = 1_000_000;
@@ -84,11 +84,15 @@ fn main() {
         eprintln!("recorded in {:.1} s", begun.elapsed().as_secs_f64());
         let before = bytes_on_disk(&path);
         let begun = Instant::now();
+        let processor_before = processor::seconds();
         memory::forget_peak();
         let resident = memory::resident_mib();
         update_search_index(&path, |_| true).unwrap();
         let seconds = begun.elapsed().as_secs_f64();
         figure("indexing", "requests_per_s", requests as f64 / seconds);
+        if let Some((before, after)) = processor_before.zip(processor::seconds()) {
+            figure("indexing", "processor_s", after - before);
+        }
         let after = bytes_on_disk(&path);
         figure(
             "indexing",
@@ -261,8 +265,13 @@ fn read(path: &Path, runs: u64) {
             20
         );
     });
-    median("search_common_ranked", runs.min(5), f64::NAN, |_| {
+    median("search_common_ranked", runs, 30.0, |_| {
         let found = reader.search("there", &SearchOptions::default()).unwrap();
+        assert_eq!(found.hits.len(), 20);
+    });
+    let all_ranked = SearchOptions::new().is_all_ranked(true);
+    median("search_common_all_ranked", runs.min(5), f64::NAN, |_| {
+        let found = reader.search("there", &all_ranked).unwrap();
         assert_eq!(found.hits.len(), 20);
     });
     median("conversation_100_turns", runs, 50.0, |_| {

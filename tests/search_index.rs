@@ -15,6 +15,8 @@
 
 #[path = "search_index/changed.rs"]
 mod changed;
+#[path = "search_index/languages.rs"]
+mod languages;
 #[path = "support/random.rs"]
 mod random;
 #[path = "support/seeds.rs"]

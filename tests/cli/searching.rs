@@ -104,3 +104,56 @@ fn what_could_not_be_read_is_said_and_fails_though_something_is_found() {
         assert!(is_said, "{}", run.stderr);
     }
 }
+
+#[test]
+fn a_search_that_is_refused_builds_no_index() {
+    let sandbox = agent();
+    for words in [&["!!!"][..], &["--", "-lyon"], &["lyon OR"]] {
+        let run = sandbox.run(&[&["search"], words].concat());
+        assert_eq!(run.exit, 2, "{words:?}: {}", run.stderr);
+        let run = sandbox.run(&["search", "lyon", "--no-update"]);
+        assert!(
+            run.stderr.contains("nothing is indexed yet"),
+            "{words:?}: {}",
+            run.stderr
+        );
+    }
+    assert_eq!(sandbox.run(&["search", "lyon"]).exit, 0);
+}
+
+#[test]
+fn where_more_match_than_are_ranked_it_is_said() {
+    let sandbox = Sandbox::new();
+    let mut lines = String::new();
+    for half in 0..2 {
+        let messages: Vec<_> = (0..10_100)
+            .map(
+                |number| serde_json::json!({"role": "user", "content": format!("needle {number}")}),
+            )
+            .collect();
+        let body = serde_json::json!({"messages": messages});
+        let id = format!("half-{half}");
+        let line = serde_json::json!({"request_body": body.to_string(), "conversation_id": id});
+        lines.push_str(&format!("{line}\n"));
+    }
+    assert_eq!(
+        sandbox
+            .run_with(&["record", "--quiet", "-"], lines.as_bytes())
+            .exit,
+        0
+    );
+    let is_said = |arguments: &[&str]| {
+        let run = sandbox.run(arguments);
+        assert_eq!(
+            (run.exit, run.stdout.is_empty()),
+            (0, false),
+            "{}",
+            run.stderr
+        );
+        run.stderr.contains("more than 20,000 messages match")
+    };
+    assert!(is_said(&["search", "needle"]));
+    assert!(!is_said(&["search", "needle", "--rank", "all"]));
+    assert!(!is_said(&["search", "needle", "--newest"]));
+    assert!(!is_said(&["search", "needle", "7"]));
+}

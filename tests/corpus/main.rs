@@ -12,6 +12,7 @@
 
 mod conversations;
 mod files;
+mod languages;
 mod order;
 mod recorded;
 mod restarts;

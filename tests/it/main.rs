@@ -49,12 +49,14 @@ mod options;
 mod overflow;
 mod page_sizes;
 mod payloads;
+mod ranking;
 mod reading;
 mod rebuild;
 mod redaction;
 mod removal;
 mod replaced;
 mod searching;
+mod searching_languages;
 #[path = "../support/seeds.rs"]
 mod seeds;
 mod shared_ids;

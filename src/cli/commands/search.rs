@@ -1,7 +1,7 @@
 //! `auditlite search`.
 
 use std::collections::BTreeSet;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use auditlite::{
     OpenError, ReadOnlyStore, SearchHit, SearchIndexError, SearchLag, SearchOptions,
@@ -13,6 +13,7 @@ use crate::cli::support::database::DatabaseArgs;
 use crate::cli::support::error::CliError;
 use crate::cli::support::filter::FilterArgs;
 use crate::cli::support::json::SearchHitJson;
+use crate::cli::support::progress::Progress;
 use crate::cli::support::style::Style;
 use crate::cli::support::text::escape;
 use crate::cli::support::{format, output, time};
@@ -26,11 +27,14 @@ Examples:
   auditlite search '\"credit card\" refund*' --since 7d
   auditlite search 'timeout -retry OR deadline' --model 'gpt-*' --newest
   auditlite search refund --json | jq .request_id
+  auditlite search error --rank all
 
 All words must be in the message; \"…\" is a phrase, WORD* the beginning of a word, -WORD must not
 be in it, and OR stands between alternatives. Case and accents do not matter.
-Exit status: 0 messages were found, 1 there are none, or one could not be held
-against the log, or a request could not be read.";
+Chinese, Japanese and Korean words are found inside longer ones.
+Of more than 20,000 matches the newest 20,000 are ranked.
+Exit status: 0 messages were found, 1 there are none, or one could not be
+compared with the log, or a request could not be read.";
 
 /// Search messages by their words
 ///
@@ -46,6 +50,15 @@ pub(crate) struct Args {
     /// Newest first instead of best first
     #[arg(long)]
     newest: bool,
+    /// Of which matches the best come first
+    #[arg(
+        long,
+        value_name = "WHICH",
+        value_enum,
+        default_value = "newest",
+        conflicts_with = "newest"
+    )]
+    rank: Ranked,
     /// Search the index as it is, without bringing it up to date
     #[arg(long)]
     no_update: bool,
@@ -74,14 +87,19 @@ pub(crate) fn run(
 ) -> Result<Outcome, CliError> {
     let store = database.open()?;
     let reader = store.reader();
-    if !args.no_update && !reader.search_lag()?.is_none() {
-        update(&store)?;
-    }
     let mut options = SearchOptions::default();
     options.filter = args.filter.filter(&reader)?;
     options.is_newest_first = args.newest;
+    options.is_all_ranked = args.rank == Ranked::All;
     options.limit = usize::try_from(args.limit).unwrap_or(1);
-    let result = reader.search(&args.words.join(" "), &options)?;
+    let words = args.words.join(" ");
+    // Nothing is indexed for a search that is refused.
+    options.check(&words)?;
+    let lag = reader.search_lag()?;
+    if !args.no_update && !lag.is_none() {
+        update(&store, &lag)?;
+    }
+    let result = reader.search(&words, &options)?;
     if !result.lag.is_built {
         return Err(CliError::Message(
             "nothing is indexed yet; search without --no-update while no store has the file open, or \
@@ -95,6 +113,12 @@ pub(crate) fn run(
         } else {
             write_hit(hit, out)?;
         }
+    }
+    if result.is_ranking_cut {
+        output::say(
+            "note: more than 20,000 messages match; these are the best of the newest 20,000 (--rank all ranks \
+             every one)",
+        );
     }
     say_lag(&result.lag);
     let is_unread = result.lag.unread > 0;
@@ -117,19 +141,20 @@ pub(crate) fn run(
 }
 
 /// Brings the index up to date, unless another program writes to the file.
-fn update(store: &ReadOnlyStore) -> Result<(), CliError> {
-    let is_watched = io::stderr().is_terminal();
-    let mut is_said = false;
-    let updated = update_search_index(store.path(), |lag| {
-        if is_watched && !is_said {
-            is_said = true;
-            output::say(&format!(
-                "building the search index: {} to go",
-                format::counted(lag.events, "event", "events")
-            ));
-        }
+fn update(store: &ReadOnlyStore, lag: &SearchLag) -> Result<(), CliError> {
+    let progress = Progress::indexing();
+    let bytes = || std::fs::metadata(store.path()).map_or(0, |file| file.len());
+    let bytes_before = bytes();
+    let mut total = lag.events;
+    progress.indexed(0, total, 0);
+    let updated = update_search_index(store.path(), |now| {
+        // An index of an earlier build is dropped first; then everything is to go.
+        total = total.max(now.events);
+        let added = bytes().saturating_sub(bytes_before);
+        progress.indexed(total.saturating_sub(now.events), total, added);
         true
     });
+    progress.finish();
     match updated {
         Ok(_) | Err(SearchIndexError::Open(OpenError::Locked { .. })) => Ok(()),
         // A file that cannot be written can still be searched as far as it is indexed.
@@ -145,6 +170,15 @@ fn update(store: &ReadOnlyStore) -> Result<(), CliError> {
     }
 }
 
+/// Which matches are ranked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Ranked {
+    /// The newest 20,000
+    Newest,
+    /// All, which takes longer the more there are
+    All,
+}
+
 fn say_lag(lag: &SearchLag) {
     if let Some(since) = lag.missing_since {
         output::say(&format!(
@@ -152,6 +186,12 @@ fn say_lag(lag: &SearchLag) {
             format::counted(lag.events, "event", "events"),
             time::seconds(since)
         ));
+    }
+    if lag.is_outdated {
+        output::say(
+            "note: an earlier build made the index: words inside Chinese, Japanese and Korean text are not found \
+             until it is built again",
+        );
     }
     if lag.is_damaged {
         output::say("note: the index was found damaged, and is being rebuilt");

@@ -8,7 +8,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::super::error::{Context, DbError};
 use super::super::seq_to_sql;
 use super::forgetting::check_settings;
-use super::{IndexState, Words, page_keys, state_within, unpack};
+use super::splitting::split;
+use super::texts::unpack;
+use super::{Form, IndexState, Words, form, page_keys, state_within};
 use crate::db::connection::index_state::is_empty;
 use crate::db::connection::migrate;
 use crate::db::keyed::KeyedHash;
@@ -35,6 +37,10 @@ pub(crate) fn problems(connection: &Connection) -> Result<Vec<String>, DbError> 
         }
         return Ok(problems);
     };
+    if extent.is_dropped && extent.damaged_at.is_none() && form(connection)? == Form::Unsplit {
+        // It is one of an earlier build, and is being replaced.
+        return Ok(problems);
+    }
     if extent.is_dropped {
         return Ok(vec![
             "it was found damaged and is being dropped; searches find nothing until it is built again"
@@ -155,7 +161,10 @@ pub(crate) fn is_answering(connection: &Connection) -> Result<bool, DbError> {
         .optional()
         .context(CHECKING)?;
     match last {
-        Some(opened_seq) => are_words_found(connection, &Words::new()?, opened_seq),
+        Some(opened_seq) => {
+            let words = Words::new(form(connection)?)?;
+            are_words_found(connection, &words, opened_seq)
+        }
         None => Ok(true),
     }
 }
@@ -263,6 +272,7 @@ fn expected(connection: &Connection, key: RandomState) -> Result<Places, DbError
     let memory = Connection::open_in_memory().context(CHECKING)?;
     let run = |sql: &str| memory.execute_batch(sql).context(CHECKING);
     run(&migrate::definition_of("search_index"))?;
+    let form = form(connection)?;
     run("CREATE VIRTUAL TABLE search_words USING fts5vocab(search_index, instance)")?;
     let mut places = Places::new(key);
     let mut bytes = 0_usize;
@@ -286,7 +296,7 @@ fn expected(connection: &Connection, key: RandomState) -> Result<Places, DbError
         bytes = bytes.saturating_add(text.len());
         memory
             .prepare_cached("INSERT INTO search_index (rowid, text) VALUES (?1, ?2)")
-            .and_then(|mut insert| insert.execute(params![message_id, text]))
+            .and_then(|mut insert| insert.execute(params![message_id, split(&text, form)]))
             .context(CHECKING)?;
         if bytes >= WORDS_BYTES_MAX {
             bytes = 0;

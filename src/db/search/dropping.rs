@@ -49,6 +49,14 @@ pub(crate) fn drop_step(connection: &mut Connection) -> Result<bool, DbError> {
     }
 }
 
+/// Marks an index of an earlier build to be dropped: it is not damaged, and is built again.
+pub(crate) fn replace(connection: &Connection) -> Result<(), DbError> {
+    connection
+        .execute("UPDATE search_state SET next_seq = 0, is_dropped = 1", [])
+        .map(drop)
+        .context(DROPPING)
+}
+
 fn take_rows(
     connection: &Connection,
     table: &str,

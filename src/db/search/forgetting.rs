@@ -10,7 +10,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::super::error::{Context, DbError};
 use super::super::seq_to_sql;
 use super::page_keys::{self, Words};
-use super::{Extent, by_opened_seq, extent, run, scope_of, unpack, wait_no_more};
+use super::splitting::split;
+use super::texts::unpack;
+use super::{Extent, by_opened_seq, extent, form, run, scope_of, wait_no_more};
 use crate::db::connection::index_state::give_up;
 use crate::db::read::list::{self, Walk};
 use crate::db::read::removals::{RemovalKind, pruned_to};
@@ -21,6 +23,8 @@ use crate::model::{Digest, RequestFilter};
 const REMOVING: &str = "removing from the search index";
 /// Bytes of texts whose words are kept in memory at a time.
 const WORDS_BYTES_MAX: usize = 1024 * 1024;
+/// `hashsize` of the index, as `schema.sql` sets it.
+const HASH_BYTES: i64 = 4_194_304;
 
 /// Removes from the index what requests brought in that events of these ranges opened. Runs within the
 /// caller's transaction, and **before** the rows of `requests` change: these tell which other requests may
@@ -98,6 +102,8 @@ pub(crate) fn check_settings(connection: &Connection) -> Result<(), DbError> {
         let (name, value) = row.context(REMOVING)?;
         match (&name, &value) {
             (Value::Text(name), Value::Integer(1)) if name == "secure-delete" => is_secure = true,
+            // Not that of an earlier build.
+            (Value::Text(name), Value::Integer(HASH_BYTES)) if name == "hashsize" => {}
             (Value::Text(name), Value::Integer(4 | 5)) if name == "version" => {}
             _ => {
                 return Err(DbError::corrupt(
@@ -129,7 +135,7 @@ impl<'c> Forgetting<'c> {
     fn new(connection: &'c Connection) -> Result<Self, DbError> {
         Ok(Self {
             connection,
-            words: Words::new()?,
+            words: Words::new(form(connection)?)?,
             word_bytes: 0,
             scopes: HashSet::new(),
         })
@@ -198,7 +204,7 @@ impl<'c> Forgetting<'c> {
                 .prepare_cached(
                     "INSERT INTO search_index (search_index, rowid, text) VALUES ('delete', ?1, ?2)",
                 )
-                .and_then(|mut statement| statement.execute(params![message_id, text]))
+                .and_then(|mut statement| statement.execute(params![message_id, split(&text, self.words.form)]))
                 .context(REMOVING)?;
             self.connection
                 .prepare_cached("DELETE FROM search_messages WHERE message_id = ?1")

@@ -7,31 +7,31 @@
 
 mod check;
 mod dropping;
+mod finding;
 mod forgetting;
 mod page_keys;
+mod splitting;
 #[cfg(test)]
 mod tests;
+mod texts;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, params_from_iter};
 
 use super::error::{Context, DbError};
-use super::read::list::{self, Walk};
 use super::rows::{RequestRow, SELECT_REQUEST, request_rows};
 use super::seq_to_sql;
 use crate::db::rows::count_at;
-use crate::model::{Digest, RequestFilter, RequestRecord};
+use crate::model::{Digest, RequestRecord};
 use crate::payload::sha256;
 
 const INDEXING: &str = "building the search index";
 const SEARCHING: &str = "searching";
-
-/// The longest text of one message that is searched, in bytes.
-pub(crate) const TEXT_BYTES_MAX: usize = 256 * 1024;
-const LEVEL: i32 = 3;
-/// Mark a match in a snippet until it is split: these are not characters of any text.
-const MARKS: [char; 2] = ['\u{fdd0}', '\u{fdd1}'];
-/// Words in a snippet.
-const SNIPPET_TOKENS: i64 = 24;
+/// The page cache of a connection that does nothing but index, in KiB. The keys of some hundred thousand messages
+/// stay in it, in any order.
+const CACHE_KIB: i64 = 20 * 1024;
+/// Pages of the write-ahead log beyond which indexing waits for readers: with pages of 4 KiB 64 MiB, several times
+/// what a step writes.
+const WAL_PAGES_MAX: i64 = 16 * 1024;
 
 pub(crate) use crate::db::connection::index_state::give_up;
 pub(crate) use crate::db::connection::index_state::is_empty;
@@ -39,10 +39,13 @@ pub(crate) use check::{
     are_words_found, are_words_of_texts, by_key, is_answering, is_waited_for, messages_of,
     problems, whole,
 };
-pub(crate) use dropping::drop_step;
+pub(crate) use dropping::{drop_step, replace};
+pub(crate) use finding::{Found, Order, find, snippets};
 pub(super) use forgetting::forget;
 pub(crate) use forgetting::{check_settings, kept_from, look_again};
 pub(crate) use page_keys::Words;
+pub(crate) use splitting::{Ending, Form, phrase};
+pub(crate) use texts::{Packer, TEXT_BYTES_MAX};
 
 /// A message that is to be added to the index.
 #[derive(Debug)]
@@ -55,17 +58,6 @@ pub(crate) struct NewMessage<'m> {
     /// key.
     pub(crate) key: [u8; 16],
     pub(crate) text: &'m str,
-}
-
-/// A matching message.
-#[derive(Debug)]
-pub(crate) struct FoundMessage {
-    pub(crate) request_seq: u64,
-    pub(crate) is_reply: bool,
-    pub(crate) position: u64,
-    pub(crate) role: String,
-    pub(crate) score: f64,
-    packed: Vec<u8>,
 }
 
 /// The extent of the index.
@@ -153,6 +145,18 @@ pub(crate) fn extent(connection: &Connection) -> Result<Option<Extent>, DbError>
                 .optional()
         })
         .context(SEARCHING)
+}
+
+/// How the words of the index were made, or are to be made where there is none yet.
+pub(crate) fn form(connection: &Connection) -> Result<Form, DbError> {
+    let is_split = connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM search_index_config WHERE k = 'hashsize')")
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+        .context(SEARCHING)?;
+    Ok(match is_split {
+        true => Form::Split,
+        false => Form::Unsplit,
+    })
 }
 
 /// Runs a step of building in its own transaction, which is rolled back if the step fails.
@@ -283,8 +287,12 @@ fn run(connection: &Connection, sql: &str, seq: u64) -> Result<(), DbError> {
 }
 
 /// Adds a message, unless it is known. Index: `search_messages_by_key`.
-pub(crate) fn add(connection: &Connection, message: &NewMessage<'_>) -> Result<bool, DbError> {
-    let packed = pack(message.text).map_err(|error| DbError::corrupt(INDEXING, error))?;
+pub(crate) fn add(
+    connection: &Connection,
+    packer: &mut Packer,
+    message: &NewMessage<'_>,
+) -> Result<bool, DbError> {
+    let packed = packer.pack(message.text)?;
     let added = connection
         .prepare_cached(
             "INSERT INTO search_messages \
@@ -308,7 +316,8 @@ pub(crate) fn add(connection: &Connection, message: &NewMessage<'_>) -> Result<b
     connection
         .prepare_cached("INSERT INTO search_index (rowid, text) VALUES (?1, ?2)")
         .and_then(|mut statement| {
-            statement.execute(params![connection.last_insert_rowid(), message.text])
+            let words = splitting::split(message.text, Form::Split);
+            statement.execute(params![connection.last_insert_rowid(), words])
         })
         .context(INDEXING)?;
     Ok(true)
@@ -327,130 +336,12 @@ pub(crate) fn scope_of(request: &RequestRecord) -> Digest {
     }
 }
 
-/// Matching messages, best first or newest first. `words` is an FTS5 expression. The index is asked first;
-/// then the message and the request of each match are read by their primary keys.
-pub(crate) fn find(
-    connection: &Connection,
-    words: &str,
-    request_filter: &RequestFilter,
-    is_newest_first: bool,
-    limit: usize,
-) -> Result<Vec<FoundMessage>, DbError> {
-    let transaction = connection.unchecked_transaction().context(SEARCHING)?;
-    let Some(conditions) = list::conditions(&transaction, request_filter, Walk::Before(None))?
-    else {
-        return Ok(Vec::new());
-    };
-    let sql = find_sql(request_filter, &conditions, is_newest_first, limit);
-    let mut values = vec![words.to_owned().into()];
-    values.extend(conditions.values);
-    let mut statement = transaction.prepare_cached(&sql).context(SEARCHING)?;
-    let rows = statement
-        .query_map(params_from_iter(values), |row| {
-            Ok(FoundMessage {
-                request_seq: count_at(row, 0)?,
-                is_reply: row.get(1)?,
-                position: count_at(row, 2)?,
-                role: row.get(3)?,
-                score: row.get(4)?,
-                packed: row.get(5)?,
-            })
-        })
-        .context(SEARCHING)?;
-    rows.collect::<Result<_, _>>().context(SEARCHING)
-}
-
-fn find_sql(
-    request_filter: &RequestFilter,
-    conditions: &list::Conditions,
-    is_newest_first: bool,
-    limit: usize,
-) -> String {
-    let mut source = "search_index CROSS JOIN search_messages \
-         ON search_messages.message_id = search_index.rowid"
-        .to_owned();
-    let mut wanted = " WHERE search_index MATCH ?".to_owned();
-    if *request_filter != RequestFilter::default() {
-        source
-            .push_str(" CROSS JOIN requests ON requests.opened_seq = search_messages.request_seq");
-        wanted.push_str(&conditions.to_sql().replacen(" WHERE ", " AND ", 1));
-    }
-    let order = if is_newest_first {
-        "search_index.rowid DESC"
-    } else {
-        "search_index.rank"
-    };
-    format!(
-        "SELECT request_seq, is_reply, search_messages.position, role, \
-         search_index.rank, search_messages.text FROM {source}{wanted} ORDER BY {order} LIMIT {limit}"
-    )
-}
-
-/// For each message, the part of its text that matches best, in pieces with whether each is a match. SQLite
-/// finds it with an index of these messages alone, in memory.
-pub(crate) fn snippets(
-    found: &[FoundMessage],
-    words: &str,
-) -> Result<Vec<Vec<(String, bool)>>, DbError> {
-    let mut connection = Connection::open_in_memory().context(SEARCHING)?;
-    let transaction = connection.transaction().context(SEARCHING)?;
-    transaction
-        .execute_batch("CREATE VIRTUAL TABLE texts USING fts5(text, tokenize = \"unicode61 remove_diacritics 2\")")
-        .context(SEARCHING)?;
-    let mut snippets = vec![Vec::new(); found.len()];
-    {
-        let mut insert = transaction
-            .prepare("INSERT INTO texts (rowid, text) VALUES (?1, ?2)")
-            .context(SEARCHING)?;
-        for (index, message) in (0_i64..).zip(found) {
-            let text = unpack(&message.packed)?.replace(MARKS, "\u{fffd}");
-            insert.execute(params![index, text]).context(SEARCHING)?;
-        }
-        let mut select = transaction
-            .prepare(
-                "SELECT rowid, snippet(texts, 0, ?2, ?3, '…', ?4) FROM texts WHERE texts MATCH ?1",
-            )
-            .context(SEARCHING)?;
-        let [open, close] = MARKS.map(String::from);
-        let rows = select
-            .query_map(params![words, open, close, SNIPPET_TOKENS], |row| {
-                Ok((count_at(row, 0)?, row.get::<_, String>(1)?))
-            })
-            .context(SEARCHING)?;
-        for row in rows {
-            let (index, text) = row.context(SEARCHING)?;
-            let index = usize::try_from(index).unwrap_or(usize::MAX);
-            if let Some(snippet) = snippets.get_mut(index) {
-                *snippet = parts(&text);
-            }
-        }
-    }
-    Ok(snippets)
-}
-
-/// Splits a marked text.
-fn parts(text: &str) -> Vec<(String, bool)> {
-    let mut parts = Vec::new();
-    for (index, part) in text.split(MARKS).enumerate() {
-        if !part.is_empty() {
-            parts.push((part.to_owned(), index % 2 == 1));
-        }
-    }
-    parts
-}
-
-/// With a checksum, so that damage is noticed.
-fn pack(text: &str) -> std::io::Result<Vec<u8>> {
-    let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
-    compressor.include_checksum(true)?;
-    compressor.compress(text.as_bytes())
-}
-
-/// Content read from the file is not trusted: a text that unpacks to more than the limit is damaged.
-fn unpack(packed: &[u8]) -> Result<String, DbError> {
-    let bytes = zstd::bulk::decompress(packed, TEXT_BYTES_MAX)
-        .map_err(|error| DbError::corrupt(SEARCHING, error))?;
-    String::from_utf8(bytes).map_err(|error| DbError::corrupt(SEARCHING, error))
+/// Whether the index has a message with this key. Index: `search_messages_by_key`.
+pub(crate) fn is_known(connection: &Connection, key: &[u8; 16]) -> Result<bool, DbError> {
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM search_messages WHERE message_key = ?1)")
+        .and_then(|mut statement| statement.query_row([key], |row| row.get(0)))
+        .context(INDEXING)
 }
 
 /// A request by its primary key.
@@ -472,22 +363,35 @@ pub(crate) fn open_for_indexing(
         crate::config::Durability::Buffered,
         crate::config::PAGE_BYTES,
     );
-    opened.map(|(connection, _)| connection)
+    let (connection, _) = opened?;
+    // A smaller cache makes it slower, not wrong.
+    let _ = connection.pragma_update(None, "cache_size", -CACHE_KIB);
+    Ok(connection)
 }
 
-/// Moves the write-ahead log into the database, so that it does not grow with everything that is built. If
-/// a reader needs it, a part stays until the next time.
-pub(crate) fn move_log(connection: &Connection) -> Result<(), DbError> {
-    checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)")
+/// Moves the write-ahead log into the database, so that it does not grow with everything that is built. `false`: it
+/// is long, and a reader needs it.
+pub(crate) fn move_log(connection: &Connection) -> Result<bool, DbError> {
+    is_log_short(connection, WAL_PAGES_MAX)
+}
+
+fn is_log_short(connection: &Connection, pages_max: i64) -> Result<bool, DbError> {
+    // Where no reader needs it, the next transaction begins it again.
+    if checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)")? <= pages_max {
+        return Ok(true);
+    }
+    // Waits for readers, as long as for any lock.
+    Ok(checkpoint(connection, "PRAGMA wal_checkpoint(TRUNCATE)")? <= pages_max)
 }
 
 /// As [`move_log`], and also returns the space of the write-ahead log to the disk.
 pub(crate) fn empty_log(connection: &Connection) -> Result<(), DbError> {
-    checkpoint(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+    checkpoint(connection, "PRAGMA wal_checkpoint(TRUNCATE)").map(drop)
 }
 
-fn checkpoint(connection: &Connection, pragma: &str) -> Result<(), DbError> {
+/// Returns the pages that the write-ahead log still has.
+fn checkpoint(connection: &Connection, pragma: &str) -> Result<i64, DbError> {
     connection
-        .query_row(pragma, [], |_| Ok(()))
+        .query_row(pragma, [], |row| row.get(1))
         .context("checkpointing the write-ahead log")
 }

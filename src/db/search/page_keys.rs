@@ -16,6 +16,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::error::{Context, DbError};
+use super::splitting::{Form, split};
 
 const RENEWING: &str = "renewing the page keys of the search index";
 /// Precedes every word of the main index.
@@ -32,10 +33,11 @@ const PAGE_HEADER_BYTES: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Words {
     index: Connection,
+    pub(super) form: Form,
 }
 
 impl Words {
-    pub(crate) fn new() -> Result<Self, DbError> {
+    pub(crate) fn new(form: Form) -> Result<Self, DbError> {
         let index = Connection::open_in_memory().context(RENEWING)?;
         index
             .execute_batch(&format!(
@@ -43,14 +45,16 @@ impl Words {
                 crate::db::connection::migrate::definition_of("search_index")
             ))
             .context(RENEWING)?;
-        Ok(Self { index })
+        Ok(Self { index, form })
     }
 
     /// Adds the words of a text. Returns what the index should hold as its length.
     pub(super) fn add(&self, message_id: i64, text: &str) -> Result<Vec<u8>, DbError> {
         self.index
             .prepare_cached("INSERT INTO search_index (rowid, text) VALUES (?1, ?2)")
-            .and_then(|mut statement| statement.execute(params![message_id, text]))
+            .and_then(|mut statement| {
+                statement.execute(params![message_id, split(text, self.form)])
+            })
             .context(RENEWING)?;
         self.index
             .prepare_cached("SELECT sz FROM search_index_docsize WHERE id = ?1")

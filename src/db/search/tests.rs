@@ -1,14 +1,17 @@
 //! What the index finds, and what is left of what is removed.
 
+use super::texts::{LEVEL, unpack};
 use super::*;
+use crate::db::read::list::{self, Walk};
+use crate::model::RequestFilter;
 
-fn plan(filter: &RequestFilter, is_newest_first: bool) -> String {
+fn plan(filter: &RequestFilter, rows_max: Option<usize>) -> String {
     let mut connection = Connection::open_in_memory().unwrap();
     crate::db::connection::migrate::migrate(&mut connection).unwrap();
     let conditions = list::conditions(&connection, filter, Walk::Before(None))
         .unwrap()
         .unwrap();
-    let sql = find_sql(filter, &conditions, is_newest_first, 20);
+    let sql = finding::matches_sql(filter, &conditions, rows_max);
     let mut statement = connection
         .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
         .unwrap();
@@ -27,16 +30,14 @@ fn a_search_asks_the_index_first_and_the_rest_by_primary_key() {
         ..RequestFilter::default()
     };
     for filter in [RequestFilter::default(), filter] {
-        for is_newest_first in [true, false] {
-            let plan = plan(&filter, is_newest_first);
+        for rows_max in [Some(20), None] {
+            let plan = plan(&filter, rows_max);
             assert!(
                 plan.starts_with("SCAN search_index VIRTUAL TABLE INDEX"),
                 "{plan}"
             );
-            assert!(
-                plan.contains("SEARCH search_messages USING INTEGER PRIMARY KEY"),
-                "{plan}"
-            );
+            let reads = plan.contains("SEARCH search_messages USING INTEGER PRIMARY KEY");
+            assert_eq!(reads, filter != RequestFilter::default(), "{plan}");
             assert_eq!(plan.matches("SCAN").count(), 1, "{plan}");
             assert!(!plan.contains("TEMP B-TREE"), "{plan}");
         }
@@ -46,7 +47,7 @@ fn a_search_asks_the_index_first_and_the_rest_by_primary_key() {
 #[test]
 fn snippets_mark_what_matches() {
     let text = "Über die Wörter: weather in Lyon\u{fdd0}";
-    let found = FoundMessage {
+    let found = finding::FoundMessage {
         request_seq: 0,
         is_reply: false,
         position: 0,
@@ -54,7 +55,7 @@ fn snippets_mark_what_matches() {
         score: 0.0,
         packed: zstd::bulk::compress(text.as_bytes(), LEVEL).unwrap(),
     };
-    let snippets = snippets(&[found], "\"worter\"").unwrap();
+    let snippets = snippets(&[found], "\"worter\"", Form::Split).unwrap();
     let parts: Vec<_> = snippets[0]
         .iter()
         .map(|(text, is_match)| (text.as_str(), *is_match))
@@ -81,8 +82,16 @@ fn request(connection: &Connection, opened_seq: i64, conversation: &str) {
 }
 
 fn matching(connection: &Connection, word: &str) -> Vec<u64> {
-    let found = find(connection, word, &RequestFilter::default(), true, 10).unwrap();
-    found.iter().map(|found| found.request_seq).collect()
+    let found = find(
+        connection,
+        word,
+        &RequestFilter::default(),
+        Order::Newest,
+        10,
+    )
+    .unwrap();
+    let messages = found.messages.iter();
+    messages.map(|found| found.request_seq).collect()
 }
 
 /// Nothing of what is removed is left in the file, and what later requests repeat is looked at
@@ -112,8 +121,11 @@ fn what_is_removed_leaves_no_trace() {
             key: [key; 16],
             text,
         };
-        assert!(add(&connection, &message).unwrap());
-        assert!(!add(&connection, &message).unwrap(), "once is enough");
+        assert!(add(&connection, &mut Packer::new(), &message).unwrap());
+        assert!(
+            !add(&connection, &mut Packer::new(), &message).unwrap(),
+            "once is enough"
+        );
     }
     set_next_seq(&connection, 11).unwrap();
     wait_for(&connection, 4).unwrap();
@@ -168,7 +180,7 @@ fn a_dropped_index_is_as_in_a_new_file() {
             key: u128::from(number).to_be_bytes(),
             text: &text,
         };
-        assert!(add(&connection, &message).unwrap());
+        assert!(add(&connection, &mut Packer::new(), &message).unwrap());
     }
     give_up(&connection).unwrap();
     let steps = (0..10).take_while(|_| !drop_step(&mut connection).unwrap());
@@ -222,9 +234,9 @@ fn every_word_of_every_text_is_found_in_its_message() {
             key: u128::from(number).to_be_bytes(),
             text,
         };
-        assert!(add(&connection, &message).unwrap());
+        assert!(add(&connection, &mut Packer::new(), &message).unwrap());
     }
-    let words = Words::new().unwrap();
+    let words = Words::new(Form::Split).unwrap();
     for (number, _) in (0_u64..).zip(&texts) {
         let are_found = are_words_found(&connection, &words, number).unwrap();
         assert!(are_found, "text {number}");
@@ -232,4 +244,32 @@ fn every_word_of_every_text_is_found_in_its_message() {
     let moved = "UPDATE search_messages SET message_id = message_id + 10000 WHERE request_seq = 2";
     connection.execute_batch(moved).unwrap();
     assert!(!are_words_found(&connection, &words, 2).unwrap());
+}
+
+#[test]
+fn the_log_is_moved_unless_a_reader_needs_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.db");
+    let connection = Connection::open(&path).unwrap();
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (x)",
+        )
+        .unwrap();
+    connection
+        .busy_timeout(std::time::Duration::from_millis(1))
+        .unwrap();
+    let write = "INSERT INTO t VALUES (zeroblob(100000))";
+    let reader = Connection::open(&path).unwrap();
+    reader.execute_batch("BEGIN").unwrap();
+    let count = || reader.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0));
+    assert_eq!(count(), Ok(0));
+    connection.execute_batch(write).unwrap();
+    assert!(is_log_short(&connection, 100).unwrap());
+    assert!(!is_log_short(&connection, 10).unwrap());
+    assert_eq!(count(), Ok(0));
+    reader.execute_batch("COMMIT").unwrap();
+    assert!(is_log_short(&connection, 10).unwrap());
+    let log = folder.path().join("audit.db-wal");
+    assert_eq!(std::fs::metadata(log).unwrap().len(), 0);
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::{IndexError, key_of, searched_text};
+use super::indexing::{IndexError, key_of, searched_text};
 use crate::db::{Connection, search as index};
 use crate::error::{ReadError, chain};
 use crate::model::{RequestRecord, Status};
@@ -221,7 +221,7 @@ pub(crate) fn compare_request(
         if what.is_none() {
             let words = match compared.words.take() {
                 Some(words) => words,
-                None => index::Words::new()?,
+                None => index::Words::new(index::form(connection)?)?,
             };
             let are_found = index::are_words_found(connection, &words, request.opened_seq)?;
             compared.words = Some(words);

@@ -1,5 +1,6 @@
 //! Turns a typed search into an FTS5 expression in which every word is quoted.
 
+use crate::db::search::{Ending, Form, phrase};
 use crate::error::ReadError;
 
 /// The longest search in bytes, and its most words: the work of a search grows with them.
@@ -8,7 +9,7 @@ const WORDS_MAX: usize = 64;
 
 /// `words "a phrase" begin* -without OR other`: all words must occur, in any order, and no word with a dash
 /// before it; `OR` separates groups; nothing else has a meaning.
-pub(super) fn expression(query: &str) -> Result<String, ReadError> {
+pub(super) fn expression(query: &str, form: Form) -> Result<String, ReadError> {
     let invalid = |what: &str| Err(ReadError::InvalidArgument(what.to_owned()));
     if query.len() > QUERY_BYTES_MAX {
         return invalid("a search has at most 4,096 bytes");
@@ -23,7 +24,7 @@ pub(super) fn expression(query: &str) -> Result<String, ReadError> {
             let chosen = group.iter().filter(|word| word.is_excluded == is_excluded);
             chosen
                 .filter(|word| word.has_letters())
-                .map(Word::quoted)
+                .map(|word| word.quoted(form))
                 .collect()
         };
         let (wanted, excluded) = (quoted(false), quoted(true));
@@ -53,9 +54,15 @@ impl Word {
         self.text.chars().any(char::is_alphanumeric)
     }
 
-    fn quoted(&self) -> String {
-        let star = if self.is_prefix { "*" } else { "" };
-        format!("\"{}\"{star}", self.text.replace('"', "\"\""))
+    fn quoted(&self, form: Form) -> String {
+        let (phrase, ending) = phrase(&self.text, form);
+        let star = match ending {
+            Ending::Word if self.is_prefix => "*",
+            // The text may go on behind the pair anyway.
+            Ending::Word | Ending::Pair => "",
+            Ending::Single => "*",
+        };
+        format!("\"{}\"{star}", phrase.replace('"', "\"\""))
     }
 }
 
@@ -111,14 +118,22 @@ mod tests {
             ("col:x ^y {z", "(\"col:x\" AND \"^y\" AND \"{z\")"),
             ("a\"b", "(\"a\" AND \"b\")"),
             ("x !!! \0", "(\"x\")"),
+            ("東京 京* -都", "((\"東京\" AND \"京\"*) NOT (\"都\"*))"),
+            ("東京都*", "(\"東京\u{1f}京都\")"),
         ] {
-            assert_eq!(expression(query).unwrap(), expected, "{query:?}");
+            assert_eq!(
+                expression(query, Form::Split).unwrap(),
+                expected,
+                "{query:?}"
+            );
         }
+        let unsplit = expression("東京都 京*", Form::Unsplit).unwrap();
+        assert_eq!(unsplit, "(\"東京都\" AND \"京\"*)");
         for query in ["", "   ", "-a", "a OR", "OR", "***", "\"\""] {
-            assert!(expression(query).is_err(), "{query:?}");
+            assert!(expression(query, Form::Split).is_err(), "{query:?}");
         }
-        assert!(expression(&"a ".repeat(65)).is_err());
-        assert!(expression(&"a".repeat(5000)).is_err());
+        assert!(expression(&"a ".repeat(65), Form::Split).is_err());
+        assert!(expression(&"a".repeat(5000), Form::Split).is_err());
     }
 
     /// SQLite accepts the expression for any text.
@@ -134,7 +149,7 @@ mod tests {
             let query: String = (0..random.usize(..12))
                 .map(|_| alphabet[random.usize(..alphabet.len())])
                 .collect();
-            if let Ok(expression) = expression(&query) {
+            if let Ok(expression) = expression(&query, Form::Split) {
                 let found = connection.query_row(
                     "SELECT count(*) FROM t WHERE t MATCH ?1",
                     [&expression],
