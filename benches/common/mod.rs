@@ -47,6 +47,10 @@ impl Latencies {
         self.0.value_at_quantile(quantile) as f64 / 1000.0
     }
 
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
     /// The measures that are reported, with their values in microseconds.
     pub fn measures(&self) -> [(&'static str, f64); 3] {
         [

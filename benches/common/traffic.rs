@@ -12,6 +12,9 @@ use serde_json::value::RawValue;
 
 use super::arguments::Arguments;
 
+/// What the text of a message begins with, in every protocol of the recorded traffic.
+const TEXTS: [&[u8]; 2] = [b"\"content\":\"", b"\"text\":\""];
+
 /// One finished exchange, in memory.
 #[derive(Clone)]
 pub struct Exchange {
@@ -30,6 +33,22 @@ pub struct Exchange {
 impl Exchange {
     pub fn body_bytes(&self) -> usize {
         self.request.len() + self.response.len()
+    }
+
+    /// The request body as another conversation has it: with a number at the beginning of its first message.
+    pub fn request_of(&self, number: usize) -> Bytes {
+        let body = &self.request;
+        let ends = |start| {
+            let text = |text: &&&[u8]| body[start..].starts_with(text);
+            TEXTS.iter().find(text).map(|text| start + text.len())
+        };
+        let start = (0..body.len()).find_map(ends).unwrap_or(0);
+        let number = format!("{number:x} ");
+        let mut made = Vec::with_capacity(body.len() + number.len());
+        made.extend_from_slice(&body[..start]);
+        made.extend_from_slice(number.as_bytes());
+        made.extend_from_slice(&body[start..]);
+        Bytes::from(made)
     }
 
     pub fn context(&self) -> RequestContext {

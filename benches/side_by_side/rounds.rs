@@ -18,8 +18,6 @@ use super::common::processor;
 use super::common::traffic::Exchange;
 use super::gateway::{Conversation, Facts, Lifecycle, PRODUCERS, lifecycle};
 
-/// What the text of a message begins with, in every protocol of the recorded traffic.
-const TEXTS: [&[u8]; 2] = [b"\"content\":\"", b"\"text\":\""];
 /// The number of the first conversation that the file holds before a measurement.
 const PAST_NUMBER: usize = 1 << 40;
 /// Making bodies is measured for so long: processor time has steps of 10 ms.
@@ -111,7 +109,7 @@ impl Iterator for Rounds<'_> {
         let facts = Facts {
             conversation_id: format!("{}#{number}", conversation.id),
             user_id: conversation.user_id.clone(),
-            request: with_beginning(exchange, number),
+            request: exchange.request_of(number),
             response: Bytes::copy_from_slice(&exchange.response),
         };
         let lifecycle = lifecycle(exchange, facts, &mut self.noise);
@@ -126,22 +124,6 @@ impl Iterator for Rounds<'_> {
         }
         Some(lifecycle)
     }
-}
-
-/// The request, with a number at the beginning of its first message.
-fn with_beginning(exchange: &Exchange, number: usize) -> Bytes {
-    let body = &exchange.request;
-    let ends = |start| {
-        let text = |text: &&&[u8]| body[start..].starts_with(text);
-        TEXTS.iter().find(text).map(|text| start + text.len())
-    };
-    let start = (0..body.len()).find_map(ends).unwrap_or(0);
-    let number = format!("{number:x} ");
-    let mut made = Vec::with_capacity(body.len() + number.len());
-    made.extend_from_slice(&body[..start]);
-    made.extend_from_slice(number.as_bytes());
-    made.extend_from_slice(&body[start..]);
-    Bytes::from(made)
 }
 
 /// Seconds of processor time that making one lifecycle takes.
