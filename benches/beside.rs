@@ -94,7 +94,7 @@ fn main() {
             let phase = |work: &dyn Fn(&Store) -> Vec<f64>| {
                 std::fs::copy(&prepared, &path).unwrap();
                 let store = open(&path, *name == INDEX);
-                let measured = beside(&start, || work(&store));
+                let measured = beside(start, || work(&store));
                 store.close(TIMEOUT);
                 for name in ["audit.db", "audit.db-wal", "audit.db-shm", "output"] {
                     let _ = std::fs::remove_file(folder.path().join(name));
@@ -170,9 +170,9 @@ fn latency(
     let mut latencies = Latencies::new();
     let begun = Instant::now();
     let mut next = begun;
-    while begun.elapsed() < duration || latencies.count() % BURST != 0 {
+    while begun.elapsed() < duration || !latencies.count().is_multiple_of(BURST) {
         latencies.record(lifecycle(&recorder, exchanges, numbers));
-        let is_burst_over = latencies.count() % BURST == 0;
+        let is_burst_over = latencies.count().is_multiple_of(BURST);
         next += if is_burst_over { PAUSE } else { PACE };
         // Busy, as a request thread is: a sleeping one would measure how its processor wakes up.
         while Instant::now() < next {

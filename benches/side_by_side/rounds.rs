@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::common::processor;
-use super::common::traffic::Exchange;
 use super::gateway::{Conversation, Facts, Lifecycle, PRODUCERS, lifecycle};
 
 /// The number of the first conversation that the file holds before a measurement.

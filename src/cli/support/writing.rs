@@ -71,6 +71,18 @@ impl WritingArgs {
             false => builder.capacity_bytes(capacity.bytes(default)),
         }
     }
+
+    /// With at most so much memory for conversations, unless the profile gives less.
+    pub(crate) fn with_conversation_cache(
+        &self,
+        builder: StoreBuilder,
+        bytes: usize,
+    ) -> StoreBuilder {
+        match self.edge {
+            true => builder,
+            false => builder.conversation_cache_bytes(bytes),
+        }
+    }
 }
 
 /// Checks that checkpoints can be appended to this file, as far as possible without appending: a user who asks

@@ -21,6 +21,9 @@ use line::{Ending, Imported};
 
 /// Bytes that may wait for the writer: enough for the two longest bodies.
 const CAPACITY_BYTES: usize = 40 * 1024 * 1024;
+/// Memory for conversations. An export has them in the order of their openings: few go on for long. What does not fit is
+/// read back from the file.
+const CONVERSATION_CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -66,6 +69,9 @@ pub(crate) fn run(args: Args, database: &DatabaseArgs) -> Result<Outcome, CliErr
     let builder = args
         .writing
         .with_capacity(builder, capacity, CAPACITY_BYTES);
+    let builder = args
+        .writing
+        .with_conversation_cache(builder, CONVERSATION_CACHE_BYTES);
     let left_out = Arc::new(LeftOut::default());
     let its_left_out = Arc::clone(&left_out);
     let (files, origin) = (args.files, args.origin);
