@@ -1,15 +1,14 @@
 //! Writes a plain database for other programs: once, from beginning to end.
 
+use std::borrow::Cow;
 use std::path::Path;
 
-use rusqlite::types::{ToSqlOutput, Value as SqlValue};
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, ToSql, params, params_from_iter};
-use serde_json::Value;
 
 use super::error::{Context, DbError};
 use super::seq_to_sql;
-use crate::model::RecordedToolCall;
-use crate::model::export_columns;
+use crate::model::{FieldValue, RecordedToolCall, export_columns};
 
 const WRITING: &str = "writing the exported database";
 
@@ -45,26 +44,40 @@ CREATE TABLE messages (
 );
 ";
 
-/// Rows in one commit: bounded, so that SQLite keeps the transaction within its cache.
-const ROWS_EACH: u64 = 5_000;
+/// Bytes of rows in one commit: half of the cache. SQLite's connections share one store of pages, so that a connection
+/// whose cache is full takes pages of others: those of the database that is read would be read again for each body.
+/// After each commit the pages that were written are given back.
+const COMMIT_BYTES: usize = 4 << 20;
+const CACHE_KIB: u32 = 8 << 10;
+/// About what a row takes beside its texts.
+const ROW_BYTES: usize = 128;
 
 /// The database while it is written.
 #[derive(Debug)]
 pub(crate) struct ExportDatabase {
     connection: Connection,
     insert: String,
-    rows: u64,
+    /// Written since the last commit.
+    bytes: usize,
 }
 
 /// A request and everything that belongs to it.
 #[derive(Debug)]
 pub(crate) struct ExportRequest<'r> {
-    /// An object with the fields of the JSON contract.
-    pub(crate) record: &'r Value,
+    pub(crate) opened_seq: u64,
+    /// The columns of its row.
+    pub(crate) columns: Vec<ExportColumn<'r>>,
     pub(crate) tool_calls: &'r [RecordedToolCall],
     pub(crate) bodies: Vec<ExportBody<'r>>,
     /// Whether it is a reply, role, text.
-    pub(crate) messages: Vec<(bool, &'r str, String)>,
+    pub(crate) messages: Vec<(bool, &'r str, Cow<'r, str>)>,
+}
+
+/// A column of a request. Lists and objects are stored as JSON text.
+#[derive(Debug)]
+pub(crate) enum ExportColumn<'r> {
+    Value(FieldValue<'r>),
+    Json(String),
 }
 
 /// What is known of a body.
@@ -82,7 +95,7 @@ pub(crate) struct ExportBody<'r> {
 
 impl ExportDatabase {
     /// Writes into an empty file that no other program knows yet: no journal, and no syncs except the
-    /// caller's.
+    /// caller's. Rows refer to the request that was written before them, which need not be looked up.
     pub(crate) fn create(path: &Path) -> Result<Self, DbError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -93,8 +106,8 @@ impl ExportDatabase {
             .collect();
         connection
             .execute_batch(&format!(
-                "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -4096; \
-                 CREATE TABLE requests ({}); {OTHER_TABLES} BEGIN",
+                "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -{CACHE_KIB}; \
+                 PRAGMA foreign_keys = OFF; CREATE TABLE requests ({}); {OTHER_TABLES} BEGIN",
                 columns.join(", ")
             ))
             .context(WRITING)?;
@@ -102,20 +115,19 @@ impl ExportDatabase {
         Ok(Self {
             connection,
             insert: format!("INSERT INTO requests VALUES ({places})"),
-            rows: 0,
+            bytes: 0,
         })
     }
 
     /// Adds a request: its row, tool calls, bodies and messages. Messages are numbered from 0, separately
-    /// for the request and for the reply. Commits every [`ROWS_EACH`] requests.
+    /// for the request and for the reply. Commits every [`COMMIT_BYTES`].
     pub(crate) fn add(&mut self, request: &ExportRequest<'_>) -> Result<(), DbError> {
-        let values = export_columns()
-            .map(|(name, _)| Cell(request.record.get(name).unwrap_or(&Value::Null)));
-        let opened_seq = request.record.get("opened_seq").and_then(Value::as_i64);
+        let opened_seq = seq_to_sql(request.opened_seq);
         self.connection
             .prepare_cached(&self.insert)
-            .and_then(|mut statement| statement.execute(params_from_iter(values)))
+            .and_then(|mut statement| statement.execute(params_from_iter(&request.columns)))
             .context(WRITING)?;
+        self.bytes = self.bytes.saturating_add(request.bytes());
         for call in request.tool_calls {
             self.execute(
                 "INSERT INTO tool_calls VALUES (?, ?, ?, ?, ?, ?)",
@@ -155,10 +167,10 @@ impl ExportDatabase {
             )?;
             *position = position.saturating_add(1);
         }
-        self.rows = self.rows.saturating_add(1);
-        if self.rows.is_multiple_of(ROWS_EACH) {
+        if self.bytes >= COMMIT_BYTES {
+            self.bytes = 0;
             self.connection
-                .execute_batch("COMMIT; BEGIN")
+                .execute_batch("COMMIT; PRAGMA shrink_memory; BEGIN")
                 .context(WRITING)?;
         }
         Ok(())
@@ -187,21 +199,48 @@ impl ExportDatabase {
     }
 }
 
-/// A JSON value as a column. Lists and objects are stored as JSON text.
-struct Cell<'v>(&'v Value);
+impl ExportRequest<'_> {
+    /// About what its rows take.
+    fn bytes(&self) -> usize {
+        let bodies = self.bodies.iter().map(|body| {
+            let bytes = body.text.map_or(0, str::len);
+            ROW_BYTES + bytes.saturating_add(body.bytes.map_or(0, <[u8]>::len))
+        });
+        let messages = self
+            .messages
+            .iter()
+            .map(|(_, _, text)| ROW_BYTES + text.len());
+        let calls = self
+            .tool_calls
+            .iter()
+            .map(|call| ROW_BYTES + call.input.as_ref().map_or(0, String::len));
+        let all = bodies.chain(messages).chain(calls);
+        all.fold(4 * ROW_BYTES, usize::saturating_add)
+    }
+}
 
-impl ToSql for Cell<'_> {
+impl ToSql for ExportColumn<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(match self.0 {
-            Value::Null => ToSqlOutput::Owned(SqlValue::Null),
-            Value::Bool(value) => ToSqlOutput::Owned(SqlValue::Integer(i64::from(*value))),
-            Value::String(text) => ToSqlOutput::from(text.as_str()),
-            Value::Number(number) => ToSqlOutput::Owned(match (number.as_i64(), number.as_f64()) {
-                (Some(whole), _) => SqlValue::Integer(whole),
-                (None, Some(real)) => SqlValue::Real(real),
-                (None, None) => SqlValue::Null,
-            }),
-            other => ToSqlOutput::Owned(SqlValue::Text(other.to_string())),
-        })
+        let value = match self {
+            Self::Json(text) => ValueRef::from(text.as_str()),
+            Self::Value(value) => match value {
+                FieldValue::Absent | FieldValue::Texts(_) | FieldValue::Pairs(_) => ValueRef::Null,
+                FieldValue::Flag(flag) => ValueRef::Integer(i64::from(*flag)),
+                FieldValue::Count(count) => whole(*count),
+                FieldValue::Time(micros) => ValueRef::Integer(*micros),
+                FieldValue::Real(real) => ValueRef::Real(*real),
+                FieldValue::Text(text) => ValueRef::from(*text),
+            },
+        };
+        Ok(ToSqlOutput::Borrowed(value))
+    }
+}
+
+/// Beyond SQLite's whole numbers, which no request has, the nearest fraction.
+#[allow(clippy::cast_precision_loss)]
+fn whole(count: u64) -> ValueRef<'static> {
+    match i64::try_from(count) {
+        Ok(count) => ValueRef::Integer(count),
+        Err(_) => ValueRef::Real(count as f64),
     }
 }

@@ -42,7 +42,7 @@ pub(crate) use connection::settings::{sqlite_version, stop_after};
 pub(crate) use connection::watch::{FileWatch, Presence, ReadFile};
 pub(crate) use error::open_error;
 pub(crate) use error::{DbError, DbErrorKind};
-pub(crate) use export::{ExportBody, ExportDatabase, ExportRequest};
+pub(crate) use export::{ExportBody, ExportColumn, ExportDatabase, ExportRequest};
 pub(crate) use read::ended::{ended_between, list_of};
 pub(crate) use read::list::{Walk, list, top};
 pub(crate) use read::lookup::{

@@ -8,7 +8,7 @@ use crate::db::{self, ReadConnection};
 use crate::error::{ExportError, ReadError};
 use crate::model::{CanonicalMessage, Digest, PayloadSide, RecordedToolCall, RequestRecord};
 use crate::read::content::{self, ContentReader, ReadBody};
-use crate::read::transcript::transcript;
+use crate::read::transcript::{KnownBodies, transcript_with};
 use crate::sync::Instant;
 
 /// Requests are read together up to this many bytes of their bodies, and for so long.
@@ -50,6 +50,18 @@ impl Body {
                 ..
             } => payload.bytes.len(),
             _ => 0,
+        }
+    }
+
+    /// Its bytes, if all of them were kept.
+    fn whole(&self) -> Option<&[u8]> {
+        match self {
+            Self::Present {
+                payload: Some(payload),
+                length: 1..,
+                ..
+            } if payload.head.is_none() => Some(payload.bytes.as_slice()),
+            _ => None,
         }
     }
 
@@ -123,7 +135,11 @@ fn whole_item<'r>(
         item.response.withhold_digest();
     }
     if wants_messages {
-        match transcript(connection, reader, record) {
+        let known = KnownBodies {
+            request: item.request.whole(),
+            response: item.response.whole(),
+        };
+        match transcript_with(connection, reader, record, &known) {
             Ok(found) => (item.messages, item.replies) = (found.messages, found.replies),
             // The body was already counted as damaged.
             Err(ReadError::Damaged(_)) => {}
@@ -191,7 +207,7 @@ fn item<'r>(
 /// Reads one body. A damaged body is left out and counted: the others are still valuable. Its reason tells
 /// a body that is gone from one that was never kept.
 ///
-/// In two steps: `body_info` gives length and digest, also for an export without content, and finds a row that
+/// Most are kept whole and are read at once. All others in two steps: `body_info` gives length and digest, also for an export without content, and finds a row that
 /// is missing. Then the bytes are read, unless the first step has given a reason why there are none.
 fn body(
     connection: &ReadConnection,
@@ -213,6 +229,18 @@ fn body(
                 reason: None,
                 is_unchecked: false,
             },
+        });
+    }
+    if content != ExportContent::None
+        && let Some(payload) = content::body_kept_whole(connection, reader, record, side)?
+    {
+        counts.bodies = counts.bodies.saturating_add(1);
+        return Ok(Body::Present {
+            length: payload.length,
+            sha256: Some(payload.sha256),
+            reason: None,
+            is_unchecked: payload.is_unchecked,
+            payload: Some(payload),
         });
     }
     let mut damaged = |what: String| {

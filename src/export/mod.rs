@@ -8,7 +8,9 @@ mod csv;
 mod ended;
 mod file;
 mod item;
+mod json;
 mod jsonl;
+mod line;
 mod otlp;
 mod parts;
 mod readable;
@@ -29,6 +31,7 @@ use crate::payload::Hasher;
 use crate::read::content::ContentReader;
 use crate::read::requests;
 use item::{Body, Item, write_requests};
+use line::Line;
 
 pub use backup::BackupReport;
 pub(crate) use backup::backup;

@@ -1,16 +1,20 @@
 //! A plain SQLite file: nothing compressed, names as in the documentation, for Datasette or pandas.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::path::Path;
 
 use super::{Body, ExportContent, Item, Sink, excerpt, readable};
-use crate::db::{ExportBody, ExportDatabase, ExportRequest};
+use crate::db::{ExportBody, ExportColumn as Column, ExportDatabase, ExportRequest};
 use crate::error::{ExportError, ReadError};
+use crate::model::{CanonicalMessage, FieldValue, Held, export_columns};
 
 /// Writes rows.
 pub(super) struct SqliteSink {
     database: ExportDatabase,
     content: ExportContent,
+    /// How many a request has.
+    columns: usize,
 }
 
 impl SqliteSink {
@@ -19,12 +23,21 @@ impl SqliteSink {
         Ok(Self {
             database: ExportDatabase::create(path).map_err(ReadError::from)?,
             content,
+            columns: export_columns().count(),
         })
     }
 
     /// Completes the file.
     pub(super) fn finish(self) -> Result<(), ExportError> {
         Ok(self.database.finish().map_err(ReadError::from)?)
+    }
+
+    fn text<'m>(&self, message: &'m CanonicalMessage) -> Cow<'m, str> {
+        match message.flat() {
+            text if self.content != ExportContent::Excerpt => text,
+            Cow::Borrowed(text) => Cow::Borrowed(excerpt(text)),
+            Cow::Owned(text) => Cow::Owned(excerpt(&text).to_owned()),
+        }
     }
 
     fn body<'b>(&self, side: &'static str, body: &'b Body) -> Option<ExportBody<'b>> {
@@ -64,28 +77,31 @@ impl Sink for SqliteSink {
     }
 
     fn write(&mut self, item: &Item<'_>, _: &mut dyn Write) -> Result<(), ExportError> {
-        let record = readable::fields(item.record, |cost| dollars(cost).into())?;
+        let record = item.record;
+        let opened_at = record.opened_at.to_rfc3339();
+        let cost = record.cost_microdollars.map(dollars);
+        let mut columns = Vec::with_capacity(self.columns);
+        record.visit_export_values(opened_at.value(), cost.value(), |value| {
+            columns.push(match value {
+                FieldValue::Texts(_) | FieldValue::Pairs(_) => Column::Json(readable::json(&value)),
+                other => Column::Value(other),
+            });
+        });
         let sides = [("request", &item.request), ("response", &item.response)];
         let bodies = sides
             .iter()
             .filter_map(|(side, body)| self.body(side, body))
             .collect();
-        let text = |message: &crate::model::CanonicalMessage| {
-            let text = message.flattened();
-            match self.content {
-                ExportContent::Excerpt => excerpt(&text).to_owned(),
-                _ => text,
-            }
-        };
         let sent = item.messages.iter().map(|message| (false, message));
         let said = item.replies.iter().map(|message| (true, message));
         let request = ExportRequest {
-            record: &record,
+            opened_seq: record.opened_seq,
+            columns,
             tool_calls: &item.tool_calls,
             bodies,
             messages: sent
                 .chain(said)
-                .map(|(is_reply, message)| (is_reply, message.role.as_str(), text(message)))
+                .map(|(is_reply, message)| (is_reply, message.role.as_str(), self.text(message)))
                 .collect(),
         };
         self.database

@@ -2,6 +2,7 @@
 //! documents are made or checked.
 
 use super::RequestRecord;
+use super::json::FieldValue;
 
 /// Which event has the value of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +90,7 @@ pub(crate) const FIELDS: [Field; COUNT] = [
     field("is_id_shared", Known::Reading, "INTEGER NOT NULL"),
 ];
 
-const COUNT: usize = 46;
+pub(super) const COUNT: usize = 46;
 
 /// Names of the `N` fields whose values come from these events, in the table's order. Fails to compile with another
 /// number.
@@ -109,18 +110,23 @@ pub(crate) const fn names_known<const N: usize>(known: Known) -> [&'static str; 
 }
 
 /// When the request arrived, as ISO 8601; in exports beside `opened_at`.
-pub(crate) const OPENED_AT_ISO: &str = "opened_at_iso";
+const OPENED_AT_ISO: &str = "opened_at_iso";
 /// Its cost in US dollars; in exports beside `cost_microdollars`.
-pub(crate) const COST_DOLLARS: &str = "cost_dollars";
+const COST_DOLLARS: &str = "cost_dollars";
+
+/// A form of a field that is easier to read, for people.
+const READABLE: [(&str, (&str, &str)); 2] = [
+    (OPENED_AT, (OPENED_AT_ISO, "TEXT")),
+    (COST, (COST_DOLLARS, "REAL")),
+];
+const OPENED_AT: &str = "opened_at";
+const COST: &str = "cost_microdollars";
 
 /// Columns of exports for people: all fields with their types, and after two of them a form that is easier to read.
 pub(crate) fn export_columns() -> impl Iterator<Item = (&'static str, &'static str)> {
     FIELDS.iter().flat_map(|field| {
-        let readable = match field.name {
-            "opened_at" => Some((OPENED_AT_ISO, "TEXT")),
-            "cost_microdollars" => Some((COST_DOLLARS, "REAL")),
-            _ => None,
-        };
+        let readable = READABLE.iter().find(|(name, _)| *name == field.name);
+        let readable = readable.map(|(_, column)| *column);
         [Some((field.name, field.sql_type)), readable]
             .into_iter()
             .flatten()
@@ -128,6 +134,23 @@ pub(crate) fn export_columns() -> impl Iterator<Item = (&'static str, &'static s
 }
 
 impl RequestRecord {
+    /// Visits the values of [`export_columns`], of which two are given in the form that is easier to read.
+    pub(crate) fn visit_export_values<'r>(
+        &'r self,
+        opened_at: FieldValue<'r>,
+        cost: FieldValue<'r>,
+        mut visit: impl FnMut(FieldValue<'r>),
+    ) {
+        for (name, value) in &self.fields() {
+            visit(*value);
+            match *name {
+                OPENED_AT => visit(opened_at),
+                COST => visit(cost),
+                _ => {}
+            }
+        }
+    }
+
     /// Names of all fields, as JSON, CSV and SQLite exports spell them, in their order.
     #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler only")]
     pub const FIELD_NAMES: [&'static str; COUNT] = {

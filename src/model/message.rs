@@ -1,5 +1,6 @@
 //! Messages in canonical form, as read from the bodies of any supported wire protocol.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::{Message, MessageToolCall, MessageToolResult};
@@ -53,22 +54,25 @@ impl CanonicalMessage {
     /// assert_eq!(request.messages[0].flattened(), "What is this?");
     /// ```
     pub fn flattened(&self) -> String {
-        let mut lines = Vec::new();
-        for part in &self.parts {
-            match part {
-                MessagePart::Text(text)
-                | MessagePart::Thinking(text)
-                | MessagePart::Refusal(text)
-                | MessagePart::ToolResult(MessageToolResult { text, .. }) => {
-                    lines.push(text.clone());
-                }
-                MessagePart::ToolCall(call) => {
-                    lines.push(format!("[tool_call {} {}]", call.tool_name, call.input));
-                }
-                MessagePart::Other(_) => {}
-            }
+        self.flat().into_owned()
+    }
+
+    /// As [`flattened`](Self::flattened); borrowed where the message has one part.
+    pub(crate) fn flat(&self) -> Cow<'_, str> {
+        if let [part] = self.parts.as_slice()
+            && let Some(text) = part.said()
+        {
+            return Cow::Borrowed(text);
         }
-        lines.join("\n")
+        let lines = self.parts.iter().filter_map(|part| match part {
+            MessagePart::ToolCall(call) => Some(Cow::Owned(format!(
+                "[tool_call {} {}]",
+                call.tool_name, call.input
+            ))),
+            other => other.said().map(Cow::Borrowed),
+        });
+        let lines: Vec<Cow<'_, str>> = lines.collect();
+        Cow::Owned(lines.join("\n"))
     }
 
     /// The text parts, joined; thinking, refusals and tools left out.
@@ -118,6 +122,19 @@ impl CanonicalMessage {
             .filter_map(|part| text_of(part).map(String::as_str))
             .collect();
         texts.join("\n")
+    }
+}
+
+impl MessagePart {
+    /// What was said, by the model, the client or a tool.
+    fn said(&self) -> Option<&str> {
+        match self {
+            Self::Text(text)
+            | Self::Thinking(text)
+            | Self::Refusal(text)
+            | Self::ToolResult(MessageToolResult { text, .. }) => Some(text),
+            Self::ToolCall(_) | Self::Other(_) => None,
+        }
     }
 }
 

@@ -37,9 +37,8 @@ pub(crate) use adjustments::{
 pub(crate) use bounds::{
     Normaliser, seen_status, seen_usage, served_name, stored_attribute, told_adjusted,
 };
-pub(crate) use fields::{
-    COST_DOLLARS, FIELDS, Field, Known, OPENED_AT_ISO, export_columns, names_known,
-};
+pub(crate) use fields::{FIELDS, Field, Known, export_columns, names_known};
+pub(crate) use json::{FieldValue, Held};
 pub(crate) use late::LateContext;
 
 /// Chainable setters named like their fields; the field's own documentation says the rest. `text` and

@@ -255,6 +255,12 @@ impl Commitments {
         seq: u64,
         part: Part,
     ) -> Result<(), ReadError> {
+        // Most events have no such content. No removal needs to be looked up then.
+        if let Line::Facts(facts) = self.line(connection, seq)?
+            && committed(facts, payload_id(seq, part)).is_none()
+        {
+            return Ok(());
+        }
         match self.absence(connection, seq, part)? {
             // Nothing says that there was any.
             Absence::Unknown => {

@@ -230,6 +230,43 @@ pub(crate) fn body(
     place.body(connection, &mut reader.commitments, found)
 }
 
+/// A body that was kept whole with its own event, compared with the log once. `None`: anything else, of which
+/// [`body_info`] and [`body`] tell what it is.
+pub(crate) fn body_kept_whole(
+    connection: &Connection,
+    reader: &mut ContentReader,
+    request: &RequestRecord,
+    side: PayloadSide,
+) -> Result<Option<ReadBody>, ReadError> {
+    let Some(place) = Place::of(request, side)
+        .ok()
+        .filter(|place| place.length > 0)
+    else {
+        return Ok(None);
+    };
+    let mut read = || {
+        let found = reader.payloads.read(connection, place.id)?;
+        let Some((row, Some(bytes))) = found.filter(|(row, _)| row.head.is_none()) else {
+            return Ok(None);
+        };
+        let check = reader.commitments.check(connection, place.id, &row, None)?;
+        if check == Check::Removed {
+            return Ok(None);
+        }
+        Ok(Some(ReadBody {
+            bytes,
+            length: row.length,
+            sha256: digest_of(&row)?,
+            head: None,
+            is_unchecked: check == Check::Unchecked,
+        }))
+    };
+    match read() {
+        Err(ReadError::Damaged(_)) => Ok(None),
+        found => found,
+    }
+}
+
 /// Where a body is read.
 struct Place<'r> {
     request: &'r RequestRecord,

@@ -15,7 +15,9 @@ use std::sync::Arc;
 use crate::db::{self, Connection, StoredPayload};
 use crate::error::ReadError;
 use crate::model::Digest;
-use crate::payload::{ChainPlace, DELTA_BYTES_MAX, Keyframe, Parts, Unpacker, unpack_alone};
+use crate::payload::{
+    ChainPlace, DELTA_BYTES_MAX, Encoding, Keyframe, Parts, Unpacker, sha256, unpack_alone,
+};
 use chain::{ANY, Bounds, Chain, Compare};
 use lru::{Lru, Recorded};
 use media::Media;
@@ -93,6 +95,13 @@ impl PayloadCache {
         if row.data.is_none() {
             return Ok(Some((row, None)));
         }
+        if let Some(content) = self.unpack_compared(payload_id, &row) {
+            let row = StoredPayload { data: None, ..row };
+            let content = Arc::new(content);
+            let recorded = Recorded::of(&row);
+            self.recent.hold(payload_id, Arc::clone(&content), recorded);
+            return Ok(Some((row, Some(content))));
+        }
         let chain = Chain::load(connection, payload_id, row, ANY, |base| {
             self.recent.get(base)
         })?;
@@ -114,6 +123,17 @@ impl PayloadCache {
         let recorded = Recorded::of(&row);
         self.recent.hold(payload_id, Arc::clone(&content), recorded);
         Ok(Some((row, Some(content))))
+    }
+
+    /// The content of a payload that needs no other, and is what its row says. `None`: anything else.
+    fn unpack_compared(&mut self, payload_id: i64, row: &StoredPayload) -> Option<Vec<u8>> {
+        check_sizes(payload_id, row.length, row.kept, row.head, true).ok()?;
+        let encoding = Encoding::from_code(row.encoding)?;
+        let is_alone = row.bases.is_none() && matches!(encoding, Encoding::AsIs | Encoding::Zstd);
+        let data = row.data.as_deref().filter(|_| is_alone)?;
+        let content = unpack_alone(&mut self.unpacker, encoding, data, row.kept)?;
+        let is_recorded = row.head.is_some() || sha256(&content) == digest_of(row).ok()?;
+        is_recorded.then_some(content)
     }
 
     /// A body that was kept whole, and where it is in its chain, for the writer to pack later bodies against it.

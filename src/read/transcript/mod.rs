@@ -63,6 +63,13 @@ impl std::fmt::Debug for ToolResult {
     }
 }
 
+/// Bodies that were kept whole and that the caller has read.
+#[derive(Debug, Default)]
+pub(crate) struct KnownBodies<'b> {
+    pub(crate) request: Option<&'b [u8]>,
+    pub(crate) response: Option<&'b [u8]>,
+}
+
 /// What a request and its response said. From the bodies, if these are kept whole and their protocol is
 /// known; otherwise what the gateway passed.
 pub(crate) fn transcript(
@@ -70,7 +77,17 @@ pub(crate) fn transcript(
     reader: &mut ContentReader,
     request: &RequestRecord,
 ) -> Result<Transcript, ReadError> {
-    let mut transcript = read(connection, reader, request)?;
+    transcript_with(connection, reader, request, &KnownBodies::default())
+}
+
+/// As [`transcript`], and reads no body again.
+pub(crate) fn transcript_with(
+    connection: &Connection,
+    reader: &mut ContentReader,
+    request: &RequestRecord,
+    known: &KnownBodies<'_>,
+) -> Result<Transcript, ReadError> {
+    let mut transcript = read(connection, reader, request, known)?;
     let events = [Some(request.opened_seq), request.ended_seq];
     let is_unchecked = |seq: &u64| reader.commitments.is_unchecked(*seq);
     transcript.unchecked = events.into_iter().flatten().filter(is_unchecked).collect();
@@ -84,6 +101,7 @@ fn read(
     connection: &Connection,
     reader: &mut ContentReader,
     request: &RequestRecord,
+    known: &KnownBodies<'_>,
 ) -> Result<Transcript, ReadError> {
     let mut transcript = Transcript::default();
     let named = request
@@ -92,11 +110,19 @@ fn read(
         .map(WireProtocol::from)
         .unwrap_or_default();
     let mut protocol = named;
-    if let Some(body) = request_body(connection, reader, request)? {
-        if protocol == WireProtocol::Unknown {
-            protocol = WireProtocol::detect("", &body);
+    let read_body;
+    let sent = match known.request {
+        Some(body) => Some(body),
+        None => {
+            read_body = request_body(connection, reader, request)?;
+            read_body.as_ref().map(|body| body.as_slice())
         }
-        let parsed = ParsedRequest::parse(&protocol, "", &body);
+    };
+    if let Some(body) = sent {
+        if protocol == WireProtocol::Unknown {
+            protocol = WireProtocol::detect("", body);
+        }
+        let parsed = ParsedRequest::parse(&protocol, "", body);
         transcript.messages = parsed.messages;
         transcript.left_out = parsed.left_out;
         transcript.unparsed = parsed.unparsed;
@@ -108,10 +134,17 @@ fn read(
     let Some(ended_seq) = request.ended_seq else {
         return Ok(transcript);
     };
-    if request.response_bytes.unwrap_or(0) > 0
-        && let Some(body) = body(connection, reader, ended_seq, Part::Body)?
-    {
-        let parsed = ParsedResponse::parse(&protocol, &body);
+    let read_body;
+    let said = match known.response {
+        Some(body) => Some(body),
+        None if request.response_bytes.unwrap_or(0) == 0 => None,
+        None => {
+            read_body = body(connection, reader, ended_seq, Part::Body)?;
+            read_body.as_ref().map(|body| body.as_slice())
+        }
+    };
+    if let Some(body) = said {
+        let parsed = ParsedResponse::parse(&protocol, body);
         transcript.replies = parsed.messages;
         transcript.unparsed = transcript.unparsed.saturating_add(parsed.unparsed);
     }
