@@ -4,9 +4,6 @@ use serde::Serialize;
 
 use crate::model::{Digest, FieldValue};
 
-/// Bytes that are looked at together.
-const BLOCK_BYTES: usize = 16;
-
 /// A string: the characters that JSON has escapes for are escaped.
 pub(super) fn string(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
@@ -14,50 +11,55 @@ pub(super) fn string(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
 }
 
-/// The inside of a string.
+/// The inside of a string. A block of eight bytes is written whole, and cut off again before what is to be escaped.
 pub(super) fn escape(out: &mut Vec<u8>, text: &[u8]) {
     out.reserve(text.len());
-    let (blocks, rest) = text.as_chunks::<BLOCK_BYTES>();
-    for block in blocks {
-        // Without an early end, so that the bytes are compared together.
-        if block
-            .iter()
-            .fold(false, |any, byte| any | is_escaped(*byte))
-        {
-            escape_each(out, block);
-        } else {
-            out.extend_from_slice(block);
-        }
-    }
-    escape_each(out, rest);
-}
-
-#[inline]
-fn is_escaped(byte: u8) -> bool {
-    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
-}
-
-fn escape_each(out: &mut Vec<u8>, bytes: &[u8]) {
-    for &byte in bytes {
-        let short = match byte {
-            b'"' | b'\\' => byte,
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            0x08 => b'b',
-            0x0C => b'f',
-            0..0x20 => {
-                let low = char::from_digit(u32::from(byte & 15), 16).map_or(b'0', |low| low as u8);
-                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', b'0' + (byte >> 4), low]);
-                continue;
-            }
-            _ => {
-                out.push(byte);
-                continue;
-            }
+    let mut rest = text;
+    while let Some((block, after)) = rest.split_first_chunk() {
+        let plain = plain_bytes(*block);
+        out.extend_from_slice(block);
+        let Some(byte) = block.get(plain) else {
+            rest = after;
+            continue;
         };
-        out.extend_from_slice(&[b'\\', short]);
+        out.truncate(out.len().saturating_sub(block.len() - plain));
+        escape_byte(out, *byte);
+        rest = rest.get(plain + 1..).unwrap_or_default();
     }
+    rest.iter().for_each(|byte| escape_byte(out, *byte));
+}
+
+/// How many bytes come before the first that is to be escaped.
+///
+/// The highest bit of a byte of the sum tells that it is: where a subtraction borrows from a later byte, that one may be
+/// wrong, but an earlier byte is then right.
+fn plain_bytes(block: [u8; 8]) -> usize {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let text = u64::from_le_bytes(block);
+    let below = |text: u64, bound: u8| text.wrapping_sub(EACH * u64::from(bound)) & !text;
+    let equals = |byte: u8| below(text ^ (EACH * u64::from(byte)), 1);
+    let found = (below(text, 0x20) | equals(b'"') | equals(b'\\')) & (EACH * 0x80);
+    usize::try_from(found.trailing_zeros() / 8).unwrap_or_default()
+}
+
+fn escape_byte(out: &mut Vec<u8>, byte: u8) {
+    let short = match byte {
+        b'"' | b'\\' => byte,
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        0x08 => b'b',
+        0x0C => b'f',
+        0..0x20 => {
+            out.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
+            return;
+        }
+        plain => {
+            out.push(plain);
+            return;
+        }
+    };
+    out.extend_from_slice(&[b'\\', short]);
 }
 
 /// A number, or whatever else needs no care for its length.
