@@ -15,6 +15,7 @@ mod message;
 mod protocol;
 mod read;
 mod timestamp;
+mod usage_details;
 
 pub use bounds::InvalidField;
 pub use completion::{Completion, Failure, Rejection, Timing, ToolCall, Usage};
@@ -29,6 +30,9 @@ pub use read::{
 };
 
 pub use timestamp::Timestamp;
+pub use usage_details::{
+    CacheWriteTokens, ModalityTokens, ModelUsage, ServerToolUsage, UsageDetails,
+};
 
 pub(crate) use adjustments::{
     Adjustments, REQUEST_UNPARSED, REQUEST_WITHHELD, RESPONSE_UNPARSED, RESPONSE_WITHHELD,

@@ -1,7 +1,7 @@
 //! What was parsed of a response.
 
 use super::error::ResponseError;
-use crate::model::{CanonicalMessage, ToolCall, Usage};
+use crate::model::{CanonicalMessage, ToolCall, Usage, UsageDetails};
 
 /// What a provider's response says, streamed or not: identity, usage, text, tool calls, errors.
 ///
@@ -31,6 +31,10 @@ pub struct ParsedResponse {
     /// Token counts. Totals include their parts, whatever the provider does. In a stream, the counts of the
     /// last event that has any.
     pub usage: Option<Usage>,
+    /// Whether `usage` is only a lower bound: the stream broke off before its final counts.
+    pub is_usage_partial: bool,
+    /// What the response says of its usage beyond `usage`. Absent where it says nothing.
+    pub usage_details: Option<Box<UsageDetails>>,
     /// Why the model stopped, in the words of the provider: one for each choice, at most 32.
     pub finish_reasons: Vec<String>,
     /// What the model said: one message for each choice.

@@ -19,6 +19,8 @@ impl fmt::Debug for ParsedResponse {
             .field("response_id", &self.response_id)
             .field("response_model", &self.response_model)
             .field("usage", &self.usage)
+            .field("is_usage_partial", &self.is_usage_partial)
+            .field("usage_details", &self.usage_details)
             .field("finish_reasons", &self.finish_reasons)
             .field("messages", &self.messages)
             .field("error", &self.error)
