@@ -36,7 +36,7 @@
 //! - [`Reader`] reads, from the store or from a [`ReadOnlyStore`] in another process.
 //! - [`Redaction`] removes secrets before anything is recorded.
 //! - [`PriceBook`] turns usage into cost.
-//! - [`ParsedRequest`], [`RequestSummary`] and [`ParsedResponse`] read bodies of seven wire
+//! - [`ParsedRequest`], [`RequestSummary`] and [`ParsedResponse`] read bodies of many wire
 //!   protocols, streamed or not; [`WireProtocol::detect`] tells which it is.
 
 #![forbid(unsafe_code)]

@@ -4,6 +4,8 @@
 pub(crate) const REQUEST_UNPARSED: &str = "request_unparsed";
 /// The response body could not be parsed in its protocol, or not in full.
 pub(crate) const RESPONSE_UNPARSED: &str = "response_unparsed";
+/// The response body was read without its protocol: only what JSON of any protocol has in common.
+pub(crate) const RESPONSE_GENERIC: &str = "response_generic";
 /// Some of the provider's token counts are invalid (negative, fractional, no numbers) and left out.
 pub(crate) const USAGE_UNPARSED: &str = "usage_unparsed";
 /// The request body was left out because its redaction failed.

@@ -35,8 +35,8 @@ pub use usage_details::{
 };
 
 pub(crate) use adjustments::{
-    Adjustments, REQUEST_UNPARSED, REQUEST_WITHHELD, RESPONSE_UNPARSED, RESPONSE_WITHHELD,
-    add_names,
+    Adjustments, REQUEST_UNPARSED, REQUEST_WITHHELD, RESPONSE_GENERIC, RESPONSE_UNPARSED,
+    RESPONSE_WITHHELD, add_names,
 };
 pub(crate) use bounds::{
     Normaliser, seen_status, seen_usage, served_name, stored_attribute, told_adjusted,

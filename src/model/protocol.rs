@@ -23,8 +23,22 @@ pub enum WireProtocol {
     GeminiGenerate,
     /// `bedrock.converse`: Amazon Bedrock Converse.
     BedrockConverse,
+    /// `bedrock.invoke`: Amazon Bedrock InvokeModel, whatever the model's maker.
+    BedrockInvoke,
     /// `ollama.chat`: Ollama's own chat endpoint.
     OllamaChat,
+    /// `ollama.generate`: Ollama's `generate` and `embed`.
+    OllamaGenerate,
+    /// `openai.completions`: OpenAI's older completions, and everything compatible with them.
+    OpenAiCompletions,
+    /// `cohere.chat`: Cohere's second chat API.
+    CohereChat,
+    /// `mistral.conversations`: Mistral's conversations with agents.
+    MistralConversations,
+    /// `count_tokens`: counting the tokens of a request, which uses none.
+    CountTokens,
+    /// `mcp`: the Model Context Protocol, over HTTP or stdio.
+    Mcp,
     /// Any other protocol, by the gateway's own name for it (at most 256 bytes).
     Other(String),
 }
@@ -62,7 +76,14 @@ wire_protocols! {
     AnthropicMessages => "anthropic.messages",
     GeminiGenerate => "gemini.generate",
     BedrockConverse => "bedrock.converse",
+    BedrockInvoke => "bedrock.invoke",
     OllamaChat => "ollama.chat",
+    OllamaGenerate => "ollama.generate",
+    OpenAiCompletions => "openai.completions",
+    CohereChat => "cohere.chat",
+    MistralConversations => "mistral.conversations",
+    CountTokens => "count_tokens",
+    Mcp => "mcp",
 }
 
 impl From<String> for WireProtocol {

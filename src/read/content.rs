@@ -10,8 +10,8 @@ use crate::db::{self, Connection, Part, RemovalKind, payload_id};
 use crate::error::ReadError;
 use crate::log::Kept;
 use crate::model::{
-    BodyInfo, Digest, Message, Payload, PayloadSide, REQUEST_WITHHELD, RESPONSE_WITHHELD,
-    RecordedToolCall, RequestRecord, Status, ToolCall, WireProtocol,
+    BodyInfo, CanonicalMessage, Digest, Message, Payload, PayloadSide, REQUEST_WITHHELD,
+    RESPONSE_WITHHELD, RecordedToolCall, RequestRecord, Status, ToolCall, WireProtocol,
 };
 use crate::payload::{EndContent, sha256, text_prefix};
 use crate::wire::{OfferedTool, ParsedRequest, ParsedResponse};
@@ -563,7 +563,17 @@ fn derived_inputs(
     let Some(response) = response(connection, reader, request)? else {
         return Ok(Vec::new());
     };
-    let derived = response.tool_calls();
+    let mut derived = response.tool_calls();
+    let is_mcp = request.wire_protocol.as_deref() == Some(WireProtocol::Mcp.as_str());
+    if derived.is_empty() && is_mcp {
+        // An exchange that executes a call has it in its request.
+        let requested = parsed_request(connection, reader, request)?.unwrap_or_default();
+        let requested = requested.messages.iter();
+        derived = requested
+            .flat_map(CanonicalMessage::tool_calls)
+            .map(|call| ToolCall::new(&call.tool_call_id, &call.tool_name, &call.input))
+            .collect();
+    }
     let is_same = calls.iter().zip(&derived).all(|(call, derived)| {
         let length = u64::try_from(derived.input.len()).unwrap_or(u64::MAX);
         call.tool_name == derived.tool_name && call.input_bytes == length

@@ -78,6 +78,20 @@ impl Joiner {
         self.has_ended = true;
     }
 
+    /// Whether there are counts so far.
+    pub(super) fn has_counts(&self) -> bool {
+        self.counts.usage().is_some()
+    }
+
+    /// Whether nothing was read so far.
+    pub(super) fn is_empty(&self) -> bool {
+        self.id.is_none()
+            && self.model.is_none()
+            && self.error.is_none()
+            && !self.has_counts()
+            && self.choices.is_empty()
+    }
+
     pub(super) fn has_ended(&self) -> bool {
         self.has_ended
     }

@@ -10,12 +10,16 @@
 //!   conversation repeats the previous one;
 //! - `path`: what the URL says, and which protocol it is;
 //! - `framing/`: from bytes to documents, however they are cut into chunks;
+//! - `decoding`: bodies that are compressed on the wire;
 //! - `joiner`, `parts`: collect the pieces of a response and the parts of a message;
+//! - `facts`: usage and errors of protocols that share their names;
 //! - `usage`, `error`: token counts and errors; the only place that knows how providers differ;
 //! - `json/`: reads JSON that is not as it should be;
 //! - `protocols/`: one file for each, chosen by `Protocol::of` below.
 
+mod decoding;
 mod error;
+mod facts;
 mod framing;
 mod joiner;
 mod json;
@@ -38,7 +42,7 @@ pub use request::{OfferedTool, ParsedRequest};
 pub use response::ResponseParser;
 pub use summary::RequestSummary;
 
-use crate::model::WireProtocol;
+use crate::model::{MessageToolCall, WireProtocol};
 use framing::Frame;
 use joiner::Joiner;
 use parts::Parts;
@@ -71,6 +75,13 @@ impl WireProtocol {
     }
 }
 
+/// The call that a request asks to execute, where its protocol is one of executing calls.
+pub(crate) fn executed_call(protocol: &WireProtocol, body: &[u8]) -> Option<MessageToolCall> {
+    (*protocol == WireProtocol::Mcp)
+        .then(|| protocols::mcp::call(body))
+        .flatten()
+}
+
 impl Protocol {
     fn of(protocol: &WireProtocol) -> Option<&'static Self> {
         Some(match protocol {
@@ -81,7 +92,17 @@ impl Protocol {
             WireProtocol::GeminiGenerate => protocol!(gemini),
             WireProtocol::BedrockConverse => protocol!(bedrock),
             WireProtocol::OllamaChat => protocol!(ollama),
+            WireProtocol::BedrockInvoke => protocol!(bedrock_invoke),
+            WireProtocol::OllamaGenerate => protocol!(ollama_generate),
+            WireProtocol::OpenAiCompletions => protocol!(completions),
+            WireProtocol::CohereChat => protocol!(cohere),
+            WireProtocol::MistralConversations => protocol!(conversations),
+            WireProtocol::CountTokens => protocol!(count_tokens),
+            WireProtocol::Mcp => protocol!(mcp),
             WireProtocol::Unknown | WireProtocol::Other(_) => return None,
         })
     }
+
+    /// Reads what is common to JSON of any protocol.
+    const GENERIC: &'static Self = protocol!(json);
 }

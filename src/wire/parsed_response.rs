@@ -45,6 +45,9 @@ pub struct ParsedResponse {
     pub is_streamed: bool,
     /// Whether the response stops before its own end, without an error that says so.
     pub is_broken_off: bool,
+    /// Whether only what JSON of any protocol has in common was read: the protocol is unknown, or the response is not
+    /// of it.
+    pub is_generic: bool,
     /// The number of events or parts that could not be read or were beyond the limits.
     pub unparsed: u64,
 }

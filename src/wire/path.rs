@@ -3,6 +3,7 @@
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
+use super::decoding;
 use super::json::lenient::{Object, Raw, Text};
 use crate::model::WireProtocol;
 
@@ -19,7 +20,7 @@ impl WireProtocol {
     /// let detect = |path, body: &str| WireProtocol::detect(path, body.as_bytes());
     /// assert_eq!(detect("/openai/v1/chat/completions", ""), WireProtocol::OpenAiChat);
     /// assert_eq!(detect("/v1beta/models/gemini-2.5-pro:generateContent", ""), WireProtocol::GeminiGenerate);
-    /// assert_eq!(detect("/v1/messages/count_tokens", "{}"), WireProtocol::Unknown);
+    /// assert_eq!(detect("/v1/messages/count_tokens", "{}"), WireProtocol::CountTokens);
     /// let body = r#"{"contents":[{"parts":[{"text":"Hello"}]}]}"#;
     /// assert_eq!(detect("/llm", body), WireProtocol::GeminiGenerate);
     /// ```
@@ -41,6 +42,18 @@ fn by_path(path: &str) -> Option<WireProtocol> {
         ("/embeddings", WireProtocol::OpenAiEmbeddings),
         (":generateContent", WireProtocol::GeminiGenerate),
         (":streamGenerateContent", WireProtocol::GeminiGenerate),
+        ("/v2/chat", WireProtocol::CohereChat),
+        ("/fim/completions", WireProtocol::OpenAiChat),
+        ("/agents/completions", WireProtocol::OpenAiChat),
+        ("/completions", WireProtocol::OpenAiCompletions),
+        ("/api/generate", WireProtocol::OllamaGenerate),
+        ("/api/embed", WireProtocol::OllamaGenerate),
+        ("/invoke", WireProtocol::BedrockInvoke),
+        ("/invoke-with-response-stream", WireProtocol::BedrockInvoke),
+        ("/count_tokens", WireProtocol::CountTokens),
+        (":countTokens", WireProtocol::CountTokens),
+        ("/input_tokens", WireProtocol::CountTokens),
+        ("/mcp", WireProtocol::Mcp),
         ("/converse", WireProtocol::BedrockConverse),
         ("/converse-stream", WireProtocol::BedrockConverse),
         ("/api/chat", WireProtocol::OllamaChat),
@@ -52,26 +65,21 @@ fn by_path(path: &str) -> Option<WireProtocol> {
     if path.contains("/threads/") {
         return Some(WireProtocol::Unknown);
     }
+    if path.ends_with("/conversations") || path.contains("/conversations/") {
+        return Some(WireProtocol::MistralConversations);
+    }
     let found = known.into_iter().find(|(ending, _)| ends(ending));
     if let Some((_, protocol)) = found {
         return Some(protocol);
     }
     // Other endpoints, whose bodies look similar.
     let other = [
-        "/completions",
-        "/count_tokens",
-        ":countTokens",
         ":embedContent",
         ":batchEmbedContents",
         ":predict",
         "/compact",
         "/moderations",
-        "/invoke",
-        "/invoke-with-response-stream",
-        "/api/generate",
-        "/api/embed",
         "/v1/chat",
-        "/v2/chat",
         "/rerank",
     ];
     let is_other = other.into_iter().any(ends);
@@ -88,6 +96,14 @@ struct Fields<'a> {
     messages: Raw<'a>,
     #[serde(borrow)]
     contents: Raw<'a>,
+    #[serde(borrow)]
+    jsonrpc: Text<'a>,
+    #[serde(borrow)]
+    prompt: Raw<'a>,
+    #[serde(borrow)]
+    temperature: Raw<'a>,
+    #[serde(borrow)]
+    stream: Raw<'a>,
     #[serde(borrow)]
     input: Raw<'a>,
     #[serde(borrow)]
@@ -113,6 +129,8 @@ struct Fields<'a> {
 }
 
 fn by_body(body: &[u8]) -> WireProtocol {
+    let decoded = decoding::decoded(body);
+    let body = decoding::without_mark(decoded.as_deref().unwrap_or(body));
     let fields = serde_json::from_slice::<Object<Fields<'_>>>(body);
     let Some(fields) = fields.ok().and_then(|fields| fields.0) else {
         return WireProtocol::Unknown;
@@ -124,14 +142,37 @@ fn by_body(body: &[u8]) -> WireProtocol {
     if starts(fields.messages, '[') {
         return by_messages(&fields);
     }
+    if fields.jsonrpc.as_str() == Some("2.0") {
+        return WireProtocol::Mcp;
+    }
     if fields.input.is_none() {
-        return WireProtocol::Unknown;
+        return by_prompt(&fields);
     }
     let model = fields.model.as_str().unwrap_or_default();
     if fields.encoding_format.is_some() || model.contains("embed") {
         WireProtocol::OpenAiEmbeddings
     } else {
         WireProtocol::OpenAiResponses
+    }
+}
+
+/// Requests that have no messages and no input.
+fn by_prompt(fields: &Fields<'_>) -> WireProtocol {
+    let has_model = fields.model.as_str().is_some();
+    let is_text = fields
+        .prompt
+        .is_some_and(|raw| raw.get().starts_with(['"', '[']));
+    if !has_model || !is_text {
+        return WireProtocol::Unknown;
+    }
+    if fields.options.is_some() || fields.keep_alive.is_some() || fields.format.is_some() {
+        return WireProtocol::OllamaGenerate;
+    }
+    // Images and videos have prompts too; only texts have one of these.
+    let is_of_text = fields.max_tokens.is_some() || fields.temperature.is_some();
+    match is_of_text || fields.stream.is_some() {
+        true => WireProtocol::OpenAiCompletions,
+        false => WireProtocol::Unknown,
     }
 }
 
@@ -172,7 +213,7 @@ pub(super) fn complete(path: &str, model: &mut Option<String>, is_streaming: &mu
         "generateContent" | "streamGenerateContent" | "rawPredict" | "streamRawPredict" => {
             "/models/"
         }
-        "converse" | "converse-stream" => "/model/",
+        "converse" | "converse-stream" | "invoke" | "invoke-with-response-stream" => "/model/",
         _ => return,
     };
     *is_streaming |= action.starts_with("stream") || action.ends_with("-stream");

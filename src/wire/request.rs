@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Protocol;
+use super::decoding;
 use super::json::lenient::{Latest, Object, Text};
 use super::json::repair;
 use super::parts::Parts;
@@ -94,6 +95,8 @@ impl ParsedRequest {
             parsed.unparsed = u64::from(!body.is_empty());
             return parsed;
         };
+        let decoded = decoding::decoded(body);
+        let body = decoding::without_mark(decoded.as_deref().unwrap_or(body));
         let is_read = (protocol.request)(body, &mut parsed) || {
             let repaired = repair::repaired(body);
             repaired.is_some_and(|body| (protocol.request)(&body, &mut parsed))

@@ -2,7 +2,12 @@
 
 use std::fmt;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::Deserialize;
+
 use super::Protocol;
+use super::decoding::{self, Decoder, SNIFFED_BYTES};
 use super::framing::{Frame, Framing, Rest};
 use super::joiner::Joiner;
 use super::json::repair;
@@ -35,10 +40,29 @@ impl fmt::Debug for ParsedResponse {
 ///
 /// Keeps the texts so far and the incomplete event, never the stream.
 pub struct ResponseParser {
-    protocol: Option<&'static Protocol>,
+    /// How it is read: in its protocol, or else by what is common to JSON.
+    protocol: &'static Protocol,
+    is_known: bool,
+    source: Source,
     framing: Framing,
     joiner: Joiner,
     bytes: usize,
+    /// Documents that were read.
+    documents: u64,
+    /// What the first one says if it is not of the protocol.
+    other: Option<Box<Joiner>>,
+    /// Whether the stream's own last word has come: what follows is no part of the response.
+    is_done: bool,
+}
+
+/// How the bytes are encoded.
+enum Source {
+    /// Too few bytes to tell.
+    Undecided(Vec<u8>),
+    Plain,
+    Encoded(Box<Decoder>),
+    /// The encoding is damaged, or hides more than is read.
+    Damaged,
 }
 
 /// Prints the progress, never a text.
@@ -65,10 +89,15 @@ impl ResponseParser {
     /// A parser for a response in this protocol.
     pub fn new(protocol: &WireProtocol) -> Self {
         Self {
-            protocol: Protocol::of(protocol),
+            protocol: Protocol::of(protocol).unwrap_or(Protocol::GENERIC),
+            is_known: protocol.is_supported(),
+            source: Source::Undecided(Vec::new()),
             framing: Framing::new(),
             joiner: Joiner::default(),
             bytes: 0,
+            documents: 0,
+            other: None,
+            is_done: false,
         }
     }
 
@@ -85,34 +114,112 @@ impl ResponseParser {
         let free_bytes = RESPONSE_BYTES_MAX.saturating_sub(self.bytes);
         self.bytes = self.bytes.saturating_add(chunk.len());
         let chunk = chunk.get(..free_bytes).unwrap_or(chunk);
-        if let Some(protocol) = self.protocol {
-            let joiner = &mut self.joiner;
-            self.framing.feed(chunk, &mut |frame| {
-                if !read(protocol, frame, joiner) {
+        if let Source::Undecided(begun) = &mut self.source {
+            begun.extend_from_slice(chunk);
+            if begun.len() >= SNIFFED_BYTES {
+                self.decide();
+            }
+            return;
+        }
+        self.read(chunk);
+    }
+
+    /// The encoding is known now, or all bytes are here.
+    fn decide(&mut self) {
+        let Source::Undecided(begun) = &mut self.source else {
+            return;
+        };
+        let begun = std::mem::take(begun);
+        self.source = match Decoder::of(&begun, RESPONSE_BYTES_MAX) {
+            Some(decoder) => Source::Encoded(Box::new(decoder)),
+            None => Source::Plain,
+        };
+        let bytes = match &self.source {
+            Source::Plain => decoding::without_mark(&begun),
+            _ => &begun,
+        };
+        self.read(bytes);
+    }
+
+    fn read(&mut self, bytes: &[u8]) {
+        let Self {
+            protocol,
+            source,
+            framing,
+            joiner,
+            documents,
+            other,
+            is_done,
+            ..
+        } = self;
+        let mut take = |frame: Frame<'_>| {
+            *documents = documents.saturating_add(1);
+            if !*is_done && !read(protocol, frame, joiner) {
+                joiner.unparsed = joiner.unparsed.saturating_add(1);
+            } else if *documents == 1 {
+                *other = other_reading(protocol, &frame, joiner).map(Box::new);
+            }
+            *is_done |= is_last(&frame);
+        };
+        match source {
+            Source::Undecided(_) | Source::Damaged => {}
+            Source::Plain => framing.feed(bytes, &mut take),
+            Source::Encoded(decoder) => {
+                let decoded = decoder.feed(bytes, &mut |piece| framing.feed(piece, &mut take));
+                if decoded.is_err() {
                     joiner.unparsed = joiner.unparsed.saturating_add(1);
+                    *source = Source::Damaged;
                 }
-            });
+            }
         }
     }
 
     /// Reads a response that is completely here. Most are one document, so its end need not be searched
     /// for.
     pub(crate) fn parse_whole(mut self, body: &[u8]) -> ParsedResponse {
-        let document = body.trim_ascii();
+        let document = decoding::without_mark(body).trim_ascii();
         let frame = Frame {
             name: None,
             is_error: false,
             data: document,
         };
-        if let Some(protocol) = self.protocol
-            && document.starts_with(b"{")
+        if document.starts_with(b"{")
             && body.len() <= RESPONSE_BYTES_MAX
-            && (protocol.response)(&frame, &mut self.joiner)
+            && (self.protocol.response)(&frame, &mut self.joiner)
         {
-            return self.joiner.into_response(false, false);
+            self.bytes = body.len();
+            self.documents = 1;
+            if let Some(other) = other_reading(self.protocol, &frame, &self.joiner) {
+                self.be_other(other);
+            }
+            return self.into_response(false, false);
         }
         self.feed(body);
         self.finish()
+    }
+
+    /// The response is one document of another protocol: what was read of it as such counts.
+    fn be_other(&mut self, other: Joiner) {
+        let unparsed = self.joiner.unparsed;
+        self.joiner = other;
+        self.joiner.unparsed = unparsed.saturating_add(1);
+        self.is_known = false;
+    }
+
+    fn into_response(self, is_streamed: bool, is_broken_off: bool) -> ParsedResponse {
+        let is_generic = !self.is_known && !self.joiner.is_empty();
+        let is_unread = !self.is_known && self.bytes > 0 && self.joiner.is_empty();
+        let mut response = self.joiner.into_response(is_streamed, is_broken_off);
+        response.is_generic = is_generic;
+        response.unparsed = response
+            .unparsed
+            .max(u64::from(is_unread || self.bytes > RESPONSE_BYTES_MAX));
+        response
+    }
+
+    /// Whether the protocol is one that can be read.
+    pub(crate) fn is_known(&self) -> bool {
+        self.is_known
     }
 
     /// The model that serves the request, once the response has named it.
@@ -127,28 +234,67 @@ impl ResponseParser {
 
     /// What the response said.
     pub fn finish(mut self) -> ParsedResponse {
+        self.decide();
+        let (protocol, joiner) = (self.protocol, &mut self.joiner);
         let mut is_cut = false;
-        if let Some(protocol) = self.protocol {
-            let joiner = &mut self.joiner;
-            let rest = self.framing.finish(&mut |frame| {
-                // A frame that only the end of the stream completes may be half an event.
-                is_cut |= !read(protocol, frame, joiner);
-            });
-            is_cut |= rest == Rest::Incomplete;
-            let foreign = u64::from(rest == Rest::Foreign);
-            joiner.unparsed = joiner.unparsed.saturating_add(foreign);
-        }
-        if self.bytes > RESPONSE_BYTES_MAX || (self.protocol.is_none() && self.bytes > 0) {
-            self.joiner.unparsed = self.joiner.unparsed.saturating_add(1);
-        }
+        let rest = self.framing.finish(&mut |frame| {
+            // A frame that only the end of the stream completes may be half an event.
+            is_cut |= !self.is_done && !read(protocol, frame, joiner);
+        });
+        is_cut |= rest == Rest::Incomplete;
+        let foreign = u64::from(rest == Rest::Foreign && self.is_known);
+        joiner.unparsed = joiner.unparsed.saturating_add(foreign);
         let is_streamed = self.framing.is_stream();
-        let has_no_end = is_streamed && !self.joiner.has_ended() && self.joiner.error.is_none();
+        let has_no_end = is_streamed && !joiner.has_ended() && joiner.error.is_none();
         let is_broken_off = is_cut || has_no_end;
-        self.joiner.into_response(is_streamed, is_broken_off)
+        if let Some(other) = self.other.take().filter(|_| !is_streamed) {
+            self.be_other(*other);
+        }
+        self.into_response(is_streamed, is_broken_off)
     }
 }
 
+/// A document that says nothing in its protocol is of another one, and is read by what JSON of any protocol has in
+/// common. Whether it says something may show in its texts only, which the first reading may have skipped.
+fn other_reading(protocol: &Protocol, frame: &Frame<'_>, read: &Joiner) -> Option<Joiner> {
+    if !read.is_empty() || read.has_ended() || read.unparsed > 0 {
+        return None;
+    }
+    let mut with_texts = Joiner::default();
+    (protocol.response)(frame, &mut with_texts);
+    let mut other = Joiner::default();
+    let is_other = with_texts.is_empty() && (Protocol::GENERIC.response)(frame, &mut other);
+    is_other.then_some(other)
+}
+
+/// Whether this is OpenAI's last word, which other protocols have taken over.
+fn is_last(frame: &Frame<'_>) -> bool {
+    frame.data.trim_ascii() == b"[DONE]"
+}
+
+/// What an event of Bedrock's InvokeModel wraps: a document of the model's own protocol.
+#[derive(Debug, Default, Deserialize)]
+struct Wrapped<'a> {
+    bytes: &'a str,
+}
+
+fn unwrapped(frame: &Frame<'_>) -> Option<Vec<u8>> {
+    if frame.name != Some("chunk") {
+        return None;
+    }
+    let wrapped = serde_json::from_slice::<Wrapped<'_>>(frame.data).ok()?;
+    BASE64_STANDARD.decode(wrapped.bytes).ok()
+}
+
 fn read(protocol: &Protocol, frame: Frame<'_>, joiner: &mut Joiner) -> bool {
+    if let Some(document) = unwrapped(&frame) {
+        let frame = Frame {
+            name: None,
+            is_error: false,
+            data: &document,
+        };
+        return read(protocol, frame, joiner);
+    }
     if (protocol.response)(&frame, joiner) {
         return true;
     }

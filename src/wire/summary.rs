@@ -16,7 +16,7 @@ use super::protocols::bedrock::InferenceConfig;
 use super::protocols::gemini::GenerationConfig;
 use super::protocols::ollama::Options;
 use super::request::{ITEMS_MAX, ParsedRequest, TOOLS_MAX};
-use super::{Protocol, path};
+use super::{Protocol, decoding, path};
 use crate::model::{CanonicalMessage, MessagePart, WireProtocol};
 
 /// How many ends of messages are remembered: a client may rewrite its last few messages.
@@ -104,9 +104,11 @@ struct Fields {
 impl RequestSummary {
     /// Reads a request. `path` is that of its URL, or empty if unknown.
     pub fn parse(protocol: &WireProtocol, path: &str, body: &[u8]) -> Self {
-        let mut cursor = Cursor::new(body, 0, Scan::default());
-        cursor.scan.is_complete = cursor.object().is_some();
-        Self::new(path, cursor.scan, *protocol == WireProtocol::OllamaChat)
+        let streams_by_default = matches!(
+            protocol,
+            WireProtocol::OllamaChat | WireProtocol::OllamaGenerate
+        );
+        Self::new(path, Scan::of(body), streams_by_default)
     }
 
     /// Reads the request that follows the summarized one: it has the same protocol, and its body has the
@@ -150,11 +152,7 @@ impl RequestSummary {
         let scan = self
             .scan
             .resume(previous_length, body, common_head, common_tail);
-        let scan = scan.unwrap_or_else(|| {
-            let mut cursor = Cursor::new(body, 0, Scan::default());
-            cursor.scan.is_complete = cursor.object().is_some();
-            cursor.scan
-        });
+        let scan = scan.unwrap_or_else(|| Scan::of(body));
         Self::new(path, scan, streams_by_default)
     }
 
@@ -177,6 +175,9 @@ impl RequestSummary {
     /// The messages from [`first_new_message`](Self::first_new_message) on, in canonical form, with their
     /// positions in the list. `body` is the summarized one.
     pub fn new_messages(&self, protocol: &WireProtocol, body: &[u8]) -> Vec<CanonicalMessage> {
+        if let Some(decoded) = decoding::decoded(body) {
+            return Self::parse(protocol, "", &decoded).new_messages(protocol, &decoded);
+        }
         let mut parsed = ParsedRequest::default();
         if let Some(protocol) = Protocol::of(protocol)
             && let Some(span) = body.get(self.scan.new.clone())
@@ -228,6 +229,25 @@ impl RequestSummary {
 }
 
 impl Scan {
+    /// Scans a whole body. Of one that is compressed, the positions are left out: the next body has none in common with
+    /// it.
+    fn of(body: &[u8]) -> Self {
+        let Some(decoded) = decoding::decoded(body) else {
+            let mark = body
+                .len()
+                .saturating_sub(decoding::without_mark(body).len());
+            let mut cursor = Cursor::new(body, mark, Self::default());
+            cursor.scan.is_complete = cursor.object().is_some();
+            return cursor.scan;
+        };
+        Self {
+            boundaries: VecDeque::new(),
+            messages_end: None,
+            new: 0..0,
+            ..Self::of(&decoded)
+        }
+    }
+
     /// Resumes the scan after the last message that both bodies share; `None` if they share none.
     fn resume(
         mut self,

@@ -41,7 +41,8 @@ impl Usage {
             WireProtocol::OpenAiChat | WireProtocol::OpenAiResponses => {
                 counts_of(json, OpenAiUsage::counts)
             }
-            WireProtocol::Unknown | WireProtocol::Other(_) => names.counts(json),
+            // The names decide.
+            _ => names.counts(json),
         };
         // The protocol says what to expect, but a gateway may have used other names.
         let counts = counts.filter(|counts| counts.usage().is_some());

@@ -212,7 +212,9 @@ fn every_field_and_setting_in_a_document_exists() {
         if name == "CHANGELOG.md" {
             continue;
         }
-        for span in code_spans(&page)
+        // A table of other programs' names, which tests/sdks compares with them.
+        let page = page.split("<!-- unread: begin -->").next().unwrap_or(&page);
+        for span in code_spans(page)
             .into_iter()
             .filter(|span| is_snake_case(span))
         {

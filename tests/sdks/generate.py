@@ -173,6 +173,8 @@ class Generator:
         choices = members(annotation)
         # What a client writes is not what a server sends.
         choices = [choice for choice in choices if not typing_extensions.is_typeddict(choice)] or choices
+        # Names that are to come, where some are known.
+        choices = [choice for choice in choices if choice not in (typing.Any, object)] or choices
         if not choices:
             return None
         if depth >= DEPTH_MAX:

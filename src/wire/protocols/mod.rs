@@ -2,8 +2,16 @@
 
 pub(super) mod anthropic;
 pub(super) mod bedrock;
+pub(super) mod bedrock_invoke;
+pub(super) mod cohere;
+pub(super) mod completions;
+pub(super) mod conversations;
+pub(super) mod count_tokens;
 pub(super) mod embeddings;
 pub(super) mod gemini;
+pub(super) mod json;
+pub(super) mod mcp;
 pub(super) mod ollama;
+pub(super) mod ollama_generate;
 pub(super) mod openai_chat;
 pub(super) mod openai_responses;

@@ -6,6 +6,7 @@ mod chat;
 mod gemini;
 mod many;
 mod others;
+mod protocols;
 mod responses;
 
 use super::framing;

@@ -67,7 +67,7 @@ fn what_is_beyond_the_bound_is_not_read() {
 
 #[test]
 fn protocols_that_are_not_known_are_left_unread() {
-    let protocol = WireProtocol::from("cohere.chat");
+    let protocol = WireProtocol::from("another.protocol");
     assert_eq!(parse(protocol.clone(), r#"{"usage":{}}"#).unparsed, 1);
     assert_eq!(ParsedRequest::parse(&protocol, "", b"{}").unparsed, 1);
 }

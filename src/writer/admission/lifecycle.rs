@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use crate::log::BodyFact;
-use crate::model::{Message, WireProtocol};
+use crate::model::{Message, MessageToolCall, WireProtocol};
 use crate::payload::{Key, PayloadPlan, StreamedBody};
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
@@ -47,6 +47,8 @@ pub(crate) struct Notes {
     pub(crate) streamed: Option<Box<StreamedBody>>,
     /// The protocol in which the response is parsed; absent if it is not parsed.
     pub(crate) wire_protocol: Option<WireProtocol>,
+    /// The call that the request asks to execute.
+    pub(crate) executed: Option<Box<MessageToolCall>>,
     /// Parses a response above the payload cap as it comes.
     pub(crate) parser: Option<Box<ResponseParser>>,
     /// Whether parsing the response has failed.

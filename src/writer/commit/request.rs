@@ -6,6 +6,7 @@ use super::maintenance::Maintenance;
 use super::pieces::PackedPiece;
 use crate::db::Batch;
 use crate::log::Ended;
+use crate::model::MessageToolCall;
 use crate::sync::channel::Sender;
 use crate::writer::admission::capacity::Reservation;
 use crate::writer::admission::ending::ParseResponse;
@@ -41,6 +42,8 @@ pub(crate) struct EndNote {
     pub(crate) span: tracing::Span,
     /// What was to serve.
     pub(crate) route: Option<Arc<Route>>,
+    /// The call that it executed.
+    pub(crate) executed: Option<Box<MessageToolCall>>,
     /// What its response is parsed for.
     pub(crate) parse_response: ParseResponse,
 }

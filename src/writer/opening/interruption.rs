@@ -61,6 +61,7 @@ pub(crate) fn interrupt(
                 request_model: request.request_model,
                 client_model: request.client_model,
             })),
+            executed: None,
             parse_response: ParseResponse::DecideOutcome,
         });
     }

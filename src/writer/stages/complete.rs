@@ -10,7 +10,8 @@ use bytes::Bytes;
 
 use crate::log::{EndKind, Ended, Event, EventKind, ToolCallFact};
 use crate::model::{
-    Failure, MessagePart, Normaliser, RESPONSE_UNPARSED, ToolCall, Usage, WireProtocol,
+    Failure, MessagePart, MessageToolCall, Normaliser, RESPONSE_GENERIC, RESPONSE_UNPARSED,
+    ToolCall, Usage, WireProtocol,
 };
 use crate::pricing::PriceBook;
 use crate::sync::{caught, trip};
@@ -40,9 +41,9 @@ impl Response {
             Self::Whole(protocol, body) => {
                 trip("response", &body);
                 let parser = ResponseParser::new(&protocol).without_texts();
-                parser.parse_whole(&body)
+                parsed(protocol.is_supported(), parser.parse_whole(&body))
             }
-            Self::Streamed(parser) => parser.finish(),
+            Self::Streamed(parser) => parsed(parser.is_known(), parser.finish()),
             Self::Read(response) => *response,
         });
         read.unwrap_or_else(|| ParsedResponse {
@@ -50,6 +51,14 @@ impl Response {
             ..ParsedResponse::default()
         })
     }
+}
+
+/// What a protocol that is not known does not say is no fault of the body.
+fn parsed(is_known: bool, mut response: ParsedResponse) -> ParsedResponse {
+    if !is_known && !response.is_generic {
+        response.unparsed = 0;
+    }
+    response
 }
 
 /// Completes the events of ends with what their responses say, and prices them. Belongs to the packer.
@@ -89,6 +98,9 @@ impl EndCompleter {
             let Some(EventKind::Ended(ended)) = event else {
                 continue;
             };
+            if let Some(call) = &note.executed {
+                let _ = caught(|| add_executed(ended, call, SecretRedactor::of(shared)));
+            }
             let is_unparsed = match response {
                 None => false,
                 Some(response) => {
@@ -193,6 +205,9 @@ fn add_response(
     if response.unparsed > 0 {
         ended.flag(RESPONSE_UNPARSED);
     }
+    if response.is_generic {
+        ended.flag(RESPONSE_GENERIC);
+    }
     ended.kind = outcome(ended.kind, parse_response, ended.http_status, &response);
     let is_error_status = ended.http_status.is_some_and(|status| status >= 400);
     let mut found = Failure::new("");
@@ -262,6 +277,30 @@ fn add_response(
     }
     ended.response_id = ended.response_id.take().or(found.response_id);
     ended.response_model = ended.response_model.take().or(found.response_model);
+}
+
+/// Adds the call that the request asked to execute. Its input stays in the request's body.
+fn add_executed(ended: &mut Ended, call: &MessageToolCall, redactor: Option<SecretRedactor<'_>>) {
+    if !ended.tool_calls.is_empty() {
+        return;
+    }
+    let mut found = Failure::new("");
+    let named = ToolCall::new(&call.tool_call_id, &call.tool_name, "");
+    found.tool_calls.push(named);
+    if let Some(mut redactor) = redactor {
+        redactor.failure(&mut found);
+        ended.adjust(redactor.into_failed());
+    }
+    let mut normaliser = Normaliser::default();
+    normaliser.failure(&mut found);
+    ended.adjust(normaliser.into_adjustments());
+    let input_bytes = u64::try_from(call.input.len()).unwrap_or(u64::MAX);
+    let facts = found.tool_calls.into_iter().map(|call| ToolCallFact {
+        input_bytes,
+        tool_call_id: call.tool_call_id,
+        tool_name: call.tool_name,
+    });
+    ended.tool_calls = facts.collect();
 }
 
 /// A name of low cardinality, and the message. A code says more than a type, unless it is a number.

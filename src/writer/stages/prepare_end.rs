@@ -232,6 +232,7 @@ fn end_note(command: &mut EndCommand, notes: &mut Notes, event_index: usize) -> 
         event_index,
         span: std::mem::replace(&mut command.span, tracing::Span::none()),
         route: notes.route.take(),
+        executed: notes.executed.take(),
         parse_response: command.ending.parse_response,
     }
 }

@@ -19,7 +19,7 @@ use crate::model::{
 };
 use crate::payload::{Annotate, Domain, Key, Overlap, PayloadPlan, sha256};
 use crate::sync::{caught, trip};
-use crate::wire::RequestSummary;
+use crate::wire::{RequestSummary, executed_call};
 use crate::writer::admission::capacity::BodyGrant;
 use crate::writer::admission::command::OpenCommand;
 use crate::writer::admission::lifecycle::{HeldRequest, Stage};
@@ -184,11 +184,15 @@ impl Preparer {
     fn note_request(&mut self, command: &OpenCommand, request: &mut PlannedRequest) {
         let OpenCommand { context, body, .. } = command;
         let protocol = &context.wire_protocol;
-        let can_be_parsed = self.reads_bodies && protocol.is_supported();
+        let executed = match self.reads_bodies && command.body_grant == BodyGrant::Granted {
+            true => caught(|| executed_call(protocol, body)).flatten(),
+            false => None,
+        };
         let mut notes = command.lifecycle.notes();
         notes.route = Some(self.routes.of(context));
         notes.conversation = request.key.take();
-        notes.wire_protocol = can_be_parsed.then(|| protocol.clone());
+        notes.wire_protocol = self.reads_bodies.then(|| protocol.clone());
+        notes.executed = executed.map(Box::new);
         notes.request_sha256 = match &request.payload {
             Some(payload) => Some(payload.sha256),
             None => body.is_empty().then(|| sha256(&[])),

@@ -1,0 +1,50 @@
+//! Usage and errors that protocols of one shape share, whatever their names.
+
+use serde_json::value::RawValue;
+
+use super::error::{BareError, ResponseError};
+use super::joiner::Joiner;
+use super::usage::Counts;
+use crate::model::{Usage, WireProtocol};
+
+/// Reads an object of counts; their names tell whose they are.
+pub(super) fn usage(raw: &RawValue, joiner: &mut Joiner) {
+    if let Some(usage) = Usage::from_json(&WireProtocol::Unknown, raw.get()) {
+        count(
+            Counts {
+                input: usage.input_tokens,
+                output: usage.output_tokens,
+                cache_read: usage.cache_read_input_tokens,
+                cache_write: usage.cache_write_input_tokens,
+                reasoning: usage.reasoning_output_tokens,
+                is_odd: usage.is_unparsed,
+                ..Counts::default()
+            },
+            joiner,
+        );
+    }
+}
+
+/// The counts so far; the last ones hold.
+pub(super) fn count(counts: Counts, joiner: &mut Joiner) {
+    joiner.counts.replace(counts);
+}
+
+/// Counts of which each event has only what is new.
+pub(super) fn update(counts: &Counts, joiner: &mut Joiner) {
+    joiner.counts.update(counts);
+}
+
+/// The value of `error`, if it says anything.
+pub(super) fn fail(raw: Option<&RawValue>, joiner: &mut Joiner) {
+    if let Some(raw) =
+        raw.filter(|raw| !matches!(raw.get(), "null" | "false" | "\"\"" | "{}" | "[]"))
+    {
+        joiner.fail(ResponseError::read(raw));
+    }
+}
+
+/// The error of a document that holds nothing else.
+pub(super) fn bare_error(document: &[u8]) -> Option<ResponseError> {
+    BareError::read(document)
+}
