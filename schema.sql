@@ -125,7 +125,11 @@ CREATE TABLE requests (
     request_bytes             INTEGER NOT NULL,    -- length of the full request body
     response_bytes            INTEGER,             -- length of the full response body
     adjusted_fields           TEXT,                -- names, separated by commas: fields brought into their bounds
-    body_flags                TEXT                 -- flags, separated by commas: bodies not parsed, withheld or left out
+    body_flags                TEXT,                -- flags, separated by commas: bodies not parsed, withheld or left out
+    usage_source              TEXT,                -- where the counts come from: reported, partial, told, absent
+    cost_source               TEXT,                -- computed, stated, told, partial, incomplete, unknown
+    price_book_seq            INTEGER,             -- seq of the price_book event whose prices the cost was computed from
+    usage_details             TEXT                 -- JSON object: what the response says beyond the counts
 ) STRICT;
 
 -- Each index costs write throughput; the query that needs it is named.
@@ -176,6 +180,11 @@ CREATE TABLE usage_hourly (
     unpriced                 INTEGER NOT NULL,  -- requests with usage and no price
     latency_us_sum           INTEGER NOT NULL,
     latency_count            INTEGER NOT NULL,  -- requests with a latency
+    partial_usage            INTEGER NOT NULL DEFAULT 0, -- requests with counts of a response that broke off
+    told_usage               INTEGER NOT NULL DEFAULT 0, -- whose counts the gateway told
+    partial_cost             INTEGER NOT NULL DEFAULT 0, -- whose cost was computed from partial counts
+    told_cost                INTEGER NOT NULL DEFAULT 0, -- whose cost was told or stated
+    incomplete_cost          INTEGER NOT NULL DEFAULT 0, -- whose cost lacks something that has no price
     PRIMARY KEY (hour, provider_name, model, user_id)
 ) STRICT, WITHOUT ROWID;
 
@@ -200,6 +209,11 @@ CREATE TABLE usage_daily (
     unpriced                 INTEGER NOT NULL,  -- requests with usage and no price
     latency_us_sum           INTEGER NOT NULL,
     latency_count            INTEGER NOT NULL,  -- requests with a latency
+    partial_usage            INTEGER NOT NULL DEFAULT 0, -- requests with counts of a response that broke off
+    told_usage               INTEGER NOT NULL DEFAULT 0, -- whose counts the gateway told
+    partial_cost             INTEGER NOT NULL DEFAULT 0, -- whose cost was computed from partial counts
+    told_cost                INTEGER NOT NULL DEFAULT 0, -- whose cost was told or stated
+    incomplete_cost          INTEGER NOT NULL DEFAULT 0, -- whose cost lacks something that has no price
     PRIMARY KEY (day, provider_name, model)
 ) STRICT, WITHOUT ROWID;
 

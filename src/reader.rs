@@ -2,6 +2,7 @@
 
 pub(super) mod body_infos;
 pub(super) mod messages;
+mod price_books;
 pub(super) mod unfinished;
 
 use std::fmt;

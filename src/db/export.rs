@@ -224,7 +224,10 @@ impl ToSql for ExportColumn<'_> {
         let value = match self {
             Self::Json(text) => ValueRef::from(text.as_str()),
             Self::Value(value) => match value {
-                FieldValue::Absent | FieldValue::Texts(_) | FieldValue::Pairs(_) => ValueRef::Null,
+                FieldValue::Absent
+                | FieldValue::Texts(_)
+                | FieldValue::Pairs(_)
+                | FieldValue::Details(_) => ValueRef::Null,
                 FieldValue::Flag(flag) => ValueRef::Integer(i64::from(*flag)),
                 FieldValue::Count(count) => whole(*count),
                 FieldValue::Time(micros) => ValueRef::Integer(*micros),

@@ -11,6 +11,7 @@
 //! - `rows`, `rollups`, `segments`, `media`: columns of requests, sums, rows of the log, media; all folders use
 //!   them.
 
+mod added_columns;
 mod backup;
 mod check;
 mod connection;

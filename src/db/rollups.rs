@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 pub(crate) const SUM_MAX: i64 = i64::MAX;
 
 /// The summed columns of both rollups, in order.
-pub(crate) const SUMS: [&str; 15] = [
+pub(crate) const SUMS: [&str; 20] = [
     "completed",
     "failed",
     "rejected",
@@ -22,6 +22,11 @@ pub(crate) const SUMS: [&str; 15] = [
     "unpriced",
     "latency_us_sum",
     "latency_count",
+    "partial_usage",
+    "told_usage",
+    "partial_cost",
+    "told_cost",
+    "incomplete_cost",
 ];
 
 /// The sum of an expression over a group, 0 for an empty group: like `sum()`, which fails when the result

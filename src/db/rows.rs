@@ -1,13 +1,15 @@
 //! Columns of the request rows, written and read in the order given here.
 
+use std::str::FromStr;
 use std::sync::LazyLock;
 
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, OptionalExtension, Row, RowIndex, Rows};
 
+use super::added_columns::{ADDED_COLUMNS, has_added_columns};
 use super::error::{Context, DbError};
 
-use crate::model::{Known, RequestRecord, Status, Timestamp, names_known};
+use crate::model::{Known, RequestRecord, Status, Timestamp, UsageDetails, names_known};
 
 /// Known when a request is opened.
 const START_COLUMNS: [&str; 19] = names_known(Known::Opening);
@@ -22,7 +24,7 @@ const SERVED_COLUMNS: [&str; 2] = names_known(Known::Serving);
 const MERGED_COLUMNS: [&str; 1] = names_known(Known::Merged);
 
 /// Known when a request has ended.
-const END_COLUMNS: [&str; 18] = names_known(Known::End);
+const END_COLUMNS: [&str; 22] = names_known(Known::End);
 
 /// Field names from the opening and the end, separated by commas.
 const NAMES_COLUMNS: [&str; 2] = names_known(Known::OpeningAndEnd);
@@ -135,29 +137,67 @@ pub(super) const INSERT_GAP: &str = "INSERT INTO gaps \
 const IS_ERASED_SQL: &str =
     "EXISTS (SELECT 1 FROM removals WHERE kind = 'erased' AND first_seq = opened_seq)";
 
+/// A statement, and its form for files of earlier builds.
+type Forms = LazyLock<[String; 2]>;
+
+/// See [`select_row`].
+static SELECT_ROW: Forms = LazyLock::new(|| {
+    [false, true].map(|has_added| {
+        let columns = readable_columns(has_added);
+        format!("SELECT {columns}, {IS_ERASED_SQL} FROM requests")
+    })
+});
+
+/// See [`select_request`].
+static SELECT_REQUEST: Forms = LazyLock::new(|| {
+    [false, true].map(|has_added| {
+        format!(
+            "SELECT {}, {IS_ERASED_SQL}, \
+             EXISTS (SELECT 1 FROM requests AS others WHERE others.request_id = requests.request_id \
+             AND others.opened_seq <> requests.opened_seq) FROM requests",
+            readable_columns(has_added)
+        )
+    })
+});
+
+/// All columns; NULL for those that an earlier build's file has not.
+fn readable_columns(has_added: bool) -> String {
+    let is_absent = |name: &str| {
+        let mut added = ADDED_COLUMNS.iter();
+        !has_added && added.any(|(table, column, _)| (*table, *column) == ("requests", name))
+    };
+    let columns = column_names().map(|name| if is_absent(name) { "NULL" } else { name });
+    columns.collect::<Vec<_>>().join(", ")
+}
+
+fn form_for(forms: &'static Forms, connection: &Connection) -> &'static str {
+    let [before, now] = &**forms;
+    if has_added_columns(connection) {
+        now
+    } else {
+        before
+    }
+}
+
 /// `SELECT … FROM requests`: the columns of the table, and whether the request was erased.
-pub(super) static SELECT_ROW: LazyLock<String> =
-    LazyLock::new(|| format!("SELECT {}, {IS_ERASED_SQL} FROM requests", all_columns()));
+pub(super) fn select_row(connection: &Connection) -> &'static str {
+    form_for(&SELECT_ROW, connection)
+}
 
 /// `SELECT … FROM requests` for [`request_from_row`]: also tells whether another request has the same id.
 /// That is looked up when a request is read (at most two entries of `requests_by_request_id`), not when one
 /// is recorded.
-pub(super) static SELECT_REQUEST: LazyLock<String> = LazyLock::new(|| {
-    format!(
-        "SELECT {}, {IS_ERASED_SQL}, \
-             EXISTS (SELECT 1 FROM requests AS others WHERE others.request_id = requests.request_id \
-             AND others.opened_seq <> requests.opened_seq) FROM requests",
-        all_columns()
-    )
-});
+pub(super) fn select_request(connection: &Connection) -> &'static str {
+    form_for(&SELECT_REQUEST, connection)
+}
 
-/// The column of [`SELECT_ROW`] that tells whether the request was erased.
+/// The column of [`select_row`] that tells whether the request was erased.
 pub(super) const IS_ERASED: usize = COLUMN_COUNT;
 
-/// A row of [`SELECT_REQUEST`] and its key, or what is damaged in the row.
+/// A row of [`select_request`] and its key, or what is damaged in the row.
 pub(crate) type RequestRow = (i64, Result<RequestRecord, String>);
 
-/// Reads rows of [`SELECT_REQUEST`]. A damaged row does not stop the others.
+/// Reads rows of [`select_request`]. A damaged row does not stop the others.
 pub(super) fn request_rows(mut rows: Rows<'_>) -> rusqlite::Result<Vec<RequestRow>> {
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
@@ -202,7 +242,7 @@ fn in_words(error: &rusqlite::Error) -> String {
     }
 }
 
-/// Reads a row of [`SELECT_REQUEST`]. The fields are read in the order of the columns: Rust evaluates the
+/// Reads a row of [`select_request`]. The fields are read in the order of the columns: Rust evaluates the
 /// expressions of a struct literal in the order in which they are written, so their order here must not change.
 pub(super) fn request_from_row(row: &Row<'_>) -> rusqlite::Result<RequestRecord> {
     let mut columns = Columns { row, next: 0 };
@@ -241,7 +281,11 @@ pub(super) fn request_from_row(row: &Row<'_>) -> rusqlite::Result<RequestRecord>
         cache_read_input_tokens: columns.optional_count()?,
         cache_write_input_tokens: columns.optional_count()?,
         reasoning_output_tokens: columns.optional_count()?,
+        usage_source: columns.name()?,
+        usage_details: columns.usage_details()?,
         cost_microdollars: columns.optional_count()?,
+        cost_source: columns.name()?,
+        price_book_seq: columns.optional_count()?,
         finish_reasons: columns.texts()?,
         tool_call_count: columns.count()?,
         response_id: columns.get()?,
@@ -301,6 +345,11 @@ pub(super) fn finish_reasons_to_sql(reasons: &[String]) -> Option<String> {
     serde_json::to_string(reasons).ok()
 }
 
+/// Details of usage as the JSON object in the column.
+pub(super) fn usage_details_to_sql(details: Option<&UsageDetails>) -> Option<String> {
+    details.and_then(|details| serde_json::to_string(details).ok())
+}
+
 /// Reads one column after the other.
 struct Columns<'r, 's> {
     row: &'r Row<'s>,
@@ -335,12 +384,26 @@ impl Columns<'_, '_> {
             .map_err(|_| damaged(self.last(), format!("status {name:?}")))
     }
 
+    /// One of a few names.
+    fn name<T: FromStr>(&mut self) -> rusqlite::Result<Option<T>> {
+        self.next += 1;
+        name_at(self.row, self.next - 1)
+    }
+
     fn attributes(&mut self) -> rusqlite::Result<Vec<(String, String)>> {
         let Some(text): Option<String> = self.get()? else {
             return Ok(Vec::new());
         };
         crate::log::pairs::deserialize(&mut serde_json::Deserializer::from_str(&text))
             .map_err(|error| damaged(self.last(), error.to_string()))
+    }
+
+    fn usage_details(&mut self) -> rusqlite::Result<Option<Box<UsageDetails>>> {
+        let Some(text): Option<String> = self.get()? else {
+            return Ok(None);
+        };
+        let details = serde_json::from_str(&text).map(Some);
+        details.map_err(|error| damaged(self.last(), error.to_string()))
     }
 
     /// Names, separated by commas.
@@ -370,6 +433,15 @@ pub(crate) fn optional_count_at(row: &Row<'_>, index: usize) -> rusqlite::Result
         None => Ok(None),
         Some(_) => count_at(row, index).map(Some),
     }
+}
+
+/// One of a few names, where there is one.
+pub(crate) fn name_at<T: FromStr>(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<T>> {
+    let Some(name) = row.get_ref(index)?.as_str_or_null()? else {
+        return Ok(None);
+    };
+    let known = name.parse().map(Some);
+    known.map_err(|_| damaged(column_name(index), format!("the name {name:?}")))
 }
 
 /// Reads one number, where the query returns one.

@@ -118,7 +118,7 @@ impl Cells {
             FieldValue::Text(text) => safe(&mut self.text, text),
             FieldValue::Texts([]) => self.text.extend_from_slice(b"[]"),
             FieldValue::Pairs([]) => self.text.extend_from_slice(b"{}"),
-            FieldValue::Texts(_) | FieldValue::Pairs(_) => {
+            FieldValue::Texts(_) | FieldValue::Pairs(_) | FieldValue::Details(_) => {
                 safe_json(&mut self.text, &readable::json(value));
             }
             number_or_boolean => json::value(&mut self.text, number_or_boolean),

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::{Body, ExportContent, Item, Line, Sink, excerpt, json};
 use crate::error::ExportError;
-use crate::model::{CanonicalMessage, MessagePart, RequestRecord, Status, Timestamp};
+use crate::model::{
+    CanonicalMessage, CostSource, MessagePart, RequestRecord, Status, Timestamp, UsageSource,
+};
 use crate::payload::{Hasher, sha256};
 
 /// What precedes a span and follows it; 1.44.0 is the version of the semantic conventions whose names are used.
@@ -230,8 +232,6 @@ fn operation(record: &RequestRecord) -> &str {
     let by_protocol = match record.wire_protocol.as_deref() {
         Some("openai.embeddings") => "embeddings",
         Some("gemini.generate") => "generate_content",
-        Some("openai.completions" | "ollama.generate") => "text_completion",
-        Some("mcp") => "execute_tool",
         _ => "chat",
     };
     record.operation_name.as_deref().unwrap_or(by_protocol)
@@ -267,6 +267,14 @@ impl Attributes<'_> {
             ("auditlite.wire_protocol", record.wire_protocol.as_deref()),
             ("auditlite.client_model", record.client_model.as_deref()),
             ("auditlite.trace_id", record.trace_id.as_deref()),
+            (
+                "auditlite.usage_source",
+                record.usage_source.map(UsageSource::as_str),
+            ),
+            (
+                "auditlite.cost_source",
+                record.cost_source.map(CostSource::as_str),
+            ),
         ];
         for (key, value) in texts {
             if let Some(value) = value {
@@ -294,6 +302,7 @@ impl Attributes<'_> {
                 record.http_status.map(u64::from),
             ),
             ("auditlite.cost_microdollars", record.cost_microdollars),
+            ("auditlite.price_book_seq", record.price_book_seq),
             ("auditlite.upstream_latency_us", record.upstream_latency_us),
         ];
         for (key, value) in counts {

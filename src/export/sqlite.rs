@@ -83,7 +83,9 @@ impl Sink for SqliteSink {
         let mut columns = Vec::with_capacity(self.columns);
         record.visit_export_values(opened_at.value(), cost.value(), |value| {
             columns.push(match value {
-                FieldValue::Texts(_) | FieldValue::Pairs(_) => Column::Json(readable::json(&value)),
+                FieldValue::Texts(_) | FieldValue::Pairs(_) | FieldValue::Details(_) => {
+                    Column::Json(readable::json(&value))
+                }
                 other => Column::Value(other),
             });
         });

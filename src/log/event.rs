@@ -11,8 +11,10 @@ use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::error::EventError;
+use super::hours::is_zero;
 use super::removal::{Erased, Pruned};
 use super::request_events::{EndKind, Ended, Opened, Served};
+use crate::model::PriceSource;
 
 /// One line of the log.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +36,7 @@ pub(crate) enum EventKind {
     Gap(Gap),
     Erased(Box<Erased>),
     Pruned(Box<Pruned>),
+    PriceBook(PriceBookStated),
 }
 
 /// An opening of the store begins. Everything up to the next event of this kind belongs to it.
@@ -79,6 +82,19 @@ pub(crate) struct StoreClosed {
     pub(crate) payloads_lost: u64,
 }
 
+/// The price book that costs are computed from; the ends say so by the event's seq.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PriceBookStated {
+    /// What it was made of, the overriding one first; at most [`PRICE_SOURCES_MAX`].
+    pub(crate) sources: Vec<PriceSource>,
+    /// How many more it was made of.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) more_sources: u64,
+}
+
+/// A price book is one list, or a few on top of each other.
+pub(crate) const PRICE_SOURCES_MAX: usize = 32;
+
 /// Something was lost because the queue was full.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Gap {
@@ -104,6 +120,7 @@ impl Event {
             EventKind::Gap(_) => "gap",
             EventKind::Erased(_) => "erased",
             EventKind::Pruned(_) => "pruned",
+            EventKind::PriceBook(_) => "price_book",
         }
     }
 
@@ -143,6 +160,7 @@ impl Event {
             EventKind::Gap(kind) => write(self, kind, out),
             EventKind::Erased(kind) => write(self, kind, out),
             EventKind::Pruned(kind) => write(self, kind, out),
+            EventKind::PriceBook(kind) => write(self, kind, out),
         }
     }
 
@@ -214,6 +232,7 @@ impl EventKind {
                 return Ok(Self::Erased(erased));
             }
             "pruned" => return Deserialize::deserialize(fields).map(Self::Pruned),
+            "price_book" => return Deserialize::deserialize(fields).map(Self::PriceBook),
             "store_opened" => return Deserialize::deserialize(fields).map(Self::StoreOpened),
             "store_closed" => return Deserialize::deserialize(fields).map(Self::StoreClosed),
             "completed" => EndKind::Completed,

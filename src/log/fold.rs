@@ -172,6 +172,8 @@ impl<'a> Fold<'a> {
                 EventKind::Gap(gap) => fold.gaps.push((event.seq, gap)),
                 EventKind::Erased(erased) => fold.erase(event.seq, erased),
                 EventKind::Pruned(pruned) => fold.prune(event.seq, pruned),
+                // Ends refer to it by its seq.
+                EventKind::PriceBook(_) => {}
             }
         }
         fold.count_hours();

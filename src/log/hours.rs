@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::request_events::{EndKind, Ended};
+use crate::model::{CostSource, UsageSource};
 
 /// Hours of a day, UTC.
 pub(crate) const HOURS_PER_DAY: i64 = 24;
@@ -83,6 +84,17 @@ pub(crate) struct HourSums {
     pub(crate) latency_us_sum: u64,
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) latency_count: u64,
+    /// Requests by where their counts and costs come from.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) partial_usage: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) told_usage: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) partial_cost: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) told_cost: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) incomplete_cost: u64,
 }
 
 impl HourSums {
@@ -95,12 +107,12 @@ impl HourSums {
     }
 
     /// In the order of the columns.
-    pub(crate) fn values(&self) -> [u64; 15] {
+    pub(crate) fn values(&self) -> [u64; 20] {
         let mut copy = *self;
         copy.fields().map(|value| *value)
     }
 
-    fn fields(&mut self) -> [&mut u64; 15] {
+    fn fields(&mut self) -> [&mut u64; 20] {
         [
             &mut self.completed,
             &mut self.failed,
@@ -117,6 +129,11 @@ impl HourSums {
             &mut self.unpriced,
             &mut self.latency_us_sum,
             &mut self.latency_count,
+            &mut self.partial_usage,
+            &mut self.told_usage,
+            &mut self.partial_cost,
+            &mut self.told_cost,
+            &mut self.incomplete_cost,
         ]
     }
 
@@ -157,6 +174,23 @@ impl HourSums {
             .saturating_add(u64::from(ended.lacks_usage()));
         let unpriced = ended.has_usage() && ended.cost_microdollars.is_none();
         self.unpriced = self.unpriced.saturating_add(u64::from(unpriced));
+        let count = match ended.usage_source {
+            Some(UsageSource::Partial) => Some(&mut self.partial_usage),
+            Some(UsageSource::Told) => Some(&mut self.told_usage),
+            _ => None,
+        };
+        count
+            .into_iter()
+            .for_each(|count| *count = count.saturating_add(1));
+        let count = match ended.cost_source {
+            Some(CostSource::Partial) => Some(&mut self.partial_cost),
+            Some(CostSource::Stated | CostSource::Told) => Some(&mut self.told_cost),
+            Some(CostSource::Incomplete) => Some(&mut self.incomplete_cost),
+            _ => None,
+        };
+        count
+            .into_iter()
+            .for_each(|count| *count = count.saturating_add(1));
     }
 }
 

@@ -20,7 +20,8 @@ mod segment;
 pub(crate) use accounts::Accounts;
 pub(crate) use body::{BodyFact, BodyFacts, Kept};
 pub(crate) use event::{
-    Event, EventKind, Gap, StoreClosed, StoreOpened, UNSIGNED_REMOVALS_MAX, UnsignedRemovals,
+    Event, EventKind, Gap, PRICE_SOURCES_MAX, PriceBookStated, StoreClosed, StoreOpened,
+    UNSIGNED_REMOVALS_MAX, UnsignedRemovals,
 };
 pub(crate) use fold::{Fold, RequestChange, RequestEnd, RequestStart};
 pub(crate) use hours::{DayKey, HOURS_PER_DAY, HourKey, HourSums, hour_of, hour_start, minute_of};

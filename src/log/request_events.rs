@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::body::BodyFact;
-use crate::model::{ActorKind, Adjustments, Status, WireProtocol, add_names};
+use crate::model::{
+    ActorKind, Adjustments, CostSource, Status, UsageDetails, UsageSource, WireProtocol, add_names,
+};
 
 /// A request was admitted. Facts that few requests have are boxed: a batch has thousands of events.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -183,6 +185,18 @@ pub(crate) struct Ended {
     /// The request's body, where the opening deferred it and it is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) request_body: Option<Box<BodyFact>>,
+    /// Where the counts come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) usage_source: Option<UsageSource>,
+    /// Where the cost comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cost_source: Option<CostSource>,
+    /// `seq` of the event that states the price book from which the cost was computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) price_book_seq: Option<u64>,
+    /// What the response says of its usage beyond the counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) usage_details: Option<Box<UsageDetails>>,
 }
 
 /// The attributes of a request: those of its opening, then those of its end. A key's last value counts.

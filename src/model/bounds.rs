@@ -6,7 +6,8 @@
 use super::adjustments::{Adjustments, USAGE_UNPARSED};
 use super::identifier::bounded;
 use super::{
-    Completion, Failure, Rejection, RequestContext, Timing, ToolCall, Usage, WireProtocol,
+    Completion, Failure, Rejection, RequestContext, Timing, ToolCall, Usage, UsageDetails,
+    WireProtocol,
 };
 use crate::config::{
     ATTRIBUTE_KEY_BYTES_MAX, ATTRIBUTE_VALUE_BYTES_MAX, ATTRIBUTES_MAX, COST_MICRODOLLARS_MAX,
@@ -330,6 +331,12 @@ impl Normaliser {
         }
     }
 
+    fn usage_details(&mut self, details: Option<&mut UsageDetails>) {
+        if details.is_some_and(UsageDetails::bring_into_bounds) {
+            self.note("usage_details", "has values beyond their bounds".to_owned());
+        }
+    }
+
     pub(crate) fn timing(&mut self, timing: &mut Timing) {
         for (field, latency) in [
             ("latency_us", &mut timing.latency_us),
@@ -373,6 +380,7 @@ impl Normaliser {
 
     pub(crate) fn completion(&mut self, completion: &mut Completion) {
         self.usage(&mut completion.usage);
+        self.usage_details(completion.usage_details.as_deref_mut());
         if let Some(timing) = &mut completion.timing {
             self.timing(timing);
         }
@@ -389,6 +397,7 @@ impl Normaliser {
     pub(crate) fn failure(&mut self, failure: &mut Failure) {
         self.error(&mut failure.error_type, &mut failure.error_message);
         self.usage(&mut failure.usage);
+        self.usage_details(failure.usage_details.as_deref_mut());
         if let Some(timing) = &mut failure.timing {
             self.timing(timing);
         }

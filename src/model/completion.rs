@@ -6,6 +6,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::setters;
+use super::source::{CostSource, UsageSource};
+use super::usage_details::UsageDetails;
 
 /// Tokens that the provider counted.
 ///
@@ -31,6 +33,9 @@ pub struct Usage {
     /// Output tokens spent on reasoning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_output_tokens: Option<u64>,
+    /// Where the counts come from. Default: the gateway itself ([`UsageSource::Told`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<UsageSource>,
     /// Whether some of the provider's counts were invalid.
     #[serde(skip)]
     pub(crate) is_unparsed: bool,
@@ -48,7 +53,7 @@ impl Usage {
 
     setters! {
         value: input_tokens: u64, output_tokens: u64, cache_read_input_tokens: u64,
-            cache_write_input_tokens: u64, reasoning_output_tokens: u64;
+            cache_write_input_tokens: u64, reasoning_output_tokens: u64, source: UsageSource;
     }
 }
 
@@ -114,7 +119,8 @@ macro_rules! response_setters {
     () => {
         setters! {
             text: assistant_text, response_id, response_model;
-            value: usage: Usage, http_status: u16, timing: Timing, cost_microdollars: u64;
+            value: usage: Usage, http_status: u16, timing: Timing, cost_microdollars: u64,
+                cost_source: CostSource;
         }
 
         /// Sets [`response_body`](Self::response_body).
@@ -162,6 +168,8 @@ macro_rules! response_setters {
 pub struct Completion {
     /// Tokens, as the provider counted them.
     pub usage: Option<Usage>,
+    /// What a price may depend on beside the counts.
+    pub usage_details: Option<Box<UsageDetails>>,
     /// Why the model stopped, one for each choice; at most 32.
     pub finish_reasons: Vec<String>,
     /// Tools that the model asked to have called; at most 1,024.
@@ -179,6 +187,8 @@ pub struct Completion {
     /// Cost in millionths of a US dollar, where the gateway knows it itself, such as from the
     /// provider. Default: computed from the store's price book.
     pub cost_microdollars: Option<u64>,
+    /// Where that cost comes from. Default: the gateway itself ([`CostSource::Told`]).
+    pub cost_source: Option<CostSource>,
     /// Times that the gateway knows better than the handle.
     pub timing: Option<Timing>,
     /// Whether the writer parses the response for the fields that are not given here. Default: `false`, and
@@ -205,6 +215,8 @@ pub struct Failure {
     pub error_message: Option<String>,
     /// Tokens seen before the failure; priced like a completion's.
     pub usage: Option<Usage>,
+    /// What a price may depend on beside the counts.
+    pub usage_details: Option<Box<UsageDetails>>,
     /// Why the model stopped, as far as seen; at most 32.
     pub finish_reasons: Vec<String>,
     /// Tools that the model asked for before the failure; at most 1,024.
@@ -222,6 +234,8 @@ pub struct Failure {
     /// Cost in millionths of a US dollar, where the gateway knows it itself, such as from the
     /// provider. Default: computed from the store's price book.
     pub cost_microdollars: Option<u64>,
+    /// Where that cost comes from. Default: the gateway itself ([`CostSource::Told`]).
+    pub cost_source: Option<CostSource>,
     /// Times that the gateway knows better than the handle.
     pub timing: Option<Timing>,
     /// Whether the writer parses the response, as far as it came, for the fields that are not given here.

@@ -75,7 +75,11 @@ pub(crate) const FIELDS: [Field; COUNT] = [
     field("cache_read_input_tokens", Known::End, "INTEGER"),
     field("cache_write_input_tokens", Known::End, "INTEGER"),
     field("reasoning_output_tokens", Known::End, "INTEGER"),
+    field("usage_source", Known::End, "TEXT"),
+    field("usage_details", Known::End, "TEXT"),
     field("cost_microdollars", Known::End, "INTEGER"),
+    field("cost_source", Known::End, "TEXT"),
+    field("price_book_seq", Known::End, "INTEGER"),
     field("finish_reasons", Known::End, "TEXT"),
     field("tool_call_count", Known::End, "INTEGER NOT NULL"),
     field("response_id", Known::End, "TEXT"),
@@ -90,7 +94,7 @@ pub(crate) const FIELDS: [Field; COUNT] = [
     field("is_id_shared", Known::Reading, "INTEGER NOT NULL"),
 ];
 
-pub(super) const COUNT: usize = 46;
+pub(super) const COUNT: usize = 50;
 
 /// Names of the `N` fields whose values come from these events, in the table's order. Fails to compile with another
 /// number.

@@ -3,7 +3,7 @@
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::fields::COUNT;
-use super::{RequestRecord, Status, Timestamp};
+use super::{CostSource, RequestRecord, Status, Timestamp, UsageDetails, UsageSource};
 
 /// The value of a field, borrowed from its request.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +18,7 @@ pub(crate) enum FieldValue<'r> {
     Text(&'r str),
     Texts(&'r [String]),
     Pairs(&'r [(String, String)]),
+    Details(&'r UsageDetails),
 }
 
 /// What a field can hold.
@@ -44,6 +45,9 @@ held! {
     f64: real => if real.is_finite() { FieldValue::Real(*real) } else { FieldValue::Absent };
     Timestamp: at => FieldValue::Time(at.as_micros());
     Status: status => FieldValue::Text(status.as_str());
+    UsageSource: source => FieldValue::Text(source.as_str());
+    CostSource: source => FieldValue::Text(source.as_str());
+    Box<UsageDetails>: details => FieldValue::Details(details);
     String: text => FieldValue::Text(text);
     Vec<String>: texts => FieldValue::Texts(texts);
     Vec<(String, String)>: pairs => FieldValue::Pairs(pairs);
@@ -74,7 +78,8 @@ impl RequestRecord {
             client_model, request_model, response_model, wire_protocol, is_streaming,
             max_tokens, temperature, top_p, attributes,
             input_tokens, output_tokens, cache_read_input_tokens, cache_write_input_tokens,
-            reasoning_output_tokens, cost_microdollars, finish_reasons, tool_call_count,
+            reasoning_output_tokens, usage_source, usage_details, cost_microdollars, cost_source, price_book_seq,
+            finish_reasons, tool_call_count,
             response_id, http_status, error_type, error_message, request_bytes, response_bytes,
             adjusted_fields, body_flags, is_erased, is_id_shared,
         )
@@ -103,6 +108,7 @@ impl Serialize for FieldValue<'_> {
             Self::Real(real) => serializer.serialize_f64(real),
             Self::Text(text) => serializer.serialize_str(text),
             Self::Texts(texts) => serializer.collect_seq(texts),
+            Self::Details(details) => details.serialize(serializer),
             Self::Pairs(pairs) => {
                 serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
             }

@@ -12,8 +12,10 @@ mod identifier;
 mod json;
 mod late;
 mod message;
+mod price_source;
 mod protocol;
 mod read;
+mod source;
 mod timestamp;
 mod usage_details;
 
@@ -23,12 +25,14 @@ pub use context::{Actor, ActorKind, Message, MessageToolCall, MessageToolResult,
 pub use filter::{ListOptions, RequestFilter, RequestOrder};
 pub use identifier::stored_identifier;
 pub use message::{CanonicalMessage, MessagePart};
+pub use price_source::PriceSource;
 pub use protocol::WireProtocol;
 pub use read::{
     BodyInfo, Digest, Page, Payload, PayloadSide, RecordedToolCall, RequestRecord, StatsFilter,
     StatsKey, StatsRow, Status, ToolStats, UnreadableRequest,
 };
 
+pub use source::{CostSource, UsageSource};
 pub use timestamp::Timestamp;
 pub use usage_details::{
     CacheWriteTokens, ModalityTokens, ModelUsage, ServerToolUsage, UsageDetails,

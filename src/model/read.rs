@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::setters;
+use super::source::{CostSource, UsageSource};
 use super::timestamp::Timestamp;
+use super::usage_details::UsageDetails;
 use crate::error::{ParseError, named};
 
 use super::adjustments::{
@@ -158,8 +160,18 @@ pub struct RequestRecord {
     pub cache_read_input_tokens: Option<u64>,
     pub cache_write_input_tokens: Option<u64>,
     pub reasoning_output_tokens: Option<u64>,
+    /// Where the counts come from; absent where none were used, before the end, and in files of earlier builds.
+    pub usage_source: Option<UsageSource>,
+    /// What the response says of its usage beyond these counts: modalities, lifetimes of cache writes, tier, server
+    /// tools, other models. Absent where it says nothing.
+    pub usage_details: Option<Box<UsageDetails>>,
     /// Cost in millionths of a US dollar; absent where the price book does not know the model.
     pub cost_microdollars: Option<u64>,
+    /// Where the cost comes from; absent as [`usage_source`](Self::usage_source) is.
+    pub cost_source: Option<CostSource>,
+    /// `seq` of the event that states the price book from which the cost was computed, see
+    /// [`Reader::price_book`](crate::Reader::price_book).
+    pub price_book_seq: Option<u64>,
     pub finish_reasons: Vec<String>,
     /// How many tools the model asked to have called.
     pub tool_call_count: u64,
@@ -513,4 +525,14 @@ pub struct StatsRow {
     pub latency_us_sum: u64,
     /// Requests with a latency: divide by this.
     pub latency_count: u64,
+    /// Requests whose counts are those of a response that broke off: the sums of tokens have at least as much.
+    pub partial_usage: u64,
+    /// Requests whose counts the gateway told.
+    pub told_usage: u64,
+    /// Requests whose cost was computed from such partial counts.
+    pub partial_cost: u64,
+    /// Requests whose cost the gateway told or the response stated.
+    pub told_cost: u64,
+    /// Requests whose cost lacks something that the price book has no price for.
+    pub incomplete_cost: u64,
 }

@@ -7,6 +7,8 @@ use wildmatch::WildMatch;
 
 use super::price::Price;
 use super::provider::{canonical, fold};
+use crate::model::{Digest, PriceSource};
+use crate::payload::sha256;
 
 /// The prices of one source. A book has one or more layers. Immutable once read, and shared by all clones of a book.
 #[derive(Debug, Default)]
@@ -17,6 +19,8 @@ pub(super) struct Layer {
     any_provider: Models,
     /// The number of entries in the source; one entry may have several names.
     entries: usize,
+    /// The format of the source, and the SHA-256 of its text.
+    source: Option<(&'static str, Digest)>,
 }
 
 impl Layer {
@@ -62,6 +66,22 @@ impl Layer {
     /// Counts another entry of the source.
     pub(super) fn count_entry(&mut self) {
         self.entries = self.entries.saturating_add(1);
+    }
+
+    /// Says what it was read from.
+    pub(super) fn read_from(mut self, format: &'static str, text: &str) -> Self {
+        self.source = Some((format, sha256(text.as_bytes())));
+        self
+    }
+
+    /// What it was read from.
+    pub(super) fn source(&self) -> Option<PriceSource> {
+        let (format, sha256) = self.source?;
+        Some(PriceSource {
+            format: format.to_owned(),
+            sha256,
+            entries: u64::try_from(self.entries).unwrap_or(u64::MAX),
+        })
     }
 
     /// The number of entries in the source.

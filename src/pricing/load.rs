@@ -13,6 +13,10 @@ use crate::regular_file;
 /// The largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// Formats, as the log states them.
+const LITELLM: &str = "litellm";
+const OWN: &str = "own";
+
 /// Reads a file of either format.
 pub(super) fn load(path: &Path) -> Result<Layer, PriceBookError> {
     let bytes = read_bounded(path, FILE_BYTES_MAX)?;
@@ -25,8 +29,23 @@ pub(super) fn load(path: &Path) -> Result<Layer, PriceBookError> {
     })
 }
 
+/// Reads LiteLLM's list.
+pub(super) fn litellm(text: &str) -> Result<Layer, PriceBookError> {
+    Ok(litellm::read(&parse_json(text)?)?.read_from(LITELLM, text))
+}
+
+/// Reads own prices from JSON.
+pub(super) fn own_json(text: &str) -> Result<Layer, PriceBookError> {
+    Ok(native::read(&parse_json(text)?)?.read_from(OWN, text))
+}
+
+/// Reads own prices from TOML.
+pub(super) fn own_toml(text: &str) -> Result<Layer, PriceBookError> {
+    Ok(native::read(&parse_toml(text)?)?.read_from(OWN, text))
+}
+
 /// Parses JSON.
-pub(super) fn parse_json(text: &str) -> Result<Value, PriceBookError> {
+fn parse_json(text: &str) -> Result<Value, PriceBookError> {
     serde_json::from_str(text).map_err(|error| PriceBookError::Syntax {
         format: "JSON",
         source: Box::new(error),
@@ -34,7 +53,7 @@ pub(super) fn parse_json(text: &str) -> Result<Value, PriceBookError> {
 }
 
 /// Parses TOML into the same value as the equivalent JSON.
-pub(super) fn parse_toml(text: &str) -> Result<Value, PriceBookError> {
+fn parse_toml(text: &str) -> Result<Value, PriceBookError> {
     toml::from_str(text).map_err(|error| PriceBookError::Syntax {
         format: "TOML",
         source: Box::new(error),
@@ -50,13 +69,13 @@ fn read(bytes: &[u8], is_toml: bool) -> Result<Layer, PriceBookError> {
     // Some editors write a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if is_toml {
-        return native::read(&parse_toml(text)?);
+        return own_toml(text);
     }
     let document = parse_json(text)?;
     if document.get(native::PRICES).is_some() {
-        native::read(&document)
+        Ok(native::read(&document)?.read_from(OWN, text))
     } else if litellm::is_likely(&document) {
-        litellm::read(&document)
+        Ok(litellm::read(&document)?.read_from(LITELLM, text))
     } else {
         let problem = "it has neither a list \"prices\" nor entries like LiteLLM's";
         Err(PriceBookError::Shape(problem.to_owned()))

@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::PriceBookError;
-use crate::model::Usage;
+use crate::model::{PriceSource, Usage};
 use book::Layer;
 use price::Price;
 
@@ -121,7 +121,7 @@ impl PriceBook {
     /// # Ok::<(), auditlite::PriceBookError>(())
     /// ```
     pub fn from_litellm_json(text: &str) -> Result<Self, PriceBookError> {
-        litellm::read(&load::parse_json(text)?).map(Self::from_layer)
+        load::litellm(text).map(Self::from_layer)
     }
 
     /// Reads your own prices from JSON: an object with a list `prices`.
@@ -159,7 +159,7 @@ impl PriceBook {
     /// # Ok::<(), auditlite::PriceBookError>(())
     /// ```
     pub fn from_json(text: &str) -> Result<Self, PriceBookError> {
-        native::read(&load::parse_json(text)?).map(Self::from_layer)
+        load::own_json(text).map(Self::from_layer)
     }
 
     /// Reads your own prices from TOML: tables `[[prices]]`, with the fields of
@@ -189,7 +189,7 @@ impl PriceBook {
     /// # Ok::<(), auditlite::PriceBookError>(())
     /// ```
     pub fn from_toml(text: &str) -> Result<Self, PriceBookError> {
-        native::read(&load::parse_toml(text)?).map(Self::from_layer)
+        load::own_toml(text).map(Self::from_layer)
     }
 
     /// Reads a file of at most 64 MiB. A name that ends in `.toml` means your own prices as TOML. Any other
@@ -263,6 +263,15 @@ impl PriceBook {
     /// The number of entries from which the book was made, including overridden ones.
     pub fn len(&self) -> usize {
         self.layers.iter().map(|layer| layer.entries()).sum()
+    }
+
+    /// What the book was made of, the overriding ones first. The log states it in an event of its own, to which
+    /// computed costs refer.
+    pub fn sources(&self) -> Vec<PriceSource> {
+        self.layers
+            .iter()
+            .filter_map(|layer| layer.source())
+            .collect()
     }
 
     /// Whether the book has no prices at all.

@@ -290,6 +290,19 @@ impl Commitments {
         Ok(!matches!(self.line(connection, seq)?, Line::Unreadable))
     }
 
+    /// An event. `None`: its line was removed, or cannot be read.
+    pub(crate) fn event(
+        &mut self,
+        connection: &Connection,
+        seq: u64,
+    ) -> Result<Option<Event>, ReadError> {
+        let Some((piece, index)) = self.piece(connection, seq)? else {
+            return Ok(None);
+        };
+        let event = Event::from_line(piece.line(index)).ok();
+        Ok(event.filter(|event| event.seq == seq))
+    }
+
     fn note_unchecked(&mut self, seq: u64) {
         if !self.is_unchecked(seq) {
             hold(&mut self.unchecked, seq, UNCHECKED_MAX);
@@ -303,27 +316,19 @@ impl Commitments {
         kind: RemovalKind,
         seq: u64,
     ) -> Result<bool, ReadError> {
-        let Some((piece, index)) = self.piece(connection, event)? else {
-            return Ok(false);
-        };
-        let line = Event::from_line(piece.line(index));
-        Ok(line.is_ok_and(|line| {
-            line.seq == event
-                && match (line.kind, kind) {
-                    (EventKind::Pruned(pruned), RemovalKind::Content) => {
-                        pruned.what == PrunedKind::Content
-                            && (pruned.from..pruned.to).contains(&seq)
-                    }
-                    (EventKind::Pruned(pruned), RemovalKind::Metadata) => {
-                        pruned.what == PrunedKind::Metadata
-                            && (pruned.from..pruned.to).contains(&seq)
-                    }
-                    (EventKind::Erased(erased), RemovalKind::Erased) => erased
-                        .requests
-                        .iter()
-                        .any(|request| request.ended.opened_seq == seq || request.ended_seq == seq),
-                    _ => false,
-                }
+        let event = self.event(connection, event)?;
+        Ok(event.is_some_and(|event| match (event.kind, kind) {
+            (EventKind::Pruned(pruned), RemovalKind::Content) => {
+                pruned.what == PrunedKind::Content && (pruned.from..pruned.to).contains(&seq)
+            }
+            (EventKind::Pruned(pruned), RemovalKind::Metadata) => {
+                pruned.what == PrunedKind::Metadata && (pruned.from..pruned.to).contains(&seq)
+            }
+            (EventKind::Erased(erased), RemovalKind::Erased) => erased
+                .requests
+                .iter()
+                .any(|request| request.ended.opened_seq == seq || request.ended_seq == seq),
+            _ => false,
         }))
     }
 

@@ -347,7 +347,10 @@ impl<'a, 'scope> LogPass<'a, 'scope> {
             EventKind::Gap(gap) => {
                 self.lifecycles_lost = self.lifecycles_lost.saturating_add(gap.lifecycles);
             }
-            EventKind::Opened(_) | EventKind::Ended(_) | EventKind::Served(_) => {}
+            EventKind::Opened(_)
+            | EventKind::Ended(_)
+            | EventKind::Served(_)
+            | EventKind::PriceBook(_) => {}
         }
         let is_pruned = self.removed.is_content_gone(event.seq);
         self.payloads.event(event, is_pruned);

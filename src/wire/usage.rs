@@ -174,6 +174,7 @@ impl Counts {
             cache_write_input_tokens: self.cache_write,
             reasoning_output_tokens: self.reasoning,
             is_unparsed: self.is_odd,
+            ..Usage::default()
         };
         (usage != Usage::default()).then_some(usage)
     }

@@ -19,6 +19,7 @@ use super::stages::intake::{Accounts, Downstream, Intake, Pace};
 use super::stages::media::MediaTable;
 use super::stages::pack::{Commit, PackStage, Packing};
 use super::stages::prepare::Preparer;
+use super::stages::prices::Prices;
 use super::stages::resume::Resumer;
 use crate::clock::now_micros;
 use crate::config::Config;
@@ -338,8 +339,15 @@ impl Opening<'_> {
         };
         let mut facts = opening_facts(self.config, log_id);
         facts.unsigned_removals = unsigned_removals;
-        let next_seq = record_opening(self.config, facts, &mut committer, &mut packing)
-            .map_err(|source| failed(&path, source))?;
+        let mut prices = Prices::default();
+        let opening = record_opening(
+            self.config,
+            facts,
+            &mut committer,
+            &mut packing,
+            &mut prices,
+        );
+        let next_seq = opening.map_err(|source| failed(&path, source))?;
         committer.begin_indexing(self.config.has_search_index);
         // What is read back is kept there until the body that asked for it is planned.
         let has_cache = self.config.conversation_cache_bytes > 0;
@@ -355,7 +363,7 @@ impl Opening<'_> {
             let bytes_max = MediaTable::bytes_max(self.config.conversation_cache_bytes);
             MediaTable::new(key, Arc::clone(shared), bytes_max)
         });
-        let preparer = Preparer::new(self.config, buffers, resumer, media);
+        let preparer = Preparer::new(self.config, buffers, resumer, media, prices);
         Ok((Stages { packing, committer }, preparer, next_seq))
     }
 }
@@ -410,6 +418,7 @@ fn record_opening(
     facts: StoreOpened,
     committer: &mut Committer,
     packing: &mut Packing,
+    prices: &mut Prices,
 ) -> Result<u64, Cause> {
     let now = now_micros();
     let mut prepared = BatchBuilder::new(committer.appender.next_seq()?);
@@ -417,12 +426,22 @@ fn record_opening(
     loop {
         let left_open = committer.appender.open_requests(INTERRUPTED_MAX)?;
         let mut is_last = left_open.len() < INTERRUPTED_MAX;
+        if !left_open.is_empty() {
+            prices.update(&committer.shared, &mut prepared);
+        }
         for request in left_open {
             if prepared.is_full(INTERRUPTED_MAX * 2, INTERRUPTED_BYTES_MAX) {
                 is_last = false;
                 break;
             }
-            interrupt(request, now, config, &committer.appender, &mut prepared)?;
+            interrupt(
+                request,
+                now,
+                config,
+                &committer.appender,
+                prices,
+                &mut prepared,
+            )?;
         }
         let next_seq = prepared.next_seq();
         let (group, sealed) = prepared.seal(Replies::default());

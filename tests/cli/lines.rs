@@ -410,6 +410,7 @@ fn another_kind_of_value_is_refused_by_the_name_of_its_field() {
         if [
             "ended_seq",
             "is_id_shared",
+            "price_book_seq",
             "request_bytes",
             "response_bytes",
             "tool_call_count",

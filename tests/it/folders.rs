@@ -25,6 +25,7 @@ const SUBFOLDERS: &[(&str, &[&str])] = &[
             "error",
             "keyed",
             "media",
+            "added_columns",
             "rollups",
             "rows",
             "segments",

@@ -115,6 +115,7 @@ fn requests_and_messages_serialize_with_the_names_of_the_json_contract() {
     let request = reader.get("turn-0").unwrap();
     let joined = [
         "overhead_us",
+        "price_book",
         "request",
         "response",
         "response_bytes_so_far",

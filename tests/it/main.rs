@@ -60,6 +60,7 @@ mod searching_languages;
 #[path = "../support/seeds.rs"]
 mod seeds;
 mod shared_ids;
+mod sources;
 mod stall;
 mod store_checks;
 mod support;

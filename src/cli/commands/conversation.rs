@@ -13,7 +13,7 @@ use crate::cli::support::filter::cursor;
 use crate::cli::support::json::ConversationJson;
 use crate::cli::support::style::Style;
 use crate::cli::support::text::escape;
-use crate::cli::support::{format, output, resolve, time};
+use crate::cli::support::{format, marks, output, resolve, time};
 
 /// Requests that are read at once. Bounds the memory.
 const PAGE_REQUESTS: u64 = 1_000;
@@ -36,7 +36,7 @@ body of it said is damaged or could not be compared with the log.";
 /// Every request sends the history again. Here each message appears once, where it was first sent,
 /// with the requests that repeated it.
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = format!("{}\n\n{AFTER_HELP}", marks::LEGEND))]
 pub(crate) struct Args {
     /// The conversation's id, or what names one of its requests: an id or a unique part of it, `#` and its
     /// opened_seq, or `last`
@@ -207,25 +207,15 @@ fn write(
         page.line("from", &time::seconds(first.opened_at))?;
         page.line("to", &time::seconds(last.opened_at))?;
     }
-    let sum = |of: fn(&RequestRecord) -> Option<u64>| {
-        let known: Vec<u64> = requests.iter().filter_map(of).collect();
-        let sum = known
-            .iter()
-            .fold(0_u64, |sum, next| sum.saturating_add(*next));
-        (!known.is_empty()).then_some(sum)
-    };
     page.optional(
         "tokens in",
-        sum(|request| request.input_tokens).map(format::count),
+        marks::tokens_of(requests, |request| request.input_tokens),
     )?;
     page.optional(
         "tokens out",
-        sum(|request| request.output_tokens).map(format::count),
+        marks::tokens_of(requests, |request| request.output_tokens),
     )?;
-    page.optional(
-        "cost",
-        sum(|request| request.cost_microdollars).map(format::cost),
-    )?;
+    page.optional("cost", marks::cost_of(requests))?;
     for (index, message) in (messages_before.saturating_add(1)..).zip(&conversation.messages) {
         let carriers = carriers(requests, message);
         page.message(&format!("{index}. "), &message.message, &carriers, None)?;

@@ -16,7 +16,7 @@ use crate::cli::support::style::Style;
 use crate::cli::support::table::{Align, Table};
 use crate::cli::support::text::{escape, shorten};
 use crate::cli::support::width::width;
-use crate::cli::support::{output, time};
+use crate::cli::support::{marks, output, time};
 
 /// Requests that are read at once. Also the most that one table aligns: a longer list is aligned
 /// part by part, so that memory stays bounded.
@@ -76,9 +76,8 @@ Exit status: 0 requests were listed, 1 there are none, or some cannot be read.";
 /// requests that share an id, and for ids that are too long for the terminal, `#` and the number of the
 /// opening event is shown. If only failed requests can match (--status failed), the last column says why
 /// they failed.
-/// A cost of `-` means that the model's price was not known, not that it cost nothing.
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = format!("{}\n\n{AFTER_HELP}", marks::LEGEND))]
 pub(crate) struct Args {
     #[command(flatten)]
     limit: LimitArgs,
@@ -256,9 +255,9 @@ impl List {
                 request.status.to_string(),
                 name(request.provider()),
                 name(request.model()),
-                or_absent(request.input_tokens, format::count),
-                or_absent(request.output_tokens, format::count),
-                or_absent(request.cost_microdollars, format::cost),
+                marks::tokens(request.input_tokens, request),
+                marks::tokens(request.output_tokens, request),
+                marks::cost(request),
                 or_absent(request.latency_us, format::latency),
                 format::bytes(request.request_bytes),
                 or_absent(request.response_bytes, format::bytes),

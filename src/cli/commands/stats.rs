@@ -14,6 +14,7 @@ use crate::cli::support::filter::FilterArgs;
 use crate::cli::support::format::{self, ABSENT};
 use crate::cli::support::json::StatsJson;
 use crate::cli::support::layout::{Layout, Step};
+use crate::cli::support::marks;
 use crate::cli::support::table::{Align, Table};
 use crate::cli::support::text::{escape, shorten};
 use crate::cli::support::{output, time};
@@ -36,7 +37,7 @@ Exit status: 0 there are requests, 1 there are none.";
 ///
 /// One line for each combination of the groups in --by, and a line of totals.
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = format!("{}\n\n{AFTER_HELP}", marks::LEGEND))]
 pub(crate) struct Args {
     /// What to group by, separated by commas; without it, everything is one line
     #[arg(long, value_name = "KEYS", value_delimiter = ',')]
@@ -246,20 +247,38 @@ fn write_table(keys: &[Key], rows: &[StatsRow], out: &mut dyn Write) -> Result<(
     let mut layout = Layout::default();
     table.write(&STEPS, &mut layout, out)?;
     layout.say();
-    if totals.without_usage > 0 {
-        output::say(&format!(
-            "note: tokens and costs of - or with a + leave out {} of which no usage is known: the \
-             provider gave none, or its body was left out or could not be read",
-            format::counted(totals.without_usage, "request", "requests")
-        ));
-    }
-    if totals.unpriced > 0 {
-        output::say(&format!(
-            "note: a cost of - or with a + leaves out {} with tokens but without a known price",
-            format::counted(totals.unpriced, "request", "requests")
-        ));
-    }
+    // Notes are about the whole table: behind it, where both go to one place.
+    out.flush()?;
+    notes(&totals);
     Ok(())
+}
+
+/// Says what the marks of the totals are about.
+fn notes(totals: &StatsRow) {
+    let requests = |count| format::counted(count, "request", "requests");
+    for (count, what) in [
+        (
+            totals.without_usage,
+            "of which no usage is known, because the provider gave none, or its body was left out or could not be \
+             read: tokens and costs lack theirs",
+        ),
+        (
+            totals.partial_usage,
+            "whose response broke off: their tokens are at least what was counted by then",
+        ),
+        (
+            totals.unpriced,
+            "with tokens and without a known price: costs lack theirs",
+        ),
+        (
+            totals.incomplete_cost,
+            "of which something has no price: costs lack that",
+        ),
+    ] {
+        if count > 0 {
+            output::say(&format!("note: {} {what}", requests(count)));
+        }
+    }
 }
 
 fn heading(key: Key) -> &'static str {
@@ -297,33 +316,12 @@ fn figures(row: &StatsRow) -> [String; 9] {
         format::count(row.completed),
         format::count(row.failed),
         format::count(other),
-        tokens(row, row.input_tokens),
-        tokens(row, row.cache_read_input_tokens),
-        tokens(row, row.output_tokens),
-        cost(row),
+        marks::tokens_sum(row.input_tokens, row),
+        marks::tokens_sum(row.cache_read_input_tokens, row),
+        marks::tokens_sum(row.output_tokens, row),
+        marks::cost_sum(row),
         format::or_absent(mean, format::latency),
     ]
-}
-
-/// A cost: the known part, marked if there may be more.
-fn tokens(row: &StatsRow, known: u64) -> String {
-    match (known, row.without_usage) {
-        (known, 0) => format::count(known),
-        (0, lacking) if lacking == row.requests => ABSENT.to_owned(),
-        (known, _) => format!("{}+", format::count(known)),
-    }
-}
-
-/// Never a silent zero: an unknown value is `-`, one that is known in part has a mark.
-fn cost(row: &StatsRow) -> String {
-    match (
-        row.cost_microdollars,
-        row.unpriced.saturating_add(row.without_usage),
-    ) {
-        (known, 0) => format::cost(known),
-        (0, _) => ABSENT.to_owned(),
-        (known, _) => format!("{}+", format::cost(known)),
-    }
 }
 
 fn totals(rows: &[StatsRow]) -> StatsRow {
@@ -357,7 +355,12 @@ fn add(sums: &mut StatsRow, row: &StatsRow) {
         cost_microdollars,
         unpriced,
         latency_us_sum,
-        latency_count
+        latency_count,
+        partial_usage,
+        told_usage,
+        partial_cost,
+        told_cost,
+        incomplete_cost
     );
 }
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use auditlite::UsageDetails;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -111,6 +112,18 @@ impl<'l> Fields<'l> {
     ) -> Result<BTreeMap<String, String>, String> {
         let texts = self.of_texts(name, name, '{', "an object of strings")?;
         Ok(texts.unwrap_or_default())
+    }
+
+    /// What a response says of its usage beyond the counts.
+    pub(crate) fn usage_details(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Option<Box<UsageDetails>>, String> {
+        let is_null = self.raw(name).is_none_or(|raw| raw.get() == "null");
+        match is_null {
+            true => Ok(None),
+            false => self.of_texts(name, name, '{', "an object of details of usage"),
+        }
     }
 
     fn of_texts<T: DeserializeOwned>(

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use auditlite::{
     BodyInfo, BundleReport, CanonicalMessage, Conversation, DoctorReport, Message, Payload,
-    RecordedToolCall, RequestRecord, SearchHit, StatsRow, ToolResult, ToolStats, Transcript,
-    VerifyReport,
+    PriceSource, RecordedToolCall, RequestRecord, SearchHit, StatsRow, ToolResult, ToolStats,
+    Transcript, VerifyReport,
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -22,6 +22,8 @@ macro_rules! fields {
 pub(crate) struct Details {
     /// The request.
     pub(crate) record: RequestRecord,
+    /// What the price book was made of from which its cost was computed.
+    pub(crate) price_book: Vec<PriceSource>,
     /// What is known of its request body.
     pub(crate) request: Option<BodyInfo>,
     /// What is known of its response body.
@@ -64,6 +66,7 @@ impl Serialize for Details {
             #[serde(flatten)]
             record: &'a RequestRecord,
             overhead_us: Option<u64>,
+            price_book: &'a [PriceSource],
             request: Option<BodyJson<'a>>,
             response: Option<BodyJson<'a>>,
             response_bytes_so_far: Option<u64>,
@@ -78,6 +81,7 @@ impl Serialize for Details {
         Line {
             record: &self.record,
             overhead_us: self.overhead_us(),
+            price_book: &self.price_book,
             request: self.request.as_ref().map(BodyJson),
             response: self.response.as_ref().map(BodyJson),
             response_bytes_so_far: self.response_so_far.as_ref().map(|seen| seen.length),

@@ -12,6 +12,7 @@ pub(super) mod json;
 pub(super) mod keys;
 pub(super) mod layout;
 pub(super) mod line_id;
+pub(super) mod marks;
 pub(super) mod output;
 pub(super) mod pager;
 pub(super) mod private_file;

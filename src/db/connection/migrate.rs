@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use crate::db::added_columns::{ADDED_COLUMNS, has_added_columns};
 use crate::db::error::{Context, DbError};
 
 /// "AUDL". Source of the field: <https://www.sqlite.org/pragma.html#pragma_application_id>.
@@ -104,6 +105,22 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<(), DbError> {
             transaction
                 .execute_batch(&definition_of(table))
                 .context(MIGRATING)?;
+        }
+    }
+    // A table that is not as any build made it is recreated or refused.
+    let is_table = |(table, ..): &(&str, &str, &str)| -> Result<bool, DbError> {
+        let sql = "SELECT count(*) FROM sqlite_schema WHERE name = ?1 AND type = 'table'";
+        let found = transaction.query_row(sql, [table], |row| row.get::<_, i64>(0));
+        Ok(found.context(MIGRATING)? == 1)
+    };
+    let mut are_tables = true;
+    for column in &ADDED_COLUMNS {
+        are_tables &= is_table(column)?;
+    }
+    if are_tables && !has_added_columns(&transaction) {
+        for (table, column, definition) in ADDED_COLUMNS {
+            let sql = format!("ALTER TABLE {table} ADD COLUMN {column} {definition}");
+            transaction.execute_batch(&sql).context(MIGRATING)?;
         }
     }
     transaction.commit().context(MIGRATING)

@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use rusqlite::Connection;
 
 use super::migrate;
+use crate::db::added_columns::ADDED_COLUMNS;
 use crate::db::error::{Context, DbError};
 
 const READING: &str = "reading the file's schema";
@@ -63,6 +64,8 @@ pub(crate) struct Schema {
     statistics: Vec<&'static str>,
     /// An earlier build made the file, and it has no [`migrate::ADDED`] tables.
     is_of_before: bool,
+    /// An earlier build made the file, and its tables lack [`ADDED_COLUMNS`].
+    lacks_columns: bool,
     /// What was recreated at the opening, in words.
     pub(crate) remade: Vec<String>,
 }
@@ -78,6 +81,15 @@ impl Schema {
         let expected = expected()?;
         let is_added = |table: &str| migrate::ADDED.contains(&table);
         schema.is_of_before = !own.iter().any(|item| is_added(&item.table));
+        schema.lacks_columns = !own.iter().any(Item::has_added_columns);
+        let before;
+        let expected = match schema.lacks_columns {
+            true => {
+                before = expected.iter().map(Item::without_added_columns).collect();
+                &before
+            }
+            false => expected,
+        };
         for item in expected {
             if schema.is_of_before && is_added(&item.table) {
                 continue;
@@ -272,6 +284,30 @@ fn listed(mut lines: Vec<String>) -> Vec<String> {
 }
 
 impl Item {
+    fn has_added_columns(&self) -> bool {
+        let mut columns = ADDED_COLUMNS.iter();
+        let is_here = |word: &str| self.words.iter().any(|own| own == word);
+        columns.any(|(table, column, _)| {
+            self.kind == "table" && self.name == *table && is_here(column)
+        })
+    }
+
+    /// As an earlier build made it.
+    fn without_added_columns(&self) -> Self {
+        let mut item = self.clone();
+        let columns = ADDED_COLUMNS.iter();
+        for (.., column, definition) in
+            columns.filter(|(table, ..)| self.kind == "table" && self.name == *table)
+        {
+            let added = words(&format!(", {column} {definition}"));
+            let places = item.words.windows(added.len());
+            if let Some(place) = places.into_iter().position(|words| words == added) {
+                item.words.drain(place..place + added.len());
+            }
+        }
+        item
+    }
+
     /// Its name, if it is a table of statistics.
     fn statistics(&self) -> Option<&'static str> {
         let mut names = STATISTICS.into_iter();
@@ -299,7 +335,7 @@ impl Item {
 }
 
 /// The objects of this version.
-fn expected() -> Result<&'static [Item], DbError> {
+fn expected() -> Result<&'static Vec<Item>, DbError> {
     static EXPECTED: OnceLock<Vec<Item>> = OnceLock::new();
     if let Some(items) = EXPECTED.get() {
         return Ok(items);

@@ -4,7 +4,7 @@ use rusqlite::Connection;
 
 use super::list::{Walk, conditions, rows};
 use crate::db::error::{Context, DbError};
-use crate::db::rows::{RequestRow, SELECT_REQUEST, count_at};
+use crate::db::rows::{RequestRow, count_at, select_request};
 use crate::db::seq_to_sql;
 use crate::model::RequestFilter;
 
@@ -26,7 +26,7 @@ pub(crate) fn list_of(
     );
     let sql = format!(
         "{}{}{}",
-        *SELECT_REQUEST,
+        select_request(connection),
         conditions.index,
         conditions.to_sql()
     );

@@ -7,7 +7,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use crate::db::error::{Context, DbError};
-use crate::db::rows::{RequestRow, SELECT_MINUTES, SELECT_REQUEST, request_rows, status_in};
+use crate::db::rows::{RequestRow, SELECT_MINUTES, request_rows, select_request, status_in};
 use crate::db::seq_to_sql;
 use crate::log::minute_of;
 use crate::model::{
@@ -156,7 +156,7 @@ pub(crate) fn top(
     conditions.add_fixed(format!("{column} IS NOT NULL"));
     let sql = format!(
         "{}{}{} ORDER BY {column} DESC, opened_seq DESC LIMIT {limit}",
-        *SELECT_REQUEST,
+        select_request(connection),
         conditions.index,
         conditions.to_sql()
     );
@@ -200,7 +200,7 @@ fn list_sql(
         };
         queries.push(format!(
             "{}{}{}",
-            *SELECT_REQUEST,
+            select_request(connection),
             conditions.index,
             conditions.to_sql()
         ));

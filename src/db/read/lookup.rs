@@ -4,7 +4,7 @@ use crate::db::rows::{count_at, optional_count_at};
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use crate::db::error::{Context, DbError};
-use crate::db::rows::{RequestRow, SELECT_REQUEST, request_rows};
+use crate::db::rows::{RequestRow, request_rows, select_request};
 use crate::db::seq_to_sql;
 use crate::model::{RecordedToolCall, stored_identifier};
 use crate::payload::{Bases, bases_of};
@@ -34,7 +34,7 @@ fn requests_where(
     const READING: &str = "looking up a request";
     let sql = format!(
         "{} WHERE {condition} ORDER BY opened_seq DESC LIMIT {limit}",
-        *SELECT_REQUEST
+        select_request(connection)
     );
     let mut statement = connection.prepare_cached(&sql).context(READING)?;
     let rows = statement.query(params_from_iter(values)).context(READING)?;

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::list::{self, Conditions, Walk};
+use crate::db::added_columns::{ADDED_COLUMNS, has_added_columns};
 use crate::db::error::{Context, DbError};
 use crate::db::rollups::{SUMS, total};
 use crate::db::rows::count_at;
@@ -30,7 +31,7 @@ fn stats_from(
     filter: &StatsFilter,
     is_hourly: bool,
 ) -> Result<Vec<StatsRow>, DbError> {
-    let (source, mut conditions) = source(filter, is_hourly);
+    let (source, mut conditions) = source(filter, is_hourly, has_added_columns(connection));
     conditions.add_name(&["provider_name"], filter.provider_name.as_ref());
     conditions.add_name(&["model"], filter.model.as_ref());
     conditions.add_identifier("user_id = ?", filter.user_id.as_ref());
@@ -51,13 +52,23 @@ fn stats_from(
     rows.collect::<Result<_, _>>().context(READING)
 }
 
+/// The sums of a file of an earlier build: 0 for those that it has not.
+fn sums_of_before() -> String {
+    let is_added = |sum: &&str| ADDED_COLUMNS.iter().any(|(_, column, _)| column == sum);
+    let columns = SUMS.iter().map(|sum| match is_added(sum) {
+        true => format!("0 AS {sum}"),
+        false => (*sum).to_owned(),
+    });
+    columns.collect::<Vec<_>>().join(", ")
+}
+
 /// The source for a time range, as a table with the columns `hour`, `provider_name`, `model`, the sums, and
 /// `user_id` where hours are read.
 ///
 /// The range is cut into three parts: the hours before the first whole day, the whole days, and the hours
 /// after the last whole day. If there is no whole day, or the caller needs single hours, it is one range of
 /// hours. Values that are bound in the source come before those of other conditions.
-fn source(filter: &StatsFilter, is_hourly: bool) -> (String, Conditions) {
+fn source(filter: &StatsFilter, is_hourly: bool, has_added: bool) -> (String, Conditions) {
     let first = filter.since.map(|since| hour_of(since.as_micros()));
     // `until` is exclusive: its hour counts, unless `until` is the start of that hour.
     let last = filter
@@ -75,14 +86,25 @@ fn source(filter: &StatsFilter, is_hourly: bool) -> (String, Conditions) {
         if let Some(last) = last {
             conditions.add("hour <= ?", last);
         }
-        return ("usage_hourly".to_owned(), conditions);
+        let source = match has_added {
+            true => "usage_hourly".to_owned(),
+            false => format!(
+                "(SELECT hour, provider_name, model, user_id, {} FROM usage_hourly)",
+                sums_of_before()
+            ),
+        };
+        return (source, conditions);
     }
     let start = |day: i64| day.saturating_mul(HOURS_PER_DAY);
     let mut bind = |sql: &str, value: i64| {
         conditions.values.push(value.into());
         sql.to_owned()
     };
-    let columns = format!("provider_name, model, {}", SUMS.join(", "));
+    let sums = match has_added {
+        true => SUMS.join(", "),
+        false => sums_of_before(),
+    };
+    let columns = format!("provider_name, model, {sums}");
     let days: Vec<String> = [
         first_day.map(|day| bind("day >= ?", day)),
         last_day.map(|day| bind("day <= ?", day)),
@@ -130,7 +152,7 @@ pub(crate) fn stats_of(
     let column = |key, name| named(group_by, key, name);
     let count = |status: &str| format!("sum(status = '{status}')");
     let sql = format!(
-        "SELECT {}, {}, {}, {}, {}, {} FROM requests{}{} GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
+        "SELECT {}, {}, {}, {}, {}, {}, {} FROM requests{}{} GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
         // Rounded down, also before 1970.
         time(
             group_by,
@@ -170,6 +192,18 @@ pub(crate) fn stats_of(
         ]
         .map(total)
         .join(", "),
+        match has_added_columns(&transaction) {
+            false => "0, 0, 0, 0, 0".to_owned(),
+            true => [
+                "usage_source = 'partial'",
+                "usage_source = 'told'",
+                "cost_source = 'partial'",
+                "cost_source IN ('stated', 'told')",
+                "cost_source = 'incomplete'",
+            ]
+            .map(|condition| total(&format!("coalesce({condition}, 0)")))
+            .join(", "),
+        },
         conditions.index,
         conditions.to_sql()
     );
@@ -274,6 +308,11 @@ fn stats_from_row(row: &Row<'_>) -> rusqlite::Result<StatsRow> {
         unpriced: count_at(row, 16)?,
         latency_us_sum: count_at(row, 17)?,
         latency_count: count_at(row, 18)?,
+        partial_usage: count_at(row, 19)?,
+        told_usage: count_at(row, 20)?,
+        partial_cost: count_at(row, 21)?,
+        told_cost: count_at(row, 22)?,
+        incomplete_cost: count_at(row, 23)?,
     };
     stats.requests = [
         stats.completed,

@@ -18,7 +18,7 @@ mod texts;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, params_from_iter};
 
 use super::error::{Context, DbError};
-use super::rows::{RequestRow, SELECT_REQUEST, request_rows};
+use super::rows::{RequestRow, request_rows, select_request};
 use super::seq_to_sql;
 use crate::db::rows::count_at;
 use crate::model::{Digest, RequestRecord};
@@ -192,7 +192,7 @@ pub(crate) fn next_requests(
         format!(
             "{} WHERE opened_seq IN (SELECT opened_seq FROM search_pending WHERE state = {state}) \
              AND ended_seq IS NOT NULL LIMIT {limit}",
-            *SELECT_REQUEST
+            select_request(connection)
         )
     };
     let mut requests = Vec::new();
@@ -214,7 +214,7 @@ pub(crate) fn requests_from(
 ) -> Result<Vec<RequestRow>, DbError> {
     let sql = format!(
         "{} WHERE opened_seq >= ?1 ORDER BY opened_seq LIMIT {limit}",
-        *SELECT_REQUEST
+        select_request(connection)
     );
     requests_by(connection, &sql, &[seq_to_sql(seq)])
 }
@@ -349,7 +349,7 @@ pub(crate) fn by_opened_seq(
     connection: &Connection,
     opened_seq: u64,
 ) -> Result<Option<RequestRow>, DbError> {
-    let sql = format!("{} WHERE opened_seq = ?1", *SELECT_REQUEST);
+    let sql = format!("{} WHERE opened_seq = ?1", select_request(connection));
     let found = requests_by(connection, &sql, &[seq_to_sql(opened_seq)])?;
     Ok(found.into_iter().next())
 }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use rusqlite::{Connection, Row};
 
 use crate::db::error::{Context, DbError};
-use crate::db::rows::{count_at, optional_count_at};
+use crate::db::rows::{count_at, name_at, optional_count_at};
 use crate::db::seq_to_sql;
 use crate::log::{EndKind, Ended, HourKey};
 
@@ -31,7 +31,7 @@ pub(crate) fn visit_ended(
              coalesce(response_model, request_model, client_model, ''), \
              coalesce(user_id, ''), status, input_tokens, output_tokens, \
              cache_read_input_tokens, cache_write_input_tokens, reasoning_output_tokens, \
-             cost_microdollars, latency_us, opened_seq, http_status FROM requests WHERE opened_seq BETWEEN ?1 AND ?2 \
+             cost_microdollars, latency_us, opened_seq, http_status, usage_source, cost_source FROM requests WHERE opened_seq BETWEEN ?1 AND ?2 \
              AND ended_seq IS NOT NULL",
         )
         .context(READING)?;
@@ -63,6 +63,8 @@ fn ended_of(row: &Row<'_>) -> rusqlite::Result<EndedRow> {
         cost_microdollars: optional_count_at(row, 10)?,
         latency_us: optional_count_at(row, 11)?,
         http_status: row.get(13)?,
+        usage_source: name_at(row, 14)?,
+        cost_source: name_at(row, 15)?,
         ..Ended::default()
     };
     Ok(EndedRow {

@@ -14,7 +14,7 @@ use crate::log::{
     DayKey, Ended, HourKey, HourSums, Opened, RequestChange, RequestEnd, RequestStart,
     merged_attributes,
 };
-use crate::model::Status;
+use crate::model::{CostSource, Status, UsageSource};
 
 const WRITING: &str = "writing the projections";
 
@@ -382,6 +382,10 @@ pub(crate) fn bind_end(
         conversation_id: _,
         attributes: _,
         request_body: _,
+        usage_source,
+        cost_source,
+        price_book_seq,
+        usage_details,
     } = end.map_or(&nothing, |end| end.ended);
     binder.bind(end.map(|end| sql(end.seq)))?;
     binder.bind(status.as_str())?;
@@ -393,7 +397,11 @@ pub(crate) fn bind_end(
     binder.bind(cache_read_input_tokens.map(sql))?;
     binder.bind(cache_write_input_tokens.map(sql))?;
     binder.bind(reasoning_output_tokens.map(sql))?;
+    binder.bind(usage_source.map(UsageSource::as_str))?;
+    binder.bind(rows::usage_details_to_sql(usage_details.as_deref()))?;
     binder.bind(cost_microdollars.map(sql))?;
+    binder.bind(cost_source.map(CostSource::as_str))?;
+    binder.bind(price_book_seq.map(sql))?;
     binder.bind(rows::finish_reasons_to_sql(finish_reasons.as_slice()))?;
     binder.bind(i64::try_from(tool_calls.len()).unwrap_or(i64::MAX))?;
     binder.bind(response_id)?;

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 
 use crate::log::EndKind;
-use crate::model::{Completion, Failure, Rejection, Timing, ToolCall, Usage};
+use crate::model::{
+    Completion, CostSource, Failure, Rejection, Timing, ToolCall, Usage, UsageDetails,
+};
 
 /// What the packer reads from the bytes of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,6 +34,7 @@ pub(crate) struct Ending {
     pub(crate) error_type: Option<String>,
     pub(crate) error_message: Option<String>,
     pub(crate) usage: Option<Usage>,
+    pub(crate) usage_details: Option<Box<UsageDetails>>,
     pub(crate) finish_reasons: Vec<String>,
     pub(crate) tool_calls: Vec<ToolCall>,
     pub(crate) response_body: Option<Bytes>,
@@ -41,6 +44,7 @@ pub(crate) struct Ending {
     pub(crate) http_status: Option<u16>,
     /// Where the gateway knows it itself.
     pub(crate) cost_microdollars: Option<u64>,
+    pub(crate) cost_source: Option<CostSource>,
     pub(crate) timing: Timing,
 }
 
@@ -52,6 +56,7 @@ impl From<Completion> for Ending {
             error_type: None,
             error_message: None,
             usage: completion.usage,
+            usage_details: completion.usage_details,
             finish_reasons: completion.finish_reasons,
             tool_calls: completion.tool_calls,
             response_body: completion.response_body,
@@ -60,6 +65,7 @@ impl From<Completion> for Ending {
             response_model: completion.response_model,
             http_status: completion.http_status,
             cost_microdollars: completion.cost_microdollars,
+            cost_source: completion.cost_source,
             timing: completion.timing.unwrap_or_default(),
         }
     }
@@ -73,6 +79,7 @@ impl From<Failure> for Ending {
             error_type: Some(failure.error_type),
             error_message: failure.error_message,
             usage: failure.usage,
+            usage_details: failure.usage_details,
             finish_reasons: failure.finish_reasons,
             tool_calls: failure.tool_calls,
             response_body: failure.response_body,
@@ -81,6 +88,7 @@ impl From<Failure> for Ending {
             response_model: failure.response_model,
             http_status: failure.http_status,
             cost_microdollars: failure.cost_microdollars,
+            cost_source: failure.cost_source,
             timing: failure.timing.unwrap_or_default(),
         }
     }

@@ -65,6 +65,7 @@ pub(crate) struct Shared {
     pub(crate) media_ids: MediaIds,
     /// Read by the packer once a batch, replaced by the owner; request threads do not touch it.
     prices: Mutex<Option<Arc<PriceBook>>>,
+    prices_times_set: AtomicU64,
     sender: Sender<Command>,
     pub(crate) state: StoreState,
     writer: OnceLock<Thread>,
@@ -96,6 +97,7 @@ impl Shared {
             commits: CommitWaiters::default(),
             media_ids: MediaIds::default(),
             prices: Mutex::default(),
+            prices_times_set: AtomicU64::new(0),
             sender,
             state: StoreState::default(),
             writer: OnceLock::new(),
@@ -332,9 +334,15 @@ impl Shared {
         prices.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// How often the price book was set. A reader that finds it changed takes the book.
+    pub(crate) fn price_book_times_set(&self) -> u64 {
+        self.prices_times_set.load(Ordering::Acquire)
+    }
+
     pub(crate) fn set_price_book(&self, book: Option<Arc<PriceBook>>) {
         let prices = self.prices.lock();
         let before = std::mem::replace(&mut *prices.unwrap_or_else(PoisonError::into_inner), book);
+        self.prices_times_set.fetch_add(1, Ordering::Release);
         drop(before); // large, and not under the lock
     }
 

@@ -7,6 +7,7 @@ use super::pieces::PackedPiece;
 use crate::db::Batch;
 use crate::log::Ended;
 use crate::model::MessageToolCall;
+use crate::pricing::PriceBook;
 use crate::sync::channel::Sender;
 use crate::writer::admission::capacity::Reservation;
 use crate::writer::admission::ending::ParseResponse;
@@ -35,6 +36,13 @@ pub(crate) struct Replies {
     pub(crate) maintenance: Option<Maintenance>,
 }
 
+/// A price book and the event that states it.
+#[derive(Debug)]
+pub(crate) struct StatedBook {
+    pub(crate) seq: u64,
+    pub(crate) book: Arc<PriceBook>,
+}
+
 /// Completes an end's event, and is traced with it.
 #[derive(Debug)]
 pub(crate) struct EndNote {
@@ -46,6 +54,8 @@ pub(crate) struct EndNote {
     pub(crate) executed: Option<Box<MessageToolCall>>,
     /// What its response is parsed for.
     pub(crate) parse_response: ParseResponse,
+    /// By which it is priced.
+    pub(crate) prices: Option<Arc<StatedBook>>,
 }
 
 impl EndNote {

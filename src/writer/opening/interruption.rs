@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::db::{Appender, DbError, DbErrorKind, OpenRequest, Part, SeenResponse};
 use crate::error::chain;
 use crate::log::{BodyFact, EndKind, Ended, EventKind, Kept};
-use crate::model::WireProtocol;
+use crate::model::{CostSource, UsageSource, WireProtocol};
 use crate::payload::{Content, Excerpt, PayloadPlan, excerpt_of, sha256};
 use crate::writer::admission::ending::ParseResponse;
 use crate::writer::admission::lifecycle::Route;
@@ -16,6 +16,7 @@ use crate::writer::commit::request::EndNote;
 use crate::writer::stages::batch::BatchBuilder;
 use crate::writer::stages::bodies::{committed, committed_excerpt, count};
 use crate::writer::stages::complete::Response;
+use crate::writer::stages::prices::Prices;
 
 /// Ends one request that a crash left open. If pieces of its response were written, they become its body: the
 /// event commits to them, and the packer parses them like any response, which also decides the outcome.
@@ -24,6 +25,7 @@ pub(crate) fn interrupt(
     at: i64,
     config: &Config,
     appender: &Appender,
+    prices: &Prices,
     prepared: &mut BatchBuilder,
 ) -> Result<(), DbError> {
     let mut ended = Ended {
@@ -63,7 +65,11 @@ pub(crate) fn interrupt(
             })),
             executed: None,
             parse_response: ParseResponse::DecideOutcome,
+            prices: prices.stated(),
         });
+    } else {
+        ended.usage_source = Some(UsageSource::Absent);
+        ended.cost_source = Some(CostSource::Unknown);
     }
     prepared.push(at, EventKind::Ended(Box::new(ended)));
     Ok(())

@@ -10,8 +10,8 @@ use bytes::Bytes;
 
 use crate::log::{EndKind, Ended, Event, EventKind, ToolCallFact};
 use crate::model::{
-    Failure, MessagePart, MessageToolCall, Normaliser, RESPONSE_GENERIC, RESPONSE_UNPARSED,
-    ToolCall, Usage, WireProtocol,
+    CostSource, Failure, MessagePart, MessageToolCall, Normaliser, RESPONSE_GENERIC,
+    RESPONSE_UNPARSED, ToolCall, Usage, UsageSource, WireProtocol,
 };
 use crate::pricing::PriceBook;
 use crate::sync::{caught, trip};
@@ -64,8 +64,7 @@ fn parsed(is_known: bool, mut response: ParsedResponse) -> ParsedResponse {
 /// Completes the events of ends with what their responses say, and prices them. Belongs to the packer.
 #[derive(Debug, Default)]
 pub(crate) struct EndCompleter {
-    /// The price book of the last batch: the owner may replace the store's at any time, and one batch is priced
-    /// by one book.
+    /// The price book of the last end.
     price_book: Option<Arc<PriceBook>>,
     /// Models without a price that were warned of already.
     unpriced_models: HashSet<String>,
@@ -83,9 +82,6 @@ impl EndCompleter {
         responses: Vec<(usize, ParsedResponse)>,
         shared: &Shared,
     ) -> u64 {
-        if !ends.is_empty() {
-            self.take_prices(shared.price_book());
-        }
         let mut unparsed = 0_u64;
         let mut responses = responses.into_iter().peekable();
         for note in ends {
@@ -131,43 +127,64 @@ impl EndCompleter {
             }
             // Priced last, when usage and model are known. A panic leaves the cost empty.
             let _ = caught(|| self.price(ended, note));
+            state_unknown(ended);
         }
         unparsed
     }
 
-    /// Takes over the current price book. A new book has other gaps, so warnings start again.
-    fn take_prices(&mut self, book: Option<Arc<PriceBook>>) {
-        if book.as_ref().map(Arc::as_ptr) != self.price_book.as_ref().map(Arc::as_ptr) {
+    /// A new book has other gaps, so warnings start again.
+    fn take_prices(&mut self, book: &Arc<PriceBook>) {
+        if self.price_book.as_ref().map(Arc::as_ptr) != Some(Arc::as_ptr(book)) {
             self.unpriced_models.clear();
-            self.price_book = book;
+            self.price_book = Some(Arc::clone(book));
         }
     }
 
     fn price(&mut self, ended: &mut Ended, note: &EndNote) {
-        let Some(book) = &self.price_book else { return };
         // A cost that the gateway reports takes precedence.
         if ended.cost_microdollars.is_some() || !ended.has_usage() {
             return;
         }
+        let Some(stated) = &note.prices else { return };
+        self.take_prices(&stated.book);
         let usage = Usage {
             input_tokens: ended.input_tokens,
             output_tokens: ended.output_tokens,
             cache_read_input_tokens: ended.cache_read_input_tokens,
             cache_write_input_tokens: ended.cache_write_input_tokens,
             reasoning_output_tokens: ended.reasoning_output_tokens,
-            is_unparsed: false,
+            ..Usage::default()
         };
         let models = note.models(ended);
         let provider_name = note.provider_name(ended);
-        let mut cost = book.cost_microdollars(provider_name, &models, &usage);
+        let mut cost = stated
+            .book
+            .cost_microdollars(provider_name, &models, &usage);
         let mut normaliser = Normaliser::default();
         normaliser.cost(&mut cost);
         if cost.is_none() {
             let model = models.first().copied().unwrap_or_default();
             warn_unpriced(&mut self.unpriced_models, provider_name, model);
         }
+        if cost.is_some() {
+            ended.price_book_seq = Some(stated.seq);
+            ended.cost_source = Some(match ended.usage_source {
+                Some(UsageSource::Partial) => CostSource::Partial,
+                _ => CostSource::Computed,
+            });
+        }
         ended.adjust(normaliser.into_adjustments());
         ended.cost_microdollars = cost;
+    }
+}
+
+/// States what is not known, where something may be.
+fn state_unknown(ended: &mut Ended) {
+    if ended.lacks_usage() {
+        ended.usage_source = Some(UsageSource::Absent);
+    }
+    if ended.cost_microdollars.is_none() && (ended.has_usage() || ended.lacks_usage()) {
+        ended.cost_source = Some(CostSource::Unknown);
     }
 }
 
@@ -210,6 +227,7 @@ fn add_response(
     }
     ended.kind = outcome(ended.kind, parse_response, ended.http_status, &response);
     let is_error_status = ended.http_status.is_some_and(|status| status >= 400);
+    let is_partial = response.is_usage_partial;
     let mut found = Failure::new("");
     let mut input_bytes = Vec::new();
     for part in response
@@ -236,6 +254,7 @@ fn add_response(
     }
     // Only what will be used is checked below: a usage that the end already has must not flag it.
     found.usage = response.usage.filter(|_| !ended.has_usage());
+    found.usage_details = response.usage_details.filter(|_| !ended.has_usage());
     found.finish_reasons = response.finish_reasons;
     found.response_id = response.response_id;
     found.response_model = response.response_model;
@@ -254,12 +273,17 @@ fn add_response(
         ended.error_message = found.error_message;
     }
     if let Some(usage) = found.usage {
+        ended.usage_source = Some(match is_partial {
+            true => UsageSource::Partial,
+            false => UsageSource::Reported,
+        });
         ended.input_tokens = usage.input_tokens;
         ended.output_tokens = usage.output_tokens;
         ended.cache_read_input_tokens = usage.cache_read_input_tokens;
         ended.cache_write_input_tokens = usage.cache_write_input_tokens;
         ended.reasoning_output_tokens = usage.reasoning_output_tokens;
     }
+    ended.usage_details = ended.usage_details.take().or(found.usage_details);
     if ended.finish_reasons.is_empty() {
         ended.finish_reasons = found.finish_reasons;
     }

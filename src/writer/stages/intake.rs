@@ -186,8 +186,9 @@ impl Intake {
             Command::Served(_)
             | Command::UpstreamBody(_)
             | Command::Chunks(_)
-            | Command::Piece(_)
-            | Command::End(_) => {
+            | Command::Piece(_) => self.prepare(command, batch),
+            Command::End(_) => {
+                self.preparer.prices.update(&self.shared, batch);
                 self.prepare(command, batch);
             }
             Command::Wake => self.shared.free_control_slot(),

@@ -1,7 +1,7 @@
 //! From the channel to a batch: `intake` drains and numbers, `prepare` turns commands into events and payload
 //! plans (`prepare_open`, `prepare_end`), `pack` compresses, encodes and extends the tree, `complete` parses
 //! responses. `resume` reads conversations back from the file, `media` knows
-//! which media the file has. A command whose preparation panics is recorded in its `barest` form by `guard`.
+//! which media the file has, `prices` states price books. A command whose preparation panics is recorded in its `barest` form by `guard`.
 
 pub(super) mod barest;
 pub(super) mod batch;
@@ -15,6 +15,7 @@ pub(super) mod pieces;
 pub(super) mod prepare;
 pub(super) mod prepare_end;
 pub(super) mod prepare_open;
+pub(super) mod prices;
 pub(super) mod request_note;
 pub(super) mod resume;
 pub(super) mod routes;

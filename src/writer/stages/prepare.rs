@@ -10,6 +10,7 @@ use super::batch::BatchBuilder;
 use super::bodies::{committed, committed_excerpt, count, shed};
 use super::media::MediaTable;
 use super::pieces::PlannedPiece;
+use super::prices::Prices;
 use super::request_note::RequestNote;
 use super::resume::Resumer;
 use super::routes::RecentRoutes;
@@ -51,6 +52,7 @@ pub(crate) struct Preparer {
     pub(crate) routes: RecentRoutes,
     /// `None`: media stay in their bodies.
     media: Option<MediaTable>,
+    pub(crate) prices: Prices,
     /// Buffer for the name of a conversation.
     pub(crate) name: String,
     /// Arenas that the packer has packed, for use in later groups.
@@ -63,6 +65,7 @@ impl Preparer {
         buffers: Receiver<Vec<u8>>,
         resumer: Option<Resumer>,
         media: Option<MediaTable>,
+        prices: Prices,
     ) -> Self {
         let cache_bytes = config.conversation_cache_bytes;
         Self {
@@ -73,6 +76,7 @@ impl Preparer {
             resumer,
             routes: RecentRoutes::default(),
             media,
+            prices,
             name: String::new(),
             buffers,
         }

@@ -10,7 +10,9 @@ use super::prepare::{Keeping, Preparer, feed, json_of};
 use crate::config::Capture;
 use crate::db::{Part, payload_id};
 use crate::log::{BodyFact, EndKind, Ended, EventKind, Kept, ToolCallFact};
-use crate::model::{Adjustments, Message, Normaliser, RESPONSE_UNPARSED, Timing, ToolCall};
+use crate::model::{
+    Adjustments, CostSource, Message, Normaliser, RESPONSE_UNPARSED, Timing, ToolCall, UsageSource,
+};
 use crate::payload::{Content, EndContent, PayloadPlan, StreamedBody};
 use crate::sync::trip;
 use crate::writer::admission::capacity::BodyGrant;
@@ -74,7 +76,7 @@ impl Preparer {
         let event_index = batch.events.len();
         batch
             .ends
-            .push(end_note(&mut command, &mut notes, event_index));
+            .push(self.end_note(&mut command, &mut notes, event_index));
         if let Some(response) = response {
             batch.group.responses.push((event_index, response));
         }
@@ -153,6 +155,17 @@ impl Preparer {
         (Some(fact), response, keeping)
     }
 
+    fn end_note(&self, command: &mut EndCommand, notes: &mut Notes, event_index: usize) -> EndNote {
+        EndNote {
+            event_index,
+            span: std::mem::replace(&mut command.span, tracing::Span::none()),
+            route: notes.route.take(),
+            executed: notes.executed.take(),
+            parse_response: command.ending.parse_response,
+            prices: self.prices.stated(),
+        }
+    }
+
     /// Decides what is kept of bodies and texts. Under deferred capture the outcome decides, so the response is parsed
     /// here already; the packer then gets it parsed.
     fn keeping(
@@ -227,16 +240,6 @@ fn tool_call_facts(calls: &mut [ToolCall]) -> Vec<ToolCallFact> {
     facts.collect()
 }
 
-fn end_note(command: &mut EndCommand, notes: &mut Notes, event_index: usize) -> EndNote {
-    EndNote {
-        event_index,
-        span: std::mem::replace(&mut command.span, tracing::Span::none()),
-        route: notes.route.take(),
-        executed: notes.executed.take(),
-        parse_response: command.ending.parse_response,
-    }
-}
-
 /// Latencies as the gateway reported them, else as the handle measured them; within their bounds.
 fn timing(command: &EndCommand, adjustments: &mut Adjustments) -> Timing {
     let told = &command.ending.timing;
@@ -265,6 +268,8 @@ fn ended_event(
     let ending = command.ending;
     let late = command.late;
     let usage = ending.usage.unwrap_or_default();
+    let has_usage = usage.input_tokens.or(usage.output_tokens).is_some();
+    let has_cost = ending.cost_microdollars.is_some();
     Ended {
         kind: ending.kind,
         request_id: command.lifecycle.request_id.clone(),
@@ -284,6 +289,10 @@ fn ended_event(
         reasoning_output_tokens: usage.reasoning_output_tokens,
         // If the gateway does not know the cost, the packer computes it from usage and prices.
         cost_microdollars: ending.cost_microdollars,
+        usage_source: usage.source.or(has_usage.then_some(UsageSource::Told)),
+        cost_source: ending.cost_source.or(has_cost.then_some(CostSource::Told)),
+        price_book_seq: None,
+        usage_details: ending.usage_details,
         latency_us: timing.latency_us,
         upstream_latency_us: timing.upstream_latency_us,
         time_to_first_chunk_us: timing.time_to_first_chunk_us,

@@ -8,14 +8,23 @@ use crate::cli::support::identity::{BodyIdentity, Identity, KnownBy, hexadecimal
 use crate::cli::support::line_id::LineIds;
 use crate::cli::support::time;
 use auditlite::{
-    ActorKind, Completion, Failure, PayloadSide, Rejection, RequestContext, Status, Timestamp,
-    Timing, ToolCall, Usage,
+    ActorKind, Completion, CostSource, Failure, PayloadSide, Rejection, RequestContext, Status,
+    Timestamp, Timing, ToolCall, Usage, UsageDetails, UsageSource,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
+
+/// Where a number comes from; a name of another version is as good as none.
+fn source<T: std::str::FromStr>(
+    line: &mut Fields<'_>,
+    name: &'static str,
+) -> Result<Option<T>, String> {
+    let source = line.text(name, name)?;
+    Ok(source.and_then(|source| source.parse().ok()))
+}
 
 /// A request that is to be recorded.
 pub(super) struct Imported {
@@ -77,7 +86,10 @@ const FIELDS: &[&str] = &[
     "cache_read_input_tokens",
     "cache_write_input_tokens",
     "reasoning_output_tokens",
+    "usage_source",
+    "usage_details",
     "cost_microdollars",
+    "cost_source",
     "finish_reasons",
     "response_id",
     "http_status",
@@ -134,7 +146,10 @@ struct Line {
     cache_read_input_tokens: Option<u64>,
     cache_write_input_tokens: Option<u64>,
     reasoning_output_tokens: Option<u64>,
+    usage_source: Option<UsageSource>,
+    usage_details: Option<Box<UsageDetails>>,
     cost_microdollars: Option<u64>,
+    cost_source: Option<CostSource>,
     #[serde(default)]
     finish_reasons: Vec<String>,
     response_id: Option<String>,
@@ -313,7 +328,10 @@ impl Line {
                 .count("cache_write_input_tokens", "cache_write_input_tokens")?,
             reasoning_output_tokens: line
                 .count("reasoning_output_tokens", "reasoning_output_tokens")?,
+            usage_source: source(line, "usage_source")?,
+            usage_details: line.usage_details("usage_details")?,
             cost_microdollars: line.count("cost_microdollars", "cost_microdollars")?,
+            cost_source: source(line, "cost_source")?,
             finish_reasons: line.texts("finish_reasons")?,
             response_id: line.text("response_id", "response_id")?,
             http_status,
@@ -421,6 +439,7 @@ impl Line {
         usage.cache_write_input_tokens = self.cache_write_input_tokens;
         usage.reasoning_output_tokens = self.reasoning_output_tokens;
         let has_usage = usage != Usage::default();
+        usage.source = self.usage_source;
         let mut timing = Timing::default();
         timing.latency_us = self.latency_us;
         timing.upstream_latency_us = self.upstream_latency_us;
@@ -436,6 +455,8 @@ impl Line {
                 $end.response_model = self.response_model;
                 $end.http_status = self.http_status;
                 $end.cost_microdollars = self.cost_microdollars;
+                $end.cost_source = self.cost_source;
+                $end.usage_details = self.usage_details;
                 $end.timing = Some(timing);
                 $end.read_body = read_body;
             };

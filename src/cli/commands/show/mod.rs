@@ -135,6 +135,7 @@ pub(crate) fn run(
 /// looked up for the calls of both sources, the tool calls of the record and those in the reply's body.
 fn details(reader: &Reader, record: RequestRecord) -> Result<Details, CliError> {
     let mut problems = Problems::default();
+    let price_book = problems.of(reader.price_book(&record))?;
     let request = problems.of(reader.body_info(&record, PayloadSide::Request))?;
     let response = problems.of(reader.body_info(&record, PayloadSide::Response))?;
     let response_so_far = problems.of(reader.response_so_far(&record))?;
@@ -167,6 +168,7 @@ fn details(reader: &Reader, record: RequestRecord) -> Result<Details, CliError> 
         .filter_map(|(id, result)| Some((id.to_owned(), result?)))
         .collect();
     Ok(Details {
+        price_book,
         request,
         response,
         response_so_far,

@@ -4,17 +4,20 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 
 use auditlite::{
-    BodyInfo, CanonicalMessage, MessagePart, Payload, PayloadSide, RequestRecord, ToolResult,
+    BodyInfo, CanonicalMessage, CostSource, MessagePart, Payload, PayloadSide, RequestRecord,
+    ToolResult, UsageSource,
 };
 
 use crate::cli::commands::payload::truncation;
 use crate::cli::support::json::Details;
 use crate::cli::support::style::Style;
 use crate::cli::support::text::{self, Fold, escape};
-use crate::cli::support::{format, time};
+use crate::cli::support::{format, marks, time};
 
 /// Largest body that is indented as JSON, in bytes; a larger one is shown as it is.
 const INDENTED_BYTES_MAX: usize = 256 * 1024;
+/// Digits of a price list's digest that are shown.
+const DIGEST_DIGITS: usize = 12;
 /// Width of the column of names.
 const NAME_WIDTH: usize = 16;
 
@@ -47,7 +50,7 @@ impl Page<'_> {
         self.error(record)?;
         self.who(record)?;
         self.model(record)?;
-        self.usage(record)?;
+        self.usage(details)?;
         self.bodies(details)?;
         self.body_flags(&record.body_flags)?;
         self.adjusted_fields(&record.adjusted_fields)?;
@@ -166,24 +169,29 @@ impl Page<'_> {
         )
     }
 
-    fn usage(&mut self, record: &RequestRecord) -> io::Result<()> {
+    fn usage(&mut self, details: &Details) -> io::Result<()> {
+        let record = &details.record;
         let parts = [
             (record.cache_read_input_tokens, "read from cache"),
             (record.cache_write_input_tokens, "written to cache"),
         ];
-        self.tokens("tokens in", record.input_tokens, &parts)?;
+        self.tokens(record, "tokens in", record.input_tokens, &parts)?;
         let parts = [(record.reasoning_output_tokens, "reasoning")];
-        self.tokens("tokens out", record.output_tokens, &parts)?;
+        self.tokens(record, "tokens out", record.output_tokens, &parts)?;
         let has_usage = record.input_tokens.is_some() || record.output_tokens.is_some();
+        self.optional("", record.usage_source.and_then(usage_words))?;
         match record.cost_microdollars {
-            Some(cost) => self.line("cost", &format::cost(cost)),
+            Some(_) => self.line("cost", &marks::cost(record)),
             None if has_usage => self.line("cost", "not known: no price for the model"),
             None => Ok(()),
-        }
+        }?;
+        let words = record.cost_source.and_then(cost_words);
+        self.optional("", words.map(|words| cost_of_book(words, details)))
     }
 
     fn tokens(
         &mut self,
+        record: &RequestRecord,
         name: &str,
         total: Option<u64>,
         parts: &[(Option<u64>, &str)],
@@ -195,7 +203,7 @@ impl Page<'_> {
         if total.is_none() && parts.is_empty() {
             return Ok(());
         }
-        let mut words = format::or_absent(total, format::count);
+        let mut words = marks::tokens(total, record);
         if !parts.is_empty() {
             words = format!("{words} ({})", parts.join(", "));
         }
@@ -432,6 +440,50 @@ impl Page<'_> {
             Fold::PART.characters
         }
     }
+}
+
+/// Where counts come from, unless they are the provider's final ones.
+fn usage_words(source: UsageSource) -> Option<&'static str> {
+    match source {
+        UsageSource::Partial => Some("at least: the response broke off before its final counts"),
+        UsageSource::Told => Some("as the gateway told"),
+        UsageSource::Absent => Some("tokens are not known"),
+        _ => None,
+    }
+}
+
+/// Where a cost comes from.
+fn cost_words(source: CostSource) -> Option<&'static str> {
+    match source {
+        CostSource::Computed => Some("computed"),
+        CostSource::Stated => Some("stated by the response"),
+        CostSource::Told => Some("as the gateway told"),
+        CostSource::Partial => {
+            Some("at least: computed from the counts of a response that broke off")
+        }
+        CostSource::Incomplete => Some("without something that has no price: computed"),
+        _ => None,
+    }
+}
+
+/// `computed from litellm (2,843 prices, sha256:…), stated by #7`.
+fn cost_of_book(words: &str, details: &Details) -> String {
+    let Some(seq) = details.record.price_book_seq else {
+        return words.to_owned();
+    };
+    let sources = details.price_book.iter().map(|source| {
+        let digest = source.sha256.to_string();
+        let digest = digest.get(..DIGEST_DIGITS).unwrap_or_default();
+        let prices = format::counted(source.entries, "price", "prices");
+        format!("{} ({prices}, sha256:{digest}…)", escape(&source.format))
+    });
+    let sources = sources.collect::<Vec<_>>().join(", ");
+    let from = if sources.is_empty() {
+        "a price book".to_owned()
+    } else {
+        sources
+    };
+    format!("{words} from {from}, event {seq}")
 }
 
 fn indented_if_short(text: &str) -> Cow<'_, str> {

@@ -24,7 +24,7 @@ use super::structure::IndexEntries;
 use crate::db::check::rebuilt::{ProjectionDifference, Rebuilt};
 use crate::db::error::{Context, DbError};
 use crate::db::keyed::KeyedHash;
-use crate::db::rows::{IS_ERASED, SELECT_ROW, START_COUNT, attributes_to_sql};
+use crate::db::rows::{IS_ERASED, START_COUNT, attributes_to_sql, select_row};
 use crate::db::seq_to_sql;
 use crate::db::write::ended_rows::visit_ended;
 use crate::db::write::project::{Values, bind_end, bind_start, joined};
@@ -65,7 +65,7 @@ impl<'s> Tables<'s> {
         let prepare = |sql: &str| connection.prepare(sql).context(COMPARING);
         Ok(Self {
             connection,
-            requests: prepare(&format!("{} ORDER BY opened_seq", *SELECT_ROW))?,
+            requests: prepare(&format!("{} ORDER BY opened_seq", select_row(connection)))?,
             tool_calls: prepare(
                 "SELECT ended_seq, position, tool_call_id, tool_name, input_bytes \
                  FROM tool_calls ORDER BY ended_seq, position",
@@ -157,6 +157,7 @@ impl ProjectionCheck<'_> {
             EventKind::StoreOpened(_) | EventKind::StoreClosed(_) | EventKind::Gap(_) => {
                 self.rebuilt.apply(std::slice::from_ref(event))
             }
+            EventKind::PriceBook(_) => Ok(()),
             EventKind::Erased(_) => self.rebuilt.remove(event),
             EventKind::Pruned(pruned) => {
                 self.sums.count_pruned(pruned);
@@ -283,7 +284,7 @@ impl ProjectionCheck<'_> {
         }
         // Rare: read the row a second time to name the columns.
         let key = seq_to_sql(opened_seq);
-        let sql = format!("{} WHERE opened_seq = ?1", *SELECT_ROW);
+        let sql = format!("{} WHERE opened_seq = ?1", select_row(self.connection));
         let mut statement = self.connection.prepare_cached(&sql).context(COMPARING)?;
         let mut rows = statement.query([key]).context(COMPARING)?;
         if let Some(row) = rows.next().context(COMPARING)? {

@@ -11,7 +11,7 @@ use crate::db::check::rebuilt::{DIFFERENCES_LISTED_MAX, ProjectionDifference};
 use crate::db::check::structure::IndexEntries;
 use crate::db::error::{Context, DbError};
 use crate::db::keyed::KeyedHash;
-use crate::db::rows::{COLUMN_COUNT, SELECT_ROW, START_COUNT, column_name};
+use crate::db::rows::{COLUMN_COUNT, START_COUNT, column_name, select_row};
 use crate::db::write::project::Values;
 
 /// A table's rows in the order of their keys.
@@ -224,12 +224,11 @@ impl Differences {
         stored: &Connection,
         rebuilt: &Connection,
     ) -> Result<(), DbError> {
-        let sql = SELECT_ROW.as_str();
         let mut rebuilt = rebuilt
-            .prepare(&format!("{sql} ORDER BY opened_seq"))
+            .prepare(&format!("{} ORDER BY opened_seq", select_row(rebuilt)))
             .context(COMPARING)?;
         let mut stored = stored
-            .prepare(&format!("{sql} WHERE opened_seq = ?1"))
+            .prepare(&format!("{} WHERE opened_seq = ?1", select_row(stored)))
             .context(COMPARING)?;
         let mut rows = rebuilt.query([]).context(COMPARING)?;
         while let Some(row) = rows.next().context(COMPARING)? {
