@@ -328,8 +328,15 @@ fn any_number_and_text_in_any_field_of_an_imported_line_is_taken_in() {
         let is_other = ["status", "wire_protocol"].contains(&field.as_str());
         (value.is_string() || value.is_null() && !NUMBERS.contains(&field.as_str()))
             && !is_other
-            && !["ended_seq", "temperature", "top_p", "request", "response"]
-                .contains(&field.as_str())
+            && ![
+                "ended_seq",
+                "temperature",
+                "top_p",
+                "usage_details",
+                "request",
+                "response",
+            ]
+            .contains(&field.as_str())
     });
     for (field, _) in texts {
         for text in odd_texts() {

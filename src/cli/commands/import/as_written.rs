@@ -4,9 +4,10 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use auditlite::{Status, Timestamp, ToolCall};
+use auditlite::{Status, Timestamp, ToolCall, UsageDetails};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
 
 use crate::cli::support::fields::HTTP_STATUSES;
 use crate::cli::support::time;
@@ -55,6 +56,15 @@ pub(super) fn http_status<'l, D: Deserializer<'l>>(
         }
         status => Ok(status),
     }
+}
+
+/// An object: serde takes a list for one, too.
+pub(super) fn usage_details<'l, D: Deserializer<'l>>(
+    deserializer: D,
+) -> Result<Option<Box<UsageDetails>>, D::Error> {
+    let object = Option::<Map<String, Value>>::deserialize(deserializer)?;
+    let details = object.map(|object| serde_json::from_value(Value::Object(object)));
+    details.transpose().map_err(D::Error::custom)
 }
 
 pub(super) fn length<'l, D: Deserializer<'l>>(deserializer: D) -> Result<Option<u64>, D::Error> {

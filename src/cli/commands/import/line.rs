@@ -147,6 +147,7 @@ struct Line {
     cache_write_input_tokens: Option<u64>,
     reasoning_output_tokens: Option<u64>,
     usage_source: Option<UsageSource>,
+    #[serde(default, deserialize_with = "as_written::usage_details")]
     usage_details: Option<Box<UsageDetails>>,
     cost_microdollars: Option<u64>,
     cost_source: Option<CostSource>,
