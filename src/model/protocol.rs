@@ -37,6 +37,14 @@ pub enum WireProtocol {
     MistralConversations,
     /// `count_tokens`: counting the tokens of a request, which uses none.
     CountTokens,
+    /// `openai.media`: OpenAI's images, audio and videos.
+    OpenAiMedia,
+    /// `openai.realtime`: OpenAI's realtime sessions, of which the frames are the body.
+    OpenAiRealtime,
+    /// `gemini.interactions`: Gemini's interactions.
+    GeminiInteractions,
+    /// `batches`: creating and looking at batches, which uses no tokens.
+    Batches,
     /// `mcp`: the Model Context Protocol, over HTTP or stdio.
     Mcp,
     /// Any other protocol, by the gateway's own name for it (at most 256 bytes).
@@ -83,6 +91,10 @@ wire_protocols! {
     CohereChat => "cohere.chat",
     MistralConversations => "mistral.conversations",
     CountTokens => "count_tokens",
+    OpenAiMedia => "openai.media",
+    OpenAiRealtime => "openai.realtime",
+    GeminiInteractions => "gemini.interactions",
+    Batches => "batches",
     Mcp => "mcp",
 }
 

@@ -25,6 +25,13 @@ pub(super) fn usage(raw: &RawValue, joiner: &mut Joiner) {
     }
 }
 
+/// Adds the counts of one more answer.
+pub(super) fn add_usage(raw: &RawValue, joiner: &mut Joiner) {
+    if let Some(usage) = Usage::from_json(&WireProtocol::Unknown, raw.get()) {
+        joiner.add_usage(&usage);
+    }
+}
+
 /// The counts so far; the last ones hold.
 pub(super) fn count(counts: Counts, joiner: &mut Joiner) {
     joiner.counts.replace(counts);

@@ -6,7 +6,7 @@ use super::error::ResponseError;
 use super::parsed_response::ParsedResponse;
 use super::usage::Counts;
 use crate::config::FINISH_REASONS_MAX;
-use crate::model::{CanonicalMessage, MessagePart, MessageToolCall, MessageToolResult};
+use crate::model::{CanonicalMessage, MessagePart, MessageToolCall, MessageToolResult, Usage};
 
 /// Limit of choices of one response: OpenAI's own limit of `n`.
 pub(super) const CHOICES_MAX: usize = 128;
@@ -76,6 +76,22 @@ impl Joiner {
     /// The protocol's own mark of a complete response.
     pub(super) fn end(&mut self) {
         self.has_ended = true;
+    }
+
+    /// Adds the usage of one more answer to the counts so far.
+    pub(super) fn add_usage(&mut self, usage: &Usage) {
+        let add = |sum: &mut Option<u64>, more: Option<u64>| {
+            *sum = match (*sum, more) {
+                (Some(sum), Some(more)) => Some(sum.saturating_add(more)),
+                (sum, more) => sum.or(more),
+            };
+        };
+        add(&mut self.counts.input, usage.input_tokens);
+        add(&mut self.counts.output, usage.output_tokens);
+        add(&mut self.counts.cache_read, usage.cache_read_input_tokens);
+        add(&mut self.counts.cache_write, usage.cache_write_input_tokens);
+        add(&mut self.counts.reasoning, usage.reasoning_output_tokens);
+        self.counts.is_odd |= usage.is_unparsed;
     }
 
     /// Whether there are counts so far.

@@ -13,6 +13,7 @@
 //! - `decoding`: bodies that are compressed on the wire;
 //! - `joiner`, `parts`: collect the pieces of a response and the parts of a message;
 //! - `facts`: usage and errors of protocols that share their names;
+//! - `multipart`: forms with files;
 //! - `usage`, `error`: token counts and errors; the only place that knows how providers differ;
 //! - `json/`: reads JSON that is not as it should be;
 //! - `protocols/`: one file for each, chosen by `Protocol::of` below.
@@ -23,6 +24,7 @@ mod facts;
 mod framing;
 mod joiner;
 mod json;
+mod multipart;
 mod parsed_response;
 mod parts;
 mod path;
@@ -99,6 +101,10 @@ impl Protocol {
             WireProtocol::MistralConversations => protocol!(conversations),
             WireProtocol::CountTokens => protocol!(count_tokens),
             WireProtocol::Mcp => protocol!(mcp),
+            WireProtocol::OpenAiMedia => protocol!(media),
+            WireProtocol::OpenAiRealtime => protocol!(realtime),
+            WireProtocol::GeminiInteractions => protocol!(interactions),
+            WireProtocol::Batches => protocol!(batches),
             WireProtocol::Unknown | WireProtocol::Other(_) => return None,
         })
     }

@@ -26,7 +26,7 @@ impl WireProtocol {
     /// ```
     pub fn detect(path: &str, body: &[u8]) -> Self {
         let path = path.split(['?', '#']).next().unwrap_or(path);
-        by_path(path.trim_end_matches('/')).unwrap_or_else(|| by_body(body))
+        by_path(path.trim_end_matches('/')).unwrap_or_else(|| by_body(path, body))
     }
 }
 
@@ -54,6 +54,16 @@ fn by_path(path: &str) -> Option<WireProtocol> {
         (":countTokens", WireProtocol::CountTokens),
         ("/input_tokens", WireProtocol::CountTokens),
         ("/mcp", WireProtocol::Mcp),
+        ("/images/generations", WireProtocol::OpenAiMedia),
+        ("/images/edits", WireProtocol::OpenAiMedia),
+        ("/images/variations", WireProtocol::OpenAiMedia),
+        ("/audio/transcriptions", WireProtocol::OpenAiMedia),
+        ("/audio/translations", WireProtocol::OpenAiMedia),
+        ("/videos", WireProtocol::OpenAiMedia),
+        ("/realtime", WireProtocol::OpenAiRealtime),
+        ("/interactions", WireProtocol::GeminiInteractions),
+        ("/batches", WireProtocol::Batches),
+        (":batchGenerateContent", WireProtocol::Batches),
         ("/converse", WireProtocol::BedrockConverse),
         ("/converse-stream", WireProtocol::BedrockConverse),
         ("/api/chat", WireProtocol::OllamaChat),
@@ -68,6 +78,13 @@ fn by_path(path: &str) -> Option<WireProtocol> {
     if path.ends_with("/conversations") || path.contains("/conversations/") {
         return Some(WireProtocol::MistralConversations);
     }
+    // A look at a batch. The lines of its results are requests of their own.
+    if path.contains("/batches/") && !path.ends_with("/results") {
+        return Some(WireProtocol::Batches);
+    }
+    if path.contains("/videos/") && !path.ends_with("/content") {
+        return Some(WireProtocol::OpenAiMedia);
+    }
     let found = known.into_iter().find(|(ending, _)| ends(ending));
     if let Some((_, protocol)) = found {
         return Some(protocol);
@@ -78,6 +95,10 @@ fn by_path(path: &str) -> Option<WireProtocol> {
         ":batchEmbedContents",
         ":predict",
         "/compact",
+        "/results",
+        "/decisions",
+        // The answer is the audio itself.
+        "/audio/speech",
         "/moderations",
         "/v1/chat",
         "/rerank",
@@ -100,6 +121,18 @@ struct Fields<'a> {
     jsonrpc: Text<'a>,
     #[serde(borrow)]
     prompt: Raw<'a>,
+    #[serde(borrow)]
+    instructions: Raw<'a>,
+    #[serde(borrow)]
+    previous_response_id: Raw<'a>,
+    #[serde(borrow)]
+    max_output_tokens: Raw<'a>,
+    #[serde(borrow)]
+    reasoning: Raw<'a>,
+    #[serde(borrow)]
+    include: Raw<'a>,
+    #[serde(borrow)]
+    store: Raw<'a>,
     #[serde(borrow)]
     temperature: Raw<'a>,
     #[serde(borrow)]
@@ -128,7 +161,7 @@ struct Fields<'a> {
     tool_config: Raw<'a>,
 }
 
-fn by_body(body: &[u8]) -> WireProtocol {
+fn by_body(path: &str, body: &[u8]) -> WireProtocol {
     let decoded = decoding::decoded(body);
     let body = decoding::without_mark(decoded.as_deref().unwrap_or(body));
     let fields = serde_json::from_slice::<Object<Fields<'_>>>(body);
@@ -151,8 +184,32 @@ fn by_body(body: &[u8]) -> WireProtocol {
     let model = fields.model.as_str().unwrap_or_default();
     if fields.encoding_format.is_some() || model.contains("embed") {
         WireProtocol::OpenAiEmbeddings
-    } else {
+    } else if path.is_empty() || fields.is_of_responses() {
         WireProtocol::OpenAiResponses
+    } else {
+        // Many endpoints take a model and an input.
+        WireProtocol::Unknown
+    }
+}
+
+impl Fields<'_> {
+    /// Whether an input is more than a text, or comes with what only responses take.
+    fn is_of_responses(&self) -> bool {
+        let only_theirs = [
+            self.instructions,
+            self.previous_response_id,
+            self.max_output_tokens,
+            self.reasoning,
+            self.include,
+            self.store,
+            self.tools,
+            self.stream,
+        ];
+        let is_of_items = self.input.is_some_and(|raw| {
+            let items = raw.get().strip_prefix('[').unwrap_or_default();
+            items.trim_ascii_start().starts_with('{')
+        });
+        is_of_items || only_theirs.iter().any(Option::is_some)
     }
 }
 

@@ -16,7 +16,7 @@ use super::protocols::bedrock::InferenceConfig;
 use super::protocols::gemini::GenerationConfig;
 use super::protocols::ollama::Options;
 use super::request::{ITEMS_MAX, ParsedRequest, TOOLS_MAX};
-use super::{Protocol, decoding, path};
+use super::{Protocol, decoding, multipart, path};
 use crate::model::{CanonicalMessage, MessagePart, WireProtocol};
 
 /// How many ends of messages are remembered: a client may rewrite its last few messages.
@@ -232,6 +232,9 @@ impl Scan {
     /// Scans a whole body. Of one that is compressed, the positions are left out: the next body has none in common with
     /// it.
     fn of(body: &[u8]) -> Self {
+        if let Some((parts, is_complete)) = multipart::parts(body) {
+            return Self::of_form(&parts, is_complete);
+        }
         let Some(decoded) = decoding::decoded(body) else {
             let mark = body
                 .len()
@@ -245,6 +248,22 @@ impl Scan {
             messages_end: None,
             new: 0..0,
             ..Self::of(&decoded)
+        }
+    }
+
+    fn of_form(parts: &[multipart::Part<'_>], is_complete: bool) -> Self {
+        let value = |name: &str| {
+            let mut parts = parts.iter().filter(|part| part.name == name);
+            parts.next_back().and_then(|part| part.value)
+        };
+        Self {
+            fields: Fields {
+                model: value("model").map(str::to_owned),
+                is_streaming: value("stream").map(|value| value == "true"),
+                ..Fields::default()
+            },
+            is_complete,
+            ..Self::default()
         }
     }
 

@@ -1,6 +1,7 @@
 //! The wire protocols, one file each.
 
 pub(super) mod anthropic;
+pub(super) mod batches;
 pub(super) mod bedrock;
 pub(super) mod bedrock_invoke;
 pub(super) mod cohere;
@@ -9,9 +10,12 @@ pub(super) mod conversations;
 pub(super) mod count_tokens;
 pub(super) mod embeddings;
 pub(super) mod gemini;
+pub(super) mod interactions;
 pub(super) mod json;
 pub(super) mod mcp;
+pub(super) mod media;
 pub(super) mod ollama;
 pub(super) mod ollama_generate;
 pub(super) mod openai_chat;
 pub(super) mod openai_responses;
+pub(super) mod realtime;

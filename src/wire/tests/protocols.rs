@@ -255,6 +255,15 @@ fn paths_and_bodies_name_the_protocols() {
         ("/v1/conversations", WireProtocol::MistralConversations),
         ("/v1/conversations/c1", WireProtocol::MistralConversations),
         ("/mcp", WireProtocol::Mcp),
+        ("/v1/images/generations", WireProtocol::OpenAiMedia),
+        ("/v1/audio/transcriptions", WireProtocol::OpenAiMedia),
+        ("/v1/audio/speech", WireProtocol::Unknown),
+        ("/v1/videos/v1", WireProtocol::OpenAiMedia),
+        ("/v1/batches/b1", WireProtocol::Batches),
+        ("/v1/messages/batches", WireProtocol::Batches),
+        ("/v1/messages/batches/b1/results", WireProtocol::Unknown),
+        ("/v1/realtime", WireProtocol::OpenAiRealtime),
+        ("/v1beta/interactions", WireProtocol::GeminiInteractions),
     ] {
         assert_eq!(detect(path, "{}"), protocol, "{path}");
     }
@@ -274,6 +283,23 @@ fn paths_and_bodies_name_the_protocols() {
         (r#"{"model":"m","prompt":"a cat"}"#, WireProtocol::Unknown),
     ] {
         assert_eq!(detect("", body), protocol, "{body}");
+    }
+    for (body, protocol) in [
+        (r#"{"model":"m","input":"q"}"#, WireProtocol::Unknown),
+        (
+            r#"{"model":"m","input":"q","voice":"alloy"}"#,
+            WireProtocol::Unknown,
+        ),
+        (
+            r#"{"model":"m","input":"q","instructions":"i"}"#,
+            WireProtocol::OpenAiResponses,
+        ),
+        (
+            r#"{"model":"m","input":[{"role":"user"}]}"#,
+            WireProtocol::OpenAiResponses,
+        ),
+    ] {
+        assert_eq!(detect("/llm", body), protocol, "{body}");
     }
     let parsed = ParsedRequest::parse(
         &WireProtocol::BedrockInvoke,
@@ -314,4 +340,119 @@ fn cohere_plans_think_and_billed_tokens_count() {
     let response = parse(WireProtocol::CohereChat, &stream);
     assert_eq!(response.tool_calls(), [call("t1", "f", "{}")]);
     assert_eq!(response.usage, Some(Usage::new(5, 2)));
+}
+
+#[test]
+fn looks_at_batches_use_nothing_however_often() {
+    let body = r#"{"id":"batch_1","object":"batch","model":"m","usage":{"input_tokens":900,"output_tokens":80},"status":"completed"}"#;
+    let response = parse(WireProtocol::Batches, body);
+    assert_eq!((response.usage, response.error.is_none()), (None, true));
+    assert_eq!(response.response_id.as_deref(), Some("batch_1"));
+    assert!(!response.is_generic && response.unparsed == 0);
+}
+
+#[test]
+fn images_transcripts_and_videos_state_their_usage() {
+    let media = WireProtocol::OpenAiMedia;
+    let usage = r#""usage":{"input_tokens":5,"output_tokens":2,"total_tokens":7}"#;
+    let image = format!(r#"{{"created":1,"data":[{{"b64_json":"aa"}}],{usage}}}"#);
+    let response = parse(media.clone(), &image);
+    assert_eq!(response.usage, Some(Usage::new(5, 2)));
+    assert_eq!(
+        response.messages[0].parts,
+        [MessagePart::Other("image".to_owned())]
+    );
+    let stream = events(&[
+        r#"{"type":"transcript.text.delta","delta":"He"}"#,
+        &format!(r#"{{"type":"transcript.text.done","text":"Hello",{usage}}}"#),
+    ]);
+    let response = parse(media.clone(), &stream);
+    assert_eq!(
+        (response.assistant_text().as_str(), response.usage),
+        ("Hello", Some(Usage::new(5, 2)))
+    );
+    assert!(!response.is_broken_off && !response.is_generic);
+    let failed = parse(
+        media.clone(),
+        r#"{"id":"v","object":"video","status":"failed","error":{"code":"c","message":"no"}}"#,
+    );
+    assert_eq!(failed.error.unwrap().code.as_deref(), Some("c"));
+
+    let form = "--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nwhisper-1\r\n--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nzz\r\n--x--\r\n";
+    let parsed = request(media.clone(), form);
+    assert_eq!(parsed.model.as_deref(), Some("whisper-1"));
+    assert_eq!(
+        parsed.messages[0].parts,
+        [MessagePart::Other("file".to_owned())]
+    );
+    let summary = RequestSummary::parse(&media, "", form.as_bytes());
+    assert!(summary.is_complete && summary.model.as_deref() == Some("whisper-1"));
+}
+
+#[test]
+fn a_realtime_session_is_the_sum_of_its_responses() {
+    let done = |id: &str, item: &str| {
+        format!(
+            r#"{{"type":"response.done","response":{{"id":"{id}","status":"completed","usage":{{"input_tokens":5,"output_tokens":2}},"output":[{item}]}}}}"#
+        )
+    };
+    let frames = [
+        r#"{"type":"session.created","session":{"id":"s","model":"gpt-realtime"}}"#.to_owned(),
+        r#"{"type":"response.output_audio_transcript.delta","delta":"H"}"#.to_owned(),
+        done(
+            "r1",
+            r#"{"type":"message","content":[{"type":"output_audio","transcript":"Hi"}]}"#,
+        ),
+        done(
+            "r2",
+            r#"{"type":"function_call","call_id":"c1","name":"f","arguments":"{}"}"#,
+        ),
+    ];
+    let response = parse(WireProtocol::OpenAiRealtime, &frames.join("\n"));
+    assert_eq!(response.response_model.as_deref(), Some("gpt-realtime"));
+    assert_eq!(response.usage, Some(Usage::new(10, 4)));
+    assert_eq!(response.assistant_text(), "Hi");
+    assert_eq!(response.tool_calls(), [call("c1", "f", "{}")]);
+    assert!(!response.is_broken_off && response.unparsed == 0);
+}
+
+#[test]
+fn interactions_are_read_whole_and_in_steps() {
+    let gemini = WireProtocol::GeminiInteractions;
+    let usage = r#""usage":{"total_input_tokens":5,"total_output_tokens":2,"total_thought_tokens":3,"total_tokens":10}"#;
+    let steps = r#"[{"type":"thought","summary":[{"type":"text","text":"hm"}]},{"type":"model_output","content":[{"type":"text","text":"Hi"}]},{"type":"function_call","id":"c1","name":"f","arguments":{"a":1}}]"#;
+    let whole =
+        format!(r#"{{"id":"i","model":"g","status":"requires_action","steps":{steps},{usage}}}"#);
+    let last = format!(
+        r#"{{"event_type":"interaction.completed","interaction":{{"id":"i","model":"g","status":"requires_action",{usage}}}}}"#
+    );
+    let stream = events(&[
+        r#"{"event_type":"interaction.created","interaction":{"id":"i","model":"g","status":"in_progress"}}"#,
+        r#"{"event_type":"step.start","index":0,"step":{"type":"thought"}}"#,
+        r#"{"event_type":"step.delta","index":0,"delta":{"type":"thought_summary","content":{"type":"text","text":"hm"}}}"#,
+        r#"{"event_type":"step.start","index":1,"step":{"type":"model_output"}}"#,
+        r#"{"event_type":"step.delta","index":1,"delta":{"type":"text","text":"Hi"}}"#,
+        r#"{"event_type":"step.start","index":2,"step":{"type":"function_call","id":"c1","name":"f","arguments":{}}}"#,
+        r#"{"event_type":"step.delta","index":2,"delta":{"type":"arguments_delta","arguments":"{\"a\":"}}"#,
+        r#"{"event_type":"step.delta","index":2,"delta":{"type":"arguments_delta","arguments":"1}"}}"#,
+        &last,
+    ]);
+    for body in [whole, stream] {
+        let response = parse(gemini.clone(), &body);
+        assert_eq!(
+            (
+                response.thinking().as_str(),
+                response.assistant_text().as_str()
+            ),
+            ("hm", "Hi")
+        );
+        assert_eq!(response.tool_calls(), [call("c1", "f", "{\"a\":1}")]);
+        let usage = response.usage.unwrap();
+        assert_eq!(
+            (usage.input_tokens, usage.output_tokens),
+            (Some(5), Some(5))
+        );
+        assert_eq!(response.finish_reasons, ["requires_action"]);
+        assert!(!response.is_broken_off && response.unparsed == 0, "{body}");
+    }
 }
