@@ -2,15 +2,17 @@
 
 use serde_json::value::RawValue;
 
-use super::error::{BareError, ResponseError};
+use super::error::ResponseError;
 use super::joiner::Joiner;
-use super::usage::Counts;
+use super::usage::{Counts, Details, OpenAiUsage};
 use crate::model::{Usage, WireProtocol};
 
 /// Reads an object of counts; their names tell whose they are.
 pub(super) fn usage(raw: &RawValue, joiner: &mut Joiner) {
+    let details = serde_json::from_str::<OpenAiUsage<'_>>(raw.get());
+    let details = details.map(|usage| usage.details()).unwrap_or_default();
     if let Some(usage) = Usage::from_json(&WireProtocol::Unknown, raw.get()) {
-        count(
+        joiner.replace_usage(
             Counts {
                 input: usage.input_tokens,
                 output: usage.output_tokens,
@@ -20,7 +22,7 @@ pub(super) fn usage(raw: &RawValue, joiner: &mut Joiner) {
                 is_odd: usage.is_unparsed,
                 ..Counts::default()
             },
-            joiner,
+            details,
         );
     }
 }
@@ -34,24 +36,22 @@ pub(super) fn add_usage(raw: &RawValue, joiner: &mut Joiner) {
 
 /// The counts so far; the last ones hold.
 pub(super) fn count(counts: Counts, joiner: &mut Joiner) {
-    joiner.counts.replace(counts);
+    joiner.replace_usage(counts, Details::default());
 }
 
 /// Counts of which each event has only what is new.
 pub(super) fn update(counts: &Counts, joiner: &mut Joiner) {
-    joiner.counts.update(counts);
+    joiner.update_usage(counts, Details::default());
 }
 
 /// The value of `error`, if it says anything.
 pub(super) fn fail(raw: Option<&RawValue>, joiner: &mut Joiner) {
-    if let Some(raw) =
-        raw.filter(|raw| !matches!(raw.get(), "null" | "false" | "\"\"" | "{}" | "[]"))
-    {
-        joiner.fail(ResponseError::read(raw));
+    if let Some(error) = ResponseError::said(raw) {
+        joiner.fail(error);
     }
 }
 
 /// The error of a document that holds nothing else.
 pub(super) fn bare_error(document: &[u8]) -> Option<ResponseError> {
-    BareError::read(document)
+    ResponseError::of_document(document)
 }

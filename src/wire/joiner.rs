@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::calls::{self, CallPiece};
 use super::error::ResponseError;
+use super::inputs::{PartedInput, Value};
 use super::parsed_response::ParsedResponse;
-use super::usage::Counts;
+use super::usage::{Counts, Details};
 use crate::config::FINISH_REASONS_MAX;
 use crate::model::{CanonicalMessage, MessagePart, MessageToolCall, MessageToolResult, Usage};
 
@@ -33,7 +35,15 @@ pub(super) struct Joiner {
     pub(super) model: Option<String>,
     pub(super) error: Option<ResponseError>,
     pub(super) unparsed: u64,
-    pub(super) counts: Counts,
+    counts: Counts,
+    details: Details,
+    /// Whether the counts are the final ones, where the protocol says so. Elsewhere those of a response that has ended
+    /// are.
+    has_final_counts: Option<bool>,
+    /// Inputs that come in parts, by the slot of their call.
+    inputs: BTreeMap<(u64, Slot), PartedInput>,
+    /// Whether calls with the same id are the same call.
+    has_unique_call_ids: bool,
     /// Texts, thinking and refusals are skipped: the caller wants only the rest.
     pub(super) skips_texts: bool,
     /// In order of their index. A vector, since most responses have one choice.
@@ -54,6 +64,8 @@ struct Choice {
     last: Option<(Slot, usize)>,
     /// The call that a number refers to now.
     current_calls: BTreeMap<u64, Slot>,
+    /// The call that the next piece without a name belongs to.
+    open_call: Option<Slot>,
 }
 
 impl Joiner {
@@ -66,6 +78,33 @@ impl Joiner {
         if self.model.is_none() {
             self.model = known(model);
         }
+    }
+
+    /// Another model took over.
+    pub(super) fn serve(&mut self, model: &str) {
+        self.model = Some(model.to_owned());
+    }
+
+    /// Usage of which each event has all counts, and the last one counts.
+    pub(super) fn replace_usage(&mut self, counts: Counts, details: Details) {
+        self.counts.replace(counts);
+        self.details.merge(details);
+    }
+
+    /// Usage of which each event has only what is new.
+    pub(super) fn update_usage(&mut self, counts: &Counts, details: Details) {
+        self.counts.update(counts);
+        self.details.merge(details);
+    }
+
+    /// Says whether the counts so far are the final ones.
+    pub(super) fn counts_are_final(&mut self, is_final: bool) {
+        self.has_final_counts = Some(is_final);
+    }
+
+    /// What the response says of its usage outside of it.
+    pub(super) fn details(&mut self) -> &mut Details {
+        &mut self.details
     }
 
     /// The first error wins; later ones are its consequences.
@@ -108,8 +147,12 @@ impl Joiner {
             && self.choices.is_empty()
     }
 
+    /// Whether the response says that it is complete: as a whole, or each choice for itself.
     pub(super) fn has_ended(&self) -> bool {
+        let mut choices = self.choices.iter();
         self.has_ended
+            || (!self.choices.is_empty()
+                && choices.all(|(_, choice)| choice.finish_reason.is_some()))
     }
 
     pub(super) fn role(&mut self, choice: u64, role: Option<&str>) {
@@ -126,7 +169,6 @@ impl Joiner {
             && let Some(choice) = self.choice(choice)
         {
             choice.finish_reason = Some(reason.to_owned());
-            self.has_ended = true;
         }
     }
 
@@ -186,22 +228,24 @@ impl Joiner {
         }
     }
 
-    /// The call that this number refers to. Some servers give all their calls the number 0: then a
-    /// different id begins another call.
+    /// The call that this piece belongs to, by its number, id and name. The first piece of a call names it; what
+    /// follows may repeat the name, omit the id, or have another one. Some servers give all their calls the number 0:
+    /// then a name begins another call where the one before is whole, or has another id and name.
     pub(super) fn numbered_call(
         &mut self,
         choice: u64,
         number: u64,
-        id: Option<&str>,
+        piece: &CallPiece<'_>,
     ) -> Option<&mut MessageToolCall> {
-        let id = id.filter(|id| !id.is_empty());
+        self.has_unique_call_ids = true;
+        // `null` is Mistral's id of a call without one.
+        let id = piece.id.filter(|id| !matches!(*id, "" | "null" | "None"));
         let mut slot = Slot::Call(number);
         if let Some(known) = self.known_choice(choice) {
             slot = known.current_calls.get(&number).copied().unwrap_or(slot);
             let before = known.place(slot).and_then(|at| known.parts.get(at));
-            if let (Some(id), Some(MessagePart::ToolCall(before))) = (id, before)
-                && !before.tool_call_id.is_empty()
-                && before.tool_call_id != id
+            if let Some(MessagePart::ToolCall(before)) = before
+                && piece.begins_after(before, id)
             {
                 slot = Slot::Whole(self.parts);
             }
@@ -214,10 +258,49 @@ impl Joiner {
             choice.current_calls.insert(number, slot);
         }
         let call = self.call(choice, slot)?;
-        if let Some(id) = id {
+        if let Some(id) = id.filter(|_| call.tool_call_id.is_empty()) {
             id.clone_into(&mut call.tool_call_id);
         }
         Some(call)
+    }
+
+    /// The call that the next piece without a name belongs to.
+    pub(super) fn open_call(&self, choice: u64) -> Option<Slot> {
+        self.known_choice(choice)?.open_call
+    }
+
+    pub(super) fn set_open_call(&mut self, choice: u64, slot: Option<Slot>) {
+        if let Some(choice) = self.choice(choice) {
+            choice.open_call = slot;
+        }
+    }
+
+    /// The command of a call with this number.
+    pub(super) fn command(&mut self, choice: u64, slot: Slot, number: u64) -> Option<&mut String> {
+        self.call(choice, slot)?;
+        let input = self.inputs.entry((choice, slot));
+        input
+            .or_insert_with(|| PartedInput::Commands(Vec::new()))
+            .command(number)
+    }
+
+    /// The value at this path of a call's input.
+    pub(super) fn input_value(
+        &mut self,
+        choice: u64,
+        slot: Slot,
+        path: &str,
+    ) -> Option<&mut Value> {
+        self.call(choice, slot)?;
+        let input = self.inputs.entry((choice, slot));
+        input
+            .or_insert_with(|| PartedInput::Document(Value::default()))
+            .value(path)
+    }
+
+    /// The whole input of a call is there: parts of it count no more.
+    pub(super) fn drop_parts(&mut self, choice: u64, slot: Slot) {
+        self.inputs.remove(&(choice, slot));
     }
 
     pub(super) fn result(&mut self, choice: u64, slot: Slot, result: MessageToolResult) {
@@ -228,10 +311,11 @@ impl Joiner {
         self.part(choice, slot, || MessagePart::Other(kind.to_owned()));
     }
 
-    /// A whole part that no later piece refers to.
-    pub(super) fn push(&mut self, choice: u64, part: MessagePart) {
+    /// A whole part without a name. Later pieces may refer to the slot that it gets.
+    pub(super) fn push(&mut self, choice: u64, part: MessagePart) -> Slot {
         let slot = Slot::Whole(self.parts);
         self.part(choice, slot, || part);
+        slot
     }
 
     /// The last part of a choice, for protocols that continue a part without naming it.
@@ -245,21 +329,39 @@ impl Joiner {
     /// Drops the parts, because the whole parts follow.
     pub(super) fn start_over(&mut self) {
         self.choices.clear();
+        self.inputs.clear();
         self.parts = 0;
     }
 
-    pub(super) fn into_response(self, is_streamed: bool, is_broken_off: bool) -> ParsedResponse {
+    pub(super) fn into_response(
+        mut self,
+        is_streamed: bool,
+        is_broken_off: bool,
+    ) -> ParsedResponse {
+        for ((choice, slot), input) in std::mem::take(&mut self.inputs) {
+            if let Some(call) = self.call(choice, slot) {
+                call.input = input.to_json();
+            }
+        }
+        let usage = self.counts.usage();
+        let is_final = self.has_final_counts;
+        let is_final = is_final.unwrap_or_else(|| !is_streamed || self.has_ended());
         let mut response = ParsedResponse {
+            is_usage_partial: usage.is_some() && !is_final,
+            usage_details: self.details.into_details(self.model.as_deref()),
             response_id: self.id,
             response_model: self.model,
-            usage: self.counts.usage(),
+            usage,
             error: self.error,
             is_streamed,
             is_broken_off,
             unparsed: self.unparsed,
             ..ParsedResponse::default()
         };
-        for (position, (_, choice)) in (0..).zip(self.choices) {
+        for (position, (_, mut choice)) in (0..).zip(self.choices) {
+            if self.has_unique_call_ids {
+                calls::join_repeated(&mut choice.parts);
+            }
             if let Some(reason) = choice.finish_reason
                 && response.finish_reasons.len() < FINISH_REASONS_MAX
             {

@@ -12,16 +12,19 @@
 //! - `framing/`: from bytes to documents, however they are cut into chunks;
 //! - `decoding`: bodies that are compressed on the wire;
 //! - `joiner`, `parts`: collect the pieces of a response and the parts of a message;
+//! - `calls`, `inputs`: pieces of tool calls, as servers really send them;
 //! - `facts`: usage and errors of protocols that share their names;
 //! - `multipart`: forms with files;
 //! - `usage`, `error`: token counts and errors; the only place that knows how providers differ;
 //! - `json/`: reads JSON that is not as it should be;
 //! - `protocols/`: one file for each, chosen by `Protocol::of` below.
 
+mod calls;
 mod decoding;
 mod error;
 mod facts;
 mod framing;
+mod inputs;
 mod joiner;
 mod json;
 mod multipart;

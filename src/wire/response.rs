@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::Protocol;
 use super::decoding::{self, Decoder, SNIFFED_BYTES};
+use super::error::ResponseError;
 use super::framing::{Frame, Framing, Rest};
 use super::joiner::Joiner;
 use super::json::repair;
@@ -295,6 +296,10 @@ fn read(protocol: &Protocol, frame: Frame<'_>, joiner: &mut Joiner) -> bool {
         };
         return read(protocol, frame, joiner);
     }
+    if frame.is_error {
+        joiner.fail(framed_error(&frame));
+        return true;
+    }
     if (protocol.response)(&frame, joiner) {
         return true;
     }
@@ -306,4 +311,18 @@ fn read(protocol: &Protocol, frame: Frame<'_>, joiner: &mut Joiner) -> bool {
         ..frame
     };
     (protocol.response)(&frame, joiner)
+}
+
+/// What the framing says is an error, in whatever protocol. Its name is the kind of error, unless it only says that it
+/// is one.
+fn framed_error(frame: &Frame<'_>) -> ResponseError {
+    let mut error = ResponseError::of_document(frame.data).unwrap_or_else(|| {
+        let text = String::from_utf8_lossy(frame.data);
+        let text = Some(text.trim()).filter(|text| !matches!(*text, "" | "{}"));
+        ResponseError::new(None, text)
+    });
+    if let Some(name) = frame.name.filter(|name| *name != "error") {
+        error.error_type = Some(name.to_owned());
+    }
+    error
 }

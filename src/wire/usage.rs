@@ -3,7 +3,19 @@
 //! In [`Usage`] totals include their parts: input includes cache reads and writes, and output includes
 //! reasoning. Where a provider counts these separately, they are added here, and nowhere else.
 
+mod anthropic;
+mod details;
+mod gemini;
+mod openai;
+#[cfg(test)]
+mod tests;
+
 use serde::Deserialize;
+
+pub(super) use anthropic::{AnthropicUsage, BedrockUsage};
+pub(super) use details::{Details, tool_runs, tool_tokens};
+pub(super) use gemini::{GeminiUsage, OllamaUsage};
+pub(super) use openai::OpenAiUsage;
 
 use super::json::lenient::{Count, Object};
 use crate::model::{Usage, WireProtocol};
@@ -30,7 +42,7 @@ impl Usage {
         let names = serde_json::from_str::<Object<Names>>(json).ok()?.0?;
         let own = serde_json::from_str::<OwnUsage>(json).ok()?;
         if own.cache_write_input_tokens.0.is_some() || own.reasoning_output_tokens.0.is_some() {
-            return own.counts().usage();
+            return own.usage();
         }
         let counts = match protocol {
             WireProtocol::AnthropicMessages => counts_of(json, AnthropicUsage::counts),
@@ -98,22 +110,22 @@ struct OwnUsage {
 }
 
 impl OwnUsage {
-    fn counts(&self) -> Counts {
-        Counts {
-            input: self.input_tokens.0,
-            output: self.output_tokens.0,
-            cache_read: self.cache_read_input_tokens.0,
-            cache_write: self.cache_write_input_tokens.0,
-            reasoning: self.reasoning_output_tokens.0,
-            is_odd: any_odd([
+    fn usage(&self) -> Option<Usage> {
+        let usage = Usage {
+            input_tokens: self.input_tokens.0,
+            output_tokens: self.output_tokens.0,
+            cache_read_input_tokens: self.cache_read_input_tokens.0,
+            cache_write_input_tokens: self.cache_write_input_tokens.0,
+            reasoning_output_tokens: self.reasoning_output_tokens.0,
+            is_unparsed: any_odd([
                 self.input_tokens,
                 self.output_tokens,
                 self.cache_read_input_tokens,
                 self.cache_write_input_tokens,
                 self.reasoning_output_tokens,
             ]),
-            ..Counts::default()
-        }
+        };
+        (usage != Usage::default()).then_some(usage)
     }
 }
 
@@ -126,9 +138,14 @@ pub(super) struct Counts {
     pub(super) cache_read: Option<u64>,
     pub(super) cache_write: Option<u64>,
     pub(super) reasoning: Option<u64>,
-    /// Whether `input` excludes what was read from or written to the cache.
+    /// Everything together, where the provider states it.
+    pub(super) total: Option<u64>,
+    /// What the provider counts beside all these: of other models, and of more work of the same.
+    pub(super) beside: Option<Usage>,
+    /// Whether the provider's `input` excludes what was read from or written to the cache. The counts themselves
+    /// may tell otherwise.
     pub(super) is_cache_apart: bool,
-    /// Whether `output` excludes reasoning.
+    /// Whether the provider's `output` excludes reasoning; as above.
     pub(super) is_reasoning_apart: bool,
     /// Whether there are values that are not counts.
     pub(super) is_odd: bool,
@@ -139,19 +156,34 @@ impl Counts {
     /// event omits no longer applies (Gemini withdraws counts like this).
     pub(super) fn replace(&mut self, later: Self) {
         if later.usage().is_some() {
-            let is_odd = self.is_odd | later.is_odd;
-            *self = Self { is_odd, ..later };
+            let before = *self;
+            *self = Self {
+                input: risen(before.input, later.input),
+                output: risen(before.output, later.output),
+                cache_read: risen(before.cache_read, later.cache_read),
+                cache_write: risen(before.cache_write, later.cache_write),
+                reasoning: risen(before.reasoning, later.reasoning),
+                total: risen(before.total, later.total),
+                beside: later.beside.or(before.beside),
+                is_odd: before.is_odd | later.is_odd,
+                ..later
+            };
         }
     }
 
     /// Adds the counts that the other has, for streams whose events have only new ones. A later count
     /// applies to the whole response.
     pub(super) fn update(&mut self, later: &Self) {
-        self.input = later.input.or(self.input);
-        self.output = later.output.or(self.output);
-        self.cache_read = later.cache_read.or(self.cache_read);
-        self.cache_write = later.cache_write.or(self.cache_write);
-        self.reasoning = later.reasoning.or(self.reasoning);
+        let update = |known: &mut Option<u64>, later: Option<u64>| {
+            *known = risen(*known, later).or(*known);
+        };
+        update(&mut self.input, later.input);
+        update(&mut self.output, later.output);
+        update(&mut self.cache_read, later.cache_read);
+        update(&mut self.cache_write, later.cache_write);
+        update(&mut self.reasoning, later.reasoning);
+        update(&mut self.total, later.total);
+        self.beside = later.beside.or(self.beside);
         self.is_cache_apart |= later.is_cache_apart;
         self.is_reasoning_apart = later.is_reasoning_apart;
         self.is_odd |= later.is_odd;
@@ -159,15 +191,16 @@ impl Counts {
 
     /// Converts them to ours; `None` if nothing was counted.
     pub(super) fn usage(&self) -> Option<Usage> {
+        let (is_cache_apart, is_reasoning_apart) = self.apart();
         let mut input_tokens = self.input;
-        if self.is_cache_apart {
+        if is_cache_apart {
             input_tokens = sum([self.input, self.cache_read, self.cache_write]);
         }
         let mut output_tokens = self.output;
-        if self.is_reasoning_apart {
+        if is_reasoning_apart {
             output_tokens = sum([self.output, self.reasoning, None]);
         }
-        let usage = Usage {
+        let mut usage = Usage {
             input_tokens,
             output_tokens,
             cache_read_input_tokens: self.cache_read,
@@ -176,7 +209,77 @@ impl Counts {
             is_unparsed: self.is_odd,
             ..Usage::default()
         };
+        if let Some(beside) = &self.beside {
+            add(&mut usage, beside);
+        }
         (usage != Usage::default()).then_some(usage)
+    }
+
+    /// Which parts are counted apart from their totals: the cache's from the input, reasoning from the output.
+    ///
+    /// The sum of everything decides, where the provider states it and it confirms a reading: some servers estimate
+    /// parts, which may then exceed their total. Else it is as the provider counts, unless a part exceeds a total that
+    /// would include it.
+    fn apart(&self) -> (bool, bool) {
+        let (cache, reasoning) = (self.is_cache_apart, self.is_reasoning_apart);
+        let readings = [
+            (cache, reasoning),
+            (cache, !reasoning),
+            (!cache, reasoning),
+            (!cache, !reasoning),
+        ];
+        let exceeds = |part: Option<u64>, total: Option<u64>| matches!((part, total), (Some(part), Some(total)) if part > total);
+        let is_cache_too_large =
+            exceeds(self.cache_read, self.input) || exceeds(self.cache_write, self.input);
+        let is_reasoning_too_large = exceeds(self.reasoning, self.output);
+        let is_possible = |(cache, reasoning): &(bool, bool)| {
+            (*cache || !is_cache_too_large) && (*reasoning || !is_reasoning_too_large)
+        };
+        let cached = sum([self.cache_read, self.cache_write, None]);
+        let is_confirmed = |(cache, reasoning): &(bool, bool)| {
+            let parts = sum([
+                cached.filter(|_| *cache),
+                self.reasoning.filter(|_| *reasoning),
+                None,
+            ]);
+            self.total.is_some() && sum([self.input, self.output, parts]) == self.total
+        };
+        let stated = readings.iter().find(|reading| is_confirmed(reading));
+        let possible = || readings.iter().find(|reading| is_possible(reading));
+        stated
+            .or_else(possible)
+            .copied()
+            .unwrap_or((cache, reasoning))
+    }
+}
+
+/// The later of two counts. Counts of a stream are cumulative, so a zero after a count says nothing.
+fn risen(before: Option<u64>, later: Option<u64>) -> Option<u64> {
+    match (before, later) {
+        (Some(1..), Some(0)) => before,
+        _ => later,
+    }
+}
+
+/// Adds counts; what both do not know stays unknown.
+fn add(usage: &mut Usage, more: &Usage) {
+    for (known, more) in [
+        (&mut usage.input_tokens, more.input_tokens),
+        (&mut usage.output_tokens, more.output_tokens),
+        (
+            &mut usage.cache_read_input_tokens,
+            more.cache_read_input_tokens,
+        ),
+        (
+            &mut usage.cache_write_input_tokens,
+            more.cache_write_input_tokens,
+        ),
+        (
+            &mut usage.reasoning_output_tokens,
+            more.reasoning_output_tokens,
+        ),
+    ] {
+        *known = sum([*known, more, None]);
     }
 }
 
@@ -190,247 +293,3 @@ fn sum(counts: [Option<u64>; 3]) -> Option<u64> {
     let first = known.next()?;
     Some(known.fold(first, u64::saturating_add))
 }
-
-/// `usage` of OpenAI's chat completions, responses and embeddings, and of compatible servers.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct OpenAiUsage {
-    prompt_tokens: Count,
-    completion_tokens: Count,
-    input_tokens: Count,
-    output_tokens: Count,
-    total_tokens: Count,
-    prompt_tokens_details: Object<OpenAiDetails>,
-    completion_tokens_details: Object<OpenAiDetails>,
-    input_tokens_details: Object<OpenAiDetails>,
-    output_tokens_details: Object<OpenAiDetails>,
-    /// DeepSeek.
-    prompt_cache_hit_tokens: Count,
-    /// Moonshot.
-    cached_tokens: Count,
-    /// Mistral.
-    num_cached_tokens: Count,
-    /// Perplexity.
-    reasoning_tokens: Count,
-    /// LiteLLM, and others that serve Anthropic's models.
-    cache_read_input_tokens: Count,
-    cache_creation_input_tokens: Count,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct OpenAiDetails {
-    cached_tokens: Count,
-    cache_write_tokens: Count,
-    cache_creation_input_tokens: Count,
-    reasoning_tokens: Count,
-}
-
-impl OpenAiUsage {
-    pub(super) fn counts(&self) -> Counts {
-        let input = self.prompt_tokens.0.or(self.input_tokens.0);
-        let output = self.completion_tokens.0.or(self.output_tokens.0);
-        let input_details = self.prompt_tokens_details.0.as_ref();
-        let input_details = input_details.or(self.input_tokens_details.0.as_ref());
-        let output_details = self.completion_tokens_details.0.as_ref();
-        let output_details = output_details.or(self.output_tokens_details.0.as_ref());
-        let reasoning = output_details
-            .and_then(|details| details.reasoning_tokens.0)
-            .or(self.reasoning_tokens.0);
-        // xAI counts reasoning separately from the completion, which only its total shows.
-        let with_reasoning = sum([input, output, reasoning]);
-        let is_reasoning_apart =
-            reasoning.is_some_and(|count| count > 0) && with_reasoning == self.total_tokens.0;
-        Counts {
-            input,
-            output,
-            cache_read: input_details
-                .and_then(|details| details.cached_tokens.0)
-                .or(self.cache_read_input_tokens.0)
-                .or(self.prompt_cache_hit_tokens.0)
-                .or(self.cached_tokens.0)
-                .or(self.num_cached_tokens.0),
-            cache_write: input_details
-                .and_then(|details| {
-                    let written = details.cache_write_tokens.0;
-                    written.or(details.cache_creation_input_tokens.0)
-                })
-                .or(self.cache_creation_input_tokens.0),
-            reasoning,
-            is_cache_apart: false,
-            is_reasoning_apart,
-            is_odd: self.is_odd(),
-        }
-    }
-
-    fn is_odd(&self) -> bool {
-        let details = [
-            &self.prompt_tokens_details,
-            &self.completion_tokens_details,
-            &self.input_tokens_details,
-            &self.output_tokens_details,
-        ];
-        let is_odd = |details: &OpenAiDetails| {
-            any_odd([
-                details.cached_tokens,
-                details.cache_write_tokens,
-                details.cache_creation_input_tokens,
-                details.reasoning_tokens,
-            ])
-        };
-        let has_odd_details = details
-            .into_iter()
-            .filter_map(|details| details.0.as_ref())
-            .any(is_odd);
-        has_odd_details
-            || any_odd([
-                self.prompt_tokens,
-                self.completion_tokens,
-                self.input_tokens,
-                self.output_tokens,
-                self.total_tokens,
-                self.prompt_cache_hit_tokens,
-                self.cached_tokens,
-                self.num_cached_tokens,
-                self.reasoning_tokens,
-                self.cache_read_input_tokens,
-                self.cache_creation_input_tokens,
-            ])
-    }
-
-    /// Counts of embeddings: these have no output, so some servers only give a total.
-    pub(super) fn embedding_counts(&self) -> Counts {
-        let mut counts = self.counts();
-        counts.input = counts.input.or(self.total_tokens.0);
-        counts
-    }
-}
-
-/// `usage` of Anthropic: `input_tokens` counts only what follows the last cache breakpoint.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct AnthropicUsage {
-    input_tokens: Count,
-    output_tokens: Count,
-    cache_read_input_tokens: Count,
-    cache_creation_input_tokens: Count,
-    output_tokens_details: Object<AnthropicDetails>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct AnthropicDetails {
-    thinking_tokens: Count,
-}
-
-impl AnthropicUsage {
-    pub(super) fn counts(&self) -> Counts {
-        let details = self.output_tokens_details.0.as_ref();
-        Counts {
-            input: self.input_tokens.0,
-            output: self.output_tokens.0,
-            cache_read: self.cache_read_input_tokens.0,
-            cache_write: self.cache_creation_input_tokens.0,
-            reasoning: details.and_then(|details| details.thinking_tokens.0),
-            is_cache_apart: true,
-            is_reasoning_apart: false,
-            is_odd: any_odd([
-                self.input_tokens,
-                self.output_tokens,
-                self.cache_read_input_tokens,
-                self.cache_creation_input_tokens,
-                details
-                    .map(|details| details.thinking_tokens)
-                    .unwrap_or_default(),
-            ]),
-        }
-    }
-}
-
-/// `usageMetadata` of Gemini: thoughts, and the prompts of built-in tools, are counted separately.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(super) struct GeminiUsage {
-    prompt_token_count: Count,
-    tool_use_prompt_token_count: Count,
-    candidates_token_count: Count,
-    thoughts_token_count: Count,
-    cached_content_token_count: Count,
-}
-
-impl GeminiUsage {
-    pub(super) fn counts(&self) -> Counts {
-        Counts {
-            input: sum([
-                self.prompt_token_count.0,
-                self.tool_use_prompt_token_count.0,
-                None,
-            ]),
-            output: self.candidates_token_count.0,
-            cache_read: self.cached_content_token_count.0,
-            cache_write: None,
-            reasoning: self.thoughts_token_count.0,
-            is_cache_apart: false,
-            is_reasoning_apart: true,
-            is_odd: any_odd([
-                self.prompt_token_count,
-                self.tool_use_prompt_token_count,
-                self.candidates_token_count,
-                self.thoughts_token_count,
-                self.cached_content_token_count,
-            ]),
-        }
-    }
-}
-
-/// `usage` of Bedrock Converse, which counts as Anthropic does.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(super) struct BedrockUsage {
-    input_tokens: Count,
-    output_tokens: Count,
-    cache_read_input_tokens: Count,
-    cache_write_input_tokens: Count,
-}
-
-impl BedrockUsage {
-    pub(super) fn counts(&self) -> Counts {
-        Counts {
-            input: self.input_tokens.0,
-            output: self.output_tokens.0,
-            cache_read: self.cache_read_input_tokens.0,
-            cache_write: self.cache_write_input_tokens.0,
-            reasoning: None,
-            is_cache_apart: true,
-            is_reasoning_apart: false,
-            is_odd: any_odd([
-                self.input_tokens,
-                self.output_tokens,
-                self.cache_read_input_tokens,
-                self.cache_write_input_tokens,
-            ]),
-        }
-    }
-}
-
-/// Ollama's counts, among the other fields of its last line.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct OllamaUsage {
-    pub(super) prompt_eval_count: Count,
-    pub(super) eval_count: Count,
-}
-
-impl OllamaUsage {
-    pub(super) fn counts(&self) -> Counts {
-        Counts {
-            input: self.prompt_eval_count.0,
-            output: self.eval_count.0,
-            is_odd: any_odd([self.prompt_eval_count, self.eval_count]),
-            ..Counts::default()
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -106,6 +106,8 @@ fn read_frame(message: &[u8]) -> Option<Frame<'_>> {
                 frame.name = std::str::from_utf8(value).ok();
                 frame.is_error = true;
             }
+            // Errors that are no exceptions have no payload.
+            b":error-message" if data.is_empty() => frame.data = value,
             _ => {}
         }
     }

@@ -1,7 +1,8 @@
 //! Server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 //!
 //! Only the fields `event` and `data` matter here. Unlike a browser, this does not drop a last event
-//! without an empty line after it: servers end their streams early.
+//! without an empty line after it: servers end their streams early. Two things that servers send beside events
+//! are events here: an error in a field of its own (`error: {…}`), and JSON that no field holds.
 
 use super::{Frame, Rest};
 
@@ -10,6 +11,8 @@ pub(in crate::wire) struct ServerSentEvents {
     /// The beginning of a line that is not complete yet.
     line: Vec<u8>,
     event: Event,
+    /// JSON that no field holds, as far as it came.
+    unframed: Vec<u8>,
     /// Whether the last line ended with a carriage return: a line feed that follows belongs to it.
     is_after_return: bool,
     is_after_first_line: bool,
@@ -88,6 +91,18 @@ impl ServerSentEvents {
             self.dispatch(take);
             return;
         }
+        if line.starts_with(b"{") || !self.unframed.is_empty() {
+            // The lines of such JSON end with an empty one, or with the next field.
+            let is_next = is_field(line) || self.unframed.is_empty();
+            if is_next {
+                self.dispatch(take);
+            }
+            if !is_field(line) {
+                self.unframed.extend_from_slice(line);
+                self.unframed.push(b'\n');
+                return;
+            }
+        }
         let colon = memchr::memchr(b':', line).unwrap_or(line.len());
         let (field, value) = line.split_at_checked(colon).unwrap_or((line, b""));
         let value = value.strip_prefix(b":").unwrap_or(value);
@@ -98,6 +113,13 @@ impl ServerSentEvents {
                 if self.event.has_data {
                     self.event.data.push(b'\n');
                 }
+                self.event.has_data = true;
+                self.event.data.extend_from_slice(value);
+            }
+            b"error" => {
+                self.dispatch(take);
+                self.is_stream = true;
+                self.event.name.extend_from_slice(b"error");
                 self.event.has_data = true;
                 self.event.data.extend_from_slice(value);
             }
@@ -123,5 +145,20 @@ impl ServerSentEvents {
         self.event.name.clear();
         self.event.data.clear();
         self.event.has_data = false;
+        if !self.unframed.is_empty() {
+            take(Frame {
+                name: None,
+                is_error: false,
+                data: &self.unframed,
+            });
+            self.unframed.clear();
+        }
     }
+}
+
+/// Whether a line begins with a field of the format.
+fn is_field(line: &[u8]) -> bool {
+    [&b"data:"[..], b"event:", b"id:", b"retry:", b"error:", b":"]
+        .iter()
+        .any(|field| line.starts_with(field))
 }

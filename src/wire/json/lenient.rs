@@ -45,6 +45,10 @@ pub(crate) struct Object<T>(pub(crate) Option<T>);
 #[derive(Debug, Clone)]
 pub(crate) struct List<T, const MAX: usize>(pub(crate) Vec<T>);
 
+/// The first `MAX` items of an array, or a single item without one.
+#[derive(Debug, Clone)]
+pub(crate) struct OneOrMany<T, const MAX: usize>(pub(crate) Vec<T>);
+
 /// The last `MAX` items of an array: a list that grows at its end is read from its newest items.
 #[derive(Debug, Clone)]
 pub(crate) struct Latest<T, const MAX: usize> {
@@ -116,6 +120,12 @@ impl<T> Default for Object<T> {
 }
 
 impl<T, const MAX: usize> Default for List<T, MAX> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T, const MAX: usize> Default for OneOrMany<T, MAX> {
     fn default() -> Self {
         Self(Vec::new())
     }
@@ -331,6 +341,25 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MA
             ignore!(map);
         }
         deserializer.deserialize_any(ListVisitor(PhantomData))
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for OneOrMany<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrManyVisitor<T, const MAX: usize>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for OneOrManyVisitor<T, MAX> {
+            type Value = OneOrMany<T, MAX>;
+            anything!(f);
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+                items(seq, MAX).map(OneOrMany)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(|item| OneOrMany(vec![item]))
+            }
+            otherwise!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+            ignore!(unit);
+        }
+        deserializer.deserialize_any(OneOrManyVisitor(PhantomData))
     }
 }
 

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::model::{MessagePart, MessageToolCall, MessageToolResult};
-use crate::wire::error::{BareError, ResponseError};
+use crate::wire::error::ResponseError;
 use crate::wire::framing::Frame;
 use crate::wire::joiner::{Joiner, Slot};
 use crate::wire::json::lenient::{
@@ -30,7 +30,8 @@ struct Event<'a> {
     content_block: Object<Block<'a>>,
     #[serde(borrow)]
     delta: Object<Delta<'a>>,
-    usage: Object<AnthropicUsage>,
+    #[serde(borrow)]
+    usage: Object<AnthropicUsage<'a>>,
     #[serde(borrow)]
     error: Raw<'a>,
 }
@@ -46,7 +47,10 @@ struct Body<'a> {
     role: Text<'a>,
     #[serde(borrow)]
     stop_reason: Text<'a>,
-    usage: Object<AnthropicUsage>,
+    #[serde(borrow)]
+    stop_details: Object<StopDetails<'a>>,
+    #[serde(borrow)]
+    usage: Object<AnthropicUsage<'a>>,
     #[serde(borrow)]
     content: List<Object<Block<'a>>, CONTENT_PARTS_MAX>,
 }
@@ -70,6 +74,8 @@ struct Block<'a> {
     tool_use_id: Text<'a>,
     #[serde(borrow)]
     content: Raw<'a>,
+    #[serde(borrow)]
+    to: Object<Named<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -83,6 +89,24 @@ struct Delta<'a> {
     partial_json: Text<'a>,
     #[serde(borrow)]
     stop_reason: Text<'a>,
+    #[serde(borrow)]
+    stop_details: Object<StopDetails<'a>>,
+}
+
+/// Why the model refused.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct StopDetails<'a> {
+    #[serde(borrow)]
+    explanation: Text<'a>,
+}
+
+/// A model that took over.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Named<'a> {
+    #[serde(borrow)]
+    model: Text<'a>,
 }
 
 /// What a block is, whatever its exact type: tools of the client, of Anthropic and of MCP servers are used
@@ -124,14 +148,16 @@ pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
         return false;
     };
     let index = event.index.0.unwrap_or(0);
-    if let Some(error) = event.error {
-        joiner.fail(ResponseError::read(error));
+    if ResponseError::said(event.error).is_some() {
+        joiner.fail(ResponseError::of_document(frame.data).unwrap_or_default());
         return true;
     }
     match event.kind.as_str().or(frame.name) {
         Some("message_start") => {
             if let Some(body) = event.message.0 {
                 read_body(&body, joiner);
+                // The counts of a stream's beginning are those of the input.
+                joiner.counts_are_final(false);
             }
         }
         Some("content_block_start") => {
@@ -146,10 +172,14 @@ pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
         }
         Some("message_delta") => {
             if let Some(delta) = event.delta.0 {
+                refuse(delta.stop_details.0.as_ref(), joiner);
                 joiner.finish_reason(CHOICE, delta.stop_reason.as_str());
             }
             if let Some(usage) = event.usage.0 {
-                joiner.counts.update(&usage.counts());
+                read_usage(&usage, joiner);
+                if usage.has_output() {
+                    joiner.counts_are_final(true);
+                }
             }
         }
         Some("message_stop") => joiner.end(),
@@ -160,7 +190,7 @@ pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
             read_body(&body, joiner);
         }
         _ => {
-            if let Some(error) = BareError::read(frame.data) {
+            if let Some(error) = ResponseError::of_document(frame.data) {
                 joiner.fail(error);
             }
         }
@@ -172,14 +202,28 @@ fn read_body(body: &Body<'_>, joiner: &mut Joiner) {
     joiner.identify(body.id.as_str(), body.model.as_str());
     joiner.role(CHOICE, body.role.as_str());
     if let Some(usage) = &body.usage.0 {
-        joiner.counts.update(&usage.counts());
+        read_usage(usage, joiner);
     }
     for (index, block) in (0..).zip(&body.content.0) {
         if let Some(block) = &block.0 {
             read_block(index, block, joiner);
         }
     }
+    refuse(body.stop_details.0.as_ref(), joiner);
     joiner.finish_reason(CHOICE, body.stop_reason.as_str());
+}
+
+fn read_usage(usage: &AnthropicUsage<'_>, joiner: &mut Joiner) {
+    joiner.update_usage(&usage.counts(), usage.details());
+    if let Some(model) = usage.fallback_model() {
+        joiner.serve(model);
+    }
+}
+
+/// Keeps the prose of a refusal.
+fn refuse(details: Option<&StopDetails<'_>>, joiner: &mut Joiner) {
+    let explanation = details.and_then(|details| details.explanation.as_str());
+    joiner.set_refusal(CHOICE, Slot::Refusal(0, 0), explanation.unwrap_or_default());
 }
 
 /// A whole block, or the beginning of one.
@@ -202,6 +246,9 @@ fn read_block(index: u64, block: &Block<'_>, joiner: &mut Joiner) {
         }
         Kind::ToolResult => joiner.result(CHOICE, Slot::Result(index), block.result()),
         Kind::Other => {
+            if let Some(model) = block.to.0.as_ref().and_then(|to| to.model.non_empty()) {
+                joiner.serve(model);
+            }
             let kind = kind_of(block.kind.as_str());
             joiner.other(CHOICE, Slot::Other(index), &kind);
         }

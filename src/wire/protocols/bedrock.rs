@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::model::{MessagePart, MessageToolCall, MessageToolResult};
-use crate::wire::error::BareError;
+use crate::wire::error::ResponseError;
 use crate::wire::framing::Frame;
 use crate::wire::joiner::{Joiner, Slot};
 use crate::wire::json::lenient::{Count, Latest, List, Object, Raw, Real, Text, text_of};
@@ -27,6 +27,10 @@ struct Event<'a> {
     #[serde(borrow)]
     stop_reason: Text<'a>,
     usage: Object<BedrockUsage>,
+    #[serde(borrow)]
+    service_tier: Object<Plain<'a>>,
+    #[serde(borrow)]
+    performance_config: Object<Performance<'a>>,
     #[serde(borrow)]
     role: Text<'a>,
     content_block_index: Count,
@@ -85,6 +89,15 @@ struct Reasoning<'a> {
 struct Plain<'a> {
     #[serde(borrow)]
     text: Text<'a>,
+    #[serde(borrow, rename = "type")]
+    kind: Text<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Performance<'a> {
+    #[serde(borrow)]
+    latency: Text<'a>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -140,18 +153,21 @@ impl ToolResult<'_> {
 }
 
 pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
-    if frame.is_error {
-        let mut error = BareError::read(frame.data).unwrap_or_default();
-        error.error_type = frame.name.map(str::to_owned);
-        joiner.fail(error);
-        return true;
-    }
     let Ok(event) = serde_json::from_slice::<Event<'_>>(frame.data) else {
         return false;
     };
     if let Some(usage) = event.usage.0 {
-        joiner.counts.update(&usage.counts());
+        joiner.update_usage(&usage.counts(), usage.details());
+        joiner.counts_are_final(true);
     }
+    let tier = event.service_tier.0.unwrap_or_default();
+    joiner
+        .details()
+        .name(tier.kind.as_str(), |details| &mut details.service_tier);
+    let speed = event.performance_config.0.unwrap_or_default();
+    joiner
+        .details()
+        .name(speed.latency.as_str(), |details| &mut details.speed);
     joiner.role(CHOICE, event.role.as_str());
     let message = event.output.0.and_then(|output| output.message.0);
     if let Some(message) = &message {
@@ -167,7 +183,7 @@ pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
     joiner.finish_reason(CHOICE, event.stop_reason.as_str());
     if frame.name.is_none()
         && message.is_none()
-        && let Some(error) = BareError::read(frame.data)
+        && let Some(error) = ResponseError::of_document(frame.data)
     {
         joiner.fail(error);
     }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::wire::error::BareError;
+use crate::wire::error::ResponseError;
 use crate::wire::framing::Frame;
 use crate::wire::joiner::Joiner;
 use crate::wire::json::lenient::{Input, Object, Text, text_of};
@@ -19,7 +19,8 @@ struct Body<'a> {
     id: Text<'a>,
     #[serde(borrow)]
     model: Text<'a>,
-    usage: Object<OpenAiUsage>,
+    #[serde(borrow)]
+    usage: Object<OpenAiUsage<'a>>,
     data: Option<serde::de::IgnoredAny>,
 }
 
@@ -29,10 +30,10 @@ pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
     };
     joiner.identify(body.id.as_str(), body.model.as_str());
     if let Some(usage) = body.usage.0 {
-        joiner.counts.replace(usage.embedding_counts());
+        joiner.replace_usage(usage.embedding_counts(), usage.details());
     }
     if body.data.is_none()
-        && let Some(error) = BareError::read(frame.data)
+        && let Some(error) = ResponseError::of_document(frame.data)
     {
         joiner.fail(error);
     }

@@ -8,9 +8,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::model::{MessagePart, MessageToolCall, MessageToolResult};
-use crate::wire::error::{BareError, ResponseError};
+use crate::wire::error::ResponseError;
 use crate::wire::framing::Frame;
-use crate::wire::joiner::{CHOICES_MAX, Joiner};
+use crate::wire::joiner::{CHOICES_MAX, Joiner, Slot};
 use crate::wire::json::lenient::{
     Count, Flag, Label, Latest, List, Object, Raw, Real, Text, text_of,
 };
@@ -25,7 +25,8 @@ struct Event<'a> {
     response_id: Text<'a>,
     #[serde(borrow)]
     model_version: Text<'a>,
-    usage_metadata: Object<GeminiUsage>,
+    #[serde(borrow)]
+    usage_metadata: Object<GeminiUsage<'a>>,
     #[serde(borrow)]
     candidates: List<Object<Candidate<'a>>, CHOICES_MAX>,
     #[serde(borrow)]
@@ -79,6 +80,9 @@ struct Part<'a> {
     tool_call: Object<Call<'a>>,
     #[serde(borrow, alias = "tool_response")]
     tool_response: Object<Call<'a>>,
+    /// What was said in audio.
+    #[serde(borrow, alias = "audio_transcription")]
+    audio_transcription: Object<Transcription<'a>>,
     #[serde(borrow, alias = "inline_data")]
     inline_data: Object<Blob<'a>>,
     #[serde(borrow, alias = "file_data")]
@@ -96,8 +100,27 @@ struct Call<'a> {
     tool_type: Text<'a>,
     #[serde(borrow)]
     args: Raw<'a>,
+    /// Vertex AI streams the arguments as values of paths, in calls that have nothing else.
+    #[serde(borrow, alias = "partial_args")]
+    partial_args: List<Object<PartialArgument<'a>>, CONTENT_PARTS_MAX>,
+    #[serde(alias = "will_continue")]
+    will_continue: Flag,
     #[serde(borrow)]
     response: Raw<'a>,
+}
+
+/// A value of the arguments, or a piece of a text. Without any it is null.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct PartialArgument<'a> {
+    #[serde(borrow, alias = "json_path")]
+    json_path: Text<'a>,
+    #[serde(borrow, alias = "string_value")]
+    string_value: Text<'a>,
+    #[serde(borrow, alias = "number_value")]
+    number_value: Raw<'a>,
+    #[serde(borrow, alias = "bool_value")]
+    bool_value: Raw<'a>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -109,6 +132,13 @@ struct Code<'a> {
     code: Text<'a>,
     #[serde(borrow)]
     output: Text<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Transcription<'a> {
+    #[serde(borrow)]
+    text: Text<'a>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -130,12 +160,20 @@ impl Call<'_> {
     fn id(&self) -> String {
         self.id.owned().unwrap_or_else(|| self.name())
     }
+
+    fn read(&self) -> MessageToolCall {
+        MessageToolCall {
+            tool_call_id: self.id(),
+            tool_name: self.name(),
+            input: self.args.map(text_of).unwrap_or_default(),
+        }
+    }
 }
 
 impl Part<'_> {
     /// A part has exactly one of these fields. They are checked from the most to the least frequent: text
-    /// or thought, call, result, code that Gemini runs, the output of that code, and last data, of which
-    /// only the kind is kept.
+    /// or thought, call, result, code that Gemini runs, the output of that code, what was said in audio, and last
+    /// data, of which only the kind is kept.
     fn read(&self) -> Option<MessagePart> {
         if let Some(text) = self.text.non_empty() {
             let text = text.to_owned();
@@ -146,11 +184,7 @@ impl Part<'_> {
             });
         }
         if let Some(call) = self.function_call.0.as_ref().or(self.tool_call.0.as_ref()) {
-            return Some(MessagePart::ToolCall(MessageToolCall {
-                tool_call_id: call.id(),
-                tool_name: call.name(),
-                input: call.args.map(text_of).unwrap_or_default(),
-            }));
+            return Some(MessagePart::ToolCall(call.read()));
         }
         let result = self.function_response.0.as_ref();
         if let Some(result) = result.or(self.tool_response.0.as_ref()) {
@@ -173,6 +207,9 @@ impl Part<'_> {
                 text: result.output.owned().unwrap_or_default(),
             }));
         }
+        if let Some(said) = &self.audio_transcription.0 {
+            return Some(MessagePart::Text(said.text.owned()?));
+        }
         let blob = self.inline_data.0.as_ref().or(self.file_data.0.as_ref())?;
         let kind = blob.mime_type.non_empty().unwrap_or("file");
         let kind = kind.split('/').next().unwrap_or(kind);
@@ -186,13 +223,10 @@ pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
     };
     joiner.identify(event.response_id.as_str(), event.model_version.as_str());
     if let Some(usage) = event.usage_metadata.0 {
-        joiner.counts.replace(usage.counts());
+        joiner.replace_usage(usage.counts(), usage.details());
     }
-    if let Some(error) = event.error {
-        joiner.fail(ResponseError::read(error));
-    } else if event.candidates.0.is_empty()
-        && let Some(error) = BareError::read(frame.data)
-    {
+    let is_error = event.candidates.0.is_empty() || ResponseError::said(event.error).is_some();
+    if is_error && let Some(error) = ResponseError::of_document(frame.data) {
         joiner.fail(error);
     }
     if let Some(feedback) = event.prompt_feedback.0 {
@@ -231,15 +265,59 @@ fn finish_reason(reason: &str) -> &str {
     }
 }
 
-/// Adds a part or continues the last one: the pieces of a text are consecutive parts of the same kind.
+/// Adds a part or continues the last one: the pieces of a text are consecutive parts of the same kind, and those of a
+/// call follow it until one says that no more will.
 fn join(choice: u64, part: &Part<'_>, joiner: &mut Joiner) {
+    let is_text = part.text.non_empty().is_some();
+    if let Some(call) = part.function_call.0.as_ref().filter(|_| !is_text) {
+        return join_call(choice, call, joiner);
+    }
     let Some(part) = part.read() else { return };
     match (joiner.last_part(choice), &part) {
         (Some(MessagePart::Text(text)), MessagePart::Text(piece))
         | (Some(MessagePart::Thinking(text)), MessagePart::Thinking(piece)) => {
             text.push_str(piece);
         }
-        _ => joiner.push(choice, part),
+        _ => {
+            joiner.push(choice, part);
+        }
+    }
+}
+
+fn join_call(choice: u64, call: &Call<'_>, joiner: &mut Joiner) {
+    let has_name = call.name.non_empty().is_some();
+    let slot = match joiner.open_call(choice) {
+        Some(slot) if !has_name => slot,
+        _ => joiner.push(choice, MessagePart::ToolCall(call.read())),
+    };
+    for argument in call
+        .partial_args
+        .0
+        .iter()
+        .filter_map(|item| item.0.as_ref())
+    {
+        join_argument(choice, slot, argument, joiner);
+    }
+    if let Some(args) = call.args {
+        joiner.drop_parts(choice, slot);
+        if let Some(call) = joiner.call(choice, slot) {
+            call.input = text_of(args);
+        }
+    }
+    let goes_on = call.will_continue.0 == Some(true);
+    joiner.set_open_call(choice, goes_on.then_some(slot));
+}
+
+fn join_argument(choice: u64, slot: Slot, argument: &PartialArgument<'_>, joiner: &mut Joiner) {
+    let path = argument.json_path.as_str().unwrap_or_default();
+    let Some(value) = joiner.input_value(choice, slot, path) else {
+        joiner.unparsed = joiner.unparsed.saturating_add(1);
+        return;
+    };
+    if let Some(piece) = argument.string_value.as_str() {
+        value.push_text(piece);
+    } else if let Some(json) = argument.number_value.or(argument.bool_value) {
+        value.set(json);
     }
 }
 

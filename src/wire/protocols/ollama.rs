@@ -12,7 +12,7 @@ use crate::wire::joiner::{Joiner, Slot};
 use crate::wire::json::lenient::{Count, Flag, Latest, List, Object, Raw, Real, Text, text_of};
 use crate::wire::parts::Parts;
 use crate::wire::request::{ITEMS_MAX, ParsedRequest, TOOLS_MAX, tool};
-use crate::wire::usage::OllamaUsage;
+use crate::wire::usage::{Details, OllamaUsage};
 
 /// A response has one choice.
 const CHOICE: u64 = 0;
@@ -91,14 +91,18 @@ pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
         return false;
     };
     joiner.identify(None, event.model.as_str());
-    if let Some(error) = event.error {
-        joiner.fail(ResponseError::read(error));
+    // Proxies in front of it say what went wrong in other words.
+    let is_foreign = event.message.0.is_none() && event.done.0.is_none();
+    if (is_foreign || ResponseError::said(event.error).is_some())
+        && let Some(error) = ResponseError::of_document(frame.data)
+    {
+        joiner.fail(error);
     }
     let usage = OllamaUsage {
         prompt_eval_count: event.prompt_eval_count,
         eval_count: event.eval_count,
     };
-    joiner.counts.replace(usage.counts());
+    joiner.replace_usage(usage.counts(), Details::default());
     if let Some(message) = event.message.0 {
         joiner.role(CHOICE, message.role.as_str());
         let thinking = message.thinking.as_str().unwrap_or_default();

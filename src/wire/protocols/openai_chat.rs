@@ -6,12 +6,13 @@ use serde_json::value::RawValue;
 
 use crate::config::TOOL_CALLS_MAX;
 use crate::model::{MessagePart, MessageToolCall, MessageToolResult};
-use crate::wire::error::{BareError, ResponseError};
+use crate::wire::calls::CallPiece;
+use crate::wire::error::ResponseError;
 use crate::wire::framing::Frame;
 use crate::wire::joiner::{CHOICES_MAX, Joiner, Slot};
 use crate::wire::json::lenient::{
-    Content, Count, Flag, Latest, List, Object, Prose, Raw, Real, Skipped, Text, Texts, Wanted,
-    text_of,
+    Content, Count, Flag, Latest, List, Object, OneOrMany, Prose, Raw, Real, Skipped, Text, Texts,
+    Wanted, text_of,
 };
 use crate::wire::parts::{CONTENT_PARTS_MAX, Parts, result_text};
 use crate::wire::request::{ITEMS_MAX, ParsedRequest, TOOLS_MAX, tool};
@@ -24,19 +25,26 @@ struct Event<'a, T> {
     id: Text<'a>,
     #[serde(borrow)]
     model: Text<'a>,
-    usage: Object<OpenAiUsage>,
-    x_groq: Object<Groq>,
+    #[serde(borrow)]
+    usage: Object<OpenAiUsage<'a>>,
+    #[serde(borrow)]
+    service_tier: Text<'a>,
+    #[serde(borrow)]
+    x_groq: Object<Groq<'a>>,
     #[serde(borrow)]
     error: Raw<'a>,
     #[serde(borrow)]
     choices: List<Object<Choice<'a, T>>, CHOICES_MAX>,
 }
 
-/// Where Groq puts the usage of a stream.
+/// Where Groq puts the usage of a stream, and why it stopped early.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Groq {
-    usage: Object<OpenAiUsage>,
+struct Groq<'a> {
+    #[serde(borrow)]
+    usage: Object<OpenAiUsage<'a>>,
+    #[serde(borrow)]
+    error: Raw<'a>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -49,6 +57,9 @@ struct Choice<'a, T> {
     delta: Object<Message<'a, T>>,
     #[serde(borrow)]
     message: Object<Message<'a, T>>,
+    /// Moonshot.
+    #[serde(borrow)]
+    usage: Object<OpenAiUsage<'a>>,
     /// OpenRouter: the upstream of this choice failed.
     #[serde(borrow)]
     error: Raw<'a>,
@@ -69,8 +80,9 @@ struct Message<'a, T> {
     refusal: Prose<Text<'a>, T>,
     #[serde(borrow)]
     audio: Object<Audio<'a>>,
+    /// TGI sends one call without a list.
     #[serde(borrow)]
-    tool_calls: List<Object<Call<'a>>, TOOL_CALLS_MAX>,
+    tool_calls: OneOrMany<Object<Call<'a>>, TOOL_CALLS_MAX>,
     #[serde(borrow)]
     function_call: Object<Function<'a>>,
     #[serde(borrow)]
@@ -139,6 +151,11 @@ impl Function<'_> {
     fn input(&self) -> Option<String> {
         self.arguments.or(self.input).map(text_of)
     }
+
+    fn has_input(&self) -> bool {
+        let input = self.arguments.or(self.input);
+        input.is_some_and(|input| input.get() != "\"\"")
+    }
 }
 
 pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
@@ -158,25 +175,33 @@ fn document<T: Texts>(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
         return false;
     };
     joiner.identify(event.id.as_str(), event.model.as_str());
-    let usage = event
-        .usage
-        .0
-        .or(event.x_groq.0.and_then(|groq| groq.usage.0));
-    if let Some(usage) = usage {
-        joiner.counts.replace(usage.counts());
+    let groq = event.x_groq.0.unwrap_or_default();
+    let is_usage_of_event = event.usage.0.is_some() || groq.usage.0.is_some();
+    if let Some(usage) = event.usage.0.or(groq.usage.0) {
+        let mut counts = usage.counts();
+        counts.is_reasoning_apart |= counts_as_xai(event.model.as_str());
+        joiner.replace_usage(counts, usage.details());
     }
-    if let Some(error) = event.error {
-        joiner.fail(ResponseError::read(error));
-    } else if event.choices.0.is_empty()
-        && let Some(error) = BareError::read(frame.data)
-    {
+    joiner
+        .details()
+        .name(event.service_tier.as_str(), |details| {
+            &mut details.service_tier
+        });
+    let is_error = event.choices.0.is_empty() || ResponseError::said(event.error).is_some();
+    if is_error && let Some(error) = ResponseError::of_document(frame.data) {
+        joiner.fail(error);
+    }
+    if let Some(error) = ResponseError::said(groq.error) {
         joiner.fail(error);
     }
     for (position, choice) in (0..).zip(event.choices.0) {
         let Some(choice) = choice.0 else { continue };
         let index = choice.index.0.unwrap_or(position);
-        if let Some(error) = choice.error {
-            joiner.fail(ResponseError::read(error));
+        if let Some(error) = ResponseError::said(choice.error) {
+            joiner.fail(error);
+        }
+        if let Some(usage) = choice.usage.0.filter(|_| !is_usage_of_event) {
+            joiner.replace_usage(usage.counts(), usage.details());
         }
         if let Some(message) = choice.delta.0.or(choice.message.0) {
             join(index, &message, joiner);
@@ -184,6 +209,11 @@ fn document<T: Texts>(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
         joiner.finish_reason(index, choice.finish_reason.as_str());
     }
     true
+}
+
+/// Whether this model's provider counts reasoning apart from the output. Its own total confirms it, where there is one.
+fn counts_as_xai(model: Option<&str>) -> bool {
+    model.is_some_and(|model| model.starts_with("grok-"))
 }
 
 /// Adds one message of a choice: a piece (`delta`) or the whole. Each field goes to its own slot, so that
@@ -217,8 +247,14 @@ fn join<T>(choice: u64, message: &Message<'_, T>, joiner: &mut Joiner) {
     for (position, call) in (0..).zip(&message.tool_calls.0) {
         let Some(call) = &call.0 else { continue };
         let number = call.index.0.unwrap_or(position);
-        if let Some(joined) = joiner.numbered_call(choice, number, call.id.as_str())
-            && let Some(function) = call.function()
+        let function = call.function();
+        let piece = CallPiece {
+            id: call.id.as_str(),
+            name: function.and_then(|function| function.name.as_str()),
+            has_input: function.is_some_and(Function::has_input),
+        };
+        if let Some(joined) = joiner.numbered_call(choice, number, &piece)
+            && let Some(function) = function
         {
             add(joined, function);
         }

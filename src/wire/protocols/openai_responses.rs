@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::model::{MessagePart, MessageToolCall, MessageToolResult};
-use crate::wire::error::{BareError, ResponseError};
+use crate::wire::error::ResponseError;
 use crate::wire::framing::Frame;
 use crate::wire::joiner::{Joiner, Slot};
 use crate::wire::json::lenient::{
@@ -15,7 +15,7 @@ use crate::wire::json::lenient::{
 };
 use crate::wire::parts::{CONTENT_PARTS_MAX, Parts, kind_of, result_text};
 use crate::wire::request::{ITEMS_MAX, ParsedRequest, TOOLS_MAX, tool};
-use crate::wire::usage::OpenAiUsage;
+use crate::wire::usage::{OpenAiUsage, tool_runs, tool_tokens};
 
 /// Limit of items that are read of a response.
 const OUTPUT_ITEMS_MAX: usize = 4096;
@@ -37,6 +37,22 @@ struct Event<'a> {
     summary_index: Count,
     #[serde(borrow)]
     delta: Text<'a>,
+    command_index: Count,
+    #[serde(borrow)]
+    command: Text<'a>,
+    // What the end of a part repeats as a whole.
+    #[serde(borrow)]
+    text: Text<'a>,
+    #[serde(borrow)]
+    refusal: Text<'a>,
+    #[serde(borrow)]
+    arguments: Raw<'a>,
+    #[serde(borrow)]
+    input: Raw<'a>,
+    #[serde(borrow)]
+    code: Raw<'a>,
+    #[serde(borrow)]
+    name: Text<'a>,
     #[serde(borrow)]
     output: Raw<'a>,
     #[serde(borrow)]
@@ -54,7 +70,12 @@ struct Body<'a> {
     status: Text<'a>,
     #[serde(borrow)]
     incomplete_details: Object<Incomplete<'a>>,
-    usage: Object<OpenAiUsage>,
+    #[serde(borrow)]
+    usage: Object<OpenAiUsage<'a>>,
+    #[serde(borrow)]
+    service_tier: Text<'a>,
+    #[serde(borrow)]
+    tool_usage: Object<ToolUsage<'a>>,
     #[serde(borrow)]
     error: Raw<'a>,
     #[serde(borrow)]
@@ -66,6 +87,21 @@ struct Body<'a> {
 struct Incomplete<'a> {
     #[serde(borrow)]
     reason: Text<'a>,
+}
+
+/// What the provider's own tools used, beside the usage of the model.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ToolUsage<'a> {
+    #[serde(borrow)]
+    image_gen: Object<OpenAiUsage<'a>>,
+    web_search: Object<Runs>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Runs {
+    num_requests: Count,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -93,6 +129,8 @@ struct Item<'a> {
     #[serde(borrow)]
     action: Raw<'a>,
     #[serde(borrow)]
+    actions: Raw<'a>,
+    #[serde(borrow)]
     operation: Raw<'a>,
     #[serde(borrow)]
     code: Raw<'a>,
@@ -100,6 +138,16 @@ struct Item<'a> {
     queries: Raw<'a>,
     #[serde(borrow)]
     output: Raw<'a>,
+    #[serde(borrow)]
+    result: Raw<'a>,
+    #[serde(borrow)]
+    tools: Raw<'a>,
+    /// Of a call of an MCP server.
+    #[serde(borrow)]
+    error: Raw<'a>,
+    /// Of a model that draws.
+    #[serde(borrow)]
+    svg_usage: Raw<'a>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -127,14 +175,37 @@ impl<'a> Item<'a> {
     /// The name of the tool that this item calls, if it is a call. The provider's own tools are named by
     /// their kind.
     fn tool_name(&self) -> Option<String> {
-        let kind = self.kind().strip_suffix("_call")?;
+        let kind = match self.kind() {
+            // A program that calls tools; a call that waits for approval.
+            kind @ ("program" | "mcp_approval_request") => kind,
+            kind => kind.strip_suffix("_call")?,
+        };
         Some(self.name.owned().unwrap_or_else(|| kind_of(Some(kind))))
     }
 
     fn input(&self) -> Option<String> {
-        let raw: Raw<'a> = self.arguments.or(self.input).or(self.action);
-        let raw = raw.or(self.operation).or(self.code).or(self.queries);
-        raw.map(text_of)
+        let raw: Raw<'a> = self.arguments.or(self.input);
+        let raw = raw.or(self.actions.filter(|actions| actions.get() != "[]"));
+        let raw = raw.or(self.action).or(self.operation);
+        raw.or(self.code).or(self.queries).map(text_of)
+    }
+
+    /// What a tool returned, in an item of its own.
+    fn result(&self) -> MessageToolResult {
+        let output = self.output.or(self.result).or(self.tools);
+        MessageToolResult {
+            tool_call_id: self.call_id(),
+            text: output.map(result_text).unwrap_or_default(),
+        }
+    }
+
+    /// What a call of the provider's own tool returned, in the same item.
+    fn own_result(&self) -> Option<MessageToolResult> {
+        let output = self.output.or(self.error)?;
+        Some(MessageToolResult {
+            tool_call_id: self.call_id(),
+            text: result_text(output),
+        })
     }
 
     fn parts(&self) -> Vec<(u64, &Part<'a>)> {
@@ -183,28 +254,69 @@ pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
                 call.input.push_str(delta);
             }
         }
+        Some("response.output_text.done") => {
+            let text = event.text.as_str().unwrap_or_default();
+            joiner.set_text(CHOICE, Slot::Text(output, content), text);
+        }
+        Some("response.refusal.done") => {
+            let refusal = event.refusal.as_str().unwrap_or_default();
+            joiner.set_refusal(CHOICE, Slot::Refusal(output, content), refusal);
+        }
+        Some("response.reasoning_text.done") => {
+            let text = event.text.as_str().unwrap_or_default();
+            joiner.set_thinking(CHOICE, Slot::Thinking(output, content), text);
+        }
+        Some("response.reasoning_summary_text.done") => {
+            let summary = event.summary_index.0.unwrap_or(0);
+            let text = event.text.as_str().unwrap_or_default();
+            joiner.set_thinking(CHOICE, summary_slot(output, summary), text);
+        }
+        Some(
+            "response.function_call_arguments.done"
+            | "response.custom_tool_call_input.done"
+            | "response.mcp_call_arguments.done"
+            | "response.code_interpreter_call_code.done",
+        ) => {
+            let input = event.arguments.or(event.input).or(event.code);
+            let input = input.map(text_of).filter(|input| !input.is_empty());
+            if let Some(call) = joiner.call(CHOICE, Slot::Call(output)) {
+                call.input = input.unwrap_or_else(|| std::mem::take(&mut call.input));
+                if call.tool_name.is_empty() {
+                    call.tool_name = event.name.owned().unwrap_or_default();
+                }
+            }
+        }
+        Some(kind) if kind.starts_with("response.shell_call_command.") => {
+            let command = event.command_index.0.unwrap_or(0);
+            if let Some(known) = joiner.command(CHOICE, Slot::Call(output), command) {
+                match event.command.as_str() {
+                    Some(whole) => whole.clone_into(known),
+                    None => known.push_str(delta),
+                }
+            }
+        }
         Some("response.output_item.added" | "response.output_item.done") => {
             return event
                 .item
                 .is_none_or(|item| read_item(output, item, joiner));
         }
         Some("error") => {
-            joiner.fail(BareError::read(frame.data).unwrap_or_default());
+            joiner.fail(ResponseError::of_document(frame.data).unwrap_or_default());
         }
         _ => {
             if let Some(body) = event.response {
                 return read_body(body.get().as_bytes(), joiner);
             }
-            let is_whole = event.output.is_some() || event.object.as_str() == Some("response");
-            if is_whole {
-                return read_body(frame.data, joiner);
-            }
-            if event
+            // Some events have an output too.
+            let is_event = event
                 .kind
                 .as_str()
-                .is_none_or(|kind| !kind.starts_with("response."))
-                && let Some(error) = BareError::read(frame.data)
-            {
+                .is_some_and(|kind| kind.starts_with("response."));
+            let is_whole = event.output.is_some() || event.object.as_str() == Some("response");
+            if is_whole && !is_event {
+                return read_body(frame.data, joiner);
+            }
+            if !is_event && let Some(error) = ResponseError::of_document(frame.data) {
                 joiner.fail(error);
             }
         }
@@ -223,11 +335,22 @@ fn read_body(body: &[u8], joiner: &mut Joiner) -> bool {
         return false;
     };
     joiner.identify(body.id.as_str(), body.model.as_str());
+    let status = body.status.as_str();
+    let is_pending = matches!(status, Some("queued" | "in_progress"));
     if let Some(usage) = body.usage.0 {
-        joiner.counts.replace(usage.counts());
+        joiner.replace_usage(usage.counts(), usage.details());
+        joiner.counts_are_final(!is_pending);
     }
-    if let Some(error) = body.error {
-        joiner.fail(ResponseError::read(error));
+    joiner
+        .details()
+        .name(body.service_tier.as_str(), |details| {
+            &mut details.service_tier
+        });
+    read_tool_usage(&body.tool_usage.0.unwrap_or_default(), joiner);
+    if let Some(error) = ResponseError::said(body.error) {
+        joiner.fail(error);
+    } else if status == Some("failed") {
+        joiner.fail(ResponseError::new(status, None));
     }
     if !body.output.0.is_empty() {
         joiner.start_over();
@@ -237,8 +360,7 @@ fn read_body(body: &[u8], joiner: &mut Joiner) -> bool {
             joiner.unparsed = joiner.unparsed.saturating_add(1);
         }
     }
-    let status = body.status.as_str();
-    if !matches!(status, Some("queued" | "in_progress")) {
+    if !is_pending {
         let incomplete = body.incomplete_details.0;
         let reason = incomplete
             .as_ref()
@@ -246,6 +368,17 @@ fn read_body(body: &[u8], joiner: &mut Joiner) -> bool {
         joiner.finish_reason(CHOICE, reason.or(status));
     }
     true
+}
+
+fn read_tool_usage(tools: &ToolUsage<'_>, joiner: &mut Joiner) {
+    if let Some(searches) = &tools.web_search.0 {
+        let runs = tool_runs("web_search", searches.num_requests);
+        joiner.details().server_tool(runs);
+    }
+    if let Some(images) = &tools.image_gen.0 {
+        let tokens = tool_tokens("image_generation", None, &images.counts());
+        joiner.details().server_tool(tokens);
+    }
 }
 
 /// Reads an item as far as it is known: at its beginning it may lack what later pieces bring. `false`: it
@@ -263,14 +396,14 @@ fn read_item(position: u64, raw: &RawValue, joiner: &mut Joiner) -> bool {
             call.tool_name = name;
             if let Some(input) = item.input() {
                 call.input = input;
+                joiner.drop_parts(CHOICE, Slot::Call(position));
             }
         }
-        if let Some(output) = item.output {
-            let result = MessageToolResult {
-                tool_call_id: item.call_id(),
-                text: result_text(output),
-            };
+        if let Some(result) = item.own_result() {
             joiner.result(CHOICE, Slot::Result(position), result);
+        }
+        if let Some(usage) = item.svg_usage {
+            read_svg_usage(usage, joiner);
         }
         return true;
     }
@@ -297,15 +430,26 @@ fn read_item(position: u64, raw: &RawValue, joiner: &mut Joiner) -> bool {
             }
         }
         kind if kind.ends_with("_output") => {
-            let result = MessageToolResult {
-                tool_call_id: item.call_id(),
-                text: item.output.map(result_text).unwrap_or_default(),
-            };
-            joiner.result(CHOICE, Slot::Result(position), result);
+            joiner.result(CHOICE, Slot::Result(position), item.result());
         }
         kind => joiner.other(CHOICE, Slot::Other(position), &kind_of(Some(kind))),
     }
     true
+}
+
+/// Usage of a model that drew for the one that served.
+fn read_svg_usage(raw: &RawValue, joiner: &mut Joiner) {
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default)]
+    struct Model<'a> {
+        #[serde(borrow)]
+        model: Text<'a>,
+    }
+    let model = serde_json::from_str::<Model<'_>>(raw.get()).unwrap_or_default();
+    if let Ok(usage) = serde_json::from_str::<OpenAiUsage<'_>>(raw.get()) {
+        let tokens = tool_tokens("image_generation", model.model.as_str(), &usage.counts());
+        joiner.details().server_tool(tokens);
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -366,11 +510,8 @@ pub(crate) fn message(raw: &RawValue, parts: &mut Parts<'_>) -> Option<String> {
             tool_name,
             input: item.input().unwrap_or_default(),
         }));
-        if let Some(output) = item.output {
-            parts.push(MessagePart::ToolResult(MessageToolResult {
-                tool_call_id: item.call_id(),
-                text: result_text(output),
-            }));
+        if let Some(result) = item.own_result() {
+            parts.push(MessagePart::ToolResult(result));
         }
         return Some("assistant".to_owned());
     }
@@ -396,10 +537,7 @@ pub(crate) fn message(raw: &RawValue, parts: &mut Parts<'_>) -> Option<String> {
             Some("assistant".to_owned())
         }
         kind if kind.ends_with("_output") => {
-            parts.push(MessagePart::ToolResult(MessageToolResult {
-                tool_call_id: item.call_id(),
-                text: item.output.map(result_text).unwrap_or_default(),
-            }));
+            parts.push(MessagePart::ToolResult(item.result()));
             Some("tool".to_owned())
         }
         kind => {

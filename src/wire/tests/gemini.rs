@@ -86,3 +86,11 @@ fn requests_in_both_spellings() {
         assert_eq!((summary.max_tokens, summary.tool_count), (Some(5), 3));
     }
 }
+
+#[test]
+fn what_was_said_in_audio_is_text() {
+    let body = r#"{"candidates":[{"content":{"role":"model","parts":[{"inlineData":{"mimeType":"audio/pcm","data":"AA=="}},
+        {"audioTranscription":{"text":"Hello","finished":true}}]},"finishReason":"STOP"}]}"#;
+    let response = parse(WireProtocol::GeminiGenerate, body);
+    assert_eq!(response.assistant_text(), "Hello");
+}

@@ -2,12 +2,15 @@
 
 mod anthropic;
 mod bedrock;
+mod called_tools;
 mod chat;
 mod gemini;
 mod many;
 mod others;
 mod protocols;
 mod responses;
+mod stated_errors;
+mod stated_usage;
 
 use super::framing;
 use super::*;
