@@ -191,8 +191,9 @@ pub struct Completion {
     pub cost_source: Option<CostSource>,
     /// Times that the gateway knows better than the handle.
     pub timing: Option<Timing>,
-    /// Whether the writer parses the response for the fields that are not given here. Default: `false`, and
-    /// nothing is parsed. [`finish`](crate::RequestHandle::finish) always parses.
+    /// Whether the writer parses the response for the fields that are not given here, and decides by it and by
+    /// `http_status` how the request ended, as [`finish`](crate::RequestHandle::finish) does: an error in the response
+    /// makes it failed. Default: `false`, and nothing is parsed.
     pub read_body: bool,
 }
 

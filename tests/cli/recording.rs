@@ -31,6 +31,34 @@ fn bad_lines_are_reported_and_the_rest_goes_on() {
 }
 
 #[test]
+fn what_is_not_read_of_lines_is_told_and_counted() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "calls.jsonl",
+        "{\"request\":{},\"response\":{},\"wire\":\"mine\",\"tokens\":7,\"tags\":[]}\n\
+         {\"request\":{},\"response\":{},\"url\":\"https://host/v1/messages\",\"tokens\":8}\n\
+         {\"request\":{},\"response\":{}}\n{\"request\":{}}\n",
+    );
+    let run = sandbox.run(&["record", "calls.jsonl", "--json"]);
+    let expected = "auditlite: 2 lines are of an unknown wire protocol: usage, model and outcome were not read of the \
+        bodies; a field `wire` or `path` says which it is\n\
+        auditlite: fields that are not read, and in how many lines: tags (1), tokens (2)\n";
+    assert_eq!(run.stderr, expected);
+    let summary = &run.json()[0];
+    assert_eq!(summary["unknown_protocols"], 2);
+    assert_eq!(
+        summary["unknown_fields"],
+        serde_json::json!({"tags": 1, "tokens": 2})
+    );
+    assert_eq!(
+        sandbox
+            .run(&["record", "calls.jsonl", "--again", "--quiet"])
+            .stderr,
+        ""
+    );
+}
+
+#[test]
 fn several_files_are_recorded_compressed_or_not() {
     let sandbox = Sandbox::new();
     let mut lines = SAMPLE.split_inclusive('\n');
@@ -41,12 +69,10 @@ fn several_files_are_recorded_compressed_or_not() {
     sandbox.write("rest", zstd::encode_all(rest.as_bytes(), 19).unwrap());
     let run = sandbox.run(&["record", "first.jsonl", "rest", "--durability", "buffered"]);
     assert_eq!(run.exit, 0, "{}", run.stderr);
-    assert!(
-        run.stderr
-            .starts_with("auditlite: recorded 6 requests, 0 bad lines, "),
-        "{}",
-        run.stderr
-    );
+    // What is not read is told before the summary.
+    let expected = "auditlite: fields that are not read, and in how many lines: ignored (1)\n\
+        auditlite: recorded 6 requests, 0 bad lines, ";
+    assert!(run.stderr.starts_with(expected), "{}", run.stderr);
     assert_eq!(sandbox.run(&["list", "--json"]).json().len(), 6);
 }
 

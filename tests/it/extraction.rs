@@ -284,7 +284,7 @@ fn ended(read_body: bool) -> (RequestRecord, RequestRecord) {
         .recorder()
         .open(context("completed"), REQUEST)
         .unwrap();
-    // Half of a stream: `finish` would call it failed.
+    // Half of a stream, which `finish` would call failed too.
     audit.chunk(&STREAM[..STREAM.find("data: [DONE]").unwrap() - 20]);
     let completion = Completion::new().http_status(200).finish_reason("told");
     let completion = completion.read_body(read_body);
@@ -308,7 +308,11 @@ fn explicit_ends_are_filled_in_where_they_ask_for_it() {
         (failed.input_tokens, failed.tool_call_count),
         (Some(1000), 1)
     );
-    assert_eq!(completed.status, Status::Completed, "the gateway's word");
+    assert_eq!(
+        (completed.status, completed.error_type.as_deref()),
+        (Status::Failed, Some("incomplete_stream")),
+        "decided as `finish` does"
+    );
     assert_eq!(completed.finish_reasons, ["told"]);
     assert_eq!(completed.response_id.as_deref(), Some("c-1"));
     assert_eq!(completed.tool_call_count, 1);
@@ -317,6 +321,7 @@ fn explicit_ends_are_filled_in_where_they_ask_for_it() {
 #[test]
 fn explicit_ends_are_taken_as_they_are() {
     let (failed, completed) = ended(false);
+    assert_eq!(completed.status, Status::Completed, "the gateway's word");
     for found in [failed, completed] {
         assert_eq!((found.input_tokens, found.tool_call_count), (None, 0));
         assert_eq!((found.response_id, found.response_model), (None, None));

@@ -17,17 +17,23 @@ const SURROGATE_BYTES: usize = 5;
 /// What an HTTP response can have as its status.
 pub(crate) const HTTP_STATUSES: std::ops::RangeInclusive<u16> = 100..=999;
 
+/// Limit of the names of unknown fields that are kept of one object, and their length in bytes.
+const UNKNOWN_MAX: usize = 16;
+const UNKNOWN_BYTES_MAX: usize = 64;
+
 /// The fields of one object.
 #[derive(Debug)]
 pub(crate) struct Fields<'l> {
     names: &'static [&'static str],
     /// In the order of `names`; `null` means absent.
     values: Vec<Option<&'l RawValue>>,
+    /// Names of other fields: the first [`UNKNOWN_MAX`].
+    unknown: Vec<String>,
     adjusted_fields: Vec<&'static str>,
 }
 
 impl<'l> Fields<'l> {
-    /// Reads the fields of these names; others are ignored.
+    /// Reads the fields of these names; of others, only the names.
     ///
     /// # Errors
     ///
@@ -48,15 +54,21 @@ impl<'l> Fields<'l> {
             return Err("is not a JSON object".to_owned());
         }
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        let values = deserializer
+        let (values, unknown) = deserializer
             .deserialize_map(Object { names })
-            .and_then(|values| deserializer.end().map(|()| values))
+            .and_then(|read| deserializer.end().map(|()| read))
             .map_err(|error| problem(&error))?;
         Ok(Self {
             names,
             values,
+            unknown,
             adjusted_fields: Vec::new(),
         })
+    }
+
+    /// Names of fields that are not read, as far as their limit goes.
+    pub(crate) fn unknown(&self) -> &[String] {
+        &self.unknown
     }
 
     /// Recorded fields that differ from the line; the request is flagged with them.
@@ -299,7 +311,7 @@ struct Object {
 }
 
 impl<'l> Visitor<'l> for Object {
-    type Value = Vec<Option<&'l RawValue>>;
+    type Value = (Vec<Option<&'l RawValue>>, Vec<String>);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
@@ -308,33 +320,43 @@ impl<'l> Visitor<'l> for Object {
     fn visit_map<A: MapAccess<'l>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut values = vec![None; self.names.len()];
         let mut seen = vec![false; self.names.len()];
-        while let Some(place) = map.next_key_seed(Place { names: self.names })? {
-            let place = place.and_then(|(place, name)| {
-                let slot = values.get_mut(place)?;
-                let seen = seen.get_mut(place)?;
-                Some((slot, std::mem::replace(seen, true), name))
-            });
-            match place {
-                Some((_, true, name)) => {
+        let mut unknown = Vec::new();
+        while let Some(key) = map.next_key_seed(Place { names: self.names })? {
+            let (place, name) = match key {
+                Key::Known(place, name) => (place, name),
+                Key::Unknown(name) => {
+                    map.next_value::<serde::de::IgnoredAny>()?;
+                    if unknown.len() < UNKNOWN_MAX {
+                        unknown.push(name);
+                    }
+                    continue;
+                }
+            };
+            if let (Some(slot), Some(seen)) = (values.get_mut(place), seen.get_mut(place)) {
+                if std::mem::replace(seen, true) {
                     return Err(A::Error::custom(format!("has {name} twice")));
                 }
-                Some((slot, false, _)) => *slot = map.next_value()?,
-                None => {
-                    map.next_value::<serde::de::IgnoredAny>()?;
-                }
+                *slot = map.next_value()?;
             }
         }
-        Ok(values)
+        Ok((values, unknown))
     }
 }
 
-/// The position of a name among those that are read.
+/// The name of a field.
+enum Key {
+    /// Its position among those that are read.
+    Known(usize, &'static str),
+    Unknown(String),
+}
+
+/// Looks a name up among those that are read.
 struct Place {
     names: &'static [&'static str],
 }
 
 impl<'l> DeserializeSeed<'l> for Place {
-    type Value = Option<(usize, &'static str)>;
+    type Value = Key;
 
     fn deserialize<D: Deserializer<'l>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         // As bytes, since the name of a field that is ignored may not be valid text.
@@ -343,7 +365,7 @@ impl<'l> DeserializeSeed<'l> for Place {
 }
 
 impl Visitor<'_> for Place {
-    type Value = Option<(usize, &'static str)>;
+    type Value = Key;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the name of a field")
@@ -352,7 +374,13 @@ impl Visitor<'_> for Place {
     fn visit_bytes<E: Error>(self, name: &[u8]) -> Result<Self::Value, E> {
         let mut names = self.names.iter().enumerate();
         let found = names.find(|(_, known)| known.as_bytes() == name);
-        Ok(found.map(|(place, name)| (place, *name)))
+        Ok(match found {
+            Some((place, name)) => Key::Known(place, name),
+            None => {
+                let name = name.get(..UNKNOWN_BYTES_MAX).unwrap_or(name);
+                Key::Unknown(String::from_utf8_lossy(name).into_owned())
+            }
+        })
     }
 }
 

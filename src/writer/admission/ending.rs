@@ -7,20 +7,26 @@ use crate::model::{
     Completion, CostSource, Failure, Rejection, Timing, ToolCall, Usage, UsageDetails,
 };
 
-/// What the packer reads from the bytes of a response.
+/// Whether the packer reads the bytes of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum ParseResponse {
     #[default]
     No,
-    /// The fields that the end left empty.
-    FillGaps,
-    /// Those, and also how the request ended.
-    DecideOutcome,
+    /// The fields that the end left empty, and how the request ended.
+    Yes,
 }
 
-impl ParseResponse {
-    fn missing(read_body: bool) -> Self {
-        if read_body { Self::FillGaps } else { Self::No }
+impl From<bool> for ParseResponse {
+    fn from(read_body: bool) -> Self {
+        if read_body { Self::Yes } else { Self::No }
+    }
+}
+
+/// How an answer with this HTTP status ended, as far as the status tells.
+fn kind_of(http_status: u16) -> EndKind {
+    match http_status {
+        0..400 => EndKind::Completed,
+        _ => EndKind::Failed,
     }
 }
 
@@ -50,9 +56,10 @@ pub(crate) struct Ending {
 
 impl From<Completion> for Ending {
     fn from(completion: Completion) -> Self {
+        let decided = completion.http_status.filter(|_| completion.read_body);
         Self {
-            kind: EndKind::Completed,
-            parse_response: ParseResponse::missing(completion.read_body),
+            kind: decided.map_or(EndKind::Completed, kind_of),
+            parse_response: completion.read_body.into(),
             error_type: None,
             error_message: None,
             usage: completion.usage,
@@ -75,7 +82,7 @@ impl From<Failure> for Ending {
     fn from(failure: Failure) -> Self {
         Self {
             kind: EndKind::Failed,
-            parse_response: ParseResponse::missing(failure.read_body),
+            parse_response: failure.read_body.into(),
             error_type: Some(failure.error_type),
             error_message: failure.error_message,
             usage: failure.usage,
@@ -112,11 +119,8 @@ impl Ending {
     /// The end of which only the HTTP status is known: the bytes tell the rest.
     pub(crate) fn finished(http_status: u16) -> Self {
         Self {
-            kind: match http_status {
-                0..400 => EndKind::Completed,
-                _ => EndKind::Failed,
-            },
-            parse_response: ParseResponse::DecideOutcome,
+            kind: kind_of(http_status),
+            parse_response: ParseResponse::Yes,
             http_status: Some(http_status),
             ..Self::default()
         }
@@ -126,7 +130,7 @@ impl Ending {
     pub(crate) fn abandoned() -> Self {
         Self {
             kind: EndKind::Abandoned,
-            parse_response: ParseResponse::DecideOutcome,
+            parse_response: ParseResponse::Yes,
             ..Self::default()
         }
     }

@@ -64,7 +64,7 @@ pub(crate) fn interrupt(
                 client_model: request.client_model,
             })),
             executed: None,
-            parse_response: ParseResponse::DecideOutcome,
+            parse_response: ParseResponse::Yes,
             prices: prices.stated(),
         });
     } else {

@@ -118,11 +118,12 @@ impl EndCompleter {
                 }
             };
             unparsed = unparsed.saturating_add(u64::from(is_unparsed));
-            if note.parse_response == ParseResponse::DecideOutcome
+            if note.parse_response == ParseResponse::Yes
                 && ended.kind == EndKind::Failed
                 && ended.error_type.is_none()
             {
-                let status = ended.http_status.map(|status| status.to_string());
+                let status = ended.http_status.filter(|status| *status >= 400);
+                let status = status.map(|status| status.to_string());
                 ended.error_type = Some(status.unwrap_or_else(|| "_OTHER".to_owned()));
             }
             // Priced last, when usage and model are known. A panic leaves the cost empty.
@@ -198,7 +199,7 @@ pub(crate) fn outcome(
     let is_whole = !response.is_broken_off && response.error.is_none();
     let is_error_status = http_status.is_some_and(|status| status >= 400);
     match told {
-        _ if parse_response != ParseResponse::DecideOutcome => told,
+        _ if parse_response != ParseResponse::Yes => told,
         EndKind::Completed if !is_whole => EndKind::Failed,
         // Clients hang up once a stream has signalled its end, often before its last bytes.
         EndKind::Abandoned if is_whole && response.is_streamed && !is_error_status => {
@@ -242,17 +243,20 @@ fn add_response(
             found.tool_calls.push(call);
         }
     }
-    if ended.kind == EndKind::Failed && ended.error_type.is_none() {
+    if ended.kind == EndKind::Failed {
         (found.error_type, found.error_message) = match response.error {
             Some(error) => error_of(error),
-            None if response.is_broken_off && !is_error_status => {
+            None if response.is_broken_off && !is_error_status && ended.error_type.is_none() => {
                 let message = "the response ended before its own end".to_owned();
                 ("incomplete_stream".to_owned(), Some(message))
             }
             None => (String::new(), None),
         };
+        // Only what will be used is checked below.
+        found.error_message = found
+            .error_message
+            .filter(|_| ended.error_message.is_none());
     }
-    // Only what will be used is checked below: a usage that the end already has must not flag it.
     found.usage = response.usage.filter(|_| !ended.has_usage());
     found.usage_details = response.usage_details.filter(|_| !ended.has_usage());
     found.finish_reasons = response.finish_reasons;
@@ -268,10 +272,10 @@ fn add_response(
     normaliser.failure(&mut found);
     ended.adjust(normaliser.into_adjustments());
 
-    if is_named {
+    if is_named && ended.error_type.is_none() {
         ended.error_type = Some(found.error_type);
-        ended.error_message = found.error_message;
     }
+    ended.error_message = ended.error_message.take().or(found.error_message);
     if let Some(usage) = found.usage {
         ended.usage_source = Some(match is_partial {
             true => UsageSource::Partial,

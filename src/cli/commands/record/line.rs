@@ -21,6 +21,8 @@ pub(super) struct Exchange {
     pub(super) end: End,
     /// When it arrived, where the line says so.
     pub(super) arrived_at: Option<Timestamp>,
+    /// Names of fields that have no meaning.
+    pub(super) unknown_fields: Vec<String>,
 }
 
 /// How it ended.
@@ -30,7 +32,7 @@ pub(super) enum End {
     Failed(Failure),
 }
 
-/// The fields of a line. Others are ignored; `null` means absent.
+/// The fields of a line. Others are counted; `null` means absent.
 const FIELDS: &[&str] = &[
     "request_body",
     "request",
@@ -44,6 +46,8 @@ const FIELDS: &[&str] = &[
     "session_id",
     "trace_id",
     "url_path",
+    "path",
+    "url",
     "provider_name",
     "request_model",
     "model",
@@ -71,14 +75,15 @@ impl Exchange {
     pub(super) fn parse(line: &[u8]) -> Result<Self, String> {
         let mut fields = Fields::of_line(line, FIELDS)?;
         let mut exchange = Self::read(&mut fields)?;
+        exchange.unknown_fields = fields.unknown().to_vec();
         let adjusted_fields = fields.into_adjusted().into_iter();
         exchange.context.adjusted_fields = adjusted_fields.map(str::to_owned).collect();
         Ok(exchange)
     }
 
     /// Reads all fields. Only a request is demanded; each body is text, or JSON that is recorded as it is written. Some
-    /// fields have a second, shorter name (`wire`, `model`, `conversation`), which counts where the first is absent. An
-    /// HTTP status of an error makes the exchange a failure.
+    /// fields have a second, shorter name (`wire`, `model`, `conversation`, `path`), which counts where the first is
+    /// absent. Without a protocol, path and request tell it. Status and response decide how the exchange ended.
     fn read(line: &mut Fields<'_>) -> Result<Self, String> {
         let request_body = line.text("request_body", "request_body")?;
         let request_body = request_body
@@ -95,7 +100,14 @@ impl Exchange {
             None => line.text("wire", "wire_protocol")?,
             wire => wire,
         };
-        let wire = WireProtocol::from(wire.unwrap_or_default());
+        let url_path = url_path(line)?;
+        let wire = match wire.filter(|wire| !wire.is_empty()) {
+            Some(wire) => WireProtocol::from(wire),
+            None => {
+                let path = url_path.as_deref().unwrap_or_default();
+                WireProtocol::detect(path, request_body.as_bytes())
+            }
+        };
         let usage = match line.raw("usage").map(RawValue::get) {
             Some(usage) if !usage.starts_with('{') => {
                 return Err("usage is not a JSON object".to_owned());
@@ -117,7 +129,7 @@ impl Exchange {
         context.user_id = line.text("user_id", "user_id")?;
         context.session_id = line.text("session_id", "session_id")?;
         context.trace_id = line.text("trace_id", "trace_id")?;
-        context.url_path = line.text("url_path", "url_path")?;
+        context.url_path = url_path;
         context.provider_name = line.text("provider_name", "provider_name")?;
         context.request_model = match line.text("request_model", "request_model")? {
             None => line.text("model", "request_model")?,
@@ -134,11 +146,12 @@ impl Exchange {
         let timing = latency_us.map(|us| Timing::default().latency_us(us));
         let status = line.count("status", "http_status")?;
         let http_status = http_status(line, status);
-        let end = match status.filter(|status| *status >= HTTP_ERROR_MIN) {
+        // What the bytes say decides, but for a status that cannot be recorded.
+        let unrecorded = status.filter(|_| http_status.is_none());
+        let end = match unrecorded.filter(|status| *status >= HTTP_ERROR_MIN) {
             Some(status) => {
                 let mut failure = Failure::new(status.to_string());
                 failure.usage = usage;
-                failure.http_status = http_status;
                 failure.timing = timing;
                 failure.response_body = response_body.map(Into::into);
                 failure.read_body = true;
@@ -159,6 +172,7 @@ impl Exchange {
             request_body: request_body.into_bytes(),
             end,
             arrived_at,
+            unknown_fields: Vec::new(),
         })
     }
 
@@ -197,6 +211,10 @@ impl Exchange {
         })
     }
 
+    pub(super) fn has_response(&self) -> bool {
+        !self.response_body().is_empty()
+    }
+
     fn response_body(&self) -> &[u8] {
         let body = match &self.end {
             End::Completed(completion) => &completion.response_body,
@@ -204,6 +222,23 @@ impl Exchange {
         };
         body.as_deref().unwrap_or_default()
     }
+}
+
+/// The path of the request's URL.
+fn url_path(line: &mut Fields<'_>) -> Result<Option<String>, String> {
+    let path = match line.text("url_path", "url_path")? {
+        None => line.text("path", "url_path")?,
+        path => path,
+    };
+    if path.is_some() {
+        return Ok(path);
+    }
+    let url = line.text("url", "url_path")?;
+    Ok(url.map(|url| {
+        let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+        let start = rest.find('/').unwrap_or(rest.len());
+        rest.get(start..).unwrap_or_default().to_owned()
+    }))
 }
 
 fn decoded(body: String, encoding: Option<&str>) -> Result<Vec<u8>, String> {
@@ -293,15 +328,51 @@ mod tests {
     }
 
     #[test]
-    fn an_http_error_is_a_failure() {
+    fn status_and_bytes_decide_how_it_ended() {
         let exchange = parse(r#"{"request":1,"status":429,"latency_us":5,"usage":null}"#);
-        let End::Failed(failure) = exchange.end else {
-            panic!("status 429 is a failure")
+        let End::Completed(completion) = exchange.end else {
+            panic!("the writer decides")
         };
-        assert_eq!(failure.error_type, "429");
-        assert_eq!(failure.http_status, Some(429));
-        assert_eq!(failure.timing.unwrap().latency_us, Some(5));
+        assert!(completion.read_body);
+        assert_eq!(completion.http_status, Some(429));
+        assert_eq!(completion.timing.unwrap().latency_us, Some(5));
         assert_eq!(exchange.context.request_model, None);
+        let exchange = parse(r#"{"request":1,"status":70000}"#);
+        let End::Failed(failure) = exchange.end else {
+            panic!("no status that can be recorded, and an error")
+        };
+        assert_eq!(failure.error_type, "70000");
+    }
+
+    #[test]
+    fn path_and_body_tell_the_protocol_where_the_line_does_not() {
+        let protocol = |line: &str| parse(line).context.wire_protocol;
+        for (line, wire) in [
+            (r#"{"request":{"model":"m","messages":[]}}"#, "openai.chat"),
+            (
+                r#"{"request":{},"path":"/v1/messages?beta=true"}"#,
+                "anthropic.messages",
+            ),
+            (
+                r#"{"request":{},"url":"https://h:1/api/chat","wire":""}"#,
+                "ollama.chat",
+            ),
+            (
+                r#"{"request":{},"path":"/v1/messages","wire":"mine"}"#,
+                "mine",
+            ),
+            (r#"{"request":{}}"#, ""),
+        ] {
+            assert_eq!(protocol(line).as_str(), wire, "{line}");
+        }
+        let exchange = parse(r#"{"request":{},"url":"https://h/v1/x?key=1"}"#);
+        assert_eq!(exchange.context.url_path.as_deref(), Some("/v1/x?key=1"));
+    }
+
+    #[test]
+    fn fields_without_a_meaning_are_named() {
+        let exchange = parse(r#"{"request":1,"tokens":{"a":1},"\u00e9":null,"status":200}"#);
+        assert_eq!(exchange.unknown_fields, ["tokens", "\u{e9}"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod fuzz;
 mod line;
+mod unread;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use crate::cli::support::source;
 use crate::cli::support::writing::WritingArgs;
 use crate::cli::support::{format, output};
 use line::Exchange;
+use unread::Unread;
 
 /// Bytes that may wait for the writer: twice the longest line, so that any line fits.
 const CAPACITY_BYTES: usize = 2 * source::LINE_BYTES_MAX;
@@ -110,11 +112,19 @@ pub(crate) fn run(
         builder = builder.price_book(prices);
     }
     let (files, again) = (args.files, args.again);
+    let unread = Unread::default();
+    let noted = unread.clone();
     let recorded = recording::run(builder, &args.recording, move |feed| {
-        files.iter().try_for_each(|file| read(feed, file, again))
+        files
+            .iter()
+            .try_for_each(|file| read(feed, file, again, &noted))
     })?;
+    let unread = unread.counts();
+    if !args.recording.quiet {
+        unread.words().iter().for_each(|words| output::say(words));
+    }
     if args.json {
-        output::json_line(out, &Summary::of(&recorded))?;
+        output::json_line(out, &Summary::of(&recorded, unread))?;
     } else if !args.recording.quiet {
         output::say(&words(&recorded));
     }
@@ -129,13 +139,18 @@ fn load_prices(path: &Path) -> Result<PriceBook, CliError> {
 }
 
 /// Records the lines of a file. An error means that reading or recording cannot continue.
-fn read(feed: &Feed, path: &Path, again: bool) -> Result<(), CliError> {
+fn read(feed: &Feed, path: &Path, again: bool, unread: &Unread) -> Result<(), CliError> {
     let mut ids = LineIds::default();
     feed.each_line(path, |line| {
         let mut exchange = match Exchange::parse(line) {
             Ok(exchange) => exchange,
             Err(problem) => return Ok(Err(problem)),
         };
+        let is_read = exchange.context.wire_protocol.is_supported();
+        unread.add(
+            is_read || !exchange.has_response(),
+            &exchange.unknown_fields,
+        );
         let mut identity = None;
         if !again {
             let context = &mut exchange.context;
@@ -167,14 +182,17 @@ struct Summary {
     counts: Counts,
     elapsed_us: u64,
     signal: Option<&'static str>,
+    #[serde(flatten)]
+    unread: unread::Counts,
 }
 
 impl Summary {
-    fn of(recorded: &Recorded) -> Self {
+    fn of(recorded: &Recorded, unread: unread::Counts) -> Self {
         Self {
             counts: recorded.counts,
             elapsed_us: u64::try_from(recorded.elapsed.as_micros()).unwrap_or(u64::MAX),
             signal: recorded.signal.map(|signal| signal.name()),
+            unread,
         }
     }
 }
