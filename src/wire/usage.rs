@@ -124,6 +124,7 @@ impl OwnUsage {
                 self.cache_write_input_tokens,
                 self.reasoning_output_tokens,
             ]),
+            ..Usage::default()
         };
         (usage != Usage::default()).then_some(usage)
     }
@@ -174,8 +175,15 @@ impl Counts {
     /// Adds the counts that the other has, for streams whose events have only new ones. A later count
     /// applies to the whole response.
     pub(super) fn update(&mut self, later: &Self) {
+        // Counts that tell their iterations are meant, zeros too: those before may be of a compaction.
+        let is_meant = later.beside.is_some();
         let update = |known: &mut Option<u64>, later: Option<u64>| {
-            *known = risen(*known, later).or(*known);
+            let later = if is_meant {
+                later
+            } else {
+                risen(*known, later)
+            };
+            *known = later.or(*known);
         };
         update(&mut self.input, later.input);
         update(&mut self.output, later.output);

@@ -250,6 +250,11 @@ def anthropic(docs, r):
         for new in (m.get("usage") or {}, d.get("usage") or {} if kind == "message_delta" else {}):
             u.update({k: v for k, v in new.items() if v is not None})
     if u:
+        # The counts leave out iterations that compact the context or advise.
+        for i in u.pop("iterations", None) or []:
+            if i.get("type") in ("compaction", "advisor_message"):
+                for name in ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"):
+                    u[name] = plus(u.get(name), i.get(name))
         r.usage = usage(
             "anthropic",
             plus(u.get("input_tokens"), u.get("cache_read_input_tokens"), u.get("cache_creation_input_tokens")),

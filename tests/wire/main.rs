@@ -12,7 +12,9 @@
 )]
 
 mod agreement;
+mod cases;
 mod corpus;
+mod cuts;
 mod damage;
 mod recorded;
 #[path = "../support/seeds.rs"]

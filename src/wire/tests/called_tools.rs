@@ -21,7 +21,7 @@ fn pieces_of_chat_calls_find_their_call() {
             r#"[{{"index":0,"id":"b","function":{{"name":"{name}","arguments":":1}}"}}}}]"#
         );
         let first = r#"[{"index":0,"id":"a","function":{"name":"f","arguments":"{\"x\""}}]"#;
-        assert_eq!(chat_calls(&[first, &more]), [f.clone()]);
+        assert_eq!(chat_calls(&[first, &more]), std::slice::from_ref(&f));
     }
     // Two calls, both with the number 0.
     let first = r#"[{"index":0,"id":"a","function":{"name":"f","arguments":"{\"x\":1}"}}]"#;
@@ -40,9 +40,9 @@ fn pieces_of_chat_calls_find_their_call() {
     }
     // A single call without a list, and one that comes again at another number.
     let bare = r#"{"index":0,"id":"a","function":{"name":"f","arguments":{"x":1}}}"#;
-    assert_eq!(chat_calls(&[bare]), [f.clone()]);
+    assert_eq!(chat_calls(&[bare]), std::slice::from_ref(&f));
     let again = first.replace("\"index\":0", "\"index\":1");
-    assert_eq!(chat_calls(&[first, &again]), [f.clone()]);
+    assert_eq!(chat_calls(&[first, &again]), std::slice::from_ref(&f));
     // Interleaved pieces of two calls.
     let begin = r#"[{"index":0,"id":"a","function":{"name":"f"}},{"index":1,"id":"b","function":{"name":"f"}}]"#;
     let pieces = [

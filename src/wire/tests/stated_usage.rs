@@ -183,6 +183,16 @@ fn iterations_that_the_counts_leave_out_are_added() {
 }
 
 #[test]
+fn zeros_beside_iterations_are_meant() {
+    let start = r#"{"type":"message_start","message":{"usage":{"input_tokens":100,"cache_read_input_tokens":900,"output_tokens":1}}}"#;
+    let delta = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"input_tokens":181,"cache_read_input_tokens":0,"output_tokens":8,
+        "iterations":[{"type":"compaction","input_tokens":100,"output_tokens":83,"cache_read_input_tokens":900},
+        {"type":"message","input_tokens":181,"output_tokens":8}]}}"#;
+    let found = usage(WireProtocol::AnthropicMessages, &events(&[start, delta]));
+    assert_eq!(found, Usage::new(1181, 91).cache_read_input_tokens(900));
+}
+
+#[test]
 fn the_model_that_took_over_is_the_one_that_served() {
     let iterations = r#"[{"type":"message","model":"asked","input_tokens":50,"output_tokens":3},
         {"type":"fallback_message","model":"served","input_tokens":60,"output_tokens":7}]"#;

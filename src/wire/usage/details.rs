@@ -161,7 +161,7 @@ fn capped(usage: Usage) -> Usage {
         cache_read_input_tokens: capped(usage.cache_read_input_tokens),
         cache_write_input_tokens: capped(usage.cache_write_input_tokens),
         reasoning_output_tokens: capped(usage.reasoning_output_tokens),
-        is_unparsed: false,
+        ..Usage::default()
     }
 }
 
