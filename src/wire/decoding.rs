@@ -56,26 +56,20 @@ pub(super) struct NotDecoded;
 impl Decoder {
     /// A decoder for a body that begins with these bytes; `None`: it is not encoded. `bytes_max` bounds the result.
     pub(super) fn of(beginning: &[u8], bytes_max: usize) -> Option<Self> {
+        let encoding = encoding_of(beginning)?;
         let out = Bounded {
             bytes: Vec::new(),
             left: bytes_max,
         };
-        let beginning = beginning.get(..SNIFFED_BYTES).unwrap_or(beginning);
-        let kind = match beginning {
-            [0x1F, 0x8B, ..] => Kind::Gzip(flate2::write::MultiGzDecoder::new(out)),
-            [0x28, 0xB5, 0x2F, 0xFD, ..] => {
+        let kind = match encoding {
+            Encoding::Gzip => Kind::Gzip(flate2::write::MultiGzDecoder::new(out)),
+            Encoding::Zlib => Kind::Zlib(flate2::write::ZlibDecoder::new(out)),
+            Encoding::Zstd => {
                 let mut decoder = zstd::stream::write::Decoder::new(out).ok()?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).ok()?;
                 Kind::Zstd(decoder)
             }
-            // A window of 32 KiB, and a check of the two bytes; the second is no text after the first.
-            [0x78, 0x01 | 0x5E | 0x9C | 0xDA, ..] if !is_text(beginning) => {
-                Kind::Zlib(flate2::write::ZlibDecoder::new(out))
-            }
-            // A zero byte begins an AWS event stream.
-            [] | [0, ..] => return None,
-            _ if is_text(beginning) => return None,
-            _ => {
+            Encoding::Brotli => {
                 let writer = brotli_decompressor::DecompressorWriter::new(out, BROTLI_BUFFER_BYTES);
                 Kind::Brotli(Box::new(writer))
             }
@@ -120,6 +114,46 @@ impl Decoder {
             Kind::Zstd(decoder) => decoder.get_mut(),
             Kind::Brotli(decoder) => decoder.get_mut(),
         }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Gzip,
+    Zlib,
+    Zstd,
+    Brotli,
+}
+
+/// Whether a body that begins with these bytes is encoded.
+pub(super) fn is_encoded(beginning: &[u8]) -> bool {
+    encoding_of(beginning).is_some()
+}
+
+fn encoding_of(beginning: &[u8]) -> Option<Encoding> {
+    let beginning = beginning.get(..SNIFFED_BYTES).unwrap_or(beginning);
+    Some(match beginning {
+        [0x1F, 0x8B, ..] => Encoding::Gzip,
+        [0x28, 0xB5, 0x2F, 0xFD, ..] => Encoding::Zstd,
+        // A zero byte begins an AWS event stream.
+        [] | [0, ..] => return None,
+        _ if is_text(beginning) || begins_as_text(beginning) => return None,
+        // A window of 32 KiB, and a check of the two bytes.
+        [0x78, 0x01 | 0x5E | 0x9C | 0xDA, ..] => Encoding::Zlib,
+        _ => Encoding::Brotli,
+    })
+}
+
+/// Whether JSON or server-sent events begin here, however damaged they are.
+fn begins_as_text(bytes: &[u8]) -> bool {
+    let bytes = without_mark(bytes).trim_ascii_start();
+    match bytes {
+        [b'{' | b'[', next, ..] => {
+            next.is_ascii_whitespace() || matches!(next, b'"' | b'{' | b'[' | b'}' | b']')
+        }
+        bytes => [&b"data"[..], b"event", b"id:", b"retry", b":"]
+            .iter()
+            .any(|field| bytes.starts_with(field)),
     }
 }
 
@@ -203,6 +237,8 @@ mod tests {
             "{\"é".as_bytes(),
             &"{\"é".as_bytes()[..3],
             b"\0\0\0\x10",
+            b"{\"a\xFF\xFE",
+            b"data: \xFF",
         ] {
             assert!(Decoder::of(body, 9).is_none(), "{body:?}");
         }

@@ -185,6 +185,7 @@ impl ResponseParser {
             data: document,
         };
         if document.starts_with(b"{")
+            && !decoding::is_encoded(body)
             && body.len() <= RESPONSE_BYTES_MAX
             && (self.protocol.response)(&frame, &mut self.joiner)
         {
