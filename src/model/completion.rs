@@ -3,59 +3,11 @@
 use std::fmt;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
 use super::setters;
-use super::source::{CostSource, UsageSource};
+use super::source::CostSource;
+use super::usage::Usage;
 use super::usage_details::UsageDetails;
-
-/// Tokens that the provider counted.
-///
-/// As in OpenTelemetry's conventions, totals include their parts: `input_tokens` includes cache reads and writes,
-/// `output_tokens` includes reasoning. If a provider reports them separately (Anthropic's `input_tokens`), the
-/// gateway must add them up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-#[non_exhaustive]
-pub struct Usage {
-    /// Tokens of the request, cached ones included.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub input_tokens: Option<u64>,
-    /// Tokens of the response, reasoning included.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub output_tokens: Option<u64>,
-    /// Input tokens served from the provider's cache.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cache_read_input_tokens: Option<u64>,
-    /// Input tokens written to the provider's cache.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cache_write_input_tokens: Option<u64>,
-    /// Output tokens spent on reasoning.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reasoning_output_tokens: Option<u64>,
-    /// Where the counts come from. Default: the gateway itself ([`UsageSource::Told`]).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub source: Option<UsageSource>,
-    /// Whether some of the provider's counts were invalid.
-    #[serde(skip)]
-    pub(crate) is_unparsed: bool,
-}
-
-impl Usage {
-    /// Usage with these totals and no parts.
-    pub fn new(input_tokens: u64, output_tokens: u64) -> Self {
-        Self {
-            input_tokens: Some(input_tokens),
-            output_tokens: Some(output_tokens),
-            ..Self::default()
-        }
-    }
-
-    setters! {
-        value: input_tokens: u64, output_tokens: u64, cache_read_input_tokens: u64,
-            cache_write_input_tokens: u64, reasoning_output_tokens: u64, source: UsageSource;
-    }
-}
 
 /// Times that only the gateway can know. Absent ones are those of the request handle, which takes them when its
 /// methods are called.
@@ -121,6 +73,13 @@ macro_rules! response_setters {
             text: assistant_text, response_id, response_model;
             value: usage: Usage, http_status: u16, timing: Timing, cost_microdollars: u64,
                 cost_source: CostSource;
+        }
+
+        /// Sets [`usage_details`](Self::usage_details).
+        #[must_use]
+        pub fn usage_details(mut self, details: UsageDetails) -> Self {
+            self.usage_details = Some(Box::new(details));
+            self
         }
 
         /// Sets [`response_body`](Self::response_body).

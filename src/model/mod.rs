@@ -17,10 +17,12 @@ mod protocol;
 mod read;
 mod source;
 mod timestamp;
+mod usage;
+mod usage_bounds;
 mod usage_details;
 
 pub use bounds::InvalidField;
-pub use completion::{Completion, Failure, Rejection, Timing, ToolCall, Usage};
+pub use completion::{Completion, Failure, Rejection, Timing, ToolCall};
 pub use context::{Actor, ActorKind, Message, MessageToolCall, MessageToolResult, RequestContext};
 pub use filter::{ListOptions, RequestFilter, RequestOrder};
 pub use identifier::stored_identifier;
@@ -34,6 +36,7 @@ pub use read::{
 
 pub use source::{CostSource, UsageSource};
 pub use timestamp::Timestamp;
+pub use usage::Usage;
 pub use usage_details::{
     CacheWriteTokens, ModalityTokens, ModelUsage, ServerToolUsage, UsageDetails,
 };

@@ -217,7 +217,12 @@ fn a_file_of_an_earlier_build_is_read_as_it_is_and_gets_the_columns_when_it_is_w
     for (table, columns) in [
         (
             "requests",
-            &["usage_source", "cost_source", "price_book_seq"][..],
+            &[
+                "usage_source",
+                "cost_source",
+                "price_book_seq",
+                "usage_details",
+            ][..],
         ),
         (
             "usage_hourly",

@@ -1,0 +1,83 @@
+//! Bounds of the details of usage.
+
+use super::identifier::bounded;
+use super::usage_details::{CacheWriteTokens, ModalityTokens, UsageDetails};
+use crate::config::{COST_MICRODOLLARS_MAX, TOKENS_MAX};
+
+impl UsageDetails {
+    /// Shortens lists and names and lowers numbers to their bounds; whether anything changed.
+    pub(crate) fn bring_into_bounds(&mut self) -> bool {
+        let mut is_changed = false;
+        let mut lower = |number: &mut Option<u64>, max: u64| {
+            if number.is_some_and(|number| number > max) {
+                *number = Some(max);
+                is_changed = true;
+            }
+        };
+        lower(&mut self.stated_cost_microdollars, COST_MICRODOLLARS_MAX);
+        lower(&mut self.citation_tokens, TOKENS_MAX);
+        let usages = self
+            .server_tools
+            .iter_mut()
+            .filter_map(|tool| tool.usage.as_mut());
+        let usages = usages.chain(self.other_models.iter_mut().map(|other| &mut other.usage));
+        let counts = usages.flat_map(|usage| {
+            [
+                &mut usage.input_tokens,
+                &mut usage.output_tokens,
+                &mut usage.cache_read_input_tokens,
+                &mut usage.cache_write_input_tokens,
+                &mut usage.reasoning_output_tokens,
+            ]
+        });
+        counts.for_each(|count| lower(count, TOKENS_MAX));
+        for tokens in [&mut self.input, &mut self.cache_read, &mut self.output] {
+            let ModalityTokens {
+                text_tokens,
+                image_tokens,
+                audio_tokens,
+                video_tokens,
+                document_tokens,
+            } = tokens;
+            for count in [
+                text_tokens,
+                image_tokens,
+                audio_tokens,
+                video_tokens,
+                document_tokens,
+            ] {
+                lower(count, TOKENS_MAX);
+            }
+        }
+        let others = self
+            .other_models
+            .iter_mut()
+            .map(|other| &mut other.cache_write);
+        for tokens in others.chain([&mut self.cache_write]) {
+            let CacheWriteTokens {
+                for_5m_tokens,
+                for_30m_tokens,
+                for_1h_tokens,
+                for_12h_tokens,
+            } = tokens;
+            for count in [for_5m_tokens, for_30m_tokens, for_1h_tokens, for_12h_tokens] {
+                lower(count, TOKENS_MAX);
+            }
+        }
+        is_changed |= self.server_tools.len().max(self.other_models.len()) > Self::LIST_MAX;
+        self.server_tools.truncate(Self::LIST_MAX);
+        self.other_models.truncate(Self::LIST_MAX);
+        let words = [&mut self.service_tier, &mut self.speed, &mut self.region];
+        let words = words.into_iter().filter_map(Option::as_mut);
+        let tools = self.server_tools.iter_mut();
+        let tools = tools.flat_map(|tool| [Some(&mut tool.tool_name), tool.model.as_mut()]);
+        let models = self.other_models.iter_mut().map(|other| &mut other.model);
+        for name in words.chain(tools.flatten()).chain(models) {
+            if let Some(bounded) = bounded(name, Self::NAME_BYTES_MAX) {
+                *name = bounded;
+                is_changed = true;
+            }
+        }
+        is_changed
+    }
+}
