@@ -26,10 +26,18 @@ impl Exchange {
         WireProtocol::from(self.wire.as_str())
     }
 
+    /// Whether it is of one of the protocols that the independent script reads too. The others have tests of their
+    /// own, and are drawn from their SDKs' types.
     pub(crate) fn is_supported(&self) -> bool {
-        !matches!(
+        matches!(
             self.protocol(),
-            WireProtocol::Other(_) | WireProtocol::Unknown
+            WireProtocol::OpenAiChat
+                | WireProtocol::OpenAiResponses
+                | WireProtocol::OpenAiEmbeddings
+                | WireProtocol::AnthropicMessages
+                | WireProtocol::GeminiGenerate
+                | WireProtocol::BedrockConverse
+                | WireProtocol::OllamaChat
         )
     }
 }
