@@ -57,6 +57,9 @@ struct Choice<'a, T> {
     delta: Object<Message<'a, T>>,
     #[serde(borrow)]
     message: Object<Message<'a, T>>,
+    /// Mistral: what an agent did, in place of one message.
+    #[serde(borrow)]
+    messages: List<Object<Message<'a, T>>, ITEMS_MAX>,
     /// Moonshot.
     #[serde(borrow)]
     usage: Object<OpenAiUsage<'a>>,
@@ -205,6 +208,17 @@ fn document<T: Texts>(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
         }
         if let Some(message) = choice.delta.0.or(choice.message.0) {
             join(index, &message, joiner);
+        }
+        for message in choice
+            .messages
+            .0
+            .iter()
+            .filter_map(|message| message.0.as_ref())
+        {
+            // Results of tools that ran in between are no part of what the model said.
+            if matches!(message.role.as_str(), None | Some("assistant")) {
+                join(index, message, joiner);
+            }
         }
         joiner.finish_reason(index, choice.finish_reason.as_str());
     }

@@ -456,3 +456,11 @@ fn interactions_are_read_whole_and_in_steps() {
         assert!(!response.is_broken_off && response.unparsed == 0, "{body}");
     }
 }
+
+#[test]
+fn a_choice_of_several_messages_is_what_the_model_said_in_them() {
+    let body = r#"{"id":"c","model":"m","choices":[{"index":0,"finish_reason":"stop","messages":[{"role":"assistant","content":"A","tool_calls":[{"id":"t1","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","content":"no"},{"role":"assistant","content":"B"}]}]}"#;
+    let response = parse(WireProtocol::OpenAiChat, body);
+    assert_eq!(response.assistant_text(), "AB");
+    assert_eq!(response.tool_calls(), [call("t1", "f", "{}")]);
+}

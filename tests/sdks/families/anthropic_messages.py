@@ -17,6 +17,7 @@ PATH = "/v1/messages"
 
 def usage_of(g, cls):
     usage = g.model(cls)
+    usage["output_tokens"] = max(1, usage["output_tokens"])
     iterations = usage.get("iterations")
     if iterations:
         # The turns of the loop are what the totals count.
@@ -36,9 +37,16 @@ def message_of(g, is_beta):
     body = g.model(cls)
     body["model"] = g.word("claude-")
     body["content"] = [block_of(g, cls) for _ in range(g.random.choice([0, 1, 1, 2, 3, 4]))]
+    for block in body["content"]:
+        if block["type"] == "fallback":
+            # The model that served is the one that the last fallback went to.
+            body["model"] = block["to"]["model"]
     if body.get("stop_reason") is None:
         body["stop_reason"] = "end_turn"
     body["usage"] = usage_of(g, cls.model_fields["usage"].annotation)
+    for part in body["usage"].get("iterations") or []:
+        if part["type"] == "fallback_message":
+            part["model"] = body["model"]
     body.pop("container", None)
     body.pop("parsed_output", None)
     return body
@@ -103,6 +111,8 @@ def streamed(g, is_beta):
     body = message_of(g, is_beta)
     begun = {**body, "content": [], "stop_reason": None, "stop_sequence": None}
     last = dict(body["usage"])
+    if any(block["type"] == "fallback" for block in body["content"]):
+        begun["model"] = g.word("claude-")  # The one that declined.
     begun["usage"] = {**last, "output_tokens": 1}
     for name in ("iterations", "output_tokens_details", "server_tool_use", "fallback_credit"):
         begun["usage"].pop(name, None)

@@ -11,10 +11,13 @@ REASONS = {"COMPLETE", "STOP_SEQUENCE", "MAX_TOKENS", "TOOL_CALL"}
 
 def usage_of(g):
     usage = g.model(cohere.Usage)
+    usage["cached_tokens"] = 0
     for part in ("billed_units", "tokens"):
         if part in usage:
             usage[part] = {name: value for name, value in usage[part].items() if value is not None}
             usage[part].update(input_tokens=g.random.randint(1, 999), output_tokens=g.random.randint(1, 999))
+    inputs = [usage[part]["input_tokens"] for part in ("billed_units", "tokens") if part in usage]
+    usage["cached_tokens"] = g.random.randint(0, min(inputs) // 2) if inputs else 0
     return usage
 
 

@@ -89,7 +89,9 @@ def read_part(exchange, part):
         call = part.function_call
         exchange.call(call.id or call.name, call.name, json.dumps(call.args), "google.genai.types.FunctionCall")
     elif part.tool_call:
-        exchange.call(part.tool_call.id, None, part.tool_call.args and json.dumps(part.tool_call.args),
+        kind = part.tool_call.tool_type and part.tool_call.tool_type.value
+        arguments = part.tool_call.args
+        exchange.call(part.tool_call.id, kind, None if arguments is None else json.dumps(arguments),
                       "google.genai.types.ToolCall")
     elif part.executable_code:
         exchange.call(None, "code_execution", part.executable_code.code, "google.genai.types.ExecutableCode")

@@ -48,10 +48,12 @@ def tool_call(g):
 
 def rpc_error(g):
     number, code, message = g.next_number(), g.random.choice(ERRORS), g.text()
-    request = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": {"name": g.word("tool_")}}
+    name = g.word("tool_")
+    request = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": {"name": name}}
     answer = {"jsonrpc": "2.0", "id": number, "error": {"code": code, "message": message}}
     mcp_types.jsonrpc.JSONRPCError.model_validate(answer)
     exchange = Exchange("mcp", "mcp_types.JSONRPCError", "/mcp", carried(g, answer, "mcp error"), request=request)
+    exchange.call(None, name, None, "mcp_types.CallToolRequest")
     exchange.failed(str(code), message)
     return exchange
 

@@ -55,7 +55,10 @@ def usage_of(g):
 
 def item_of(g):
     cls = ITEMS[g.turn("responses item", len(ITEMS))]
-    return g.model(cls)
+    item = g.model(cls)
+    if item["type"] == "computer_call" and item.get("actions"):
+        item.pop("action", None)  # One action or several, never two accounts of what was asked.
+    return item
 
 
 def response_of(g, status):

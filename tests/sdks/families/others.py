@@ -64,6 +64,21 @@ KINDS = sorted((name, *found) for name, found in endpoints().items()
                if any(states(found[2])) and not OWN.search(found[1]))
 
 
+def agreeing(g, counts):
+    """Makes the parts of each total parts of it, and the total their sum."""
+    known = {count: next((name for name in names if isinstance(counts.get(name), int)), None)
+             for count, names in COUNTS.items()}
+    for count, name in known.items():
+        stems = ("input", "prompt") if count == "input" else ("output", "completion")
+        for key, parts in counts.items():
+            if isinstance(parts, dict) and key.startswith(stems):
+                for part in parts:
+                    if isinstance(parts[part], int):
+                        parts[part] = g.random.randint(0, counts[name] // max(1, len(parts))) if name else 0
+    if "total_tokens" in counts:
+        counts["total_tokens"] = sum(counts[name] for name in known.values() if name)
+
+
 def one(g):
     name, package, path, cls = KINDS[g.turn("others", len(KINDS))]
     body = g.model(cls)
@@ -72,10 +87,12 @@ def one(g):
         body["error"] = None
     if isinstance(body.get("status"), str) and body["status"] in ("failed", "incomplete", "cancelled"):
         body["status"] = "completed"
+    counts = body.get("usage")
+    if isinstance(counts, dict):
+        agreeing(g, counts)
     exchange = Exchange("others", name, path, document(body))
     if has_model and isinstance(body.get("model"), str):
         exchange.fact("response_model", body["model"])
-    counts = body.get("usage")
     if usage and isinstance(counts, dict):
         for count, names in COUNTS.items():
             stated = [counts[key] for key in names if isinstance(counts.get(key), (int, float))]
