@@ -76,6 +76,8 @@ enum Kind {
     Time,
     Texts,
     NamedTexts,
+    /// An object with parts of several kinds.
+    Details,
     ToolCalls,
     Body,
 }
@@ -85,6 +87,7 @@ type Column = (&'static str, Kind);
 fn kind(field: &Field) -> Kind {
     match (field.name, field.sql_type) {
         ("attributes", _) => Kind::NamedTexts,
+        ("usage_details", _) => Kind::Details,
         ("finish_reasons" | "adjusted_fields" | "body_flags", _) => Kind::Texts,
         (name, _) if name.starts_with("is_") => Kind::Truth,
         (_, kind) if kind.starts_with("INTEGER") => Kind::Whole,
@@ -113,7 +116,7 @@ fn csv_columns(content: ExportContent) -> Vec<Column> {
             (_, None) => Kind::Text,
             // Lists and objects are texts of JSON there.
             (_, Some(field)) => match kind(field) {
-                Kind::Texts | Kind::NamedTexts => Kind::Text,
+                Kind::Texts | Kind::NamedTexts | Kind::Details => Kind::Text,
                 kind => kind,
             },
         };
@@ -143,6 +146,7 @@ fn duckdb(columns: &[Column], is_csv: bool, is_long: bool, file: &str) -> String
         Kind::Time => "TIMESTAMPTZ",
         Kind::Texts => "VARCHAR[]",
         Kind::NamedTexts => "MAP(VARCHAR, VARCHAR)",
+        Kind::Details => "JSON",
         Kind::ToolCalls => {
             "STRUCT(tool_call_id VARCHAR, tool_name VARCHAR, input_bytes BIGINT, input VARCHAR)[]"
         }
@@ -183,7 +187,12 @@ fn pandas(columns: &[Column], is_csv: bool, file: &str) -> String {
         Kind::Whole => "Int64",
         Kind::Fraction | Kind::Dollars => "Float64",
         Kind::Truth => "boolean",
-        Kind::Time | Kind::Texts | Kind::NamedTexts | Kind::ToolCalls | Kind::Body => "object",
+        Kind::Time
+        | Kind::Texts
+        | Kind::NamedTexts
+        | Kind::Details
+        | Kind::ToolCalls
+        | Kind::Body => "object",
     };
     let mut code = match is_csv {
         true => "import pandas\n\n".to_owned(),
@@ -214,7 +223,7 @@ fn pandas(columns: &[Column], is_csv: bool, file: &str) -> String {
 fn polars(columns: &[Column], is_csv: bool, file: &str) -> String {
     let kind = |kind| match kind {
         // Polars has no objects with any names: the text of JSON.
-        Kind::Text | Kind::NamedTexts => "polars.String",
+        Kind::Text | Kind::NamedTexts | Kind::Details => "polars.String",
         Kind::Whole => "polars.Int64",
         Kind::Fraction => "polars.Float64",
         // Read as text below, and converted exactly.
@@ -276,7 +285,7 @@ mod tests {
                 Kind::Fraction => "number",
                 Kind::Truth => "boolean",
                 Kind::Texts | Kind::ToolCalls => "array",
-                Kind::NamedTexts | Kind::Body => "object",
+                Kind::NamedTexts | Kind::Details | Kind::Body => "object",
                 _ => "string",
             };
             let is_named = property["enum"].is_array() && kind == Kind::Text;

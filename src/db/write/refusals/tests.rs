@@ -122,10 +122,9 @@ impl File {
 fn rows_that_stand_in_the_way_are_taken_out() {
     let mut file = file();
     file.plant(
-        "INSERT INTO requests SELECT 5, ended_seq, status, 'planted', opened_at, NULL, NULL, NULL,
-             NULL, NULL, NULL, 'mallory', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-             wire_protocol, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-             tool_call_count, NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL FROM requests;
+        "CREATE TEMP TABLE planted AS SELECT * FROM requests;
+         UPDATE planted SET opened_seq = 5, request_id = 'planted', user_id = 'mallory';
+         INSERT INTO requests SELECT * FROM planted;
          INSERT INTO tool_calls VALUES (4, 0, 'planted', 'planted', 1);
          INSERT INTO gaps VALUES (6, 1, 1, 1, 1, 1);
          INSERT INTO payloads VALUES (20, 1, x'', x'', 0, NULL, 0, NULL, NULL, NULL);",
