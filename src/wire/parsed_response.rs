@@ -50,6 +50,8 @@ pub struct ParsedResponse {
     pub is_generic: bool,
     /// The number of events or parts that could not be read or were beyond the limits.
     pub unparsed: u64,
+    /// Whether the protocol is unknown, or the response is not of it: its end says nothing.
+    pub(crate) is_foreign: bool,
 }
 
 impl ParsedResponse {

@@ -209,10 +209,12 @@ impl ResponseParser {
     }
 
     fn into_response(self, is_streamed: bool, is_broken_off: bool) -> ParsedResponse {
+        let is_foreign = !self.is_known;
         let is_generic = !self.is_known && !self.joiner.is_empty();
         let is_unread = !self.is_known && self.bytes > 0 && self.joiner.is_empty();
         let mut response = self.joiner.into_response(is_streamed, is_broken_off);
         response.is_generic = is_generic;
+        response.is_foreign = is_foreign;
         response.unparsed = response
             .unparsed
             .max(u64::from(is_unread || self.bytes > RESPONSE_BYTES_MAX));

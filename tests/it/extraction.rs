@@ -258,6 +258,12 @@ fn a_client_that_goes_away() {
         audit.chunk(seen);
         drop(audit);
     }
+    // Of another protocol nobody knows how it ends.
+    let unknown = RequestContext::new("my own").request_id("unknown");
+    let mut audit = store.recorder().open(unknown, REQUEST).unwrap();
+    audit.set_http_status(200);
+    audit.chunk("data: {\"a\":1}\n\ndata: [DONE]\n\n");
+    drop(audit);
     store.flush(PATIENCE).unwrap();
     let after = store.reader().get("after").unwrap();
     assert_eq!(
@@ -268,6 +274,8 @@ fn a_client_that_goes_away() {
     assert_eq!(amid.status, Status::Abandoned);
     assert_eq!(amid.response_model.as_deref(), Some("gpt-4o-2024-08-06"));
     assert_eq!(amid.tool_call_count, 1);
+    let unknown = store.reader().get("unknown").unwrap();
+    assert_eq!(unknown.status, Status::Abandoned);
     close(store);
     assert_eq!(findings(&folder), [""; 0]);
 }

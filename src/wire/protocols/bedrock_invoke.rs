@@ -17,6 +17,8 @@ use crate::wire::usage::Counts;
 
 /// A response has one choice.
 const CHOICE: u64 = 0;
+/// Converse's word for the same.
+const GUARDRAIL_INTERVENED: &str = "guardrail_intervened";
 /// Limit of results of one response: makers return one.
 const RESULTS_MAX: usize = 16;
 
@@ -74,6 +76,9 @@ struct Shape<'a> {
     // What Bedrock adds to the last event of a stream.
     #[serde(rename = "amazon-bedrock-invocationMetrics")]
     metrics: Object<Metrics>,
+    // What a guardrail did, in the event that ends the answer.
+    #[serde(borrow, rename = "amazon-bedrock-guardrailAction")]
+    guardrail_action: Text<'a>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -127,6 +132,11 @@ pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
         && !joiner.has_counts()
     {
         facts::count(metrics.counts(), joiner);
+    }
+    // A stream that a guardrail blocked has one event, and no reason of the model's.
+    if shape.guardrail_action.as_str() == Some("INTERVENED") && !joiner.has_ended() {
+        joiner.finish_reason(CHOICE, Some(GUARDRAIL_INTERVENED));
+        joiner.end();
     }
     is_read
 }

@@ -233,6 +233,24 @@ fn invoke_streams_are_unwrapped_in_any_protocol() {
 }
 
 #[test]
+fn what_a_guardrail_blocked_is_complete() {
+    use base64::Engine;
+    let document = r#"{"outputText":"Blocked.","index":0,"totalOutputTextTokenCount":3,"inputTextTokenCount":6,"amazon-bedrock-guardrailAction":"INTERVENED"}"#;
+    let inner = base64::prelude::BASE64_STANDARD.encode(document);
+    let payload = format!(r#"{{"bytes":"{inner}"}}"#);
+    let body = framing::aws_message(&[(":event-type", "chunk")], payload.as_bytes());
+    let response = bytes(&WireProtocol::BedrockInvoke, &body);
+    assert!(!response.is_broken_off);
+    assert_eq!(response.finish_reasons, ["guardrail_intervened"]);
+    assert_eq!(response.usage, Some(Usage::new(6, 3)));
+    let unblocked = document.replace("INTERVENED", "NONE");
+    let inner = base64::prelude::BASE64_STANDARD.encode(unblocked);
+    let payload = format!(r#"{{"bytes":"{inner}"}}"#);
+    let body = framing::aws_message(&[(":event-type", "chunk")], payload.as_bytes());
+    assert!(bytes(&WireProtocol::BedrockInvoke, &body).is_broken_off);
+}
+
+#[test]
 fn paths_and_bodies_name_the_protocols() {
     let detect = |path: &str, body: &str| WireProtocol::detect(path, body.as_bytes());
     for (path, protocol) in [

@@ -198,13 +198,12 @@ pub(crate) fn outcome(
 ) -> EndKind {
     let is_whole = !response.is_broken_off && response.error.is_none();
     let is_error_status = http_status.is_some_and(|status| status >= 400);
+    let has_signalled_end = is_whole && response.is_streamed && !response.is_foreign;
     match told {
         _ if parse_response != ParseResponse::Yes => told,
         EndKind::Completed if !is_whole => EndKind::Failed,
         // Clients hang up once a stream has signalled its end, often before its last bytes.
-        EndKind::Abandoned if is_whole && response.is_streamed && !is_error_status => {
-            EndKind::Completed
-        }
+        EndKind::Abandoned if has_signalled_end && !is_error_status => EndKind::Completed,
         _ => told,
     }
 }

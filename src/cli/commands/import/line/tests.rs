@@ -3,8 +3,10 @@ use auditlite::RequestRecord;
 use super::{FIELDS, Fields, Line};
 
 /// Fields that an import computes itself.
-const DERIVED: [&str; 5] = [
+const DERIVED: [&str; 6] = [
     "ended_seq",
+    // Its own log's event.
+    "price_book_seq",
     "tool_call_count",
     "request_bytes",
     "response_bytes",
