@@ -44,7 +44,8 @@ const ASPECTS: [&str; 8] = [
     "usage", "model", "finish", "calls", "id", "error", "text", "request",
 ];
 
-fn expectations(exchanges: &[Exchange]) -> Vec<Value> {
+/// What the script reads of each.
+pub(crate) fn expectations(exchanges: &[Exchange]) -> Vec<Value> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire/expectation.py");
     let mut child = Command::new("python3")
         .arg(script)

@@ -40,6 +40,23 @@ impl Exchange {
                 | WireProtocol::OllamaChat
         )
     }
+
+    /// The same exchange, with a response that stops there.
+    pub(crate) fn cut(&self, at: usize) -> Self {
+        let response = self.response[..at].to_vec();
+        let mut line: Line = serde_json::from_str(&self.line).unwrap();
+        line.response_body = base64::engine::general_purpose::STANDARD.encode(&response);
+        line.response_body_encoding = Some("base64".to_owned());
+        Self {
+            name: format!("{} cut at {at}", self.name),
+            wire: self.wire.clone(),
+            path: self.path.clone(),
+            status: self.status,
+            request: self.request.clone(),
+            response,
+            line: serde_json::to_string(&line).unwrap(),
+        }
+    }
 }
 
 #[derive(Deserialize, Serialize)]

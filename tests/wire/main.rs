@@ -21,6 +21,7 @@ mod recorded;
 mod seeds;
 mod speed;
 mod splits;
+mod sums;
 
 /// Counts what is allocated: `damage::parse_bombs` asks for the peak.
 #[global_allocator]
