@@ -232,6 +232,8 @@ fn operation(record: &RequestRecord) -> &str {
     let by_protocol = match record.wire_protocol.as_deref() {
         Some("openai.embeddings") => "embeddings",
         Some("gemini.generate") => "generate_content",
+        Some("openai.completions" | "ollama.generate") => "text_completion",
+        Some("mcp") => "execute_tool",
         _ => "chat",
     };
     record.operation_name.as_deref().unwrap_or(by_protocol)
