@@ -2,7 +2,7 @@
 //! documents are made or checked.
 
 use super::RequestRecord;
-use super::json::FieldValue;
+use super::field_value::FieldValue;
 
 /// Which event has the value of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,6 +6,7 @@ mod adjustments;
 mod bounds;
 mod completion;
 mod context;
+mod field_value;
 mod fields;
 mod filter;
 mod identifier;
@@ -48,8 +49,8 @@ pub(crate) use adjustments::{
 pub(crate) use bounds::{
     Normaliser, seen_status, seen_usage, served_name, stored_attribute, told_adjusted,
 };
+pub(crate) use field_value::{FieldValue, Held};
 pub(crate) use fields::{FIELDS, Field, Known, export_columns, names_known};
-pub(crate) use json::{FieldValue, Held};
 pub(crate) use late::LateContext;
 
 /// Chainable setters named like their fields; the field's own documentation says the rest. `text` and
