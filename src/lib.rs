@@ -136,6 +136,7 @@ pub use read::feed::{FeedFact, FeedItem};
 pub use read::search::{
     SearchHit, SearchLag, SearchOptions, SearchResult, SnippetPart, update_search_index,
 };
+pub use read::tool_links::ToolLink;
 pub use read::transcript::{
     Conversation, ConversationMessage, ConversationOptions, ToolResult, Transcript,
 };
@@ -152,6 +153,7 @@ pub use verify::{
     VerifyStage,
 };
 pub use wire::{
-    OfferedTool, ParsedRequest, ParsedResponse, RequestSummary, ResponseError, ResponseParser,
+    BatchResult, OfferedTool, ParsedRequest, ParsedResponse, RequestSummary, ResponseError,
+    ResponseParser,
 };
 pub use writer::{Alarm, CheckpointNotice, CloseReport, Health, HealthState};

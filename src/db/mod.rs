@@ -48,7 +48,8 @@ pub(crate) use read::ended::{ended_between, list_of};
 pub(crate) use read::list::{Walk, list, top};
 pub(crate) use read::lookup::{
     StoredPayload, by_request_id, by_request_id_part, by_request_id_prefix, by_session_id,
-    by_trace_id, conversation_users, has_request_id, newest_of_conversation, payload, tool_calls,
+    by_trace_id, conversation_users, has_request_id, newest_of_conversation, payload,
+    tool_callers_near, tool_calls,
 };
 pub(crate) use read::media::{
     StoredMedium, has_holder_outside, media_end, media_key, media_only_in, media_with, medium,

@@ -43,6 +43,8 @@ pub enum WireProtocol {
     OpenAiRealtime,
     /// `gemini.interactions`: Gemini's interactions.
     GeminiInteractions,
+    /// `gemini.live`: Gemini's live sessions, of which the frames are the body.
+    GeminiLive,
     /// `batches`: creating and looking at batches, which uses no tokens.
     Batches,
     /// `mcp`: the Model Context Protocol, over HTTP or stdio.
@@ -94,6 +96,7 @@ wire_protocols! {
     OpenAiMedia => "openai.media",
     OpenAiRealtime => "openai.realtime",
     GeminiInteractions => "gemini.interactions",
+    GeminiLive => "gemini.live",
     Batches => "batches",
     Mcp => "mcp",
 }

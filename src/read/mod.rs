@@ -5,6 +5,7 @@
 //! - `commitments`: compares bytes with what the log's line commits to;
 //! - `content`: both of these, for each body of a record;
 //! - `feed`: what became final, in the order of the log;
+//! - `tool_links`: which requests executed a model's calls;
 //! - `transcript/`: messages, parsed from those bodies on demand;
 //! - `search/`: full text over the messages, and its index.
 
@@ -16,4 +17,5 @@ pub(super) mod lookup;
 pub(super) mod payloads;
 pub(super) mod requests;
 pub(super) mod search;
+pub(super) mod tool_links;
 pub(super) mod transcript;

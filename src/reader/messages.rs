@@ -4,6 +4,7 @@ use super::Reader;
 use crate::error::ReadError;
 use crate::model::RequestRecord;
 use crate::read::content::ContentReader;
+use crate::read::tool_links::{self, ToolLink};
 use crate::read::transcript::{self, Conversation, ConversationOptions, ToolResult, Transcript};
 
 impl Reader {
@@ -69,5 +70,16 @@ impl Reader {
         tool_call_ids: &[&str],
     ) -> Result<Vec<Option<ToolResult>>, ReadError> {
         transcript::tool_results(&*self.connection()?, request, tool_call_ids)
+    }
+
+    /// The requests of the Model Context Protocol that executed the request's tool calls; of such a request, the one in
+    /// whose response the model asked for the call. They are linked by the call's id and name, or, in one conversation,
+    /// session or trace, by its name and input. Looks at up to 256 requests within 20,000 events of the log.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Unchecked`], or what the database reported.
+    pub fn tool_links(&self, request: &RequestRecord) -> Result<Vec<ToolLink>, ReadError> {
+        tool_links::tool_links(&*self.connection()?, request)
     }
 }

@@ -29,6 +29,9 @@ pub(super) fn usage(raw: &RawValue, joiner: &mut Joiner) {
 
 /// Adds the counts of one more answer.
 pub(super) fn add_usage(raw: &RawValue, joiner: &mut Joiner) {
+    if let Ok(usage) = serde_json::from_str::<OpenAiUsage<'_>>(raw.get()) {
+        joiner.details().add(&usage.details());
+    }
     if let Some(usage) = Usage::from_json(&WireProtocol::Unknown, raw.get()) {
         joiner.add_usage(&usage);
     }

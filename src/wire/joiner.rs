@@ -147,6 +147,11 @@ impl Joiner {
             && self.choices.is_empty()
     }
 
+    /// Whether nothing was read of a reply or of an error.
+    pub(super) fn is_bare(&self) -> bool {
+        self.choices.is_empty() && self.error.is_none()
+    }
+
     /// Whether the response says that it is complete: as a whole, or each choice for itself.
     pub(super) fn has_ended(&self) -> bool {
         let mut choices = self.choices.iter();

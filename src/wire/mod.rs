@@ -8,10 +8,12 @@
 //! - `request`, `response`: what each says, and the functions to call;
 //! - `summary`: the parameters of a request without its messages. It resumes where the next request of a
 //!   conversation repeats the previous one;
-//! - `path`: what the URL says, and which protocol it is;
+//! - `path`: what the URL says, and which protocol it is; `response_protocol`: the same by the response;
+//! - `reading`: the documents of a response, each in the protocol that it is of;
 //! - `framing/`: from bytes to documents, however they are cut into chunks;
 //! - `decoding`: bodies that are compressed on the wire;
 //! - `joiner`, `parts`: collect the pieces of a response and the parts of a message;
+//! - `batch_line`: results of batches, which wrap responses;
 //! - `calls`, `inputs`: pieces of tool calls, as servers really send them;
 //! - `facts`: usage and errors of protocols that share their names;
 //! - `multipart`: forms with files;
@@ -19,6 +21,7 @@
 //! - `json/`: reads JSON that is not as it should be;
 //! - `protocols/`: one file for each, chosen by `Protocol::of` below.
 
+mod batch_line;
 mod calls;
 mod decoding;
 mod error;
@@ -32,8 +35,10 @@ mod parsed_response;
 mod parts;
 mod path;
 mod protocols;
+mod reading;
 mod request;
 mod response;
+mod response_protocol;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -41,6 +46,7 @@ mod usage;
 
 use serde_json::value::RawValue;
 
+pub use batch_line::BatchResult;
 pub use error::ResponseError;
 pub use parsed_response::ParsedResponse;
 pub use request::{OfferedTool, ParsedRequest};
@@ -107,6 +113,7 @@ impl Protocol {
             WireProtocol::OpenAiMedia => protocol!(media),
             WireProtocol::OpenAiRealtime => protocol!(realtime),
             WireProtocol::GeminiInteractions => protocol!(interactions),
+            WireProtocol::GeminiLive => protocol!(gemini_live),
             WireProtocol::Batches => protocol!(batches),
             WireProtocol::Unknown | WireProtocol::Other(_) => return None,
         })

@@ -26,7 +26,7 @@ impl WireProtocol {
     /// ```
     pub fn detect(path: &str, body: &[u8]) -> Self {
         let path = path.split(['?', '#']).next().unwrap_or(path);
-        by_path(path.trim_end_matches('/')).unwrap_or_else(|| by_body(path, body))
+        by_path(path).unwrap_or_else(|| by_body(path, body))
     }
 }
 
@@ -34,7 +34,9 @@ impl WireProtocol {
 ///
 /// Only the ending counts. Threads come first, since their messages look like Anthropic's but are of
 /// another kind; then the known protocols; then endpoints that must not be decided by their bodies.
-fn by_path(path: &str) -> Option<WireProtocol> {
+pub(super) fn by_path(path: &str) -> Option<WireProtocol> {
+    let path = path.split(['?', '#']).next().unwrap_or(path);
+    let path = path.trim_end_matches('/');
     let ends = |ending: &str| path.ends_with(ending);
     let known = [
         ("/chat/completions", WireProtocol::OpenAiChat),
@@ -42,6 +44,7 @@ fn by_path(path: &str) -> Option<WireProtocol> {
         ("/embeddings", WireProtocol::OpenAiEmbeddings),
         (":generateContent", WireProtocol::GeminiGenerate),
         (":streamGenerateContent", WireProtocol::GeminiGenerate),
+        ("/v1/chat", WireProtocol::CohereChat),
         ("/v2/chat", WireProtocol::CohereChat),
         ("/fim/completions", WireProtocol::OpenAiChat),
         ("/agents/completions", WireProtocol::OpenAiChat),
@@ -61,6 +64,8 @@ fn by_path(path: &str) -> Option<WireProtocol> {
         ("/audio/translations", WireProtocol::OpenAiMedia),
         ("/videos", WireProtocol::OpenAiMedia),
         ("/realtime", WireProtocol::OpenAiRealtime),
+        (".BidiGenerateContent", WireProtocol::GeminiLive),
+        (".BidiGenerateContentConstrained", WireProtocol::GeminiLive),
         ("/interactions", WireProtocol::GeminiInteractions),
         ("/batches", WireProtocol::Batches),
         (":batchGenerateContent", WireProtocol::Batches),
@@ -78,8 +83,8 @@ fn by_path(path: &str) -> Option<WireProtocol> {
     if path.ends_with("/conversations") || path.contains("/conversations/") {
         return Some(WireProtocol::MistralConversations);
     }
-    // A look at a batch. The lines of its results are requests of their own.
-    if path.contains("/batches/") && !path.ends_with("/results") {
+    // A look at a batch, or its results, of which the lines are requests of their own.
+    if path.contains("/batches/") {
         return Some(WireProtocol::Batches);
     }
     if path.contains("/videos/") && !path.ends_with("/content") {
@@ -95,16 +100,20 @@ fn by_path(path: &str) -> Option<WireProtocol> {
         ":batchEmbedContents",
         ":predict",
         "/compact",
-        "/results",
         "/decisions",
         // The answer is the audio itself.
         "/audio/speech",
         "/moderations",
-        "/v1/chat",
         "/rerank",
     ];
     let is_other = other.into_iter().any(ends);
     is_other.then_some(WireProtocol::Unknown)
+}
+
+/// Whether the path is that of the content of a file at a provider.
+pub(super) fn is_of_file(path: &str) -> bool {
+    let path = path.split(['?', '#']).next().unwrap_or(path);
+    path.contains("/files/") && (path.ends_with("/content") || path.ends_with(":download"))
 }
 
 /// Fields that only some protocols have.

@@ -40,12 +40,16 @@ fn what_is_not_read_of_lines_is_told_and_counted() {
          {\"request\":{},\"response\":{}}\n{\"request\":{}}\n",
     );
     let run = sandbox.run(&["record", "calls.jsonl", "--json"]);
-    let expected = "auditlite: 2 lines are of an unknown wire protocol: usage, model and outcome were not read of the \
-        bodies; a field `wire` or `path` says which it is\n\
+    let expected = "auditlite: 2 lines are of an unknown wire protocol: at most model, usage and error were read of the \
+        responses; a field `wire` or `path` says which it is; unknown names: mine (1)\n\
         auditlite: fields that are not read, and in how many lines: tags (1), tokens (2)\n";
     assert_eq!(run.stderr, expected);
     let summary = &run.json()[0];
     assert_eq!(summary["unknown_protocols"], 2);
+    assert_eq!(
+        summary["unknown_protocol_names"],
+        serde_json::json!({"mine": 1})
+    );
     assert_eq!(
         summary["unknown_fields"],
         serde_json::json!({"tags": 1, "tokens": 2})
@@ -55,6 +59,112 @@ fn what_is_not_read_of_lines_is_told_and_counted() {
             .run(&["record", "calls.jsonl", "--again", "--quiet"])
             .stderr,
         ""
+    );
+}
+
+#[test]
+fn results_of_a_batch_are_requests_that_count_once() {
+    let sandbox = Sandbox::new();
+    let answer = |id: &str, tokens: u64| {
+        let body = serde_json::json!({"object": "chat.completion", "model": "m", "choices": [{"message": {"role": "assistant",
+            "content": "Hi"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": tokens, "completion_tokens": 1}});
+        serde_json::json!({"id": format!("batch_req_{id}"), "custom_id": id, "error": null,
+            "response": {"status_code": 200, "body": body}})
+    };
+    let failed = serde_json::json!({"id": "batch_req_c", "custom_id": "c", "response": null,
+        "error": {"code": "batch_expired", "message": "too late"}});
+    let file = format!("{}\n{}\n{failed}\n", answer("a", 5), answer("b", 7));
+    let fetched = |user: &str, at: u64| {
+        serde_json::json!({"request": {}, "path": "/v1/files/f1/content", "user_id": user, "started_at": at,
+            "response_body": file})
+    };
+    let batch = serde_json::json!({"request": {}, "path": "/v1/batches/b1", "response": {"id": "b1", "object": "batch",
+        "usage": {"input_tokens": 12, "output_tokens": 2, "total_tokens": 14}}});
+    let lines = [
+        batch.clone(),
+        fetched("u1", 1_800_000_000),
+        batch,
+        fetched("u2", 1_800_000_009),
+    ];
+    sandbox.write("calls.jsonl", lines.map(|line| line.to_string()).join("\n"));
+    let run = sandbox.run(&["record", "calls.jsonl", "--json", "--quiet"]);
+    // Two looks, two fetches, and three requests.
+    assert_eq!(run.json()[0]["recorded"], 4 + 3, "{}", run.stderr);
+    assert_eq!(run.json()[0]["already_recorded"], 3);
+    let counted = sandbox.run(&["list", "--json"]).json();
+    let tokens = counted
+        .iter()
+        .filter_map(|request| request["input_tokens"].as_u64());
+    assert_eq!(tokens.sum::<u64>(), 12);
+    let found = &sandbox.run(&["show", "=batch_req_b", "--json"]).json()[0];
+    assert_eq!(found["usage_details"]["service_tier"], "batch");
+    assert_eq!(found["attributes"]["batch_custom_id"], "b");
+    assert_eq!(found["user_id"], "u1");
+    let expired = &sandbox.run(&["show", "=batch_req_c", "--json"]).json()[0];
+    assert_eq!(expired["error_type"], "batch_expired");
+    let again = sandbox.run(&["record", "calls.jsonl", "--json", "--quiet"]);
+    assert_eq!(again.json()[0]["recorded"], 0);
+}
+
+#[test]
+fn a_models_tool_call_is_linked_with_the_request_that_executed_it() {
+    let sandbox = Sandbox::new();
+    let asks = |id: &str, call: &str, session: &str| {
+        serde_json::json!({"request_id": id, "session_id": session, "path": "/v1/messages", "request": {"model": "m"},
+            "response": {"type": "message", "role": "assistant", "stop_reason": "tool_use", "content": [{"type": "tool_use",
+            "id": call, "name": "mcp__files__read", "input": {"path": "a", "lines": 2}}]}})
+    };
+    let executes = |id: &str, session: &str, meta: serde_json::Value, is_error: bool| {
+        serde_json::json!({"request_id": id, "session_id": session, "path": "/mcp", "request": {"jsonrpc": "2.0", "id": 3,
+            "method": "tools/call", "params": {"name": "read", "arguments": {"lines": 2, "path": "a"}, "_meta": meta}},
+            "response": {"jsonrpc": "2.0", "id": 3, "result": {"content": [{"type": "text", "text": "none"}],
+            "isError": is_error}}})
+    };
+    let named = serde_json::json!({"claudecode/toolUseId": "toolu_1"});
+    let lines = [
+        asks("asks-named", "toolu_1", "s1"),
+        asks("asks-together", "toolu_2", "s2"),
+        asks("asks-alone", "toolu_3", "s3"),
+        executes("executes-together", "s2", serde_json::json!({}), false),
+        executes("executes-named", "elsewhere", named, true),
+    ];
+    sandbox.write("calls.jsonl", lines.map(|line| line.to_string()).join("\n"));
+    let run = sandbox.run(&["record", "calls.jsonl", "--quiet"]);
+    assert_eq!((run.exit, run.stderr.as_str()), (0, ""));
+    let call = |id: &str| sandbox.run(&["show", id, "--json"]).json()[0]["tool_calls"][0].clone();
+    let link = &call("asks-named")["executed_by"];
+    assert_eq!(link["request_id"], "executes-named");
+    // What a tool says of its failure is never a success.
+    assert_eq!(
+        (&link["status"], &link["error_type"]),
+        (&"failed".into(), &"tool_error".into())
+    );
+    let link = &call("asks-together")["executed_by"];
+    assert_eq!(
+        (&link["request_id"], &link["status"]),
+        (&"executes-together".into(), &"completed".into())
+    );
+    assert!(call("asks-alone")["executed_by"].is_null());
+    assert_eq!(
+        call("executes-named")["asked_in"]["request_id"],
+        "asks-named"
+    );
+    assert_eq!(
+        call("executes-together")["asked_in"]["request_id"],
+        "asks-together"
+    );
+    let page = sandbox.run(&["show", "asks-named"]);
+    assert!(
+        page.text()
+            .contains("executed by executes-named: failed, tool_error"),
+        "{}",
+        page.text()
+    );
+    let page = sandbox.run(&["show", "executes-named"]);
+    assert!(
+        page.text().contains("asked for in asks-named"),
+        "{}",
+        page.text()
     );
 }
 

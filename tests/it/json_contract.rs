@@ -139,7 +139,13 @@ fn requests_and_messages_serialize_with_the_names_of_the_json_contract() {
         check("show", &[place], info, &[], &[]);
     }
     let calls = reader.tool_calls(&request).unwrap();
-    check("show", &["tool_calls"], &calls[0], &["result"], &[]);
+    check(
+        "show",
+        &["tool_calls"],
+        &calls[0],
+        &["result", "executed_by", "asked_in"],
+        &[],
+    );
     let results = reader.tool_results(&request, &["call-1"]).unwrap();
     let result = results[0].clone().unwrap();
     check("show", &["tool_calls", "result"], result, &[], &[]);

@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is not right yet, by case and value. A value that has become right is to leave the list.
 ///
@@ -38,11 +38,11 @@ const PENDING: &[(&str, &[&str])] = &[
 ];
 
 /// One case: the line, and what is right.
-struct Case {
-    name: String,
-    path: PathBuf,
-    line: Value,
-    right: BTreeMap<String, Value>,
+pub(super) struct Case {
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+    pub(super) line: Value,
+    pub(super) right: BTreeMap<String, Value>,
 }
 
 fn cases() -> Vec<Case> {
@@ -162,7 +162,7 @@ fn is_right(name: &str, right: &Value, found: &Value) -> bool {
 }
 
 /// Compares one recording of a case with what is right, but for what is pending.
-fn check(case: &Case, way: &str, store: &Store, problems: &mut Vec<String>) {
+pub(super) fn check(case: &Case, way: &str, store: &Store, problems: &mut Vec<String>) {
     let found = store.reader().get(&case.name).unwrap();
     let found = recorded(store, &found);
     let pending = PENDING.iter().find(|(name, _)| *name == case.name);
@@ -233,7 +233,7 @@ fn pieces_of_the_cases_are_recorded_right() {
 }
 
 /// Records a case as a gateway does: it tells what it knows, passes the pieces on, and ends with the status.
-fn finish(store: &Store, case: &Case, piece_bytes: usize) {
+pub(super) fn finish(store: &Store, case: &Case, piece_bytes: usize) {
     let text = |name: &str| case.line[name].as_str();
     let request = text("request_body").unwrap().to_owned();
     let path = text("path").unwrap_or_default();

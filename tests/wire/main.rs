@@ -22,6 +22,7 @@ mod seeds;
 mod speed;
 mod splits;
 mod sums;
+mod variants;
 
 /// Counts what is allocated: `damage::parse_bombs` asks for the peak.
 #[global_allocator]

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use auditlite::{
-    BodyInfo, BundleReport, CanonicalMessage, Conversation, DoctorReport, Message, Payload,
-    PriceSource, RecordedToolCall, RequestRecord, SearchHit, StatsRow, ToolResult, ToolStats,
-    Transcript, VerifyReport,
+    BodyInfo, BundleReport, CanonicalMessage, Conversation, DoctorReport, Message, MessageToolCall,
+    Payload, PriceSource, RecordedToolCall, RequestRecord, SearchHit, StatsRow, Status, ToolLink,
+    ToolResult, ToolStats, Transcript, VerifyReport,
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -34,6 +34,8 @@ pub(crate) struct Details {
     pub(crate) tool_calls: Vec<RecordedToolCall>,
     /// Their results, as far as later requests carried them.
     pub(crate) tool_results: HashMap<String, ToolResult>,
+    /// The requests that executed them or asked for them, by the position of the call.
+    pub(crate) tool_links: HashMap<u64, ToolLink>,
     /// Messages and reply.
     pub(crate) transcript: Transcript,
     /// Damage, in words.
@@ -52,6 +54,15 @@ impl Details {
 }
 
 impl Details {
+    /// The other request of a call that a reply contains.
+    pub(crate) fn link_of(&self, said: &MessageToolCall) -> Option<&ToolLink> {
+        let is_it = |call: &&RecordedToolCall| {
+            call.tool_call_id == said.tool_call_id && call.tool_name == said.tool_name
+        };
+        let call = self.tool_calls.iter().find(is_it)?;
+        self.tool_links.get(&call.position)
+    }
+
     /// The result of the call of this id.
     pub(crate) fn result_of(&self, tool_call_id: &str) -> Option<&ToolResult> {
         self.tool_results.get(tool_call_id)
@@ -88,7 +99,11 @@ impl Serialize for Details {
             tool_calls: self
                 .tool_calls
                 .iter()
-                .map(|call| ToolCallJson(call, self.result_of(&call.tool_call_id)))
+                .map(|call| ToolCallJson {
+                    call,
+                    result: self.result_of(&call.tool_call_id),
+                    link: self.tool_links.get(&call.position),
+                })
                 .collect(),
             messages: self.transcript.messages.iter().map(message).collect(),
             replies: self.transcript.replies.iter().map(message).collect(),
@@ -105,14 +120,44 @@ impl Serialize for Details {
 #[serde(transparent)]
 struct BodyJson<'a>(&'a BodyInfo);
 
-struct ToolCallJson<'a>(&'a RecordedToolCall, Option<&'a ToolResult>);
+struct ToolCallJson<'a> {
+    call: &'a RecordedToolCall,
+    result: Option<&'a ToolResult>,
+    link: Option<&'a ToolLink>,
+}
+
+/// The other request of a call.
+#[derive(serde::Serialize)]
+struct LinkJson<'a> {
+    request_id: &'a str,
+    reference: &'a str,
+    status: Status,
+    error_type: Option<&'a str>,
+}
+
+impl<'a> From<&'a ToolLink> for LinkJson<'a> {
+    fn from(link: &'a ToolLink) -> Self {
+        Self {
+            request_id: &link.request_id,
+            reference: &link.reference,
+            status: link.status,
+            error_type: link.error_type.as_deref(),
+        }
+    }
+}
 
 impl Serialize for ToolCallJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(call, result) = self;
+        let Self { call, result, link } = self;
         let mut map = serializer.serialize_map(None)?;
         fields!(map, call; position, tool_call_id, tool_name, input_bytes, input);
         map.serialize_entry("result", &result.map(ResultJson))?;
+        let [executed_by, asked_in] = [true, false].map(|is_execution| {
+            let link = link.filter(|link| link.is_execution == is_execution);
+            link.map(LinkJson::from)
+        });
+        map.serialize_entry("executed_by", &executed_by)?;
+        map.serialize_entry("asked_in", &asked_in)?;
         map.end()
     }
 }

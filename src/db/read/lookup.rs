@@ -105,6 +105,39 @@ fn prefix_end(prefix: &str) -> Option<String> {
     None
 }
 
+/// Requests with tool calls near an event of the log, the nearest first: those of the Model Context Protocol after it, or
+/// others before it. Primary key, of at most `events` keys.
+pub(crate) fn tool_callers_near(
+    connection: &Connection,
+    seq: u64,
+    events: u64,
+    is_after: bool,
+    limit: usize,
+) -> Result<Vec<RequestRow>, DbError> {
+    let (range, order) = match is_after {
+        true => (
+            "opened_seq > ?1 AND opened_seq <= ?2 AND wire_protocol IS 'mcp'",
+            "",
+        ),
+        false => (
+            "opened_seq < ?1 AND opened_seq >= ?2 AND wire_protocol IS NOT 'mcp'",
+            " DESC",
+        ),
+    };
+    let end = match is_after {
+        true => seq.saturating_add(events),
+        false => seq.saturating_sub(events),
+    };
+    let sql = format!(
+        "{} WHERE {range} AND tool_call_count > 0 ORDER BY opened_seq{order} LIMIT {limit}",
+        select_request(connection)
+    );
+    const READING: &str = "reading requests with tool calls";
+    let mut statement = connection.prepare_cached(&sql).context(READING)?;
+    let values = [seq, end].map(seq_to_sql);
+    request_rows(statement.query(values).context(READING)?).context(READING)
+}
+
 /// Requests of this trace. Index: `requests_by_trace_id`.
 pub(crate) fn by_trace_id(
     connection: &Connection,

@@ -4,6 +4,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::wire::batch_line;
 use crate::wire::facts;
 use crate::wire::framing::Frame;
 use crate::wire::joiner::Joiner;
@@ -24,6 +25,11 @@ struct Batch<'a> {
 }
 
 pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
+    if batch_line::answer(frame.data).is_some() {
+        // A result, of a request of its own.
+        joiner.end();
+        return true;
+    }
     let Ok(batch) = serde_json::from_slice::<Batch<'_>>(frame.data) else {
         return false;
     };

@@ -2,6 +2,7 @@
 //! chat. Where it says what it bills and what it counted, the former is the usage.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::config::TOOL_CALLS_MAX;
@@ -10,7 +11,7 @@ use crate::wire::framing::Frame;
 use crate::wire::joiner::{Joiner, Slot};
 use crate::wire::json::lenient::{Content, Count, List, Object, Raw, Text, text_of};
 use crate::wire::parts::{CONTENT_PARTS_MAX, Parts, kind_of};
-use crate::wire::protocols::openai_chat;
+use crate::wire::protocols::{cohere_v1, openai_chat};
 use crate::wire::request::ParsedRequest;
 use crate::wire::usage::Counts;
 
@@ -37,6 +38,9 @@ struct Event<'a> {
     usage: Object<Usage>,
     #[serde(borrow)]
     error: Raw<'a>,
+    // Only the first API has these.
+    event_type: Option<IgnoredAny>,
+    generation_id: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -109,7 +113,7 @@ struct Function<'a> {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Usage {
+pub(super) struct Usage {
     billed_units: Object<Tokens>,
     tokens: Object<Tokens>,
     cached_tokens: Count,
@@ -123,7 +127,7 @@ struct Tokens {
 }
 
 impl Usage {
-    fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> Counts {
         let counts = self.billed_units.0.or(self.tokens.0).unwrap_or_default();
         Counts {
             input: counts.input_tokens.0,
@@ -141,6 +145,9 @@ pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
     let Ok(event) = serde_json::from_slice::<Event<'_>>(frame.data) else {
         return false;
     };
+    if event.event_type.or(event.generation_id).is_some() {
+        return cohere_v1::response(frame, joiner);
+    }
     let index = event.index.0.unwrap_or(0);
     joiner.identify(event.id.as_str(), None);
     if let Some(usage) = event.usage.0 {
@@ -237,7 +244,11 @@ fn read_call(number: u64, call: &Call<'_>, joiner: &mut Joiner) {
 }
 
 pub(crate) fn request(body: &[u8], parsed: &mut ParsedRequest) -> bool {
-    openai_chat::request(body, parsed)
+    let is_read = openai_chat::request(body, parsed);
+    if is_read && parsed.messages.is_empty() {
+        cohere_v1::request(body, parsed);
+    }
+    is_read
 }
 
 pub(crate) fn message(raw: &RawValue, parts: &mut Parts<'_>) -> Option<String> {

@@ -5,6 +5,7 @@
 //! A call without an id is identified by its name, as Gemini itself does to match a result with its call.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::model::{MessagePart, MessageToolCall, MessageToolResult};
@@ -16,7 +17,12 @@ use crate::wire::json::lenient::{
 };
 use crate::wire::parts::{CONTENT_PARTS_MAX, Parts, kind_of};
 use crate::wire::request::{ITEMS_MAX, OfferedTool, ParsedRequest, TOOLS_MAX, tool};
-use crate::wire::usage::GeminiUsage;
+use crate::wire::usage::{GeminiUsage, tool_calls};
+
+/// Gemini's tool that searches the web, under the name that most providers have for it.
+const WEB_SEARCH: &str = "web_search";
+/// Limit of queries that are counted in a response.
+const QUERIES_MAX: usize = 1024;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -43,6 +49,14 @@ struct Candidate<'a> {
     finish_reason: Label,
     #[serde(borrow)]
     content: Object<Message<'a>>,
+    grounding_metadata: Object<Grounding>,
+}
+
+/// What the model searched for. Each query of a search of the web is billed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Grounding {
+    web_search_queries: List<IgnoredAny, QUERIES_MAX>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -54,7 +68,7 @@ struct Feedback<'a> {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Message<'a> {
+pub(super) struct Message<'a> {
     #[serde(borrow)]
     role: Text<'a>,
     #[serde(borrow)]
@@ -91,7 +105,7 @@ struct Part<'a> {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Call<'a> {
+pub(super) struct Call<'a> {
     #[serde(borrow)]
     id: Text<'a>,
     #[serde(borrow)]
@@ -161,7 +175,7 @@ impl Call<'_> {
         self.id.owned().unwrap_or_else(|| self.name())
     }
 
-    fn read(&self) -> MessageToolCall {
+    pub(super) fn read(&self) -> MessageToolCall {
         MessageToolCall {
             tool_call_id: self.id(),
             tool_name: self.name(),
@@ -240,14 +254,25 @@ pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
         let index = candidate.index.0.unwrap_or(position);
         if let Some(content) = candidate.content.0 {
             joiner.role(index, content.role.as_str().map(role));
-            for part in content.parts.0.iter().filter_map(|part| part.0.as_ref()) {
-                join(index, part, joiner);
-            }
+            join_message(index, &content, joiner);
+        }
+        if let Some(grounding) = candidate.grounding_metadata.0 {
+            let searches = grounding.web_search_queries.0.len();
+            joiner
+                .details()
+                .server_tool(tool_calls(WEB_SEARCH, searches));
         }
         let reason = candidate.finish_reason.0.as_deref();
         joiner.finish_reason(index, reason.map(finish_reason));
     }
     true
+}
+
+/// Adds the parts of a message, or of a piece of one.
+pub(super) fn join_message(choice: u64, message: &Message<'_>, joiner: &mut Joiner) {
+    for part in message.parts.0.iter().filter_map(|part| part.0.as_ref()) {
+        join(choice, part, joiner);
+    }
 }
 
 /// The name of a numeric finish reason. From 6 on the numbers of Gemini and Vertex AI differ

@@ -11,6 +11,7 @@ mod protocols;
 mod responses;
 mod stated_errors;
 mod stated_usage;
+mod told_by_responses;
 
 use super::framing;
 use super::*;

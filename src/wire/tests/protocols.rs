@@ -88,19 +88,23 @@ fn what_follows_the_last_word_is_no_part_of_the_response() {
 }
 
 #[test]
-fn json_of_another_shape_is_counted_and_read_by_what_is_common() {
+fn json_of_another_shape_is_counted_and_read_by_what_it_is_or_what_is_common() {
     for protocol in [
         WireProtocol::OpenAiResponses,
         WireProtocol::AnthropicMessages,
     ] {
         let response = parse(protocol, CHAT);
         assert!(
-            response.is_generic && response.unparsed == 1,
+            !response.is_generic && response.unparsed == 1,
             "{response:?}"
         );
+        assert_eq!(response.assistant_text(), "Hi");
         assert_eq!(response.usage, Some(Usage::new(9, 4)));
         assert_eq!(response.response_model.as_deref(), Some("m"));
     }
+    let nameless = r#"{"model":"m","usage":{"input_tokens":9}}"#;
+    let response = parse(WireProtocol::GeminiGenerate, nameless);
+    assert!(response.is_generic && response.unparsed == 1);
     let unknown = WireProtocol::from("another");
     let response = parse(
         unknown.clone(),
@@ -279,7 +283,7 @@ fn paths_and_bodies_name_the_protocols() {
         ("/v1/videos/v1", WireProtocol::OpenAiMedia),
         ("/v1/batches/b1", WireProtocol::Batches),
         ("/v1/messages/batches", WireProtocol::Batches),
-        ("/v1/messages/batches/b1/results", WireProtocol::Unknown),
+        ("/v1/messages/batches/b1/results", WireProtocol::Batches),
         ("/v1/realtime", WireProtocol::OpenAiRealtime),
         ("/v1beta/interactions", WireProtocol::GeminiInteractions),
     ] {

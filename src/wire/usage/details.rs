@@ -127,6 +127,21 @@ impl Details {
         }
     }
 
+    /// Adds the counts by modality of one more answer, where each states only its own.
+    pub(in crate::wire) fn add(&mut self, more: &Self) {
+        let Some(more) = &more.0 else { return };
+        let known = self.0.get_or_insert_default();
+        for (known, more) in [
+            (&mut known.input, more.input),
+            (&mut known.cache_read, more.cache_read),
+            (&mut known.output, more.output),
+        ] {
+            add_modalities(known, more);
+        }
+        let tier = more.service_tier.clone();
+        known.service_tier = tier.or(known.service_tier.take());
+    }
+
     /// The details; tokens of `served_by` are those of the response itself, not of another model.
     pub(in crate::wire) fn into_details(
         self,
@@ -137,6 +152,18 @@ impl Details {
             .other_models
             .retain(|other| Some(other.model.as_str()) != served_by);
         (*details != UsageDetails::default()).then_some(details)
+    }
+}
+
+pub(super) fn add_modalities(known: &mut ModalityTokens, more: ModalityTokens) {
+    for (known, more) in [
+        (&mut known.text_tokens, more.text_tokens),
+        (&mut known.image_tokens, more.image_tokens),
+        (&mut known.audio_tokens, more.audio_tokens),
+        (&mut known.video_tokens, more.video_tokens),
+        (&mut known.document_tokens, more.document_tokens),
+    ] {
+        *known = super::sum([*known, more, None]);
     }
 }
 
@@ -170,6 +197,15 @@ pub(in crate::wire) fn tool_runs(name: &str, count: Count) -> ServerToolUsage {
     ServerToolUsage {
         tool_name: bounded(name),
         request_count: some(count),
+        ..ServerToolUsage::default()
+    }
+}
+
+/// A tool that was called this often in a response, where the response lists the calls.
+pub(in crate::wire) fn tool_calls(name: &str, calls: usize) -> ServerToolUsage {
+    ServerToolUsage {
+        tool_name: bounded(name),
+        request_count: u64::try_from(calls).ok().filter(|count| *count > 0),
         ..ServerToolUsage::default()
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::details::{Details, ModalityList, by_modality};
+use super::details::{Details, ModalityList, add_modalities, by_modality};
 use super::{Counts, any_odd, sum};
 use crate::wire::json::lenient::{Count, Text};
 
@@ -67,15 +67,7 @@ impl GeminiUsage<'_> {
         let mut details = Details::default();
         let mut input = by_modality(&self.prompt_tokens_details);
         let tools = by_modality(&self.tool_use_prompt_tokens_details);
-        for (known, more) in [
-            (&mut input.text_tokens, tools.text_tokens),
-            (&mut input.image_tokens, tools.image_tokens),
-            (&mut input.audio_tokens, tools.audio_tokens),
-            (&mut input.video_tokens, tools.video_tokens),
-            (&mut input.document_tokens, tools.document_tokens),
-        ] {
-            *known = sum([*known, more, None]);
-        }
+        add_modalities(&mut input, tools);
         details.modalities(input, |details| &mut details.input);
         let cached = by_modality(&self.cache_tokens_details);
         details.modalities(cached, |details| &mut details.cache_read);

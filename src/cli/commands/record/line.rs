@@ -23,6 +23,8 @@ pub(super) struct Exchange {
     pub(super) arrived_at: Option<Timestamp>,
     /// Names of fields that have no meaning.
     pub(super) unknown_fields: Vec<String>,
+    /// Whether it is a result that came with a batch: it is the same one, whoever fetches it, and whenever.
+    pub(super) is_result: bool,
 }
 
 /// How it ended.
@@ -38,6 +40,7 @@ const FIELDS: &[&str] = &[
     "request",
     "response_body",
     "response",
+    "request_body_encoding",
     "response_body_encoding",
     "request_id",
     "conversation_id",
@@ -83,19 +86,14 @@ impl Exchange {
 
     /// Reads all fields. Only a request is demanded; each body is text, or JSON that is recorded as it is written. Some
     /// fields have a second, shorter name (`wire`, `model`, `conversation`, `path`), which counts where the first is
-    /// absent. Without a protocol, path and request tell it. Status and response decide how the exchange ended.
+    /// absent. Without a protocol, path, response and request tell it. Status and response decide how the exchange ended.
     fn read(line: &mut Fields<'_>) -> Result<Self, String> {
-        let request_body = line.text("request_body", "request_body")?;
-        let request_body = request_body
-            .or_else(|| Some(line.raw("request")?.get().to_owned()))
+        let request_body = body(line, ["request", "request_body", "request_body_encoding"])?
             .ok_or("has neither request nor request_body")?;
-        let encoding = line.text("response_body_encoding", "response_body")?;
-        let response_body = match line.text("response_body", "response_body")? {
-            Some(body) => Some(decoded(body, encoding.as_deref())?),
-            None => line
-                .raw("response")
-                .map(|raw| raw.get().as_bytes().to_vec()),
-        };
+        let response_body = body(
+            line,
+            ["response", "response_body", "response_body_encoding"],
+        )?;
         let wire = match line.text("wire_protocol", "wire_protocol")? {
             None => line.text("wire", "wire_protocol")?,
             wire => wire,
@@ -105,7 +103,8 @@ impl Exchange {
             Some(wire) => WireProtocol::from(wire),
             None => {
                 let path = url_path.as_deref().unwrap_or_default();
-                WireProtocol::detect(path, request_body.as_bytes())
+                let response = response_body.as_deref().unwrap_or_default();
+                WireProtocol::detect_exchange(path, &request_body, response)
             }
         };
         let usage = match line.raw("usage").map(RawValue::get) {
@@ -169,10 +168,11 @@ impl Exchange {
         };
         Ok(Self {
             context,
-            request_body: request_body.into_bytes(),
+            request_body,
             end,
             arrived_at,
             unknown_fields: Vec::new(),
+            is_result: false,
         })
     }
 
@@ -192,17 +192,18 @@ impl Exchange {
             End::Completed(completion) => completion.http_status,
             End::Failed(failure) => failure.http_status,
         };
+        let ids = [
+            &context.user_id,
+            &context.session_id,
+            &context.context_id,
+            &context.conversation_id,
+            &context.trace_id,
+        ];
         Some(Identity {
             request_id: context.request_id.clone()?,
             opened_at: self.arrived_at,
             is_erased: false,
-            ids: [
-                context.user_id.clone(),
-                context.session_id.clone(),
-                context.context_id.clone(),
-                context.conversation_id.clone(),
-                context.trace_id.clone(),
-            ],
+            ids: ids.map(|id| id.clone().filter(|_| !self.is_result)),
             bodies: [
                 BodyIdentity::of(&self.request_body),
                 BodyIdentity::of(self.response_body()),
@@ -211,11 +212,15 @@ impl Exchange {
         })
     }
 
-    pub(super) fn has_response(&self) -> bool {
-        !self.response_body().is_empty()
+    /// Whether the protocol of the response is known: by its name, or because the response says it itself.
+    pub(super) fn is_known(&self) -> bool {
+        let response = self.response_body();
+        self.context.wire_protocol.is_supported()
+            || response.is_empty()
+            || WireProtocol::detect_exchange("", b"", response).is_supported()
     }
 
-    fn response_body(&self) -> &[u8] {
+    pub(super) fn response_body(&self) -> &[u8] {
         let body = match &self.end {
             End::Completed(completion) => &completion.response_body,
             End::Failed(failure) => &failure.response_body,
@@ -241,24 +246,31 @@ fn url_path(line: &mut Fields<'_>) -> Result<Option<String>, String> {
     }))
 }
 
-fn decoded(body: String, encoding: Option<&str>) -> Result<Vec<u8>, String> {
-    match encoding {
-        None => Ok(body.into_bytes()),
+/// The exact bytes of a body: a string, maybe of bytes in base64, or else JSON as it is written.
+fn body(
+    line: &mut Fields<'_>,
+    [json, text, encoding]: [&'static str; 3],
+) -> Result<Option<Vec<u8>>, String> {
+    let named = line.text(encoding, text)?;
+    let Some(body) = line.text(text, text)? else {
+        return Ok(line.raw(json).map(|raw| raw.get().as_bytes().to_vec()));
+    };
+    match named.as_deref() {
+        None => Ok(Some(body.into_bytes())),
         Some("base64") => BASE64_STANDARD
             .decode(body)
-            .map_err(|error| format!("response_body is not base64: {error}")),
-        Some(other) => Err(format!(
-            "response_body_encoding is {other:?}; only \"base64\" is known"
-        )),
+            .map(Some)
+            .map_err(|error| format!("{text} is not base64: {error}")),
+        Some(other) => Err(format!("{encoding} is {other:?}; only \"base64\" is known")),
     }
 }
 
 /// The model that a request body names, where it is a JSON object that does.
-fn model_of(request_body: &str) -> Option<String> {
-    if !request_body.trim_ascii_start().starts_with('{') {
+fn model_of(request_body: &[u8]) -> Option<String> {
+    if !request_body.trim_ascii_start().starts_with(b"{") {
         return None;
     }
-    serde_json::from_str::<RequestModel>(request_body)
+    serde_json::from_slice::<RequestModel>(request_body)
         .ok()?
         .model
 }
@@ -362,6 +374,18 @@ mod tests {
                 "mine",
             ),
             (r#"{"request":{}}"#, ""),
+            (
+                r#"{"request":{},"response":{"object":"chat.completion","choices":[]}}"#,
+                "openai.chat",
+            ),
+            (
+                r#"{"request":{"model":"m","messages":[]},"response":{"type":"message","role":"assistant"}}"#,
+                "anthropic.messages",
+            ),
+            (
+                r#"{"request":{},"path":"/v1/rerank","response":{"choices":[{"message":{}}]}}"#,
+                "",
+            ),
         ] {
             assert_eq!(protocol(line).as_str(), wire, "{line}");
         }
@@ -403,12 +427,12 @@ mod tests {
     #[test]
     fn a_model_is_taken_from_objects_only() {
         assert_eq!(
-            model_of(r#" {"x":[{"model":"inner"}],"model":"m"}"#).as_deref(),
+            model_of(br#" {"x":[{"model":"inner"}],"model":"m"}"#).as_deref(),
             Some("m")
         );
-        assert_eq!(model_of(r#"["m"]"#), None);
-        assert_eq!(model_of(r#"{"model":7}"#), None);
-        assert_eq!(model_of("hello"), None);
+        assert_eq!(model_of(br#"["m"]"#), None);
+        assert_eq!(model_of(br#"{"model":7}"#), None);
+        assert_eq!(model_of(b"hello"), None);
     }
 
     #[test]
@@ -455,6 +479,7 @@ mod tests {
             r#"{"request":1,"started_at":"soon"}"#,
             r#"{"request":1,"response_body":"?","response_body_encoding":"base64"}"#,
             r#"{"request":1,"response_body":"x","response_body_encoding":"hex"}"#,
+            r#"{"request_body":"?","request_body_encoding":"base64"}"#,
         ]
         .map(problem);
         let starts = [
@@ -466,6 +491,7 @@ mod tests {
             "started_at is not a time: ",
             "response_body is not base64: ",
             "response_body_encoding is \"hex\"",
+            "request_body is not base64: ",
         ];
         for (problem, start) in problems.iter().zip(starts) {
             assert!(problem.starts_with(start), "{problem:?} is not {start:?}");

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod fuzz;
 mod line;
+mod results;
 mod unread;
 
 use std::io::Write;
@@ -16,6 +17,7 @@ use serde::Serialize;
 use crate::cli::Outcome;
 use crate::cli::support::database::DatabaseArgs;
 use crate::cli::support::error::CliError;
+use crate::cli::support::identity::Identity;
 use crate::cli::support::line_id::LineIds;
 use crate::cli::support::recording::{self, Counts, Feed, Recorded, RecordingArgs};
 use crate::cli::support::source;
@@ -146,11 +148,9 @@ fn read(feed: &Feed, path: &Path, again: bool, unread: &Unread) -> Result<(), Cl
             Ok(exchange) => exchange,
             Err(problem) => return Ok(Err(problem)),
         };
-        let is_read = exchange.context.wire_protocol.is_supported();
-        unread.add(
-            is_read || !exchange.has_response(),
-            &exchange.unknown_fields,
-        );
+        let unknown_protocol =
+            (!exchange.is_known()).then(|| exchange.context.wire_protocol.as_str());
+        unread.add(unknown_protocol, &exchange.unknown_fields);
         let mut identity = None;
         if !again {
             let context = &mut exchange.context;
@@ -159,12 +159,28 @@ fn read(feed: &Feed, path: &Path, again: bool, unread: &Unread) -> Result<(), Cl
             }
             identity = exchange.identity();
         }
-        let bytes = exchange.body_bytes();
-        feed.take(identity.as_ref(), line.len(), bytes, |recorder| {
-            record(recorder, exchange)
-        })?;
+        let results = results::of(&exchange);
+        take(feed, identity, line.len(), exchange)?;
+        for result in results {
+            let identity = result.identity().filter(|_| !again);
+            let bytes = result.response_body().len();
+            take(feed, identity, bytes, result)?;
+        }
         Ok(Ok(()))
     })
+}
+
+fn take(
+    feed: &Feed,
+    identity: Option<Identity>,
+    line_bytes: usize,
+    exchange: Exchange,
+) -> Result<(), CliError> {
+    let body_bytes = exchange.body_bytes();
+    feed.take(identity.as_ref(), line_bytes, body_bytes, |recorder| {
+        record(recorder, exchange)
+    })?;
+    Ok(())
 }
 
 fn record(recorder: &Recorder, exchange: Exchange) -> Result<Receipt, RecordError> {

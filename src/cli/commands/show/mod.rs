@@ -162,6 +162,11 @@ fn details(reader: &Reader, record: RequestRecord) -> Result<Details, CliError> 
     ids.sort_unstable();
     ids.dedup();
     let results = reader.tool_results(&record, &ids)?;
+    let links = reader.tool_links(&record)?;
+    let tool_links = links
+        .into_iter()
+        .map(|link| (link.position, link))
+        .collect();
     let tool_results = ids
         .into_iter()
         .zip(results)
@@ -173,6 +178,7 @@ fn details(reader: &Reader, record: RequestRecord) -> Result<Details, CliError> 
         response,
         response_so_far,
         tool_results,
+        tool_links,
         tool_calls,
         transcript,
         damaged,

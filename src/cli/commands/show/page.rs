@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use auditlite::{
     BodyInfo, CanonicalMessage, CostSource, MessagePart, Payload, PayloadSide, RequestRecord,
-    ToolResult, UsageSource,
+    ToolLink, ToolResult, UsageSource,
 };
 
 use crate::cli::commands::payload::truncation;
@@ -275,6 +275,7 @@ impl Page<'_> {
                 }
                 None => writeln!(self.out, "     (input not kept)")?,
             }
+            self.link(details.tool_links.get(&call.position), 5)?;
             self.result(details.result_of(&call.tool_call_id), 5)?;
         }
         Ok(())
@@ -341,6 +342,7 @@ impl Page<'_> {
                     let name = escape(&call.tool_name);
                     self.remark(&format!("calls {name}  {}", escape(&call.tool_call_id)))?;
                     self.indented(&indented_if_short(&call.input), Fold::PART, 6)?;
+                    self.link(details.and_then(|details| details.link_of(call)), 4)?;
                     let result = details.and_then(|details| details.result_of(&call.tool_call_id));
                     self.result(result, 4)?;
                 }
@@ -359,6 +361,22 @@ impl Page<'_> {
     fn remark(&mut self, words: &str) -> io::Result<()> {
         let words = Style::Quiet.paint(words.trim_end());
         writeln!(self.out, "    {words}")
+    }
+
+    /// Which request executed a call, or asked for it.
+    fn link(&mut self, link: Option<&ToolLink>, columns: usize) -> io::Result<()> {
+        let Some(link) = link else { return Ok(()) };
+        let reference = escape(&link.reference);
+        let words = match (link.is_execution, &link.error_type) {
+            (false, _) => format!("asked for in {reference}"),
+            (true, None) => format!("executed by {reference}: {}", link.status.as_str()),
+            (true, Some(error)) => format!(
+                "executed by {reference}: {}, {}",
+                link.status.as_str(),
+                escape(error)
+            ),
+        };
+        writeln!(self.out, "{:columns$}{}", "", Style::Quiet.paint(&words))
     }
 
     /// What a tool returned.
