@@ -11,9 +11,9 @@ use crate::wire::framing::Frame;
 use crate::wire::joiner::{Joiner, Slot};
 use crate::wire::json::lenient::{Content, Count, List, Object, Raw, Text, text_of};
 use crate::wire::parts::{CONTENT_PARTS_MAX, Parts, kind_of};
+use crate::wire::protocols::cohere_usage::Usage;
 use crate::wire::protocols::{cohere_v1, openai_chat};
 use crate::wire::request::ParsedRequest;
-use crate::wire::usage::Counts;
 
 /// A response has one choice.
 const CHOICE: u64 = 0;
@@ -109,36 +109,6 @@ struct Function<'a> {
     name: Text<'a>,
     #[serde(borrow)]
     arguments: Raw<'a>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Usage {
-    billed_units: Object<Tokens>,
-    tokens: Object<Tokens>,
-    cached_tokens: Count,
-}
-
-#[derive(Debug, Default, Clone, Copy, Deserialize)]
-#[serde(default)]
-struct Tokens {
-    input_tokens: Count,
-    output_tokens: Count,
-}
-
-impl Usage {
-    pub(super) fn counts(&self) -> Counts {
-        let counts = self.billed_units.0.or(self.tokens.0).unwrap_or_default();
-        Counts {
-            input: counts.input_tokens.0,
-            output: counts.output_tokens.0,
-            cache_read: self.cached_tokens.0,
-            is_odd: counts.input_tokens.is_odd()
-                || counts.output_tokens.is_odd()
-                || self.cached_tokens.is_odd(),
-            ..Counts::default()
-        }
-    }
 }
 
 pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::cohere::Usage;
+use super::cohere_usage::Usage;
 use crate::model::{MessagePart, MessageToolCall};
 use crate::wire::facts;
 use crate::wire::framing::Frame;

@@ -5,6 +5,7 @@ pub(super) mod batches;
 pub(super) mod bedrock;
 pub(super) mod bedrock_invoke;
 pub(super) mod cohere;
+mod cohere_usage;
 mod cohere_v1;
 pub(super) mod completions;
 pub(super) mod conversations;
