@@ -176,8 +176,13 @@ impl RequestSummary {
     /// positions in the list. `body` is the summarized one.
     pub fn new_messages(&self, protocol: &WireProtocol, body: &[u8]) -> Vec<CanonicalMessage> {
         if let Some(decoded) = decoding::decoded(body) {
-            return Self::parse(protocol, "", &decoded).new_messages(protocol, &decoded);
+            return Self::parse(protocol, "", &decoded).messages_of_text(protocol, &decoded);
         }
+        self.messages_of_text(protocol, body)
+    }
+
+    /// The same for a body that is not encoded, or was decoded: what was encoded twice is not read.
+    fn messages_of_text(&self, protocol: &WireProtocol, body: &[u8]) -> Vec<CanonicalMessage> {
         let mut parsed = ParsedRequest::default();
         if let Some(protocol) = Protocol::of(protocol)
             && let Some(span) = body.get(self.scan.new.clone())
@@ -232,31 +237,37 @@ impl Scan {
     /// Scans a whole body. Of one that is compressed, the positions are left out: the next body has none in common with
     /// it.
     fn of(body: &[u8]) -> Self {
-        if let Some((parts, is_complete)) = multipart::parts(body) {
-            return Self::of_form(&parts, is_complete);
+        if let Some(form) = Self::of_form(body) {
+            return form;
         }
         let Some(decoded) = decoding::decoded(body) else {
-            let mark = body
-                .len()
-                .saturating_sub(decoding::without_mark(body).len());
-            let mut cursor = Cursor::new(body, mark, Self::default());
-            cursor.scan.is_complete = cursor.object().is_some();
-            return cursor.scan;
+            return Self::of_json(body);
         };
+        // Decoded once only: a body can be made that is encoded thousands of times, or decodes to itself.
         Self {
             boundaries: VecDeque::new(),
             messages_end: None,
             new: 0..0,
-            ..Self::of(&decoded)
+            ..Self::of_form(&decoded).unwrap_or_else(|| Self::of_json(&decoded))
         }
     }
 
-    fn of_form(parts: &[multipart::Part<'_>], is_complete: bool) -> Self {
+    fn of_json(body: &[u8]) -> Self {
+        let mark = body
+            .len()
+            .saturating_sub(decoding::without_mark(body).len());
+        let mut cursor = Cursor::new(body, mark, Self::default());
+        cursor.scan.is_complete = cursor.object().is_some();
+        cursor.scan
+    }
+
+    fn of_form(body: &[u8]) -> Option<Self> {
+        let (parts, is_complete) = multipart::parts(body)?;
         let value = |name: &str| {
             let mut parts = parts.iter().filter(|part| part.name == name);
             parts.next_back().and_then(|part| part.value)
         };
-        Self {
+        Some(Self {
             fields: Fields {
                 model: value("model").map(str::to_owned),
                 is_streaming: value("stream").map(|value| value == "true"),
@@ -264,7 +275,7 @@ impl Scan {
             },
             is_complete,
             ..Self::default()
-        }
+        })
     }
 
     /// Resumes the scan after the last message that both bodies share; `None` if they share none.

@@ -65,6 +65,20 @@ fn compressed_requests_are_read() {
     assert_eq!(WireProtocol::detect("", &packed), chat);
 }
 
+/// A body that decodes to itself would otherwise exhaust the stack of the thread that reads it.
+#[test]
+fn what_is_encoded_twice_is_not_read() {
+    let chat = WireProtocol::OpenAiChat;
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"q"}]}"#;
+    let packed = gzip(&gzip(body.as_bytes()));
+    let summary = RequestSummary::parse(&chat, "", &packed);
+    assert!(!summary.is_complete);
+    assert_eq!((summary.model.as_deref(), summary.message_count), (None, 0));
+    assert_eq!(summary.new_messages(&chat, &packed), []);
+    assert_eq!(ParsedRequest::parse(&chat, "", &packed).unparsed, 1);
+    assert_eq!(bytes(&chat, &packed).usage, None);
+}
+
 #[test]
 fn a_byte_order_mark_is_no_part_of_json() {
     let chat = WireProtocol::OpenAiChat;
