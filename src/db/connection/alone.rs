@@ -13,7 +13,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::{files, held, raw_io};
+use super::{files, held, log_pages, raw_io};
 use crate::db::error::{Context, DbError};
 use crate::db::rows::count_at;
 use crate::db::segments::log_id;
@@ -121,7 +121,9 @@ pub(crate) fn check_log_belongs<T>(
     // A file that a crash left half checkpointed says nothing on its own.
     let alone = look(path).ok().filter(|alone| alone.log_id.is_some());
     match (opened, alone) {
-        (Ok((both, found)), Some(alone)) => match do_belong(&both, &alone) {
+        (Ok((both, found)), Some(alone)) => match has_all_pages(path, &both)
+            .and_then(|has_all| Ok(has_all && do_belong(&both, &alone)?))
+        {
             Ok(true) => Ok((both, found)),
             Ok(false) => Err(stale()),
             Err(error) if error.is_damage() => Err(stale()),
@@ -130,6 +132,33 @@ pub(crate) fn check_log_belongs<T>(
         (Err(OpenError::Damaged { .. } | OpenError::NotADatabase { .. }), Some(_)) => Err(stale()),
         (opened, _) => opened,
     }
+}
+
+/// Whether the file and its write-ahead log have every page between them. A backup is shorter than the file that it was
+/// copied over, and a log that was moved into that file has its latest pages only: none of them may be a page where
+/// the log of events shows the difference.
+fn has_all_pages(path: &Path, both: &Connection) -> Result<bool, DbError> {
+    let number = |name: &str| {
+        both.query_row(&format!("PRAGMA {name}"), [], |row| count_at(row, 0))
+            .context(LOOKING)
+    };
+    let (pages, page_bytes) = (number("page_count")?, number("page_size")?.max(1));
+    let bytes = |path: &Path| std::fs::metadata(path).map(|file| file.len());
+    // A file that cannot be looked at is opened by what its events say.
+    let Ok(file_bytes) = bytes(path) else {
+        return Ok(true);
+    };
+    let file_pages = file_bytes / page_bytes;
+    if pages <= file_pages {
+        return Ok(true);
+    }
+    let log = files::wal_path(path);
+    let Ok(found) = log_pages::pages_between(&log, page_bytes, file_pages, pages) else {
+        return Ok(true);
+    };
+    // SQLite does not write pages that were freed before they were ever written, nor the one at 1 GiB, where its locks are.
+    let missing = pages.saturating_sub(file_pages).saturating_sub(found);
+    Ok(missing <= number("freelist_count")?.saturating_add(1))
 }
 
 /// With its own write-ahead log, a database has the same log at least as far, with every event after that.

@@ -11,6 +11,7 @@ pub(super) mod files;
 pub(super) mod held;
 pub(super) mod identity;
 pub(super) mod index_state;
+pub(super) mod log_pages;
 pub(super) mod mend;
 pub(super) mod migrate;
 pub(super) mod mount;
