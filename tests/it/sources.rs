@@ -107,7 +107,7 @@ fn every_number_says_where_it_comes_from() {
         sums.incomplete_cost,
     );
     assert_eq!(costs, (1, 2, 1, 0));
-    // The same from the requests themselves, and from a table that is written anew.
+    // The same from the requests themselves, and from a table that is rebuilt.
     let filter = auditlite::RequestFilter::new();
     assert_eq!(
         &store.reader().stats_of(&filter, &[]).unwrap(),

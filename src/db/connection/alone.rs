@@ -2,7 +2,7 @@
 //!
 //! A file that is overwritten in place keeps its name and inode, and the write-ahead log stays beside a
 //! database that a backup was copied over. The recorded events tell the difference: what was once moved
-//! into the file stays there.
+//! into the file stays there. So do pages beyond the end of the file that its log lacks.
 
 use crate::db::connection::settings::WHOLE_READ_MIN;
 use crate::db::connection::settings::set_up_reader;

@@ -23,7 +23,7 @@ pub(super) struct Exchange {
     pub(super) arrived_at: Option<Timestamp>,
     /// Names of fields that have no meaning.
     pub(super) unknown_fields: Vec<String>,
-    /// Whether it is a result that came with a batch: it is the same one, whoever fetches it, and whenever.
+    /// Whether it is a result that came with a batch: a later fetch brings the same one.
     pub(super) is_result: bool,
 }
 
