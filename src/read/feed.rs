@@ -166,8 +166,8 @@ impl FeedReader {
                 self.decoder
                     .decode(stored.encoding, stored.data, stored.length, stored.count);
             let Ok(text) = text else {
-                let next = segment_end.min(end);
-                return Ok(((seq..next).map(|seq| (seq, Line::Damaged)).collect(), next));
+                // Its number of events is only what its row says.
+                return ended_lines(connection, seq..segment_end.min(end));
             };
             let before = usize::try_from(seq.saturating_sub(first)).unwrap_or(usize::MAX);
             let offset = match before.checked_sub(1) {
@@ -206,8 +206,8 @@ impl FeedReader {
         mut read: Vec<(u64, Line)>,
     ) -> Result<Vec<FeedItem>, ReadError> {
         if read.iter().any(|(_, line)| matches!(line, Line::Damaged)) {
-            let ended: BTreeMap<u64, u64> =
-                db::ended_between(connection, range)?.into_iter().collect();
+            let ended = db::ended_between(connection, range, EVENTS_MAX)?;
+            let ended: BTreeMap<u64, u64> = ended.into_iter().collect();
             for (seq, line) in &mut read {
                 if let (Line::Damaged, Some(opened_seq)) = (&line, ended.get(seq)) {
                     *line = Line::Ended {
@@ -268,6 +268,22 @@ impl FeedReader {
         }
         Ok(found)
     }
+}
+
+/// What the table of requests says of lines that cannot be read, and the event behind the last of these.
+fn ended_lines(
+    connection: &Connection,
+    range: std::ops::Range<u64>,
+) -> Result<(Vec<(u64, Line)>, u64), ReadError> {
+    let ended = db::ended_between(connection, range.clone(), EVENTS_MAX)?;
+    let next = match ended.last() {
+        Some((last, _)) if ended.len() == EVENTS_MAX => last.saturating_add(1),
+        _ => range.end,
+    };
+    let lines = ended
+        .into_iter()
+        .map(|(seq, opened_seq)| (seq, Line::Ended { opened_seq }));
+    Ok((lines.collect(), next))
 }
 
 impl Line {

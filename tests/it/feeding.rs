@@ -265,8 +265,8 @@ fn a_filter_holds_for_what_has_ended() {
     close(store);
 }
 
-#[test]
-fn a_damaged_part_of_the_log_costs_no_request() {
+/// What a feed gives of nine requests after this change to the segment in which the fifth or a later one ended.
+fn nine_ended_after(change: &str, request: &str) {
     let folder = Folder::new();
     let store = folder.open();
     for number in 0..9 {
@@ -276,9 +276,12 @@ fn a_damaged_part_of_the_log_costs_no_request() {
     close(store);
     let changed = crate::support::sqlite(&folder)
         .execute(
-            "UPDATE log_segments SET data = zeroblob(length(data)) WHERE first_seq IN \
-             (SELECT max(first_seq) FROM log_segments, requests WHERE first_seq <= ended_seq AND request_id = 'r-4')",
-            [],
+            &format!(
+                "UPDATE log_segments SET {change} WHERE first_seq IN \
+                 (SELECT max(first_seq) FROM log_segments, requests \
+                 WHERE first_seq <= ended_seq AND request_id = ?1)"
+            ),
+            [request],
         )
         .unwrap();
     assert_eq!(changed, 1);
@@ -289,4 +292,14 @@ fn a_damaged_part_of_the_log_costs_no_request() {
     copy.catch_up(&reader);
     copy.compare(&reader);
     assert_eq!(copy.ended, 9);
+}
+
+#[test]
+fn a_damaged_part_of_the_log_costs_no_request() {
+    nine_ended_after("data = zeroblob(length(data))", "r-4");
+}
+
+#[test]
+fn a_part_of_the_log_that_says_it_is_endless_costs_no_memory() {
+    nine_ended_after("count = 1 << 50", "r-8");
 }

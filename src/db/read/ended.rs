@@ -33,19 +33,22 @@ pub(crate) fn list_of(
     rows(connection, &sql, conditions.values)
 }
 
-/// Ends of this part of the log, and the requests that they ended. Reads every row of `requests`: for a part of the log
-/// that cannot be read.
+/// The first ends of this part of the log, in its order, and the requests that they ended. Reads every row of
+/// `requests`: for a part of the log that cannot be read, whose length is whatever the file says.
 pub(crate) fn ended_between(
     connection: &Connection,
     range: std::ops::Range<u64>,
+    limit: usize,
 ) -> Result<Vec<(u64, u64)>, DbError> {
     const READING: &str = "looking for ends";
     let mut statement = connection
         .prepare_cached(
-            "SELECT ended_seq, opened_seq FROM requests WHERE ended_seq >= ?1 AND ended_seq < ?2",
+            "SELECT ended_seq, opened_seq FROM requests WHERE ended_seq >= ?1 AND ended_seq < ?2 \
+             ORDER BY ended_seq LIMIT ?3",
         )
         .context(READING)?;
-    let range = [seq_to_sql(range.start), seq_to_sql(range.end)];
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let range = [seq_to_sql(range.start), seq_to_sql(range.end), limit];
     let rows = statement
         .query_map(range, |row| Ok((count_at(row, 0)?, count_at(row, 1)?)))
         .context(READING)?;
