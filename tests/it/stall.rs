@@ -148,3 +148,56 @@ fn flushes_that_nobody_waits_for_any_more_take_nobodys_place() {
     close(store);
     assert!(findings(&folder).is_empty());
 }
+
+/// Each read begins before the one before it ends, so that there is none at no time.
+#[test]
+fn reads_that_overlap_do_not_make_the_write_ahead_log_grow() {
+    const THRESHOLD_BYTES: u64 = 256 << 10;
+    let folder = Folder::new();
+    let store = folder
+        .builder()
+        .wal_checkpoint_bytes(THRESHOLD_BYTES)
+        .overflow(auditlite::Overflow::Wait(PATIENCE))
+        .open()
+        .unwrap();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let (mut longest, mut written) = (0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let readers = [sqlite(&folder), sqlite(&folder)];
+            let mut turns = readers.iter().cycle();
+            let mut before: Option<&rusqlite::Connection> = None;
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                let reader = turns.next().unwrap();
+                reader
+                    .execute_batch("BEGIN; SELECT count(*) FROM checkpoints")
+                    .unwrap();
+                if let Some(before) = before.replace(reader) {
+                    before.execute_batch("COMMIT").unwrap();
+                }
+                std::thread::sleep(Duration::from_millis(3));
+            }
+        });
+        let mut last = 0;
+        let mut random = fastrand::Rng::with_seed(7);
+        for number in 0..1500 {
+            let body: Vec<u8> = std::iter::repeat_with(|| random.u8(..))
+                .take(16 << 10)
+                .collect();
+            let context = RequestContext::new("").request_id(format!("r-{number}"));
+            store.recorder().open(context, body).unwrap();
+            if number % 10 == 0 {
+                store.flush(PATIENCE).unwrap();
+                let bytes = store.health().wal_bytes;
+                longest = longest.max(bytes);
+                written += bytes.saturating_sub(last);
+                last = bytes;
+            }
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    close(store);
+    assert!(written > 32 * THRESHOLD_BYTES, "{written}");
+    println!("at most {longest} bytes of {written}");
+    assert!(longest <= 16 * THRESHOLD_BYTES, "{longest} bytes of {written}");
+}

@@ -5,6 +5,10 @@
 //! pages that no reader needs. An idle writer truncates the WAL, to return its space. While an old reader pins the
 //! WAL, a checkpoint moves little, so it is tried again only after another threshold of growth. On a short disk the
 //! WAL is moved earlier and truncated each time, since its pages are needed a second time in the database.
+//!
+//! Short reads that overlap have the same effect as one that does not end: SQLite begins the WAL from its start only when
+//! nobody reads from it. A WAL of twice its threshold is therefore truncated with some patience. SQLite then lets no
+//! commit through, so that later reads find everything in the database and need the WAL no more.
 
 use std::time::Duration;
 
@@ -18,6 +22,8 @@ const IDLE_FIRST: Duration = Duration::from_millis(500);
 const IDLE_LONGEST: Duration = Duration::from_secs(30);
 /// How long a close waits for readers that are in the way.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(250);
+/// How long a busy writer waits for reads that are in the way of a WAL that is too long.
+const OVERLAP_PATIENCE: Duration = Duration::from_millis(50);
 /// A WAL of this many times the size at which it should have been moved counts as pinned.
 const PINNED_TIMES: u64 = 2;
 /// The WAL takes at most this part of the disk's free space before it is moved: its pages are needed a second time
@@ -114,6 +120,17 @@ impl WalCheckpointer {
         }
     }
 
+    /// How long a try at this length may wait. After 2, 3, 4, 6, 8, 12, … thresholds some time: a reader that does not
+    /// end must not make every try wait.
+    fn patience(&self, pages: u64) -> Duration {
+        let times = pages / self.threshold_pages;
+        let is_rare = times.is_power_of_two() || times % 3 == 0 && (times / 3).is_power_of_two();
+        match is_rare && self.is_pinned(pages) {
+            true => OVERLAP_PATIENCE,
+            false => Duration::ZERO,
+        }
+    }
+
     fn is_pinned(&self, pages: u64) -> bool {
         pages >= self.threshold_pages.saturating_mul(PINNED_TIMES)
     }
@@ -124,9 +141,9 @@ impl Committer {
     pub(crate) fn checkpoint_busy(&mut self) {
         let pages = self.appender.wal_pages();
         if self.checkpoints.is_due(pages) {
-            // Neither waits for a reader.
-            let result = match self.checkpoints.is_short() {
-                true => self.appender.checkpoint_truncate(Duration::ZERO),
+            let patience = self.checkpoints.patience(pages);
+            let result = match self.checkpoints.is_short() || !patience.is_zero() {
+                true => self.appender.checkpoint_truncate(patience),
                 false => self.appender.checkpoint_passive(),
             };
             let is_done = result.as_ref().is_ok_and(WalCheckpoint::is_done);
@@ -211,6 +228,14 @@ mod tests {
         assert!(!checkpoints.is_due(3));
         assert!(!checkpoints.is_due(99));
         assert!(checkpoints.is_due(100));
+    }
+
+    #[test]
+    fn the_longer_the_log_the_rarer_a_try_waits() {
+        let checkpoints = WalCheckpointer::new(100 * 8192, 8192);
+        let patient = |times: &u64| !checkpoints.patience(times * 100 + 7).is_zero();
+        let times: Vec<u64> = (0..=48).filter(patient).collect();
+        assert_eq!(times, [2, 3, 4, 6, 8, 12, 16, 24, 32, 48]);
     }
 
     #[test]
