@@ -7,6 +7,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, ToSql, params, params_from_iter};
 
 use super::error::{Context, DbError};
+use super::export_texts::{TextId, Texts};
 use super::seq_to_sql;
 use crate::model::{FieldValue, RecordedToolCall, export_columns};
 
@@ -34,14 +35,20 @@ CREATE TABLE bodies (
     bytes        BLOB,              -- the content, where it is not
     PRIMARY KEY (opened_seq, side)
 );
-CREATE TABLE messages (
+CREATE TABLE texts (
+    text_id INTEGER PRIMARY KEY,
+    text    TEXT NOT NULL
+);
+CREATE TABLE request_messages (
     opened_seq INTEGER NOT NULL REFERENCES requests,
     is_reply   INTEGER NOT NULL,    -- 1: said by the model
     position   INTEGER NOT NULL,
     role       TEXT NOT NULL,
-    text       TEXT NOT NULL,
+    text_id    INTEGER NOT NULL REFERENCES texts,
     PRIMARY KEY (opened_seq, is_reply, position)
-);
+) WITHOUT ROWID;
+CREATE VIEW messages AS
+    SELECT opened_seq, is_reply, position, role, text FROM request_messages JOIN texts USING (text_id);
 ";
 
 /// Bytes of rows in one commit: half of the cache. SQLite's connections share one store of pages, so that a connection
@@ -49,6 +56,8 @@ CREATE TABLE messages (
 /// After each commit the pages that were written are given back.
 const COMMIT_BYTES: usize = 4 << 20;
 const CACHE_KIB: u32 = 8 << 10;
+/// Bodies are longer than SQLite's default pages: a quarter of the writes.
+const PAGE_BYTES: u32 = 16 << 10;
 /// About what a row takes beside its texts.
 const ROW_BYTES: usize = 128;
 
@@ -57,6 +66,7 @@ const ROW_BYTES: usize = 128;
 pub(crate) struct ExportDatabase {
     connection: Connection,
     insert: String,
+    texts: Texts,
     /// Written since the last commit.
     bytes: usize,
 }
@@ -106,7 +116,8 @@ impl ExportDatabase {
             .collect();
         connection
             .execute_batch(&format!(
-                "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -{CACHE_KIB}; \
+                "PRAGMA page_size = {PAGE_BYTES}; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; \
+                 PRAGMA cache_size = -{CACHE_KIB}; \
                  PRAGMA foreign_keys = OFF; CREATE TABLE requests ({}); {OTHER_TABLES} BEGIN",
                 columns.join(", ")
             ))
@@ -115,6 +126,7 @@ impl ExportDatabase {
         Ok(Self {
             connection,
             insert: format!("INSERT INTO requests VALUES ({places})"),
+            texts: Texts::new(),
             bytes: 0,
         })
     }
@@ -157,21 +169,49 @@ impl ExportDatabase {
                 ],
             )?;
         }
-        let mut positions = [0_i64, 0];
-        for (is_reply, role, text) in &request.messages {
-            let [sent, said] = &mut positions;
-            let position = if *is_reply { said } else { sent };
-            self.execute(
-                "INSERT INTO messages VALUES (?, ?, ?, ?, ?)",
-                params![opened_seq, is_reply, *position, role, text],
-            )?;
-            *position = position.saturating_add(1);
-        }
+        self.add_messages(opened_seq, &request.messages)?;
         if self.bytes >= COMMIT_BYTES {
             self.bytes = 0;
             self.connection
                 .execute_batch("COMMIT; PRAGMA shrink_memory; BEGIN")
                 .context(WRITING)?;
+        }
+        Ok(())
+    }
+
+    /// Each text once, as far as it is remembered.
+    fn add_messages(
+        &mut self,
+        opened_seq: i64,
+        messages: &[(bool, &str, Cow<'_, str>)],
+    ) -> Result<(), DbError> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let mut add_text = self
+            .connection
+            .prepare_cached("INSERT INTO texts VALUES (?, ?)")
+            .context(WRITING)?;
+        let mut add_message = self
+            .connection
+            .prepare_cached("INSERT INTO request_messages VALUES (?, ?, ?, ?, ?)")
+            .context(WRITING)?;
+        let mut positions = [0_i64, 0];
+        for (is_reply, role, text) in messages {
+            let [sent, said] = &mut positions;
+            let position = if *is_reply { said } else { sent };
+            let text_id = match self.texts.id_of(text) {
+                TextId::Known(text_id) => text_id,
+                TextId::New(text_id) => {
+                    add_text.execute(params![text_id, text]).context(WRITING)?;
+                    self.bytes = self.bytes.saturating_add(ROW_BYTES + text.len());
+                    text_id
+                }
+            };
+            add_message
+                .execute(params![opened_seq, is_reply, *position, role, text_id])
+                .context(WRITING)?;
+            *position = position.saturating_add(1);
         }
         Ok(())
     }
@@ -200,16 +240,13 @@ impl ExportDatabase {
 }
 
 impl ExportRequest<'_> {
-    /// About what its rows take.
+    /// About what its rows take, beside the texts of its messages.
     fn bytes(&self) -> usize {
         let bodies = self.bodies.iter().map(|body| {
             let bytes = body.text.map_or(0, str::len);
             ROW_BYTES + bytes.saturating_add(body.bytes.map_or(0, <[u8]>::len))
         });
-        let messages = self
-            .messages
-            .iter()
-            .map(|(_, _, text)| ROW_BYTES + text.len());
+        let messages = self.messages.iter().map(|_| ROW_BYTES);
         let calls = self
             .tool_calls
             .iter()

@@ -156,7 +156,7 @@ impl Cells {
     /// Writes them as one record (RFC 4180): quoted where they have a comma or a quote. All of them are quoted if one has
     /// another separator: programs that try several separators then keep the cell together.
     fn write(&self, out: &mut Vec<u8>) {
-        let quotes_all = self.text.iter().any(|byte| is_separator(*byte));
+        let quotes_all = Separators::new(&self.text).at_or_after(0).is_some();
         out.reserve(self.text.len());
         let mut begin = 0;
         for (place, end) in self.ends.iter().enumerate() {
@@ -187,10 +187,39 @@ fn quote(out: &mut Vec<u8>, cell: &[u8]) {
     out.push(b'"');
 }
 
-/// Separators of readers that were told to use, or guess, something other than a comma. A comma is not
+/// Separators of readers that were told to use, or guess, something other than a comma: `;`, tab, CR and LF. A comma is not
 /// among them: programs that separate by commas respect quotes.
-fn is_separator(byte: u8) -> bool {
-    matches!(byte, b';' | b'\t' | b'\r' | b'\n')
+struct Separators<'t> {
+    text: &'t [u8],
+    /// The next one of each kind, from the place that was asked for last.
+    semicolon: Option<usize>,
+    blank: Option<usize>,
+}
+
+impl<'t> Separators<'t> {
+    fn new(text: &'t [u8]) -> Self {
+        Self {
+            text,
+            semicolon: memchr::memchr(b';', text),
+            blank: memchr::memchr3(b'\t', b'\r', b'\n', text),
+        }
+    }
+
+    /// The first at this place or later; places only grow.
+    fn at_or_after(&mut self, from: usize) -> Option<usize> {
+        let rest = self.text.get(from..)?;
+        let found = |at: usize| at.saturating_add(from);
+        if self.semicolon.is_some_and(|at| at < from) {
+            self.semicolon = memchr::memchr(b';', rest).map(found);
+        }
+        if self.blank.is_some_and(|at| at < from) {
+            self.blank = memchr::memchr3(b'\t', b'\r', b'\n', rest).map(found);
+        }
+        match (self.semicolon, self.blank) {
+            (Some(semicolon), Some(blank)) => Some(semicolon.min(blank)),
+            (one, other) => one.or(other),
+        }
+    }
 }
 
 /// Whether a cell that begins with this is taken for a formula. Source:
@@ -235,17 +264,14 @@ fn safe_json(out: &mut Vec<u8>, text: &str) {
 
 /// Where formulas begin after a separator; quotes in between are taken for those of a cell.
 fn formulas_inside(text: &str) -> impl Iterator<Item = usize> {
+    let mut separators = Separators::new(text.as_bytes());
     let mut next = 0;
     std::iter::from_fn(move || {
         loop {
-            let rest = text.as_bytes().get(next..)?;
-            let separator = rest.iter().position(|byte| is_separator(*byte))?;
-            let after = rest.get(separator..)?.iter().skip(1);
+            let separator = separators.at_or_after(next)?;
+            let after = text.as_bytes().get(separator..)?.iter().skip(1);
             let quotes = after.take_while(|byte| **byte == b'"').count();
-            next = next
-                .saturating_add(separator)
-                .saturating_add(1)
-                .saturating_add(quotes);
+            next = separator.saturating_add(1).saturating_add(quotes);
             if text.get(next..)?.starts_with(begins_formula) {
                 return Some(next);
             }

@@ -72,8 +72,13 @@ fn database(
     };
     let mut file = File::open(path).map_err(failed)?;
     let mut sink = std::io::sink();
-    let mut digested = Counted::new(&mut sink);
+    let digested = Counted::new(&mut sink);
+    // Copying reads in pieces of the writer's buffer.
+    let mut digested = BufWriter::with_capacity(BUFFER_BYTES, digested);
     std::io::copy(&mut file, &mut digested).map_err(failed)?;
+    let digested = digested
+        .into_inner()
+        .map_err(|error| failed(error.into_error()))?;
     let (bytes, digest) = (digested.bytes, digested.hasher.finish());
     Ok(counts.summary(options, bytes, digest))
 }

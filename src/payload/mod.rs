@@ -35,8 +35,8 @@ pub(crate) use media::{
     EncodedMedia, EncodedMedium, Hole, MediaKey, Parts, PlannedMedia, media_in, ranges_of,
 };
 pub(crate) use planner::{
-    Annotate, ChainPlace, DELTA_BYTES_MAX, DeltaPlanner, Domain, KEYFRAME_DEPTH_RESUMED, Key,
-    Keyframe, Note, Overlap, Planned, Resumed,
+    Annotate, ChainPlace, DELTA_BYTES_MAX, DeltaPlanner, Domain, FingerprintKey,
+    KEYFRAME_DEPTH_RESUMED, Key, Keyframe, Note, Overlap, Planned, Resumed,
 };
 
 use crate::model::Digest;

@@ -199,5 +199,8 @@ fn reads_that_overlap_do_not_make_the_write_ahead_log_grow() {
     close(store);
     assert!(written > 32 * THRESHOLD_BYTES, "{written}");
     println!("at most {longest} bytes of {written}");
-    assert!(longest <= 16 * THRESHOLD_BYTES, "{longest} bytes of {written}");
+    assert!(
+        longest <= 16 * THRESHOLD_BYTES,
+        "{longest} bytes of {written}"
+    );
 }

@@ -35,7 +35,7 @@ impl std::fmt::Debug for Fingerprint {
 
 /// Makes fingerprints.
 #[derive(Clone, Copy)]
-pub(super) struct FingerprintKey {
+pub(crate) struct FingerprintKey {
     key: [u64; 4],
     /// Only in tests: all blocks have the same fingerprint.
     #[cfg(test)]
@@ -43,7 +43,7 @@ pub(super) struct FingerprintKey {
 }
 
 impl FingerprintKey {
-    pub(super) fn random() -> Self {
+    pub(crate) fn random() -> Self {
         Self {
             key: rand::random(),
             #[cfg(test)]
@@ -60,7 +60,7 @@ impl FingerprintKey {
     }
 
     /// A keyed hash of anything else.
-    pub(super) fn hash(&self, bytes: &[u8]) -> [u64; 2] {
+    pub(crate) fn hash(&self, bytes: &[u8]) -> [u64; 2] {
         HighwayHasher::new(highway::Key(self.key)).hash128(bytes)
     }
 }

@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::digest_of;
+use super::digests::States;
+use super::lru::Cached;
 use super::media::Media;
 use crate::config::PAYLOAD_CAP_BYTES_MAX;
 use crate::db::{self, Connection, StoredPayload, event_seq};
 use crate::error::ReadError;
 use crate::payload::{
     Bases, ChainPlace, Encoding, KEYFRAME_DEPTH_RESUMED, Keyframe, Parts, Unpacker, copied_head,
-    sha256, unpack_alone,
+    unpack_alone,
 };
 
 /// How much a chain may take.
@@ -45,13 +47,13 @@ pub(super) struct Chain {
     /// By id: a base is before what is packed against it.
     rows: BTreeMap<i64, StoredPayload>,
     /// Contents from the cache; what they are packed against is not needed.
-    cached: BTreeMap<i64, Arc<Vec<u8>>>,
+    cached: BTreeMap<i64, Cached>,
     media: Media,
 }
 
 /// What unpacking a chain yields.
 pub(super) struct Unpacked {
-    pub(super) content: Vec<u8>,
+    pub(super) content: Cached,
     /// What the payload itself is packed against, as far as it was not in the cache.
     pub(super) bases: Vec<(i64, Arc<Vec<u8>>)>,
 }
@@ -64,7 +66,7 @@ impl Chain {
         wanted: i64,
         row: StoredPayload,
         bounds: Bounds,
-        mut cached: impl FnMut(i64) -> Option<Arc<Vec<u8>>>,
+        mut cached: impl FnMut(i64) -> Option<Cached>,
     ) -> Result<Self, ReadError> {
         let mut chain = Self {
             wanted,
@@ -201,18 +203,26 @@ impl Chain {
         let wanted = self.wanted;
         let mut contents = Contents {
             uses: self.count_uses(),
-            by_id: self.cached.clone(),
+            by_id: self.cached_bytes().collect(),
             media: &self.media,
         };
         for (&id, row) in &self.rows {
-            let content = contents
+            let (content, head) = contents
                 .unpack(unpacker, row)
                 .ok_or_else(|| lost(id, wanted))?;
-            let is_to_be_compared = row.head.is_none() && (compare == Compare::All || id == wanted);
-            if is_to_be_compared && sha256(&content) != digest_of(row)? {
-                return Err(lost(id, wanted));
+            let mut states = States::default();
+            if row.head.is_none() && (compare == Compare::All || id == wanted) {
+                let first = row.bases.and_then(|bases| self.cached.get(&bases.first));
+                let repeated = first.map(|first| (&first.states, head));
+                let digest;
+                (digest, states) = States::digest(&content, repeated);
+                if digest != digest_of(row)? {
+                    return Err(lost(id, wanted));
+                }
             }
             if id == wanted {
+                let bytes = Arc::new(content);
+                let content = Cached { bytes, states };
                 let bases = base_ids(row.bases).filter(|base| !self.cached.contains_key(base));
                 let bases = bases.filter_map(|base| Some((base, contents.by_id.remove(&base)?)));
                 return Ok(Unpacked {
@@ -223,6 +233,11 @@ impl Chain {
             contents.by_id.insert(id, Arc::new(content));
         }
         Err(lost(wanted, wanted))
+    }
+
+    fn cached_bytes(&self) -> impl Iterator<Item = (i64, Arc<Vec<u8>>)> {
+        let cached = self.cached.iter();
+        cached.map(|(id, content)| (*id, Arc::clone(&content.bytes)))
     }
 
     /// How many rows need each content: the last one may take it instead of copying it. The bases of the
@@ -247,13 +262,14 @@ struct Contents<'c> {
 }
 
 impl Contents<'_> {
-    fn unpack(&mut self, unpacker: &mut Unpacker, row: &StoredPayload) -> Option<Vec<u8>> {
+    /// The content of a row, and how many of its first bytes are those of its first base.
+    fn unpack(&mut self, unpacker: &mut Unpacker, row: &StoredPayload) -> Option<(Vec<u8>, usize)> {
         let encoding = Encoding::from_code(row.encoding)?;
         let parts = Parts::of(encoding, row.data.as_deref()?)?;
         let kept = row.kept.checked_sub(parts.hole_bytes)?;
         let (Encoding::Delta, Some(bases)) = (parts.encoding, row.bases) else {
             let text = unpack_alone(unpacker, parts.encoding, parts.data, kept)?;
-            return self.media.fill(unpacker, &parts, text);
+            return Some((self.media.fill(unpacker, &parts, text)?, 0));
         };
         let second = match bases.second {
             None => None,
@@ -263,15 +279,17 @@ impl Contents<'_> {
         let second = second.as_ref().map(|second| second.as_slice());
         let mut applied = unpacker.apply(&first, second, parts.data, kept)?;
         applied.new = self.media.fill(unpacker, &parts, applied.new)?;
-        match Arc::try_unwrap(first) {
+        let head = applied.head;
+        let content = match Arc::try_unwrap(first) {
             // In place: a long conversation is not copied for each of its turns.
             Ok(mut content) => {
                 let tail_begin = content.len().checked_sub(applied.tail)?;
                 content.splice(applied.head..tail_begin, applied.new);
-                Some(content)
+                content
             }
-            Err(first) => applied.join(&first),
-        }
+            Err(first) => applied.join(&first)?,
+        };
+        Some((content, head))
     }
 
     /// The content; the last use takes it.

@@ -4,6 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use super::digests::States;
 use crate::db::StoredPayload;
 
 /// Memory that a content takes in addition to its bytes, which dominates for short contents.
@@ -20,9 +21,16 @@ pub(super) struct Lru {
     bytes_max: usize,
 }
 
+/// A content, and what its digest can be resumed from.
+#[derive(Debug, Clone)]
+pub(super) struct Cached {
+    pub(super) bytes: Arc<Vec<u8>>,
+    pub(super) states: States,
+}
+
 /// A cached content. Shared with the readers that it was given to: dropping the entry frees it once they are done.
 struct Held {
-    content: Arc<Vec<u8>>,
+    content: Cached,
     /// The row that the content was compared with. `None`: it was only unpacked, to read another.
     recorded: Option<Recorded>,
     stamp: u64,
@@ -64,20 +72,20 @@ impl Lru {
     }
 
     /// The content, if it is held. This is a use.
-    pub(super) fn get(&mut self, id: i64) -> Option<Arc<Vec<u8>>> {
+    pub(super) fn get(&mut self, id: i64) -> Option<Cached> {
         self.get_if(id, |_| true)
     }
 
     /// The content, if it is held and was compared with its row. This is a use.
-    pub(super) fn compared(&mut self, id: i64) -> Option<Arc<Vec<u8>>> {
+    pub(super) fn compared(&mut self, id: i64) -> Option<Cached> {
         self.get_if(id, |held| held.recorded.is_some())
     }
 
-    fn get_if(&mut self, id: i64, fits: impl Fn(&Held) -> bool) -> Option<Arc<Vec<u8>>> {
+    fn get_if(&mut self, id: i64, fits: impl Fn(&Held) -> bool) -> Option<Cached> {
         let stamp = self.next_stamp();
         let held = self.held.get_mut(&id).filter(|held| fits(held))?;
         held.stamp = stamp;
-        let content = Arc::clone(&held.content);
+        let content = held.content.clone();
         self.note_use(id, stamp);
         Some(content)
     }
@@ -89,8 +97,8 @@ impl Lru {
 
     /// Holds a content. One that takes more than half of the bound is not held: it would displace most
     /// others, and the writer packs nothing against bodies of that length.
-    pub(super) fn hold(&mut self, id: i64, content: Arc<Vec<u8>>, recorded: Option<Recorded>) {
-        if content.len() > self.bytes_max / 2 {
+    pub(super) fn hold(&mut self, id: i64, content: Cached, recorded: Option<Recorded>) {
+        if content.bytes.len() > self.bytes_max / 2 {
             return;
         }
         let stamp = self.next_stamp();
@@ -138,15 +146,16 @@ impl Lru {
     }
 }
 
-fn bytes_of(content: &[u8]) -> usize {
-    content.len().saturating_add(ENTRY_BYTES)
+fn bytes_of(content: &Cached) -> usize {
+    let bytes = content.bytes.len().saturating_add(content.states.bytes());
+    bytes.saturating_add(ENTRY_BYTES)
 }
 
 #[cfg(test)]
 impl Lru {
     /// Bytes of the contents themselves, counted again.
     pub(super) fn content_bytes(&self) -> usize {
-        let contents = self.held.values().map(|held| held.content.len());
+        let contents = self.held.values().map(|held| held.content.bytes.len());
         contents.sum()
     }
 }
@@ -156,8 +165,11 @@ impl Lru {
 mod tests {
     use super::*;
 
-    fn content(length: usize) -> Arc<Vec<u8>> {
-        Arc::new(vec![b'a'; length])
+    fn content(length: usize) -> Cached {
+        Cached {
+            bytes: Arc::new(vec![b'a'; length]),
+            states: States::default(),
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! here. Knows nothing of the log: `../content.rs` compares what was read with it.
 
 mod chain;
+mod digests;
 mod lru;
 mod media;
 
@@ -16,10 +17,11 @@ use crate::db::{self, Connection, StoredPayload};
 use crate::error::ReadError;
 use crate::model::Digest;
 use crate::payload::{
-    ChainPlace, DELTA_BYTES_MAX, Encoding, Keyframe, Parts, Unpacker, sha256, unpack_alone,
+    ChainPlace, DELTA_BYTES_MAX, Encoding, Keyframe, Parts, Unpacker, unpack_alone,
 };
 use chain::{ANY, Bounds, Chain, Compare};
-use lru::{Lru, Recorded};
+use digests::States;
+use lru::{Cached, Lru, Recorded};
 use media::Media;
 
 pub(crate) use chain::check_sizes;
@@ -86,7 +88,8 @@ impl PayloadCache {
                 return Ok(None);
             };
             if Recorded::of(&row) == Some(recorded) {
-                return Ok(Some((row, self.recent.get(payload_id))));
+                let content = self.recent.get(payload_id).map(|content| content.bytes);
+                return Ok(Some((row, content)));
             }
         }
         let Some(row) = db::payload(connection, payload_id, true)? else {
@@ -97,10 +100,7 @@ impl PayloadCache {
         }
         if let Some(content) = self.unpack_compared(payload_id, &row) {
             let row = StoredPayload { data: None, ..row };
-            let content = Arc::new(content);
-            let recorded = Recorded::of(&row);
-            self.recent.hold(payload_id, Arc::clone(&content), recorded);
-            return Ok(Some((row, Some(content))));
+            return Ok(Some(self.held(payload_id, row, content)));
         }
         let chain = Chain::load(connection, payload_id, row, ANY, |base| {
             self.recent.get(base)
@@ -114,26 +114,39 @@ impl PayloadCache {
                 (chain, unpacked)
             }
         };
-        for (base, content) in unpacked.bases {
+        for (base, bytes) in unpacked.bases {
             // Other bodies may be packed against it too, and it is read sooner than its chain.
-            self.recent.hold(base, content, None);
+            let states = States::default();
+            self.recent.hold(base, Cached { bytes, states }, None);
         }
         let row = chain.into_row()?;
-        let content = Arc::new(unpacked.content);
+        Ok(Some(self.held(payload_id, row, unpacked.content)))
+    }
+
+    /// Caches what was compared with its row.
+    fn held(&mut self, payload_id: i64, row: StoredPayload, content: Cached) -> ReadPayload {
         let recorded = Recorded::of(&row);
-        self.recent.hold(payload_id, Arc::clone(&content), recorded);
-        Ok(Some((row, Some(content))))
+        let bytes = Arc::clone(&content.bytes);
+        self.recent.hold(payload_id, content, recorded);
+        (row, Some(bytes))
     }
 
     /// The content of a payload that needs no other, and is what its row says. `None`: anything else.
-    fn unpack_compared(&mut self, payload_id: i64, row: &StoredPayload) -> Option<Vec<u8>> {
+    fn unpack_compared(&mut self, payload_id: i64, row: &StoredPayload) -> Option<Cached> {
         check_sizes(payload_id, row.length, row.kept, row.head, true).ok()?;
         let encoding = Encoding::from_code(row.encoding)?;
         let is_alone = row.bases.is_none() && matches!(encoding, Encoding::AsIs | Encoding::Zstd);
         let data = row.data.as_deref().filter(|_| is_alone)?;
         let content = unpack_alone(&mut self.unpacker, encoding, data, row.kept)?;
-        let is_recorded = row.head.is_some() || sha256(&content) == digest_of(row).ok()?;
-        is_recorded.then_some(content)
+        let states = match row.head {
+            Some(_) => States::default(),
+            None => {
+                let (digest, states) = States::digest(&content, None);
+                (digest == digest_of(row).ok()?).then_some(states)?
+            }
+        };
+        let bytes = Arc::new(content);
+        Some(Cached { bytes, states })
     }
 
     /// A body that was kept whole, and where it is in its chain, for the writer to pack later bodies against it.
@@ -155,7 +168,8 @@ impl PayloadCache {
             return Ok(None);
         };
         let unpacked = chain.unpack(&mut self.unpacker, Compare::Wanted)?;
-        Ok(Some((unpacked.content, place, keyframe)))
+        let body = Arc::unwrap_or_clone(unpacked.content.bytes);
+        Ok(Some((body, place, keyframe)))
     }
 
     /// What a payload is packed against, compared with its digest. From the cache, otherwise read.
@@ -165,7 +179,7 @@ impl PayloadCache {
         payload_id: i64,
     ) -> Result<Option<Arc<Vec<u8>>>, ReadError> {
         if let Some(content) = self.recent.compared(payload_id) {
-            return Ok(Some(content));
+            return Ok(Some(content.bytes));
         }
         let found = self.read(connection, payload_id)?;
         Ok(found.and_then(|(_, content)| content))
@@ -208,6 +222,11 @@ impl PayloadCache {
     ) {
         let kept = u64::try_from(content.len()).unwrap_or(u64::MAX);
         let recorded = Recorded::new(sha256, kept, head);
+        let states = States::default();
+        let content = Cached {
+            bytes: content,
+            states,
+        };
         self.recent.hold(payload_id, content, recorded);
     }
 }
