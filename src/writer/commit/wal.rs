@@ -124,7 +124,8 @@ impl WalCheckpointer {
     /// end must not make every try wait.
     fn patience(&self, pages: u64) -> Duration {
         let times = pages / self.threshold_pages;
-        let is_rare = times.is_power_of_two() || times % 3 == 0 && (times / 3).is_power_of_two();
+        let is_rare =
+            times.is_power_of_two() || times.is_multiple_of(3) && (times / 3).is_power_of_two();
         match is_rare && self.is_pinned(pages) {
             true => OVERLAP_PATIENCE,
             false => Duration::ZERO,
