@@ -17,7 +17,6 @@ mod check;
 mod connection;
 mod error;
 mod export;
-mod export_texts;
 mod keyed;
 mod media;
 mod read;

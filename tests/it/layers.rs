@@ -140,13 +140,13 @@ fn an_untrusted_file_is_opened_by_hardened_connections_only() {
         if holds("open_with_flags(") {
             // `export` writes a file that is new.
             assert!(
-                name == "export.rs"
+                name == "database.rs"
                     || holds("harden(&connection)")
                     || holds("set_up_reader(&connection)"),
                 "{name}"
             );
             assert!(
-                ["open.rs", "pool.rs", "alone.rs", "export.rs"].contains(&&*name),
+                ["open.rs", "pool.rs", "alone.rs", "database.rs"].contains(&&*name),
                 "{name}"
             );
         }

@@ -185,7 +185,7 @@ fn reads_that_overlap_do_not_make_the_write_ahead_log_grow() {
                 .take(16 << 10)
                 .collect();
             let context = RequestContext::new("").request_id(format!("r-{number}"));
-            store.recorder().open(context, body).unwrap();
+            drop(store.recorder().open(context, body).unwrap());
             if number % 10 == 0 {
                 store.flush(PATIENCE).unwrap();
                 let bytes = store.health().wal_bytes;

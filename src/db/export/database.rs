@@ -6,9 +6,9 @@ use std::path::Path;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, ToSql, params, params_from_iter};
 
-use super::error::{Context, DbError};
-use super::export_texts::{TextId, Texts};
-use super::seq_to_sql;
+use super::texts::{TextId, Texts};
+use crate::db::error::{Context, DbError};
+use crate::db::seq_to_sql;
 use crate::model::{FieldValue, RecordedToolCall, export_columns};
 
 const WRITING: &str = "writing the exported database";
