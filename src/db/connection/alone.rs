@@ -142,23 +142,18 @@ fn has_all_pages(path: &Path, both: &Connection) -> Result<bool, DbError> {
         both.query_row(&format!("PRAGMA {name}"), [], |row| count_at(row, 0))
             .context(LOOKING)
     };
-    let (pages, page_bytes) = (number("page_count")?, number("page_size")?.max(1));
-    let bytes = |path: &Path| std::fs::metadata(path).map(|file| file.len());
-    // A file that cannot be looked at is opened by what its events say.
-    let Ok(file_bytes) = bytes(path) else {
+    // What cannot be looked at is opened by what its events say.
+    let Ok(file) = std::fs::metadata(path) else {
         return Ok(true);
     };
-    let file_pages = file_bytes / page_bytes;
-    if pages <= file_pages {
-        return Ok(true);
-    }
-    let log = files::wal_path(path);
-    let Ok(found) = log_pages::pages_between(&log, page_bytes, file_pages, pages) else {
+    let file_pages = file.len() / number("page_size")?.max(1);
+    let Ok(Some(log)) = log_pages::read(&files::wal_path(path), file_pages) else {
         return Ok(true);
     };
     // SQLite does not write pages that were freed before they were ever written, nor the one at 1 GiB, where its locks are.
-    let missing = pages.saturating_sub(file_pages).saturating_sub(found);
-    Ok(missing <= number("freelist_count")?.saturating_add(1))
+    let missing = log.database_pages.saturating_sub(file_pages);
+    let missing = missing.saturating_sub(log.found);
+    Ok(missing == 0 || missing <= number("freelist_count")?.saturating_add(1))
 }
 
 /// With its own write-ahead log, a database has the same log at least as far, with every event after that.
@@ -176,4 +171,51 @@ fn do_belong(both: &Connection, alone: &Alone) -> Result<bool, DbError> {
         )
         .context(LOOKING)?;
     Ok(first_seq.saturating_add(events) == together.end_seq)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Copies the file at `database` and the log of the one at `log`.
+    fn together(folder: &Path, name: &str, database: &Path, log: &Path) -> bool {
+        let path = folder.join(name);
+        std::fs::copy(database, &path).unwrap();
+        std::fs::copy(files::wal_path(log), files::wal_path(&path)).unwrap();
+        has_all_pages(&path, &Connection::open(&path).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_log_of_a_longer_file_lacks_the_pages_between() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let path = folder.join("long.db");
+        let connection = Connection::open(&path).unwrap();
+        let run = |sql: &str| connection.execute_batch(sql).unwrap();
+        run(
+            "PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; \
+             CREATE TABLE t (id INTEGER PRIMARY KEY, data BLOB); INSERT INTO t VALUES (0, 'begun'); \
+             PRAGMA wal_checkpoint(TRUNCATE)",
+        );
+        let short = folder.join("short.db");
+        std::fs::copy(&path, &short).unwrap();
+        run(
+            "WITH RECURSIVE n (id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n WHERE id < 200) \
+             INSERT INTO t SELECT id, zeroblob(4000) FROM n",
+        );
+        assert!(together(folder, "unmoved.db", &path, &path));
+        assert!(
+            together(folder, "own.db", &short, &path),
+            "its own log, all of it"
+        );
+        run("PRAGMA wal_checkpoint(TRUNCATE); UPDATE t SET data = 'changed' WHERE id = 0");
+        assert!(together(folder, "moved.db", &path, &path));
+        assert!(
+            !together(folder, "mixed.db", &short, &path),
+            "no page between"
+        );
+        run("DELETE FROM t WHERE id > 1; INSERT INTO t VALUES (900, zeroblob(4000))");
+        assert!(together(folder, "freed.db", &path, &path));
+    }
 }
