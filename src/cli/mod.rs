@@ -124,6 +124,14 @@ impl Command {
                 | Self::Tools(_)
         )
     }
+
+    /// Whether it reads the whole file, beside a gateway that records.
+    fn is_long(&self) -> bool {
+        matches!(
+            self,
+            Self::Export(_) | Self::Backup(_) | Self::Verify(_) | Self::Bundle(_)
+        )
+    }
 }
 
 /// Runs the program.
@@ -154,6 +162,9 @@ fn run(cli: Cli, out: &mut dyn Write) -> Result<Outcome, CliError> {
     }
     if !matches!(cli.command, Command::Record(_) | Command::Import(_)) {
         support::signals::end_at_once();
+    }
+    if cli.command.is_long() {
+        support::priority::give_way();
     }
     match cli.command {
         Command::List(args) => commands::list::run(&args, database, out),

@@ -52,7 +52,7 @@ impl Sink for Csv {
         self.record(out)
     }
 
-    fn write(&mut self, item: &Item<'_>, out: &mut dyn Write) -> Result<(), ExportError> {
+    fn write(&mut self, item: &Item, out: &mut dyn Write) -> Result<(), ExportError> {
         let cells = &mut self.cells;
         cells.begin();
         let opened_at = item.record.opened_at.to_rfc3339();

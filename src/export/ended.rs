@@ -1,52 +1,48 @@
 //! Exports what ended since, in the order of the ends.
 
-use std::io::Write;
-
-use super::item::write_requests;
-use super::{Counts, ExportOptions, Sink};
-use crate::db::{self, ReadConnection};
+use super::item::ItemReader;
+use crate::db;
 use crate::error::{ExportError, ReadError};
 use crate::model::RequestRecord;
-use crate::read::content::ContentReader;
 use crate::read::feed::{FeedFact, FeedReader};
 
-/// Writes each request at its end or its erasure, from this event up to the newest one at the start.
-pub(super) fn write_ended(
-    connect: &dyn Fn() -> Result<ReadConnection, ReadError>,
-    options: &ExportOptions,
-    sink: &mut dyn Sink,
-    out: &mut dyn Write,
-    counts: &mut Counts,
-    from: u64,
-) -> Result<(), ExportError> {
+/// Reads each request at its end or its erasure, from this event up to the newest one at the start.
+pub(super) fn read_ended(reader: &mut ItemReader<'_>, from: u64) -> Result<(), ExportError> {
     // A store that continues to record must not make the export endless.
-    let end = db::log_events(&*connect()?).map_err(ReadError::from)?;
+    let end = db::log_events(&*(reader.connect)()?).map_err(ReadError::from)?;
     let mut feed = FeedReader::new(from)?;
-    let mut reader = ContentReader::default();
-    counts.next_since_ended = Some(from);
+    reader.counts.next_since_ended = Some(from);
     loop {
-        let items = feed.read(&*connect()?, &options.filter, end)?;
-        counts.unreadable.extend(feed.take_unreadable());
+        let items = feed.read(&*(reader.connect)()?, &reader.options.filter, end)?;
+        reader.counts.unreadable.extend(feed.take_unreadable());
         let Some(items) = items else {
             return Ok(());
         };
+        let mut requests: Vec<RequestRecord> = Vec::new();
+        let mut left = reader.left();
+        let mut next = feed.next_seq();
         for item in items {
-            if options.limit.is_some_and(|limit| counts.requests >= limit) {
-                return Ok(());
+            if left == 0 {
+                next = item.seq;
+                break;
             }
-            let requests: Vec<RequestRecord> = match item.fact {
-                FeedFact::Ended(request) => vec![*request],
-                FeedFact::Erased(requests) => requests,
-                FeedFact::Pruned { from, to } => {
-                    counts.pruned.push((from, to));
-                    Vec::new()
-                }
-                FeedFact::ContentPruned { .. } => Vec::new(),
-            };
-            write_requests(connect, options, sink, out, counts, &mut reader, &requests)?;
-            counts.next_since_ended = Some(item.seq.saturating_add(1));
+            match item.fact {
+                FeedFact::Ended(request) => requests.push(*request),
+                FeedFact::Erased(erased) => requests.extend(erased),
+                FeedFact::Pruned { from, to } => reader.counts.pruned.push((from, to)),
+                FeedFact::ContentPruned { .. } => {}
+            }
+            left = reader.left().saturating_sub(count(&requests));
         }
+        reader.read(requests)?;
         // Also behind events that make nothing final.
-        counts.next_since_ended = Some(feed.next_seq());
+        reader.counts.next_since_ended = Some(next);
+        if left == 0 {
+            return Ok(());
+        }
     }
+}
+
+fn count(requests: &[RequestRecord]) -> u64 {
+    u64::try_from(requests.len()).unwrap_or(u64::MAX)
 }

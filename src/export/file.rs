@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::parts;
 use super::sqlite::SqliteSink;
-use super::{Counted, Counts, ExportFormat, ExportOptions, ExportSummary, export, write_all};
-use crate::db::ReadConnection;
+use super::{Connect, Counted, ExportFormat, ExportOptions, ExportSummary, export, write_all};
 use crate::error::{ExportError, ReadError};
 
 /// Bytes that are collected before they are written.
@@ -16,7 +15,7 @@ const BUFFER_BYTES: usize = 256 * 1024;
 /// Writes the export and `<path>.manifest.json`. Neither exists before it is complete. If nothing matches,
 /// existing files stay.
 pub(crate) fn export_to_file(
-    connect: &dyn Fn() -> Result<ReadConnection, ReadError>,
+    connect: &Connect<'_>,
     options: &ExportOptions,
     path: &Path,
 ) -> Result<ExportSummary, ExportError> {
@@ -45,7 +44,7 @@ pub(crate) fn export_to_file(
 
 /// Writes a database into the empty file at this path.
 fn database(
-    connect: &dyn Fn() -> Result<ReadConnection, ReadError>,
+    connect: &Connect<'_>,
     options: &ExportOptions,
     path: &Path,
 ) -> Result<ExportSummary, ExportError> {
@@ -56,14 +55,7 @@ fn database(
         .into());
     }
     let mut sink = SqliteSink::create(path, options.content)?;
-    let mut counts = Counts::default();
-    write_all(
-        connect,
-        options,
-        &mut sink,
-        &mut std::io::sink(),
-        &mut counts,
-    )?;
+    let counts = write_all(connect, options, &mut sink, &mut std::io::sink())?;
     sink.finish()?;
     let failed = |source| ExportError::File {
         path: path.to_owned(),

@@ -1,9 +1,8 @@
-//! What an export writes of requests: reads some together, then has them written.
+//! What an export writes of requests: reads some together, then hands them over.
 
-use std::io::Write;
 use std::time::Duration;
 
-use super::{Counts, ExportContent, ExportOptions, Sink};
+use super::{Connect, Counts, ExportContent, ExportOptions};
 use crate::db::{self, ReadConnection};
 use crate::error::{ExportError, ReadError};
 use crate::model::{CanonicalMessage, Digest, PayloadSide, RecordedToolCall, RequestRecord};
@@ -14,9 +13,10 @@ use crate::sync::Instant;
 /// Requests are read together up to this many bytes of their bodies, and for so long.
 const GROUP_BYTES: usize = 1 << 20;
 const GROUP_TIME: Duration = Duration::from_millis(100);
+
 /// What is written for one request.
-pub(super) struct Item<'r> {
-    pub(super) record: &'r RequestRecord,
+pub(super) struct Item {
+    pub(super) record: RequestRecord,
     pub(super) tool_calls: Vec<RecordedToolCall>,
     pub(super) request: Body,
     pub(super) response: Body,
@@ -82,53 +82,65 @@ impl Body {
     }
 }
 
-/// Reads some requests as of one moment, then writes them, and so on: a read transaction for each of them costs more
-/// than reading it, and output that is slow must not hold one.
-pub(super) fn write_requests(
-    connect: &dyn Fn() -> Result<ReadConnection, ReadError>,
-    options: &ExportOptions,
-    sink: &mut dyn Sink,
-    out: &mut dyn Write,
-    counts: &mut Counts,
-    reader: &mut ContentReader,
-    records: &[RequestRecord],
-) -> Result<(), ExportError> {
-    let wants_messages = sink.wants_messages();
-    let mut rest = records;
-    while !rest.is_empty() {
-        let (mut items, mut bytes) = (Vec::new(), 0_usize);
-        // The time limit of a read applies to the bodies of the group.
-        let connection = connect()?;
-        let snapshot = db::read_snapshot(&connection).map_err(ReadError::from)?;
-        let begun = Instant::now();
-        while let Some((record, others)) = rest.split_first() {
-            if !items.is_empty() && (bytes >= GROUP_BYTES || begun.elapsed() >= GROUP_TIME) {
-                break;
-            }
-            let item = whole_item(&connection, options, wants_messages, counts, reader, record)?;
-            bytes = bytes.saturating_add(item.request.bytes() + item.response.bytes());
-            items.push(item);
-            rest = others;
-        }
-        drop(snapshot);
-        drop(connection);
-        for item in &items {
-            sink.write(item, out)?;
-            counts.count(item.record);
-        }
+/// Reads for an export, and hands over what is to be written.
+pub(super) struct ItemReader<'e> {
+    pub(super) connect: &'e Connect<'e>,
+    pub(super) options: &'e ExportOptions,
+    pub(super) wants_messages: bool,
+    /// One cache of unpacked bodies serves the whole export, since a request mostly repeats the one before it.
+    pub(super) content: ContentReader,
+    pub(super) counts: Counts,
+    pub(super) hand_over: &'e mut dyn FnMut(Vec<Item>) -> Result<(), ExportError>,
+}
+
+impl ItemReader<'_> {
+    /// How many requests are still wanted.
+    pub(super) fn left(&self) -> u64 {
+        let limit = self.options.limit;
+        limit.map_or(u64::MAX, |limit| limit.saturating_sub(self.counts.requests))
     }
-    Ok(())
+
+    /// Reads some requests as of one moment, then hands them over, and so on: a read transaction for each of them costs
+    /// more than reading it, and output that is slow must not hold one.
+    pub(super) fn read(&mut self, records: Vec<RequestRecord>) -> Result<(), ExportError> {
+        let mut rest = records.into_iter().peekable();
+        while rest.peek().is_some() {
+            let (mut items, mut bytes) = (Vec::new(), 0_usize);
+            // The time limit of a read applies to the bodies of the group.
+            let connection = (self.connect)()?;
+            let snapshot = db::read_snapshot(&connection).map_err(ReadError::from)?;
+            let begun = Instant::now();
+            while items.is_empty() || bytes < GROUP_BYTES && begun.elapsed() < GROUP_TIME {
+                let Some(record) = rest.next() else { break };
+                self.counts.count(&record);
+                let item = whole_item(
+                    &connection,
+                    self.options,
+                    self.wants_messages,
+                    &mut self.counts,
+                    &mut self.content,
+                    record,
+                )?;
+                bytes = bytes.saturating_add(item.request.bytes() + item.response.bytes());
+                items.push(item);
+            }
+            drop(snapshot);
+            drop(connection);
+            (self.hand_over)(items)?;
+        }
+        Ok(())
+    }
 }
 
 /// Reads everything of one request.
-fn whole_item<'r>(
+fn whole_item(
     connection: &ReadConnection,
     options: &ExportOptions,
     wants_messages: bool,
     counts: &mut Counts,
     reader: &mut ContentReader,
-    record: &'r RequestRecord,
-) -> Result<Item<'r>, ExportError> {
+    record: RequestRecord,
+) -> Result<Item, ExportError> {
     let mut item = item(connection, reader, record, options, counts)?;
     if !options.shows_digests() {
         item.request.withhold_digest();
@@ -139,7 +151,7 @@ fn whole_item<'r>(
             request: item.request.whole(),
             response: item.response.whole(),
         };
-        match transcript_with(connection, reader, record, &known) {
+        match transcript_with(connection, reader, &item.record, &known) {
             Ok(found) => (item.messages, item.replies) = (found.messages, found.replies),
             // The body was already counted as damaged.
             Err(ReadError::Damaged(_)) => {}
@@ -155,18 +167,18 @@ fn whole_item<'r>(
 
 /// Reads everything of one request but its messages. Tool calls keep their inputs only in a full export: an
 /// input is content.
-fn item<'r>(
+fn item(
     connection: &ReadConnection,
     reader: &mut ContentReader,
-    record: &'r RequestRecord,
+    record: RequestRecord,
     options: &ExportOptions,
     counts: &mut Counts,
-) -> Result<Item<'r>, ExportError> {
+) -> Result<Item, ExportError> {
     let content = options.content;
     let request = body(
         connection,
         reader,
-        record,
+        &record,
         PayloadSide::Request,
         options,
         counts,
@@ -174,7 +186,7 @@ fn item<'r>(
     let response = body(
         connection,
         reader,
-        record,
+        &record,
         PayloadSide::Response,
         options,
         counts,
@@ -182,9 +194,9 @@ fn item<'r>(
     // Inputs are unpacked and parsed only where they are exported.
     let tool_calls = match content {
         _ if record.tool_call_count == 0 => Ok(Vec::new()),
-        ExportContent::Full => content::tool_calls(connection, reader, record),
+        ExportContent::Full => content::tool_calls(connection, reader, &record),
         ExportContent::None | ExportContent::Excerpt => {
-            content::tool_calls_without_inputs(connection, record)
+            content::tool_calls_without_inputs(connection, &record)
         }
     };
     let tool_calls = match tool_calls {

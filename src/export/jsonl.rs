@@ -26,7 +26,7 @@ impl JsonLines {
 }
 
 impl Sink for JsonLines {
-    fn write(&mut self, item: &Item<'_>, out: &mut dyn Write) -> Result<(), ExportError> {
+    fn write(&mut self, item: &Item, out: &mut dyn Write) -> Result<(), ExportError> {
         let line = self.line.begin();
         let mut before = b'{';
         for (name, value) in item.record.fields() {

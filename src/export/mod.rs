@@ -30,7 +30,7 @@ use crate::model::{
 use crate::payload::Hasher;
 use crate::read::content::ContentReader;
 use crate::read::requests;
-use item::{Body, Item, write_requests};
+use item::{Body, Item, ItemReader};
 use line::Line;
 
 pub use backup::BackupReport;
@@ -41,6 +41,8 @@ pub use schema::{ExportReader, export_schema};
 
 /// Requests that are read at a time.
 const PAGE_REQUESTS: usize = 500;
+/// Groups of requests that wait to be written, beside the one that is written and the one that is read.
+const GROUPS_AHEAD: usize = 1;
 /// Bytes that are digested and passed on at a time.
 const OUTPUT_BUFFER_BYTES: usize = 64 * 1024;
 /// Characters of a body in an excerpt.
@@ -206,7 +208,7 @@ fn number<S: serde::Serializer, T>(list: &[T], serializer: S) -> Result<S::Ok, S
 
 /// The part of an export that depends on the format.
 trait Sink {
-    fn write(&mut self, item: &Item<'_>, out: &mut dyn Write) -> Result<(), ExportError>;
+    fn write(&mut self, item: &Item, out: &mut dyn Write) -> Result<(), ExportError>;
 
     /// Writes what precedes the first request.
     fn begin(&mut self, out: &mut dyn Write) -> Result<(), ExportError>;
@@ -217,9 +219,12 @@ trait Sink {
     }
 }
 
+/// Connects for one read.
+type Connect<'c> = dyn Fn() -> Result<ReadConnection, ReadError> + Sync + 'c;
+
 /// Writes the matching requests, oldest first, up to the newest one at the start of the export.
 pub(crate) fn export(
-    connect: &dyn Fn() -> Result<ReadConnection, ReadError>,
+    connect: &Connect<'_>,
     options: &ExportOptions,
     out: &mut dyn Write,
 ) -> Result<ExportSummary, ExportError> {
@@ -236,15 +241,15 @@ pub(crate) fn export(
     };
     let counted = Counted::new(out);
     let mut counted = BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, counted);
-    let mut counts = Counts::default();
-    if options.is_compressed {
+    let counts = if options.is_compressed {
         let mut encoder =
             zstd::stream::Encoder::new(&mut counted, ZSTD_LEVEL).map_err(ExportError::Output)?;
-        write_all(connect, options, sink.as_mut(), &mut encoder, &mut counts)?;
+        let counts = write_all(connect, options, sink.as_mut(), &mut encoder)?;
         encoder.finish().map_err(ExportError::Output)?;
+        counts
     } else {
-        write_all(connect, options, sink.as_mut(), &mut counted, &mut counts)?;
-    }
+        write_all(connect, options, sink.as_mut(), &mut counted)?
+    };
     counted.flush().map_err(ExportError::Output)?;
     let counted = counted
         .into_inner()
@@ -253,20 +258,54 @@ pub(crate) fn export(
     Ok(counts.summary(options, bytes, digest))
 }
 
-/// Writes page by page. The end is fixed first; then each page is listed, and of each request its bodies
-/// and messages are read and written. One cache of unpacked bodies serves the whole export, since a request
-/// mostly repeats the one before it.
+/// Writes while another thread reads what comes next.
 fn write_all(
-    connect: &dyn Fn() -> Result<ReadConnection, ReadError>,
+    connect: &Connect<'_>,
     options: &ExportOptions,
     sink: &mut dyn Sink,
     out: &mut dyn Write,
-    counts: &mut Counts,
-) -> Result<(), ExportError> {
+) -> Result<Counts, ExportError> {
     sink.begin(out)?;
-    if let Some(from) = options.since_ended {
-        return ended::write_ended(connect, options, sink, out, counts, from);
-    }
+    let wants_messages = sink.wants_messages();
+    let (sender, receiver) = crossbeam_channel::bounded::<Vec<Item>>(GROUPS_AHEAD);
+    std::thread::scope(|scope| {
+        let read = move || {
+            // Where nobody takes it, writing has failed, and says why.
+            let gone = |_| ExportError::Output(std::io::ErrorKind::BrokenPipe.into());
+            let mut hand_over = |items| sender.send(items).map_err(gone);
+            let mut reader = ItemReader {
+                connect,
+                options,
+                wants_messages,
+                content: ContentReader::default(),
+                counts: Counts::default(),
+                hand_over: &mut hand_over,
+            };
+            match options.since_ended {
+                Some(from) => ended::read_ended(&mut reader, from)?,
+                None => read_opened(&mut reader)?,
+            }
+            Ok(reader.counts)
+        };
+        let reading = std::thread::Builder::new()
+            .name("auditlite-export".to_owned())
+            .spawn_scoped(scope, read)
+            .map_err(ExportError::Output)?;
+        let mut groups = receiver.iter();
+        let written = groups.try_for_each(|group| {
+            let mut items = group.iter();
+            items.try_for_each(|item| sink.write(item, out))
+        });
+        drop(receiver);
+        let read = reading.join();
+        written?;
+        read.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Reads page by page, up to the newest request at the start.
+fn read_opened(reader: &mut ItemReader<'_>) -> Result<(), ExportError> {
+    let (connect, options) = (reader.connect, reader.options);
     // A store that continues to record must not make the export endless.
     let newest = requests::list(
         &*connect()?,
@@ -278,12 +317,8 @@ fn write_all(
         return Ok(());
     };
     let mut after = options.filter.after_seq;
-    let mut reader = ContentReader::default();
     loop {
-        let left = options
-            .limit
-            .map_or(u64::MAX, |limit| limit.saturating_sub(counts.requests));
-        let limit = usize::try_from(left)
+        let limit = usize::try_from(reader.left())
             .unwrap_or(usize::MAX)
             .min(PAGE_REQUESTS);
         if limit == 0 {
@@ -292,25 +327,19 @@ fn write_all(
         // A connection for each page: a long export leaves the others to other readers, and its read
         // transactions stay short.
         let walk = crate::db::Walk::After(after);
-        let page = requests::list(&*connect()?, &options.filter, walk, limit)?;
+        let mut page = requests::list(&*connect()?, &options.filter, walk, limit)?;
         for request in page.unreadable {
             if request.opened_seq <= seq_to_sql(end) {
-                counts.unreadable.push(request);
+                reader.counts.unreadable.push(request);
             }
         }
         let is_new = |record: &RequestRecord| record.opened_seq > end;
         let count = page.requests.iter().position(is_new);
-        let records = page
-            .requests
-            .get(..count.unwrap_or(page.requests.len()))
-            .unwrap_or_default();
-        write_requests(connect, options, sink, out, counts, &mut reader, records)?;
-        if count.is_some() {
-            return Ok(());
-        }
+        page.requests.truncate(count.unwrap_or(usize::MAX));
+        reader.read(page.requests)?;
         match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok(()),
+            Some(next) if count.is_none() => after = Some(next),
+            _ => return Ok(()),
         }
     }
 }

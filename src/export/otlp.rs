@@ -57,7 +57,7 @@ impl Sink for Otlp {
         self.content != ExportContent::None
     }
 
-    fn write(&mut self, item: &Item<'_>, out: &mut dyn Write) -> Result<(), ExportError> {
+    fn write(&mut self, item: &Item, out: &mut dyn Write) -> Result<(), ExportError> {
         let line = self.line.begin();
         line.extend_from_slice(BEFORE.as_bytes());
         span(line, &mut self.messages, item, self.content);
@@ -71,8 +71,8 @@ impl Sink for Otlp {
 ///
 /// Name, kind and status follow OpenTelemetry's conventions for generative AI. Ids are derived from the
 /// record, so that a second export of the same request gives the same span.
-fn span(line: &mut Vec<u8>, memory: &mut Line, item: &Item<'_>, content: ExportContent) {
-    let record = item.record;
+fn span(line: &mut Vec<u8>, memory: &mut Line, item: &Item, content: ExportContent) {
+    let record = &item.record;
     let operation = operation(record);
     line.extend_from_slice(b"{\"attributes\":[");
     let mut attributes = Attributes {

@@ -76,8 +76,8 @@ impl Sink for SqliteSink {
         self.content != ExportContent::None
     }
 
-    fn write(&mut self, item: &Item<'_>, _: &mut dyn Write) -> Result<(), ExportError> {
-        let record = item.record;
+    fn write(&mut self, item: &Item, _: &mut dyn Write) -> Result<(), ExportError> {
+        let record = &item.record;
         let opened_at = record.opened_at.to_rfc3339();
         let cost = record.cost_microdollars.map(dollars);
         let mut columns = Vec::with_capacity(self.columns);

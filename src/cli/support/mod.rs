@@ -15,6 +15,7 @@ pub(super) mod line_id;
 pub(super) mod marks;
 pub(super) mod output;
 pub(super) mod pager;
+pub(super) mod priority;
 pub(super) mod private_file;
 pub(super) mod progress;
 pub(super) mod recording;
