@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::Protocol;
 use super::decoding;
-use super::json::lenient::{Latest, Object, Text};
+use super::json::lenient::{Flag, Input, Latest, List, Object, Text};
 use super::json::repair;
 use super::parts::Parts;
 use crate::config::MESSAGES_MAX;
@@ -136,6 +136,31 @@ impl ParsedRequest {
         self.left_out = self.left_out.saturating_add(left_out);
     }
 
+    /// Adds the system prompt, where the protocol keeps it apart from the messages. `read` collects its parts.
+    pub(super) fn read_system(&mut self, read: impl FnOnce(&mut Parts<'_>)) {
+        self.read_message(|parts| {
+            read(parts);
+            Some("system".to_owned())
+        });
+    }
+
+    /// Adds an input: a text, which is one message of this role, or a list of messages.
+    pub(super) fn read_input(
+        &mut self,
+        role: &str,
+        input: Input<'_, &RawValue, ITEMS_MAX>,
+        read: fn(&RawValue, &mut Parts<'_>) -> Option<String>,
+    ) {
+        match input {
+            Input::Absent => {}
+            Input::Text(text) => self.read_message(|parts| {
+                parts.text(&text);
+                Some(role.to_owned())
+            }),
+            Input::Items(items) => self.read_messages(items, read),
+        }
+    }
+
     /// Adds one message. `read` collects its parts and returns its role.
     pub(super) fn read_message(&mut self, read: impl FnOnce(&mut Parts<'_>) -> Option<String>) {
         let mut left = REQUEST_PARTS_MAX.saturating_sub(self.parts_used);
@@ -169,6 +194,48 @@ impl fmt::Debug for ParsedRequest {
             .field("left_out", &self.left_out)
             .finish_non_exhaustive()
     }
+}
+
+/// A request to an agent of the provider's, which has its parameters there: instructions, an input and tools.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct AgentRequest<'a> {
+    #[serde(borrow)]
+    model: Text<'a>,
+    stream: Flag,
+    /// Mistral.
+    #[serde(borrow)]
+    instructions: Text<'a>,
+    #[serde(borrow)]
+    inputs: Input<'a, &'a RawValue, ITEMS_MAX>,
+    /// Gemini.
+    #[serde(borrow)]
+    system_instruction: Text<'a>,
+    #[serde(borrow)]
+    input: Input<'a, &'a RawValue, ITEMS_MAX>,
+    #[serde(borrow)]
+    tools: List<&'a RawValue, TOOLS_MAX>,
+}
+
+/// Reads a request to an agent. `false`: it is none. A function of the protocol reads the items of its input.
+pub(super) fn read_agent_request(
+    body: &[u8],
+    parsed: &mut ParsedRequest,
+    message: fn(&RawValue, &mut Parts<'_>) -> Option<String>,
+) -> bool {
+    let Ok(request) = serde_json::from_slice::<AgentRequest<'_>>(body) else {
+        return false;
+    };
+    parsed.model = request.model.owned();
+    parsed.is_streaming = request.stream.0.unwrap_or(false);
+    parsed.tools.extend(request.tools.0.into_iter().map(tool));
+    let system = request.instructions.non_empty();
+    if let Some(system) = system.or(request.system_instruction.non_empty()) {
+        parsed.read_system(|parts| parts.text(system));
+    }
+    parsed.read_input("user", request.inputs, message);
+    parsed.read_input("user", request.input, message);
+    true
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -311,9 +311,8 @@ pub(crate) fn request(body: &[u8], parsed: &mut ParsedRequest) -> bool {
     parsed.tool_choice = request.tool_choice.map(text_of);
     parsed.tools.extend(request.tools.0.into_iter().map(tool));
     if !matches!(request.system, Content::Absent) {
-        parsed.read_message(|parts| {
+        parsed.read_system(|parts| {
             read_content(&request.system, parts);
-            Some("system".to_owned())
         });
     }
     parsed.read_messages(request.messages, message);

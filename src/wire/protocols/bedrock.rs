@@ -280,11 +280,10 @@ pub(crate) fn request(body: &[u8], parsed: &mut ParsedRequest) -> bool {
         parsed.tool_choice = config.tool_choice.map(text_of);
     }
     if !request.system.0.is_empty() {
-        parsed.read_message(|parts| {
+        parsed.read_system(|parts| {
             for raw in &request.system.0 {
                 read_block(raw, parts);
             }
-            Some("system".to_owned())
         });
     }
     parsed.read_messages(request.messages, message);

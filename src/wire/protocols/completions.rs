@@ -88,14 +88,7 @@ pub(crate) fn request(body: &[u8], parsed: &mut ParsedRequest) -> bool {
     parsed.temperature = request.temperature.0;
     parsed.top_p = request.top_p.0;
     parsed.is_streaming = request.stream.0.unwrap_or(false);
-    match request.prompt {
-        Input::Absent => {}
-        Input::Text(text) => parsed.read_message(|parts| {
-            parts.text(&text);
-            Some("user".to_owned())
-        }),
-        Input::Items(prompts) => parsed.read_messages(prompts, message),
-    }
+    parsed.read_input("user", request.prompt, message);
     true
 }
 

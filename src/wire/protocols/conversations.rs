@@ -7,10 +7,10 @@ use serde_json::value::RawValue;
 use crate::wire::facts;
 use crate::wire::framing::Frame;
 use crate::wire::joiner::{Joiner, Slot};
-use crate::wire::json::lenient::{Content, Count, Flag, Input, List, Object, Raw, Text, text_of};
+use crate::wire::json::lenient::{Content, Count, List, Object, Raw, Text, text_of};
 use crate::wire::parts::{CONTENT_PARTS_MAX, Parts, kind_of};
 use crate::wire::protocols::openai_chat;
-use crate::wire::request::{ITEMS_MAX, ParsedRequest, TOOLS_MAX, tool};
+use crate::wire::request::{ParsedRequest, read_agent_request};
 
 /// Entries form one message.
 const CHOICE: u64 = 0;
@@ -168,42 +168,8 @@ fn read_chunk(position: u64, at: u64, chunk: &Chunk<'_>, joiner: &mut Joiner) {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Request<'a> {
-    #[serde(borrow)]
-    model: Text<'a>,
-    stream: Flag,
-    #[serde(borrow)]
-    instructions: Text<'a>,
-    #[serde(borrow)]
-    inputs: Input<'a, &'a RawValue, ITEMS_MAX>,
-    #[serde(borrow)]
-    tools: List<&'a RawValue, TOOLS_MAX>,
-}
-
 pub(crate) fn request(body: &[u8], parsed: &mut ParsedRequest) -> bool {
-    let Ok(request) = serde_json::from_slice::<Request<'_>>(body) else {
-        return false;
-    };
-    parsed.model = request.model.owned();
-    parsed.is_streaming = request.stream.0.unwrap_or(false);
-    parsed.tools.extend(request.tools.0.into_iter().map(tool));
-    if let Some(instructions) = request.instructions.non_empty() {
-        parsed.read_message(|parts| {
-            parts.text(instructions);
-            Some("system".to_owned())
-        });
-    }
-    match request.inputs {
-        Input::Absent => {}
-        Input::Text(text) => parsed.read_message(|parts| {
-            parts.text(&text);
-            Some("user".to_owned())
-        }),
-        Input::Items(items) => parsed.read_messages(items, message),
-    }
-    true
+    read_agent_request(body, parsed, message)
 }
 
 #[derive(Debug, Default, Deserialize)]

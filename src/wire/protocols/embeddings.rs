@@ -54,14 +54,7 @@ pub(crate) fn request(body: &[u8], parsed: &mut ParsedRequest) -> bool {
         return false;
     };
     parsed.model = request.model.owned();
-    match request.input {
-        Input::Absent => {}
-        Input::Text(text) => parsed.read_message(|parts| {
-            parts.text(&text);
-            Some("user".to_owned())
-        }),
-        Input::Items(texts) => parsed.read_messages(texts, message),
-    }
+    parsed.read_input("user", request.input, message);
     true
 }
 

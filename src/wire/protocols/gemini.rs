@@ -401,9 +401,8 @@ pub(crate) fn request(body: &[u8], parsed: &mut ParsedRequest) -> bool {
         read_tools(tools, parsed);
     }
     if let Some(system) = request.system_instruction.0 {
-        parsed.read_message(|parts| {
+        parsed.read_system(|parts| {
             read_parts(&system, parts);
-            Some("system".to_owned())
         });
     }
     parsed.read_messages(request.contents, message);

@@ -89,19 +89,11 @@ pub(crate) fn request(body: &[u8], parsed: &mut ParsedRequest) -> bool {
         parsed.top_p = options.top_p.0;
     }
     if let Some(system) = request.system.non_empty() {
-        parsed.read_message(|parts| {
+        parsed.read_system(|parts| {
             parts.text(system);
-            Some("system".to_owned())
         });
     }
-    match request.prompt {
-        Input::Absent => {}
-        Input::Text(text) => parsed.read_message(|parts| {
-            parts.text(&text);
-            Some("user".to_owned())
-        }),
-        Input::Items(prompts) => parsed.read_messages(prompts, message),
-    }
+    parsed.read_input("user", request.prompt, message);
     true
 }
 

@@ -482,20 +482,9 @@ pub(crate) fn request(body: &[u8], parsed: &mut ParsedRequest) -> bool {
     parsed.is_streaming = request.stream.0.unwrap_or(false);
     parsed.tool_choice = request.tool_choice.map(text_of);
     parsed.tools.extend(request.tools.0.into_iter().map(tool));
-    read_input("system", request.instructions, parsed);
-    read_input("user", request.input, parsed);
+    parsed.read_input("system", request.instructions, message);
+    parsed.read_input("user", request.input, message);
     true
-}
-
-fn read_input(role: &str, input: Input<'_, &RawValue, ITEMS_MAX>, parsed: &mut ParsedRequest) {
-    match input {
-        Input::Absent => {}
-        Input::Text(text) => parsed.read_message(|parts| {
-            parts.text(&text);
-            Some(role.to_owned())
-        }),
-        Input::Items(items) => parsed.read_messages(items, message),
-    }
 }
 
 /// Reads one item of a request's input and returns its role. Items other than messages have no role: calls
