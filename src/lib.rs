@@ -124,12 +124,13 @@ pub use follow::Follower;
 pub use handle::RequestHandle;
 pub use merkle::{SigningKey, VerifyingKey};
 pub use model::{
-    Actor, ActorKind, BodyInfo, CacheWriteTokens, CanonicalMessage, Completion, CostSource, Digest,
-    Failure, InvalidField, ListOptions, Message, MessagePart, MessageToolCall, MessageToolResult,
-    ModalityTokens, ModelUsage, Page, Payload, PayloadSide, PriceSource, RecordedToolCall,
-    Rejection, RequestContext, RequestFilter, RequestOrder, RequestRecord, ServerToolUsage,
-    StatsFilter, StatsKey, StatsRow, Status, Timestamp, Timing, ToolCall, ToolStats,
-    UnreadableRequest, Usage, UsageDetails, UsageSource, WireProtocol, stored_identifier,
+    Actor, ActorKind, BilledUnit, BodyInfo, CacheWriteTokens, CanonicalMessage, Completion,
+    CostSource, Digest, Failure, InvalidField, ListOptions, Message, MessagePart, MessageToolCall,
+    MessageToolResult, ModalityTokens, ModelUsage, Page, Payload, PayloadSide, PriceSource,
+    RecordedToolCall, Rejection, RequestContext, RequestFilter, RequestOrder, RequestRecord,
+    ServerToolUsage, StatsFilter, StatsKey, StatsRow, Status, Timestamp, Timing, ToolCall,
+    ToolStats, UnreadableRequest, Usage, UsageDetails, UsageSoFar, UsageSource, WireProtocol,
+    stored_identifier,
 };
 pub use pricing::PriceBook;
 pub use read::feed::{FeedFact, FeedItem};

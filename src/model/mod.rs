@@ -39,7 +39,8 @@ pub use source::{CostSource, UsageSource};
 pub use timestamp::Timestamp;
 pub use usage::Usage;
 pub use usage_details::{
-    CacheWriteTokens, ModalityTokens, ModelUsage, ServerToolUsage, UsageDetails,
+    BilledUnit, CacheWriteTokens, ModalityTokens, ModelUsage, ServerToolUsage, UsageDetails,
+    UsageSoFar,
 };
 
 pub(crate) use adjustments::{

@@ -47,6 +47,12 @@ pub enum WireProtocol {
     GeminiLive,
     /// `batches`: creating and looking at batches, which uses no tokens.
     Batches,
+    /// `anthropic.sessions`: Anthropic's sessions with managed agents.
+    AnthropicSessions,
+    /// `openai.agents`: OpenAI's sessions with agents.
+    OpenAiAgents,
+    /// `openai.assistants`: runs of OpenAI's assistants.
+    OpenAiAssistants,
     /// `mcp`: the Model Context Protocol, over HTTP or stdio.
     Mcp,
     /// Any other protocol, by the gateway's own name for it (at most 256 bytes).
@@ -98,6 +104,9 @@ wire_protocols! {
     GeminiInteractions => "gemini.interactions",
     GeminiLive => "gemini.live",
     Batches => "batches",
+    AnthropicSessions => "anthropic.sessions",
+    OpenAiAgents => "openai.agents",
+    OpenAiAssistants => "openai.assistants",
     Mcp => "mcp",
 }
 

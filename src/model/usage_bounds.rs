@@ -16,11 +16,23 @@ impl UsageDetails {
         };
         lower(&mut self.stated_cost_microdollars, COST_MICRODOLLARS_MAX);
         lower(&mut self.citation_tokens, TOKENS_MAX);
+        lower(&mut self.accepted_prediction_tokens, TOKENS_MAX);
+        lower(&mut self.rejected_prediction_tokens, TOKENS_MAX);
+        let mut so_far = self.so_far.as_mut();
+        if let Some(so_far) = &mut so_far {
+            lower(&mut so_far.stated_cost_microdollars, COST_MICRODOLLARS_MAX);
+        }
+        for unit in &mut self.billed_units {
+            let mut count = Some(unit.count);
+            lower(&mut count, TOKENS_MAX);
+            unit.count = count.unwrap_or_default();
+        }
         let usages = self
             .server_tools
             .iter_mut()
             .filter_map(|tool| tool.usage.as_mut());
         let usages = usages.chain(self.other_models.iter_mut().map(|other| &mut other.usage));
+        let usages = usages.chain(so_far.into_iter().map(|so_far| &mut so_far.usage));
         let counts = usages.flat_map(|usage| {
             [
                 &mut usage.input_tokens,
@@ -31,7 +43,12 @@ impl UsageDetails {
             ]
         });
         counts.for_each(|count| lower(count, TOKENS_MAX));
-        for tokens in [&mut self.input, &mut self.cache_read, &mut self.output] {
+        let of_tools = self
+            .server_tools
+            .iter_mut()
+            .flat_map(|tool| [&mut tool.input, &mut tool.cache_read, &mut tool.output]);
+        let own = [&mut self.input, &mut self.cache_read, &mut self.output];
+        for tokens in own.into_iter().chain(of_tools) {
             let ModalityTokens {
                 text_tokens,
                 image_tokens,
@@ -53,7 +70,8 @@ impl UsageDetails {
             .other_models
             .iter_mut()
             .map(|other| &mut other.cache_write);
-        for tokens in others.chain([&mut self.cache_write]) {
+        let so_far = self.so_far.as_mut().map(|so_far| &mut so_far.cache_write);
+        for tokens in others.chain([&mut self.cache_write]).chain(so_far) {
             let CacheWriteTokens {
                 for_5m_tokens,
                 for_30m_tokens,
@@ -64,15 +82,27 @@ impl UsageDetails {
                 lower(count, TOKENS_MAX);
             }
         }
-        is_changed |= self.server_tools.len().max(self.other_models.len()) > Self::LIST_MAX;
+        let lengths = [
+            self.server_tools.len(),
+            self.other_models.len(),
+            self.billed_units.len(),
+        ];
+        is_changed |= lengths.into_iter().any(|length| length > Self::LIST_MAX);
         self.server_tools.truncate(Self::LIST_MAX);
         self.other_models.truncate(Self::LIST_MAX);
-        let words = [&mut self.service_tier, &mut self.speed, &mut self.region];
+        self.billed_units.truncate(Self::LIST_MAX);
+        let words = [
+            &mut self.service_tier,
+            &mut self.speed,
+            &mut self.region,
+            &mut self.fallback_credit,
+        ];
         let words = words.into_iter().filter_map(Option::as_mut);
         let tools = self.server_tools.iter_mut();
         let tools = tools.flat_map(|tool| [Some(&mut tool.tool_name), tool.model.as_mut()]);
         let models = self.other_models.iter_mut().map(|other| &mut other.model);
-        for name in words.chain(tools.flatten()).chain(models) {
+        let units = self.billed_units.iter_mut().map(|billed| &mut billed.unit);
+        for name in words.chain(tools.flatten()).chain(models).chain(units) {
             if let Some(bounded) = bounded(name, Self::NAME_BYTES_MAX) {
                 *name = bounded;
                 is_changed = true;

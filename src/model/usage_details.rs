@@ -46,6 +46,21 @@ pub struct UsageDetails {
     /// them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub other_models: Vec<ModelUsage>,
+    /// Of the output, tokens that the client had predicted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted_prediction_tokens: Option<u64>,
+    /// Of the output, tokens of the client's prediction that the response does not have, and that are billed as output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejected_prediction_tokens: Option<u64>,
+    /// What the provider counts in other units than tokens, such as pages; at most [`Self::LIST_MAX`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub billed_units: Vec<BilledUnit>,
+    /// What became of a credit for a retry with another model (Anthropic): `redeemed`, or why it was not applied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback_credit: Option<String>,
+    /// Usage of a whole session or job so far, at which this response is one look of many. Not in the totals.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub so_far: Option<UsageSoFar>,
 }
 
 impl UsageDetails {
@@ -126,6 +141,41 @@ pub struct ServerToolUsage {
     /// Tokens of the tool's own model. The totals in [`Usage`] do not include them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// Its input tokens by modality.
+    #[serde(skip_serializing_if = "ModalityTokens::is_empty")]
+    pub input: ModalityTokens,
+    /// Its input tokens from a cache, by modality.
+    #[serde(skip_serializing_if = "ModalityTokens::is_empty")]
+    pub cache_read: ModalityTokens,
+    /// Its output tokens by modality.
+    #[serde(skip_serializing_if = "ModalityTokens::is_empty")]
+    pub output: ModalityTokens,
+}
+
+/// An amount of something that is no token.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct BilledUnit {
+    /// What is counted: `pages`, `search_units`, `input_audio_ms`, …
+    pub unit: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// What a session or a job has used so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct UsageSoFar {
+    /// Its tokens.
+    pub usage: Usage,
+    /// Of these, the tokens written to a cache, by how long they are kept.
+    #[serde(skip_serializing_if = "CacheWriteTokens::is_empty")]
+    pub cache_write: CacheWriteTokens,
+    /// What the provider says it has cost, in millionths of a US dollar.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stated_cost_microdollars: Option<u64>,
 }
 
 /// The tokens of one model among several that took part in a response.

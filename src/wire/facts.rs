@@ -1,9 +1,11 @@
 //! Usage and errors that protocols of one shape share, whatever their names.
 
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::error::ResponseError;
 use super::joiner::Joiner;
+use super::json::lenient::Text;
 use super::usage::{Counts, Details, OpenAiUsage};
 use crate::model::{Usage, WireProtocol};
 
@@ -11,19 +13,30 @@ use crate::model::{Usage, WireProtocol};
 pub(super) fn usage(raw: &RawValue, joiner: &mut Joiner) {
     let details = serde_json::from_str::<OpenAiUsage<'_>>(raw.get());
     let details = details.map(|usage| usage.details()).unwrap_or_default();
-    if let Some(usage) = Usage::from_json(&WireProtocol::Unknown, raw.get()) {
-        joiner.replace_usage(
-            Counts {
-                input: usage.input_tokens,
-                output: usage.output_tokens,
-                cache_read: usage.cache_read_input_tokens,
-                cache_write: usage.cache_write_input_tokens,
-                reasoning: usage.reasoning_output_tokens,
-                is_odd: usage.is_unparsed,
-                ..Counts::default()
-            },
-            details,
-        );
+    let usage = Usage::from_json(&WireProtocol::Unknown, raw.get());
+    let Some(usage) = usage else {
+        // Audio and pages are billed without tokens.
+        return joiner.details().merge(details);
+    };
+    joiner.replace_usage(
+        Counts {
+            input: usage.input_tokens,
+            output: usage.output_tokens,
+            cache_read: usage.cache_read_input_tokens,
+            cache_write: usage.cache_write_input_tokens,
+            reasoning: usage.reasoning_output_tokens,
+            is_odd: usage.is_unparsed,
+            ..Counts::default()
+        },
+        details,
+    );
+}
+
+/// Adds the counts of one more answer, as its protocol counts them.
+pub(super) fn add_counts(counts: &Counts, details: &Details, joiner: &mut Joiner) {
+    joiner.details().add(details);
+    if let Some(usage) = counts.usage() {
+        joiner.add_usage(&usage);
     }
 }
 
@@ -34,6 +47,21 @@ pub(super) fn add_usage(raw: &RawValue, joiner: &mut Joiner) {
     }
     if let Some(usage) = Usage::from_json(&WireProtocol::Unknown, raw.get()) {
         joiner.add_usage(&usage);
+    }
+}
+
+/// Reads the usage of a model that drew for the one that served.
+pub(super) fn drawing(raw: &RawValue, joiner: &mut Joiner) {
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        model: Text<'a>,
+    }
+    let named = serde_json::from_str::<Named<'_>>(raw.get()).unwrap_or_default();
+    if let Ok(usage) = serde_json::from_str::<OpenAiUsage<'_>>(raw.get()) {
+        let tokens = usage.of_tool("image_generation", named.model.as_str());
+        joiner.details().server_tool(tokens);
     }
 }
 

@@ -44,6 +44,8 @@ pub(super) struct Joiner {
     inputs: BTreeMap<(u64, Slot), PartedInput>,
     /// Whether calls with the same id are the same call.
     has_unique_call_ids: bool,
+    /// Numbers of what has ids only.
+    numbers: BTreeMap<String, u64>,
     /// Texts, thinking and refusals are skipped: the caller wants only the rest.
     pub(super) skips_texts: bool,
     /// In order of their index. A vector, since most responses have one choice.
@@ -115,6 +117,33 @@ impl Joiner {
     /// The protocol's own mark of a complete response.
     pub(super) fn end(&mut self) {
         self.has_ended = true;
+    }
+
+    /// A session goes on after a complete turn.
+    pub(super) fn go_on(&mut self) {
+        self.has_ended = false;
+        for (_, choice) in &mut self.choices {
+            choice.finish_reason = None;
+        }
+    }
+
+    /// Whether something with this id has a number.
+    pub(super) fn has_number(&self, id: &str) -> bool {
+        self.numbers.contains_key(id)
+    }
+
+    /// The number of what has this id, for protocols that give no numbers, and whether it is a new one. Beyond the limit
+    /// of parts, all have the same.
+    pub(super) fn number(&mut self, id: &str) -> (u64, bool) {
+        let next = u64::try_from(self.numbers.len()).unwrap_or(u64::MAX);
+        match self.numbers.get(id) {
+            Some(number) => (*number, false),
+            None if self.numbers.len() >= RESPONSE_PARTS_MAX => (u64::MAX, true),
+            None => {
+                self.numbers.insert(id.to_owned(), next);
+                (next, true)
+            }
+        }
     }
 
     /// Adds the usage of one more answer to the counts so far.
@@ -231,6 +260,13 @@ impl Joiner {
             Some(MessagePart::ToolCall(call)) => Some(call),
             _ => None,
         }
+    }
+
+    /// Whether there is a call with this id.
+    pub(super) fn has_call(&self, choice: u64, id: &str) -> bool {
+        let choice = self.known_choice(choice);
+        let mut parts = choice.into_iter().flat_map(|choice| &choice.parts);
+        parts.any(|part| matches!(part, MessagePart::ToolCall(call) if call.tool_call_id == id))
     }
 
     /// The call that this piece belongs to, by its number, id and name. The first piece of a call names it; what

@@ -115,6 +115,9 @@ impl Protocol {
             WireProtocol::GeminiInteractions => protocol!(interactions),
             WireProtocol::GeminiLive => protocol!(gemini_live),
             WireProtocol::Batches => protocol!(batches),
+            WireProtocol::AnthropicSessions => protocol!(sessions),
+            WireProtocol::OpenAiAgents => protocol!(agents),
+            WireProtocol::OpenAiAssistants => protocol!(assistants),
             WireProtocol::Unknown | WireProtocol::Other(_) => return None,
         })
     }

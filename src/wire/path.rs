@@ -32,8 +32,8 @@ impl WireProtocol {
 
 /// `None` if the path is not known.
 ///
-/// Only the ending counts. Threads come first, since their messages look like Anthropic's but are of
-/// another kind; then the known protocols; then endpoints that must not be decided by their bodies.
+/// Only the ending counts, but for sessions, threads, conversations, batches and videos, which have folders. Threads
+/// come early, since their messages look like Anthropic's but are of another kind; then the known protocols; then endpoints that must not be decided by their bodies.
 pub(super) fn by_path(path: &str) -> Option<WireProtocol> {
     let path = path.split(['?', '#']).next().unwrap_or(path);
     let path = path.trim_end_matches('/');
@@ -77,8 +77,21 @@ pub(super) fn by_path(path: &str) -> Option<WireProtocol> {
         (":rawPredict", WireProtocol::AnthropicMessages),
         (":streamRawPredict", WireProtocol::AnthropicMessages),
     ];
+    let is_under = |folder: &str| {
+        let mut places = path.match_indices(folder);
+        places.any(|(at, _)| matches!(path.as_bytes().get(at + folder.len()), None | Some(b'/')))
+    };
+    if is_under("/agents/sessions") {
+        return Some(WireProtocol::OpenAiAgents);
+    }
+    if is_under("/v1/sessions") || is_under("/v1/dreams") {
+        return Some(WireProtocol::AnthropicSessions);
+    }
     if path.contains("/threads/") {
-        return Some(WireProtocol::Unknown);
+        return Some(match is_under("/runs") {
+            true => WireProtocol::OpenAiAssistants,
+            false => WireProtocol::Unknown,
+        });
     }
     if path.ends_with("/conversations") || path.contains("/conversations/") {
         return Some(WireProtocol::MistralConversations);

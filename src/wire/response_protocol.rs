@@ -56,6 +56,8 @@ struct Marks<'a> {
     role: Raw<'a>,
     done: Flag,
     #[serde(borrow)]
+    vault_ids: Raw<'a>,
+    #[serde(borrow)]
     data: List<Object<Item<'a>>, 1>,
 }
 
@@ -170,6 +172,12 @@ fn of_object(object: &str) -> Option<WireProtocol> {
         "video" => WireProtocol::OpenAiMedia,
         "batch" => WireProtocol::Batches,
         "response.input_tokens" => WireProtocol::CountTokens,
+        "agent.session" | "agent.session.turn" => WireProtocol::OpenAiAgents,
+        "thread.run"
+        | "thread.run.step"
+        | "thread.run.step.delta"
+        | "thread.message"
+        | "thread.message.delta" => WireProtocol::OpenAiAssistants,
         _ => return None,
     })
 }
@@ -187,6 +195,21 @@ fn of_event(kind: &str) -> Option<WireProtocol> {
         | "text-generation" | "stream-end" => WireProtocol::CohereChat,
         "step.start" | "step.delta" => WireProtocol::GeminiInteractions,
         kind if kind.starts_with("interaction.") => WireProtocol::GeminiInteractions,
+        "session_thread" | "dream" | "event_start" | "event_delta" | "session.error"
+        | "session.usage" | "session.deleted" => WireProtocol::AnthropicSessions,
+        kind if kind.starts_with("agent.session.") => WireProtocol::OpenAiAgents,
+        kind if [
+            "session.status_",
+            "session.thread_",
+            "agent.",
+            "span.",
+            "workflow_run.",
+        ]
+        .iter()
+        .any(|start| kind.starts_with(start)) =>
+        {
+            WireProtocol::AnthropicSessions
+        }
         kind if kind.starts_with("session.") || kind.starts_with("input_audio_buffer.") => {
             WireProtocol::OpenAiRealtime
         }
@@ -217,6 +240,9 @@ impl Marks<'_> {
                 (None, Some(_)) => Some(WireProtocol::OpenAiCompletions),
                 (None, None) => None,
             };
+        }
+        if self.kind.as_str() == Some("session") && self.vault_ids.is_some() {
+            return Some(WireProtocol::AnthropicSessions);
         }
         if self.server_content.or(self.setup_complete).is_some() {
             return Some(WireProtocol::GeminiLive);

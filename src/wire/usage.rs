@@ -13,7 +13,7 @@ mod tests;
 use serde::Deserialize;
 
 pub(super) use anthropic::{AnthropicUsage, BedrockUsage};
-pub(super) use details::{Details, tool_calls, tool_runs, tool_tokens};
+pub(super) use details::{Details, tool_calls, tool_runs};
 pub(super) use gemini::{GeminiUsage, OllamaUsage};
 pub(super) use openai::OpenAiUsage;
 

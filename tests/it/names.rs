@@ -64,14 +64,18 @@ fn every_name_of_a_wire_protocol_is_read_back() {
         "openai.media",
         "openai.realtime",
         "gemini.interactions",
+        "gemini.live",
         "batches",
+        "anthropic.sessions",
+        "openai.agents",
+        "openai.assistants",
         "house.own",
         "unknown",
     ];
     for (at, name) in names.into_iter().enumerate() {
         let protocol: WireProtocol = name.parse().unwrap();
         let is_listed = !matches!(protocol, WireProtocol::Other(_));
-        assert_eq!(is_listed, at < 19, "{name}");
+        assert_eq!(is_listed, at < 23, "{name}");
         assert_eq!(protocol == WireProtocol::Unknown, name.is_empty(), "{name}");
         assert_eq!(protocol.as_str(), name);
         assert_eq!(protocol.to_string(), name);

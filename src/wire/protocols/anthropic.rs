@@ -96,7 +96,9 @@ struct Delta<'a> {
 /// Why the model refused.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct StopDetails<'a> {
+pub(super) struct StopDetails<'a> {
+    #[serde(borrow)]
+    category: Text<'a>,
     #[serde(borrow)]
     explanation: Text<'a>,
 }
@@ -220,10 +222,12 @@ fn read_usage(usage: &AnthropicUsage<'_>, joiner: &mut Joiner) {
     }
 }
 
-/// Keeps the prose of a refusal.
-fn refuse(details: Option<&StopDetails<'_>>, joiner: &mut Joiner) {
-    let explanation = details.and_then(|details| details.explanation.as_str());
-    joiner.set_refusal(CHOICE, Slot::Refusal(0, 0), explanation.unwrap_or_default());
+/// Keeps what a refusal is about, and its prose.
+pub(super) fn refuse(details: Option<&StopDetails<'_>>, joiner: &mut Joiner) {
+    let Some(details) = details else { return };
+    let said = [&details.category, &details.explanation];
+    let said: Vec<&str> = said.into_iter().filter_map(Text::non_empty).collect();
+    joiner.set_refusal(CHOICE, Slot::Refusal(0, 0), &said.join(": "));
 }
 
 /// A whole block, or the beginning of one.

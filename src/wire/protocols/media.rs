@@ -35,6 +35,9 @@ struct Event<'a> {
     status: Text<'a>,
     #[serde(borrow)]
     usage: Raw<'a>,
+    /// Of the model that wrote a drawing.
+    #[serde(borrow)]
+    svg_usage: Raw<'a>,
     #[serde(borrow)]
     error: Raw<'a>,
     data: Option<List<serde::de::IgnoredAny, IMAGES_MAX>>,
@@ -48,6 +51,9 @@ pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
     joiner.identify(event.id.as_str(), event.model.as_str());
     if let Some(usage) = event.usage {
         facts::usage(usage, joiner);
+    }
+    if let Some(usage) = event.svg_usage {
+        facts::drawing(usage, joiner);
     }
     facts::fail(event.error, joiner);
     let images = event.data.as_ref().map_or(0, |images| images.0.len());

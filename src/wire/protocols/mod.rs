@@ -1,6 +1,8 @@
 //! The wire protocols, one file each.
 
+pub(super) mod agents;
 pub(super) mod anthropic;
+pub(super) mod assistants;
 pub(super) mod batches;
 pub(super) mod bedrock;
 pub(super) mod bedrock_invoke;
@@ -22,3 +24,4 @@ pub(super) mod ollama_generate;
 pub(super) mod openai_chat;
 pub(super) mod openai_responses;
 pub(super) mod realtime;
+pub(super) mod sessions;

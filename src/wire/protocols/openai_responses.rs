@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::model::{MessagePart, MessageToolCall, MessageToolResult};
 use crate::wire::error::ResponseError;
+use crate::wire::facts;
 use crate::wire::framing::Frame;
 use crate::wire::joiner::{Joiner, Slot};
 use crate::wire::json::lenient::{
@@ -15,7 +16,7 @@ use crate::wire::json::lenient::{
 };
 use crate::wire::parts::{CONTENT_PARTS_MAX, Parts, kind_of, result_text};
 use crate::wire::request::{ITEMS_MAX, ParsedRequest, TOOLS_MAX, tool};
-use crate::wire::usage::{OpenAiUsage, tool_runs, tool_tokens};
+use crate::wire::usage::{OpenAiUsage, tool_runs};
 
 /// Limit of items that are read of a response.
 const OUTPUT_ITEMS_MAX: usize = 4096;
@@ -137,6 +138,10 @@ struct Item<'a> {
     #[serde(borrow)]
     queries: Raw<'a>,
     #[serde(borrow)]
+    command: Raw<'a>,
+    #[serde(borrow)]
+    request: Raw<'a>,
+    #[serde(borrow)]
     output: Raw<'a>,
     #[serde(borrow)]
     result: Raw<'a>,
@@ -177,7 +182,10 @@ impl<'a> Item<'a> {
     fn tool_name(&self) -> Option<String> {
         let kind = match self.kind() {
             // A program that calls tools; a call that waits for approval.
-            kind @ ("program" | "mcp_approval_request") => kind,
+            kind @ ("program"
+            | "mcp_approval_request"
+            | "computer_use_approval_request"
+            | "command_execution") => kind,
             kind => kind.strip_suffix("_call")?,
         };
         Some(self.name.owned().unwrap_or_else(|| kind_of(Some(kind))))
@@ -187,7 +195,21 @@ impl<'a> Item<'a> {
         let raw: Raw<'a> = self.arguments.or(self.input);
         let raw = raw.or(self.actions.filter(|actions| actions.get() != "[]"));
         let raw = raw.or(self.action).or(self.operation);
-        raw.or(self.code).or(self.queries).map(text_of)
+        let raw = raw.or(self.code).or(self.queries);
+        let raw = raw.or(self.command).or(self.request).map(text_of);
+        // A subagent is told what to do in words.
+        let words = || {
+            self.content_text()
+                .filter(|_| self.kind().contains("subagent"))
+        };
+        raw.or_else(words)
+    }
+
+    fn content_text(&self) -> Option<String> {
+        let parts = self.parts();
+        let texts = parts.iter().filter_map(|(_, part)| part.text.as_str());
+        let text = texts.collect::<Vec<_>>().join("\n");
+        Some(text).filter(|text| !text.is_empty())
     }
 
     /// What a tool returned, in an item of its own.
@@ -201,10 +223,12 @@ impl<'a> Item<'a> {
 
     /// What a call of the provider's own tool returned, in the same item.
     fn own_result(&self) -> Option<MessageToolResult> {
-        let output = self.output.or(self.error)?;
+        let output = self.error.or(self.output)?;
+        // An error has no text, but a kind, a code and a message.
+        let text = Some(result_text(output)).filter(|text| !text.is_empty());
         Some(MessageToolResult {
             tool_call_id: self.call_id(),
-            text: result_text(output),
+            text: text.unwrap_or_else(|| text_of(output)),
         })
     }
 
@@ -325,7 +349,7 @@ pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
 }
 
 /// Summaries are numbered separately from the content of the same item.
-fn summary_slot(output: u64, summary: u64) -> Slot {
+pub(super) fn summary_slot(output: u64, summary: u64) -> Slot {
     Slot::Thinking(output, summary.saturating_add(1 << 32))
 }
 
@@ -376,7 +400,7 @@ fn read_tool_usage(tools: &ToolUsage<'_>, joiner: &mut Joiner) {
         joiner.details().server_tool(runs);
     }
     if let Some(images) = &tools.image_gen.0 {
-        let tokens = tool_tokens("image_generation", None, &images.counts());
+        let tokens = images.of_tool("image_generation", None);
         joiner.details().server_tool(tokens);
     }
 }
@@ -386,7 +410,7 @@ fn read_tool_usage(tools: &ToolUsage<'_>, joiner: &mut Joiner) {
 ///
 /// A call of one of the provider's own tools carries its result too. Of other items, messages and reasoning
 /// are read part by part; an item of an unknown kind leaves its kind only.
-fn read_item(position: u64, raw: &RawValue, joiner: &mut Joiner) -> bool {
+pub(super) fn read_item(position: u64, raw: &RawValue, joiner: &mut Joiner) -> bool {
     let Ok(Object(Some(item))) = serde_json::from_str::<Object<Item<'_>>>(raw.get()) else {
         return false;
     };
@@ -403,7 +427,7 @@ fn read_item(position: u64, raw: &RawValue, joiner: &mut Joiner) -> bool {
             joiner.result(CHOICE, Slot::Result(position), result);
         }
         if let Some(usage) = item.svg_usage {
-            read_svg_usage(usage, joiner);
+            facts::drawing(usage, joiner);
         }
         return true;
     }
@@ -432,24 +456,14 @@ fn read_item(position: u64, raw: &RawValue, joiner: &mut Joiner) -> bool {
         kind if kind.ends_with("_output") => {
             joiner.result(CHOICE, Slot::Result(position), item.result());
         }
-        kind => joiner.other(CHOICE, Slot::Other(position), &kind_of(Some(kind))),
+        kind => {
+            joiner.other(CHOICE, Slot::Other(position), &kind_of(Some(kind)));
+            if let Some(failed) = item.own_result().filter(|_| item.error.is_some()) {
+                joiner.result(CHOICE, Slot::Result(position), failed);
+            }
+        }
     }
     true
-}
-
-/// Usage of a model that drew for the one that served.
-fn read_svg_usage(raw: &RawValue, joiner: &mut Joiner) {
-    #[derive(Debug, Default, Deserialize)]
-    #[serde(default)]
-    struct Model<'a> {
-        #[serde(borrow)]
-        model: Text<'a>,
-    }
-    let model = serde_json::from_str::<Model<'_>>(raw.get()).unwrap_or_default();
-    if let Ok(usage) = serde_json::from_str::<OpenAiUsage<'_>>(raw.get()) {
-        let tokens = tool_tokens("image_generation", model.model.as_str(), &usage.counts());
-        joiner.details().server_tool(tokens);
-    }
 }
 
 #[derive(Debug, Default, Deserialize)]

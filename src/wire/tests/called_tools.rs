@@ -191,3 +191,20 @@ fn vertex_arguments_come_by_path() {
     let cut = parse(WireProtocol::GeminiGenerate, &events(&pieces[..2]));
     assert_eq!(cut.tool_calls(), [call("1", "f", r#"{"city":"Bos"}"#)]);
 }
+
+/// Errors are objects of a kind, a code and a message, which are no text.
+#[test]
+fn how_a_providers_own_call_failed_is_its_result() {
+    let body = r#"{"object":"response","status":"completed","output":[{"type":"mcp_call","id":"m","name":"f","arguments":"{}","error":{"type":"http_error","code":502,"message":"bad"}},{"type":"mcp_list_tools","id":"l","server_label":"s","error":"unreachable"}]}"#;
+    let response = parse(WireProtocol::OpenAiResponses, body);
+    let results: Vec<&str> = response.messages[0]
+        .parts
+        .iter()
+        .filter_map(|part| match part {
+            MessagePart::ToolResult(result) => Some(result.text.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert!(results[0].contains("502"), "{results:?}");
+    assert_eq!(results[1], "unreachable");
+}

@@ -1,5 +1,6 @@
 //! The rare things, by hand: what recorded traffic has seldom or never.
 
+mod agents;
 mod anthropic;
 mod bedrock;
 mod called_tools;

@@ -397,3 +397,79 @@ fn nothing_special_has_no_details() {
         None
     );
 }
+
+#[test]
+fn what_is_no_token_is_counted_in_its_own_units() {
+    let unit = |protocol: WireProtocol, body: &str| {
+        let units = details(protocol, body).billed_units;
+        let units = units.into_iter().map(|billed| (billed.unit, billed.count));
+        units.collect::<Vec<_>>()
+    };
+    let named = |units: &[(&str, u64)]| -> Vec<(String, u64)> {
+        let units = units
+            .iter()
+            .map(|(unit, count)| ((*unit).to_owned(), *count));
+        units.collect()
+    };
+    let by_length = r#"{"text":"Hi","usage":{"type":"duration","seconds":3.25}}"#;
+    let media = unit(WireProtocol::OpenAiMedia, by_length);
+    assert_eq!(media, named(&[("input_audio_ms", 3250)]));
+    let mistral = chat(r#"{"prompt_tokens":9,"completion_tokens":2,"prompt_audio_seconds":4}"#);
+    let mistral = unit(WireProtocol::OpenAiChat, &mistral);
+    assert_eq!(mistral, named(&[("input_audio_ms", 4000)]));
+    let ocr =
+        r#"{"model":"ocr","pages":[],"usage_info":{"pages_processed":3,"doc_size_bytes":99}}"#;
+    let ocr = unit(WireProtocol::Unknown, ocr);
+    assert_eq!(ocr, named(&[("pages", 3), ("document_bytes", 99)]));
+    let rerank =
+        r#"{"id":"r","results":[],"meta":{"billed_units":{"search_units":2,"image_tokens":0}}}"#;
+    let rerank = unit(WireProtocol::Unknown, rerank);
+    assert_eq!(rerank, named(&[("search_units", 2)]));
+    let conversation = r#"{"conversation_id":"c","outputs":[{"type":"message.output","content":"Hi"}],"usage":{"prompt_tokens":9,"completion_tokens":2,"connector_tokens":5,"connectors":{"web_search":2,"code_interpreter":0}}}"#;
+    let conversation = details(WireProtocol::MistralConversations, conversation);
+    assert_eq!(conversation.billed_units[0].count, 5);
+    assert_eq!(conversation.server_tools[0].request_count, Some(2));
+    assert_eq!(conversation.server_tools.len(), 1);
+}
+
+#[test]
+fn predicted_tokens_are_told_apart() {
+    let body = chat(
+        r#"{"prompt_tokens":9,"completion_tokens":7,"completion_tokens_details":{"accepted_prediction_tokens":2,"rejected_prediction_tokens":3}}"#,
+    );
+    let details = details(WireProtocol::OpenAiChat, &body);
+    assert_eq!(details.accepted_prediction_tokens, Some(2));
+    assert_eq!(details.rejected_prediction_tokens, Some(3));
+    assert_eq!(usage(WireProtocol::OpenAiChat, &body), Usage::new(9, 7));
+}
+
+#[test]
+fn tokens_of_a_tool_have_modalities_too() {
+    let body = r#"{"object":"response","status":"completed","output":[],"tool_usage":{"image_gen":{"input_tokens":9,"input_tokens_details":{"text_tokens":4,"image_tokens":5},"cached_tokens_details":{"cached_text_tokens":1,"cached_image_tokens":2},"output_tokens":7,"output_tokens_details":{"image_tokens":6,"text_tokens":1},"total_tokens":16}}}"#;
+    let details_of = details(WireProtocol::OpenAiResponses, body);
+    let tool = &details_of.server_tools[0];
+    assert_eq!(tool.input.image_tokens, Some(5));
+    assert_eq!(tool.cache_read.image_tokens, Some(2));
+    assert_eq!(tool.output.text_tokens, Some(1));
+    let drawing = r#"{"created":1,"data":[{}],"usage":{"input_tokens":3,"output_tokens":4,"total_tokens":7},"svg_usage":{"model":"gpt-svg","input_tokens":10,"output_tokens":20,"reasoning_tokens":5,"total_tokens":30}}"#;
+    assert_eq!(usage(WireProtocol::OpenAiMedia, drawing), Usage::new(3, 4));
+    let drawn = details(WireProtocol::OpenAiMedia, drawing);
+    let tool = &drawn.server_tools[0];
+    assert_eq!(tool.model.as_deref(), Some("gpt-svg"));
+    assert_eq!(tool.usage.unwrap().output_tokens, Some(20));
+    assert_eq!(tool.usage.unwrap().reasoning_output_tokens, Some(5));
+}
+
+#[test]
+fn a_fallback_credit_says_what_became_of_it() {
+    for (status, outcome) in [
+        (r#"{"type":"redeemed"}"#, "redeemed"),
+        (r#"{"type":"not_applied","reason":"expired"}"#, "expired"),
+    ] {
+        let body = format!(
+            r#"{{"type":"message","content":[],"stop_reason":"end_turn","usage":{{"input_tokens":9,"output_tokens":2,"fallback_credit":{{"status":{status}}}}}}}"#
+        );
+        let found = details(WireProtocol::AnthropicMessages, &body);
+        assert_eq!(found.fallback_credit.as_deref(), Some(outcome));
+    }
+}

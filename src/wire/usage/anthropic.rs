@@ -2,11 +2,11 @@
 
 use serde::Deserialize;
 
-use super::details::{Details, ServerToolCounts, add_model};
+use super::details::{Details, ServerToolCounts, add_model, milliseconds};
 use super::openai::CacheCreation;
 use super::{Counts, add, any_odd, sum};
 use crate::model::{CacheWriteTokens, Usage};
-use crate::wire::json::lenient::{Count, List, Object, Text};
+use crate::wire::json::lenient::{Count, Label, List, Object, Real, Text};
 
 /// Limit of iterations that are read: a turn has a few.
 const ITERATIONS_MAX: usize = 1024;
@@ -30,6 +30,45 @@ pub(in crate::wire) struct AnthropicUsage<'a> {
     speed: Text<'a>,
     #[serde(borrow)]
     inference_geo: Text<'a>,
+    #[serde(borrow)]
+    fallback_credit: Object<FallbackCredit<'a>>,
+    /// Of a session.
+    list_cost: Object<Amount>,
+    active_seconds: Real,
+}
+
+/// What became of the credit that this request presented.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct FallbackCredit<'a> {
+    #[serde(borrow)]
+    status: Object<CreditStatus<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct CreditStatus<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow)]
+    reason: Text<'a>,
+}
+
+/// An amount of money in the currency's smallest unit, as a text.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Amount {
+    amount: Label,
+    currency: Label,
+}
+
+impl Amount {
+    fn microdollars(&self) -> Option<u64> {
+        const MICRODOLLARS_PER_CENT: u64 = 10_000;
+        let cents: u64 = self.amount.0.as_deref()?.parse().ok()?;
+        let is_usd = self.currency.0.as_deref().is_none_or(|name| name == "USD");
+        is_usd.then(|| cents.saturating_mul(MICRODOLLARS_PER_CENT))
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -85,7 +124,7 @@ impl AnthropicUsage<'_> {
             input: self.input_tokens.0,
             output: self.output_tokens.0,
             cache_read: self.cache_read_input_tokens.0,
-            cache_write: self.cache_creation_input_tokens.0,
+            cache_write: self.cache_write(),
             reasoning: details.and_then(|details| details.thinking_tokens.0),
             total: None,
             beside: self.beside(),
@@ -101,6 +140,27 @@ impl AnthropicUsage<'_> {
                     .unwrap_or_default(),
             ]),
         }
+    }
+
+    /// Sessions state the cache's writes by lifetime only.
+    fn cache_write(&self) -> Option<u64> {
+        self.cache_creation_input_tokens.0.or_else(|| {
+            let written = self.cache_creation.0.as_ref()?.tokens();
+            sum([written.for_5m_tokens, written.for_1h_tokens, None])
+        })
+    }
+
+    /// What a session or a job has used so far.
+    pub(in crate::wire) fn so_far(&self) -> Details {
+        let mut details = Details::default();
+        let cost = self.list_cost.0.as_ref();
+        details.so_far(
+            &self.counts(),
+            self.lifetimes(),
+            cost.and_then(Amount::microdollars),
+        );
+        details.unit("active_ms_so_far", milliseconds(self.active_seconds));
+        details
     }
 
     fn iterations(&self) -> impl DoubleEndedIterator<Item = &Iteration<'_>> {
@@ -156,6 +216,11 @@ impl AnthropicUsage<'_> {
         });
         details.name(self.speed.as_str(), |details| &mut details.speed);
         details.name(self.inference_geo.as_str(), |details| &mut details.region);
+        let credit = self.fallback_credit.0.as_ref();
+        if let Some(status) = credit.and_then(|credit| credit.status.0.as_ref()) {
+            let outcome = status.reason.non_empty().or(status.kind.as_str());
+            details.name(outcome, |details| &mut details.fallback_credit);
+        }
         let mut models = Vec::new();
         let has_fallback = self.fallback_model().is_some();
         for iteration in self.iterations() {
@@ -213,7 +278,7 @@ pub(in crate::wire) struct BedrockUsage {
 #[serde(default, rename_all = "camelCase")]
 struct CacheDetail {
     input_tokens: Count,
-    ttl: crate::wire::json::lenient::Label,
+    ttl: Label,
 }
 
 impl BedrockUsage {

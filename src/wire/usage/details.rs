@@ -6,9 +6,10 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::Counts;
-use crate::config::TOKENS_MAX;
+use crate::config::{COST_MICRODOLLARS_MAX, TOKENS_MAX};
 use crate::model::{
-    CacheWriteTokens, ModalityTokens, ModelUsage, ServerToolUsage, Usage, UsageDetails,
+    BilledUnit, CacheWriteTokens, ModalityTokens, ModelUsage, ServerToolUsage, Usage, UsageDetails,
+    UsageSoFar,
 };
 use crate::wire::json::lenient::{Count, Label, List, Object, Real};
 
@@ -82,6 +83,40 @@ impl Details {
         }
     }
 
+    /// An amount of something that is no token. The last word of a stream counts; zeros are left out.
+    pub(in crate::wire) fn unit(&mut self, unit: &str, count: Option<u64>) {
+        let Some(count) = count.filter(|count| *count > 0) else {
+            return;
+        };
+        let units = &mut self.0.get_or_insert_default().billed_units;
+        let count = count.min(TOKENS_MAX);
+        if let Some(known) = units.iter_mut().find(|known| known.unit == unit) {
+            known.count = count;
+        } else if units.len() < UsageDetails::LIST_MAX {
+            let unit = bounded(unit);
+            units.push(BilledUnit { unit, count });
+        }
+    }
+
+    /// What the whole session or job has used so far. The last word of a stream counts.
+    pub(in crate::wire) fn so_far(
+        &mut self,
+        counts: &Counts,
+        cache_write: CacheWriteTokens,
+        stated_cost_microdollars: Option<u64>,
+    ) {
+        let usage = counts.usage().map(capped).unwrap_or_default();
+        let so_far = UsageSoFar {
+            usage,
+            cache_write,
+            stated_cost_microdollars: stated_cost_microdollars
+                .map(|cost| cost.min(COST_MICRODOLLARS_MAX)),
+        };
+        if so_far != UsageSoFar::default() {
+            self.0.get_or_insert_default().so_far = Some(so_far);
+        }
+    }
+
     /// Replaces the list of other models.
     pub(in crate::wire) fn other_models(&mut self, models: Vec<ModelUsage>) {
         if !models.is_empty() || self.0.is_some() {
@@ -116,14 +151,23 @@ impl Details {
             (&mut known.service_tier, later.service_tier),
             (&mut known.speed, later.speed),
             (&mut known.region, later.region),
+            (&mut known.fallback_credit, later.fallback_credit),
         ] {
             *known = later.or(known.take());
         }
+        let accepted = later.accepted_prediction_tokens;
+        known.accepted_prediction_tokens = accepted.or(known.accepted_prediction_tokens);
+        let rejected = later.rejected_prediction_tokens;
+        known.rejected_prediction_tokens = rejected.or(known.rejected_prediction_tokens);
+        known.so_far = later.so_far.or(known.so_far);
         if !later.other_models.is_empty() {
             known.other_models = later.other_models;
         }
         for tool in later.server_tools {
             self.server_tool(tool);
+        }
+        for billed in later.billed_units {
+            self.unit(&billed.unit, Some(billed.count));
         }
     }
 
@@ -138,8 +182,12 @@ impl Details {
         ] {
             add_modalities(known, more);
         }
-        let tier = more.service_tier.clone();
-        known.service_tier = tier.or(known.service_tier.take());
+        for (known, more) in [
+            (&mut known.service_tier, &more.service_tier),
+            (&mut known.speed, &more.speed),
+        ] {
+            *known = more.clone().or(known.take());
+        }
     }
 
     /// The details; tokens of `served_by` are those of the response itself, not of another model.
@@ -264,6 +312,12 @@ pub(in crate::wire) fn microdollars(dollars: f64) -> Option<u64> {
     let micros = (dollars * 1e6).round();
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Checked.
     (0.0..=EXACT_MAX).contains(&micros).then_some(micros as u64)
+}
+
+/// Milliseconds of a length in seconds; absent if it is none.
+pub(in crate::wire) fn milliseconds(seconds: Real) -> Option<u64> {
+    // A millionth of a thousandfold is a thousandth.
+    microdollars(seconds.0? / 1e3)
 }
 
 /// `usage.cost`: dollars, or an object with their total (Perplexity).

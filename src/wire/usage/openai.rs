@@ -2,9 +2,11 @@
 
 use serde::Deserialize;
 
-use super::details::{Cost, Details, ServerToolCounts, microdollars, some, tool_runs};
+use super::details::{
+    Cost, Details, ServerToolCounts, microdollars, milliseconds, some, tool_runs, tool_tokens,
+};
 use super::{Counts, any_odd};
-use crate::model::{CacheWriteTokens, ModalityTokens};
+use crate::model::{CacheWriteTokens, ModalityTokens, ServerToolUsage};
 use crate::wire::json::lenient::{Count, Flag, Object, Real, Text};
 
 #[derive(Debug, Default, Deserialize)]
@@ -52,6 +54,23 @@ pub(in crate::wire) struct OpenAiUsage<'a> {
     cost_details: Object<CostDetails>,
     /// DeepInfra.
     estimated_cost: Real,
+    /// Of a model that draws.
+    cached_tokens_details: Object<Modalities>,
+    /// Transcriptions that are billed by their length.
+    seconds: Real,
+    /// Mistral.
+    prompt_audio_seconds: Real,
+    connector_tokens: Count,
+    connectors: Object<ServerToolCounts>,
+    pages_processed: Count,
+    doc_size_bytes: Count,
+    /// Cohere.
+    images: Count,
+    pages: Count,
+    search_units: Count,
+    classifications: Count,
+    image_tokens: Count,
+    text_tokens: Count,
 }
 
 /// The parts of a total.
@@ -71,14 +90,29 @@ struct Parts {
     image_tokens: Count,
     audio_tokens: Count,
     video_tokens: Count,
+    accepted_prediction_tokens: Count,
+    rejected_prediction_tokens: Count,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Modalities {
+    #[serde(alias = "cached_text_tokens")]
     text_tokens: Count,
+    #[serde(alias = "cached_image_tokens")]
     image_tokens: Count,
     audio_tokens: Count,
+}
+
+impl Modalities {
+    fn tokens(&self) -> ModalityTokens {
+        ModalityTokens {
+            text_tokens: some(self.text_tokens),
+            image_tokens: some(self.image_tokens),
+            audio_tokens: some(self.audio_tokens),
+            ..ModalityTokens::default()
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -223,13 +257,7 @@ impl OpenAiUsage<'_> {
         if let Some(parts) = self.input_parts() {
             details.modalities(parts.modalities(), |details| &mut details.input);
             if let Some(cached) = &parts.cached_tokens_details.0 {
-                let cached = ModalityTokens {
-                    text_tokens: some(cached.text_tokens),
-                    image_tokens: some(cached.image_tokens),
-                    audio_tokens: some(cached.audio_tokens),
-                    ..ModalityTokens::default()
-                };
-                details.modalities(cached, |details| &mut details.cache_read);
+                details.modalities(cached.tokens(), |details| &mut details.cache_read);
             }
             if let Some(written) = &parts.cache_write_tokens_details.0 {
                 details.cache_write(CacheWriteTokens {
@@ -244,6 +272,12 @@ impl OpenAiUsage<'_> {
         }
         if let Some(parts) = self.output_parts() {
             details.modalities(parts.modalities(), |details| &mut details.output);
+            details.set(some(parts.accepted_prediction_tokens), |details| {
+                &mut details.accepted_prediction_tokens
+            });
+            details.set(some(parts.rejected_prediction_tokens), |details| {
+                &mut details.rejected_prediction_tokens
+            });
         }
         if let Some(written) = &self.cache_creation.0 {
             details.cache_write(written.tokens());
@@ -251,6 +285,10 @@ impl OpenAiUsage<'_> {
         if let Some(tools) = &self.server_tool_use.0 {
             tools.add_to(&mut details);
         }
+        if let Some(tools) = &self.connectors.0 {
+            tools.add_to(&mut details);
+        }
+        self.add_units(&mut details);
         details.server_tool(tool_runs("web_search", self.num_search_queries));
         details.server_tool(tool_runs("live_search", self.num_sources_used));
         details.set(some(self.citation_tokens), |details| {
@@ -265,6 +303,46 @@ impl OpenAiUsage<'_> {
             &mut details.stated_cost_microdollars
         });
         details
+    }
+
+    /// What is counted in other units than tokens.
+    fn add_units(&self, details: &mut Details) {
+        let audio = milliseconds(self.seconds).or(milliseconds(self.prompt_audio_seconds));
+        details.unit("input_audio_ms", audio);
+        for (unit, count) in [
+            ("pages", self.pages_processed),
+            ("pages", self.pages),
+            ("document_bytes", self.doc_size_bytes),
+            ("images", self.images),
+            ("search_units", self.search_units),
+            ("classifications", self.classifications),
+            ("connector_tokens", self.connector_tokens),
+        ] {
+            details.unit(unit, some(count));
+        }
+        let billed = ModalityTokens {
+            text_tokens: some(self.text_tokens),
+            image_tokens: some(self.image_tokens),
+            ..ModalityTokens::default()
+        };
+        details.modalities(billed, |details| &mut details.input);
+    }
+
+    /// As the usage of a tool that has a model of its own.
+    pub(in crate::wire) fn of_tool(&self, name: &str, model: Option<&str>) -> ServerToolUsage {
+        let cached = self.cached_tokens_details.0.as_ref();
+        ServerToolUsage {
+            input: self
+                .input_parts()
+                .map(Parts::modalities)
+                .unwrap_or_default(),
+            cache_read: cached.map(Modalities::tokens).unwrap_or_default(),
+            output: self
+                .output_parts()
+                .map(Parts::modalities)
+                .unwrap_or_default(),
+            ..tool_tokens(name, model, &self.counts())
+        }
     }
 
     /// What the response says it cost. With a key of the client's own, OpenRouter's cost is its fee, and the
