@@ -22,7 +22,10 @@ impl UsageDetails {
         if let Some(so_far) = &mut so_far {
             lower(&mut so_far.stated_cost_microdollars, COST_MICRODOLLARS_MAX);
         }
-        for unit in &mut self.billed_units {
+        let of_so_far = so_far
+            .iter_mut()
+            .flat_map(|so_far| &mut so_far.billed_units);
+        for unit in self.billed_units.iter_mut().chain(of_so_far) {
             let mut count = Some(unit.count);
             lower(&mut count, TOKENS_MAX);
             unit.count = count.unwrap_or_default();
@@ -86,11 +89,17 @@ impl UsageDetails {
             self.server_tools.len(),
             self.other_models.len(),
             self.billed_units.len(),
+            self.so_far
+                .as_ref()
+                .map_or(0, |so_far| so_far.billed_units.len()),
         ];
         is_changed |= lengths.into_iter().any(|length| length > Self::LIST_MAX);
         self.server_tools.truncate(Self::LIST_MAX);
         self.other_models.truncate(Self::LIST_MAX);
         self.billed_units.truncate(Self::LIST_MAX);
+        let so_far = self.so_far.iter_mut();
+        let of_so_far = so_far.map(|so_far| &mut so_far.billed_units);
+        of_so_far.for_each(|units| units.truncate(Self::LIST_MAX));
         let words = [
             &mut self.service_tier,
             &mut self.speed,
@@ -101,7 +110,10 @@ impl UsageDetails {
         let tools = self.server_tools.iter_mut();
         let tools = tools.flat_map(|tool| [Some(&mut tool.tool_name), tool.model.as_mut()]);
         let models = self.other_models.iter_mut().map(|other| &mut other.model);
-        let units = self.billed_units.iter_mut().map(|billed| &mut billed.unit);
+        let so_far = self.so_far.iter_mut();
+        let units = so_far.flat_map(|so_far| &mut so_far.billed_units);
+        let units = units.chain(&mut self.billed_units);
+        let units = units.map(|billed| &mut billed.unit);
         for name in words.chain(tools.flatten()).chain(models).chain(units) {
             if let Some(bounded) = bounded(name, Self::NAME_BYTES_MAX) {
                 *name = bounded;

@@ -164,7 +164,7 @@ pub struct BilledUnit {
 }
 
 /// What a session or a job has used so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct UsageSoFar {
@@ -176,6 +176,9 @@ pub struct UsageSoFar {
     /// What the provider says it has cost, in millionths of a US dollar.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stated_cost_microdollars: Option<u64>,
+    /// What the provider counts in other units than tokens; at most [`UsageDetails::LIST_MAX`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub billed_units: Vec<BilledUnit>,
 }
 
 /// The tokens of one model among several that took part in a response.

@@ -5,9 +5,24 @@ use serde_json::value::RawValue;
 
 use super::error::ResponseError;
 use super::joiner::Joiner;
-use super::json::lenient::Text;
+use super::json::lenient::{Object, Text};
 use super::usage::{Counts, Details, OpenAiUsage};
 use crate::model::{Usage, WireProtocol};
+
+/// A model is named by a string, or by an object with its name.
+pub(super) fn name_of(raw: &RawValue) -> Option<String> {
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default)]
+    struct Named<'a> {
+        #[serde(borrow, alias = "name", alias = "model")]
+        id: Text<'a>,
+    }
+    if raw.get().starts_with('"') {
+        return serde_json::from_str(raw.get()).ok();
+    }
+    let named = serde_json::from_str::<Object<Named<'_>>>(raw.get()).ok()?;
+    named.0?.id.owned()
+}
 
 /// Reads an object of counts; their names tell whose they are.
 pub(super) fn usage(raw: &RawValue, joiner: &mut Joiner) {

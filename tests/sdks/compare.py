@@ -54,12 +54,21 @@ def compare(exchange, row):
             found = "\n".join(row["said"])
             verdict = RIGHT if value in found else (WRONG if found else UNREAD)
             yield owner, "text", verdict, value, found
+        elif name.startswith("usage_details."):
+            yield owner, name, *judged(name, value, within(json.loads(row["usage_details"] or "{}"), name))
         else:
             yield owner, name, *judged(name, value, row.get(name))
     if stated_calls or row["calls"]:
         found = len(row["calls"])
         verdict = RIGHT if found == stated_calls else (UNREAD if not found else WRONG)
         yield exchange.kind, "calls", verdict, stated_calls, found
+
+
+def within(details, path):
+    """What the details have at this path."""
+    for name in path.split(".")[1:]:
+        details = (details or {}).get(name)
+    return details
 
 
 def judged(name, value, found):

@@ -238,6 +238,8 @@ class Generator:
             return '{"a": "%s"}' % self.word("v")
         if name == "id" or name.endswith("_id") or name.endswith("Id"):
             return self.word("id-")
+        if name == "amount":
+            return str(self.random.randint(1, 5000))
         if name == "type":
             return self.word("type-")
         if "time" in name.lower() or name.endswith("_at") or name.endswith("At"):

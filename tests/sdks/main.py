@@ -118,17 +118,24 @@ def stale_table(options):
         found, asked = unread.find(options.auditlite, exchanges, work)
     reasons = [(re.compile(pattern), reason) for pattern, reason in json.loads(REASONS.read_text()).items()]
     lines = ["| type | fields | why |", "|---|---|---|"]
-    without = 0
+    without = []
     for name, fields in found.items():
         by_reason = {}
         for field in fields:
             reason = next((reason for pattern, reason in reasons if pattern.search(f"{name}.{field}")), None)
-            without += reason is None
+            if reason is None:
+                without.append(f"{name}.{field}")
             by_reason.setdefault(reason or "not yet", []).append(f"`{field}`")
         for reason, names in by_reason.items():
             lines.append(f"| `{name}` | {', '.join(names)} | {reason} |")
+    idle = [pattern.pattern for pattern, _ in reasons
+            if not any(pattern.search(f"{name}.{field}") for name, fields in found.items() for field in fields)]
+    for pattern in idle:
+        print(f"gives a reason for nothing in {REASONS.name}: {pattern}")
     count = sum(len(fields) for fields in found.values())
-    print(f"{asked} fields of types asked about, {count} not read, {without} of them without a reason")
+    print(f"{asked} fields of types asked about, {count} not read, {len(without)} of them without a reason")
+    for field in without:
+        print(f"neither read nor given a reason in {REASONS.name}: {field}")
     text = TABLE.read_text()
     head, rest = text.split(BEGIN)
     tail = rest.split(END)[1]
@@ -139,7 +146,7 @@ def stale_table(options):
         print("docs/wire.md does not list what is not read:")
         sys.stdout.writelines(difflib.unified_diff(text.splitlines(True), wanted.splitlines(True), "now", "is"))
         return 1
-    return 0
+    return 1 if without or idle else 0
 
 
 if __name__ == "__main__":

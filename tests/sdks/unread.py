@@ -11,11 +11,11 @@ import compare
 from exchange import Exchange, dumps
 from generate import Instance, type_name
 
-TRIALS = 3
+TRIALS = 8
 USAGE = re.compile(r"Usage|Tokens|TokenCount|BilledUnits|IterationUsage|CacheCreation")
 MATTERS = re.compile(r"^(model|modelVersion|.*_model)$|tier|speed|geo$|region|tokens?$|TokenCount$|tool_calls|arguments"
                      r"|^args$|^input$|^action|^queries$|^code$|^operation$|finish|^stop_|stopReason|^error$|refusal"
-                     r"|_tool_use$|^namespace$|toolset|call_id$|partialArgs|transcript|traffic", re.I)
+                     r"|_tool_use$|^category$|^namespace$|toolset|call_id$|partialArgs|transcript|traffic", re.I)
 # Of a row, what follows from the bytes and the time alone.
 OF_BYTES = {"opened_seq", "ended_seq", "request_id", "opened_at", "opened_at_iso", "response_bytes", "latency_us",
             "request_bytes"}
@@ -70,6 +70,8 @@ def find(auditlite, exchanges, work):
         if body is None or exchange.status != 200:
             continue
         for cls, name, path in places(body):
+            if "instructions" in path[:-1]:
+                continue  # The request's own input, repeated.
             key = (type_name(cls), name)
             if not (USAGE.search(cls.__name__) or MATTERS.search(name)) or trials.get(key, 0) >= TRIALS:
                 continue

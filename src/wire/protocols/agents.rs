@@ -7,7 +7,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::model::{MessagePart, MessageToolCall, MessageToolResult};
+use crate::model::{CacheWriteTokens, MessagePart, MessageToolCall, MessageToolResult};
 use crate::wire::error::ResponseError;
 use crate::wire::facts;
 use crate::wire::framing::Frame;
@@ -148,7 +148,9 @@ pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
     let Ok(event) = serde_json::from_slice::<Event<'_>>(frame.data) else {
         return false;
     };
-    joiner.identify(event.session_id.as_str(), None);
+    // An object of another kind has the id of its session too.
+    let session_id = event.session_id.as_str();
+    joiner.identify(session_id.filter(|_| event.object.as_str().is_none()), None);
     if let Some(session) = event.session {
         return read_session(session.get().as_bytes(), false, joiner);
     }
@@ -245,7 +247,7 @@ fn finish_turn(turn: &Turn<'_>, joiner: &mut Joiner) {
 
 fn so_far(usage: &OpenAiUsage<'_>) -> Details {
     let mut details = Details::default();
-    details.so_far(&usage.counts(), Default::default(), None);
+    details.so_far(&usage.counts(), CacheWriteTokens::default(), None, &[]);
     details
 }
 

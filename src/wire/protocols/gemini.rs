@@ -47,6 +47,9 @@ struct Candidate<'a> {
     index: Count,
     /// A name; a number if the client asked for `enum-encoding=int`.
     finish_reason: Label,
+    /// Why it stopped, in prose.
+    #[serde(borrow)]
+    finish_message: Text<'a>,
     #[serde(borrow)]
     content: Object<Message<'a>>,
     grounding_metadata: Object<Grounding>,
@@ -262,8 +265,12 @@ pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
                 .details()
                 .server_tool(tool_calls(WEB_SEARCH, searches));
         }
-        let reason = candidate.finish_reason.0.as_deref();
-        joiner.finish_reason(index, reason.map(finish_reason));
+        let reason = candidate.finish_reason.0.as_deref().map(finish_reason);
+        if !matches!(reason, None | Some("STOP" | "MAX_TOKENS")) {
+            let said = candidate.finish_message.as_str().unwrap_or_default();
+            joiner.set_refusal(index, Slot::Refusal(0, 0), said);
+        }
+        joiner.finish_reason(index, reason);
     }
     true
 }

@@ -59,13 +59,6 @@ struct Meta<'a> {
     tokens: Raw<'a>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Named<'a> {
-    #[serde(borrow, alias = "name", alias = "model")]
-    id: Text<'a>,
-}
-
 pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
     let Ok(text) = std::str::from_utf8(frame.data) else {
         return false;
@@ -87,7 +80,7 @@ fn read(text: &str, depth: usize, joiner: &mut Joiner) -> bool {
     let Ok(Object(Some(document))) = serde_json::from_str::<Object<Document<'_>>>(text) else {
         return false;
     };
-    let model = document.model.and_then(name_of);
+    let model = document.model.and_then(facts::name_of);
     joiner.identify(document.id.as_str(), model.as_deref());
     if let Some(usage) = document.usage {
         facts::usage(usage, joiner);
@@ -124,15 +117,6 @@ fn read(text: &str, depth: usize, joiner: &mut Joiner) -> bool {
         }
     }
     true
-}
-
-/// A model is named by a string, or by an object with its name.
-fn name_of(raw: &RawValue) -> Option<String> {
-    if raw.get().starts_with('"') {
-        return serde_json::from_str(raw.get()).ok();
-    }
-    let named = serde_json::from_str::<Object<Named<'_>>>(raw.get()).ok()?;
-    named.0?.id.owned()
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -61,7 +61,7 @@ struct Event<'a> {
     agent: Object<Agent<'a>>,
     /// Of a dream.
     #[serde(borrow)]
-    model: Object<Model<'a>>,
+    model: Raw<'a>,
     #[serde(borrow)]
     status: Text<'a>,
     #[serde(borrow)]
@@ -106,14 +106,7 @@ struct Failure<'a> {
 #[serde(default)]
 struct Agent<'a> {
     #[serde(borrow)]
-    model: Object<Model<'a>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Model<'a> {
-    #[serde(borrow)]
-    id: Text<'a>,
+    model: Raw<'a>,
 }
 
 impl Failure<'_> {
@@ -132,10 +125,9 @@ pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
         return false;
     };
     let id = event.id.as_str().unwrap_or_default();
-    if let Some(agent) = &event.agent.0
-        && let Some(model) = &agent.model.0
-    {
-        joiner.identify(None, model.id.as_str());
+    let agent = event.agent.0.as_ref().and_then(|agent| agent.model);
+    if let Some(model) = event.model.or(agent).and_then(facts::name_of) {
+        joiner.identify(None, Some(&model));
     }
     match event.kind.as_str().or(frame.name) {
         Some("session" | "session_thread" | "dream") => read_object(&event, joiner),
@@ -232,8 +224,7 @@ fn read_status(event: &Event<'_>, joiner: &mut Joiner) {
 
 /// A session, a thread of one, or a dream, as it is now.
 fn read_object(event: &Event<'_>, joiner: &mut Joiner) {
-    let model = event.model.0.as_ref();
-    joiner.identify(event.id.as_str(), model.and_then(|model| model.id.as_str()));
+    joiner.identify(event.id.as_str(), None);
     let status = event.status.as_str();
     let is_dream = event.kind.as_str() == Some("dream");
     // Of a cancelled dream the counts can still change.
@@ -272,7 +263,7 @@ struct Request<'a> {
     events: Latest<&'a RawValue, ITEMS_MAX>,
     #[serde(borrow)]
     initial_events: Latest<&'a RawValue, ITEMS_MAX>,
-    /// Of a dream, by its name or as an object.
+    /// Of a dream.
     #[serde(borrow)]
     model: Raw<'a>,
 }
@@ -285,11 +276,7 @@ pub(crate) fn request(body: &[u8], parsed: &mut ParsedRequest) -> bool {
     let Ok(request) = serde_json::from_slice::<Request<'_>>(body) else {
         return false;
     };
-    parsed.model = request.model.and_then(|raw| {
-        let named = serde_json::from_str::<Object<Model<'_>>>(raw.get());
-        let named = named.ok()?.0.and_then(|model| model.id.owned());
-        named.or_else(|| serde_json::from_str::<Text<'_>>(raw.get()).ok()?.owned())
-    });
+    parsed.model = request.model.and_then(facts::name_of);
     parsed.read_messages(request.initial_events, message);
     parsed.read_messages(request.events, message);
     true

@@ -19,7 +19,7 @@ fn anthropic_events() -> Vec<&'static str> {
         r#"{"type":"session.thread_status_idle","id":"t1","session_thread_id":"x","agent_name":"a","stop_reason":{"type":"end_turn"}}"#,
         r#"{"type":"session.error","id":"e7","error":{"type":"model_overloaded_error","message":"m","retry_status":{"type":"retrying"}}}"#,
         r#"{"type":"span.outcome_evaluation_end","id":"e8","result":"satisfied","usage":{"input_tokens":1,"output_tokens":2,"cache_read_input_tokens":0,"cache_creation_input_tokens":0}}"#,
-        r#"{"type":"session.usage","id":"u1","usage":{"input_tokens":1000,"output_tokens":500,"cache_read_input_tokens":7,"cache_creation":{"ephemeral_5m_input_tokens":3,"ephemeral_1h_input_tokens":4},"list_cost":{"amount":"25","currency":"USD"},"active_seconds":1.5}}"#,
+        r#"{"type":"session.usage","id":"u1","usage":{"input_tokens":1000,"output_tokens":500,"cache_read_input_tokens":7,"cache_creation":{"ephemeral_5m_input_tokens":3,"ephemeral_1h_input_tokens":4},"list_cost":{"amount":"25","currency":"USD"},"active_seconds":1.5,"server_tool_use":{"web_search_requests":2,"web_fetch_requests":0}}}"#,
         IDLE,
     ]
 }
@@ -48,6 +48,12 @@ fn the_stream_of_a_session_counts_each_request_to_a_model_once() {
     assert_eq!(so_far.usage.cache_write_input_tokens, Some(7));
     assert_eq!(so_far.cache_write.for_1h_tokens, Some(4));
     assert_eq!(so_far.stated_cost_microdollars, Some(250_000));
+    let units: Vec<(&str, u64)> = so_far
+        .billed_units
+        .iter()
+        .map(|billed| (billed.unit.as_str(), billed.count))
+        .collect();
+    assert_eq!(units, [("web_search_requests", 2), ("active_ms", 1500)]);
     assert_eq!(details.speed.as_deref(), Some("fast"));
     // A stream may begin with what came before.
     let mut again = all.clone();
@@ -137,7 +143,7 @@ fn what_is_looked_at_counts_once_it_is_over_or_never() {
         ),
     ] {
         let body = format!(
-            r#"{{"id":"i",{document},"agent":{{"model":{{"id":"m"}}}},"model":{{"id":"m"}},{usage}}}"#
+            r#"{{"id":"i","session_id":"s",{document},"agent":{{"model":{{"id":"m"}}}},"model":{{"id":"m"}},{usage}}}"#
         );
         let body = match protocol == &sessions {
             true => body,

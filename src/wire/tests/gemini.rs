@@ -94,3 +94,18 @@ fn what_was_said_in_audio_is_text() {
     let response = parse(WireProtocol::GeminiGenerate, body);
     assert_eq!(response.assistant_text(), "Hello");
 }
+
+#[test]
+fn why_a_candidate_stopped_early_is_a_refusal() {
+    let body = |reason: &str| {
+        format!(
+            r#"{{"candidates":[{{"content":{{"role":"model","parts":[{{"text":"Hi"}}]}},"finishReason":"{reason}","finishMessage":"because"}}]}}"#
+        )
+    };
+    for (reason, refusal) in [("PROHIBITED_CONTENT", Some("because")), ("STOP", None)] {
+        let response = parse(WireProtocol::GeminiGenerate, &body(reason));
+        assert_eq!(response.refusal().as_deref(), refusal, "{reason}");
+        assert_eq!(response.finish_reasons, [reason]);
+        assert_eq!(response.assistant_text(), "Hi");
+    }
+}

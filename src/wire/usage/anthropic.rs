@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::details::{Details, ServerToolCounts, add_model, milliseconds};
+use super::details::{Details, ServerToolCounts, add_model, milliseconds, some};
 use super::openai::CacheCreation;
 use super::{Counts, add, any_odd, sum};
 use crate::model::{CacheWriteTokens, Usage};
@@ -154,12 +154,19 @@ impl AnthropicUsage<'_> {
     pub(in crate::wire) fn so_far(&self) -> Details {
         let mut details = Details::default();
         let cost = self.list_cost.0.as_ref();
+        let tools = self.server_tool_use.0.as_ref();
+        let tools = tools.map(|tools| tools.0.as_slice()).unwrap_or_default();
+        let mut units: Vec<(&str, Option<u64>)> = tools
+            .iter()
+            .map(|(name, count)| (name.as_str(), some(*count)))
+            .collect();
+        units.push(("active_ms", milliseconds(self.active_seconds)));
         details.so_far(
             &self.counts(),
             self.lifetimes(),
             cost.and_then(Amount::microdollars),
+            &units,
         );
-        details.unit("active_ms_so_far", milliseconds(self.active_seconds));
         details
     }
 
@@ -316,7 +323,7 @@ impl BedrockUsage {
                 Some("1h") => &mut written.for_1h_tokens,
                 _ => continue,
             };
-            *place = sum([*place, super::details::some(detail.input_tokens), None]);
+            *place = sum([*place, some(detail.input_tokens), None]);
         }
         details.cache_write(written);
         details

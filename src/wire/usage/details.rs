@@ -85,16 +85,12 @@ impl Details {
 
     /// An amount of something that is no token. The last word of a stream counts; zeros are left out.
     pub(in crate::wire) fn unit(&mut self, unit: &str, count: Option<u64>) {
-        let Some(count) = count.filter(|count| *count > 0) else {
-            return;
-        };
-        let units = &mut self.0.get_or_insert_default().billed_units;
-        let count = count.min(TOKENS_MAX);
-        if let Some(known) = units.iter_mut().find(|known| known.unit == unit) {
-            known.count = count;
-        } else if units.len() < UsageDetails::LIST_MAX {
-            let unit = bounded(unit);
-            units.push(BilledUnit { unit, count });
+        if let Some(count) = count.filter(|count| *count > 0) {
+            add_unit(
+                &mut self.0.get_or_insert_default().billed_units,
+                unit,
+                count,
+            );
         }
     }
 
@@ -104,14 +100,20 @@ impl Details {
         counts: &Counts,
         cache_write: CacheWriteTokens,
         stated_cost_microdollars: Option<u64>,
+        units: &[(&str, Option<u64>)],
     ) {
-        let usage = counts.usage().map(capped).unwrap_or_default();
-        let so_far = UsageSoFar {
-            usage,
+        let stated = stated_cost_microdollars;
+        let mut so_far = UsageSoFar {
+            usage: counts.usage().map(capped).unwrap_or_default(),
             cache_write,
-            stated_cost_microdollars: stated_cost_microdollars
-                .map(|cost| cost.min(COST_MICRODOLLARS_MAX)),
+            stated_cost_microdollars: stated.map(|cost| cost.min(COST_MICRODOLLARS_MAX)),
+            ..UsageSoFar::default()
         };
+        for (unit, count) in units {
+            if let Some(count) = count.filter(|count| *count > 0) {
+                add_unit(&mut so_far.billed_units, unit, count);
+            }
+        }
         if so_far != UsageSoFar::default() {
             self.0.get_or_insert_default().so_far = Some(so_far);
         }
@@ -159,7 +161,7 @@ impl Details {
         known.accepted_prediction_tokens = accepted.or(known.accepted_prediction_tokens);
         let rejected = later.rejected_prediction_tokens;
         known.rejected_prediction_tokens = rejected.or(known.rejected_prediction_tokens);
-        known.so_far = later.so_far.or(known.so_far);
+        known.so_far = later.so_far.or(known.so_far.take());
         if !later.other_models.is_empty() {
             known.other_models = later.other_models;
         }
@@ -212,6 +214,17 @@ pub(super) fn add_modalities(known: &mut ModalityTokens, more: ModalityTokens) {
         (&mut known.document_tokens, more.document_tokens),
     ] {
         *known = super::sum([*known, more, None]);
+    }
+}
+
+/// Sets an amount. What is beyond the limit is left out.
+fn add_unit(units: &mut Vec<BilledUnit>, unit: &str, count: u64) {
+    let count = count.min(TOKENS_MAX);
+    if let Some(known) = units.iter_mut().find(|known| known.unit == unit) {
+        known.count = count;
+    } else if units.len() < UsageDetails::LIST_MAX {
+        let unit = bounded(unit);
+        units.push(BilledUnit { unit, count });
     }
 }
 

@@ -14,7 +14,7 @@ from generate import fields_of, is_model, members, type_name
 
 # Paths that another family generates in full.
 OWN = re.compile(r"/chat/completions$|^/v1/responses(\?|$)|^/v1/messages|^/v2/chat$|/(fim|agents)/completions$"
-                 r"|^/v1/conversations|/batches$")
+                 r"|^/v1/conversations|/batches$|^/v1/sessions|^/v1/dreams|/agents/sessions|/threads/.*runs")
 COUNTS = {"input": ("input_tokens", "prompt_tokens", "total_input_tokens", "promptTokenCount"),
           "output": ("output_tokens", "completion_tokens", "total_output_tokens")}
 
