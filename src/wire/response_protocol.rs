@@ -14,6 +14,21 @@ const FRAMES_MAX: u32 = 8;
 /// Bytes that are framed at once, so that little is framed beyond the frame that tells.
 const STEP_BYTES: usize = 16 * 1024;
 
+/// What events of Anthropic's sessions begin with. Mistral's agents have events too (`agent.handoff`), and OpenAI's realtime
+/// sessions.
+const SESSION_EVENTS: [&str; 10] = [
+    "session.status_",
+    "session.thread_",
+    "agent.message",
+    "agent.thinking",
+    "agent.tool_",
+    "agent.mcp_tool_",
+    "agent.custom_tool_",
+    "agent.thread_",
+    "span.",
+    "workflow_run.",
+];
+
 /// Fields that only some protocols have, or that name it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -198,16 +213,7 @@ fn of_event(kind: &str) -> Option<WireProtocol> {
         "session_thread" | "dream" | "event_start" | "event_delta" | "session.error"
         | "session.usage" | "session.deleted" => WireProtocol::AnthropicSessions,
         kind if kind.starts_with("agent.session.") => WireProtocol::OpenAiAgents,
-        kind if [
-            "session.status_",
-            "session.thread_",
-            "agent.",
-            "span.",
-            "workflow_run.",
-        ]
-        .iter()
-        .any(|start| kind.starts_with(start)) =>
-        {
+        kind if SESSION_EVENTS.iter().any(|start| kind.starts_with(start)) => {
             WireProtocol::AnthropicSessions
         }
         kind if kind.starts_with("session.") || kind.starts_with("input_audio_buffer.") => {

@@ -329,6 +329,10 @@ fn sessions_are_recognised_by_their_paths_and_by_themselves() {
             WireProtocol::OpenAiAssistants,
         ),
         (realtime.to_owned(), WireProtocol::OpenAiRealtime),
+        (
+            events(&[r#"{"type":"agent.handoff.started","previous_agent_id":"a"}"#]),
+            WireProtocol::Unknown,
+        ),
     ] {
         let found = WireProtocol::detect_exchange("", b"{}", body.as_bytes());
         assert_eq!(found, protocol, "{body}");
