@@ -6,10 +6,12 @@
 
 use std::{error::Error, time::Duration};
 
-use auditlite::{CanonicalMessage, RequestContext, Store, WireProtocol};
+use auditlite::{CanonicalMessage, PriceBook, RequestContext, Store, WireProtocol};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let store = Store::builder("audit.db").open()?;
+    let store = Store::builder("audit.db")
+        .price_book(PriceBook::built_in())
+        .open()?;
     let recorder = store.recorder(); // clone it into your handlers
 
     // A request arrives: pass its bytes, parse nothing.

@@ -132,7 +132,7 @@ pub use model::{
     ToolStats, UnreadableRequest, Usage, UsageDetails, UsageSoFar, UsageSource, WireProtocol,
     stored_identifier,
 };
-pub use pricing::PriceBook;
+pub use pricing::{Cost, CostQuery, PriceBook};
 pub use read::feed::{FeedFact, FeedItem};
 pub use read::search::{
     SearchHit, SearchLag, SearchOptions, SearchResult, SnippetPart, update_search_index,

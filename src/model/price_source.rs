@@ -8,11 +8,14 @@ use super::read::Digest;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PriceSource {
-    /// `litellm` or `own`.
+    /// `litellm`, `own` or `built_in`.
     pub format: String,
     /// SHA-256 of its text.
     #[serde(with = "hexadecimal")]
     pub sha256: Digest,
+    /// The day of the prices, as `2026-11-20`, where they say it: the built-in ones do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<String>,
     /// How many prices it has.
     pub entries: u64,
 }

@@ -15,6 +15,7 @@ impl UsageDetails {
             }
         };
         lower(&mut self.stated_cost_microdollars, COST_MICRODOLLARS_MAX);
+        lower(&mut self.computed_cost_microdollars, COST_MICRODOLLARS_MAX);
         lower(&mut self.citation_tokens, TOKENS_MAX);
         lower(&mut self.accepted_prediction_tokens, TOKENS_MAX);
         lower(&mut self.rejected_prediction_tokens, TOKENS_MAX);
@@ -89,11 +90,13 @@ impl UsageDetails {
             self.server_tools.len(),
             self.other_models.len(),
             self.billed_units.len(),
+            self.unpriced.len(),
             self.so_far
                 .as_ref()
                 .map_or(0, |so_far| so_far.billed_units.len()),
         ];
         is_changed |= lengths.into_iter().any(|length| length > Self::LIST_MAX);
+        self.unpriced.truncate(Self::LIST_MAX);
         self.server_tools.truncate(Self::LIST_MAX);
         self.other_models.truncate(Self::LIST_MAX);
         self.billed_units.truncate(Self::LIST_MAX);
@@ -110,11 +113,12 @@ impl UsageDetails {
         let tools = self.server_tools.iter_mut();
         let tools = tools.flat_map(|tool| [Some(&mut tool.tool_name), tool.model.as_mut()]);
         let models = self.other_models.iter_mut().map(|other| &mut other.model);
+        let unpriced = self.unpriced.iter_mut();
         let so_far = self.so_far.iter_mut();
         let units = so_far.flat_map(|so_far| &mut so_far.billed_units);
         let units = units.chain(&mut self.billed_units);
         let units = units.map(|billed| &mut billed.unit);
-        for name in words.chain(tools.flatten()).chain(models).chain(units) {
+        for name in words.chain(tools.flatten()).chain(models).chain(units).chain(unpriced) {
             if let Some(bounded) = bounded(name, Self::NAME_BYTES_MAX) {
                 *name = bounded;
                 is_changed = true;

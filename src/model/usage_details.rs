@@ -61,6 +61,14 @@ pub struct UsageDetails {
     /// Usage of a whole session or job so far, at which this response is one look of many. Not in the totals.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub so_far: Option<UsageSoFar>,
+    /// What the price book gives, in millionths of a US dollar, where the cost that counts is the one that the
+    /// response states. Not said by the response.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub computed_cost_microdollars: Option<u64>,
+    /// What the price book has no price for, such as `tier scale` or `code_execution`: the computed cost lacks it, or
+    /// has the standard price in its place. At most [`Self::LIST_MAX`]. Not said by the response.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unpriced: Vec<String>,
 }
 
 impl UsageDetails {
@@ -68,6 +76,20 @@ impl UsageDetails {
     pub const LIST_MAX: usize = 16;
     /// Limit of each name, in bytes: names are words, and models' names short.
     pub const NAME_BYTES_MAX: usize = 128;
+
+    /// What holds whatever the counts of tokens are; `None`: nothing.
+    pub(crate) fn without_counts(self) -> Option<Box<Self>> {
+        let rest = Self {
+            service_tier: self.service_tier,
+            speed: self.speed,
+            region: self.region,
+            billed_units: self.billed_units,
+            stated_cost_microdollars: self.stated_cost_microdollars,
+            server_tools: self.server_tools,
+            ..Self::default()
+        };
+        (rest != Self::default()).then(|| Box::new(rest))
+    }
 }
 
 /// Tokens by modality. What is not stated is absent.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use wildmatch::WildMatch;
 
+use super::names::other_names;
 use super::price::Price;
 use super::provider::{canonical, fold};
 use crate::model::{Digest, PriceSource};
@@ -21,6 +22,8 @@ pub(super) struct Layer {
     entries: usize,
     /// The format of the source, and the SHA-256 of its text.
     source: Option<(&'static str, Digest)>,
+    /// When the source was made, if it is known.
+    date: Option<&'static str>,
 }
 
 impl Layer {
@@ -74,12 +77,19 @@ impl Layer {
         self
     }
 
+    /// Says when the source was made.
+    pub(super) fn of_date(mut self, date: &'static str) -> Self {
+        self.date = Some(date);
+        self
+    }
+
     /// What it was read from.
     pub(super) fn source(&self) -> Option<PriceSource> {
         let (format, sha256) = self.source?;
         Some(PriceSource {
             format: format.to_owned(),
             sha256,
+            date: self.date.map(str::to_owned),
             entries: u64::try_from(self.entries).unwrap_or(u64::MAX),
         })
     }
@@ -89,12 +99,39 @@ impl Layer {
         self.entries
     }
 
-    /// The price of a model, by the canonical name of a provider. `folded` is the model in lower case.
-    pub(super) fn find(&self, provider: Option<&str>, model: &str, folded: &str) -> Option<&Price> {
-        provider
-            .and_then(|provider| self.providers.get(provider))
-            .and_then(|models| models.find(model, folded))
-            .or_else(|| self.any_provider.find(model, folded))
+    /// The price of the first of these models that has one: of the given provider, by its canonical name, then without
+    /// a provider.
+    pub(super) fn find<'m>(
+        &self,
+        provider: Option<&str>,
+        models: impl Iterator<Item = &'m str> + Clone,
+    ) -> Option<Found<'_>> {
+        let own = provider.and_then(|provider| self.providers.get(provider));
+        let of_provider = || models.clone().find_map(|model| own?.find_any_name(model));
+        let without = || models.clone().find_map(|model| self.find_without(model));
+        if let Some(price) = own.and_then(|_| of_provider()) {
+            let is_of_other = false;
+            return Some(Found { price, is_of_other });
+        }
+        let price = without()?;
+        // A provider that the list knows has prices of its own: another one's may not be the same.
+        let whose = price.provider.as_deref();
+        let is_of_other = own.is_some() && whose.is_some() && whose != provider;
+        Some(Found { price, is_of_other })
+    }
+
+    /// The price of a model whose provider is not known, or has no price of it.
+    fn find_without(&self, model: &str) -> Option<&Price> {
+        let price = self.any_provider.find(model, &fold(model));
+        price.or_else(|| {
+            other_names(model).into_iter().find_map(|name| {
+                let provider = name.provider.map(canonical);
+                let told = provider.and_then(|provider| self.providers.get(provider.as_ref()));
+                let folded = fold(&name.model);
+                let told = told.and_then(|models| models.find(&name.model, &folded));
+                told.or_else(|| self.any_provider.find(&name.model, &folded))
+            })
+        })
     }
 
     fn models_mut(&mut self, provider: Option<&str>) -> &mut Models {
@@ -108,6 +145,14 @@ impl Layer {
     }
 }
 
+/// A price that was found.
+#[derive(Debug)]
+pub(super) struct Found<'b> {
+    pub(super) price: &'b Price,
+    /// Whether it is the price of another provider than the one that was asked for, which the list knows.
+    pub(super) is_of_other: bool,
+}
+
 /// The models of one provider.
 #[derive(Debug, Default)]
 struct Models {
@@ -118,6 +163,14 @@ struct Models {
 }
 
 impl Models {
+    /// By the given name, then by its other names.
+    fn find_any_name(&self, model: &str) -> Option<&Price> {
+        self.find(model, &fold(model)).or_else(|| {
+            let mut names = other_names(model).into_iter();
+            names.find_map(|name| self.find(&name.model, &fold(&name.model)))
+        })
+    }
+
     fn find(&self, model: &str, folded: &str) -> Option<&Price> {
         let named = self.names.get(folded).and_then(|spellings| {
             let exact = spellings.iter().find(|named| named.name == model);
@@ -173,21 +226,21 @@ impl Glob {
 mod tests {
     use super::*;
     use crate::model::Usage;
-    use crate::pricing::price::Rates;
+    use crate::model::UsageDetails;
+    use crate::pricing::rates::{Kind, Rates, Tariff};
 
     /// A price of this many microdollars for each input token: a cost tells which price was found.
     fn price(mark: u64) -> Arc<Price> {
-        let rates = Rates {
-            input: Some(mark * 1_000_000),
-            ..Rates::default()
-        };
-        Arc::new(Price::new(rates, Vec::new()))
+        let mut rates = Rates::default();
+        rates.set(Kind::Input, Some(mark * 1_000_000));
+        Arc::new(Price::of_tokens(Tariff::new(rates, Vec::new())))
     }
 
     fn find(layer: &Layer, provider: Option<&str>, model: &str) -> Option<u64> {
-        layer
-            .find(provider, model, &fold(model))
-            .and_then(|price| price.cost_microdollars(&Usage::new(1, 0)))
+        let found = layer.find(provider, std::iter::once(model))?;
+        let details = UsageDetails::default();
+        let bill = found.price.bill(&Usage::new(1, 0), &details, None);
+        bill.total().map(|(cost, _)| cost)
     }
 
     #[test]

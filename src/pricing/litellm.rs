@@ -3,21 +3,23 @@
 //! Source of the format and of how its tiers apply: the file itself, and
 //! `litellm/litellm_core_utils/llm_cost_calc/` of <https://github.com/BerriAI/litellm>.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::book::Layer;
-use super::price::{DOLLARS_PER_TOKEN, Price, Rates, Tier, rate, scaled};
+use super::litellm_entry::read_price;
 use super::provider::canonical;
 use crate::error::PriceBookError;
 
 const INPUT: &str = "input_cost_per_token";
-const OUTPUT: &str = "output_cost_per_token";
-const CACHE_READ: &str = "cache_read_input_token_cost";
-const CACHE_WRITE: &str = "cache_creation_input_token_cost";
-const REASONING: &str = "output_cost_per_reasoning_token";
+/// An entry that is another name of another entry.
+const ALIAS: &str = "alias_of";
+/// An endpoint of Bedrock with prices of its own: they count where Bedrock's usual endpoint has none.
+const SECOND_ENDPOINT: &str = "bedrock_mantle";
+/// Steps from an alias to its price.
+const ALIAS_STEPS_MAX: usize = 8;
 /// An entry that explains the format.
 const SAMPLE: &str = "sample_spec";
 
@@ -38,7 +40,8 @@ pub(super) fn read(document: &Value) -> Result<Layer, PriceBookError> {
     };
     let mut layer = Layer::default();
     // Sorted, so that the order of the file never decides which of two entries wins.
-    let mut aliases = BTreeMap::new();
+    let mut prices = BTreeMap::new();
+    let mut aliases = Vec::new();
     for (key, entry) in entries.iter().collect::<BTreeMap<_, _>>() {
         if key == SAMPLE {
             continue;
@@ -50,125 +53,56 @@ pub(super) fn read(document: &Value) -> Result<Layer, PriceBookError> {
         let Some(entry) = entry.as_object() else {
             return Err(problem("it is not an object".to_owned()));
         };
-        let provider = entry.get("litellm_provider").and_then(Value::as_str);
-        let Some(price) = read_price(entry, provider).map_err(problem)? else {
+        if let Some(target) = entry.get(ALIAS).and_then(Value::as_str) {
+            aliases.push((key.as_str(), target));
             continue;
-        };
-        let price = Arc::new(price);
-        layer.count_entry();
-        layer.insert_name(None, key, &price);
-        let Some(provider) = provider else { continue };
-        layer.insert_name(Some(provider), key, &price);
-        if let Some((prefix, model)) = key.split_once('/')
-            && canonical(prefix) == canonical(provider)
-        {
-            aliases.insert(key, (provider, model, price));
+        }
+        let provider = entry.get("litellm_provider").and_then(Value::as_str);
+        if let Some(price) = read_price(entry, provider).map_err(problem)? {
+            prices.insert(key.as_str(), (provider, Arc::new(price)));
         }
     }
-    // Last, so that a full key always precedes a key without its prefix.
-    for (provider, model, price) in aliases.into_values() {
-        layer.insert_name(Some(provider), model, &price);
+    let targets: HashMap<&str, &str> = aliases.iter().copied().collect();
+    for (key, first) in &aliases {
+        let mut target = *first;
+        for _ in 0..ALIAS_STEPS_MAX {
+            match targets.get(target) {
+                Some(next) => target = next,
+                None => break,
+            }
+        }
+        if let Some(price) = prices.get(target).cloned() {
+            prices.insert(key, price);
+        }
+    }
+    // As in LiteLLM's calculator, a key that begins with the provider precedes one that does not: `deepseek/deepseek-chat`
+    // is what DeepSeek's `deepseek-chat` costs.
+    let without_prefix = |key: &'_ str, provider: &str| {
+        let (prefix, model) = key.split_once('/')?;
+        (canonical(prefix) == canonical(provider)).then(|| model.to_owned())
+    };
+    for (key, (provider, price)) in &prices {
+        if let Some(provider) = provider.filter(|provider| *provider != SECOND_ENDPOINT)
+            && let Some(model) = without_prefix(key, provider)
+        {
+            layer.insert_name(Some(provider), &model, price);
+        }
+    }
+    for (key, (provider, price)) in &prices {
+        layer.count_entry();
+        layer.insert_name(None, key, price);
+        if let Some(provider) = provider {
+            layer.insert_name(Some(provider), key, price);
+        }
+    }
+    for (key, (provider, price)) in &prices {
+        if let Some(provider) = provider.filter(|provider| *provider == SECOND_ENDPOINT)
+            && let Some(model) = without_prefix(key, provider)
+        {
+            layer.insert_name(Some(provider), &model, price);
+        }
     }
     Ok(layer)
-}
-
-/// `None`: the entry has no price of tokens.
-fn read_price(entry: &Map<String, Value>, provider: Option<&str>) -> Result<Option<Price>, String> {
-    let own = read_rates(entry, "")?;
-    let (base, mut tiers) = match read_tiered_pricing(entry, own)? {
-        Some(tiered) => tiered,
-        None => (own, read_thresholds(entry, own)?),
-    };
-    if base.input.is_none() && base.output.is_none() {
-        return Ok(None);
-    }
-    // As in LiteLLM's calculator: xAI's higher tier begins at the threshold, those of others above it.
-    if provider.is_some_and(|provider| canonical(provider) == "x_ai") {
-        for tier in &mut tiers {
-            tier.above_input_tokens = tier.above_input_tokens.saturating_sub(1);
-        }
-    }
-    Ok(Some(Price::new(base, tiers)))
-}
-
-/// The five rates, each from the field with this suffix.
-fn read_rates(fields: &Map<String, Value>, suffix: &str) -> Result<Rates, String> {
-    let read = |field: &str| {
-        let field = format!("{field}{suffix}");
-        match fields.get(&field) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => rate(value, DOLLARS_PER_TOKEN)
-                .map(Some)
-                .map_err(|problem| format!("{field} {problem}")),
-        }
-    };
-    Ok(Rates {
-        input: read(INPUT)?,
-        output: read(OUTPUT)?,
-        cache_read: read(CACHE_READ)?,
-        cache_write: read(CACHE_WRITE)?,
-        reasoning: read(REASONING)?,
-    })
-}
-
-/// Tiers such as `input_cost_per_token_above_200k_tokens`. As in LiteLLM, the input's field names the tier,
-/// and the tier inherits the rates that it omits.
-fn read_thresholds(entry: &Map<String, Value>, base: Rates) -> Result<Vec<Tier>, String> {
-    let mut tiers = Vec::new();
-    for field in entry.keys() {
-        let Some(suffix) = field.strip_prefix(INPUT) else {
-            continue;
-        };
-        if let Some(above_input_tokens) = threshold(suffix) {
-            let rates = read_rates(entry, suffix)?.or(base);
-            tiers.push(Tier {
-                above_input_tokens,
-                rates,
-            });
-        }
-    }
-    Ok(tiers)
-}
-
-/// 200,000 for `_above_200k_tokens`. `None` for `_above_200k_tokens_priority`, which is a service tier that
-/// was not asked for.
-fn threshold(suffix: &str) -> Option<u64> {
-    let number = suffix.strip_prefix("_above_")?.strip_suffix("_tokens")?;
-    match number.strip_suffix('k') {
-        Some(thousands) => thousands.parse::<u64>().ok()?.checked_mul(1_000),
-        None => number.parse().ok(),
-    }
-}
-
-/// A list `tiered_pricing` of complete tiers with a `range`, which replaces the flat rates.
-fn read_tiered_pricing(
-    entry: &Map<String, Value>,
-    flat: Rates,
-) -> Result<Option<(Rates, Vec<Tier>)>, String> {
-    let Some(list) = entry.get("tiered_pricing").and_then(Value::as_array) else {
-        return Ok(None);
-    };
-    let mut tiers = Vec::new();
-    for fields in list.iter().filter_map(Value::as_object) {
-        let start = fields.get("range").and_then(|range| range.get(0));
-        let (Some(start), true) = (start, fields.contains_key(INPUT)) else {
-            continue;
-        };
-        let above_input_tokens = scaled(&start.to_string(), 0)
-            .map_err(|problem| format!("the start of a range in tiered_pricing {problem}"))?;
-        let mut rates = read_rates(fields, "")?;
-        // A tier has its own cache rates; only its output falls back to the model's.
-        if rates.output.is_none() {
-            rates.output = flat.output;
-            rates.reasoning = rates.reasoning.or(flat.reasoning);
-        }
-        tiers.push(Tier {
-            above_input_tokens,
-            rates,
-        });
-    }
-    let lowest = tiers.iter().min_by_key(|tier| tier.above_input_tokens);
-    Ok(lowest.map(|lowest| lowest.rates).map(|base| (base, tiers)))
 }
 
 #[cfg(test)]
@@ -298,15 +232,17 @@ mod tests {
     }
 
     #[test]
-    fn a_full_key_comes_before_a_key_without_its_prefix() {
+    fn a_key_with_the_provider_comes_before_one_without() {
         let book = PriceBook::from_litellm_json(
             r#"{"vertex_ai/g": {"litellm_provider": "vertex_ai", "input_cost_per_token": 1e-06},
                 "g": {"litellm_provider": "vertex_ai-language-models", "input_cost_per_token": 2e-06}}"#,
         )
         .unwrap();
         let cost = |model| book.cost_microdollars(Some("vertex_ai"), &[model], &Usage::new(1, 0));
-        assert_eq!(cost("g"), Some(2));
+        assert_eq!(cost("g"), Some(1));
         assert_eq!(cost("vertex_ai/g"), Some(1));
+        let anyones = book.cost_microdollars(None, &["g"], &Usage::new(1, 0));
+        assert_eq!(anyones, Some(2));
     }
 
     #[test]

@@ -16,6 +16,7 @@ const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Formats, as the log states them.
 const LITELLM: &str = "litellm";
 const OWN: &str = "own";
+const BUILT_IN: &str = "built_in";
 
 /// Reads a file of either format.
 pub(super) fn load(path: &Path) -> Result<Layer, PriceBookError> {
@@ -32,6 +33,12 @@ pub(super) fn load(path: &Path) -> Result<Layer, PriceBookError> {
 /// Reads LiteLLM's list.
 pub(super) fn litellm(text: &str) -> Result<Layer, PriceBookError> {
     Ok(litellm::read(&parse_json(text)?)?.read_from(LITELLM, text))
+}
+
+/// Reads the list that comes with the library.
+pub(super) fn built_in(text: &str, date: &'static str) -> Result<Layer, PriceBookError> {
+    let layer = litellm::read(&parse_json(text)?)?;
+    Ok(layer.read_from(BUILT_IN, text).of_date(date))
 }
 
 /// Reads own prices from JSON.

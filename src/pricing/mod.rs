@@ -3,27 +3,87 @@
 //! Owns the formats of prices, the lookup and the arithmetic. It knows neither where usage comes from nor
 //! where costs go, keeps no state, and does no I/O except in [`PriceBook::load`].
 //!
-//! - `price`: rates, tiers, and the cost in integers;
+//! - `decimal`, `bill`: money in integers, from decimals to a sum that is rounded once;
+//! - `rates`, `off_peak`, `fees`: what tokens cost, when they cost less, and what else costs;
+//! - `price`: what one request of a model costs;
+//! - `provider`, `names`: other names of providers and of models;
 //! - `book`: lookup by provider and model;
-//! - `provider`: OpenTelemetry's names of providers and their other names;
-//! - `litellm`, `native`: the two formats;
-//! - `load`: which of them a file is in.
+//! - `litellm`, `litellm_entry`, `native`: the two formats;
+//! - `load`: which of them a file is in;
+//! - `built_in`: prices that come with the library.
 
+mod bill;
 mod book;
+mod built_in;
+mod decimal;
+mod fees;
 mod litellm;
+mod litellm_entry;
 mod load;
+mod names;
 mod native;
+mod off_peak;
 mod price;
 mod provider;
+mod rates;
+mod units;
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::PriceBookError;
-use crate::model::{PriceSource, Usage};
-use book::Layer;
-use price::Price;
+use crate::model::{CacheWriteTokens, PriceSource, Timestamp, Usage, UsageDetails};
+use bill::Bill;
+use book::{Found, Layer};
+
+/// What is to be priced by [`PriceBook::cost`].
+#[derive(Debug, Clone, Copy)]
+pub struct CostQuery<'q> {
+    provider: Option<&'q str>,
+    candidates: &'q [&'q str],
+    usage: &'q Usage,
+    details: Option<&'q UsageDetails>,
+    at: Option<Timestamp>,
+}
+
+impl<'q> CostQuery<'q> {
+    /// Usage of the first candidate that has a price; see [`PriceBook::cost_microdollars`].
+    pub fn new(provider: Option<&'q str>, candidates: &'q [&'q str], usage: &'q Usage) -> Self {
+        Self {
+            provider,
+            candidates,
+            usage,
+            details: None,
+            at: None,
+        }
+    }
+
+    /// What the response says beyond the counts. Default: nothing.
+    #[must_use]
+    pub fn details(mut self, details: &'q UsageDetails) -> Self {
+        self.details = Some(details);
+        self
+    }
+
+    /// When the request ended, for prices that depend on the hour. Default: not known.
+    #[must_use]
+    pub fn at(mut self, at: Timestamp) -> Self {
+        self.at = Some(at);
+        self
+    }
+}
+
+/// What a request costs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cost {
+    /// In millionths of a US dollar.
+    pub microdollars: u64,
+    /// What has no price, such as `tier scale`, `output_audio`, `code_execution`, `model m`, or `provider` where only
+    /// another provider's price of the model is known. At most 16.
+    pub unpriced: Vec<String>,
+}
 
 /// Prices of models, in US dollars. Immutable and cheap to clone: clones share the prices, also between
 /// threads. The writer looks up every ended request in the current book of its store.
@@ -34,20 +94,20 @@ use price::Price;
 ///
 /// # Which price wins
 ///
-/// The first candidate that has a price decides. For one candidate, a book from one source looks for:
+/// The first candidate that has a price under the provider decides, then the first one that has a price without a
+/// provider. For one candidate, a book from one source looks for:
 ///
-/// 1. the model's name under the provider,
-/// 2. a pattern under the provider,
-/// 3. the model's name without a provider,
-/// 4. a pattern without a provider.
+/// 1. the model's name,
+/// 2. a pattern,
+/// 3. the name without what clouds, routers and fine-tuning add: the ARN of a Bedrock model or profile and the
+///    geography of a profile, `models/`, `bedrock/`, the end of `ft:gpt-4o-mini-2024-07-18:org::id`.
 ///
 /// Names of providers are OpenTelemetry's (`aws.bedrock`, `azure.ai.openai`, `gcp.gemini`, …) or LiteLLM's
 /// (`bedrock`, `azure`, `gemini`, …), which mean the same. The exact spelling of a model precedes one that
 /// differs in ASCII case. Patterns ignore ASCII case. The pattern with more characters before its first `*`
 /// or `?` wins, then the one with more characters that are not wildcards, then the one listed first.
 ///
-/// In a [merged](Self::merge) book all four steps are tried in the overriding book first, and then in the
-/// overridden one.
+/// In a [merged](Self::merge) book all this is tried in the overriding book first, and then in the overridden one.
 ///
 /// # Cost
 ///
@@ -89,21 +149,43 @@ pub struct PriceBook {
 }
 
 impl PriceBook {
+    /// The day of the [built-in prices](Self::built_in), as `2026-11-28`.
+    pub const BUILT_IN_DATE: &'static str = built_in::DATE;
+
+    /// Prices that come with this library: models of OpenAI, Anthropic, Google, Mistral, Cohere, xAI, DeepSeek and
+    /// Moonshot under these providers' own names, as of [`BUILT_IN_DATE`](Self::BUILT_IN_DATE). A start; prices change.
+    ///
+    /// Taken from LiteLLM's list (MIT). Read when it is first asked for, which takes some milliseconds.
+    ///
+    /// ```
+    /// use auditlite::{PriceBook, Usage};
+    ///
+    /// let own = PriceBook::from_toml("[[prices]]\nmodel = \"house-7b\"\ninput = 0.1\noutput = 0.4")?;
+    /// let book = PriceBook::built_in().merge(own);
+    /// let usage = Usage::new(1_000, 100);
+    /// assert_eq!(book.cost_microdollars(Some("openai"), &["gpt-4.1"], &usage), Some(2_800));
+    /// # Ok::<(), auditlite::PriceBookError>(())
+    /// ```
+    pub fn built_in() -> Self {
+        built_in::book()
+    }
+
     /// Reads LiteLLM's `model_prices_and_context_window.json`, in US dollars per token, from
     /// <https://github.com/BerriAI/litellm/blob/main/model_prices_and_context_window.json>.
     ///
-    /// It uses the rates of input, output, cache reads, cache writes and reasoning, and their tiers
-    /// (`…_above_200k_tokens`, `tiered_pricing`). Costs may be numbers or strings. It skips entries without
-    /// a price of tokens (images, seconds, pages) and `sample_spec`, and ignores unknown fields. It does
-    /// not use batch, flex and priority rates, nor those of caches that live longer than the default, since
-    /// a [`Usage`] does not tell them apart.
+    /// It uses the rates of all kinds of tokens, with tiers of length (`…_above_200k_tokens`, `tiered_pricing`) and of
+    /// service (`…_batches`, `…_flex`, `…_priority`), off-peak hours, factors of regions and speeds, and prices of
+    /// searches, sessions, images, seconds, characters and pages. Costs may be numbers or strings. It follows
+    /// `alias_of`, and skips `sample_spec`, entries that price nothing that a response tells, and unknown fields. As
+    /// LiteLLM's calculator does, it bills cached input of Fireworks at half where the list has no rate.
     ///
     /// An entry is found by its full key, with or without its provider. It is also found by its key without
     /// the prefix, if the prefix names its provider: `azure/gpt-4o` is `gpt-4o` of `azure.ai.openai`, and
-    /// `openrouter/google/gemini-2.5-pro` is `google/gemini-2.5-pro` of `openrouter`. A full key precedes a
-    /// key without its prefix; of two keys without prefix the first in byte order wins. A full key is found
+    /// `openrouter/google/gemini-2.5-pro` is `google/gemini-2.5-pro` of `openrouter`. As in
+    /// LiteLLM's calculator, a key with the provider's prefix precedes one without: DeepSeek's `deepseek-chat` costs
+    /// what `deepseek/deepseek-chat` does; of two such keys the first in byte order wins. A full key is found
     /// for any provider: `gpt-4o` of a provider for which LiteLLM has no `gpt-4o` costs what OpenAI's
-    /// costs.
+    /// costs, and if LiteLLM has other models of that provider, [`Cost::unpriced`] says `provider`.
     ///
     /// # Errors
     ///
@@ -132,8 +214,16 @@ impl PriceBook {
     /// | `model` | the exact name, or a pattern with `*` (any characters) and `?` (one) |
     /// | `input`, `output` | US dollars per million tokens |
     /// | `cache_read`, `cache_write` | the same for cached input; default: `input` |
+    /// | `cache_write_1h`, `cache_write_12h` | the same for longer lifetimes; without them such writes are unpriced |
     /// | `reasoning` | the same for reasoning; default: `output` |
+    /// | `input_audio`, `input_image`, `input_video` | the same for media that are read; default: `input` |
+    /// | `cache_read_audio`, `cache_read_image` | the same for cached media; default: `cache_read` |
+    /// | `output_audio`, `output_image`, `output_video` | the same for media that are made; without them they are unpriced |
+    /// | `citation` | the same for cited sources; without it they are unpriced |
     /// | `tiers` | rates of long requests: a list of `above_input_tokens` and the rates that differ |
+    /// | `services` | tiers of service: a list of `name` (`flex`, `priority`, `batch`, `balanced`, `ultrafast`), the rates that differ, and `tiers` |
+    /// | `factors` | by what all rates are multiplied: `fast`, and names of regions such as `us` |
+    /// | `fees` | US dollars for each `web_search`, `google_maps`, `file_search`, `code_interpreter`, `request`, `query`, `image`, `input_image`, `audio_second`, `video_second`, `input_video_second`, `character`, `page` |
     ///
     /// Rates are numbers, or decimals in strings. They are rounded half up to a millionth of a dollar per
     /// million tokens.
@@ -226,7 +316,7 @@ impl PriceBook {
     /// What a request costs, in microdollars (millionths of a US dollar).
     ///
     /// `candidates` are names of the model, the best first: served, routed, requested. The first one with a
-    /// price decides; empty names are skipped.
+    /// price under the provider decides, else the first one with a price; empty names are skipped.
     ///
     /// `input_tokens` includes cache reads and writes, and `output_tokens` includes reasoning. Each part
     /// costs its own rate, and the rest costs the input or output rate. Parts that exceed their total are
@@ -239,15 +329,113 @@ impl PriceBook {
     /// ([`generic_cost_per_token`](https://github.com/BerriAI/litellm/blob/main/litellm/litellm_core_utils/llm_cost_calc/utils.py)).
     /// As there, a tier of xAI in LiteLLM's list begins at its threshold and not above it.
     ///
-    /// `None` if no candidate has a price, if neither input nor output tokens are known, or if LiteLLM's
-    /// list has no rate for a kind of tokens that was used: never a silent zero.
+    /// `None` if no candidate has a price, if neither input nor output tokens are known, or if the book has no rate for a
+    /// kind of tokens that was used: never a silent zero. [`cost`](Self::cost) says more.
     pub fn cost_microdollars(
         &self,
         provider: Option<&str>,
         candidates: &[&str],
         usage: &Usage,
     ) -> Option<u64> {
-        self.find(provider, candidates)?.cost_microdollars(usage)
+        let cost = self.cost(&CostQuery::new(provider, candidates, usage))?;
+        cost.unpriced.is_empty().then_some(cost.microdollars)
+    }
+
+    /// What a request costs with everything that its response says of it: tiers of service, media, lifetimes of cache
+    /// writes, the provider's own tools, other models, regions, speeds and the hour.
+    ///
+    /// Tokens cost the rate of their kind in the request's tier of service and length, or the standard one that stands
+    /// in for it; then what has no price of its own is in [`Cost::unpriced`]. Factors of speeds and regions multiply
+    /// what tokens cost, not the fees of tools. Free quotas, discounts by contract and taxes are not known here.
+    ///
+    /// `None` if no candidate has a price, if nothing is known of the usage, or if nothing of it has a price.
+    ///
+    /// ```
+    /// # use auditlite::{CostQuery, PriceBook, Usage, UsageDetails};
+    /// let book = PriceBook::from_litellm_json(
+    ///     r#"{"gpt-4.1": {"litellm_provider": "openai", "input_cost_per_token": 2e-06,
+    ///         "output_cost_per_token": 8e-06, "input_cost_per_token_priority": 3.5e-06,
+    ///         "output_cost_per_token_priority": 1.4e-05}}"#,
+    /// )?;
+    /// let usage = Usage::new(10_000, 1_000);
+    /// let mut details = UsageDetails::default();
+    /// let cost = |details: &UsageDetails| {
+    ///     let query = CostQuery::new(Some("openai"), &["gpt-4.1"], &usage).details(details);
+    ///     book.cost(&query).unwrap()
+    /// };
+    /// details.service_tier = Some("priority".to_owned());
+    /// assert_eq!(cost(&details).microdollars, 49_000);
+    /// details.service_tier = Some("scale".to_owned());
+    /// assert_eq!(cost(&details).microdollars, 28_000);
+    /// assert_eq!(cost(&details).unpriced, ["tier scale"]);
+    /// # Ok::<(), auditlite::PriceBookError>(())
+    /// ```
+    pub fn cost(&self, query: &CostQuery<'_>) -> Option<Cost> {
+        let none = UsageDetails::default();
+        let details = query.details.unwrap_or(&none);
+        let usage = query.usage;
+        if usage.input_tokens.is_none() && usage.output_tokens.is_none() && details.billed_units.is_empty()
+        {
+            return None;
+        }
+        let bill = self.bill(query, details)?;
+        let (microdollars, unpriced) = bill.total()?;
+        Some(Cost {
+            microdollars,
+            unpriced,
+        })
+    }
+
+    /// Bills the model that served, then the others that took part, then the models of tools.
+    fn bill(&self, query: &CostQuery<'_>, details: &UsageDetails) -> Option<Bill> {
+        let mut own = *query.usage;
+        let mut own_details = details.clone();
+        let mut others = Bill::default();
+        for other in &details.other_models {
+            if self.find(query.provider, &[&other.model]).is_none() {
+                // Billed with the rest, at the rates of the model that served.
+                others.note(&format!("model {}", other.model));
+                continue;
+            }
+            subtract(&mut own, &other.usage);
+            subtract_writes(&mut own_details.cache_write, &other.cache_write);
+            let its = UsageDetails {
+                cache_write: other.cache_write,
+                ..of_the_whole(details)
+            };
+            self.bill_other(query, &other.model, &other.usage, &its, &mut others);
+        }
+        for tool in &details.server_tools {
+            let Some(usage) = &tool.usage else { continue };
+            match &tool.model {
+                Some(model) => {
+                    let its = of_the_whole(details);
+                    self.bill_other(query, model, usage, &its, &mut others);
+                }
+                None => others.note(&tool.tool_name),
+            }
+        }
+        let found = self.find(query.provider, query.candidates)?;
+        let mut bill = found.price.bill(&own, &own_details, query.at);
+        if found.is_of_other {
+            bill.note("provider");
+        }
+        bill.append(others);
+        Some(bill)
+    }
+
+    fn bill_other(
+        &self,
+        query: &CostQuery<'_>,
+        model: &str,
+        usage: &Usage,
+        details: &UsageDetails,
+        bill: &mut Bill,
+    ) {
+        match self.find(query.provider, &[model]) {
+            Some(found) => bill.append(found.price.bill(usage, details, query.at)),
+            None => bill.note(&format!("model {model}")),
+        }
     }
 
     /// Whether one of the candidates has a price.
@@ -279,20 +467,61 @@ impl PriceBook {
         self.len() == 0
     }
 
-    fn find(&self, provider: Option<&str>, candidates: &[&str]) -> Option<&Price> {
+    /// Own prices first, then the public ones below them, and so on: a price of a lower book counts only where those
+    /// above have none for any of the names.
+    fn find(&self, provider: Option<&str>, candidates: &[&str]) -> Option<Found<'_>> {
         let provider = provider.map(provider::canonical);
-        let mut candidates = candidates.iter().filter(|model| !model.is_empty());
-        candidates.find_map(|model| {
-            let folded = provider::fold(model);
-            let mut layers = self.layers.iter();
-            layers.find_map(|layer| layer.find(provider.as_deref(), model, &folded))
-        })
+        let models = candidates.iter().copied().filter(|model| !model.is_empty());
+        let mut layers = self.layers.iter();
+        layers.find_map(|layer| layer.find(provider.as_deref(), models.clone()))
     }
 
     fn from_layer(layer: Layer) -> Self {
         Self {
             layers: vec![Arc::new(layer)],
         }
+    }
+}
+
+/// What holds for all models of a response.
+fn of_the_whole(details: &UsageDetails) -> UsageDetails {
+    UsageDetails {
+        service_tier: details.service_tier.clone(),
+        speed: details.speed.clone(),
+        region: details.region.clone(),
+        ..UsageDetails::default()
+    }
+}
+
+fn subtract(usage: &mut Usage, part: &Usage) {
+    for (total, part) in [
+        (&mut usage.input_tokens, part.input_tokens),
+        (&mut usage.output_tokens, part.output_tokens),
+        (
+            &mut usage.cache_read_input_tokens,
+            part.cache_read_input_tokens,
+        ),
+        (
+            &mut usage.cache_write_input_tokens,
+            part.cache_write_input_tokens,
+        ),
+        (
+            &mut usage.reasoning_output_tokens,
+            part.reasoning_output_tokens,
+        ),
+    ] {
+        *total = total.map(|total| total.saturating_sub(part.unwrap_or(0)));
+    }
+}
+
+fn subtract_writes(tokens: &mut CacheWriteTokens, part: &CacheWriteTokens) {
+    for (total, part) in [
+        (&mut tokens.for_5m_tokens, part.for_5m_tokens),
+        (&mut tokens.for_30m_tokens, part.for_30m_tokens),
+        (&mut tokens.for_1h_tokens, part.for_1h_tokens),
+        (&mut tokens.for_12h_tokens, part.for_12h_tokens),
+    ] {
+        *total = total.map(|total| total.saturating_sub(part.unwrap_or(0)));
     }
 }
 

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::book::Layer;
-use super::price::{DOLLARS_PER_MILLION_TOKENS, Price, Rates, Tier, rate};
+use super::decimal::{DOLLARS_PER_MILLION_TOKENS, factor, rate, unit};
+use super::fees::Fees;
+use super::price::{Factors, Price, ServiceTier};
+use super::provider::canonical;
+use super::rates::{Kind, Rates, Tariff, Tier};
 use crate::error::PriceBookError;
 
 /// The one field of the document.
@@ -37,37 +41,52 @@ pub(super) fn read(document: &Value) -> Result<Layer, PriceBookError> {
 /// the entry; then what is missing; then the tiers. An error completes the sentence that begins with the
 /// number of the entry.
 fn read_entry(layer: &mut Layer, value: &Value) -> Result<(), String> {
-    const FIELDS: &str =
-        "provider, model, input, output, cache_read, cache_write, reasoning and tiers";
+    let fields = format!(
+        "provider, model, {}, tiers, services, fees and factors",
+        rate_names()
+    );
     let mut provider = None;
     let mut model = None;
     let mut rates = Rates::default();
     let mut tier_list = None;
+    let mut services = Vec::new();
+    let mut fees = Fees::default();
+    let mut factors = Factors::default();
     for (field, value) in fields_of(value)? {
         match field.as_str() {
             "provider" => provider = Some(name(field, value)?),
             "model" => model = Some(name(field, value)?),
-            "tiers" => tier_list = Some(value.as_array().ok_or("tiers is not a list")?),
-            _ => read_rate(&mut rates, field, value, FIELDS)?,
+            "tiers" => tier_list = Some(list(field, value)?),
+            "services" => services = list(field, value)?.iter().collect(),
+            "fees" => fees = read_fees(value).map_err(|problem| format!("in fees, {problem}"))?,
+            "factors" => {
+                factors =
+                    read_factors(value).map_err(|problem| format!("in factors, {problem}"))?;
+            }
+            _ => read_rate(&mut rates, field, value, &fields)?,
         }
     }
     let model = model.ok_or("it has no model")?;
-    if rates.input.is_none() {
-        return Err("it has no input rate".to_owned());
-    }
-    if rates.output.is_none() {
-        return Err("it has no output rate; give 0 if the model has no output".to_owned());
-    }
-    let mut tiers: Vec<Tier> = Vec::new();
-    for value in tier_list.into_iter().flatten() {
-        let tier = read_tier(value, rates).map_err(|problem| format!("in a tier, {problem}"))?;
-        let above = tier.above_input_tokens;
-        if tiers.iter().any(|other| other.above_input_tokens == above) {
-            return Err(format!("it has two tiers above {above} input tokens"));
+    if fees == Fees::default() {
+        if rates.get(Kind::Input).is_none() {
+            return Err("it has no input rate".to_owned());
         }
-        tiers.push(tier);
+        if rates.get(Kind::Output).is_none() {
+            return Err("it has no output rate; give 0 if the model has no output".to_owned());
+        }
     }
-    let price = Arc::new(Price::new(rates, tiers));
+    let standard = Tariff::new(rates, read_tiers(tier_list.into_iter().flatten(), rates)?);
+    let services = services
+        .into_iter()
+        .map(|value| read_service(value).map_err(|problem| format!("in a service, {problem}")));
+    let price = Arc::new(Price {
+        standard,
+        services: services.collect::<Result<_, _>>()?,
+        off_peak: None,
+        factors,
+        fees,
+        provider: provider.map(|provider| Arc::from(canonical(provider).as_ref())),
+    });
     let is_new = if model.contains(['*', '?']) {
         layer.insert_pattern(provider, model, &price)
     } else {
@@ -83,8 +102,24 @@ fn read_entry(layer: &mut Layer, value: &Value) -> Result<(), String> {
     Ok(())
 }
 
+fn read_tiers<'v>(
+    values: impl Iterator<Item = &'v Value>,
+    base: Rates,
+) -> Result<Vec<Tier>, String> {
+    let mut tiers: Vec<Tier> = Vec::new();
+    for value in values {
+        let tier = read_tier(value, base).map_err(|problem| format!("in a tier, {problem}"))?;
+        let above = tier.above_input_tokens;
+        if tiers.iter().any(|other| other.above_input_tokens == above) {
+            return Err(format!("it has two tiers above {above} input tokens"));
+        }
+        tiers.push(tier);
+    }
+    Ok(tiers)
+}
+
 fn read_tier(value: &Value, base: Rates) -> Result<Tier, String> {
-    const FIELDS: &str = "above_input_tokens, input, output, cache_read, cache_write and reasoning";
+    let known = format!("above_input_tokens, {}", rate_names());
     let mut above = None;
     let mut rates = Rates::default();
     for (field, value) in fields_of(value)? {
@@ -92,7 +127,7 @@ fn read_tier(value: &Value, base: Rates) -> Result<Tier, String> {
             let tokens = value.as_u64().filter(|tokens| *tokens > 0);
             above = Some(tokens.ok_or("above_input_tokens is not a positive integer")?);
         } else {
-            read_rate(&mut rates, field, value, FIELDS)?;
+            read_rate(&mut rates, field, value, &known)?;
         }
     }
     let above_input_tokens = above.ok_or("above_input_tokens is missing")?;
@@ -101,14 +136,89 @@ fn read_tier(value: &Value, base: Rates) -> Result<Tier, String> {
     }
     Ok(Tier {
         above_input_tokens,
-        rates: rates.or(base),
+        rates: base.overlaid(&rates),
     })
+}
+
+/// The rates of a tier of service that differ from the standard ones.
+fn read_service(value: &Value) -> Result<(ServiceTier, Tariff), String> {
+    let known = format!("name, {} and tiers", rate_names());
+    let mut service = None;
+    let mut rates = Rates::default();
+    let mut tier_list = None;
+    for (field, value) in fields_of(value)? {
+        match field.as_str() {
+            "name" => {
+                let word = name(field, value)?;
+                let tier = ServiceTier::of(word).ok().flatten();
+                service = Some(tier.ok_or_else(|| {
+                    format!("{word:?} is not flex, priority, batch, balanced or ultrafast")
+                })?);
+            }
+            "tiers" => tier_list = Some(list(field, value)?),
+            _ => read_rate(&mut rates, field, value, &known)?,
+        }
+    }
+    let service = service.ok_or("name is missing")?;
+    let tiers = read_tiers(tier_list.into_iter().flatten(), rates)?;
+    Ok((service, Tariff::new(rates, tiers)))
+}
+
+/// Prices of what is not a token, in dollars each.
+fn read_fees(value: &Value) -> Result<Fees, String> {
+    let mut fees = Fees::default();
+    for (field, value) in fields_of(value)? {
+        let slot = match field.as_str() {
+            "web_search" => &mut fees.web_search,
+            "google_maps" => &mut fees.maps_search,
+            "file_search" => &mut fees.file_search,
+            "code_interpreter" => &mut fees.code_session,
+            "request" => &mut fees.request,
+            "query" => &mut fees.query,
+            "image" => &mut fees.output_image,
+            "input_image" => &mut fees.input_image,
+            "audio_second" => &mut fees.audio_second,
+            "video_second" => &mut fees.output_video_second,
+            "input_video_second" => &mut fees.input_video_second,
+            "character" => &mut fees.character,
+            "page" => &mut fees.page,
+            _ => {
+                return Err(format!(
+                    "unknown field {field:?}; the fields are web_search, google_maps, file_search, \
+                     code_interpreter, request, query, image, input_image, audio_second, \
+                     video_second, input_video_second, character and page"
+                ));
+            }
+        };
+        *slot = Some(unit(value).map_err(|problem| format!("{field} {problem}"))?);
+    }
+    Ok(fees)
+}
+
+/// What all rates are multiplied by: `fast` for the speed of that name, everything else is a region.
+fn read_factors(value: &Value) -> Result<Factors, String> {
+    let mut factors = Factors::default();
+    for (field, value) in fields_of(value)? {
+        let factor = factor(value).map_err(|problem| format!("{field} {problem}"))?;
+        match field.as_str() {
+            "fast" => factors.fast = Some(factor),
+            "other_region" => factors.other_region = Some(factor),
+            region => factors.regions.push((region.to_ascii_lowercase(), factor)),
+        }
+    }
+    Ok(factors)
 }
 
 fn fields_of(value: &Value) -> Result<&Map<String, Value>, String> {
     value
         .as_object()
         .ok_or_else(|| "it is not a table of fields".to_owned())
+}
+
+fn list<'a>(field: &str, value: &'a Value) -> Result<&'a Vec<Value>, String> {
+    value
+        .as_array()
+        .ok_or_else(|| format!("{field} is not a list"))
 }
 
 fn name<'a>(field: &str, value: &'a Value) -> Result<&'a str, String> {
@@ -118,18 +228,20 @@ fn name<'a>(field: &str, value: &'a Value) -> Result<&'a str, String> {
         .ok_or_else(|| format!("{field} is not a string with something in it"))
 }
 
+fn rate_names() -> String {
+    Kind::ALL.map(Kind::name).join(", ")
+}
+
 /// Sets the rate with this name. `known`: the list of valid fields, for the error.
 fn read_rate(rates: &mut Rates, field: &str, value: &Value, known: &str) -> Result<(), String> {
-    let slot = match field {
-        "input" => &mut rates.input,
-        "output" => &mut rates.output,
-        "cache_read" => &mut rates.cache_read,
-        "cache_write" => &mut rates.cache_write,
-        "reasoning" => &mut rates.reasoning,
-        _ => return Err(format!("unknown field {field:?}; the fields are {known}")),
+    let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == field) else {
+        return Err(format!("unknown field {field:?}; the fields are {known}"));
     };
     let rate = rate(value, DOLLARS_PER_MILLION_TOKENS);
-    *slot = Some(rate.map_err(|problem| format!("{field} {problem}"))?);
+    rates.set(
+        kind,
+        Some(rate.map_err(|problem| format!("{field} {problem}"))?),
+    );
     Ok(())
 }
 

@@ -1,354 +1,303 @@
-//! Rates, tiers, and what one request costs.
+//! What a model costs, and what one request of it costs.
 //!
-//! Money is always an integer. A rate is in 1e-12 US dollars per token, which is the same number as
-//! microdollars per million tokens. It is rounded once, when its decimal is parsed. A cost is the exact sum
-//! over the kinds of tokens, rounded once.
+//! Money is always an integer. A cost is the exact sum over everything that has a price, rounded once.
 
-use serde_json::Value;
+use std::sync::Arc;
 
-use crate::model::Usage;
+use super::bill::Bill;
+use super::decimal::FACTOR_ONE;
+use super::fees::Fees;
+use super::off_peak::OffPeak;
+use super::rates::{Kind, Quote, Tariff};
+use super::units::Units;
+use crate::model::{Timestamp, Usage, UsageDetails};
 
-/// The highest rate that is accepted: one dollar per token.
-const RATE_MAX: u64 = 1_000_000_000_000;
-/// Decimal digits between dollars per token and a rate.
-pub(super) const DOLLARS_PER_TOKEN: i64 = 12;
-/// Decimal digits between dollars per million tokens and a rate.
-pub(super) const DOLLARS_PER_MILLION_TOKENS: i64 = 6;
-
-/// Rates of each kind of token, in 1e-12 dollars per token.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Rates {
-    pub(super) input: Option<u64>,
-    pub(super) output: Option<u64>,
-    /// Default: the input rate.
-    pub(super) cache_read: Option<u64>,
-    /// Default: the input rate.
-    pub(super) cache_write: Option<u64>,
-    /// Default: the output rate.
-    pub(super) reasoning: Option<u64>,
-}
-
-impl Rates {
-    /// These rates, completed with those of `base`.
-    pub(super) fn or(self, base: Self) -> Self {
-        Self {
-            input: self.input.or(base.input),
-            output: self.output.or(base.output),
-            cache_read: self.cache_read.or(base.cache_read),
-            cache_write: self.cache_write.or(base.cache_write),
-            reasoning: self.reasoning.or(base.reasoning),
-        }
-    }
-
-    /// In microdollars. `None`: tokens of a kind without a rate were used.
-    fn cost_microdollars(&self, usage: &Usage) -> Option<u64> {
-        let read = usage.cache_read_input_tokens.unwrap_or(0);
-        let write = usage.cache_write_input_tokens.unwrap_or(0);
-        let reasoning = usage.reasoning_output_tokens.unwrap_or(0);
-        let input = usage.input_tokens.unwrap_or(0);
-        let output = usage.output_tokens.unwrap_or(0);
-        let kinds = [
-            (input.saturating_sub(read).saturating_sub(write), self.input),
-            (read, self.cache_read.or(self.input)),
-            (write, self.cache_write.or(self.input)),
-            (output.saturating_sub(reasoning), self.output),
-            (reasoning, self.reasoning.or(self.output)),
-        ];
-        // Below 2^107: five products of at most 2^64 tokens and 2^40.
-        let mut sum: u128 = 0;
-        for (tokens, rate) in kinds {
-            if tokens > 0 {
-                let part = u128::from(tokens).saturating_mul(u128::from(rate?));
-                sum = sum.saturating_add(part);
-            }
-        }
-        let rounded = sum.saturating_add(500_000) / 1_000_000;
-        Some(u64::try_from(rounded).unwrap_or(u64::MAX))
-    }
-}
-
-/// Rates that apply to a whole request if its input tokens exceed a threshold.
+/// A tier of service that a list may have rates of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tier {
-    pub(super) above_input_tokens: u64,
-    pub(super) rates: Rates,
+pub(super) enum ServiceTier {
+    Batch,
+    Flex,
+    Balanced,
+    Priority,
+    Ultrafast,
+}
+
+impl ServiceTier {
+    /// By a provider's word. `Ok(None)`: the standard tier. An error: a word that is not known.
+    pub(super) fn of(word: &str) -> Result<Option<Self>, ()> {
+        let word = word.trim().to_ascii_lowercase();
+        let word = word.strip_prefix("service_tier_").unwrap_or(&word);
+        Ok(Some(
+            match word.strip_prefix("on_demand_").unwrap_or(word) {
+                ""
+                | "default"
+                | "standard"
+                | "auto"
+                | "on_demand"
+                | "on-demand"
+                | "unspecified"
+                | "standard_only"
+                | "traffic_type_unspecified" => return Ok(None),
+                "batch" | "batches" => Self::Batch,
+                "flex" => Self::Flex,
+                "balanced" => Self::Balanced,
+                // OpenAI sells its priority tier under this name too.
+                "priority" | "fast" => Self::Priority,
+                "ultrafast" => Self::Ultrafast,
+                _ => return Err(()),
+            },
+        ))
+    }
+}
+
+/// Factors of all prices of tokens, in millionths.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Factors {
+    pub(super) fast: Option<u64>,
+    /// By the region's name in lower case.
+    pub(super) regions: Vec<(String, u64)>,
+    /// Of any region that is not listed and not the world.
+    pub(super) other_region: Option<u64>,
+}
+
+impl Factors {
+    /// `None`: the list does not say what this speed costs.
+    fn of_speed(&self, speed: &str) -> Option<u64> {
+        match speed.trim().to_ascii_lowercase().as_str() {
+            "" | "standard" | "default" | "normal" => Some(FACTOR_ONE),
+            "fast" => self.fast,
+            _ => None,
+        }
+    }
+
+    /// `None`: the list does not say what this region costs.
+    fn of_region(&self, region: &str) -> Option<u64> {
+        let region = region.trim().to_ascii_lowercase();
+        if matches!(region.as_str(), "" | "global" | "not_available" | "default") {
+            return Some(FACTOR_ONE);
+        }
+        let known = self.regions.iter().find(|(name, _)| *name == region);
+        known.map(|(_, factor)| *factor).or(self.other_region)
+    }
 }
 
 /// What a model costs. Immutable, and shared by all names of one entry and all clones of a book.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Price {
-    base: Rates,
-    /// Highest threshold first.
-    tiers: Vec<Tier>,
+    pub(super) standard: Tariff,
+    pub(super) services: Vec<(ServiceTier, Tariff)>,
+    pub(super) off_peak: Option<OffPeak>,
+    pub(super) factors: Factors,
+    pub(super) fees: Fees,
+    /// Whose price it is, by OpenTelemetry's name.
+    pub(super) provider: Option<Arc<str>>,
 }
 
 impl Price {
-    /// A price with these rates, and those of the tiers where they apply.
-    pub(super) fn new(base: Rates, mut tiers: Vec<Tier>) -> Self {
-        tiers.sort_by_key(|tier| std::cmp::Reverse(tier.above_input_tokens));
-        Self { base, tiers }
-    }
-
-    /// In microdollars. `None`: nothing is known of the usage, or a rate is missing.
-    pub(super) fn cost_microdollars(&self, usage: &Usage) -> Option<u64> {
-        if usage.input_tokens.is_none() && usage.output_tokens.is_none() {
-            return None;
-        }
-        let input_tokens = usage.input_tokens.unwrap_or(0);
-        self.tiers
-            .iter()
-            .find(|tier| input_tokens > tier.above_input_tokens)
-            .map_or(&self.base, |tier| &tier.rates)
-            .cost_microdollars(usage)
-    }
-}
-
-/// The rate that a number, or a decimal in a string, means. `scale` is one of the constants above. An error
-/// completes a sentence that begins with the name of the field.
-pub(super) fn rate(value: &Value, scale: i64) -> Result<u64, &'static str> {
-    let rate = match value {
-        // The shortest decimal that parses to the same float: the one that was written.
-        Value::Number(number) => scaled(&number.to_string(), scale)?,
-        Value::String(text) => scaled(text.trim(), scale)?,
-        _ => return Err("is not a number"),
-    };
-    if rate > RATE_MAX {
-        return Err("is more than one dollar per token");
-    }
-    Ok(rate)
-}
-
-/// A decimal times 10^`scale`, rounded half up to an integer, and exact before the rounding.
-///
-/// Works on the digits, because a float would round a second time: the exponent and `scale` move the
-/// decimal point, digits before the point make the integer, and the first digit after it decides the
-/// rounding.
-pub(super) fn scaled(text: &str, scale: i64) -> Result<u64, &'static str> {
-    const NOT_A_NUMBER: &str = "is not a number";
-    const TOO_LARGE: &str = "is too large";
-    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => {
-            (mantissa, exponent.parse::<i32>().map_err(|_| NOT_A_NUMBER)?)
-        }
-        None => (text, 0),
-    };
-    let (negative, magnitude) = match mantissa.strip_prefix('-') {
-        Some(magnitude) => (true, magnitude),
-        None => (false, mantissa),
-    };
-    let (whole, fraction) = magnitude.split_once('.').unwrap_or((magnitude, ""));
-    if whole.is_empty() && fraction.is_empty() {
-        return Err(NOT_A_NUMBER);
-    }
-    // The number of digits before the decimal point, once it has moved.
-    let mut left = i64::try_from(whole.len())
-        .map_err(|_| TOO_LARGE)?
-        .saturating_add(i64::from(exponent))
-        .saturating_add(scale);
-    let mut integer: u64 = 0;
-    let mut is_zero = true;
-    let mut round_up = false;
-    for digit in whole.chars().chain(fraction.chars()) {
-        let digit = u64::from(digit.to_digit(10).ok_or(NOT_A_NUMBER)?);
-        is_zero = is_zero && digit == 0;
-        if left > 0 {
-            integer = push_digit(integer, digit).ok_or(TOO_LARGE)?;
-        } else if left == 0 {
-            round_up = digit >= 5;
-        }
-        left = left.saturating_sub(1);
-    }
-    if is_zero {
-        return Ok(0);
-    }
-    if negative {
-        return Err("is negative");
-    }
-    // Ends soon: a number that is not zero overflows after a few rounds.
-    while left > 0 {
-        integer = push_digit(integer, 0).ok_or(TOO_LARGE)?;
-        left = left.saturating_sub(1);
-    }
-    integer.checked_add(u64::from(round_up)).ok_or(TOO_LARGE)
-}
-
-fn push_digit(integer: u64, digit: u64) -> Option<u64> {
-    integer.checked_mul(10)?.checked_add(digit)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rates(input: u64, output: u64) -> Rates {
-        Rates {
-            input: Some(input),
-            output: Some(output),
-            ..Rates::default()
+    /// A price with these rates only.
+    #[cfg(test)]
+    pub(super) fn of_tokens(standard: Tariff) -> Self {
+        Self {
+            standard,
+            ..Self::default()
         }
     }
 
-    fn cost(rates: Rates, usage: Usage) -> Option<u64> {
-        Price::new(rates, Vec::new()).cost_microdollars(&usage)
+    /// Whether anything has a price.
+    pub(super) fn is_any(&self) -> bool {
+        self.standard.has_input_or_output() || self.fees != Fees::default()
     }
 
-    #[test]
-    fn decimals_are_scaled_exactly_and_rounded_once() {
-        for (text, scale, expected) in [
-            ("2.5e-06", 12, Ok(2_500_000)),
-            ("2.5E-6", 12, Ok(2_500_000)),
-            ("0.0000025", 12, Ok(2_500_000)),
-            ("5.46875e-07", 12, Ok(546_875)),
-            ("0.15", 6, Ok(150_000)),
-            ("3", 6, Ok(3_000_000)),
-            ("+3", 6, Err("is not a number")),
-            (".5", 6, Ok(500_000)),
-            ("1e1", 6, Ok(10_000_000)),
-            ("1.0000004", 6, Ok(1_000_000)),
-            ("1.0000005", 6, Ok(1_000_001)),
-            ("1.00000049999999999999999999", 6, Ok(1_000_000)),
-            ("4e-13", 12, Ok(0)),
-            ("5e-13", 12, Ok(1)),
-            ("5e-14", 12, Ok(0)),
-            ("1e-2147483648", 12, Ok(0)),
-            ("0e2147483647", 12, Ok(0)),
-            ("-0.0", 12, Ok(0)),
-            ("18446744073709551615", 0, Ok(u64::MAX)),
-            ("18446744073709551615.5", 0, Err("is too large")),
-            ("18446744073709551616", 0, Err("is too large")),
-            ("1e2147483647", 12, Err("is too large")),
-            ("1e99999999999", 12, Err("is not a number")),
-            ("-1e-6", 12, Err("is negative")),
-            ("", 12, Err("is not a number")),
-            (".", 12, Err("is not a number")),
-            ("e5", 12, Err("is not a number")),
-            ("1.2.3", 12, Err("is not a number")),
-            ("1,5", 12, Err("is not a number")),
-            ("NaN", 12, Err("is not a number")),
-            ("inf", 12, Err("is not a number")),
+    /// What a request costs that used this. `details` say the rest of it, `at` when it ended.
+    pub(super) fn bill(
+        &self,
+        usage: &Usage,
+        details: &UsageDetails,
+        at: Option<Timestamp>,
+    ) -> Bill {
+        let mut bill = Bill::default();
+        let is_batch = self.add_tokens(usage, details, at, &mut bill);
+        for (factor, name, word) in [
+            self.factor(details.speed.as_deref(), "speed", Factors::of_speed),
+            self.factor(details.region.as_deref(), "region", Factors::of_region),
         ] {
-            assert_eq!(scaled(text, scale), expected, "{text:?}");
+            match factor {
+                Some(FACTOR_ONE) => {}
+                Some(factor) => bill.scale(factor),
+                None => bill.note(&format!("{name} {word}")),
+            }
+        }
+        self.fees.add_tools(details, &mut bill);
+        self.fees
+            .add_units(&Units::of(&details.billed_units), usage, is_batch, &mut bill);
+        if let Some(request) = self.fees.request {
+            bill.add(1, (Some(request), true), "request");
+        }
+        bill
+    }
+
+    fn factor<'w>(
+        &self,
+        word: Option<&'w str>,
+        name: &'static str,
+        find: fn(&Factors, &str) -> Option<u64>,
+    ) -> (Option<u64>, &'static str, &'w str) {
+        let word = word.unwrap_or_default();
+        (find(&self.factors, word), name, word)
+    }
+
+    /// Adds what the tokens cost. Returns whether they are those of a batch.
+    fn add_tokens(
+        &self,
+        usage: &Usage,
+        details: &UsageDetails,
+        at: Option<Timestamp>,
+        bill: &mut Bill,
+    ) -> bool {
+        let input_tokens = usage.input_tokens.unwrap_or(0);
+        let word = details.service_tier.as_deref().unwrap_or_default();
+        let service = ServiceTier::of(word);
+        let tariff = |tier| self.services.iter().find(|(known, _)| *known == tier);
+        let is_batch = service == Ok(Some(ServiceTier::Batch));
+        let mut quote = match service {
+            Ok(None) => Quote::standard(&self.standard, input_tokens),
+            Ok(Some(tier)) if tariff(tier).is_some() => {
+                let own = tariff(tier).map(|(_, own)| own);
+                let own = own.unwrap_or(&self.standard);
+                Quote::of_service(&self.standard, own, is_batch, input_tokens)
+            }
+            _ => {
+                bill.note(&format!("tier {word}"));
+                Quote::standard(&self.standard, input_tokens)
+            }
+        };
+        if let Some(off_peak) = &self.off_peak {
+            match off_peak.is_at(at) {
+                Some(true) => quote.overlay(&off_peak.rates),
+                Some(false) => {}
+                None => bill.note("hour"),
+            }
+        }
+        let split = Split::of(usage, details, &self.fees);
+        for (kind, tokens) in split.input_and_output() {
+            let (rate, is_listed) = quote.rate(kind);
+            let is_free = rate == Some(0);
+            bill.add(tokens, (rate, is_listed || is_free), kind.name());
+        }
+        is_batch
+    }
+}
+
+/// Tokens by the rate that they cost.
+struct Split {
+    cached: [(Kind, u64); 3],
+    written: [(Kind, u64); 3],
+    input: [(Kind, u64); 4],
+    output: [(Kind, u64); 5],
+    citations: u64,
+}
+
+impl Split {
+    /// Parts that exceed their total are charged as they are, and the rest is zero, never negative. `fees`: media that
+    /// have a price each are not billed by their tokens.
+    fn of(usage: &Usage, details: &UsageDetails, fees: &Fees) -> Self {
+        let known = |tokens: Option<u64>| tokens.unwrap_or(0);
+        let read = known(usage.cache_read_input_tokens);
+        let cached_audio = known(details.cache_read.audio_tokens).min(read);
+        let cached_image = known(details.cache_read.image_tokens).min(read - cached_audio);
+        let cached = [
+            (Kind::CacheRead, read - cached_audio - cached_image),
+            (Kind::CacheReadAudio, cached_audio),
+            (Kind::CacheReadImage, cached_image),
+        ];
+        let write = known(usage.cache_write_input_tokens);
+        let for_1h = known(details.cache_write.for_1h_tokens);
+        let for_12h = known(details.cache_write.for_12h_tokens);
+        let for_less = [
+            details.cache_write.for_5m_tokens,
+            details.cache_write.for_30m_tokens,
+        ];
+        let for_less = for_less.into_iter().flatten().fold(0, u64::saturating_add);
+        // What no lifetime covers is written for the usual one.
+        let stated = for_less.saturating_add(for_1h).saturating_add(for_12h);
+        let usual = for_less.saturating_add(write.saturating_sub(stated));
+        let written = [
+            (Kind::CacheWrite, usual),
+            (Kind::CacheWrite1h, for_1h),
+            (Kind::CacheWrite12h, for_12h),
+        ];
+        let input = known(usage.input_tokens);
+        let fresh = input.saturating_sub(read).saturating_sub(write);
+        // Media that came from the cache are billed as such. Where the parts overlap, a medium is billed at most for
+        // what the cache leaves.
+        let is_cached = read > 0 || write > 0;
+        let mut left = fresh;
+        let mut media = |tokens: Option<u64>, cached: u64| {
+            let tokens = known(tokens).saturating_sub(cached);
+            let tokens = if is_cached { tokens.min(left) } else { tokens };
+            left = left.saturating_sub(tokens);
+            tokens
+        };
+        let audio = media(details.input.audio_tokens, cached_audio);
+        let image = media(details.input.image_tokens, cached_image);
+        let video = media(
+            details.input.video_tokens,
+            known(details.cache_read.video_tokens),
+        );
+        let Units {
+            input_images,
+            audio_ms,
+            input_video_ms,
+            characters,
+            ..
+        } = Units::of(&details.billed_units);
+        let by_unit = |units: Option<u64>, price: Option<u64>, tokens: u64| match (units, price) {
+            (Some(1..), Some(_)) => 0,
+            _ => tokens,
+        };
+        let input = [
+            (Kind::Input, by_unit(characters, fees.character, left)),
+            (
+                Kind::InputAudio,
+                by_unit(audio_ms, fees.input_audio_second, audio),
+            ),
+            (
+                Kind::InputImage,
+                by_unit(input_images, fees.input_image, image),
+            ),
+            (
+                Kind::InputVideo,
+                by_unit(input_video_ms, fees.input_video_second, video),
+            ),
+        ];
+        let reasoning = known(usage.reasoning_output_tokens);
+        let audio = known(details.output.audio_tokens);
+        let image = known(details.output.image_tokens);
+        let video = known(details.output.video_tokens);
+        let parts = [reasoning, audio, image, video];
+        let parts = parts.into_iter().fold(0, u64::saturating_add);
+        let output = [
+            (
+                Kind::Output,
+                known(usage.output_tokens).saturating_sub(parts),
+            ),
+            (Kind::Reasoning, reasoning),
+            (Kind::OutputAudio, audio),
+            (Kind::OutputImage, image),
+            (Kind::OutputVideo, video),
+        ];
+        Self {
+            cached,
+            written,
+            input,
+            output,
+            citations: known(details.citation_tokens),
         }
     }
 
-    #[test]
-    fn a_rate_is_at_most_one_dollar_per_token() {
-        let rate = |text: &str| rate(&serde_json::from_str(text).unwrap(), DOLLARS_PER_TOKEN);
-        assert_eq!(rate("1"), Ok(RATE_MAX));
-        assert_eq!(rate("1.0"), Ok(RATE_MAX));
-        assert_eq!(
-            rate("1.000000000001"),
-            Err("is more than one dollar per token")
-        );
-        assert_eq!(rate("\" 2.5e-06 \""), Ok(2_500_000));
-        assert_eq!(rate("null"), Err("is not a number"));
-        assert_eq!(rate("true"), Err("is not a number"));
-    }
-
-    #[test]
-    fn a_cost_is_rounded_once_half_up() {
-        // One token at half a microdollar, and one just below.
-        assert_eq!(cost(rates(500_000, 0), Usage::new(1, 0)), Some(1));
-        assert_eq!(cost(rates(499_999, 0), Usage::new(1, 0)), Some(0));
-        // Two kinds of 0.3 microdollars each: rounding each one would give 0.
-        assert_eq!(cost(rates(300_000, 300_000), Usage::new(1, 1)), Some(1));
-        assert_eq!(
-            cost(rates(2_500_000, 10_000_000), Usage::new(1_000, 100)),
-            Some(3_500)
-        );
-    }
-
-    #[test]
-    fn each_part_has_its_rate_and_its_fallback() {
-        let usage = Usage::new(1_000, 100)
-            .cache_read_input_tokens(600)
-            .cache_write_input_tokens(300)
-            .reasoning_output_tokens(40);
-        let full = Rates {
-            input: Some(3_000_000),
-            output: Some(15_000_000),
-            cache_read: Some(300_000),
-            cache_write: Some(3_750_000),
-            reasoning: Some(20_000_000),
-        };
-        // 100 × 3 + 600 × 0.3 + 300 × 3.75 + 60 × 15 + 40 × 20
-        assert_eq!(cost(full, usage), Some(300 + 180 + 1_125 + 900 + 800));
-        assert_eq!(
-            cost(rates(3_000_000, 15_000_000), usage),
-            Some(3_000 + 1_500)
-        );
-        let free_reads = Rates {
-            cache_read: Some(0),
-            ..rates(3_000_000, 15_000_000)
-        };
-        assert_eq!(cost(free_reads, usage), Some(1_200 + 1_500));
-    }
-
-    #[test]
-    fn parts_larger_than_their_total_never_give_a_negative() {
-        let usage = Usage::new(10, 10)
-            .cache_read_input_tokens(20)
-            .cache_write_input_tokens(30)
-            .reasoning_output_tokens(40);
-        let unit = rates(1_000_000, 1_000_000);
-        assert_eq!(cost(unit, usage), Some(20 + 30 + 40));
-    }
-
-    #[test]
-    fn huge_usage_saturates() {
-        let dearest = Rates {
-            cache_read: Some(RATE_MAX),
-            cache_write: Some(RATE_MAX),
-            reasoning: Some(RATE_MAX),
-            ..rates(RATE_MAX, RATE_MAX)
-        };
-        let all = Usage::new(u64::MAX, u64::MAX)
-            .cache_read_input_tokens(u64::MAX)
-            .cache_write_input_tokens(u64::MAX)
-            .reasoning_output_tokens(u64::MAX);
-        assert_eq!(cost(dearest, all), Some(u64::MAX));
-        assert_eq!(
-            cost(rates(1_000_000, 0), Usage::new(u64::MAX, 0)),
-            Some(u64::MAX)
-        );
-        assert_eq!(
-            cost(rates(999_999, 0), Usage::new(10_u64.pow(18), 0)),
-            Some(999_999 * 10_u64.pow(12))
-        );
-    }
-
-    #[test]
-    fn no_usage_and_no_rate_give_no_cost() {
-        let unit = rates(1_000_000, 1_000_000);
-        assert_eq!(cost(unit, Usage::default()), None);
-        assert_eq!(
-            cost(unit, Usage::default().cache_read_input_tokens(5)),
-            None
-        );
-        assert_eq!(cost(unit, Usage::new(0, 0)), Some(0));
-        assert_eq!(cost(unit, Usage::default().output_tokens(7)), Some(7));
-        let input_only = Rates {
-            output: None,
-            ..unit
-        };
-        assert_eq!(cost(input_only, Usage::new(5, 0)), Some(5));
-        assert_eq!(cost(input_only, Usage::new(5, 1)), None);
-    }
-
-    #[test]
-    fn the_highest_tier_below_the_input_holds_for_the_whole_request() {
-        let tier = |above_input_tokens, input| Tier {
-            above_input_tokens,
-            rates: rates(input, 0),
-        };
-        let price = Price::new(
-            rates(1_000_000, 0),
-            vec![tier(10, 2_000_000), tier(20, 3_000_000)],
-        );
-        let cost = |tokens| price.cost_microdollars(&Usage::new(tokens, 0));
-        assert_eq!(cost(10), Some(10));
-        assert_eq!(cost(11), Some(22));
-        assert_eq!(cost(20), Some(40));
-        assert_eq!(cost(21), Some(63));
+    fn input_and_output(&self) -> impl Iterator<Item = (Kind, u64)> + '_ {
+        let all = self.input.iter().chain(&self.cached).chain(&self.written);
+        let all = all.chain(&self.output).copied();
+        all.chain([(Kind::Citation, self.citations)])
     }
 }

@@ -21,13 +21,18 @@ pub(super) fn canonical(name: &str) -> Cow<'_, str> {
         "text-completion-openai" => "openai",
         "azure" | "azure_text" | "azure_openai" | "az.ai.openai" => "azure.ai.openai",
         "azure_ai" | "az.ai.inference" => "azure.ai.inference",
-        "bedrock" | "bedrock_converse" | "bedrock_mantle" => "aws.bedrock",
-        "gemini" => "gcp.gemini",
+        "bedrock" | "bedrock_converse" | "bedrock_mantle" | "aws_bedrock" | "amazon_bedrock" => {
+            "aws.bedrock"
+        }
+        "gemini" | "google" | "google_ai_studio" | "gcp.gen_ai" => "gcp.gemini",
         "vertex_ai" | "vertex_ai_beta" => "gcp.vertex_ai",
         // LiteLLM splits Vertex AI by family: `vertex_ai-anthropic_models` and a dozen others.
         family if family.starts_with("vertex_ai-") => "gcp.vertex_ai",
         "mistral" | "mistralai" => "mistral_ai",
-        "xai" => "x_ai",
+        "xai" | "x-ai" => "x_ai",
+        "fireworks" => "fireworks_ai",
+        "together" => "together_ai",
+        "moonshotai" => "moonshot",
         "cohere_chat" => "cohere",
         "watsonx" => "ibm.watsonx.ai",
         "fireworks_ai-embedding-models" => "fireworks_ai",

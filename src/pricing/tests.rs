@@ -30,7 +30,11 @@ fn one_token(book: &PriceBook, provider: Option<&str>, candidates: &[&str]) -> O
 fn the_first_candidate_with_a_price_wins_even_by_a_pattern() {
     let book = own(&[(None, "served-*", 1), (Some("openai"), "routed", 2)]);
     let cost = |candidates: &[&str]| one_token(&book, Some("openai"), candidates);
-    assert_eq!(cost(&["served-1", "routed", "requested"]), Some(1));
+    // One under the provider precedes all that have none, and so does the price of another name.
+    assert_eq!(cost(&["served-1", "routed", "requested"]), Some(2));
+    assert_eq!(cost(&["served-1", "requested"]), Some(1));
+    let anyones = |candidates: &[&str]| one_token(&book, None, candidates);
+    assert_eq!(anyones(&["served-1", "routed"]), Some(1));
     assert_eq!(cost(&["unknown", "routed", "requested"]), Some(2));
     assert_eq!(cost(&["", "routed"]), Some(2));
     assert_eq!(cost(&["unknown", "requested"]), None);
@@ -67,3 +71,5 @@ fn the_default_book_is_empty_and_prints_shortly() {
     assert_eq!(one_token(&book, None, &["gpt-4o"]), None);
     assert_eq!(format!("{book:?}"), "PriceBook { entries: 0, .. }");
 }
+
+mod rules;

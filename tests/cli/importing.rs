@@ -30,6 +30,8 @@ fn original(line: &str) -> Value {
     let object = value.as_object_mut().unwrap();
     object.remove("opened_seq");
     object.remove("ended_seq");
+    // The event that states it is in the other store.
+    object.insert("price_book_seq".to_owned(), Value::Null);
     value
 }
 

@@ -123,6 +123,63 @@ fn every_number_says_where_it_comes_from() {
     );
 }
 
+/// A response of OpenAI's shape, with this more in its usage.
+fn body_with(more: &str) -> String {
+    BODY.replace(
+        "\"completion_tokens\":100",
+        &format!("\"completion_tokens\":100,{more}"),
+    )
+}
+
+#[test]
+fn a_stated_cost_counts_with_the_computed_one_beside_it_and_a_missing_price_is_said() {
+    let folder = Folder::new();
+    let store = priced(&folder);
+    for (id, more) in [
+        ("stated", r#""cost":0.0009"#),
+        (
+            "byok",
+            r#""cost":0.0009,"is_byok":true,"cost_details":{"upstream_inference_cost":0.004}"#,
+        ),
+        ("scale", r#""service_tier":"scale""#),
+        ("default", r#""service_tier":"default""#),
+        ("searched", r#""server_tool_use":{"web_search_requests":2}"#),
+        ("both", r#""cost":0.0009,"service_tier":"flex""#),
+    ] {
+        let end = Completion::new()
+            .response_body(body_with(more))
+            .read_body(true);
+        open(&store, id, "openai.chat").complete(end).unwrap();
+    }
+    // The gateway's counts do not hide what the response shows of its tier.
+    let told = Completion::new().usage(Usage::new(2000, 0));
+    let end = told
+        .response_body(body_with(r#""service_tier":"scale""#))
+        .read_body(true);
+    open(&store, "told", "openai.chat").complete(end).unwrap();
+
+    use CostSource::{Computed, Incomplete, Stated};
+    for (id, source, cost, computed, unpriced) in [
+        ("stated", Stated, 900, Some(2000), vec![]),
+        ("byok", Stated, 4900, Some(2000), vec![]),
+        ("scale", Incomplete, 2000, None, vec!["tier scale"]),
+        ("default", Computed, 2000, None, vec![]),
+        ("searched", Incomplete, 2000, None, vec!["web_search"]),
+        ("both", Stated, 900, Some(2000), vec!["tier flex"]),
+        ("told", Incomplete, 2000, None, vec!["tier scale"]),
+    ] {
+        let request = read(&store, id);
+        let details = request.usage_details.clone().unwrap_or_default();
+        assert_eq!(request.cost_source, Some(source), "{id}");
+        assert_eq!(request.cost_microdollars, Some(cost), "{id}");
+        assert_eq!(details.computed_cost_microdollars, computed, "{id}");
+        assert_eq!(details.unpriced, unpriced, "{id}");
+        assert!(request.price_book_seq.is_some(), "{id}");
+    }
+    close(store);
+    assert_eq!(findings(&folder), Vec::<String>::new());
+}
+
 #[test]
 fn a_price_book_is_stated_once_before_the_ends_that_it_prices() {
     let folder = Folder::new();

@@ -17,25 +17,7 @@ use serde_json::{Value, json};
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is not right yet, by case and value. A value that has become right is to leave the list.
-///
-/// Costs wait for prices by tier, modality and lifetime of caches.
-const PENDING: &[(&str, &[&str])] = &[
-    ("anthropic-1h-cache-write", &["cost_microdollars"]),
-    ("anthropic-advisor-iterations", &["cost_microdollars"]),
-    ("anthropic-fast-mode", &["cost_microdollars"]),
-    ("anthropic-inference-geo", &["cost_microdollars"]),
-    ("bedrock-arn-foundation", &["cost_microdollars"]),
-    ("deepseek-off-peak", &["cost_microdollars"]),
-    ("fireworks-cached-input", &["cost_microdollars"]),
-    ("gemini-audio-input-rate", &["cost_microdollars"]),
-    ("gemini-image-output-tokens", &["cost_microdollars"]),
-    ("openai-12h-cache-write", &["cost_microdollars"]),
-    ("openai-fine-tuned", &["cost_microdollars"]),
-    ("openai-priority", &["cost_microdollars"]),
-    ("openrouter-byok-cost", &["cost_microdollars"]),
-    ("openrouter-usage-cost", &["cost_microdollars"]),
-    ("perplexity-deep-research", &["cost_microdollars"]),
-];
+const PENDING: &[(&str, &[&str])] = &[];
 
 /// One case: the line, and what is right.
 pub(super) struct Case {

@@ -71,6 +71,8 @@ pub(crate) struct OpenRequest {
     pub(crate) request_model: Option<String>,
     pub(crate) client_model: Option<String>,
     pub(crate) wire_protocol: Option<String>,
+    /// When it began, in microseconds since the Unix epoch.
+    pub(crate) opened_at: i64,
 }
 
 /// The result of a checkpoint. Source: <https://www.sqlite.org/pragma.html#pragma_wal_checkpoint>.
@@ -118,6 +120,7 @@ fn open_request(row: &Row<'_>) -> rusqlite::Result<OpenRequest> {
         request_model: row.get(4)?,
         client_model: row.get(5)?,
         wire_protocol: row.get(6)?,
+        opened_at: row.get(7)?,
     })
 }
 
@@ -190,7 +193,7 @@ impl Appender {
                      (SELECT max(s.opened_seq) FROM store_openings AS s \
                      WHERE s.opened_seq < requests.opened_seq), \
                      coalesce(response_provider_name, provider_name), \
-                     coalesce(response_model, request_model), client_model, wire_protocol \
+                     coalesce(response_model, request_model), client_model, wire_protocol, opened_at \
                      FROM requests INDEXED BY requests_by_status WHERE {} \
                      ORDER BY opened_seq LIMIT ?1",
                 status_in(&[Status::Pending])

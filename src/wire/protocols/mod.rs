@@ -6,6 +6,7 @@ pub(super) mod assistants;
 pub(super) mod batches;
 pub(super) mod bedrock;
 pub(super) mod bedrock_invoke;
+mod billed_calls;
 pub(super) mod cohere;
 mod cohere_usage;
 mod cohere_v1;

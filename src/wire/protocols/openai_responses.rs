@@ -6,6 +6,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::billed_calls::read_billed_calls;
 use crate::model::{MessagePart, MessageToolCall, MessageToolResult};
 use crate::wire::error::ResponseError;
 use crate::wire::facts;
@@ -370,6 +371,7 @@ fn read_body(body: &[u8], joiner: &mut Joiner) -> bool {
         .name(body.service_tier.as_str(), |details| {
             &mut details.service_tier
         });
+    read_billed_calls(&body.output.0, joiner);
     read_tool_usage(&body.tool_usage.0.unwrap_or_default(), joiner);
     if let Some(error) = ResponseError::said(body.error) {
         joiner.fail(error);

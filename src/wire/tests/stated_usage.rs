@@ -473,3 +473,34 @@ fn a_fallback_credit_says_what_became_of_it() {
         assert_eq!(found.fallback_credit.as_deref(), Some(outcome));
     }
 }
+
+#[test]
+fn calls_that_openai_bills_are_counted_once_however_often_a_stream_tells_them() {
+    let search = r#"{"type":"web_search_call","id":"w1","status":"completed","action":{"type":"search","query":"q"}}"#;
+    let page = r#"{"type":"web_search_call","id":"w2","status":"completed","action":{"type":"open_page","url":"u"}}"#;
+    let code = r#"{"type":"code_interpreter_call","id":"c1","status":"completed","code":"1"}"#;
+    let files = r#"{"type":"file_search_call","id":"f1","status":"completed","queries":["q"]}"#;
+    let own = r#"{"type":"function_call","id":"x","call_id":"x","name":"web_search_call","arguments":"{}"}"#;
+    let items = [search, search, page, code, files, own].join(",");
+    let body = format!(
+        r#"{{"id":"r","object":"response","status":"completed","model":"m","output":[{items}],"usage":{{"input_tokens":1,"output_tokens":1}}}}"#
+    );
+    let added =
+        format!(r#"{{"type":"response.output_item.added","output_index":0,"item":{search}}}"#);
+    let done = format!(r#"{{"type":"response.completed","response":{body}}}"#);
+    for body in [body, events(&[&added, &done])] {
+        let found = details(WireProtocol::OpenAiResponses, &body);
+        let tools = found.server_tools.iter();
+        let counts: Vec<_> = tools
+            .map(|tool| (tool.tool_name.as_str(), tool.request_count))
+            .collect();
+        assert_eq!(
+            counts,
+            [
+                ("web_search", Some(2)),
+                ("file_search", Some(1)),
+                ("code_interpreter", Some(1))
+            ]
+        );
+    }
+}

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use crate::log::BodyFact;
-use crate::model::{Message, MessageToolCall, WireProtocol};
+use crate::model::{Message, MessageToolCall, Timestamp, WireProtocol};
 use crate::payload::{Key, PayloadPlan, StreamedBody};
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
@@ -61,6 +61,8 @@ pub(crate) struct Notes {
     pub(crate) held: Option<Box<HeldRequest>>,
     /// The request body's digest: tells whether the forwarded body differs.
     pub(crate) request_sha256: Option<crate::model::Digest>,
+    /// When the request began, where the gateway told: its price may depend on the hour.
+    pub(crate) started_at: Option<Timestamp>,
 }
 
 /// Where a request goes, as its opening says. Lifecycles share it, since few providers and models serve most requests

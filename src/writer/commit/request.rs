@@ -6,7 +6,7 @@ use super::maintenance::Maintenance;
 use super::pieces::PackedPiece;
 use crate::db::Batch;
 use crate::log::Ended;
-use crate::model::MessageToolCall;
+use crate::model::{MessageToolCall, Timestamp};
 use crate::pricing::PriceBook;
 use crate::sync::channel::Sender;
 use crate::writer::admission::capacity::Reservation;
@@ -56,6 +56,8 @@ pub(crate) struct EndNote {
     pub(crate) parse_response: ParseResponse,
     /// By which it is priced.
     pub(crate) prices: Option<Arc<StatedBook>>,
+    /// When the request began, where the gateway told.
+    pub(crate) started_at: Option<Timestamp>,
 }
 
 impl EndNote {

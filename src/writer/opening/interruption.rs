@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::db::{Appender, DbError, DbErrorKind, OpenRequest, Part, SeenResponse};
 use crate::error::chain;
 use crate::log::{BodyFact, EndKind, Ended, EventKind, Kept};
-use crate::model::{CostSource, UsageSource, WireProtocol};
+use crate::model::{CostSource, Timestamp, UsageSource, WireProtocol};
 use crate::payload::{Content, Excerpt, PayloadPlan, excerpt_of, sha256};
 use crate::writer::admission::ending::ParseResponse;
 use crate::writer::admission::lifecycle::Route;
@@ -66,6 +66,7 @@ pub(crate) fn interrupt(
             executed: None,
             parse_response: ParseResponse::Yes,
             prices: prices.stated(),
+            started_at: Some(Timestamp::from_micros(request.opened_at)),
         });
     } else {
         ended.usage_source = Some(UsageSource::Absent);

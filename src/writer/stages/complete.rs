@@ -5,15 +5,16 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::log::{EndKind, Ended, Event, EventKind, ToolCallFact};
 use crate::model::{
     CostSource, Failure, MessagePart, MessageToolCall, Normaliser, RESPONSE_GENERIC,
-    RESPONSE_UNPARSED, ToolCall, Usage, UsageSource, WireProtocol,
+    RESPONSE_UNPARSED, Timestamp, ToolCall, Usage, UsageSource, WireProtocol,
 };
-use crate::pricing::PriceBook;
+use crate::pricing::{Cost, CostQuery, PriceBook};
 use crate::sync::{caught, trip};
 use crate::wire::{ParsedResponse, ResponseError, ResponseParser};
 use crate::writer::admission::ending::ParseResponse;
@@ -88,12 +89,16 @@ impl EndCompleter {
             let is_its = |(index, _): &(usize, _)| *index == note.event_index;
             // Not every end has a response: the next one may belong to a later end.
             let response = responses.next_if(is_its).map(|(_, response)| response);
-            let event = events
-                .get_mut(note.event_index)
-                .map(|event| &mut event.kind);
-            let Some(EventKind::Ended(ended)) = event else {
+            let event = events.get_mut(note.event_index);
+            let Some(Event {
+                at,
+                kind: EventKind::Ended(ended),
+                ..
+            }) = event
+            else {
                 continue;
             };
+            let at = *at;
             if let Some(call) = &note.executed {
                 let _ = caught(|| add_executed(ended, call, SecretRedactor::of(shared)));
             }
@@ -127,7 +132,7 @@ impl EndCompleter {
                 ended.error_type = Some(status.unwrap_or_else(|| "_OTHER".to_owned()));
             }
             // Priced last, when usage and model are known. A panic leaves the cost empty.
-            let _ = caught(|| self.price(ended, note));
+            let _ = caught(|| self.price(ended, note, at));
             state_unknown(ended);
         }
         unparsed
@@ -141,12 +146,52 @@ impl EndCompleter {
         }
     }
 
-    fn price(&mut self, ended: &mut Ended, note: &EndNote) {
-        // A cost that the gateway reports takes precedence.
-        if ended.cost_microdollars.is_some() || !ended.has_usage() {
+    /// Decides the cost: the gateway's, else the one that the response states, else the one that the price book gives.
+    fn price(&mut self, ended: &mut Ended, note: &EndNote, ended_at: i64) {
+        if ended.cost_microdollars.is_some() {
             return;
         }
-        let Some(stated) = &note.prices else { return };
+        let mut normaliser = Normaliser::default();
+        let details = ended.usage_details.as_ref();
+        let mut stated = details.and_then(|details| details.stated_cost_microdollars);
+        normaliser.cost(&mut stated);
+        let mut computed = self.compute(ended, note, ended_at);
+        let unpriced = computed
+            .as_mut()
+            .map(|cost| std::mem::take(&mut cost.unpriced));
+        let unpriced = unpriced.unwrap_or_default();
+        let is_incomplete = !unpriced.is_empty();
+        let mut computed = computed.map(|cost| cost.microdollars);
+        normaliser.cost(&mut computed);
+        if is_incomplete {
+            ended.usage_details.get_or_insert_default().unpriced = unpriced;
+        }
+        if computed.is_some() {
+            ended.price_book_seq = note.prices.as_ref().map(|stated| stated.seq);
+        }
+        if stated.is_some() {
+            ended.cost_source = Some(CostSource::Stated);
+            if let Some(details) = &mut ended.usage_details {
+                details.computed_cost_microdollars = computed;
+            }
+        } else if computed.is_some() {
+            ended.cost_source = Some(match ended.usage_source {
+                Some(UsageSource::Partial) => CostSource::Partial,
+                _ if is_incomplete => CostSource::Incomplete,
+                _ => CostSource::Computed,
+            });
+        }
+        ended.adjust(normaliser.into_adjustments());
+        ended.cost_microdollars = stated.or(computed);
+    }
+
+    /// What the price book gives.
+    fn compute(&mut self, ended: &Ended, note: &EndNote, ended_at: i64) -> Option<Cost> {
+        let stated = note.prices.as_ref()?;
+        let details = ended.usage_details.as_deref();
+        if !ended.has_usage() && details.is_none_or(|details| details.billed_units.is_empty()) {
+            return None;
+        }
         self.take_prices(&stated.book);
         let usage = Usage {
             input_tokens: ended.input_tokens,
@@ -158,24 +203,23 @@ impl EndCompleter {
         };
         let models = note.models(ended);
         let provider_name = note.provider_name(ended);
-        let mut cost = stated
-            .book
-            .cost_microdollars(provider_name, &models, &usage);
-        let mut normaliser = Normaliser::default();
-        normaliser.cost(&mut cost);
+        // A request that was recorded later ended when its beginning and its latency say.
+        let at = match note.started_at {
+            Some(started_at) => {
+                started_at + Duration::from_micros(ended.latency_us.unwrap_or_default())
+            }
+            None => Timestamp::from_micros(ended_at),
+        };
+        let mut query = CostQuery::new(provider_name, &models, &usage).at(at);
+        if let Some(details) = details {
+            query = query.details(details);
+        }
+        let cost = stated.book.cost(&query);
         if cost.is_none() {
             let model = models.first().copied().unwrap_or_default();
             warn_unpriced(&mut self.unpriced_models, provider_name, model);
         }
-        if cost.is_some() {
-            ended.price_book_seq = Some(stated.seq);
-            ended.cost_source = Some(match ended.usage_source {
-                Some(UsageSource::Partial) => CostSource::Partial,
-                _ => CostSource::Computed,
-            });
-        }
-        ended.adjust(normaliser.into_adjustments());
-        ended.cost_microdollars = cost;
+        cost
     }
 }
 
@@ -256,8 +300,21 @@ fn add_response(
             .error_message
             .filter(|_| ended.error_message.is_none());
     }
-    found.usage = response.usage.filter(|_| !ended.has_usage());
-    found.usage_details = response.usage_details.filter(|_| !ended.has_usage());
+    found.usage_details = response.usage_details;
+    if ended.has_usage() {
+        // The gateway's counts are the ones that count: parts of the response's would be parts of something else.
+        let told = (ended.input_tokens, ended.output_tokens);
+        let read = response
+            .usage
+            .map(|usage| (usage.input_tokens, usage.output_tokens));
+        if read != Some(told) {
+            found.usage_details = found
+                .usage_details
+                .and_then(|details| details.without_counts());
+        }
+    } else {
+        found.usage = response.usage;
+    }
     found.finish_reasons = response.finish_reasons;
     found.response_id = response.response_id;
     found.response_model = response.response_model;

@@ -163,6 +163,7 @@ impl Preparer {
             executed: notes.executed.take(),
             parse_response: command.ending.parse_response,
             prices: self.prices.stated(),
+            started_at: notes.started_at,
         }
     }
 

@@ -193,6 +193,7 @@ impl Preparer {
         notes.conversation = request.key.take();
         notes.wire_protocol = self.reads_bodies.then(|| protocol.clone());
         notes.executed = executed.map(Box::new);
+        notes.started_at = context.started_at;
         notes.request_sha256 = match &request.payload {
             Some(payload) => Some(payload.sha256),
             None => body.is_empty().then(|| sha256(&[])),

@@ -59,6 +59,7 @@ const FIELDS: &[&str] = &[
     "stream",
     "status",
     "usage",
+    "usage_details",
     "started_at",
     "latency_us",
 ];
@@ -113,6 +114,7 @@ impl Exchange {
             }
             usage => usage.and_then(|usage| Usage::from_json(&wire, usage)),
         };
+        let usage_details = line.usage_details("usage_details")?;
         let is_streaming = line.truth("stream")?.unwrap_or(false);
         let mut context = RequestContext::new(wire).is_streaming(is_streaming);
         context.request_id = line.text("request_id", "request_id")?;
@@ -151,6 +153,7 @@ impl Exchange {
             Some(status) => {
                 let mut failure = Failure::new(status.to_string());
                 failure.usage = usage;
+                failure.usage_details = usage_details;
                 failure.timing = timing;
                 failure.response_body = response_body.map(Into::into);
                 failure.read_body = true;
@@ -159,6 +162,7 @@ impl Exchange {
             None => {
                 let mut completion = Completion::new();
                 completion.usage = usage;
+                completion.usage_details = usage_details;
                 completion.http_status = http_status;
                 completion.timing = timing;
                 completion.response_body = response_body.map(Into::into);

@@ -56,9 +56,12 @@ pub(crate) struct Args {
     /// Files of JSON Lines; -: standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// Price book (TOML or JSON) from which costs are computed
+    /// Price book (TOML or JSON) from which costs are computed, before the built-in prices
     #[arg(long, value_name = "FILE")]
     prices: Option<PathBuf>,
+    /// Compute no costs from the built-in prices
+    #[arg(long)]
+    no_built_in_prices: bool,
     /// What survives a loss of power
     #[arg(long, value_enum, value_name = "HOW", default_value = "full")]
     durability: DurabilityArg,
@@ -110,8 +113,13 @@ pub(crate) fn run(
         .writing
         .with_capacity(builder, capacity, CAPACITY_BYTES);
     let mut builder = builder.durability(args.durability.into());
-    if let Some(prices) = prices {
-        builder = builder.price_book(prices);
+    let has_built_in = !args.no_built_in_prices;
+    let book = match has_built_in {
+        true => PriceBook::built_in().merge(prices.unwrap_or_default()),
+        false => prices.unwrap_or_default(),
+    };
+    if !book.is_empty() {
+        builder = builder.price_book(book);
     }
     let (files, again) = (args.files, args.again);
     let unread = Unread::default();
@@ -129,6 +137,9 @@ pub(crate) fn run(
         output::json_line(out, &Summary::of(&recorded, unread))?;
     } else if !args.recording.quiet {
         output::say(&words(&recorded));
+        if has_built_in && recorded.counts.recorded > 0 {
+            output::say(&built_in_words(args.prices.is_some()));
+        }
     }
     recorded.outcome()
 }
@@ -227,6 +238,15 @@ fn words(recorded: &Recorded) -> String {
         rates(counts.recorded, counts.body_bytes, recorded.elapsed),
         recorded.tail(),
     )
+}
+
+/// From what the costs are, for those who gave no prices, or not all.
+fn built_in_words(has_own: bool) -> String {
+    let date = PriceBook::BUILT_IN_DATE;
+    match has_own {
+        true => format!("models without a price in --prices: built-in prices of {date}"),
+        false => format!("costs: built-in prices of {date}; others with --prices FILE"),
+    }
 }
 
 /// `1.25 s (800 requests/s, 12.3 MB/s)`

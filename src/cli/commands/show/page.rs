@@ -493,7 +493,18 @@ fn cost_of_book(words: &str, details: &Details) -> String {
         let digest = source.sha256.to_string();
         let digest = digest.get(..DIGEST_DIGITS).unwrap_or_default();
         let prices = format::counted(source.entries, "price", "prices");
-        format!("{} ({prices}, sha256:{digest}…)", escape(&source.format))
+        let name = match source.format.as_str() {
+            "built_in" => Cow::Borrowed("built-in prices"),
+            format => escape(format),
+        };
+        let date = source
+            .date
+            .as_deref()
+            .map(|date| format!(" of {}", escape(date)));
+        format!(
+            "{name}{} ({prices}, sha256:{digest}…)",
+            date.unwrap_or_default()
+        )
     });
     let sources = sources.collect::<Vec<_>>().join(", ");
     let from = if sources.is_empty() {
