@@ -159,7 +159,8 @@ CREATE TABLE tool_calls (
 ) STRICT, WITHOUT ROWID;
 
 -- Projection: sums over ended requests, for statistics that never scan requests. A sum that would be
--- above 2^63 - 1 is 2^63 - 1.
+-- above 2^63 - 1 is 2^63 - 1. A request counts to the model that served; tokens that another model used
+-- (an adviser, one that declined) and their cost are in that model's row, of the same hour, provider and user.
 CREATE TABLE usage_hourly (
     hour                     INTEGER NOT NULL,  -- hours since the Unix epoch, of the arrival
     provider_name            TEXT NOT NULL,     -- served, else routed to, else ''
@@ -185,6 +186,10 @@ CREATE TABLE usage_hourly (
     partial_cost             INTEGER NOT NULL DEFAULT 0, -- whose cost was computed from partial counts
     told_cost                INTEGER NOT NULL DEFAULT 0, -- whose cost was told or stated
     incomplete_cost          INTEGER NOT NULL DEFAULT 0, -- whose cost lacks something that has no price
+    credited_requests        INTEGER NOT NULL DEFAULT 0, -- requests of others that used its tokens; of these:
+    credited_partial_usage   INTEGER NOT NULL DEFAULT 0, -- with partial counts
+    credited_told_usage      INTEGER NOT NULL DEFAULT 0, -- with told ones
+    credited_unpriced        INTEGER NOT NULL DEFAULT 0, -- without a cost of the tokens
     PRIMARY KEY (hour, provider_name, model, user_id)
 ) STRICT, WITHOUT ROWID;
 
@@ -214,6 +219,10 @@ CREATE TABLE usage_daily (
     partial_cost             INTEGER NOT NULL DEFAULT 0, -- whose cost was computed from partial counts
     told_cost                INTEGER NOT NULL DEFAULT 0, -- whose cost was told or stated
     incomplete_cost          INTEGER NOT NULL DEFAULT 0, -- whose cost lacks something that has no price
+    credited_requests        INTEGER NOT NULL DEFAULT 0, -- requests of others that used its tokens; of these:
+    credited_partial_usage   INTEGER NOT NULL DEFAULT 0, -- with partial counts
+    credited_told_usage      INTEGER NOT NULL DEFAULT 0, -- with told ones
+    credited_unpriced        INTEGER NOT NULL DEFAULT 0, -- without a cost of the tokens
     PRIMARY KEY (day, provider_name, model)
 ) STRICT, WITHOUT ROWID;
 

@@ -8,13 +8,14 @@
 //! - `search/`: the full-text index;
 //! - `remove/`: what is deleted, and what SQLite leaves of it in unused space;
 //! - `check/`: compares a file with its log, and rebuilds what is derived;
-//! - `rows`, `rollups`, `segments`, `media`: columns of requests, sums, rows of the log, media; all folders use
-//!   them.
+//! - `rows`, `ended_rows`, `rollups`, `segments`, `media`: columns of requests, what of them is counted, sums, rows of
+//!   the log, media; all folders use them.
 
 mod added_columns;
 mod backup;
 mod check;
 mod connection;
+mod ended_rows;
 mod error;
 mod export;
 mod keyed;

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 pub(crate) const SUM_MAX: i64 = i64::MAX;
 
 /// The summed columns of both rollups, in order.
-pub(crate) const SUMS: [&str; 20] = [
+pub(crate) const SUMS: [&str; 24] = [
     "completed",
     "failed",
     "rejected",
@@ -27,6 +27,10 @@ pub(crate) const SUMS: [&str; 20] = [
     "partial_cost",
     "told_cost",
     "incomplete_cost",
+    "credited_requests",
+    "credited_partial_usage",
+    "credited_told_usage",
+    "credited_unpriced",
 ];
 
 /// The sum of an expression over a group, 0 for an empty group: like `sum()`, which fails when the result

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, OptionalExtension, Row, RowIndex, Rows};
 
-use super::added_columns::{ADDED_COLUMNS, has_added_columns};
+use super::added_columns::{has_columns_of_requests, lacking};
 use super::error::{Context, DbError};
 
 use crate::model::{Known, RequestRecord, Status, Timestamp, UsageDetails, names_known};
@@ -163,7 +163,7 @@ static SELECT_REQUEST: Forms = LazyLock::new(|| {
 /// All columns; NULL for those that an earlier build's file has not.
 fn readable_columns(has_added: bool) -> String {
     let is_absent = |name: &str| {
-        let mut added = ADDED_COLUMNS.iter();
+        let mut added = lacking(0);
         !has_added && added.any(|(table, column, _)| (*table, *column) == ("requests", name))
     };
     let columns = column_names().map(|name| if is_absent(name) { "NULL" } else { name });
@@ -172,7 +172,7 @@ fn readable_columns(has_added: bool) -> String {
 
 fn form_for(forms: &'static Forms, connection: &Connection) -> &'static str {
     let [before, now] = &**forms;
-    if has_added_columns(connection) {
+    if has_columns_of_requests(connection) {
         now
     } else {
         before
@@ -349,6 +349,20 @@ pub(super) fn finish_reasons_to_sql(reasons: &[String]) -> Option<String> {
 pub(super) fn usage_details_to_sql(details: Option<&UsageDetails>) -> Option<String> {
     details.and_then(|details| serde_json::to_string(details).ok())
 }
+
+/// Details of usage that tell tokens of other models, which sums count apart; `None` where they tell none. Others are
+/// not parsed, and what cannot be parsed tells none.
+pub(crate) fn details_of_others_at(
+    row: &Row<'_>,
+    index: usize,
+) -> rusqlite::Result<Option<Box<UsageDetails>>> {
+    let text = row.get_ref(index)?.as_str_or_null()?;
+    let text = text.filter(|text| text.contains(OTHER_MODELS));
+    Ok(text.and_then(|text| serde_json::from_str(text).ok()))
+}
+
+/// What only details that tell tokens of other models have: in the texts of JSON the quotes would be escaped.
+pub(crate) const OTHER_MODELS: &str = "\"other_models\":";
 
 /// Reads one column after the other.
 struct Columns<'r, 's> {

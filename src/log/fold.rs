@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use super::event::{Event, EventKind, Gap, StoreClosed};
-use super::hours::{DayKey, HourKey, HourSums, hour_of, hour_start, minute_of};
+use super::hours::{DayKey, HourKey, HourSums, count_end, hour_of, hour_start, minute_of};
 use super::removal::{Erased, ErasedRequest, Pruned};
 use super::request_events::{Ended, Opened, ToolCallFact, merged_attributes};
 
@@ -256,7 +256,16 @@ impl<'a> Fold<'a> {
                 model.unwrap_or_default(),
                 change.user_id.unwrap_or_default(),
             );
-            counted.entry(key).or_default().add(end.ended);
+            let others = end.ended.shares_of_others(key.2);
+            for (model, share) in &others {
+                let key = (key.0, key.1, *model, key.3);
+                counted.entry(key).or_default().merge(share);
+            }
+            let sums = counted.entry(key).or_default();
+            match others.is_empty() {
+                true => sums.add(end.ended),
+                false => sums.merge(&end.ended.own_share(&others)),
+            }
         }
         for ((hour, provider_name, model, user_id), sums) in counted {
             let key = HourKey::new(hour_start(hour), provider_name, model, user_id);
@@ -275,6 +284,6 @@ impl<'a> Fold<'a> {
 
     /// Counts the end of a request that was opened before this run.
     pub(crate) fn count_end(&mut self, key: HourKey, ended: &Ended) {
-        self.hours.entry(key).or_default().add(ended);
+        count_end(&mut self.hours, key, ended);
     }
 }

@@ -1,5 +1,7 @@
 //! Hours, days and minutes that requests count in, and the sums of an hour.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::request_events::{EndKind, Ended};
@@ -95,6 +97,16 @@ pub(crate) struct HourSums {
     pub(crate) told_cost: u64,
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) incomplete_cost: u64,
+    /// Requests that count to another model and used tokens of this one; of these, those whose counts are partial,
+    /// those whose counts were told, and those that say no cost of these tokens.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) credited_requests: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) credited_partial_usage: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) credited_told_usage: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) credited_unpriced: u64,
 }
 
 impl HourSums {
@@ -106,13 +118,20 @@ impl HourSums {
         }
     }
 
+    /// Lowers every sum to this one.
+    pub(super) fn bound(&mut self, max: u64) {
+        for sum in self.fields() {
+            *sum = (*sum).min(max);
+        }
+    }
+
     /// In the order of the columns.
-    pub(crate) fn values(&self) -> [u64; 20] {
+    pub(crate) fn values(&self) -> [u64; 24] {
         let mut copy = *self;
         copy.fields().map(|value| *value)
     }
 
-    fn fields(&mut self) -> [&mut u64; 20] {
+    fn fields(&mut self) -> [&mut u64; 24] {
         [
             &mut self.completed,
             &mut self.failed,
@@ -134,6 +153,10 @@ impl HourSums {
             &mut self.partial_cost,
             &mut self.told_cost,
             &mut self.incomplete_cost,
+            &mut self.credited_requests,
+            &mut self.credited_partial_usage,
+            &mut self.credited_told_usage,
+            &mut self.credited_unpriced,
         ]
     }
 
@@ -191,6 +214,23 @@ impl HourSums {
         count
             .into_iter()
             .for_each(|count| *count = count.saturating_add(1));
+    }
+}
+
+/// Counts a request in the row of its key, and in those of other models whose tokens it used.
+pub(crate) fn count_end(hours: &mut HashMap<HourKey, HourSums>, key: HourKey, ended: &Ended) {
+    let others = ended.shares_of_others(&key.model);
+    for (model, share) in &others {
+        let key = HourKey {
+            model: (*model).to_owned(),
+            ..key.clone()
+        };
+        hours.entry(key).or_default().merge(share);
+    }
+    let sums = hours.entry(key).or_default();
+    match others.is_empty() {
+        true => sums.add(ended),
+        false => sums.merge(&ended.own_share(&others)),
     }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! - `event`, `request_events`, `removal`, `body`: what a line says, in its order;
 //! - `segment`: the lines of one group commit, compressed;
-//! - `fold`, `hours`: from events to rows and sums;
+//! - `fold`, `hours`, `shares`: from events to rows and sums, by the models that took part;
 //! - `accounts`: whether what an opening's close counts is what its events say.
 
 mod accounts;
@@ -16,6 +16,7 @@ mod hours;
 mod removal;
 mod request_events;
 mod segment;
+mod shares;
 
 pub(crate) use accounts::Accounts;
 pub(crate) use body::{BodyFact, BodyFacts, Kept};
@@ -24,7 +25,9 @@ pub(crate) use event::{
     UNSIGNED_REMOVALS_MAX, UnsignedRemovals,
 };
 pub(crate) use fold::{Fold, RequestChange, RequestEnd, RequestStart};
-pub(crate) use hours::{DayKey, HOURS_PER_DAY, HourKey, HourSums, hour_of, hour_start, minute_of};
+pub(crate) use hours::{
+    DayKey, HOURS_PER_DAY, HourKey, HourSums, count_end, hour_of, hour_start, minute_of,
+};
 pub(crate) use removal::{
     ERASED_REQUESTS_MAX, Erased, ErasedRequest, Pruned, PrunedKind, PrunedUsage, removed_leaf,
     write_removed,

@@ -535,4 +535,14 @@ pub struct StatsRow {
     pub told_cost: u64,
     /// Requests whose cost lacks something that the price book has no price for.
     pub incomplete_cost: u64,
+    /// Requests that count to another model and used tokens of this one (an adviser, one that compacted the context or
+    /// declined). The sums have those tokens and what they cost; the counts above do not have these requests. 0 where
+    /// sums are of all models.
+    pub credited_requests: u64,
+    /// Of these: with counts of a response that broke off.
+    pub credited_partial_usage: u64,
+    /// Of these: with counts that the gateway told.
+    pub credited_told_usage: u64,
+    /// Of these: with tokens of this model whose cost is not known apart. It may be in that of the other model.
+    pub credited_unpriced: u64,
 }

@@ -17,6 +17,9 @@ impl UsageDetails {
         lower(&mut self.stated_cost_microdollars, COST_MICRODOLLARS_MAX);
         lower(&mut self.computed_cost_microdollars, COST_MICRODOLLARS_MAX);
         lower(&mut self.citation_tokens, TOKENS_MAX);
+        for other in &mut self.other_models {
+            lower(&mut other.cost_microdollars, COST_MICRODOLLARS_MAX);
+        }
         lower(&mut self.accepted_prediction_tokens, TOKENS_MAX);
         lower(&mut self.rejected_prediction_tokens, TOKENS_MAX);
         let mut so_far = self.so_far.as_mut();
@@ -118,7 +121,12 @@ impl UsageDetails {
         let units = so_far.flat_map(|so_far| &mut so_far.billed_units);
         let units = units.chain(&mut self.billed_units);
         let units = units.map(|billed| &mut billed.unit);
-        for name in words.chain(tools.flatten()).chain(models).chain(units).chain(unpriced) {
+        for name in words
+            .chain(tools.flatten())
+            .chain(models)
+            .chain(units)
+            .chain(unpriced)
+        {
             if let Some(bounded) = bounded(name, Self::NAME_BYTES_MAX) {
                 *name = bounded;
                 is_changed = true;

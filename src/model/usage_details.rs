@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::source::CostSource;
 use super::usage::Usage;
 
 /// Counts, tier and cost that a response states beside its [`Usage`]: what a price may depend on.
@@ -215,4 +216,12 @@ pub struct ModelUsage {
     /// Of these, the tokens written to a cache, by how long they are kept.
     #[serde(skip_serializing_if = "CacheWriteTokens::is_empty")]
     pub cache_write: CacheWriteTokens,
+    /// Of the request's cost, what these tokens cost by the price book. The store computes it; what a gateway sets
+    /// here is replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_microdollars: Option<u64>,
+    /// Where that cost comes from. The store sets it in every request that it records; statistics then count the
+    /// tokens to this model. Absent in requests that earlier builds recorded, whose tokens count to the request's model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_source: Option<CostSource>,
 }

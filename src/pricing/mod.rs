@@ -33,7 +33,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::PriceBookError;
-use crate::model::{CacheWriteTokens, PriceSource, Timestamp, Usage, UsageDetails};
+use crate::model::{CacheWriteTokens, ModelUsage, PriceSource, Timestamp, Usage, UsageDetails};
 use bill::Bill;
 use book::{Found, Layer};
 
@@ -57,6 +57,11 @@ impl<'q> CostQuery<'q> {
             details: None,
             at: None,
         }
+    }
+
+    /// The other models that took part.
+    pub(crate) fn other_models(&self) -> &'q [ModelUsage] {
+        self.details.map_or(&[], |details| &details.other_models)
     }
 
     /// What the response says beyond the counts. Default: nothing.
@@ -374,7 +379,9 @@ impl PriceBook {
         let none = UsageDetails::default();
         let details = query.details.unwrap_or(&none);
         let usage = query.usage;
-        if usage.input_tokens.is_none() && usage.output_tokens.is_none() && details.billed_units.is_empty()
+        if usage.input_tokens.is_none()
+            && usage.output_tokens.is_none()
+            && details.billed_units.is_empty()
         {
             return None;
         }
@@ -399,11 +406,7 @@ impl PriceBook {
             }
             subtract(&mut own, &other.usage);
             subtract_writes(&mut own_details.cache_write, &other.cache_write);
-            let its = UsageDetails {
-                cache_write: other.cache_write,
-                ..of_the_whole(details)
-            };
-            self.bill_other(query, &other.model, &other.usage, &its, &mut others);
+            self.bill_model(query, details, other, &mut others);
         }
         for tool in &details.server_tools {
             let Some(usage) = &tool.usage else { continue };
@@ -422,6 +425,33 @@ impl PriceBook {
         }
         bill.append(others);
         Some(bill)
+    }
+
+    /// What the tokens of a model cost that took part beside the one that served: part of [`cost`](Self::cost).
+    pub(crate) fn cost_of_other(&self, query: &CostQuery<'_>, other: &ModelUsage) -> Option<Cost> {
+        self.find(query.provider, &[&other.model])?;
+        let none = UsageDetails::default();
+        let mut bill = Bill::default();
+        self.bill_model(query, query.details.unwrap_or(&none), other, &mut bill);
+        let (microdollars, unpriced) = bill.total()?;
+        Some(Cost {
+            microdollars,
+            unpriced,
+        })
+    }
+
+    fn bill_model(
+        &self,
+        query: &CostQuery<'_>,
+        details: &UsageDetails,
+        other: &ModelUsage,
+        bill: &mut Bill,
+    ) {
+        let its = UsageDetails {
+            cache_write: other.cache_write,
+            ..of_the_whole(details)
+        };
+        self.bill_other(query, &other.model, &other.usage, &its, bill);
     }
 
     fn bill_other(

@@ -128,8 +128,12 @@ impl Price {
             }
         }
         self.fees.add_tools(details, &mut bill);
-        self.fees
-            .add_units(&Units::of(&details.billed_units), usage, is_batch, &mut bill);
+        self.fees.add_units(
+            &Units::of(&details.billed_units),
+            usage,
+            is_batch,
+            &mut bill,
+        );
         if let Some(request) = self.fees.request {
             bill.add(1, (Some(request), true), "request");
         }

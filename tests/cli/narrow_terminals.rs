@@ -98,6 +98,7 @@ fn no_line_is_wider_than_the_terminal() {
             "list --status failed,rejected",
             "list --sort cost",
             "stats",
+            "stats --by model",
             "stats --by day,model,user",
             "stats --by hour,provider,model,user",
             "tools",
@@ -223,6 +224,38 @@ fn rows_of_what_failed_are_red_on_a_terminal_only() {
     assert_eq!(without_colours(&coloured), plain);
 }
 
+/// What tokens were used and what they cost stays on 80 columns, with its marks.
+#[test]
+fn sums_by_model_keep_tokens_and_costs_on_80_columns() {
+    let sandbox = filled();
+    let settings = "PAGER=cat COLUMNS=80";
+    let Some(text) = on_a_terminal(&sandbox, "stats --by model 2>messages", settings) else {
+        return;
+    };
+    let text = without_colours(&text);
+    let headings: Vec<&str> = text.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(
+        headings,
+        [
+            "model", "requests", "failed", "tokens", "in", "cached", "out", "cost"
+        ]
+    );
+    let last = text.lines().last().unwrap();
+    let total: Vec<&str> = last.split_whitespace().collect();
+    assert_eq!(
+        total,
+        [
+            "total",
+            "24",
+            "5",
+            "~138,271,602",
+            "~0",
+            "~1,728,384",
+            "~$172.839492"
+        ]
+    );
+}
+
 #[test]
 fn messages_say_what_a_narrow_terminal_leaves_out_and_fit_it_too() {
     let sandbox = filled();
@@ -242,7 +275,7 @@ fn messages_say_what_a_narrow_terminal_leaves_out_and_fit_it_too() {
     for (arguments, left_out) in [
         ("list", "response, request, provider"),
         ("list --status completed", "response, request, provider"),
-        ("stats --by day,user", "(bar), other"),
+        ("stats --by day,user", "(bar), completed"),
     ] {
         let text = narrow(arguments, 80).unwrap();
         let unbroken = text.replace('\n', " ");

@@ -179,7 +179,7 @@ fn a_bundle_is_checked_without_the_database() {
     assert_eq!(json[0]["signature"], "not_checked");
     assert_eq!(
         (&json[0]["events"], &json[0]["left_out"]),
-        (&2.into(), &12.into())
+        (&2.into(), &13.into())
     );
     assert_eq!(away.run(&["bundle", "--check", "bent"]).exit, 1);
     assert_eq!(away.run(&["bundle", "--check", "notes"]).exit, 2);

@@ -28,6 +28,7 @@ const SUBFOLDERS: &[(&str, &[&str])] = &[
             "added_columns",
             "rollups",
             "rows",
+            "ended_rows",
             "segments",
             "connection",
             "read",

@@ -46,6 +46,7 @@ mod media;
 mod names;
 mod opening;
 mod options;
+mod other_models;
 mod overflow;
 mod page_sizes;
 mod payloads;

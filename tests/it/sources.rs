@@ -289,6 +289,10 @@ fn a_file_of_an_earlier_build_is_read_as_it_is_and_gets_the_columns_when_it_is_w
                 "partial_cost",
                 "told_cost",
                 "incomplete_cost",
+                "credited_requests",
+                "credited_partial_usage",
+                "credited_told_usage",
+                "credited_unpriced",
             ],
         ),
         (
@@ -299,6 +303,10 @@ fn a_file_of_an_earlier_build_is_read_as_it_is_and_gets_the_columns_when_it_is_w
                 "partial_cost",
                 "told_cost",
                 "incomplete_cost",
+                "credited_requests",
+                "credited_partial_usage",
+                "credited_told_usage",
+                "credited_unpriced",
             ],
         ),
     ] {

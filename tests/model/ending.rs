@@ -1,6 +1,6 @@
 //! Random completions and failures.
 
-use auditlite::{Completion, ToolCall, Usage, stored_identifier};
+use auditlite::{Completion, ModelUsage, ToolCall, Usage, UsageDetails, stored_identifier};
 use fastrand::Rng;
 
 use crate::expected::{Call, Request, cut, identifier, note};
@@ -29,6 +29,18 @@ pub fn end_of_model(
         let (usage, numbers) = usage(rng);
         completion.usage = Some(usage);
         request.usage = numbers;
+    }
+    if rng.u8(..4) == 0 {
+        let mut details = UsageDetails::default();
+        for _ in 0..rng.usize(..4) {
+            let mut other = ModelUsage::default();
+            other.model = format!("request_model-{}", rng.u8(..4));
+            let (tokens, numbers) = usage(rng);
+            other.usage = tokens;
+            request.others.push((other.model.clone(), numbers));
+            details.other_models.push(other);
+        }
+        completion.usage_details = Some(Box::new(details));
     }
     for _ in 0..rng.usize(..3) {
         let reason = odd(rng);

@@ -1,7 +1,7 @@
 //! The model: what a store must answer, kept in plain memory by rules of its own.
 
 use auditlite::{
-    Message, RequestFilter, RequestRecord, StatsFilter, StatsKey, Status, stored_identifier,
+    Message, RequestFilter, RequestRecord, StatsFilter, StatsKey, Status, Usage, stored_identifier,
 };
 
 /// An identifier as it is recorded.
@@ -98,6 +98,8 @@ pub struct Request {
     pub response_model: Option<String>,
     pub response_provider: Option<String>,
     pub usage: [Option<u64>; 5],
+    /// Tokens of other models that the usage includes.
+    pub others: Vec<(String, [Option<u64>; 5])>,
     pub latency: Clock,
     pub upstream: Clock,
     pub first_chunk: Clock,
@@ -135,6 +137,36 @@ impl Request {
             .as_ref()
             .or(self.request_model.as_ref())
             .or(self.client_model.as_ref())
+    }
+
+    /// Whose tokens it used: first what counts to its own model, then to each other one. No more is credited than it
+    /// used, nothing to what has no name, and what its own model used beside itself is its own.
+    fn shares(&self) -> Vec<(String, [u64; 5])> {
+        let own = self.model().cloned().unwrap_or_default();
+        let mut shares = vec![(own.clone(), self.usage.map(Option::unwrap_or_default))];
+        for (model, usage) in &self.others {
+            if model.is_empty() || *model == own {
+                continue;
+            }
+            let mut share = [0; 5];
+            for (kind, count) in usage.iter().enumerate() {
+                share[kind] = count.unwrap_or(0).min(shares[0].1[kind]);
+                shares[0].1[kind] -= share[kind];
+            }
+            if share == [0; 5] {
+                continue;
+            }
+            match shares[1..].iter_mut().find(|(known, _)| known == model) {
+                Some((_, known)) => {
+                    known
+                        .iter_mut()
+                        .zip(share)
+                        .for_each(|(sum, count)| *sum += count);
+                }
+                None => shares.push((model.clone(), share)),
+            }
+        }
+        shares
     }
 
     /// Rows of content that the file holds of it, where nothing is shed.
@@ -285,6 +317,13 @@ impl Request {
             found.reasoning_output_tokens,
         ];
         assert_eq!(usage, self.usage, "{id}");
+        let details = found.usage_details.as_ref();
+        let others = details.map_or(&[][..], |details| &details.other_models);
+        let others: Vec<_> = others
+            .iter()
+            .map(|other| (other.model.clone(), numbers_of(&other.usage)))
+            .collect();
+        assert_eq!(others, self.others, "{id}");
         assert_eq!(
             found.cost_microdollars, None,
             "{id}: there is no price book"
@@ -372,7 +411,6 @@ impl Model {
         let mut rows = std::collections::BTreeMap::new();
         for request in self.requests.iter().chain(&self.pruned) {
             let provider = request.provider().cloned().unwrap_or_default();
-            let model = request.model().cloned().unwrap_or_default();
             let user = request.user_id.clone().unwrap_or_default();
             let is = |wanted: &Option<String>, found: &String| {
                 wanted.as_ref().is_none_or(|wanted| wanted == found)
@@ -390,30 +428,40 @@ impl Model {
             if request.status == Status::Pending
                 || !is_in
                 || !is(&filter.provider_name, &provider)
-                || !is(&filter.model, &model)
                 || !is(&filter.user_id, &user)
             {
                 continue;
             }
-            let by = |key, value: String| filter.group_by.contains(&key).then_some(value);
-            let key = [
-                by(StatsKey::Provider, provider),
-                by(StatsKey::Model, model),
-                by(StatsKey::User, user),
-            ];
-            let sums: &mut StatsSums = rows.entry(key.clone()).or_insert_with(|| StatsSums {
-                key,
-                ..StatsSums::default()
-            });
-            let place = Status::ALL
-                .iter()
-                .position(|status| *status == request.status);
-            sums.by_status[place.unwrap()] += 1;
-            for (sum, value) in sums.tokens.iter_mut().zip(request.usage) {
-                *sum += value.unwrap_or(0);
+            let by = |key, value: &String| filter.group_by.contains(&key).then(|| value.clone());
+            let is_by_model = filter.model.is_some() || filter.group_by.contains(&StatsKey::Model);
+            for (place, (model, tokens)) in request.shares().into_iter().enumerate() {
+                if !is(&filter.model, &model) {
+                    continue;
+                }
+                let key = [
+                    by(StatsKey::Provider, &provider),
+                    by(StatsKey::Model, &model),
+                    by(StatsKey::User, &user),
+                ];
+                let sums: &mut StatsSums = rows.entry(key.clone()).or_insert_with(|| StatsSums {
+                    key,
+                    ..StatsSums::default()
+                });
+                for (sum, value) in sums.tokens.iter_mut().zip(tokens) {
+                    *sum += value;
+                }
+                if place > 0 {
+                    sums.credited += u64::from(is_by_model);
+                    continue;
+                }
+                let place = Status::ALL
+                    .iter()
+                    .position(|status| *status == request.status);
+                sums.by_status[place.unwrap()] += 1;
+                sums.unpriced +=
+                    u64::from(request.usage[0].is_some() || request.usage[1].is_some());
+                sums.timed += u64::from(request.latency != Clock::Absent);
             }
-            sums.unpriced += u64::from(request.usage[0].is_some() || request.usage[1].is_some());
-            sums.timed += u64::from(request.latency != Clock::Absent);
         }
         rows.into_values().collect()
     }
@@ -426,4 +474,15 @@ pub struct StatsSums {
     pub tokens: [u64; 5],
     pub unpriced: u64,
     pub timed: u64,
+    pub credited: u64,
+}
+
+pub fn numbers_of(usage: &Usage) -> [Option<u64>; 5] {
+    [
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cache_read_input_tokens,
+        usage.cache_write_input_tokens,
+        usage.reasoning_output_tokens,
+    ]
 }

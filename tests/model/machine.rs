@@ -391,6 +391,7 @@ impl Machine {
                 failure.error_message = rng.bool().then(|| "words\nof the upstream".to_owned());
                 request.error_message.clone_from(&failure.error_message);
                 failure.usage = completion.usage;
+                failure.usage_details = completion.usage_details;
                 failure.finish_reasons = completion.finish_reasons;
                 failure.tool_calls = completion.tool_calls;
                 failure.response_body = completion.response_body;

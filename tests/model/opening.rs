@@ -155,6 +155,7 @@ impl Machine {
             response_model: None,
             response_provider: None,
             usage: [None; 5],
+            others: Vec::new(),
             latency: Clock::Absent,
             upstream: Clock::Absent,
             first_chunk: Clock::Absent,

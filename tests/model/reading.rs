@@ -163,6 +163,7 @@ impl Machine {
                 ],
                 unpriced: row.unpriced,
                 timed: row.latency_count,
+                credited: row.credited_requests,
             })
             .collect();
         assert_eq!(found, self.model.stats(&filter), "{filter:?}");

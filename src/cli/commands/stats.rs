@@ -29,8 +29,10 @@ Examples:
   auditlite stats --by user --provider openai --json
 
 A request counts once it has ended. Counts by time, provider, model and user come from an hourly
-summary: --since and --until are widened to whole hours, --provider and --model are those that
-served. Any other condition has the requests themselves read, with the conditions of `list`.
+summary: --since and --until are widened to whole hours, --provider is the one that served, and
+--model the one that served or used tokens of a request of another model. By model, a request counts
+for the model that served, and tokens for the model that used them. Any other condition has the
+requests themselves read, with the conditions of `list`. Latencies are means.
 Exit status: 0 there are requests, 1 there are none.";
 
 /// Count requests, tokens, cost and latency
@@ -90,6 +92,7 @@ pub(crate) fn run(
     };
     let group_by: Vec<StatsKey> = keys.iter().map(key).collect();
     let summary = args.filter.summary_filter()?;
+    let is_of_all_models = summary.as_ref().is_none_or(|filter| filter.model.is_none());
     let reader = database.open()?.reader();
     let mut rows = match summary {
         Some(filter) => reader.stats(&filter.group_by(group_by))?,
@@ -100,7 +103,10 @@ pub(crate) fn run(
     }
     // A stable order is part of the contract.
     rows.sort_by(|one, other| order(one).cmp(&order(other)));
-    if rows.iter().all(|row| row.requests == 0) {
+    if rows
+        .iter()
+        .all(|row| row.requests == 0 && row.credited_requests == 0)
+    {
         output::say("no ended request matches");
         return Ok(Outcome::Findings);
     }
@@ -110,24 +116,26 @@ pub(crate) fn run(
         }
         return Ok(Outcome::Fine);
     }
-    write_table(&keys, &rows, out)?;
+    write_table(&keys, &rows, is_of_all_models, out)?;
     Ok(Outcome::Fine)
 }
 
 /// What is left out on a narrow terminal, in this order. The groups, the requests and their cost stay.
-const STEPS: [Step; 20] = [
+const STEPS: [Step; 21] = [
     Step::Drop("requests (bar)"),
     Step::Drop("cost (bar)"),
     Step::Cut("model", 28),
     Step::Cut("user", 20),
     Step::Cut("provider", 16),
+    // The others say how many these are.
+    Step::Drop("completed"),
+    Step::Drop("latency"),
     Step::Drop("other"),
-    Step::Drop("cached"),
-    Step::Drop("latency (mean)"),
     Step::Cut("model", 20),
     Step::Cut("user", 14),
     Step::Cut("provider", 12),
-    Step::Drop("completed"),
+    Step::Cut("model", 14),
+    Step::Drop("cached"),
     Step::Drop("out"),
     Step::Cut("model", 12),
     Step::Cut("user", 10),
@@ -209,7 +217,14 @@ fn keys(by: &[Key]) -> Result<Vec<Key>, CliError> {
 
 /// Writes the table with a line of totals. Sums that lack values are marked in the table and explained below it, so
 /// that no total is taken for more than it is.
-fn write_table(keys: &[Key], rows: &[StatsRow], out: &mut dyn Write) -> Result<(), CliError> {
+///
+/// Over all models, what one is credited with counts to the total once already, with the requests.
+fn write_table(
+    keys: &[Key],
+    rows: &[StatsRow],
+    is_of_all_models: bool,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
     use Align::{Left, Right};
     let mut columns: Vec<(&str, Align)> = keys.iter().map(|key| (heading(*key), Left)).collect();
     columns.extend([
@@ -221,7 +236,7 @@ fn write_table(keys: &[Key], rows: &[StatsRow], out: &mut dyn Write) -> Result<(
         ("cached", Right),
         ("out", Right),
         ("cost", Right),
-        ("latency (mean)", Right),
+        ("latency", Right),
     ]);
     let bars = Bars::new(rows).filter(|_| !keys.is_empty() && output::is_terminal());
     if let Some(bars) = &bars {
@@ -234,7 +249,14 @@ fn write_table(keys: &[Key], rows: &[StatsRow], out: &mut dyn Write) -> Result<(
         cells.extend(bars.as_ref().map(|bars| bars.bar(row)));
         table.row(cells);
     }
-    let totals = totals(rows);
+    let mut totals = totals(rows);
+    let is_shared_out = keys.contains(&Key::Model) && totals.credited_requests > 0;
+    if is_of_all_models {
+        totals.credited_requests = 0;
+        totals.credited_partial_usage = 0;
+        totals.credited_told_usage = 0;
+        totals.credited_unpriced = 0;
+    }
     if !keys.is_empty() {
         let mut cells = vec![String::new(); keys.len()];
         if let Some(first) = cells.first_mut() {
@@ -250,6 +272,12 @@ fn write_table(keys: &[Key], rows: &[StatsRow], out: &mut dyn Write) -> Result<(
     // Notes are about the whole table: behind it, where both go to one place.
     out.flush()?;
     notes(&totals);
+    if is_shared_out {
+        output::say(
+            "note: some requests used tokens of several models: they count once, for the model that served, and their \
+             tokens for the models that used them",
+        );
+    }
     Ok(())
 }
 
@@ -360,7 +388,11 @@ fn add(sums: &mut StatsRow, row: &StatsRow) {
         told_usage,
         partial_cost,
         told_cost,
-        incomplete_cost
+        incomplete_cost,
+        credited_requests,
+        credited_partial_usage,
+        credited_told_usage,
+        credited_unpriced
     );
 }
 

@@ -115,12 +115,18 @@ fn sum_of(
 
 /// A sum of tokens in statistics. Never a silent zero: what is known of no request is `-`.
 pub(crate) fn tokens_sum(sum: u64, row: &StatsRow) -> String {
-    if sum == 0 && row.without_usage > 0 && row.without_usage == row.requests {
+    let knows_none = row.without_usage == row.requests && row.credited_requests == 0;
+    if sum == 0 && row.without_usage > 0 && knows_none {
         return ABSENT.to_owned();
     }
+    let partial = [
+        row.partial_usage,
+        row.credited_partial_usage,
+        row.without_usage,
+    ];
     let marks = Marks {
-        is_at_least: row.partial_usage > 0 || row.without_usage > 0,
-        is_told: row.told_usage > 0,
+        is_at_least: partial.into_iter().any(|count| count > 0),
+        is_told: row.told_usage > 0 || row.credited_told_usage > 0,
         is_incomplete: false,
     };
     marks.mark(&format::count(sum))
@@ -128,12 +134,15 @@ pub(crate) fn tokens_sum(sum: u64, row: &StatsRow) -> String {
 
 /// A sum of costs in statistics.
 pub(crate) fn cost_sum(row: &StatsRow) -> String {
-    let lacking = row.unpriced.saturating_add(row.without_usage);
+    let lacking = row
+        .unpriced
+        .saturating_add(row.without_usage)
+        .saturating_add(row.credited_unpriced);
     if row.cost_microdollars == 0 && lacking > 0 {
         return ABSENT.to_owned();
     }
     let marks = Marks {
-        is_at_least: row.partial_cost > 0 || lacking > 0,
+        is_at_least: row.partial_cost > 0 || row.credited_partial_usage > 0 || lacking > 0,
         is_told: row.told_cost > 0,
         is_incomplete: row.incomplete_cost > 0,
     };
@@ -167,6 +176,24 @@ mod tests {
         assert_eq!(
             (tokens_sum(7, &row), cost_sum(&row)),
             ("≥~7".to_owned(), "≥~$0.01+".to_owned())
+        );
+        // Tokens of requests that count to another model.
+        let mut row = StatsRow::default();
+        (row.credited_requests, row.credited_unpriced) = (2, 2);
+        assert_eq!(
+            (tokens_sum(7, &row), cost_sum(&row)),
+            ("7".to_owned(), "-".to_owned())
+        );
+        (row.credited_unpriced, row.cost_microdollars) = (1, 10_000);
+        row.credited_told_usage = 1;
+        assert_eq!(
+            (tokens_sum(7, &row), cost_sum(&row)),
+            ("~7".to_owned(), "≥$0.01".to_owned())
+        );
+        (row.credited_unpriced, row.credited_partial_usage) = (0, 1);
+        assert_eq!(
+            (tokens_sum(7, &row), cost_sum(&row)),
+            ("≥~7".to_owned(), "≥$0.01".to_owned())
         );
     }
 }

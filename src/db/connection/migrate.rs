@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::db::added_columns::{ADDED_COLUMNS, has_added_columns};
+use crate::db::added_columns::{self, AddedColumn};
 use crate::db::error::{Context, DbError};
 
 /// "AUDL". Source of the field: <https://www.sqlite.org/pragma.html#pragma_application_id>.
@@ -108,17 +108,18 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<(), DbError> {
         }
     }
     // A table that is not as any build made it is recreated or refused.
-    let is_table = |(table, ..): &(&str, &str, &str)| -> Result<bool, DbError> {
+    let is_table = |(table, ..): &AddedColumn| -> Result<bool, DbError> {
         let sql = "SELECT count(*) FROM sqlite_schema WHERE name = ?1 AND type = 'table'";
         let found = transaction.query_row(sql, [table], |row| row.get::<_, i64>(0));
         Ok(found.context(MIGRATING)? == 1)
     };
     let mut are_tables = true;
-    for column in &ADDED_COLUMNS {
+    for column in added_columns::lacking(0) {
         are_tables &= is_table(column)?;
     }
-    if are_tables && !has_added_columns(&transaction) {
-        for (table, column, definition) in ADDED_COLUMNS {
+    if are_tables {
+        let groups = added_columns::groups_of(&transaction);
+        for (table, column, definition) in added_columns::lacking(groups) {
             let sql = format!("ALTER TABLE {table} ADD COLUMN {column} {definition}");
             transaction.execute_batch(&sql).context(MIGRATING)?;
         }

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use rusqlite::Connection;
 
 use super::migrate;
-use crate::db::added_columns::ADDED_COLUMNS;
+use crate::db::added_columns::{ADDED_COLUMNS, AddedColumn, lacking};
 use crate::db::error::{Context, DbError};
 
 const READING: &str = "reading the file's schema";
@@ -64,8 +64,6 @@ pub(crate) struct Schema {
     statistics: Vec<&'static str>,
     /// An earlier build made the file, and it has no [`migrate::ADDED`] tables.
     is_of_before: bool,
-    /// An earlier build made the file, and its tables lack [`ADDED_COLUMNS`].
-    lacks_columns: bool,
     /// What was recreated at the opening, in words.
     pub(crate) remade: Vec<String>,
 }
@@ -81,12 +79,16 @@ impl Schema {
         let expected = expected()?;
         let is_added = |table: &str| migrate::ADDED.contains(&table);
         schema.is_of_before = !own.iter().any(|item| is_added(&item.table));
-        schema.lacks_columns = !own.iter().any(Item::has_added_columns);
+        // An earlier build made the file, and its tables lack the last of the groups of added columns.
+        let has = |group: &&&[AddedColumn]| own.iter().any(|item| item.has_any_of(group));
+        let groups = ADDED_COLUMNS.iter().take_while(has).count();
         let before;
-        let expected = match schema.lacks_columns {
+        let expected = match groups < ADDED_COLUMNS.len() {
             true => {
-                before = expected.iter().map(Item::without_added_columns).collect();
-                &before
+                before = expected
+                    .iter()
+                    .map(|item| item.without_added_columns(groups));
+                &before.collect()
             }
             false => expected,
         };
@@ -284,18 +286,18 @@ fn listed(mut lines: Vec<String>) -> Vec<String> {
 }
 
 impl Item {
-    fn has_added_columns(&self) -> bool {
-        let mut columns = ADDED_COLUMNS.iter();
+    fn has_any_of(&self, group: &[AddedColumn]) -> bool {
+        let mut columns = group.iter();
         let is_here = |word: &str| self.words.iter().any(|own| own == word);
         columns.any(|(table, column, _)| {
             self.kind == "table" && self.name == *table && is_here(column)
         })
     }
 
-    /// As an earlier build made it.
-    fn without_added_columns(&self) -> Self {
+    /// As an earlier build made it, with this many groups of added columns.
+    fn without_added_columns(&self, groups: usize) -> Self {
         let mut item = self.clone();
-        let columns = ADDED_COLUMNS.iter();
+        let columns = lacking(groups);
         for (.., column, definition) in
             columns.filter(|(table, ..)| self.kind == "table" && self.name == *table)
         {

@@ -1,13 +1,16 @@
 //! Sums over ended requests: from the rollups, or from the requests where only these have the answer.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::list::{self, Conditions, Walk};
-use crate::db::added_columns::{ADDED_COLUMNS, has_added_columns};
+use crate::db::added_columns::{ADDED_COLUMNS, groups_of, has_columns_of_requests, lacking};
+use crate::db::ended_rows::{ENDED_COLUMN_COUNT, ENDED_COLUMNS, ended_of};
 use crate::db::error::{Context, DbError};
-use crate::db::rollups::{SUMS, total};
-use crate::db::rows::count_at;
-use crate::log::{HOURS_PER_DAY, hour_of, hour_start};
+use crate::db::rollups::{SUM_MAX, SUMS, total};
+use crate::db::rows::{OTHER_MODELS, count_at};
+use crate::log::{HOURS_PER_DAY, HourSums, hour_of, hour_start};
 use crate::model::{RequestFilter, StatsFilter, StatsKey, StatsRow, Timestamp, ToolStats};
 
 const READING: &str = "reading statistics";
@@ -31,31 +34,39 @@ fn stats_from(
     filter: &StatsFilter,
     is_hourly: bool,
 ) -> Result<Vec<StatsRow>, DbError> {
-    let (source, mut conditions) = source(filter, is_hourly, has_added_columns(connection));
+    let (source, mut conditions) = source(filter, is_hourly, groups_of(connection));
     conditions.add_name(&["provider_name"], filter.provider_name.as_ref());
     conditions.add_name(&["model"], filter.model.as_ref());
     conditions.add_identifier("user_id = ?", filter.user_id.as_ref());
     let column = |key, name| named(&filter.group_by, key, name);
+    // Over all models each request is there with all of its tokens.
+    let is_by_model = filter.model.is_some() || filter.group_by.contains(&StatsKey::Model);
+    let sum = |sum: &str| match is_by_model || !sum.starts_with("credited_") {
+        true => total(sum),
+        false => "0".to_owned(),
+    };
     let sql = format!(
         "SELECT {}, {}, {}, {}, {} FROM {source}{} GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
         time(&filter.group_by, "hour"),
         column(StatsKey::Provider, "provider_name"),
         column(StatsKey::Model, "model"),
         column(StatsKey::User, "user_id"),
-        SUMS.map(total).join(", "),
+        SUMS.map(sum).join(", "),
         conditions.to_sql()
     );
     let mut statement = connection.prepare_cached(&sql).context(READING)?;
     let rows = statement
-        .query_map(params_from_iter(conditions.values), stats_from_row)
+        .query_map(params_from_iter(conditions.values), |row| {
+            Ok(stats_row(group_from_row(row)?, sums_from_row(row)?))
+        })
         .context(READING)?;
     rows.collect::<Result<_, _>>().context(READING)
 }
 
-/// The sums of a file of an earlier build: 0 for those that it has not.
-fn sums_of_before() -> String {
-    let is_added = |sum: &&str| ADDED_COLUMNS.iter().any(|(_, column, _)| column == sum);
-    let columns = SUMS.iter().map(|sum| match is_added(sum) {
+/// The sums of a file with this many groups of added columns: 0 for those that it has not.
+fn sums_of(groups: usize) -> String {
+    let is_lacking = |sum: &&str| lacking(groups).any(|(_, column, _)| column == sum);
+    let columns = SUMS.iter().map(|sum| match is_lacking(sum) {
         true => format!("0 AS {sum}"),
         false => (*sum).to_owned(),
     });
@@ -68,7 +79,7 @@ fn sums_of_before() -> String {
 /// The range is cut into three parts: the hours before the first whole day, the whole days, and the hours
 /// after the last whole day. If there is no whole day, or the caller needs single hours, it is one range of
 /// hours. Values that are bound in the source come before those of other conditions.
-fn source(filter: &StatsFilter, is_hourly: bool, has_added: bool) -> (String, Conditions) {
+fn source(filter: &StatsFilter, is_hourly: bool, groups: usize) -> (String, Conditions) {
     let first = filter.since.map(|since| hour_of(since.as_micros()));
     // `until` is exclusive: its hour counts, unless `until` is the start of that hour.
     let last = filter
@@ -86,11 +97,11 @@ fn source(filter: &StatsFilter, is_hourly: bool, has_added: bool) -> (String, Co
         if let Some(last) = last {
             conditions.add("hour <= ?", last);
         }
-        let source = match has_added {
+        let source = match groups == ADDED_COLUMNS.len() {
             true => "usage_hourly".to_owned(),
             false => format!(
                 "(SELECT hour, provider_name, model, user_id, {} FROM usage_hourly)",
-                sums_of_before()
+                sums_of(groups)
             ),
         };
         return (source, conditions);
@@ -100,11 +111,7 @@ fn source(filter: &StatsFilter, is_hourly: bool, has_added: bool) -> (String, Co
         conditions.values.push(value.into());
         sql.to_owned()
     };
-    let sums = match has_added {
-        true => SUMS.join(", "),
-        false => sums_of_before(),
-    };
-    let columns = format!("provider_name, model, {sums}");
+    let columns = format!("provider_name, model, {}", sums_of(groups));
     let days: Vec<String> = [
         first_day.map(|day| bind("day >= ?", day)),
         last_day.map(|day| bind("day <= ?", day)),
@@ -137,8 +144,8 @@ fn source(filter: &StatsFilter, is_hourly: bool, has_added: bool) -> (String, Co
 /// The same sums from the requests themselves, for filters that the rollups cannot answer. Reads every
 /// matching row; uses the index of a list with this filter.
 ///
-/// The columns come in the order that `stats_from_row` reads: the grouping, the counts by status, then the
-/// sums. Counts beside the sums tell in how many requests a value is missing.
+/// Requests of which other models used tokens are added one by one where sums are grouped by model, which SQL cannot
+/// share out; they are few.
 pub(crate) fn stats_of(
     connection: &Connection,
     filter: &RequestFilter,
@@ -149,15 +156,41 @@ pub(crate) fn stats_of(
         return Ok(Vec::new());
     };
     conditions.add_fixed("ended_seq IS NOT NULL");
+    let matching = format!("FROM requests{}{}", conditions.index, conditions.to_sql());
+    let has_added = has_columns_of_requests(&transaction);
+    let is_shared_out = has_added && group_by.contains(&StatsKey::Model);
+    let tells_others = format!("coalesce(instr(usage_details, '{OTHER_MODELS}'), 0)");
+    let mut sums = match is_shared_out {
+        false => summed(&transaction, &matching, &conditions, group_by, has_added)?,
+        true => {
+            let matching = format!("{matching} AND {tells_others} = 0");
+            summed(&transaction, &matching, &conditions, group_by, has_added)?
+        }
+    };
+    if is_shared_out {
+        let matching = format!("{matching} AND {tells_others} > 0");
+        add_shared_out(&transaction, &matching, &conditions, group_by, &mut sums)?;
+    }
+    let rows = sums.into_iter();
+    Ok(rows.map(|(group, sums)| stats_row(group, sums)).collect())
+}
+
+/// The sums of requests that match, by group. The columns come in the order that [`group_from_row`] and
+/// [`sums_from_row`] read: the grouping, the counts by status, then the sums. Counts beside the sums tell in how many
+/// requests a value is missing.
+fn summed(
+    connection: &Connection,
+    matching: &str,
+    conditions: &Conditions,
+    group_by: &[StatsKey],
+    has_added: bool,
+) -> Result<BTreeMap<Group, Sums>, DbError> {
     let column = |key, name| named(group_by, key, name);
     let count = |status: &str| format!("sum(status = '{status}')");
     let sql = format!(
-        "SELECT {}, {}, {}, {}, {}, {}, {} FROM requests{}{} GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
-        // Rounded down, also before 1970.
-        time(
-            group_by,
-            "((opened_at - ((opened_at % 3600000000) + 3600000000) % 3600000000) / 3600000000)"
-        ),
+        "SELECT {}, {}, {}, {}, {}, {}, {}, 0, 0, 0, 0 {matching} \
+         GROUP BY 1, 2, 3, 4",
+        time(group_by, HOUR_OF_OPENING),
         column(
             StatsKey::Provider,
             "coalesce(response_provider_name, provider_name, '')"
@@ -192,7 +225,7 @@ pub(crate) fn stats_of(
         ]
         .map(total)
         .join(", "),
-        match has_added_columns(&transaction) {
+        match has_added {
             false => "0, 0, 0, 0, 0".to_owned(),
             true => [
                 "usage_source = 'partial'",
@@ -204,15 +237,58 @@ pub(crate) fn stats_of(
             .map(|condition| total(&format!("coalesce({condition}, 0)")))
             .join(", "),
         },
-        conditions.index,
-        conditions.to_sql()
     );
-    let mut statement = transaction.prepare_cached(&sql).context(READING)?;
+    let mut statement = connection.prepare_cached(&sql).context(READING)?;
     let rows = statement
-        .query_map(params_from_iter(conditions.values), stats_from_row)
+        .query_map(params_from_iter(&conditions.values), |row| {
+            Ok((group_from_row(row)?, sums_from_row(row)?))
+        })
         .context(READING)?;
     rows.collect::<Result<_, _>>().context(READING)
 }
+
+/// Adds requests to the groups of the models whose tokens they used.
+fn add_shared_out(
+    connection: &Connection,
+    matching: &str,
+    conditions: &Conditions,
+    group_by: &[StatsKey],
+    sums: &mut BTreeMap<Group, Sums>,
+) -> Result<(), DbError> {
+    let time = time(group_by, HOUR_OF_OPENING);
+    let sql = format!("SELECT {ENDED_COLUMNS}, {time} {matching}");
+    let mut statement = connection.prepare_cached(&sql).context(READING)?;
+    let mut rows = statement
+        .query(params_from_iter(&conditions.values))
+        .context(READING)?;
+    let is = |key, name: &str| group_by.contains(&key).then(|| name.to_owned());
+    while let Some(row) = rows.next().context(READING)? {
+        let hour: Option<i64> = row.get(ENDED_COLUMN_COUNT).context(READING)?;
+        let request = ended_of(row).context(READING)?;
+        let mut add = |model: &str, added: &HourSums| {
+            let group = Group {
+                hour,
+                provider_name: is(StatsKey::Provider, &request.key.provider_name),
+                model: is(StatsKey::Model, model),
+                user_id: is(StatsKey::User, &request.key.user_id),
+            };
+            let sums = sums.entry(group).or_insert([0; SUMS.len()]);
+            for (sum, value) in sums.iter_mut().zip(added.values()) {
+                *sum = sum.saturating_add(value).min(SUM_MAX.unsigned_abs());
+            }
+        };
+        let others = request.ended.shares_of_others(&request.key.model);
+        add(&request.key.model, &request.ended.own_share(&others));
+        for (model, share) in &others {
+            add(model, share);
+        }
+    }
+    Ok(())
+}
+
+/// The hour in which a request was opened, rounded down, also before 1970.
+const HOUR_OF_OPENING: &str =
+    "((opened_at - ((opened_at % 3600000000) + 3600000000) % 3600000000) / 3600000000)";
 
 /// Tool calls by the name of the tool. Without a filter, only the calls are read. With a filter, the
 /// matching requests are read first, and then the calls of each by their primary key (`CROSS JOIN` fixes
@@ -282,48 +358,96 @@ fn named<'n>(group_by: &[StatsKey], key: StatsKey, name: &'n str) -> &'n str {
     }
 }
 
-fn stats_from_row(row: &Row<'_>) -> rusqlite::Result<StatsRow> {
-    let [completed, failed, rejected, abandoned, interrupted] =
-        [4, 5, 6, 7, 8].map(|index| count_at(row, index));
-    let mut stats = StatsRow {
-        time: row
-            .get::<_, Option<i64>>(0)?
-            .map(|hour| Timestamp::from_micros(hour_start(hour))),
+/// What sums are grouped by; `None` where they are not.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Group {
+    hour: Option<i64>,
+    provider_name: Option<String>,
+    model: Option<String>,
+    user_id: Option<String>,
+}
+
+/// In the order of [`SUMS`].
+type Sums = [u64; SUMS.len()];
+
+fn group_from_row(row: &Row<'_>) -> rusqlite::Result<Group> {
+    Ok(Group {
+        hour: row.get(0)?,
         provider_name: row.get(1)?,
         model: row.get(2)?,
         user_id: row.get(3)?,
-        requests: 0,
-        completed: completed?,
-        failed: failed?,
-        rejected: rejected?,
-        abandoned: abandoned?,
-        interrupted: interrupted?,
-        input_tokens: count_at(row, 9)?,
-        output_tokens: count_at(row, 10)?,
-        cache_read_input_tokens: count_at(row, 11)?,
-        cache_write_input_tokens: count_at(row, 12)?,
-        reasoning_output_tokens: count_at(row, 13)?,
-        without_usage: count_at(row, 14)?,
-        cost_microdollars: count_at(row, 15)?,
-        unpriced: count_at(row, 16)?,
-        latency_us_sum: count_at(row, 17)?,
-        latency_count: count_at(row, 18)?,
-        partial_usage: count_at(row, 19)?,
-        told_usage: count_at(row, 20)?,
-        partial_cost: count_at(row, 21)?,
-        told_cost: count_at(row, 22)?,
-        incomplete_cost: count_at(row, 23)?,
-    };
-    stats.requests = [
-        stats.completed,
-        stats.failed,
-        stats.rejected,
-        stats.abandoned,
-        stats.interrupted,
-    ]
-    .into_iter()
-    .fold(0, u64::saturating_add);
-    Ok(stats)
+    })
+}
+
+fn sums_from_row(row: &Row<'_>) -> rusqlite::Result<Sums> {
+    let mut sums = [0; SUMS.len()];
+    for (index, sum) in (4..).zip(&mut sums) {
+        *sum = count_at(row, index)?;
+    }
+    Ok(sums)
+}
+
+fn stats_row(group: Group, sums: Sums) -> StatsRow {
+    let [
+        completed,
+        failed,
+        rejected,
+        abandoned,
+        interrupted,
+        input_tokens,
+        output_tokens,
+        cache_read_input_tokens,
+        cache_write_input_tokens,
+        reasoning_output_tokens,
+        without_usage,
+        cost_microdollars,
+        unpriced,
+        latency_us_sum,
+        latency_count,
+        partial_usage,
+        told_usage,
+        partial_cost,
+        told_cost,
+        incomplete_cost,
+        credited_requests,
+        credited_partial_usage,
+        credited_told_usage,
+        credited_unpriced,
+    ] = sums;
+    let requests = [completed, failed, rejected, abandoned, interrupted];
+    StatsRow {
+        time: group
+            .hour
+            .map(|hour| Timestamp::from_micros(hour_start(hour))),
+        provider_name: group.provider_name,
+        model: group.model,
+        user_id: group.user_id,
+        requests: requests.into_iter().fold(0, u64::saturating_add),
+        completed,
+        failed,
+        rejected,
+        abandoned,
+        interrupted,
+        input_tokens,
+        output_tokens,
+        cache_read_input_tokens,
+        cache_write_input_tokens,
+        reasoning_output_tokens,
+        without_usage,
+        cost_microdollars,
+        unpriced,
+        latency_us_sum,
+        latency_count,
+        partial_usage,
+        told_usage,
+        partial_cost,
+        told_cost,
+        incomplete_cost,
+        credited_requests,
+        credited_partial_usage,
+        credited_told_usage,
+        credited_unpriced,
+    }
 }
 
 #[cfg(test)]

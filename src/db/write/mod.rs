@@ -7,7 +7,6 @@
 
 pub(super) mod append;
 pub(super) mod apply;
-pub(super) mod ended_rows;
 pub(super) mod pieces;
 pub(super) mod project;
 pub(super) mod refusals;

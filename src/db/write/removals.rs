@@ -1,17 +1,17 @@
 //! What `erased` and `pruned` events do to the projections. The writer finds the rows of what was removed
 //! and the rebuild does not, but both end with the same tables.
 
-use super::ended_rows::visit_ended;
 use crate::db::read::removals::RemovalKind;
 use std::collections::HashMap;
 
 use rusqlite::{Connection, params};
 
+use crate::db::ended_rows::visit_ended;
 use crate::db::error::{Context, DbError};
 use crate::db::seq_to_sql;
 use crate::db::write::refusals::Refusals;
 use crate::db::write::sums::{Saturated, subtract};
-use crate::log::{Erased, Fold, HourKey, HourSums, Pruned, PrunedKind};
+use crate::log::{Erased, Fold, HourKey, HourSums, Pruned, PrunedKind, count_end};
 
 const WRITING: &str = "writing what was removed";
 const READING: &str = "reading what was removed";
@@ -96,7 +96,7 @@ pub(crate) fn usage_between(
 ) -> Result<HashMap<HourKey, HourSums>, DbError> {
     let mut usage: HashMap<HourKey, HourSums> = HashMap::new();
     visit_ended(connection, first..=last, |request| {
-        usage.entry(request.key).or_default().add(&request.ended);
+        count_end(&mut usage, request.key, &request.ended);
         Ok(())
     })?;
     Ok(usage)

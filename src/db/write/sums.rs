@@ -11,13 +11,13 @@ use std::collections::{BTreeSet, HashMap};
 use rusqlite::{Connection, OptionalExtension, ToSql};
 
 use super::project::Statements;
+use crate::db::ended_rows::visit_ended;
 use crate::db::error::{Context, DbError};
 use crate::db::segments::segment_from_row;
 use crate::db::seq_to_sql;
-use crate::db::write::ended_rows::visit_ended;
 use crate::log::{
-    DayKey, Event, EventKind, HOURS_PER_DAY, HourKey, HourSums, SegmentDecoder, hour_start, lines,
-    minute_of,
+    DayKey, Event, EventKind, HOURS_PER_DAY, HourKey, HourSums, SegmentDecoder, count_end,
+    hour_start, lines, minute_of,
 };
 
 const WRITING: &str = "writing sums";
@@ -103,10 +103,9 @@ fn subtract_from(
     values.extend(&key);
     let update = format!("UPDATE {table} SET {} WHERE {equal}", sets.join(", "));
     execute(&update, &values)?;
-    let delete = format!(
-        "DELETE FROM {table} WHERE {equal} \
-         AND completed = 0 AND failed = 0 AND rejected = 0 AND abandoned = 0 AND interrupted = 0"
-    );
+    // A row without requests may have tokens, of requests of other models.
+    let counts_nothing = SUMS.map(|sum| format!("{sum} = 0")).join(" AND ");
+    let delete = format!("DELETE FROM {table} WHERE {equal} AND {counts_nothing}");
     execute(&delete, &key)?;
     Ok(false)
 }
@@ -140,7 +139,7 @@ pub(crate) fn settle(connection: &Connection, saturated: &Saturated) -> Result<(
         };
         visit_ended(connection, first..=last, |request| {
             if request.key.hour.div_euclid(HOURS_PER_DAY) == *day {
-                hours.entry(request.key).or_default().add(&request.ended);
+                count_end(&mut hours, request.key, &request.ended);
             }
             Ok(())
         })?;

@@ -234,7 +234,9 @@ fn units_have_prices_where_no_tokens_pay_for_them() {
     let (cost_in_batch, _) = lacking("ocr", none, batch);
     assert_eq!(cost_in_batch, 2_500);
     assert_eq!(
-        cost("ears", none, |details| bill_units(details, "audio_ms", 2_500)),
+        cost("ears", none, |details| bill_units(
+            details, "audio_ms", 2_500
+        )),
         250
     );
     let unpriced = details(|details| bill_units(details, "characters", 5));

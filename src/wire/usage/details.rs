@@ -303,6 +303,7 @@ pub(in crate::wire) fn add_model(
                 model,
                 usage,
                 cache_write,
+                ..ModelUsage::default()
             });
         }
         return;

@@ -21,6 +21,7 @@ use crate::writer::admission::ending::ParseResponse;
 use crate::writer::admission::queue::Shared;
 use crate::writer::admission::redactor::SecretRedactor;
 use crate::writer::commit::request::EndNote;
+use crate::writer::stages::other_models;
 
 /// Models without a price are warned of once each, up to this many.
 const UNPRICED_MODELS_MAX: usize = 1024;
@@ -131,6 +132,7 @@ impl EndCompleter {
                 let status = status.map(|status| status.to_string());
                 ended.error_type = Some(status.unwrap_or_else(|| "_OTHER".to_owned()));
             }
+            other_models::state(ended, None);
             // Priced last, when usage and model are known. A panic leaves the cost empty.
             let _ = caught(|| self.price(ended, note, at));
             state_unknown(ended);
@@ -155,7 +157,7 @@ impl EndCompleter {
         let details = ended.usage_details.as_ref();
         let mut stated = details.and_then(|details| details.stated_cost_microdollars);
         normaliser.cost(&mut stated);
-        let mut computed = self.compute(ended, note, ended_at);
+        let (mut computed, of_others) = self.compute(ended, note, ended_at).unzip();
         let unpriced = computed
             .as_mut()
             .map(|cost| std::mem::take(&mut cost.unpriced));
@@ -175,6 +177,7 @@ impl EndCompleter {
                 details.computed_cost_microdollars = computed;
             }
         } else if computed.is_some() {
+            other_models::state(ended, of_others.as_deref());
             ended.cost_source = Some(match ended.usage_source {
                 Some(UsageSource::Partial) => CostSource::Partial,
                 _ if is_incomplete => CostSource::Incomplete,
@@ -185,8 +188,13 @@ impl EndCompleter {
         ended.cost_microdollars = stated.or(computed);
     }
 
-    /// What the price book gives.
-    fn compute(&mut self, ended: &Ended, note: &EndNote, ended_at: i64) -> Option<Cost> {
+    /// What the price book gives, and what of it is for the tokens of each other model.
+    fn compute(
+        &mut self,
+        ended: &Ended,
+        note: &EndNote,
+        ended_at: i64,
+    ) -> Option<(Cost, Vec<Option<u64>>)> {
         let stated = note.prices.as_ref()?;
         let details = ended.usage_details.as_deref();
         if !ended.has_usage() && details.is_none_or(|details| details.billed_units.is_empty()) {
@@ -219,7 +227,7 @@ impl EndCompleter {
             let model = models.first().copied().unwrap_or_default();
             warn_unpriced(&mut self.unpriced_models, provider_name, model);
         }
-        cost
+        Some((cost?, other_models::costs(&stated.book, &query)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! From the channel to a batch: `intake` drains and numbers, `prepare` turns commands into events and payload
 //! plans (`prepare_open`, `prepare_end`), `pack` compresses, encodes and extends the tree, `complete` parses
-//! responses. `resume` reads conversations back from the file, `media` knows
+//! responses, `other_models` prices the models that took part. `resume` reads conversations back from the file, `media` knows
 //! which media the file has, `prices` states price books. A command whose preparation panics is recorded in its `barest` form by `guard`.
 
 pub(super) mod barest;
@@ -10,6 +10,7 @@ pub(super) mod complete;
 pub(super) mod guard;
 pub(super) mod intake;
 pub(super) mod media;
+mod other_models;
 pub(super) mod pack;
 pub(super) mod pieces;
 pub(super) mod prepare;

@@ -22,11 +22,11 @@ use serde::{Deserialize, Serialize};
 
 use super::structure::IndexEntries;
 use crate::db::check::rebuilt::{ProjectionDifference, Rebuilt};
+use crate::db::ended_rows::visit_ended;
 use crate::db::error::{Context, DbError};
 use crate::db::keyed::KeyedHash;
 use crate::db::rows::{IS_ERASED, START_COUNT, attributes_to_sql, select_row};
 use crate::db::seq_to_sql;
-use crate::db::write::ended_rows::visit_ended;
 use crate::db::write::project::{Values, bind_end, bind_start, joined};
 use crate::db::write::refusals::Refusals;
 use crate::log::{

@@ -6,7 +6,23 @@ use std::collections::HashSet;
 use super::*;
 use crate::db::connection::migrate;
 use crate::log::{BodyFact, EndKind, Gap, StoreClosed, StoreOpened, ToolCallFact};
+use crate::model::{CostSource, ModelUsage, Usage, UsageDetails};
 use crate::tests::seeds;
+
+/// Tokens of other models.
+fn others(random: &mut fastrand::Rng) -> Option<Box<UsageDetails>> {
+    let others = (0..random.usize(..4)).map(|_| ModelUsage {
+        model: format!("text-{}", random.u8(..4)),
+        usage: Usage::new(random.u64(..600), 1),
+        cost_source: random.bool().then_some(CostSource::Unknown),
+        ..ModelUsage::default()
+    });
+    let details = UsageDetails {
+        other_models: others.collect(),
+        ..UsageDetails::default()
+    };
+    random.bool().then(|| Box::new(details))
+}
 
 /// Events of requests that come and go in any order, some of them never.
 fn events(random: &mut fastrand::Rng) -> Vec<Event> {
@@ -56,6 +72,7 @@ fn events(random: &mut fastrand::Rng) -> Vec<Event> {
                     response_model: text(random, 3),
                     input_tokens: random.bool().then(|| random.u64(..1000)),
                     latency_us: random.bool().then(|| random.u64(..1000)),
+                    usage_details: others(random),
                     finish_reasons: text(random, 2).into_iter().collect(),
                     tool_calls: (0..random.u64(..3))
                         .map(|input_bytes| ToolCallFact {

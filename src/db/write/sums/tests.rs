@@ -11,6 +11,9 @@ use crate::log::{
     EndKind, Ended, Erased, ErasedRequest, Fold, Opened, Pruned, PrunedKind, PrunedUsage,
     SegmentEncoder,
 };
+use crate::model::{
+    CostSource, ModelUsage, StatsFilter, StatsKey, StatsRow, UsageDetails, UsageSource,
+};
 use crate::tests::seeds;
 
 const HOUR: i64 = 3_600_000_000;
@@ -61,16 +64,48 @@ fn rollup(connection: &Connection, table: &str) -> Vec<String> {
     rows.map(Result::unwrap).collect()
 }
 
-/// Opens, ends, erases and prunes at random, with counts near the bound. Gives the events in their
-/// order, and those that a removal took out.
-fn events(random: &mut fastrand::Rng, stored: &Connection) -> (Vec<Event>, BTreeSet<u64>) {
-    let huge = |random: &mut fastrand::Rng| match random.u8(..6) {
+/// Tokens of other models, of which some count to them and some were recorded by an earlier build.
+fn others(
+    random: &mut fastrand::Rng,
+    count: fn(&mut fastrand::Rng) -> Option<u64>,
+) -> Option<Box<UsageDetails>> {
+    let mut details = UsageDetails::default();
+    for _ in 0..random.usize(..4).saturating_sub(1) {
+        let mut other = ModelUsage {
+            model: format!("m{}", random.u8(..4)),
+            cost_microdollars: count(random),
+            cost_source: CostSource::ALL.get(random.usize(..8)).copied(),
+            ..ModelUsage::default()
+        };
+        other.usage.input_tokens = count(random);
+        other.usage.output_tokens = count(random);
+        details.other_models.push(other);
+    }
+    (random.u8(..3) > 0).then(|| Box::new(details))
+}
+
+/// A count, at times one near the bound.
+fn huge(random: &mut fastrand::Rng) -> Option<u64> {
+    match random.u8(..6) {
         0 => None,
         1 => Some(u64::MAX),
         2 => Some(i64::MAX.unsigned_abs()),
         3 => Some(i64::MAX.unsigned_abs() / 2 + random.u64(..3)),
         _ => Some(random.u64(..1000)),
-    };
+    }
+}
+
+fn small(random: &mut fastrand::Rng) -> Option<u64> {
+    (random.u8(..4) > 0).then(|| random.u64(..1000))
+}
+
+/// Opens, ends, erases and prunes at random. Gives the events in their
+/// order, and those that a removal took out.
+fn events(
+    random: &mut fastrand::Rng,
+    stored: &Connection,
+    count: fn(&mut fastrand::Rng) -> Option<u64>,
+) -> (Vec<Event>, BTreeSet<u64>) {
     let (mut all, mut gone) = (Vec::new(), BTreeSet::new());
     let mut ended: Vec<(Opened, Ended, u64)> = Vec::new();
     let mut pruned_to = 0;
@@ -91,10 +126,12 @@ fn events(random: &mut fastrand::Rng, stored: &Connection) -> (Vec<Event>, BTree
                 kind: EndKind::Completed,
                 request_id: opened.request_id.clone(),
                 opened_seq: seq,
-                input_tokens: huge(random),
-                output_tokens: huge(random),
-                cost_microdollars: huge(random),
-                latency_us: huge(random),
+                input_tokens: count(random),
+                output_tokens: count(random),
+                cost_microdollars: count(random),
+                latency_us: count(random),
+                usage_source: UsageSource::ALL.get(random.usize(..8)).copied(),
+                usage_details: others(random, count),
                 ..Ended::default()
             };
             ended.push((opened.clone(), end.clone(), seq + 1));
@@ -174,7 +211,7 @@ fn what_is_added_and_taken_is_what_the_log_says_also_at_the_bound() {
         let case = seeds.u64(..);
         let mut random = fastrand::Rng::with_seed(case);
         let (stored, rebuilt) = (database(), database());
-        let (events, gone) = events(&mut random, &stored);
+        let (events, gone) = events(&mut random, &stored, huge);
         // As the rebuild reads them: line by line, without what was taken out.
         for event in events.iter().filter(|event| !gone.contains(&event.seq)) {
             append(&rebuilt, std::slice::from_ref(event));
@@ -196,6 +233,65 @@ fn what_is_added_and_taken_is_what_the_log_says_also_at_the_bound() {
         );
     }
     assert!(at_bound > 100, "{at_bound}");
+}
+
+/// What a row says of tokens, cost and requests, without its group.
+fn figures(row: &StatsRow) -> [u64; 9] {
+    [
+        row.requests,
+        row.input_tokens,
+        row.output_tokens,
+        row.cost_microdollars,
+        row.without_usage,
+        row.unpriced,
+        row.partial_usage,
+        row.told_usage,
+        row.latency_us_sum,
+    ]
+}
+
+#[test]
+fn sums_of_all_models_are_those_of_all_requests_from_rollups_and_from_rows() {
+    let mut seeds = fastrand::Rng::with_seed(seeds::seed("AUDITLITE_SUMS_SEED"));
+    let (mut credited, mut compared) = (0, 0);
+    for _ in 0..seeds::number("AUDITLITE_SUM_CASES", 150) {
+        let case = seeds.u64(..);
+        let mut random = fastrand::Rng::with_seed(case);
+        let stored = database();
+        let (events, _) = events(&mut random, &stored, small);
+        let has_pruned = events
+            .iter()
+            .any(|event| matches!(event.kind, EventKind::Pruned(_)));
+        for others in [&[][..], &[StatsKey::User], &[StatsKey::Day]] {
+            let mut filter = StatsFilter::new().group_by(others.to_vec());
+            let whole = crate::db::stats(&stored, &filter).unwrap();
+            filter.group_by.push(StatsKey::Model);
+            let by_model = crate::db::stats(&stored, &filter).unwrap();
+            let mut summed: HashMap<_, [u64; 9]> = HashMap::new();
+            for row in &by_model {
+                let sums = summed.entry((row.time, row.user_id.clone())).or_default();
+                let added = sums.iter_mut().zip(figures(row));
+                added.for_each(|(sum, figure)| *sum += figure);
+                credited += row.credited_requests;
+            }
+            let whole_sums = whole.iter().map(|row| {
+                assert_eq!(row.credited_requests, 0);
+                ((row.time, row.user_id.clone()), figures(row))
+            });
+            assert_eq!(summed, whole_sums.collect(), "case {case}");
+            // Pruned requests count on in the rollups alone.
+            if !has_pruned {
+                let read = |keys: &[StatsKey]| {
+                    let all = crate::model::RequestFilter::default();
+                    crate::db::stats_of(&stored, &all, keys).unwrap()
+                };
+                assert_eq!(read(others), whole, "case {case}");
+                assert_eq!(read(&filter.group_by), by_model, "case {case}");
+                compared += 1;
+            }
+        }
+    }
+    assert!(credited > 100 && compared > 100, "{credited} {compared}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use rusqlite::{Connection, Row};
 
 use crate::db::error::{Context, DbError};
-use crate::db::rows::{count_at, name_at, optional_count_at};
+use crate::db::rows::{count_at, details_of_others_at, name_at, optional_count_at};
 use crate::db::seq_to_sql;
 use crate::log::{EndKind, Ended, HourKey};
 
@@ -19,6 +19,15 @@ pub(crate) struct EndedRow {
     pub(crate) ended: Ended,
 }
 
+/// What [`ended_of`] reads, and how many columns that is.
+pub(crate) const ENDED_COLUMNS: &str = "opened_at, \
+     coalesce(response_provider_name, provider_name, ''), \
+     coalesce(response_model, request_model, client_model, ''), coalesce(user_id, ''), status, \
+     input_tokens, output_tokens, cache_read_input_tokens, cache_write_input_tokens, \
+     reasoning_output_tokens, cost_microdollars, latency_us, opened_seq, http_status, \
+     usage_source, cost_source, usage_details";
+pub(crate) const ENDED_COLUMN_COUNT: usize = 17;
+
 /// Visits the ended requests that these events opened.
 pub(crate) fn visit_ended(
     connection: &Connection,
@@ -26,14 +35,10 @@ pub(crate) fn visit_ended(
     mut visit: impl FnMut(EndedRow) -> Result<(), DbError>,
 ) -> Result<(), DbError> {
     let mut statement = connection
-        .prepare_cached(
-            "SELECT opened_at, coalesce(response_provider_name, provider_name, ''), \
-             coalesce(response_model, request_model, client_model, ''), \
-             coalesce(user_id, ''), status, input_tokens, output_tokens, \
-             cache_read_input_tokens, cache_write_input_tokens, reasoning_output_tokens, \
-             cost_microdollars, latency_us, opened_seq, http_status, usage_source, cost_source FROM requests WHERE opened_seq BETWEEN ?1 AND ?2 \
-             AND ended_seq IS NOT NULL",
-        )
+        .prepare_cached(&format!(
+            "SELECT {ENDED_COLUMNS} FROM requests WHERE opened_seq BETWEEN ?1 AND ?2 \
+             AND ended_seq IS NOT NULL"
+        ))
         .context(READING)?;
     let mut rows = statement
         .query([seq_to_sql(*opened.start()), seq_to_sql(*opened.end())])
@@ -44,7 +49,8 @@ pub(crate) fn visit_ended(
     Ok(())
 }
 
-fn ended_of(row: &Row<'_>) -> rusqlite::Result<EndedRow> {
+/// Reads [`ENDED_COLUMNS`].
+pub(crate) fn ended_of(row: &Row<'_>) -> rusqlite::Result<EndedRow> {
     let opened_at = row.get(0)?;
     let key = HourKey::new(
         opened_at,
@@ -65,6 +71,7 @@ fn ended_of(row: &Row<'_>) -> rusqlite::Result<EndedRow> {
         http_status: row.get(13)?,
         usage_source: name_at(row, 14)?,
         cost_source: name_at(row, 15)?,
+        usage_details: details_of_others_at(row, 16)?,
         ..Ended::default()
     };
     Ok(EndedRow {
