@@ -54,9 +54,7 @@ fn costs_are_resolved_from_served_routed_and_requested_model_in_this_order() {
     };
     // 600,000 at 2.5 + 400,000 at 1.25 + 100,000 at 10 dollars a million.
     assert_eq!(cost("gpt-4o-2024", "cheap", ""), Some(3_000_000));
-    assert_eq!(cost("unknown", "cheap", "other"), Some(120_000));
-    // Any candidate's price under the provider comes before one without.
-    assert_eq!(cost("unknown", "cheap", "gpt-4o"), Some(3_000_000));
+    assert_eq!(cost("unknown", "cheap", "gpt-4o"), Some(120_000));
     assert_eq!(cost("", "unknown", "gpt-4o"), Some(3_000_000));
     assert_eq!(cost("", "unknown", "other"), None);
     // Partial usage of a failure is priced too.

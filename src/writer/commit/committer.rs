@@ -347,7 +347,7 @@ fn trace_ends(batch: &Batch, ends: Vec<EndNote>, is_info: bool) {
         else {
             continue;
         };
-        let model = note.models(ended).first().copied();
+        let model = note.models(ended).next();
         macro_rules! trace_end {
             ($level:ident) => {
                 tracing::$level!(

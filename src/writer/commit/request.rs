@@ -68,15 +68,29 @@ impl EndNote {
     }
 
     /// What served, what it was routed to, what was asked for, as far as known.
-    pub(crate) fn models<'n>(&'n self, ended: &'n Ended) -> Vec<&'n str> {
-        let route = self.route.as_deref();
-        [
-            ended.response_model.as_deref(),
-            route.and_then(|route| route.request_model.as_deref()),
-            route.and_then(|route| route.client_model.as_deref()),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+    pub(crate) fn models<'n>(&'n self, ended: &'n Ended) -> impl Iterator<Item = &'n str> {
+        let asked = self
+            .route
+            .as_ref()
+            .and_then(|route| route.client_model.as_deref());
+        self.served_models(ended).chain(asked)
+    }
+
+    /// What the book prices: what served or was routed to; where it has no price of these, what was asked for, a name
+    /// of the client's under which another model may have served.
+    pub(crate) fn priced_models<'n>(&'n self, ended: &'n Ended, book: &PriceBook) -> Vec<&'n str> {
+        let served: Vec<_> = self.served_models(ended).collect();
+        match book.knows(self.provider_name(ended), &served) {
+            true => served,
+            false => self.models(ended).collect(),
+        }
+    }
+
+    fn served_models<'n>(&'n self, ended: &'n Ended) -> impl Iterator<Item = &'n str> {
+        let routed = self
+            .route
+            .as_ref()
+            .and_then(|route| route.request_model.as_deref());
+        ended.response_model.as_deref().into_iter().chain(routed)
     }
 }

@@ -209,7 +209,7 @@ impl EndCompleter {
             reasoning_output_tokens: ended.reasoning_output_tokens,
             ..Usage::default()
         };
-        let models = note.models(ended);
+        let models = note.priced_models(ended, &stated.book);
         let provider_name = note.provider_name(ended);
         // A request that was recorded later ended when its beginning and its latency say.
         let at = match note.started_at {
