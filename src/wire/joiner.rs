@@ -53,6 +53,8 @@ pub(super) struct Joiner {
     /// The number of parts of all choices.
     parts: usize,
     has_ended: bool,
+    /// The last document said itself that another one follows.
+    pub(super) is_unfinished: bool,
 }
 
 #[derive(Debug, Default)]
@@ -117,6 +119,12 @@ impl Joiner {
     /// The protocol's own mark of a complete response.
     pub(super) fn end(&mut self) {
         self.has_ended = true;
+    }
+
+    /// The end of the stream that carries the response, which follows an error too: then the counts before it stay those
+    /// of a response that broke off.
+    pub(super) fn end_of_stream(&mut self) {
+        self.has_ended |= self.error.is_none();
     }
 
     /// A session goes on after a complete turn.

@@ -170,7 +170,10 @@ impl ResponseParser {
         let is_foreign = !is_known;
         let is_generic = is_foreign && !joiner.is_empty();
         let is_unread = is_foreign && self.bytes > 0 && joiner.is_empty();
-        let mut response = joiner.into_response(is_streamed, is_broken_off);
+        // One line of a stream is one document, and may be all that came.
+        let is_unfinished = joiner.is_unfinished && joiner.error.is_none();
+        let mut response =
+            joiner.into_response(is_streamed || is_unfinished, is_broken_off || is_unfinished);
         response.is_generic = is_generic;
         response.is_foreign = is_foreign;
         response.unparsed = response

@@ -38,7 +38,7 @@ struct Choice<'a> {
 
 pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
     if frame.data.trim_ascii() == b"[DONE]" {
-        joiner.end();
+        joiner.end_of_stream();
         return true;
     }
     let Ok(event) = serde_json::from_slice::<Event<'_>>(frame.data) else {

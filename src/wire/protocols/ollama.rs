@@ -119,6 +119,7 @@ pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
             joiner.push(CHOICE, MessagePart::ToolCall(call.read()));
         }
     }
+    joiner.is_unfinished = event.done.0 == Some(false);
     if event.done.0 == Some(true) {
         joiner.finish_reason(CHOICE, event.done_reason.as_str());
         joiner.end();

@@ -53,6 +53,7 @@ pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
         joiner.role(CHOICE, Some("assistant"));
         joiner.text(CHOICE, Slot::Text(0, 0), text);
     }
+    joiner.is_unfinished = event.done.0 == Some(false);
     if event.done.0 == Some(true) {
         joiner.finish_reason(CHOICE, event.done_reason.as_str());
         joiner.end();

@@ -163,7 +163,7 @@ impl Function<'_> {
 
 pub(crate) fn response(frame: &Frame<'_>, joiner: &mut Joiner) -> bool {
     if frame.data.trim_ascii() == b"[DONE]" {
-        joiner.end();
+        joiner.end_of_stream();
         return true;
     }
     if joiner.skips_texts {

@@ -504,3 +504,44 @@ fn calls_that_openai_bills_are_counted_once_however_often_a_stream_tells_them() 
         );
     }
 }
+
+#[test]
+fn a_streams_last_mark_after_an_error_makes_no_counts_final() {
+    for protocol in [WireProtocol::OpenAiChat, WireProtocol::OpenAiCompletions] {
+        let piece = r#"{"object":"chat.completion.chunk","model":"m","choices":[{"index":0,"text":"H","delta":{"content":"H"},"finish_reason":null}],"usage":{"prompt_tokens":500,"completion_tokens":1}}"#;
+        let failed = events(&[
+            piece,
+            r#"{"error":{"message":"boom","type":"server_error"}}"#,
+            "[DONE]",
+        ]);
+        let failed = parse(protocol.clone(), &failed);
+        assert!(failed.error.is_some() && !failed.is_broken_off);
+        assert!(failed.is_usage_partial, "{protocol:?}");
+        let whole = parse(protocol, &events(&[piece, "[DONE]"]));
+        assert!(!whole.is_usage_partial && !whole.is_broken_off);
+    }
+}
+
+#[test]
+fn one_line_of_ollamas_stream_is_not_all_of_it() {
+    for (protocol, said) in [
+        (
+            WireProtocol::OllamaChat,
+            r#""message":{"role":"assistant","content":"Hi"}"#,
+        ),
+        (WireProtocol::OllamaGenerate, r#""response":"Hi""#),
+    ] {
+        let line = |done: &str| format!("{{\"model\":\"m\",{said}{done}}}\n");
+        let cut = parse(protocol.clone(), &line(r#","done":false"#));
+        assert!(cut.is_broken_off && cut.is_streamed, "{protocol:?}");
+        let ended = r#","done":true,"done_reason":"stop","eval_count":2"#;
+        let whole = parse(protocol.clone(), &(line(r#","done":false"#) + &line(ended)));
+        assert!(!whole.is_broken_off && whole.is_streamed);
+        for whole in [line(ended), line("")] {
+            let whole = parse(protocol.clone(), &whole);
+            assert!(!whole.is_broken_off && !whole.is_streamed);
+        }
+        let failed = format!("{{\"error\":\"no model\",{said},\"done\":false}}\n");
+        assert!(!parse(protocol, &failed).is_broken_off);
+    }
+}
